@@ -1,0 +1,348 @@
+"""A frozen timm transformer and its anatomy: blocks, heads, the Linear layers that methods adapt, and its tokens."""
+
+from __future__ import annotations
+
+import copy
+import socket
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import torch
+from torch import Tensor, nn
+
+from . import errors
+from .compat import timm
+
+# Where each projection lives in timm's transformers: the path below a block, and which third of a fused Linear it is.
+_PROJECTIONS = {
+    "q": (("attn.qkv", 0), ("attn.q_proj", None), ("attn.q", None)),
+    "k": (("attn.qkv", 1), ("attn.k_proj", None)),
+    "v": (("attn.qkv", 2), ("attn.v_proj", None)),
+    "proj": (("attn.proj", None),),
+    "fc1": (("mlp.fc1", None),),
+    "fc2": (("mlp.fc2", None),),
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """One transformer block: where it is, and what its attention looks like. `grid` is (rows, columns) of tokens."""
+
+    path: str
+    stage: int
+    width: int
+    heads: int
+    head_dim: int
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One projection of one block: the Linear that computes it and the rows of its output that are this projection's."""
+
+    path: str
+    linear: nn.Linear
+    rows: slice
+
+    @property
+    def out_features(self) -> int:
+        return len(range(*self.rows.indices(self.linear.out_features)))
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A timm transformer in eval mode, frozen, without a classifier, and its anatomy.
+
+    `module` maps images (B, C, H, W) to pooled features (B, width). Methods never change a Backbone that is passed
+    in: they work on `clone()`, which has modules of its own and the same weights in the same memory.
+    """
+
+    name: str
+    module: nn.Module
+    blocks: tuple[Block, ...]
+    input_size: tuple[int, int, int]
+    prefix_tokens: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    pretrained: bool
+
+    @property
+    def depth(self) -> int:
+        return len(self.blocks)
+
+    @property
+    def width(self) -> int:
+        """Width of the pooled features, the classifier's input."""
+        return self.module.num_features if not hasattr(self.module, "head_hidden_size") else self.module.head_hidden_size
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        return tuple(block.heads for block in self.blocks)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.blocks[0].grid
+
+    @property
+    def hierarchical(self) -> bool:
+        """True where later stages have fewer, wider tokens (Swin)."""
+        return self.blocks[-1].stage > 0
+
+    @property
+    def stages(self) -> tuple[tuple[int, ...], ...]:
+        """Block numbers by stage; one stage on a plain ViT."""
+        return tuple(
+            tuple(i for i, block in enumerate(self.blocks) if block.stage == s) for s in range(self.blocks[-1].stage + 1)
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    def parameter_count(self) -> int:
+        return sum(p.numel() for p in self.module.parameters())
+
+    def clone(self) -> Backbone:
+        """The same weights under new modules, so that hooks and replacements stay private."""
+        tensors = [*self.module.parameters(), *self.module.buffers()]
+        return replace(self, module=copy.deepcopy(self.module, {id(t): t for t in tensors}))
+
+    def to(self, device: torch.device | str) -> Backbone:
+        self.module.to(device)
+        return self
+
+    def part(self, block: Block, path: str) -> nn.Module:
+        """The submodule at `path` below a block; DoesNotFit where this family has none."""
+        try:
+            return self.module.get_submodule(f"{block.path}.{path}")
+        except AttributeError:
+            raise errors.DoesNotFit(f"{self.name} has no {path} in {block.path}; choose another projection.") from None
+
+    def site(self, block: Block, projection: str) -> Site:
+        """Where a projection (q, k, v, proj, fc1, fc2) is computed.
+
+        Raises:
+            DoesNotFit: this family computes it in no Linear of its own.
+        """
+        for path, third in _PROJECTIONS[projection]:
+            try:
+                linear = self.module.get_submodule(f"{block.path}.{path}")
+            except AttributeError:
+                continue
+            if isinstance(linear, nn.Linear):
+                rows = linear.out_features // (3 if third is not None else 1)
+                start = rows * (third or 0)
+                return Site(f"{block.path}.{path.rpartition('.')[0]}.{projection}", linear, slice(start, start + rows))
+        raise errors.DoesNotFit(
+            f"{self.name} computes {projection!r} of {block.path} in no linear layer of its own; choose other projections."
+        )
+
+    def transition(self, stage: int) -> nn.Module:
+        """The frozen module between the last block of stage - 1 and the first of `stage` (Swin's patch merging)."""
+        return self.module.get_submodule(f"layers.{stage}.downsample")
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) -> pooled, normed features (B, width)."""
+        return self.module.forward_head(self.module.forward_features(images), pre_logits=True)
+
+    def finish(self, tokens: Tensor) -> Tensor:
+        """The last block's tokens -> pooled features (B, width): the backbone's own final norm and pooling."""
+        return self.module.forward_head(self.module.norm(tokens), pre_logits=True)
+
+    def taps(self, images: Tensor, points: Sequence[str]) -> tuple[Tensor, ...]:
+        """Tokens at `points`, without gradient. Points: 'PATH:in', 'PATH:out' of a block, 'pooled', 'image'.
+
+        Nothing behind the last point is computed.
+        """
+        seen: dict[str, Tensor] = {"image": images}
+        wanted = {p for p in points if p not in ("image", "pooled")}
+
+        def note(point: str, tokens: Tensor) -> None:
+            seen[point] = tokens
+            if "pooled" not in points and wanted <= seen.keys():
+                raise _Enough
+
+        handles = []
+        for path in {p.rpartition(":")[0] for p in wanted}:
+            block = self.module.get_submodule(path)
+            if f"{path}:in" in wanted:
+                handles.append(block.register_forward_pre_hook(lambda _, args, p=f"{path}:in": note(p, args[0])))
+            if f"{path}:out" in wanted:
+                handles.append(block.register_forward_hook(lambda _, args, out, p=f"{path}:out": note(p, out)))
+        try:
+            with torch.no_grad():
+                if wanted or "pooled" in points:
+                    seen["pooled"] = self.pooled(images)
+        except _Enough:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        return tuple(seen[p] for p in points)
+
+
+class _Enough(Exception):
+    """Raised inside a forward once all that was asked for has been seen."""
+
+
+def anatomy(module: nn.Module, name: str) -> tuple[Block, ...]:
+    """The attention blocks of a timm transformer.
+
+    Raises:
+        DoesNotFit: the architecture has no sequence of attention blocks.
+    """
+    if hasattr(module, "blocks"):
+        paths = [(f"blocks.{i}", 0) for i in range(len(module.blocks))]
+    elif hasattr(module, "layers"):
+        paths = [
+            (f"layers.{s}.blocks.{i}", s)
+            for s, layer in enumerate(module.layers)
+            for i in range(len(getattr(layer, "blocks", ())))
+        ]
+    else:
+        paths = []
+    blocks = []
+    for path, stage in paths:
+        block = module.get_submodule(path)
+        attention = getattr(block, "attn", None)
+        if not hasattr(attention, "num_heads"):
+            raise errors.DoesNotFit(f"{name}: {path} has no attention with heads; Headroom works on ViT and Swin families.")
+        width = next(p.shape[0] for p in block.norm1.parameters())
+        grid = getattr(block, "input_resolution", None) or module.patch_embed.grid_size
+        heads = attention.num_heads
+        blocks.append(Block(path, stage, width, heads, getattr(attention, "head_dim", width // heads), tuple(grid)))
+    if not blocks:
+        raise errors.DoesNotFit(f"{name} has no attention blocks; choose a ViT or Swin architecture.")
+    return tuple(blocks)
+
+
+def load_backbone(
+    name: str,
+    pretrained: bool = True,
+    weights: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    **architecture,
+) -> Backbone:
+    """A frozen Backbone by name.
+
+    `name`: an embedded backbone, any timm ViT or Swin (with or without a tag), or 'hf-hub:OWNER/NAME'.
+    `weights`: a local file or a folder that holds one; `device='meta'` builds the anatomy without weights.
+    Further arguments go to `timm.create_model` (img_size=..., for example).
+
+    Raises:
+        UnknownName: no such architecture; the nearest is named.
+        WeightsUnavailable: the weights are neither local nor reachable, or do not match.
+        DoesNotFit: the architecture has no attention blocks.
+    """
+    from timm.data import resolve_model_data_config
+
+    _check_name(name)
+    options = dict(num_classes=0, **architecture)
+    meta = torch.device(device).type == "meta"
+    if weights is not None and not meta:
+        options["pretrained_cfg_overlay"] = {"file": str(_weights_file(Path(weights))), "custom_load": False}
+    pretrained = bool(pretrained or weights) and not meta
+    try:
+        with torch.device(device), _no_waiting_for_an_unreachable_hub():
+            module = timm.create_model(name, pretrained=pretrained, **options)
+    except errors.HeadroomError:
+        raise
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        if not pretrained:
+            raise errors.InvalidSetting(f"{name} cannot be built: {_first_line(error)}.") from error
+        raise errors.WeightsUnavailable(_why_no_weights(name, weights, error)) from error
+    module = module.to(device).eval().requires_grad_(False)
+    config = resolve_model_data_config(module)
+    return Backbone(
+        name=name,
+        module=module,
+        blocks=anatomy(module, name),
+        input_size=tuple(config["input_size"]),
+        prefix_tokens=getattr(module, "num_prefix_tokens", 0),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=config["interpolation"],
+        pretrained=pretrained,
+    )
+
+
+def backbones() -> list[str]:
+    """Names of the embedded backbones, then of every ViT and Swin family that timm has."""
+    from . import embedded
+
+    families = ("vit_*", "deit*", "swin_*", "swinv2_*", "beit*", "eva02_*")
+    return [*embedded.names(), *(n for n in timm.list_models(families) if n not in embedded.names())]
+
+
+@lru_cache(maxsize=1)
+def _architectures() -> frozenset[str]:
+    from . import embedded
+
+    embedded.register()
+    return frozenset(timm.list_models())
+
+
+def _check_name(name: str) -> None:
+    if name.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
+        return
+    architecture = name.partition(".")[0]
+    if architecture not in _architectures():
+        raise errors.unknown("backbone", name, _architectures(), most=8)
+
+
+@contextmanager
+def _no_waiting_for_an_unreachable_hub():
+    """Without a route to the hub, answer from its local cache at once instead of after a minute of retries."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _hub_resolves(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _hub_resolves(endpoint: str) -> bool:
+    host = urlsplit(endpoint).hostname
+    if getproxies() and not proxy_bypass(host):  # then the proxy resolves names, not this machine
+        return True
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        return False
+    return True
+
+
+def _weights_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise errors.WeightsUnavailable(f"There is no file or folder {str(path)!r}; give a .safetensors or .pth file.")
+    found = [f for pattern in ("*.safetensors", "*.pth", "*.pt", "*.bin") for f in sorted(path.glob(pattern))]
+    if len(found) != 1:
+        raise errors.WeightsUnavailable(
+            f"{str(path)!r} holds {len(found)} weight files (.safetensors, .pth, .pt, .bin); name the one to load."
+        )
+    return found[0]
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0][:300] if lines else type(error).__name__).rstrip(".")
+
+
+def _why_no_weights(name: str, weights: str | Path | None, error: BaseException) -> str:
+    if weights is not None:
+        return f"{str(weights)!r} does not hold weights of {name}: {_first_line(error)}."
+    return (
+        f"The pretrained weights of {name} are not on this machine and could not be downloaded ({_first_line(error)}). "
+        "Connect to the network and try again, give a local file with weights=..., choose an embedded backbone such as "
+        "vit_micro, or choose random weights on purpose with pretrained=False."
+    )

@@ -1,0 +1,106 @@
+"""A Ray to run on: a quiet local one that only this machine can reach, or the cluster that RAY_ADDRESS names."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from pathlib import Path
+
+from . import errors
+
+ROOT = Path(__file__).resolve().parents[1]  # the folder that holds the package and its assets
+OBJECT_STORE_BYTES = 128 * 2**20  # events are small; an adapter that is larger goes through the disk
+
+
+def start(folder: Path, address: str | None = None, num_cpus: int | None = None) -> None:
+    """Starts a local Ray, or joins the one at `address`.
+
+    Call it from a thread that lives as long as Ray is to live: on Linux, Ray's processes ask the kernel to end them
+    when the thread that started them ends.
+
+    Args:
+        folder: where the local Ray's access token is kept.
+        address: 'host:port' of a running cluster; None starts a local Ray.
+        num_cpus: CPUs of the local Ray; by default those this process may use.
+
+    Raises:
+        EngineUnavailable: Ray is not installed, did not start, or cannot be reached.
+    """
+    if address is None:
+        _configure_local(folder)
+    try:
+        import ray
+    except ImportError as error:
+        raise errors.EngineUnavailable(
+            f"Runs need Ray, which cannot be imported ({error}); install it as `pip install ray`, "
+            "or run in this process with `python -m peftcore run`."
+        ) from None
+    if ray.is_initialized():
+        return
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address is None:
+            with _importable_in_children():
+                ray.init(
+                    address="local",
+                    num_cpus=num_cpus,
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    **quiet,
+                )
+        else:
+            # A cluster's machines need not have this code: Ray sends it, once for each state of it.
+            excluded = ["/.*", "/tests", "/docs", "__pycache__", "*.sqlite3*"]
+            ray.init(address=address, runtime_env={"working_dir": str(ROOT), "excludes": excluded}, **quiet)
+    except Exception as error:  # Ray raises whatever its layers raise; each of them means that there is no Ray
+        where = f"could not be reached at {address}" if address else "could not be started"
+        raise errors.EngineUnavailable(
+            f"Ray {where} ({type(error).__name__}: {error}). "
+            + ("Check RAY_ADDRESS, or unset it to run on this machine." if address else "Start the app again.")
+        ) from error
+    if address is None and not ray.util.get_node_ip_address().startswith(("127.", "::1")):
+        ray.shutdown()
+        raise errors.EngineUnavailable(
+            "Ray was imported before its engine started and would have opened ports to the network; "
+            "start the engine first."
+        )
+
+
+def _configure_local(folder: Path) -> None:
+    """Token on, usage reports off, every port on loopback. Ray reads most of this when it is imported."""
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Ray replaces a loopback address that it is given by the outward one, except where it believes that it cannot
+    # form clusters; then all its servers bind to 127.0.0.1.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    # Without this Ray keeps as many blank workers as there are CPUs, and a run may land on one that has no torch yet.
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+    if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token(folder))
+
+
+def _token(folder: Path) -> Path:
+    """A file with a secret that only this user can read; made once."""
+    path = folder / "ray-token"
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return path
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+    return path
+
+
+class _importable_in_children:
+    """For as long as it lasts, processes started from here can import this package, wherever the app was started."""
+
+    def __enter__(self) -> None:
+        self.before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, [str(ROOT), self.before])))
+
+    def __exit__(self, *_: object) -> None:
+        if self.before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = self.before

@@ -1,0 +1,144 @@
+"""What a fine-tune says while it works: small frozen records that travel as JSON.
+
+Bytes (an adapter, a resumable state) ride beside an event in `blob` and never enter its JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+# Components of the memory ledger, in the order in which they are stacked everywhere.
+COMPONENTS = (
+    "frozen_weights",
+    "trainable_weights",
+    "gradients",
+    "optimizer",
+    "features",
+    "activations",
+    "workspace",
+)
+
+
+@dataclass(frozen=True)
+class Event:
+    kind: ClassVar[str] = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "blob"}
+        return {"kind": self.kind, **values}
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """The run is set up: what trains, how long it will be, and the settings that stand beside every accuracy."""
+
+    kind: ClassVar[str] = "started"
+    spec: dict[str, Any]
+    method_kind: str
+    parameters: dict[str, int]
+    steps: int
+    epochs: int
+    classes: list[str]
+    device: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Progress(Event):
+    """`done` of `total` units of some long preparation, such as images whose features are cached."""
+
+    kind: ClassVar[str] = "progress"
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Step(Event):
+    """One optimizer step. `memory`: peak bytes by component where the step was traced, else None."""
+
+    kind: ClassVar[str] = "step"
+    step: int
+    epoch: int
+    loss: float
+    lr: float
+    grad_norm: float
+    images_per_second: float
+    seconds: float
+    memory: dict[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class StepMemory(Event):
+    """Live bytes by component through one step: forward, backward, optimizer."""
+
+    kind: ClassVar[str] = "step_memory"
+    step: int
+    report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluation(Event):
+    kind: ClassVar[str] = "evaluation"
+    epoch: int
+    step: int
+    split: str
+    accuracy: float
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Scores(Event):
+    """Head scores collected in training: `values` is layers x projections x heads, None where a layer has no such head."""
+
+    kind: ClassVar[str] = "scores"
+    step: int
+    epoch: int
+    scores: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoint(Event):
+    """A moment from which the run can go on to the same weights; `blob` is that state."""
+
+    kind: ClassVar[str] = "checkpoint"
+    epoch: int
+    step: int
+    blob: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    """The end. Accuracies are shares in 0..1 of the last epoch's weights; `blob` is the adapter as safetensors."""
+
+    kind: ClassVar[str] = "finished"
+    test_accuracy: float
+    val_accuracy: float
+    seconds: float
+    memory: dict[str, Any]
+    epochs: list[dict[str, float]]
+    blob: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    kind: ClassVar[str] = "failed"
+    error: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Cancelled(Event):
+    kind: ClassVar[str] = "cancelled"
+
+
+KINDS = {cls.kind: cls for cls in (Started, Progress, Step, StepMemory, Evaluation, Scores, Checkpoint, Finished, Failed, Cancelled)}
+
+
+def from_dict(values: dict[str, Any]) -> Event:
+    """The event that `to_dict` wrote (its blob apart)."""
+    rest = dict(values)
+    return KINDS[rest.pop("kind")](**rest)

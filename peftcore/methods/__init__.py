@@ -1,0 +1,100 @@
+"""PEFT methods, one file each: a frozen set of hyper-parameters that knows how to install itself on a backbone.
+
+A new method is one file here: a subclass of Method, exposed as METHOD. The launch form, the command line, the README
+table and the contract tests find it by themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from torch import nn
+
+from .. import errors
+from ..registry import METHODS
+from ..spec import Settings
+
+if TYPE_CHECKING:
+    from ..backbone import Backbone
+    from ..model import TunedModel
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a person should know of a method. `ours` says what was chosen here because the paper is silent."""
+
+    title: str
+    paper: str
+    equation: str  # LaTeX
+    trains: str
+    keeps: str  # what a training step must keep in memory, and why
+    mergeable: bool
+    ours: str = ""
+
+
+class Method(Settings):
+    """The hyper-parameters of one PEFT method, every one a field with range and help.
+
+    `kind` 'in-backbone': the trainable parts change what the backbone computes. 'side': they only read it.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[Literal["in-backbone", "side"]]
+    card: ClassVar[Card]
+
+    def settings(self) -> dict[str, Any]:
+        """The name and every field, as JSON has them."""
+        return {"name": self.name, **self.model_dump(mode="json")}
+
+    def check(self, backbone: Backbone) -> None:
+        """Raises errors.DoesNotFit where the settings are impossible on this backbone."""
+
+    def install(self, backbone: Backbone) -> nn.Module:
+        """Installs the method on a private clone of a backbone and returns the module of its trainable parts.
+
+        In-backbone: registers hooks on the clone's modules (or thaws copies of its weights). Side: returns a
+        SideNetwork. The names in the returned module's state_dict are those of METHODS.md.
+        """
+        raise NotImplementedError
+
+    def merge(self, model: TunedModel, module: nn.Module) -> None:
+        """Writes what was trained into `module`, a plain timm copy of the backbone.
+
+        Raises:
+            CannotMerge: by default; methods that have an equal plain module override this.
+        """
+        raise errors.CannotMerge(
+            f"{self.card.title} has no equal plain timm module: what it adds cannot be folded into the backbone's "
+            "weights. Save it as an adapter instead."
+        )
+
+
+class SideNetwork(nn.Module):
+    """A network that reads frozen features: forward(features at `taps`) -> pooled features (B, width)."""
+
+    taps: tuple[str, ...]
+
+
+def make_method(name: str, **settings: Any) -> Method:
+    """A validated Method by name.
+
+    Raises:
+        UnknownName: no such method or setting; the nearest is named.
+        InvalidSetting: a value outside its range.
+    """
+    return METHODS.load(name).METHOD(**settings)
+
+
+def graft(root: nn.Module, path: str, module: nn.Module) -> nn.Module:
+    """Puts `module` below `root` at a dotted path, so that state_dict names read like the backbone's own."""
+    *parents, leaf = path.split(".")
+    for name in parents:
+        if name not in root._modules:
+            root.add_module(name, nn.Module())
+        root = root._modules[name]
+    root.add_module(leaf, module)
+    return module
+
+
+METHODS.list_when_called(__name__)

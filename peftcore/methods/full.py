@@ -1,0 +1,30 @@
+"""Full fine-tuning: every weight trains. The yardstick of all the others."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from . import Card, Method
+from ._thaw import thaw
+
+
+class Full(Method):
+    name = "full"
+    kind = "in-backbone"
+    card = Card(
+        title="Full fine-tuning",
+        paper="",
+        equation=r"W \leftarrow W - \eta\,\nabla_W L \quad\text{for every } W",
+        trains="All weights of the backbone, and the classifier.",
+        keeps="Every layer's input, because every weight needs it for its gradient; a gradient and two AdamW moments per weight.",
+        mergeable=True,
+    )
+
+    def install(self, backbone) -> nn.Module:
+        return thaw(backbone.module, lambda name: True)
+
+    def merge(self, model, module) -> None:
+        module.load_state_dict(model.backbone.module.state_dict())
+
+
+METHOD = Full

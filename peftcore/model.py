@@ -1,0 +1,152 @@
+"""TunedModel: backbone + what a method trains + classifier, from images to logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from . import errors
+from .backbone import Backbone
+from .methods import Method, SideNetwork
+
+
+class TunedModel(nn.Module):
+    """images (B, C, H, W) -> logits (B, num_classes). Made by `attach`.
+
+    `backbone` is a private clone that shares its frozen weights with the one passed to `attach`; `tuner` holds what the
+    method trains; `head` is the classifier on the pooled features.
+    """
+
+    def __init__(self, backbone: Backbone, method: Method, tuner: nn.Module, head: nn.Linear, frozen: int):
+        super().__init__()
+        self.backbone, self.method, self._backbone_count = backbone, method, frozen
+        self.trunk = backbone.module
+        self.tuner, self.head = tuner, head
+
+    @property
+    def is_side(self) -> bool:
+        return isinstance(self.tuner, SideNetwork)
+
+    def train(self, mode: bool = True) -> TunedModel:
+        """The method's parts change mode; the backbone stays in eval."""
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.is_side:
+            return self.from_features(self.features(images))
+        return self.head(self.backbone.pooled(images))
+
+    def features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Side methods only: the frozen features that the side network reads, without gradient, the same every time.
+
+        Raises:
+            DoesNotFit: the method changes the backbone, so it has no frozen features.
+        """
+        self._needs_side()
+        return self.backbone.taps(images, self.tuner.taps)
+
+    def from_features(self, features: tuple[Tensor, ...]) -> Tensor:
+        """Side methods only: frozen features -> logits (B, num_classes)."""
+        self._needs_side()
+        return self.head(self.tuner(features))
+
+    def _needs_side(self) -> None:
+        if not self.is_side:
+            raise errors.DoesNotFit(
+                f"{self.method.card.title} changes what the backbone computes, so it has no frozen features; "
+                "only side methods (last, lst, side_tuning, linear) have."
+            )
+
+    def named_trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Trainable parameters by the names of `adapter_state`."""
+        tensors = {id(p): p for p in self.parameters() if p.requires_grad}
+        for name, tensor in self._named_state():
+            if id(tensor) in tensors:
+                yield name, tensors[id(tensor)]
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        return [p for _, p in self.named_trainable()]
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Numbers of weights: the whole backbone, what the method trains, and the classifier."""
+        method = sum(p.numel() for p in self.tuner.parameters())
+        head = sum(p.numel() for p in self.head.parameters())
+        return {"backbone": self._backbone_count, "method": method, "head": head}
+
+    def _named_state(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.tuner.state_dict(keep_vars=True).items()
+        for name, parameter in self.head.named_parameters():
+            yield f"head.{name}", parameter
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """What training changes, by the names in METHODS.md, and the classifier as head.weight and head.bias."""
+        return {name: tensor.detach().clone() for name, tensor in self._named_state()}
+
+    def load_adapter_state(self, state: dict[str, Tensor]) -> None:
+        """Takes over an `adapter_state`.
+
+        Raises:
+            AdapterMismatch: names or shapes differ from this model's; nothing is changed then.
+        """
+        own = dict(self._named_state())
+        missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        if missing or extra:
+            raise errors.AdapterMismatch(
+                f"This state does not belong to {self.method.card.title} on {self.backbone.name}: "
+                f"{len(missing)} tensors are missing{_first(missing)} and {len(extra)} are not its own{_first(extra)}."
+            )
+        for name, tensor in own.items():
+            if tensor.shape != state[name].shape:
+                raise errors.AdapterMismatch(f"{name} is {tuple(state[name].shape)}, this model needs {tuple(tensor.shape)}.")
+        self.tuner.load_state_dict({k: v for k, v in state.items() if not k.startswith("head.")})
+        self.head.load_state_dict({k.removeprefix("head."): v for k, v in state.items() if k.startswith("head.")})
+
+
+def _first(names: list[str]) -> str:
+    return f" ({names[0]} first)" if names else ""
+
+
+def attach(backbone: Backbone, method: Method, num_classes: int, seed: int = 0, verify: bool = True) -> TunedModel:
+    """A TunedModel; `backbone` itself is not changed, and its weights are shared, not copied.
+
+    The same seed gives every method the same classifier at the start. `verify` runs one image through the model and
+    raises if an adapter would never be executed or a trainable tensor would get no gradient.
+
+    Raises:
+        DoesNotFit: settings that are impossible on this backbone, or an adapter that this architecture never runs.
+        InvalidSetting: fewer than two classes.
+    """
+    if num_classes < 2:
+        raise errors.InvalidSetting(f"num_classes = {num_classes} is not possible; a classifier needs at least 2.")
+    method.check(backbone)
+    own = backbone.clone()
+    with torch.random.fork_rng(devices=[]), torch.device(backbone.device):
+        torch.manual_seed(seed)
+        head = nn.Linear(own.width, num_classes)
+        nn.init.trunc_normal_(head.weight, std=0.02)
+        nn.init.zeros_(head.bias)
+        tuner = method.install(own)
+    model = TunedModel(own, method, tuner, head, frozen=backbone.parameter_count()).train()
+    if verify and backbone.device.type != "meta":
+        _prove_it_runs(model)
+    return model
+
+
+def _prove_it_runs(model: TunedModel) -> None:
+    """Every trainable tensor must be reached from the logits; EVA, BEiT and Swin V2 read qkv.weight past any hook."""
+    named = dict(model.named_trainable())
+    image = torch.zeros(1, *model.backbone.input_size, device=model.backbone.device)
+    with torch.random.fork_rng(), torch.enable_grad():
+        gradients = torch.autograd.grad(model.eval()(image).sum(), list(named.values()), allow_unused=True)
+    model.train()
+    idle = [name for name, gradient in zip(named, gradients, strict=True) if gradient is None]
+    if idle:
+        raise errors.DoesNotFit(
+            f"{model.method.card.title} on {model.backbone.name} would train nothing at {idle[0]}"
+            + (f" and {len(idle) - 1} more places" if len(idle) > 1 else "")
+            + ": this architecture never calls the layer that the adapter sits on. Choose other projections or another method."
+        )

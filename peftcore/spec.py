@@ -1,0 +1,133 @@
+"""RunSpec: everything that decides a result, frozen, validated, and the same after a trip through JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+
+from . import errors
+from .registry import METHODS, TASKS
+
+
+class Settings(BaseModel):
+    """A frozen pydantic model whose errors are sentences of ours and whose unknown keys name the nearest known one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, ser_json_inf_nan="constants")
+
+    def __init__(self, **settings: Any):
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise as_sentence(type(self), error) from None
+
+    def replace(self, **changes: Any) -> Settings:
+        """A validated copy with some fields changed."""
+        return type(self)(**{**dict(self), **changes})
+
+
+def as_sentence(model: type[BaseModel], error: ValidationError) -> errors.HeadroomError:
+    """The first fault of a ValidationError as one sentence with the range that is allowed."""
+    fault = error.errors()[0]
+    field = ".".join(str(part) for part in fault["loc"]) or "value"
+    owner = getattr(model, "name", None) or model.__name__
+    if fault["type"] == "extra_forbidden":
+        return errors.unknown(f"setting of {owner} called", field, model.model_fields)
+    cause = fault.get("ctx", {}).get("error")
+    if isinstance(cause, errors.HeadroomError):
+        return cause
+    reason = str(cause) if cause else fault["msg"].removeprefix("Input should be ")
+    return errors.InvalidSetting(f"{owner}: {field} = {fault['input']!r} is not possible; it must be {reason}.")
+
+
+def _as_method(value: Any) -> Any:
+    """'last', {'name': 'last', 'rank': 16} or a Method, as a Method."""
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, Mapping):
+        return value if hasattr(value, "settings") else _refuse_method(value)
+    settings = dict(value)
+    if "name" not in settings:
+        return _refuse_method(value)
+    return METHODS.load(str(settings.pop("name"))).METHOD(**settings)
+
+
+def _refuse_method(value: Any):
+    raise ValueError(f"a method's name, or its settings with a 'name' among them, such as {{'name': 'lora', 'rank': 8}}; got {value!r}")
+
+
+def _known_task(value: Any) -> Any:
+    if isinstance(value, str):
+        TASKS.load(value.partition(":")[0])
+    return value
+
+
+class RunSpec(Settings):
+    """One fine-tune: backbone, method, task, recipe and seed.
+
+    Raises:
+        UnknownName: an unknown field, method or task; the nearest known one is named.
+        InvalidSetting: a value outside its range.
+    """
+
+    backbone: str = Field("vit_micro", description="A timm architecture, an embedded backbone, or hf-hub:OWNER/NAME.")
+    method: Annotated[Any, BeforeValidator(_as_method), PlainSerializer(lambda m: m.settings())] = Field(
+        "last", description="The PEFT method and its settings."
+    )
+    task: Annotated[str, BeforeValidator(_known_task)] = Field("digits", description="A task by name.")
+    epochs: int = Field(10, ge=1, le=1000, description="Passes over the training images.")
+    batch_size: int = Field(64, ge=1, le=4096, description="Images per optimizer step.")
+    lr: float = Field(1e-3, gt=0, le=10, description="Peak learning rate of AdamW; cosine decay to zero.")
+    weight_decay: float | None = Field(
+        None, ge=0, le=10, description="AdamW's decay; by default 1e-4 for in-backbone and 0.05 for side methods."
+    )
+    warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises linearly.")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the forward under autocast.")
+    normalisation: Literal["backbone", "imagenet", "half", "none"] = Field(
+        "backbone", description="Mean and deviation of the inputs: the backbone's own, ImageNet's, 0.5/0.5, or none."
+    )
+    augmentation: Literal["none", "light"] = Field(
+        "none", description="light: random shift by up to 1/16 of the image and horizontal flip."
+    )
+    cache_features: Literal["auto"] | bool = Field(
+        "auto", description="Compute a side method's frozen features once and keep them; auto does so when they fit."
+    )
+    pretrained: bool = Field(True, description="Load pretrained weights; False means random weights, on purpose.")
+    weights: str | None = Field(None, description="A local file or folder that holds the backbone's weights.")
+    device: str = Field("auto", description="auto takes the GPU where there is one; cpu and cuda force it.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Decides every random number of the run.")
+
+    @property
+    def decay(self) -> float:
+        """The weight decay in force: the one given or the kind's default (METHODS.md)."""
+        if self.weight_decay is not None:
+            return self.weight_decay
+        return 0.05 if self.method.kind == "side" else 1e-4
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), sort_keys=True)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> RunSpec:
+        return cls(**settings)
+
+    @classmethod
+    def from_json(cls, text: str) -> RunSpec:
+        try:
+            settings = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise errors.InvalidSetting(f"This is no JSON: {error}.") from None
+        if not isinstance(settings, dict):
+            raise errors.InvalidSetting(f"A RunSpec is a JSON object, not {type(settings).__name__}.")
+        return cls(**settings)
+
+    @property
+    def key(self) -> str:
+        """What identifies the run: a hash of the whole sorted spec, defaults included."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]

@@ -1,0 +1,109 @@
+"""Tasks: named splits of images and labels. One file per kind of data in this folder; each is found by its name.
+
+A task file `peftcore/tasks/<name>.py` has the constants TITLE, DESCRIPTION, GROUP, CLASSES (empty where they are
+known only after loading) and SOURCE, and `load(argument="") -> Task`. The constants are read without loading any
+image; whatever is slow to import is imported inside `load`. Files whose name starts with an underscore are shared
+tools, not tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from peftcore import errors, registry
+
+GROUPS = ("natural", "specialised", "structured")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and their labels, in a fixed order. The arrays may be read-only: copy before changing them."""
+
+    images: np.ndarray  # uint8 (n, H, W, 3), RGB
+    labels: np.ndarray  # int64 (n,), indices into Task.classes
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A classification task: what it asks, its class names and its three splits."""
+
+    name: str
+    title: str
+    description: str
+    group: str  # one of GROUPS
+    classes: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+    source: str
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """What can be said of a task without loading it: the constants of its file."""
+
+    name: str
+    title: str
+    description: str
+    group: str
+    classes: tuple[str, ...]  # empty where they depend on the argument
+    source: str
+
+
+def task_card(name: str) -> TaskCard:
+    """The card of the task called `name` ("digits", or "name:argument"). Raises UnknownName."""
+    kind = name.partition(":")[0]
+    module = registry.TASKS.load(kind)
+    return TaskCard(kind, module.TITLE, module.DESCRIPTION, module.GROUP, tuple(module.CLASSES), module.SOURCE)
+
+
+def load_task(name: str) -> Task:
+    """Load a task by "name", or by "name:argument" where its kind takes one (a folder, a data set's name).
+
+    Raises UnknownName (with the nearest known name), InvalidSetting for an argument the kind does not take.
+    """
+    kind, _, argument = name.partition(":")
+    return registry.TASKS.load(kind).load(argument)
+
+
+def no_argument(name: str, argument: str) -> None:
+    """For tasks that are complete by their name: raises InvalidSetting if an argument was given."""
+    if argument:
+        raise errors.InvalidSetting(f"Task {name!r} takes no argument, but was given {argument!r}; write task={name!r}.")
+
+
+def stratified_split(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
+    """Disjoint index arrays of exactly these sizes, each with every class in proportion (to within one image).
+
+    `labels` (n,) integers; sum(sizes) <= n. Each class is shuffled and spread evenly over one line, which is then
+    cut into pieces; each piece is shuffled. The same labels, sizes and seed give the same split.
+    Raises InvalidSetting if more images are asked for than there are.
+    """
+    labels = np.asarray(labels)
+    if sum(sizes) > len(labels):
+        raise errors.InvalidSetting(
+            f"A split into {' + '.join(map(str, sizes))} = {sum(sizes)} images was asked for, but there are only "
+            f"{len(labels)}; make the parts smaller."
+        )
+    rng = np.random.default_rng(seed)
+    place = np.empty(len(labels))  # where on the line from 0 to 1 each image stands
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        place[rng.permutation(members)] = (np.arange(len(members)) + rng.random()) / len(members)
+    line = np.argsort(place, kind="stable")
+    ends = np.cumsum(sizes)
+    return [rng.permutation(line[end - size : end]) for size, end in zip(sizes, ends)]
+
+
+def balanced_labels(count: int, classes: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` labels int64 in random order, every class equally often (to within one)."""
+    return rng.permutation(np.arange(count, dtype=np.int64) % classes)
+
+
+registry.TASKS.list_when_called(__name__)

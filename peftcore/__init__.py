@@ -8,6 +8,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from .compat import guard_torchvision
+
+guard_torchvision()
+
 __version__ = "0.1.0"
 
 _HOME = {

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import socket
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import timm
 import torch
 from torch import Tensor, nn
 
 from . import errors
-from .compat import timm
 
 # Where each projection lives in timm's transformers: the path below a block, and which third of a fused Linear it is.
 _PROJECTIONS = {
@@ -71,6 +73,7 @@ class Backbone:
     std: tuple[float, ...]
     interpolation: str
     pretrained: bool
+    options: tuple[tuple[str, Any], ...] = ()  # what else was said to timm.create_model
 
     @property
     def depth(self) -> int:
@@ -107,6 +110,15 @@ class Backbone:
 
     def parameter_count(self) -> int:
         return sum(p.numel() for p in self.module.parameters())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the architecture's weights, names and shapes: equal where two backbones compute the same."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     def clone(self) -> Backbone:
         """The same weights under new modules, so that hooks and replacements stay private."""
@@ -227,12 +239,14 @@ def load_backbone(
     pretrained: bool = True,
     weights: str | Path | None = None,
     device: torch.device | str = "cpu",
+    seed: int = 0,
     **architecture,
 ) -> Backbone:
     """A frozen Backbone by name.
 
     `name`: an embedded backbone, any timm ViT or Swin (with or without a tag), or 'hf-hub:OWNER/NAME'.
     `weights`: a local file or a folder that holds one; `device='meta'` builds the anatomy without weights.
+    Random weights (`pretrained=False`) follow from `seed` alone: the same name and seed are the same backbone.
     Further arguments go to `timm.create_model` (img_size=..., for example).
 
     Raises:
@@ -249,7 +263,8 @@ def load_backbone(
         options["pretrained_cfg_overlay"] = {"file": str(_weights_file(Path(weights))), "custom_load": False}
     pretrained = bool(pretrained or weights) and not meta
     try:
-        with torch.device(device), _no_waiting_for_an_unreachable_hub():
+        with torch.random.fork_rng(devices=[]), torch.device(device), _no_waiting_for_an_unreachable_hub():
+            torch.manual_seed(seed)
             module = timm.create_model(name, pretrained=pretrained, **options)
     except errors.HeadroomError:
         raise
@@ -263,12 +278,13 @@ def load_backbone(
         name=name,
         module=module,
         blocks=anatomy(module, name),
-        input_size=tuple(config["input_size"]),
+        input_size=(config["input_size"][0], *module.patch_embed.img_size),
         prefix_tokens=getattr(module, "num_prefix_tokens", 0),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         interpolation=config["interpolation"],
         pretrained=pretrained,
+        options=tuple(sorted(architecture.items())),
     )
 
 

@@ -15,12 +15,14 @@ class Lease:
         folder.mkdir(parents=True, exist_ok=True)
         self.id = secrets.token_hex(8)
         self.path = folder / f"{self.id}.lock"
-        self._file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        self._file: int | None = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def release(self) -> None:
-        self.path.unlink(missing_ok=True)
-        os.close(self._file)
+        if self._file is not None:
+            self.path.unlink(missing_ok=True)
+            os.close(self._file)
+            self._file = None
 
     @staticmethod
     def held(folder: Path, id: str) -> bool:

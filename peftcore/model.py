@@ -19,11 +19,19 @@ class TunedModel(nn.Module):
     method trains; `head` is the classifier on the pooled features.
     """
 
-    def __init__(self, backbone: Backbone, method: Method, tuner: nn.Module, head: nn.Linear, frozen: int):
+    def __init__(self, backbone: Backbone, method: Method, tuner: nn.Module, head: nn.Linear, origin: Backbone):
         super().__init__()
-        self.backbone, self.method, self._backbone_count = backbone, method, frozen
+        self.backbone, self.method = backbone, method
+        self._backbone_count = origin.parameter_count()
         self.trunk = backbone.module
         self.tuner, self.head = tuner, head
+        thawed = any(p.requires_grad for p in self.trunk.parameters())
+        self._fingerprint = origin.fingerprint if thawed and origin.device.type != "meta" else None
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the backbone that this model was attached to, before anything of it was trained."""
+        return self._fingerprint or self.backbone.fingerprint
 
     @property
     def is_side(self) -> bool:
@@ -130,7 +138,7 @@ def attach(backbone: Backbone, method: Method, num_classes: int, seed: int = 0, 
         nn.init.trunc_normal_(head.weight, std=0.02)
         nn.init.zeros_(head.bias)
         tuner = method.install(own)
-    model = TunedModel(own, method, tuner, head, frozen=backbone.parameter_count()).train()
+    model = TunedModel(own, method, tuner, head, origin=backbone).train()
     if verify and backbone.device.type != "meta":
         _prove_it_runs(model)
     return model

@@ -6,11 +6,12 @@ share a storage and are counted once. What is inside an operator (a kernel's scr
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -39,8 +40,8 @@ class Life:
     kept_until: int = -1
     module: str = ""
     kind: str = ""
-    shape: tuple[int, ...] = ()
     dtype: str = ""
+    pieces: dict[int, tuple[int, ...]] = field(default_factory=dict)  # what was saved of it: offset -> shape
     reasons: tuple[str, ...] = ()
     reference: weakref.ref | None = None
 
@@ -95,10 +96,10 @@ class Ledger(TorchDispatchMode):
         self._phase: str | None = None
         self._stack: list[str] = []
         self._place = ""
-        self._kinds: dict[str, str] = {"": type(model).__name__}
+        self._kinds: dict[str, str] = {}
         self._handles: list[Any] = []
         self._thread = threading.get_ident()
-        weights = [t for _, tree in _trees(model) for t in (*tree.parameters(), *tree.buffers())]
+        weights = [t for tree in _trees(model) for t in (*tree.parameters(), *tree.buffers())]
         self._parameters = list({id(t): t for t in weights if isinstance(t, nn.Parameter)}.values())
         self._weights = weights
         self.device = next((t.device for t in weights if t.device.type != "cpu"), torch.device("cpu"))
@@ -128,9 +129,11 @@ class Ledger(TorchDispatchMode):
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._saving = None  # its hooks are this ledger's: without this, the two would keep each other alive
         self._advance()
         for life in self.lives:  # what outlives the ledger is followed no further
             life.reference = None
+        self._alive.clear()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -211,9 +214,10 @@ class Ledger(TorchDispatchMode):
         module = self._stack[-1] if self._stack else ""
         if life is not None:
             life.keepers += 1
-            if not life.shape:
-                life.module, life.kind = module, self._kinds.get(module, "")
-                life.shape, life.dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
+            if not life.pieces:
+                life.module, life.kind = module or "loss", self._kinds.get(module, "Loss")
+                life.dtype = str(tensor.dtype).removeprefix("torch.")
+            life.pieces.setdefault(tensor.storage_offset(), tuple(tensor.shape))
         return Kept(tensor, life, module, self)
 
     def _unpack(self, kept: Kept) -> Tensor:
@@ -242,11 +246,12 @@ class Ledger(TorchDispatchMode):
     def _follow_modules(self) -> None:
         """Keep the path of the module under way on a stack; first in and last out, so that methods' hooks lie inside."""
         seen = set()
-        for prefix, tree in _trees(self.model):
-            for path, module in tree.named_modules(prefix=prefix):
-                if path and id(module) not in seen:
+        for tree in _trees(self.model):
+            for path, module in tree.named_modules():
+                path = path or "model"
+                if id(module) not in seen:
                     seen.add(id(module))
-                    self._kinds[path] = type(module).__name__
+                    self._kinds.setdefault(path, type(module).__name__)
                     self._handles += [
                         module.register_forward_pre_hook(lambda *_, path=path: self._come(path), prepend=True),
                         module.register_forward_hook(lambda *_, path=path: self._go(path), always_call=True),
@@ -287,19 +292,24 @@ class Ledger(TorchDispatchMode):
             components={name: top[name] for name in COMPONENTS},
             at={"phase": top["phase"], "where": top["where"]},
             curve=tuple(self.curve()),
-            activations=tuple(_row(life) for life in self.lives if life.shape and life.role is None),
+            activations=tuple(_row(life) for life in self.lives if life.pieces and life.role is None),
             **extra,
         )
 
 
 def _row(life: Life) -> dict[str, Any]:
+    shapes = list(life.pieces.values())
+    size = getattr(torch, life.dtype).itemsize
+    whole = sum(math.prod(shape) for shape in shapes) * size >= life.nbytes
+    equal = len(shapes) > 1 and len(set(shapes)) == 1
+    reasons = life.reasons if whole else (*life.reasons, "only a part is needed, but it is a view and all of it stays")
     return {
         "module": life.module,
         "kind": life.kind,
-        "shape": list(life.shape),
+        "shape": [len(shapes), *shapes[0]] if equal else list(shapes[0]),  # q, k and v of one storage: (3, B, h, N, d)
         "dtype": life.dtype,
         "bytes": life.nbytes,
-        "reason": "; ".join(life.reasons),
+        "reason": "; ".join(reasons),
     }
 
 
@@ -316,7 +326,9 @@ def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
             yield from (v for v in value if isinstance(v, Tensor))
 
 
-def _trees(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The model, and modules it uses without owning them: a Backbone in one of its attributes."""
-    held = [(name, getattr(value, "module", None)) for name, value in vars(model).items() if not isinstance(value, nn.Module)]
-    return [("", model), *((name, module) for name, module in held if isinstance(module, nn.Module))]
+def _trees(model: nn.Module) -> list[nn.Module]:
+    """Trees whose modules are named from their root, so that a block has timm's own path: a Backbone's module that the
+    model holds in an attribute, what the method trains, then the model itself."""
+    held = [getattr(value, "module", None) for value in vars(model).values() if not isinstance(value, nn.Module)]
+    trees = [*held, getattr(model, "tuner", None), model]
+    return [tree for tree in trees if isinstance(tree, nn.Module)]

@@ -50,10 +50,10 @@ class MemoryReport:
         return sum(row["bytes"] for row in self.activations)
 
     def activations_by(self, key: str) -> dict[str, int]:
-        """Kept bytes summed by 'block', 'module' or 'kind', in the order of the forward."""
+        """Kept bytes summed by 'block' (a module's path where it lies in none), 'module' or 'kind', in forward order."""
         total: dict[str, int] = defaultdict(int)
         for row in self.activations:
-            total[block_of(row["module"]) if key == "block" else row[key]] += row["bytes"]
+            total[block_of(row["module"]) or row["module"] if key == "block" else row[key]] += row["bytes"]
         return dict(total)
 
     def to_dict(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def peak(lives: Sequence[Life], phases: Sequence[str], places: Sequence[str]) ->
     """Bytes by component, total, phase and module at the first moment of the highest total."""
     table = levels(lives, len(phases))
     top = int(table.sum(axis=0).argmax())
-    return {**_moment(table, top), "total": int(table[:, top].sum()), "phase": phases[top], "where": places[top]}
+    return {**_moment(table, top), "total": int(table[:, top].sum()), "phase": phases[top], "where": places[top], "tick": top}
 
 
 def curve(lives: Sequence[Life], phases: Sequence[str], places: Sequence[str], points: int) -> list[dict[str, Any]]:

@@ -58,6 +58,10 @@ class Method(Settings):
         """
         raise NotImplementedError
 
+    def lr_ratio_of(self, name: str) -> float:
+        """The learning rate of one trainable tensor over the recipe's."""
+        return 1.0
+
     def merge(self, model: TunedModel, module: nn.Module) -> None:
         """Writes what was trained into `module`, a plain timm copy of the backbone.
 

@@ -24,7 +24,7 @@ class Full(Method):
         return thaw(backbone.module, lambda name: True)
 
     def merge(self, model, module) -> None:
-        module.load_state_dict(model.backbone.module.state_dict())
+        module.load_state_dict(model.backbone.module.state_dict(), strict=False)  # all but the classifier
 
 
 METHOD = Full

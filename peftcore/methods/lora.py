@@ -49,6 +49,9 @@ class LoRA(Method):
             lambda site, _: Pair(site.linear.in_features, site.out_features, self.rank, scale, self.dropout),
         )
 
+    def lr_ratio_of(self, name: str) -> float:
+        return self.lr_ratio if name.endswith("lora_B.weight") else 1.0
+
     def merge(self, model, module) -> None:
         merge_pairs(model.tuner, model.backbone, module)
 

@@ -60,7 +60,9 @@ def task_card(name: str) -> TaskCard:
     """The card of the task called `name` ("digits", or "name:argument"). Raises UnknownName."""
     kind = name.partition(":")[0]
     module = registry.TASKS.load(kind)
-    return TaskCard(kind, module.TITLE, module.DESCRIPTION, module.GROUP, tuple(module.CLASSES), module.SOURCE)
+    return TaskCard(
+        kind, module.TITLE, module.DESCRIPTION, module.GROUP, tuple(module.CLASSES), module.SOURCE
+    )
 
 
 def load_task(name: str) -> Task:
@@ -75,7 +77,9 @@ def load_task(name: str) -> Task:
 def no_argument(name: str, argument: str) -> None:
     """For tasks that are complete by their name: raises InvalidSetting if an argument was given."""
     if argument:
-        raise errors.InvalidSetting(f"Task {name!r} takes no argument, but was given {argument!r}; write task={name!r}.")
+        raise errors.InvalidSetting(
+            f"Task {name!r} takes no argument, but was given {argument!r}; write task={name!r}."
+        )
 
 
 def stratified_split(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.ndarray]:

@@ -20,7 +20,7 @@ CLASSES = ("one", "two", "three", "four", "five", "six", "seven", "eight")
 SOURCE = "Drawn by Headroom (peftcore/tasks/counting.py), seed 8128"
 SEED = 8128
 
-BERRIES = (0.98, 0.02, 0.06, 0.13, 0.62, 0.68, 0.78, 0.92, 0.27)  # hues of red, orange, yellow, blue, plum, green
+BERRIES = (0.98, 0.02, 0.06, 0.13, 0.27, 0.62, 0.68, 0.78, 0.92)  # hues: reds, yellows, green, blues, plums
 
 
 def load(argument: str = "") -> Task:
@@ -55,10 +55,10 @@ def scene(rng: np.random.Generator, berries: int) -> np.ndarray:
             hue = rng.choice([rng.uniform(0.05, 0.13), hues[1]])
             d.pebble(rng, image, x, y, radius, d.hsv(hue, rng.uniform(0.0, 0.6), rng.uniform(0.35, 0.85)))
     value = rng.uniform(0.55, 0.95)
-    for x, y, radius in spots:
+    for spot in spots:
         hue = hues[int(rng.random() < 0.25)] + rng.normal(0, 0.012)
-        colour = d.hsv(hue, rng.uniform(0.65, 0.92), np.clip(value + rng.normal(0, 0.07), 0.4, 1))
-        _berry(rng, image, x, y, radius, colour, light)
+        colour = d.hsv(hue, rng.uniform(0.65, 0.92), min(max(value + rng.normal(0, 0.07), 0.4), 1))
+        _berry(rng, image, spot, colour, light)
     return d.photograph(rng, image)
 
 
@@ -105,7 +105,7 @@ def _table(rng: np.random.Generator) -> np.ndarray:
 def _twig(rng: np.random.Generator, image: np.ndarray) -> None:
     """A thin, slightly bent stick with a shadow."""
     half, thick = rng.uniform(6, 16), rng.uniform(0.5, 1.1)
-    cx, cy, angle, bend = rng.uniform(4, 60), rng.uniform(4, 60), rng.uniform(0, np.pi), rng.uniform(-0.02, 0.02)
+    (cx, cy), angle, bend = rng.uniform(4, 60, 2), rng.uniform(0, np.pi), rng.uniform(-0.02, 0.02)
     colour = d.hsv(rng.uniform(0.05, 0.1), rng.uniform(0.3, 0.6), rng.uniform(0.2, 0.5))
     for shift in (1.1, 0.0):
         window, x, y = d.local(cx + 0.5 * shift, cy + shift, angle, half + 3)
@@ -117,9 +117,14 @@ def _twig(rng: np.random.Generator, image: np.ndarray) -> None:
 
 
 def _berry(
-    rng: np.random.Generator, image: np.ndarray, cx: float, cy: float, radius: float, colour: np.ndarray, light: float
+    rng: np.random.Generator,
+    image: np.ndarray,
+    spot: tuple[float, float, float],
+    colour: np.ndarray,
+    light: float,
 ) -> None:
     """A glossy ball, lit from `light`, with a dark five-pointed crown and a shadow away from the lamp."""
+    cx, cy, radius = spot
     window, x, y = d.local(cx, cy, light, radius + 4)  # x points to the lamp, y across
     d.darken(image, window, 0.5 * d.cover(radius - np.hypot(x + 1.6, y), 3))
     distance = np.hypot(x, y * rng.uniform(1, 1.1))
@@ -133,6 +138,7 @@ def _berry(
     cos, sin = np.cos(where), np.sin(where)
     out, side = (cos * x + sin * y - off * radius) / np.sqrt(1 - off**2), cos * y - sin * x
     star = radius * 0.3 * (1 + 0.4 * np.cos(5 * (np.arctan2(side, out) - turn)))
-    d.paint(image, window, 0.85 * d.cover(star - np.hypot(out, side)), colour * 0.25 + np.array([0.02, 0.05, 0.0]))
+    crown = 0.85 * d.cover(star - np.hypot(out, side))
+    d.paint(image, window, crown, colour * 0.25 + np.array([0.02, 0.05, 0.0]))
     shine = np.maximum(0.3 * x / radius + 0.95 * up, 0) ** 40
     d.paint(image, window, 0.75 * shine * ball, np.ones(3))

@@ -47,13 +47,14 @@ def scene(rng: np.random.Generator, hour: int) -> np.ndarray:
     heading = (hour + MARGIN * rng.uniform(-0.5, 0.5)) * BIN - np.pi / 2  # from clock to the x axis
     length = rng.uniform(32, 50)
     cx, cy = rng.uniform(length * 0.5, 64 - length * 0.5, 2)
-    _koi(rng, image, cx, cy, heading, length, water)
+    _koi(rng, image, (cx, cy), heading, length, water)
 
-    # What floats on top stays near the rim or beside the fish: it may hide a fin, never the fish.
+    # What floats on top may hide a bit of the tail, never the middle or the head.
+    nose_x, nose_y = cx + 0.3 * length * np.cos(heading), cy + 0.3 * length * np.sin(heading)
     for _ in range(rng.integers(0, 4)):
         x, y = rng.uniform(0, 64, 2)
         size = rng.uniform(5, 10)
-        if np.hypot(x - cx, y - cy) < 0.3 * length + size:
+        if min(np.hypot(x - cx, y - cy), np.hypot(x - nose_x, y - nose_y)) < 0.25 * length + size:
             continue
         if rng.random() < 0.5:
             _lily(rng, image, x, y, size)
@@ -83,14 +84,14 @@ def _pond(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 def _koi(
     rng: np.random.Generator,
     image: np.ndarray,
-    cx: float,
-    cy: float,
+    place: tuple[float, float],
     heading: float,
     length: float,
     water: np.ndarray,
 ) -> None:
     """Shadow, tail, side fins, body with patches, eyes. t runs along the body from the tail (-1) to the nose (1)."""
-    half, width = length / 2, length * rng.uniform(0.115, 0.15)
+    (cx, cy), half = place, length / 2
+    width = length * rng.uniform(0.115, 0.15)
     bend = rng.uniform(-0.22, 0.22)  # sideways, in half lengths, at the tip of the tail
     wave = rng.uniform(-0.1, 0.1)
     depth = rng.uniform(0.0, 0.25)  # how much water colour lies over the fish
@@ -102,17 +103,18 @@ def _koi(
         return window, t, y - half * (bend * behind**2 / 2 + wave * np.sin(3 * behind))
 
     def outline(t: np.ndarray, y: np.ndarray) -> np.ndarray:
-        # Broadest before the middle, a round nose, a slim root of the tail at t = -0.7.
-        s = np.clip((t + 0.75) / 1.75, 0, 1)
-        reach = width * (0.22 + 0.78 * np.sin(np.pi * s**1.15) ** 0.75)
-        nose = np.clip((1 - t) / 0.35, 0, 1)
-        reach = np.where(t > 0.3, np.minimum(reach, width * 1.02 * np.sqrt(nose * (2 - nose))), reach)
+        # A slim root of the tail at t = -0.75, broadest just before the middle, a round nose.
+        s = np.minimum(np.maximum((t + 0.75) / 1.75, 0), 1)
+        belly = 0.22 + 0.78 * s * (1 - s) * (3.1 + 1.6 * s)
+        nose = np.minimum(np.maximum((1 - t) / 0.4, 0), 1)
+        reach = width * np.minimum(belly, np.sqrt(nose * (2 - nose)))
         return np.minimum(reach - np.abs(y), np.minimum(1 - t, t + 0.75) * half)
 
     def tail(t: np.ndarray, y: np.ndarray) -> np.ndarray:
-        back = np.clip(-0.6 - t, 0, 1) / 0.5  # 0 at the root, 1 at the rim of the fan
-        notch = 0.5 * np.clip(1 - np.abs(y) / (width * 1.1), 0, 1)
-        return np.minimum(width * (0.2 + 1.1 * back) - np.abs(y), np.minimum(-0.6 - t, t + 1.15 - 0.3 * notch) * half)
+        back = np.maximum(-0.6 - t, 0) / 0.5  # 0 at the root, 1 at the rim of the fan
+        notch = 0.5 * np.maximum(1 - np.abs(y) / (width * 1.1), 0)
+        rim = np.minimum(-0.6 - t, t + 1.15 - 0.3 * notch) * half
+        return np.minimum(width * (0.2 + 1.1 * back) - np.abs(y), rim)
 
     window, t, y = spine(length * 0.06, length * 0.1)
     d.darken(image, window, rng.uniform(0.25, 0.5) * d.cover(np.maximum(outline(t, y), tail(t, y)), 3.5))
@@ -126,13 +128,13 @@ def _koi(
         sweep = heading + side * rng.uniform(1.9, 2.5)
         fx = cx + half * 0.35 * np.cos(heading) + np.cos(sweep) * width * 1.35
         fy = cy + half * 0.35 * np.sin(heading) + np.sin(sweep) * width * 1.35
-        place, x, across = d.local(fx, fy, sweep, width * 1.5)
-        d.paint(image, place, 0.7 * d.cover(d.ellipse(x, across, width * 0.95, width * 0.5)), fin)
+        root, x, across = d.local(fx, fy, sweep, width * 1.5)
+        d.paint(image, root, 0.7 * d.cover(d.ellipse(x, across, width * 0.95, width * 0.5)), fin)
 
     marks = d.smooth_noise(rng, int(rng.integers(5, 10)))[window]
-    coat = np.where(d.cover(marks - rng.uniform(-0.4, 1.0), 0.3)[..., None] > 0.5, patch, base)
-    round_ = 0.7 + 0.35 * np.sqrt(np.clip(1 - (y / (1.15 * width)) ** 2, 0, 1)) - 0.06 * np.clip(y / width, -1, 1)
-    coat = coat * round_[..., None]
+    coat = base + d.cover(marks - rng.uniform(-0.4, 1.0), 0.3)[..., None] * (patch - base)
+    light = 0.7 + 0.35 * np.sqrt(np.maximum(1 - (y / (1.15 * width)) ** 2, 0))  # a round back
+    coat = coat * light[..., None]
     coat += 0.18 * (d.cover(0.5 - np.abs(y)) * (np.abs(t) < 0.5))[..., None]  # light on the back
     d.paint(image, window, d.cover(outline(t, y)), (1 - depth) * coat + depth * water)
     for side in (-1, 1):

@@ -1,0 +1,96 @@
+"""The backbones that travel with Headroom: small timm models pretrained on pictures drawn by `scripts/pretrain.py`.
+
+Each is a folder of `assets/backbones`: `config.json` (timm class, arguments, preprocessing), `model.safetensors`,
+`card.json` and `card.md` (data, seed, steps, probes), `curve.csv`. A new folder is a new backbone. Reading names and
+cards imports no torch; only `register()` touches timm.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from peftcore.errors import WeightsUnavailable, unknown
+
+BACKBONES = Path(__file__).resolve().parent.parent / "assets" / "backbones"
+
+
+def names() -> tuple[str, ...]:
+    """Names of the embedded backbones, sorted."""
+    return tuple(sorted(path.parent.name for path in BACKBONES.glob("*/config.json")))
+
+
+def folder(name: str) -> Path:
+    """The backbone's folder. Raises UnknownName."""
+    if name not in names():
+        raise unknown("embedded backbone", name, names())
+    return BACKBONES / name
+
+
+def config(name: str) -> dict[str, Any]:
+    """config.json: title, architecture (a class of timm.models), arguments, input_size, mean, std, interpolation."""
+    return {"name": name} | json.loads((folder(name) / "config.json").read_text())
+
+
+def card(name: str) -> dict[str, Any]:
+    """config.json and card.json as one: title, data, training (images, steps, seed, seconds, machine, parameters,
+    held_out), probes ({task: {"accuracy", "twin", "chance"}}). What was not measured yet is absent."""
+    path = folder(name) / "card.json"
+    return config(name) | (json.loads(path.read_text()) if path.exists() else {})
+
+
+def weights(name: str) -> Path:
+    """The weights file. Raises WeightsUnavailable when it is missing."""
+    path = folder(name) / "model.safetensors"
+    if not path.exists():
+        raise WeightsUnavailable(
+            f"The weights of '{name}' are missing at {path}: restore the file from the repository, make it with "
+            f"`python scripts/pretrain.py train {name}`, or use pretrained=False for a random start."
+        )
+    return path
+
+
+@lru_cache(maxsize=None)
+def register() -> tuple[str, ...]:
+    """Make `timm.create_model(name, pretrained=...)` know the embedded backbones; once per process."""
+    import timm
+
+    for name in names():
+        timm.models.register_model(_entrypoint(name))
+    return names()
+
+
+def _entrypoint(name: str):
+    """A timm entry point: timm's own class and random start, weights from the assets when pretrained."""
+
+    def build(pretrained: bool = False, **arguments: Any):
+        import timm
+
+        settings = config(name)
+        for key in ("pretrained_cfg", "pretrained_cfg_overlay"):  # timm passes both; ours comes from config.json
+            arguments.pop(key, None)
+        cfg = {
+            "architecture": name,
+            "num_classes": 0,
+            "input_size": tuple(settings["input_size"]),
+            "mean": tuple(settings["mean"]),
+            "std": tuple(settings["std"]),
+            "interpolation": settings["interpolation"],
+            "crop_pct": 1.0,
+            "fixed_input_size": True,
+            "first_conv": "patch_embed.proj",
+            "classifier": settings["classifier"],
+        }
+        if pretrained:
+            cfg["file"] = str(weights(name))
+        cls = getattr(timm.models, settings["architecture"])
+        wanted = {"num_classes": 0} | settings["arguments"] | arguments
+        return timm.models.build_model_with_cfg(
+            cls, name, pretrained, pretrained_cfg=cfg, pretrained_strict=True, **wanted
+        )
+
+    build.__name__ = build.__qualname__ = name
+    build.__module__ = __name__
+    return build

@@ -1,0 +1,201 @@
+"""Attention on the image: one query's map as heat over the picture, patches to click, and differences.
+
+All pictures keep the image's proportions and have a fixed size in pixels: the transparent squares that take
+the clicks fill the patches at exactly that size.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import plotly.graph_objects as go
+from PIL import Image
+from plotly.colors import get_colorscale, sample_colorscale
+
+from peftcore.errors import BadData
+from peftcore.figures import theme
+
+MARGIN = dict(l=4, r=4, t=50, b=4)
+
+
+def _picture(image: np.ndarray, shortest: int = 320) -> tuple[str, np.ndarray]:
+    """A PNG data address of the image, small ones enlarged smoothly, and the image itself, checked."""
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise BadData(f"An image must be uint8 of shape (height, width, 3); given was {image.dtype} of shape {image.shape}.")
+    drawn = Image.fromarray(image)
+    factor = max(1, round(shortest / min(image.shape[:2])))
+    if factor > 1:
+        drawn = drawn.resize((image.shape[1] * factor, image.shape[0] * factor), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    drawn.save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(), image
+
+
+def _grid(grid: np.ndarray) -> np.ndarray:
+    grid = np.asarray(grid, float)
+    if grid.ndim != 2 or not np.isfinite(grid).all():
+        raise BadData(f"An attention map must be finite numbers of shape (rows, columns); given was shape {grid.shape}.")
+    return grid
+
+
+def _canvas(image: np.ndarray, width: int) -> tuple[go.Figure, tuple[float, float]]:
+    """The image in a bare figure, axes in patches' home: x from 0 to 1, y from 0 (top) to 1; and its size in pixels."""
+    address, image = _picture(image)
+    across = width - MARGIN["l"] - MARGIN["r"]
+    down = round(across * image.shape[0] / image.shape[1])
+    figure = go.Figure()
+    figure.add_layout_image(source=address, xref="x", yref="y", x=0, y=0, sizex=1, sizey=1, sizing="stretch",
+                            layer="below")
+    hidden = dict(visible=False, fixedrange=True, showgrid=False)
+    figure.update_xaxes(range=[0, 1], **hidden)
+    figure.update_yaxes(range=[1, 0], **hidden)
+    figure.update_layout(autosize=False, dragmode=False, clickmode="event+select", hovermode="closest",
+                         showlegend=False)
+    return figure, (across, down)
+
+
+def _finish(figure: go.Figure, size: tuple[float, float], width: int, title: str, note: str, name: str,
+            dark: bool) -> go.Figure:
+    line = max(20, int(width / 7.6))
+    top = theme.title_height(title, line, note)
+    return theme.finish(figure, title, name=name, dark=dark, width=width,
+                        height=int(size[1] + top + MARGIN["b"]),
+                        note=note, margin=MARGIN | dict(t=top), line=line)
+
+
+def _patches(figure: go.Figure, shape: tuple[int, int], size: tuple[float, float], texts: list[str]) -> None:
+    """One invisible square per patch, which shows the text on hover and takes the click: customdata [row, column]."""
+    rows, columns = shape
+    r, c = np.divmod(np.arange(rows * columns), columns)
+    clear = dict(opacity=1, color="rgba(0,0,0,0)")
+    figure.add_scatter(x=(c + 0.5) / columns, y=(r + 0.5) / rows, mode="markers", name="patches", text=texts,
+                       customdata=np.stack([r, c], -1).tolist(), hovertemplate="%{text}<extra></extra>",
+                       marker=dict(symbol="square", size=min(size[0] / columns, size[1] / rows),
+                                   line=dict(width=0), **clear),
+                       selected=dict(marker=clear), unselected=dict(marker=clear))
+
+
+def _frame(figure: go.Figure, patch: tuple[int, int], shape: tuple[int, int]) -> None:
+    """Outline one patch in two colours, so that it is seen on any image."""
+    (row, column), (rows, columns) = patch, shape
+    box = dict(type="rect", x0=column / columns, x1=(column + 1) / columns, y0=row / rows,
+               y1=(row + 1) / rows,
+               fillcolor="rgba(0,0,0,0)")
+    figure.add_shape(**box, line=dict(color="#FFFFFF", width=5))
+    figure.add_shape(**box, line=dict(color="#D55E00", width=2.5))
+
+
+def _heat_colours(strength: float) -> list[list]:
+    """Cividis that grows from nearly clear to `strength`: where nothing is attended, the image stays visible."""
+    stops = np.linspace(0, 1, 9)
+    colours = sample_colorscale(get_colorscale(theme.SEQUENTIAL), stops.tolist(), colortype="tuple")
+    return [[float(stop),
+             f"rgba({r * 255:.0f},{g * 255:.0f},{b * 255:.0f},{0.45 + (strength - 0.45) * stop:.3f})"]
+            for stop, (r, g, b) in zip(stops, colours, strict=True)]
+
+
+def _heat(figure: go.Figure, grid: np.ndarray, scale: list, low: float, high: float, smooth: bool) -> None:
+    """The map as a heat layer, one cell per patch, or interpolated between their centres."""
+    rows, columns = grid.shape
+    figure.add_heatmap(z=grid, x0=0.5 / columns, dx=1 / columns, y0=0.5 / rows, dy=1 / rows, zmin=low,
+                       zmax=high,
+                       colorscale=scale, zsmooth="best" if smooth else False, showscale=False,
+                       hoverinfo="skip")
+
+
+def attention_overlay(image: np.ndarray, grid: np.ndarray, query: tuple[int, int] | None = None,
+                      title: str = "",
+                      zmax: float | None = None, *, note: str = "", smooth: bool = False,
+                      strength: float = 0.85,
+                      width: int = 320, dark: bool = False) -> go.Figure:
+    """An image under the attention that one query gives to each patch.
+
+    Args:
+        image: uint8 (H, W, 3). grid: (rows, columns), one weight per patch.
+        query: (row, column) of the asking patch, outlined; None for a map without one (the class token's).
+        title: the finding; without one, how much the strongest tenth of the patches holds.
+        zmax: the weight of the brightest colour; give several maps the same one to compare them.
+
+    A click's `customdata` is [row, column], so that any map also picks the next query.
+    """
+    grid = _grid(grid)
+    figure, size = _canvas(image, width)
+    total = grid.sum() or 1.0
+    uniform = total / grid.size
+    _heat(figure, grid, _heat_colours(strength), 0.0, zmax or float(grid.max()) or 1.0, smooth)
+    if query is not None:
+        _frame(figure, query, grid.shape)
+    _patches(figure, grid.shape, size, [
+        f"row {r + 1}, column {c + 1}<br>{100 * value:.2g} % of the attention<br>{value / uniform:.1f} times the mean patch"
+        for (r, c), value in np.ndenumerate(grid)])
+    if not title:
+        top = np.sort(grid.ravel())[::-1][: max(1, round(grid.size / 10))].sum() / total
+        title = f"A tenth of the patches gets {theme.percent(top)}"
+    return _finish(figure, size, width, title, note, "attention", dark)
+
+
+def patch_picker(image: np.ndarray, grid_shape: tuple[int, int], selected: tuple[int, int] | None = None, *,
+                 title: str = "Click the patch that asks", note: str = "", width: int = 320,
+                 dark: bool = False) -> go.Figure:
+    """The plain image with one clickable square per patch; a click's `customdata` is [row, column]."""
+    rows, columns = grid_shape
+    figure, size = _canvas(image, width)
+    line = dict(color="rgba(255,255,255,0.35)", width=0.6)
+    for row in range(1, rows):
+        figure.add_shape(type="line", x0=0, x1=1, y0=row / rows, y1=row / rows, line=line)
+    for column in range(1, columns):
+        figure.add_shape(type="line", x0=column / columns, x1=column / columns, y0=0, y1=1, line=line)
+    if selected is not None:
+        _frame(figure, selected, grid_shape)
+    _patches(figure, grid_shape, size, [f"row {r + 1}, column {c + 1}" for r in range(rows)
+                                        for c in range(columns)])
+    return _finish(figure, size, width, title, note, "patches", dark)
+
+
+def attention_difference(a: np.ndarray, b: np.ndarray, *, image: np.ndarray | None = None,
+                         names: tuple[str, str] = ("a", "b"),
+                         query: tuple[int, int] | None = None, title: str = "", zmax: float | None = None,
+                         width: int = 320,
+                         dark: bool = False) -> go.Figure:
+    """Where `b` attends more (orange) and less (blue) than `a`, both scaled to sum 1 over the patches.
+
+    Args:
+        a, b: (rows, columns), the same shape. image: laid underneath, in grey, where given.
+        names: what `a` and `b` are, for title and hover. zmax: the difference of the strongest colour.
+    """
+    a, b = _grid(a), _grid(b)
+    if a.shape != b.shape:
+        raise BadData(f"Two attention maps can be compared on one grid only; given were {a.shape} and {b.shape}.")
+    a, b = a / (a.sum() or 1.0), b / (b.sum() or 1.0)
+    gap = b - a
+    blank = np.full((*a.shape, 3), 245, np.uint8)
+    under = blank if image is None else _grey(image)
+    figure, size = _canvas(under, width)
+    reach = zmax or float(np.abs(gap).max()) or 1.0
+    scale = [[stop, _clear(colour, 1.0 if image is None else 0.25 + 0.65 * abs(2 * stop - 1))] for stop,
+             colour in theme.DIVERGING]
+    _heat(figure, gap, scale, -reach, reach, smooth=False)
+    where = np.argwhere(np.isfinite(gap))
+    figure.add_scatter(x=(where[:, 1] + 0.5) / a.shape[1], y=(where[:, 0] + 0.5) / a.shape[0],
+                       text=theme.sign_marks(gap, where, reach), textfont=dict(size=12), **theme.MARKS)
+    if query is not None:
+        _frame(figure, query, a.shape)
+    _patches(figure, a.shape, size, [
+        f"row {r + 1}, column {c + 1}<br>{theme.plain(names[0])} {100 * a[r, c]:.2g} %<br>{theme.plain(names[1])} {100 * b[r, c]:.2g} %"
+        f"<br>{100 * value:+.2g} points" for (r, c), value in np.ndenumerate(gap)])
+    moved = 0.5 * np.abs(gap).sum()  # total variation distance
+    return _finish(figure, size, width, title or f"{theme.percent(moved)} of the attention lies elsewhere",
+                   f"orange: more in {theme.plain(names[1])}, blue: less", "attention-difference", dark)
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    _, image = _picture(image)
+    return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
+
+
+def _clear(colour: str, opacity: float) -> str:
+    r, g, b = (int(colour[start:start + 2], 16) for start in (1, 3, 5))
+    return f"rgba({r},{g},{b},{opacity:.3f})"

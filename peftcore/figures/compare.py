@@ -1,0 +1,182 @@
+"""Runs side by side: their curves on one axis, and accuracy against what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from peftcore.errors import BadData
+from peftcore.figures import theme
+
+AXES = {
+    "val_accuracy": "validation accuracy",
+    "test_accuracy": "test accuracy",
+    "accuracy": "accuracy",
+    "train_loss": "training loss (nats)",
+    "loss": "loss (nats)",
+    "seconds": "seconds",
+    "epoch": "epoch",
+    "step": "step",
+}
+
+
+def runs_overlay(runs: Mapping[str, pd.DataFrame], *,
+                 methods: Mapping[str, tuple[str, str | None]] | None = None,
+                 x: str = "epoch", y: str = "val_accuracy", extent: float | None = None, dark: bool = False,
+                 height: int = 420) -> go.Figure:
+    """One curve per run, named at its end; side methods dashed; each run has its own marker.
+
+    Args:
+        runs: label -> frame with the columns `x` and `y`; labels are unique.
+        methods: label -> (method, kind), for colour and dash.
+        extent: where the x axis ends, so that live curves do not move it.
+    """
+    figure, last = go.Figure(), {}
+    for nth, (label, frame) in enumerate(runs.items()):
+        if len(frame) and not {x, y} <= set(frame.columns):
+            raise BadData(f"The run {label!r} has no column {y if x in frame.columns else x!r}.")
+        method, kind = (methods or {}).get(label, (label, None))
+        colour, kind = theme.method_colour(method, kind, dark), theme.method_kind(method, kind)
+        frame = frame.dropna(subset=[x, y]) if len(frame) else pd.DataFrame({x: [np.nan], y: [np.nan]})
+        if not len(frame):
+            continue
+        every = max(1, len(frame) // 12)
+        figure.add_scatter(x=frame[x], y=frame[y], mode="lines+markers", name=theme.plain(label),
+                           legendgroup=label,
+                           line=dict(color=colour, width=2.2, dash=theme.dash(kind)),
+                           marker=dict(symbol=theme.SYMBOLS[nth % len(theme.SYMBOLS)], size=7, color=colour,
+                                       maxdisplayed=12 if every > 1 else 0),
+                           hovertemplate=f"<b>{theme.plain(label)}</b><br>{AXES.get(x, x)} %{{x}}<br>{AXES.get(y, y)} %{{y:.3f}}<extra></extra>")
+        if np.isfinite(float(frame[y].iloc[-1])):
+            last[label] = float(frame[y].iloc[-1])
+    values = np.concatenate([frame[y].to_numpy(float) for frame in runs.values() if len(frame)]
+                            or [np.zeros(0)])
+    accuracy = "accuracy" in y
+    top = 1.03 if accuracy else theme.ceiling(float(np.nanmax(values)) * 1.02) if np.isfinite(values).any() else 1.0
+    reach = extent or max((float(frame[x].max()) for frame in runs.values() if len(frame)), default=1)
+    figure.update_xaxes(title_text=AXES.get(x, x), range=[0, reach * 1.02])
+    figure.update_yaxes(title_text=AXES.get(y, y), range=[0, top])
+    figure.update_layout(showlegend=True)
+    return theme.finish(figure, _overlay_title(last, y, accuracy), name=f"runs-{x}-{y}", dark=dark,
+                        height=height)
+
+
+def _overlay_title(last: Mapping[str, float], y: str, higher: bool) -> str:
+    """Who leads, and by how much."""
+    if not last:
+        return "No run has a value yet"
+    order = sorted(last, key=last.get, reverse=higher)
+    best, word = order[0], "reaches" if higher else "ends at"
+    title = f"{theme.plain(best)} {word} {last[best]:.3f}"
+    if len(order) > 1:
+        gap = abs(last[best] - last[order[1]])
+        second = theme.plain(order[1])
+        title += f", level with {second}" if gap < 5e-4 else f", {gap:.3f} {'ahead of' if higher else 'below'} {second}"
+    return title
+
+
+def _title(row: Mapping) -> str:
+    return theme.plain(row.get("title") or theme.method_title(row["method"]))
+
+
+def _against(rows: Sequence[Mapping], column: str, x_title: str, say, finding: str, *, name: str, dark: bool,
+             height: int,
+             width: int | None) -> go.Figure:
+    """Accuracy against a cost on a logarithmic axis: one labelled marker per row, its shape by kind."""
+    rows = [row for row in rows if row.get(column) and row.get("accuracy") is not None]
+    if not rows:
+        raise BadData(f"This picture needs rows with method, accuracy and {column} above zero.")
+    figure = go.Figure()
+    places = _label_places(rows, column)
+    for kind in ("in-backbone", "side"):
+        part = [(row, place) for row, place in zip(rows, places, strict=True)
+                if theme.method_kind(row["method"], row.get("kind")) == kind]
+        if not part:
+            continue
+        chosen = [row for row, _ in part]
+        figure.add_scatter(
+            x=[row[column] for row in chosen], y=[row["accuracy"] for row in chosen], mode="markers+text",
+            name={"side": "side (reads the backbone)", "in-backbone": "in-backbone (changes it)"}[kind],
+            text=[_title(row) for row in chosen], textposition=[place for _, place in part],
+            textfont=dict(size=12, color=theme.ink(dark)), cliponaxis=False,
+            error_y=dict(type="data", array=[row.get("spread") or 0 for row in chosen],
+                         color=theme.muted(dark), thickness=1, width=3,
+                         visible=any(row.get("spread") for row in chosen)),
+            marker=dict(symbol=theme.symbol(kind), size=14, line=dict(width=1, color=theme.ink(dark)),
+                        color=[theme.method_colour(row["method"], row.get("kind"), dark) for row in chosen]),
+            customdata=[[say(row[column]), f" ± {row['spread']:.3f}" if row.get("spread") else ""]
+                        for row in chosen],
+            hovertemplate="<b>%{text}</b><br>accuracy %{y:.3f}%{customdata[1]}<br>%{customdata[0]}<extra></extra>")
+    costs = np.log10([row[column] for row in rows])
+    pad = 0.14 * max(costs.max() - costs.min(), 0.8)
+    ticks = [digit * 10.0 ** power for power in range(int(costs.min()) - 1, int(costs.max()) + 2)
+             for digit in ((1,) if costs.max() - costs.min() > 1.6 else (1, 2, 5))]
+    low = min(row["accuracy"] - (row.get("spread") or 0) for row in rows)
+    high = max(row["accuracy"] + (row.get("spread") or 0) for row in rows)
+    room = 0.12 * max(high - low, 0.02)
+    figure.update_xaxes(type="log", title_text=x_title, range=[costs.min() - pad, costs.max() + pad],
+                        tickvals=ticks,
+                        ticktext=[say(tick) for tick in ticks])
+    figure.update_yaxes(title_text="accuracy", range=[max(0, low - room), min(1.02, high + room)])
+    figure.update_layout(showlegend=True)
+    return theme.finish(figure, finding, name=name, dark=dark, height=height, width=width)
+
+
+def _label_places(rows: Sequence[Mapping], column: str) -> list[str]:
+    """A side for each label, chosen greedily where the fewest neighbours stand."""
+    x = np.log10([row[column] for row in rows])
+    y = np.array([row["accuracy"] for row in rows], float)
+    # In a unit box stretched to the figure's shape, where a label is about 0.16 wide and 0.06 high.
+    x = (x - x.min()) / (np.ptp(x) or 1.0)
+    y = (y - y.min()) / (np.ptp(y) or 1.0)
+    shifts = {"middle right": (0.11, 0), "middle left": (-0.11, 0), "top right": (0.09, 0.06),
+              "bottom right": (0.09, -0.06),
+              "top left": (-0.09, 0.06), "bottom left": (-0.09, -0.06)}
+    taken, places = list(zip(x, y, strict=True)), []
+    for index in range(len(rows)):
+        def crowd(place: str, index: int = index) -> float:
+            at = (x[index] + shifts[place][0], y[index] + shifts[place][1])
+            outside = max(0, at[0] - 1.04) + max(0, -0.04 - at[0])
+            near = [abs(at[0] - a) < 0.13 and abs(at[1] - b) < 0.065 for j, (a, b) in enumerate(taken)
+                    if j != index]
+            return sum(near) + 50 * outside
+        places.append(min(shifts, key=crowd))
+        taken.append((x[index] + shifts[places[-1]][0], y[index] + shifts[places[-1]][1]))
+    return places
+
+
+def _leanest(rows: Sequence[Mapping], column: str, noun: str) -> str:
+    """The finding: the cheapest method within reach of the best, against full fine-tuning where it is there."""
+    rows = [row for row in rows if row.get(column) and row.get("accuracy") is not None]
+    if not rows:
+        return ""
+    full = next((row for row in rows if row["method"] == "full"), None)
+    others = [row for row in rows if row is not full]
+    if full and others and full["accuracy"] > 0:
+        good = [row for row in others
+                if row["accuracy"] >= 0.97 * full["accuracy"]] or [max(others, key=lambda row: row["accuracy"])]
+        lean = min(good, key=lambda row: row[column])
+        return f"{_title(lean)} reaches {theme.percent(lean['accuracy'] / full['accuracy'])} of full fine-tuning's accuracy " \
+               f"with {theme.percent(lean[column] / full[column])} of its {noun}"
+    best = max(rows, key=lambda row: row["accuracy"])
+    return f"{_title(best)} is the most accurate: {best['accuracy']:.3f}"
+
+
+def accuracy_vs_parameters(rows: Sequence[Mapping], *, dark: bool = False, height: int = 440,
+                           width: int | None = None) -> go.Figure:
+    """Accuracy against parameters trained; rows: `method`, `accuracy` (0 to 1), `parameters`, optionally
+    `kind`, `title`, `spread` (of the accuracy over seeds)."""
+    return _against(rows, "parameters", "parameters trained", theme.human_count, _leanest(rows, "parameters",
+                                                                                          "parameters"),
+                    name="accuracy-parameters", dark=dark, height=height, width=width)
+
+
+def accuracy_vs_memory(rows: Sequence[Mapping], *, dark: bool = False, height: int = 440,
+                       width: int | None = None) -> go.Figure:
+    """Accuracy against the peak of memory; rows as above with `memory`, bytes."""
+    return _against(rows, "memory", "peak memory of a training step", theme.si_bytes, _leanest(rows, "memory",
+                                                                                               "memory"),
+                    name="accuracy-memory", dark=dark, height=height, width=width)

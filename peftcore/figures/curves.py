@@ -1,0 +1,193 @@
+"""Curves of one run over its steps: loss and accuracy, learning rate, gradient norm, memory.
+
+Every axis spans the whole run from the first step on, so that nothing moves while a live curve grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from peftcore.errors import BadData
+from peftcore.figures import theme
+
+
+def _column(frame: pd.DataFrame, name: str) -> np.ndarray:
+    """A column as floats; (0,) where the frame is still empty."""
+    if frame is None or not len(frame):
+        return np.zeros(0)
+    if name not in frame:
+        raise BadData(f"A curve needs the column {name!r}; this frame has {', '.join(map(str, frame.columns))}.")
+    return frame[name].to_numpy(float)
+
+
+def smooth(values: np.ndarray, total_steps: int) -> np.ndarray:
+    """Debiased exponential moving average over about a 25th of the run; looks back only, so the past stays put."""
+    span = max(3, total_steps // 25)
+    return pd.Series(values).ewm(span=span, adjust=True).mean().to_numpy()
+
+
+def loss_curve(steps: pd.DataFrame, evaluations: pd.DataFrame, total_steps: int, *, method: str = "",
+               kind: str | None = None, dark: bool = False, height: int = 400) -> go.Figure:
+    """Training loss above, accuracy below, on one axis of steps.
+
+    Args:
+        steps: columns `step`, `loss`; empty before the first step.
+        evaluations: columns `step`, `split` ("val" | "test"), `accuracy` (0 to 1), optionally `loss`.
+        total_steps: the length of the whole run; the axis ends there from the start.
+        method, kind: give the run its method's colour and its kind's dash.
+    """
+    colour = theme.method_colour(method, kind, dark) if method else theme.ink(dark)
+    step, loss = _column(steps, "step"), _column(steps, "loss")
+    if not len(step):  # an empty curve keeps the panel and the legend's entries in place
+        step, loss = np.array([np.nan]), np.array([np.nan])
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.55, 0.45], vertical_spacing=0.07)
+    figure.add_scatter(x=step, y=loss, mode="lines", line=dict(color=colour, width=1), opacity=0.3,
+                       name="each step",
+                       hovertemplate="step %{x}<br>loss %{y:.3f}<extra></extra>", row=1, col=1)
+    figure.add_scatter(x=step, y=smooth(loss, total_steps), mode="lines", line=dict(color=colour, width=2.5),
+                       name="smoothed",
+                       hovertemplate="step %{x}<br>smoothed loss %{y:.3f}<extra></extra>", row=1, col=1)
+    _evaluations(figure, evaluations, colour, theme.dash(theme.method_kind(method, kind)), dark)
+    top = theme.ceiling(float(loss[np.isfinite(loss)].max()) * 1.02) if np.isfinite(loss).any() else 2.5
+    figure.update_xaxes(range=[0, max(1, total_steps)])
+    figure.update_xaxes(title_text="step", row=2, col=1)
+    figure.update_yaxes(title_text="loss (nats)", range=[0, top], row=1, col=1)
+    figure.update_layout(showlegend=True)
+    figure.update_yaxes(title_text="accuracy", range=[0, 1.03], tickvals=[0, 0.25, 0.5, 0.75, 1], row=2,
+                        col=1)
+    return theme.finish(figure, _progress_title(step, loss, evaluations, total_steps),
+                        name=f"loss-{total_steps}", dark=dark,
+                        height=height)
+
+
+def _evaluations(figure: go.Figure, evaluations: pd.DataFrame, colour: str, dash: str, dark: bool) -> None:
+    """Accuracy on validation images as a line, on test images as one large star; both losses above."""
+    if evaluations is None or not len(evaluations):
+        evaluations = pd.DataFrame({"step": [np.nan], "split": ["val"], "accuracy": [np.nan]})
+    for split, title, marker in (("val", "validation", dict(symbol="circle", size=7, color=colour)),
+                                 ("test", "test", dict(symbol="star", size=15, color=colour,
+                                                       line=dict(color=theme.ink(dark), width=1)))):
+        part = evaluations[evaluations["split"] == split]
+        if not len(part):
+            continue
+        lines = "lines+markers" if split == "val" else "markers"
+        figure.add_scatter(x=part["step"], y=part["accuracy"], mode=lines, line=dict(color=colour, width=2,
+                                                                                     dash=dash),
+                           marker=marker, name=title,
+                           hovertemplate=f"step %{{x}}<br>{title} accuracy %{{y:.3f}}<extra></extra>",
+                           row=2, col=1)
+        if split == "val" and "loss" in part and part["loss"].notna().any():
+            figure.add_scatter(x=part["step"], y=part["loss"], mode="markers", name="validation loss",
+                               marker=dict(symbol="circle-open", size=7, color=colour, line=dict(width=1.5)),
+                               hovertemplate="step %{x}<br>validation loss %{y:.3f}<extra></extra>",
+                               showlegend=False,
+                               row=1, col=1)
+
+
+def _progress_title(step: np.ndarray, loss: np.ndarray, evaluations: pd.DataFrame, total_steps: int) -> str:
+    """What the curves say now, in one short line."""
+    if evaluations is not None and len(evaluations):
+        test = evaluations[evaluations["split"] == "test"]
+        if len(test):
+            return f"Reached a test accuracy of {float(test['accuracy'].iloc[-1]):.3f}"
+        accuracy = float(evaluations["accuracy"].iloc[-1])
+        return f"Validation accuracy {accuracy:.3f} at step {int(evaluations['step'].iloc[-1])} of {total_steps}"
+    if np.isfinite(step[-1]):
+        return f"Loss {loss[-1]:.3f} at step {int(step[-1])} of {total_steps}"
+    return f"Waiting for the first of {total_steps} steps"
+
+
+def _small(steps: pd.DataFrame, total_steps: int, column: str, y_title: str, title: str, colour: str,
+           digits: str,
+           dark: bool, height: int, top: float | None = None) -> go.Figure:
+    step, values = _column(steps, "step"), _column(steps, column)
+    figure = go.Figure(go.Scatter(x=step, y=values, mode="lines", line=dict(color=colour, width=2),
+                                  showlegend=False,
+                                  hovertemplate=f"step %{{x}}<br>{y_title} %{{y:{digits}}}<extra></extra>"))
+    finite = values[np.isfinite(values)]
+    top = top or (theme.ceiling(float(finite.max()) * 1.02) if len(finite) else 1.0)
+    figure.update_xaxes(title_text="step", range=[0, max(1, total_steps)])
+    figure.update_yaxes(title_text=y_title, range=[0, top], nticks=4, exponentformat="power")
+    return theme.finish(figure, title, name=f"{column}-{total_steps}", dark=dark, height=height)
+
+
+def learning_rate_curve(steps: pd.DataFrame, total_steps: int, *, peak: float | None = None,
+                        dark: bool = False,
+                        height: int = 200) -> go.Figure:
+    """The learning rate by step; `peak`, the recipe's rate, keeps the axis in place during the warm-up."""
+    now = _column(steps, "lr")
+    title = f"Learning rate {now[-1]:.2g}" if len(now) else "Learning rate"
+    return _small(steps, total_steps, "lr", "learning rate", title, theme.ink(dark), ".2e", dark, height,
+                  peak * 1.05 if peak else None)
+
+
+def gradient_norm(steps: pd.DataFrame, total_steps: int, *, dark: bool = False,
+                  height: int = 200) -> go.Figure:
+    """The norm of the whole gradient by step."""
+    now = _column(steps, "grad_norm")
+    title = f"Gradient norm {now[-1]:.2g}" if len(now) else "Gradient norm"
+    return _small(steps, total_steps, "grad_norm", "gradient norm", title, theme.ink(dark), ".3g", dark,
+                  height)
+
+
+def component_frame(rows: pd.DataFrame | Iterable[Mapping]) -> pd.DataFrame:
+    """Columns by memory component, bytes, zeros where a row names none, in the fixed order.
+
+    Takes a frame or dicts with one column per component, or with a column `memory` of dicts.
+    """
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    if "memory" in frame:
+        kept = frame["memory"].map(lambda memory: memory if isinstance(memory, Mapping) else {})
+        frame = pd.DataFrame(list(kept), index=frame.index)
+    return pd.DataFrame({name: frame[name].fillna(0).astype(float) if name in frame else 0.0
+                         for name in theme.COMPONENTS},
+                        index=frame.index)
+
+
+def stack_components(figure: go.Figure, x: np.ndarray, parts: pd.DataFrame, divisor: float, unit: str, *,
+                     shape: str = "linear") -> None:
+    """Add one filled area per component that ever holds a byte, stacked in the fixed order."""
+    for name in theme.COMPONENTS:
+        values = parts[name].to_numpy()
+        if not values.any():
+            continue
+        colour = theme.component_colour(name)
+        figure.add_scatter(x=x, y=values / divisor, mode="lines", stackgroup="bytes",
+                           name=theme.component_title(name),
+                           line=dict(width=0.8, color=colour, shape=shape), fillcolor=colour,
+                           fillpattern=dict(shape=theme.COMPONENT_PATTERNS[name], size=7, solidity=0.15,
+                                            fgcolor="#FFFFFF",
+                                            bgcolor=colour, fillmode="replace"),
+                           hovertemplate=f"%{{y:.3~f}} {unit}")
+
+
+def memory_over_steps(steps: pd.DataFrame, total_steps: int | None = None, *, dark: bool = False,
+                      height: int = 300) -> go.Figure:
+    """What each step's peak consists of, over the run, stacked by component.
+
+    Args:
+        steps: column `step` and either a column `memory` (dict component -> bytes, or None) or one per component.
+    """
+    if steps is not None and len(steps) and "memory" in steps:
+        steps = steps[steps["memory"].map(bool)]
+    step, parts = _column(steps, "step"), component_frame(steps if steps is not None else [])
+    total = parts.sum(axis=1).to_numpy()
+    largest = float(total.max()) if len(total) else 0.0
+    divisor, unit = theme.byte_unit(largest)
+    figure = go.Figure()
+    stack_components(figure, step, parts, divisor, unit)
+    title = "No memory measured yet"
+    if largest:
+        name = parts.iloc[int(total.argmax())].idxmax()
+        title = f"Peak {theme.si_bytes(largest)}, {theme.percent(parts[name].iloc[int(total.argmax())] / largest)} " \
+                f"of it {theme.component_title(name)}"
+    last = total_steps or (step[-1] if len(step) else 1)
+    figure.update_xaxes(title_text="step", range=[0, max(1, last)])
+    figure.update_yaxes(title_text=f"memory ({unit})", range=[0, theme.ceiling(largest * 1.05 / divisor)])
+    figure.update_layout(hovermode="x unified", showlegend=True)
+    return theme.finish(figure, title, name=f"memory-{last}", dark=dark, height=height)

@@ -1,0 +1,278 @@
+"""Layer x head pictures: the clickable grid of scores, its profile by layer, its growth over steps.
+
+Layers count from 1 at the bottom and heads from 1 at the left, in every picture. A grid is a scatter of
+square markers that fill their cells, because a click on a heatmap's cell selects nothing; marker sizes are
+pixels, so a grid has a fixed size and must be drawn at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from peftcore.errors import BadData
+from peftcore.figures import theme
+
+GAP = 2  # pixels between neighbouring cells
+SIDES = dict(l=58, r=92, t=66, b=50)  # the colour bar stands at the right
+
+
+def _grid(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, float)
+    if values.ndim != 2 or not np.isfinite(values).any():
+        raise BadData(f"A head grid needs numbers of shape (layers, heads); given was shape {values.shape}.")
+    return values
+
+
+def rank_heads(values: np.ndarray) -> np.ndarray:
+    """(layers, heads) -> ranks from 1, the largest, ties in reading order; NaN where there is no head."""
+    flat = np.asarray(values, float).ravel()
+    order = np.argsort(-np.nan_to_num(flat, nan=-np.inf), kind="stable")
+    ranks = np.empty(flat.size)
+    ranks[order] = np.arange(1, flat.size + 1)
+    ranks[np.isnan(flat)] = np.nan
+    return ranks.reshape(np.shape(values))
+
+
+def colour_axis(values: np.ndarray) -> dict:
+    """Cividis from zero for scores; the diverging scale, centred on zero, where scores have a sign."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    if low < 0:
+        reach = max(-low, high)
+        return dict(colorscale=[list(stop) for stop in theme.DIVERGING], cmin=-reach, cmax=reach)
+    return dict(colorscale=theme.SEQUENTIAL, cmin=0.0, cmax=high or 1.0)
+
+
+def _cell(layers: int, heads: int, width: int, height: int, margins: Mapping[str, int]) -> int:
+    """The side in pixels of a cell that fits the figure both ways."""
+    across = (width - margins["l"] - margins["r"]) / heads
+    up = (height - margins["t"] - margins["b"]) / layers
+    return max(6, int(min(across, up, 64)))
+
+
+def _square(figure: go.Figure, layers: int, heads: int, cell: int, margins: Mapping[str, int]) -> None:
+    """Axes and a figure size at which each cell is exactly `cell` pixels wide and high."""
+    every = 1 if layers <= 16 else 2 if layers <= 32 else 4
+    shown = [layer for layer in range(1, layers + 1) if every == 1 or layer == 1 or layer % every == 0]
+    figure.update_xaxes(range=[-0.5, heads - 0.5], tickvals=_ticks(heads), ticktext=[str(h + 1)
+                                                                                     for h in _ticks(heads)],
+                        title_text="head", showgrid=False, fixedrange=True, showline=False, ticks="",
+                        automargin=False)
+    figure.update_yaxes(range=[-0.5, layers - 0.5], tickvals=[layer - 1 for layer in shown],
+                        ticktext=[str(s) for s in shown],
+                        title_text="layer", showgrid=False, fixedrange=True, showline=False, ticks="",
+                        automargin=False)
+    figure.update_layout(autosize=False, dragmode=False, clickmode="event+select", hovermode="closest",
+                         width=cell * heads + margins["l"] + margins["r"],
+                         height=cell * layers + margins["t"] + margins["b"])
+
+
+def _ticks(heads: int) -> list[int]:
+    every = 1 if heads <= 16 else 4
+    return [head for head in range(heads) if every == 1 or head == 0 or (head + 1) % every == 0]
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _finding(values: np.ndarray, projection: str) -> str:
+    """Which head stands out, and by how much."""
+    layer, head = np.unravel_index(int(np.nanargmax(np.abs(values))), values.shape)
+    median = float(np.nanmedian(np.abs(values)))
+    by = f", {theme.times(abs(values[layer, head]) / median)} the median head" if median > 0 else ""
+    where = f" in {projection}" if projection else ""
+    if not np.nanmax(np.abs(values)):
+        return f"No head has moved yet{where}"
+    return f"Head {head + 1} of layer {layer + 1} moved most{where}{by}"
+
+
+def head_grid(values: np.ndarray, layers: Sequence[str] | None = None, heads: int | None = None, *,
+              score: str,
+              projection: str, selected: tuple[int, int] | None = None, mask: np.ndarray | None = None,
+              ranks: np.ndarray | None = None, width: int = 640, height: int = 560,
+              dark: bool = False) -> go.Figure:
+    """Scores by layer and head as clickable squares.
+
+    Args:
+        values: (layers, heads); NaN where a layer has fewer heads.
+        layers: the blocks' paths, shown on hover. heads: the columns to draw, at least those of `values`.
+        score, projection: what the numbers are, for title and colour bar.
+        selected: (layer, head), both from 0, outlined. mask: (layers, heads), True = kept; others are crossed out.
+        ranks: (layers, heads) from 1; computed from the values where not given.
+        width, height: the most the figure may take, pixels; it is drawn at the size its square cells need.
+
+    A click's `customdata` is [layer, head, ...], both from 0.
+    """
+    values = _grid(values)
+    rows, columns = values.shape[0], max(values.shape[1], heads or 0)
+    ranks = rank_heads(values) if ranks is None else np.asarray(ranks, float)
+    cell = _cell(rows, columns, width, height, SIDES)
+    where = np.argwhere(~np.isnan(values))
+    count = len(where)
+    data = [[int(layer), int(head), _number(values[layer, head]), int(ranks[layer, head]), count,
+             theme.plain(layers[layer]) if layers is not None else "", _state(mask, layer, head)] for layer,
+             head in where]
+    figure = go.Figure(go.Scatter(
+        x=where[:, 1], y=where[:, 0], mode="markers", name=score, showlegend=False, customdata=data,
+        marker=dict(symbol="square", size=cell - GAP, opacity=1, color=values[where[:, 0], where[:, 1]],
+                    line=dict(width=0),
+                    colorbar=_colour_bar(score, projection), **colour_axis(values)),
+        selected=dict(marker=dict(opacity=1)), unselected=dict(marker=dict(opacity=1)),
+        hovertemplate="<b>%{text}</b> %{customdata[5]}<br>"
+        f"{theme.plain(score)} %{{customdata[2]}}, rank %{{customdata[3]}} of %{{customdata[4]}}%{{customdata[6]}}<extra></extra>",
+        text=[f"layer {layer + 1}, head {head + 1}" for layer, head in where]))
+    if np.nanmin(values) < 0:
+        signs = theme.sign_marks(values, where)
+        figure.add_scatter(x=where[:, 1], y=where[:, 0], text=signs, textfont=dict(size=max(9, cell // 3)),
+                           **theme.MARKS)
+    if mask is not None:
+        _crosses(figure, np.asarray(mask, bool), values, cell)
+    if selected is not None:
+        _outline(figure, *selected)
+    _square(figure, rows, columns, cell, SIDES)
+    return theme.finish(figure, _finding(values, projection), name="head-grid", dark=dark, margin=SIDES,
+                        note=_selection_note(values, ranks, count, selected, score),
+                        width=figure.layout.width,
+                        height=figure.layout.height, line=max(24, int(figure.layout.width / 8)))
+
+
+def _state(mask: np.ndarray | None, layer: int, head: int) -> str:
+    return "" if mask is None or mask[layer][head] else "<br>switched off"
+
+
+def _colour_bar(score: str, projection: str) -> dict:
+    title = f"{score}<br>{projection}" if projection else score
+    return dict(title=dict(text=title, side="top", font=dict(size=12)), thickness=12, len=1,
+                lenmode="fraction", y=0.5, x=1,
+                xpad=10, outlinewidth=0, tickfont=dict(size=11), nticks=5, exponentformat="power",
+                tickformat=".2~g")
+
+
+def _selection_note(values: np.ndarray, ranks: np.ndarray, count: int, selected: tuple[int, int] | None,
+                    score: str) -> str:
+    if selected is None or np.isnan(values[selected]):
+        return "click a head to look through it"
+    layer, head = selected
+    return f"head {head + 1} of layer {layer + 1}: rank {int(ranks[selected])} of {count}, {score} {_number(values[selected])}"
+
+
+def _outline(figure: go.Figure, layer: int, head: int) -> None:
+    """A double frame around one cell: seen on any colour and in grey."""
+    box = dict(type="rect", x0=head - 0.5, x1=head + 0.5, y0=layer - 0.5, y1=layer + 0.5,
+               fillcolor="rgba(0,0,0,0)")
+    figure.add_shape(**box, line=dict(color="#FFFFFF", width=6))
+    figure.add_shape(**box, line=dict(color="#D55E00", width=3))
+
+
+def _crosses(figure: go.Figure, mask: np.ndarray, values: np.ndarray, cell: int) -> None:
+    """Cross out the heads that are switched off; the crosses take no clicks."""
+    off = np.argwhere(~mask & ~np.isnan(values))
+    for width, colour in ((5, "#FFFFFF"), (2, "#1F2933")):
+        figure.add_scatter(x=off[:, 1], y=off[:, 0], mode="markers", hoverinfo="skip", showlegend=False,
+                           name="switched off",
+                           marker=dict(symbol="x-thin", size=0.5 * cell, opacity=1, line=dict(width=width,
+                                                                                              color=colour)),
+                           selected=dict(marker=dict(opacity=1)), unselected=dict(marker=dict(opacity=1)))
+
+
+def layer_profile(values: np.ndarray, *, score: str = "score", width: int | None = None, height: int = 420,
+                  dark: bool = False) -> go.Figure:
+    """Each layer's mean over its heads as a bar, the heads as dots; layers from the bottom, as in the grid."""
+    values = _grid(values)
+    means = np.array([np.nanmean(row) if np.isfinite(row).any() else np.nan for row in values])
+    where = np.argwhere(~np.isnan(values))
+    figure = go.Figure(go.Bar(x=means, y=np.arange(len(values)), orientation="h", showlegend=False,
+                              name="mean over heads",
+                              marker=dict(color=theme.muted(dark), opacity=0.45), width=0.72,
+                              customdata=[[layer + 1] for layer in range(len(values))],
+                              hovertemplate="layer %{customdata[0]}: mean %{x:.3g}<extra></extra>"))
+    figure.add_scatter(x=values[where[:, 0], where[:, 1]], y=where[:, 0], mode="markers", showlegend=False,
+                       name="heads",
+                       marker=dict(symbol="line-ns", size=11, opacity=0.9, line=dict(width=1.6,
+                                                                                     color=theme.ink(dark))),
+                       customdata=(where + 1).tolist(),
+                       hovertemplate="layer %{customdata[0]}, head %{customdata[1]}: %{x:.3g}<extra></extra>")
+    every = 1 if len(values) <= 16 else 2 if len(values) <= 32 else 4
+    shown = [layer for layer in range(len(values)) if every == 1 or layer == 0 or (layer + 1) % every == 0]
+    figure.update_yaxes(range=[-0.6, len(values) - 0.4], tickvals=shown, ticktext=[str(layer + 1)
+                                                                                   for layer in shown],
+                        title_text="layer", showgrid=False)
+    figure.update_xaxes(title_text=f"{score} (bar: mean, ticks: heads)", nticks=5, exponentformat="power",
+                        tickformat=".2~g")
+    return theme.finish(figure, _profile_title(values, means), name="layer-profile", dark=dark, height=height,
+                        width=width)
+
+
+def _profile_title(values: np.ndarray, means: np.ndarray) -> str:
+    sums = np.nansum(values, axis=1)
+    top = int(np.nanargmax(np.abs(means)))
+    if (values[~np.isnan(values)] >= 0).all() and sums.sum() > 0:
+        return f"Layer {top + 1} holds {theme.percent(sums[top] / sums.sum())} of the score"
+    return f"Layer {top + 1} stands out"
+
+
+def scores_over_steps(frames: Sequence[Mapping], *, score: str, projection: str, width: int = 560,
+                      height: int = 560,
+                      dark: bool = False) -> go.Figure:
+    """The grid at each recorded step, with a slider and a play button; colours and axes keep their place.
+
+    Args:
+        frames: dicts of `step` and `values` (layers, heads), all of one shape, in order of steps.
+    """
+    if not frames:
+        raise BadData("Scores over steps need at least one recorded step.")
+    grids = np.stack([_grid(frame["values"]) for frame in frames])  # (steps, layers, heads)
+    rows, columns = grids.shape[1:]
+    margins = SIDES | dict(b=128)
+    cell = _cell(rows, columns, width, height, margins)
+    where = np.argwhere(~np.isnan(grids[-1]))
+    scale = colour_axis(grids)
+
+    def squares(grid: np.ndarray) -> go.Scatter:
+        return go.Scatter(
+            x=where[:, 1], y=where[:, 0], mode="markers", showlegend=False, name=score,
+            marker=dict(symbol="square", size=cell - GAP, color=grid[where[:, 0], where[:, 1]],
+                        line=dict(width=0),
+                        colorbar=_colour_bar(score, projection), **scale),
+            text=[f"layer {layer + 1}, head {head + 1}: {_number(grid[layer, head])}" for layer,
+                  head in where],
+            hovertemplate="%{text}<extra></extra>")
+
+    names = [str(frame["step"]) for frame in frames]
+    figure = go.Figure(squares(grids[-1]), frames=[go.Frame(data=[squares(grid)], name=name)
+                                                   for grid, name in zip(grids, names, strict=True)])
+    _square(figure, rows, columns, cell, margins)
+    _player(figure, names, dark)
+    return theme.finish(figure, _finding(grids[-1], projection), name="scores-over-steps", dark=dark,
+                        margin=margins,
+                        note=f"{len(names)} recorded steps; play, or drag the slider",
+                        width=figure.layout.width,
+                        height=figure.layout.height, line=max(24, int(figure.layout.width / 8)))
+
+
+def _player(figure: go.Figure, names: list[str], dark: bool) -> None:
+    """Play, pause and a slider over the frames."""
+    still = dict(mode="immediate", transition=dict(duration=0))
+    play = dict(label="&#9654;", method="animate", args=[None, dict(frame=dict(duration=250, redraw=True),
+                                                                    fromcurrent=False, **still)])
+    pause = dict(label="&#10073;&#10073;", method="animate",
+                 args=[[None], dict(frame=dict(duration=0, redraw=True), **still)])
+    # Light buttons on dark pages too: Plotly paints a button light while it is pointed at.
+    figure.update_layout(
+        updatemenus=[dict(type="buttons", direction="left", showactive=False, x=0, xanchor="left", y=0,
+                          yanchor="top",
+                          pad=dict(t=58, l=-40), buttons=[play, pause], bgcolor="#E8ECF0",
+                          bordercolor="#B8C0C9",
+                          font=dict(color="#1F2933", size=12))],
+        sliders=[dict(active=len(names) - 1, x=0.18, len=0.82, xanchor="left", y=0, yanchor="top",
+                      pad=dict(t=44, b=4),
+                      currentvalue=dict(prefix="step ", font=dict(size=13, color=theme.ink(dark)),
+                                        xanchor="right"),
+                      bgcolor=theme.muted(dark), bordercolor="rgba(0,0,0,0)", ticklen=0, minorticklen=0,
+                      font=dict(size=11, color="rgba(0,0,0,0)"),
+                      steps=[dict(label=name, method="animate",
+                                  args=[[name], dict(frame=dict(duration=0, redraw=True), **still)])
+                             for name in names])])

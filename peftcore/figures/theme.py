@@ -1,0 +1,275 @@
+"""What all figures share: template, fixed colours and dashes, titles and numbers as people read them."""
+
+from __future__ import annotations
+
+import html
+import math
+import textwrap
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+
+COMPONENTS = ("frozen_weights", "trainable_weights", "gradients", "optimizer", "features", "activations",
+              "workspace")
+COMPONENT_TITLES = {
+    "frozen_weights": "frozen weights",
+    "trainable_weights": "trainable weights",
+    "gradients": "gradients",
+    "optimizer": "optimizer state",
+    "features": "cached features",
+    "activations": "kept activations",
+    "workspace": "workspace",
+}
+COMPONENT_COLOURS = {
+    "frozen_weights": "#8DA0B3",
+    "trainable_weights": "#0072B2",
+    "gradients": "#56B4E9",
+    "optimizer": "#CC79A7",
+    "features": "#009E73",
+    "activations": "#E69F00",
+    "workspace": "#BBBBBB",
+}
+# A pattern each, so that the components can be told apart in grey and by the colour-blind.
+COMPONENT_PATTERNS = {
+    "frozen_weights": "|",
+    "trainable_weights": "x",
+    "gradients": "/",
+    "optimizer": "\\",
+    "features": ".",
+    "activations": "",
+    "workspace": "-",
+}
+
+METHOD_COLOURS = {
+    "full": "#444444",
+    "linear": "#999999",
+    "lora": "#0072B2",
+    "bi_lora": "#56B4E9",
+    "heart_lora": "#D55E00",
+    "serial_lora": "#009E73",
+    "last": "#CC79A7",
+    "bitfit": "#1F4E9E",
+    "adapter": "#2E7D32",
+    "adaptformer": "#7CB342",
+    "vpt": "#00838F",
+    "ssf": "#4DB6AC",
+    "hf_peft": "#7986CB",
+    "side_tuning": "#6A3D9A",
+    "lst": "#A98BD6",
+}
+# Too dark to be seen on a dark page; the hue stays.
+_DARK_METHODS = {"full": "#D5DAE0", "linear": "#9E9E9E", "lora": "#2E8FD0", "bitfit": "#5C85D6",
+                 "adapter": "#4CAF50",
+                 "side_tuning": "#8E63C7"}
+METHOD_TITLES = {
+    "full": "Full fine-tuning",
+    "linear": "Linear probe",
+    "lora": "LoRA",
+    "last": "LAST",
+    "bi_lora": "Bi-LoRA",
+    "heart_lora": "Heart-LoRA",
+    "serial_lora": "Serial LoRA",
+    "bitfit": "BitFit",
+    "adapter": "Adapter",
+    "adaptformer": "AdaptFormer",
+    "vpt": "VPT",
+    "ssf": "SSF",
+    "side_tuning": "Side-Tuning",
+    "lst": "LST",
+    "hf_peft": "Hugging Face PEFT",
+}
+SIDE_METHODS = frozenset({"last", "lst", "side_tuning", "linear"})
+# For methods that have no colour of their own yet: greens and blues in the backbone, purples beside it.
+_OTHERS = {"in-backbone": ("#3949AB", "#00897B", "#558B2F", "#0288D1"), "side": ("#7E57C2", "#9C27B0",
+                                                                                 "#B39DDB")}
+
+SEQUENTIAL = "Cividis"
+# Blue below zero, orange above, nearly white at zero: told apart by every common kind of colour vision.
+DIVERGING = ((0.0, "#0B4F8A"), (0.25, "#67A9CF"), (0.5, "#F5F2EC"), (0.75, "#EFA14A"), (1.0, "#A34700"))
+CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8E63C7", "#7F8C9A",
+              "#B8A500", "#8C564B")
+SYMBOLS = ("circle", "square", "triangle-up", "diamond", "cross", "x", "star", "triangle-down", "pentagon",
+           "hexagram")
+FONT = '"Source Sans", "Source Sans 3", "Source Sans Pro", system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif'
+TITLE_WIDTH = 62  # characters of a title's line in half a page's width
+
+
+def ink(dark: bool = False) -> str:
+    """The colour of text and outlines."""
+    return "#E6E9EE" if dark else "#1F2933"
+
+
+def muted(dark: bool = False) -> str:
+    """The colour of what should stay in the background: tick labels, notes, ghosts."""
+    return "#A3AEBA" if dark else "#55606D"
+
+
+def method_kind(name: str, kind: str | None = None) -> str:
+    """`kind` where it is known, else what the method's name tells; unknown names count as in-backbone."""
+    return kind or ("side" if name in SIDE_METHODS else "in-backbone")
+
+
+def method_colour(name: str, kind: str | None = None, dark: bool = False) -> str:
+    """The method's fixed colour; a method that has none gets one of its kind's, always the same."""
+    if name in METHOD_COLOURS:
+        return _DARK_METHODS.get(name, METHOD_COLOURS[name]) if dark else METHOD_COLOURS[name]
+    others = _OTHERS[method_kind(name, kind)]
+    return others[zlib.crc32(name.encode()) % len(others)]
+
+
+def component_colour(name: str) -> str:
+    """The fixed colour of a memory component."""
+    return COMPONENT_COLOURS[name]
+
+
+def dash(kind: str) -> str:
+    """Line style by kind: in-backbone methods draw solid lines, side methods dashed."""
+    return "dash" if kind == "side" else "solid"
+
+
+def symbol(kind: str) -> str:
+    """Marker by kind, for scatters."""
+    return "diamond" if kind == "side" else "circle"
+
+
+def method_title(name: str) -> str:
+    """How the field writes the method's name."""
+    return METHOD_TITLES.get(name, name.replace("_", " "))
+
+
+def component_title(name: str) -> str:
+    """The memory component in words."""
+    return COMPONENT_TITLES[name]
+
+
+def plain(text: object) -> str:
+    """Text that somebody else wrote (class names, file names), safe inside Plotly's mark-up."""
+    return html.escape(str(text), quote=False)
+
+
+def _scaled(number: float, units: tuple[str, ...], base: float = 1000.0) -> str:
+    """Three significant digits and the unit that keeps the number below 1,000."""
+    if number == 0 or not math.isfinite(number):
+        return f"{number:g} {units[0]}".strip()
+    index = 0
+    size = float(f"{abs(number):.3g}")
+    while size >= base and index < len(units) - 1:
+        size = float(f"{size / base:.3g}")
+        index += 1
+    return f"{'-' if number < 0 else ''}{size:g} {units[index]}".strip()
+
+
+def si_bytes(number: float) -> str:
+    """Bytes as people read them, powers of ten: 1.33 GB, 617 kB."""
+    return _scaled(number, ("B", "kB", "MB", "GB", "TB", "PB"))
+
+
+def human_count(number: float) -> str:
+    """A count as people read it: 617 k, 85.8 M."""
+    return _scaled(number, ("", "k", "M", "G", "T"))
+
+
+def percent(share: float) -> str:
+    """0.0642 -> '6 %', 0.0072 -> '0.7 %', 1.234 -> '123 %'."""
+    value = 100 * share
+    return f"{value:.0f} %" if abs(value) >= 1.95 or value == 0 else f"{value:.1g} %"
+
+
+def times(ratio: float) -> str:
+    """'3.2 times', '15 times'."""
+    return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
+
+
+def byte_unit(largest: float) -> tuple[float, str]:
+    """Divisor and name of the unit for an axis that reaches `largest` bytes."""
+    for divisor, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if largest >= divisor:
+            return divisor, name
+    return 1.0, "bytes"
+
+
+def ceiling(number: float) -> float:
+    """A round number at or above `number`: an axis that ends there moves rarely while a curve grows."""
+    if not math.isfinite(number) or number <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(number))
+    for step in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8):
+        if number <= step * power * (1 + 1e-9):
+            return step * power
+    return 10 * power
+
+
+def wrap(text: str, width: int = TITLE_WIDTH) -> str:
+    """Break a title into lines; Plotly would let it run out of the figure."""
+    return "<br>".join(textwrap.wrap(text, width)) or " "
+
+
+# A layer of signs over a diverging picture; it takes neither hover nor clicks.
+MARKS = dict(mode="text", hoverinfo="skip", showlegend=False, name="signs",
+             selected=dict(textfont=dict(color="#FFFFFF")),
+             unselected=dict(textfont=dict(color="#FFFFFF")), textfont_color="#FFFFFF")
+
+
+def sign_marks(values: np.ndarray, where: np.ndarray, reach: float | None = None) -> list[str]:
+    """A plus or a minus for each strong cell (the rest empty), since the diverging scale loses its sign in grey."""
+    reach = reach or float(np.nanmax(np.abs(values))) or 1.0
+    strong = [values[tuple(at)] / reach for at in where]
+    return ["" if abs(value) < 0.45 else "+" if value > 0 else "\N{MINUS SIGN}" for value in strong]
+
+
+def _template(dark: bool) -> go.layout.Template:
+    grid = "rgba(160,172,186,0.22)" if dark else "rgba(95,107,122,0.16)"
+    line = "rgba(160,172,186,0.55)" if dark else "rgba(95,107,122,0.45)"
+    axis = dict(gridcolor=grid, linecolor=line, zeroline=False, showline=True, ticks="outside",
+                tickcolor=line, ticklen=4,
+                tickfont=dict(color=muted(dark), size=12), title=dict(font=dict(color=muted(dark), size=12.5),
+                                                                      standoff=8),
+                automargin=True)
+    return go.layout.Template(layout=dict(
+        font=dict(family=FONT, size=13, color=ink(dark)),
+        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
+        title=dict(font=dict(size=16, color=ink(dark)), x=0, xref="container", xanchor="left", y=1,
+                   yref="container",
+                   yanchor="top", pad=dict(t=8, l=8)),
+        margin=dict(l=56, r=16, t=48, b=44),
+        legend=dict(orientation="h", x=0, xanchor="left", y=0, yref="container", yanchor="bottom",
+                    font=dict(size=12),
+                    bgcolor="rgba(0,0,0,0)", traceorder="normal"),
+        hoverlabel=dict(bgcolor="#242C35" if dark else "#FFFFFF", bordercolor=line, align="left",
+                        font=dict(family=FONT, size=12.5, color=ink(dark))),
+        colorway=list(CATEGORIES), xaxis=axis, yaxis=axis,
+        colorscale=dict(sequential=SEQUENTIAL, diverging=[list(stop) for stop in DIVERGING]),
+        modebar=dict(bgcolor="rgba(0,0,0,0)", color=muted(dark), activecolor=ink(dark)),
+        annotationdefaults=dict(font=dict(color=muted(dark), size=12), showarrow=False),
+    ))
+
+
+TEMPLATES = {False: _template(False), True: _template(True)}
+
+
+def finish(figure: go.Figure, title: str, *, name: str, dark: bool = False, height: int | None = None,
+           width: int | None = None, note: str = "", margin: Mapping[str, int] | None = None,
+           line: int = TITLE_WIDTH) -> go.Figure:
+    """Give a figure the template, its title and a steady place.
+
+    `name` is its `uirevision`: while it stays the same, a figure drawn again keeps the reader's zoom and
+    hidden curves. `note` is the smaller line under the title; `line` the title's characters per line.
+    """
+    text = wrap(title, line)
+    top = title_height(title, line, note)
+    # Plotly moves a title of several lines up by half a line.
+    pad = dict(t=20 if note or "<br>" in text else 8)
+    if note:
+        text += f'<br><span style="font-size:12.5px;color:{muted(dark)}">{note}</span>'
+    figure.update_layout(template=TEMPLATES[bool(dark)], title=dict(text=text, pad=pad), height=height,
+                         width=width,
+                         uirevision=name)
+    figure.update_layout(margin=dict(margin or {}) | dict(t=max(top, (margin or {}).get("t", 0))))
+    return figure
+
+
+def title_height(title: str, line: int = TITLE_WIDTH, note: str = "") -> int:
+    """Pixels that the title and its note take at the top of a figure."""
+    return 18 + 21 * (wrap(title, line).count("<br>") + 1) + (18 if note else 0)

@@ -1,0 +1,107 @@
+"""Where attention looks: the backbone's maps at a layer, and a LAST side network's."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import errors
+from ..backbone import Backbone, Block
+from ..methods.last import LowRankAttention
+from ..model import TunedModel
+
+
+@torch.no_grad()
+def attention_maps(source: Backbone | TunedModel, images: Tensor, layer: int) -> Tensor:
+    """Attention of block `layer` (0 is the first, -1 the last): (B, heads, N, N), rows sum to 1.
+
+    N counts all tokens in the backbone's order, prefix tokens first. On Swin, N is the stage's whole grid and a token
+    attends within its window: elsewhere its row is zero.
+
+    Raises:
+        NotMeasurable: no such layer, or an attention that never forms its map.
+    """
+    backbone = source.backbone if isinstance(source, TunedModel) else source
+    if not -backbone.depth <= layer < backbone.depth:
+        raise errors.NotMeasurable(f"{backbone.name} has layers 0 to {backbone.depth - 1}; there is no layer {layer}.")
+    block = backbone.blocks[layer]
+    attention = backbone.part(block, "attn")
+    seen: list[Tensor] = []
+    if not isinstance(getattr(attention, "attn_drop", None), nn.Module):
+        raise errors.NotMeasurable(f"The attention of {backbone.name} ({type(attention).__name__}) does not expose its map.")
+    handle = attention.attn_drop.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    training = source.training if isinstance(source, TunedModel) else False
+    try:
+        with _unfused(attention):
+            source.eval()(images) if isinstance(source, TunedModel) else source.pooled(images)
+    finally:
+        handle.remove()
+        if isinstance(source, TunedModel):
+            source.train(training)
+    if not seen:
+        raise errors.NotMeasurable(f"The attention of {backbone.name} ran without forming its map.")
+    maps = seen[-1].float()
+    if backbone.hierarchical or maps.shape[0] != len(images):
+        return _from_windows(maps, backbone.module.get_submodule(block.path), block, len(images))
+    return maps
+
+
+@contextmanager
+def _unfused(attention: nn.Module):
+    """Fused attention never forms the map, so it is switched off on this one module and restored after."""
+    fused = getattr(attention, "fused_attn", None)
+    if fused is not None:
+        attention.fused_attn = False
+    try:
+        yield
+    finally:
+        if fused is not None:
+            attention.fused_attn = fused
+
+
+def _from_windows(maps: Tensor, module: nn.Module, block: Block, batch: int) -> Tensor:
+    """Window maps (B * windows, heads, n, n) -> (B, heads, N, N) over the block's grid, zero outside a token's window.
+
+    The library's own partition, run on a grid of token numbers, says which token went into which window.
+    """
+    from timm.models.swin_transformer import window_partition
+
+    (h, w), (wh, ww) = block.grid, module.window_size
+    numbers = torch.arange(h * w, device=maps.device).view(1, h, w, 1).float()
+    numbers = torch.roll(numbers, tuple(-s for s in module.shift_size), (1, 2))
+    numbers = F.pad(numbers, (0, 0, 0, -w % ww, 0, -h % wh), value=-1)  # what is padded is no token
+    places = window_partition(numbers, (wh, ww)).flatten(1).long()  # (windows, n)
+    maps = maps.unflatten(0, (batch, len(places)))  # (B, windows, heads, n, n)
+    whole = maps.new_zeros(batch, maps.shape[2], h * w, h * w)
+    for window, place in enumerate(places):
+        real = place >= 0
+        rows = place[real]
+        whole[:, :, rows[:, None], rows[None, :]] = maps[:, window][:, :, real][..., real]
+    return whole
+
+
+@torch.no_grad()
+def side_attention(model: TunedModel, images: Tensor) -> list[Tensor]:
+    """The attention of each low-rank module of a LAST side network, in order: (B, N, N) each, rows sum to 1.
+
+    Raises:
+        NotMeasurable: the model has no low-rank attention.
+    """
+    modules = [m for m in model.tuner.modules() if isinstance(m, LowRankAttention)]
+    if not modules:
+        raise errors.NotMeasurable(
+            f"{model.method.card.title} has no side network with attention; train LAST to see where one looks."
+        )
+    maps: list[Tensor] = []
+    handles = [m.register_forward_hook(lambda m, args, _: maps.append(m.attention(args[0]))) for m in modules]
+    training = model.training
+    try:
+        model.eval()(images)
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    return maps

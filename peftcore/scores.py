@@ -1,0 +1,122 @@
+"""Head scores: how much each attention head's low-rank update matters, by layer, projection and head.
+
+Rows of B belong to heads: dW_h = s B_h A. First-order Taylor: L - L(dW_h = 0) ~ <dL/d(dW_h), dW_h> = <dL/dB_h, B_h>,
+which does not depend on how dW is factored (Heart-LoRA, arXiv 2404.08894).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import errors
+from .methods._low_rank import Adapted, LowRank
+
+Score = Literal["taylor", "taylor_signed", "taylor_abs", "taylor_squared", "energy"]
+SCORES = {
+    "taylor": "mean over steps of |<dL/dB_h, B_h>|",
+    "taylor_signed": "mean over steps of <dL/dB_h, B_h>",
+    "taylor_abs": "mean over steps of sum |dL/dB_h * B_h|",
+    "taylor_squared": "mean over steps of <dL/dB_h, B_h>^2",
+    "energy": "||dW_h||_F, no gradient",
+}
+HEAD_PROJECTIONS = ("q", "k", "v")  # the projections whose output rows belong to heads
+
+
+@dataclass(frozen=True)
+class HeadScores:
+    """`values` (layers, projections, heads), float64; NaN where a layer has no such head or was not adapted.
+
+    `mask`, where heads were switched off, has the same shape: False is off.
+    """
+
+    values: np.ndarray
+    projections: tuple[str, ...]
+    layers: tuple[str, ...]
+    score: str
+    mask: np.ndarray | None = field(default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        values = [[[None if np.isnan(v) else float(v) for v in row] for row in layer] for layer in self.values]
+        mask = None if self.mask is None else self.mask.tolist()
+        return {"values": values, "projections": list(self.projections), "layers": list(self.layers), "score": self.score, "mask": mask}
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> HeadScores:
+        mask = None if d.get("mask") is None else np.array(d["mask"], dtype=bool)
+        return cls(np.array(d["values"], dtype=float), tuple(d["projections"]), tuple(d["layers"]), d["score"], mask)
+
+
+def by_head(rows: Tensor, heads: int) -> Tensor:
+    """Rows (heads * head_dim, r), head-major as timm keeps them -> (heads, head_dim * r)."""
+    return rows.reshape(heads, -1)
+
+
+def head_pairs(tuner: object) -> list[Adapted]:
+    """The adapted projections whose rows belong to heads.
+
+    Raises:
+        NotMeasurable: the method adapts none.
+    """
+    pairs = [a for a in tuner if a.projection in HEAD_PROJECTIONS] if isinstance(tuner, LowRank) else []
+    if not pairs:
+        raise errors.NotMeasurable(
+            "Head scores need low-rank updates on q, k or v (lora, bi_lora, heart_lora); this model has none."
+        )
+    return pairs
+
+
+def collect(pairs: list[Adapted], values: list[Tensor], score: str) -> HeadScores:
+    """Arranges one tensor (heads,) per pair as layers x projections x heads."""
+    projections = tuple(p for p in HEAD_PROJECTIONS if any(a.projection == p for a in pairs))
+    depth, most = max(a.layer for a in pairs) + 1, max(a.block.heads for a in pairs)
+    table = np.full((depth, len(projections), most), np.nan)
+    layers = [""] * depth
+    for adapted, heads in zip(pairs, values, strict=True):
+        table[adapted.layer, projections.index(adapted.projection), : len(heads)] = heads.double().cpu().numpy()
+        layers[adapted.layer] = adapted.block.path
+    return HeadScores(table, projections, tuple(layers), score)
+
+
+def energies(pairs: list[Adapted]) -> HeadScores:
+    """||dW_h||_F from the weights alone."""
+    with torch.no_grad():
+        return collect(pairs, [by_head(a.pair.delta(), a.block.heads).norm(dim=1) for a in pairs], "energy")
+
+
+class Collector:
+    """Sums Taylor scores over steps: call `step()` after each backward, read `scores()` at any time.
+
+    It switches collection on in the pairs; `close()` switches it off. Costs one product of B's size per pair and step.
+    """
+
+    def __init__(self, tuner: object, score: Score = "taylor"):
+        if score not in SCORES or score == "energy":
+            raise errors.unknown("Taylor score", score, [s for s in SCORES if s != "energy"])
+        self.pairs, self.score, self.steps = head_pairs(tuner), score, 0
+        self.sums = [torch.zeros(a.block.heads, device=a.pair.lora_B.weight.device) for a in self.pairs]
+        for adapted in self.pairs:
+            adapted.pair.collect = True
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for adapted, total in zip(self.pairs, self.sums, strict=True):
+            B = adapted.pair.used_B
+            products = by_head(B.grad * B, adapted.block.heads)  # (heads, head_dim * r)
+            if self.score == "taylor_abs":
+                total += products.abs().sum(1)
+            else:
+                per_head = products.sum(1)
+                total += {"taylor": per_head.abs, "taylor_signed": per_head.clone, "taylor_squared": per_head.square}[self.score]()
+        self.steps += 1
+
+    def scores(self) -> HeadScores:
+        return collect(self.pairs, [total / max(self.steps, 1) for total in self.sums], self.score)
+
+    def close(self) -> None:
+        for adapted in self.pairs:
+            adapted.pair.collect, adapted.pair.used_B = False, None

@@ -1,0 +1,39 @@
+"""Runs that end in seconds and know no torch, for the engine's tests. Workers import them by name."""
+
+import os
+import time
+
+from peftcore import errors, events
+
+
+def _step(step, seconds=0.0):
+    return events.Step(step, 0, loss=1 / (step + 1), lr=0.1, grad_norm=1.0, images_per_second=1.0, seconds=seconds)
+
+
+def toy(settings, resume):
+    """Counts to `steps`; the other settings say what goes wrong on the way."""
+    first = int(resume) if resume else 0
+    try:
+        yield events.Progress("process", os.getpid(), first)
+        for step in range(first, settings["steps"]):
+            time.sleep(settings.get("pause", 0.0))
+            yield _step(step)
+            if step + 1 in settings.get("checkpoints", ()):
+                yield events.Checkpoint(0, step, blob=str(step + 1).encode())
+            if step + 1 == settings.get("dies_at") and not resume:
+                os._exit(7)
+            if step + 1 == settings.get("raises_at"):
+                raise {"ours": errors.Diverged("The loss is NaN at step 3; lower lr."), "other": KeyError("x")}[
+                    settings["raises"]
+                ]
+            while settings.get("deaf"):
+                try:
+                    time.sleep(60)
+                except KeyboardInterrupt:
+                    pass
+        if "silent" not in settings:
+            yield events.Finished(0.5, 0.25, 1.0, {"peak": 1}, [], blob=b"weights")
+    finally:
+        if "left" in settings:
+            with open(settings["left"], "w") as file:
+                file.write("closed")

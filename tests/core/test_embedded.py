@@ -1,0 +1,133 @@
+"""The embedded backbones: found without torch, built by timm's own classes, loaded from the assets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from peftcore import embedded
+from peftcore.errors import UnknownName, WeightsUnavailable
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def create(name: str, **arguments):
+    import timm
+
+    embedded.register()
+    return timm.create_model(name, **arguments).eval()
+
+
+def test_names_and_cards_need_no_torch():
+    code = (
+        "import sys, json; from peftcore import embedded; n = embedded.names(); "
+        "c = [embedded.card(x)['title'] for x in n]; print(json.dumps([n, c, 'torch' in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    names, titles, torch_loaded = json.loads(done.stdout)
+    assert "vit_micro" in names and all(titles)
+    assert not torch_loaded
+
+
+def test_an_unknown_name_names_the_nearest():
+    with pytest.raises(UnknownName, match="vit_micro"):
+        embedded.card("vit_mikro")
+
+
+@pytest.mark.parametrize("name", embedded.names())
+def test_weights_are_small_and_change_the_output(name):
+    assert embedded.weights(name).stat().st_size <= 8_000_000
+    images = torch.randn(2, *embedded.config(name)["input_size"], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        loaded, again = create(name, pretrained=True)(images), create(name, pretrained=True)(images)
+        random = create(name, pretrained=False)(images)
+    assert torch.equal(loaded, again)
+    assert loaded.shape == random.shape and not torch.allclose(loaded, random, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", embedded.names())
+def test_the_file_holds_exactly_the_model(name):
+    from safetensors.torch import load_file
+
+    state, stored = create(name, pretrained=True).state_dict(), load_file(embedded.weights(name))
+    assert state.keys() == stored.keys()
+    assert all(torch.equal(state[k], stored[k]) and torch.isfinite(stored[k]).all() for k in state)
+
+
+@pytest.mark.parametrize("name", embedded.names())
+def test_preprocessing_reaches_timm(name):
+    import timm
+
+    settings, data = embedded.config(name), timm.data.resolve_model_data_config(create(name, pretrained=False))
+    assert list(data["input_size"]) == settings["input_size"] and list(data["mean"]) == settings["mean"]
+    assert list(data["std"]) == settings["std"] and data["interpolation"] == settings["interpolation"]
+    assert data["crop_pct"] == 1.0
+
+
+def test_a_head_can_be_asked_for():
+    model = create("vit_micro", pretrained=True, num_classes=7)
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
+
+
+def test_missing_weights_are_a_clear_error(tmp_path, monkeypatch):
+    (tmp_path / "vit_micro").mkdir()
+    text = (embedded.BACKBONES / "vit_micro" / "config.json").read_text()
+    (tmp_path / "vit_micro" / "config.json").write_text(text)
+    embedded.register()
+    monkeypatch.setattr(embedded, "BACKBONES", tmp_path)
+    with pytest.raises(WeightsUnavailable, match="pretrained=False"):
+        create("vit_micro", pretrained=True)
+    create("vit_micro", pretrained=False)
+
+
+def test_the_card_says_what_was_measured():
+    card = embedded.card("vit_micro")
+    training, probes = card["training"], card["probes"]
+    assert training["steps"] * training["recipe"]["batch_size"] == training["images"] > 0
+    for task in ("counting", "orientation"):
+        assert probes[task]["accuracy"] > probes[task]["twin"] + 0.05
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    sys.path.insert(0, str(ROOT / "scripts"))
+    yield
+    sys.path.remove(str(ROOT / "scripts"))
+
+
+def test_drawing_is_decided_by_seed_and_batch(scripts):
+    from drawing import draw
+
+    first, labels = draw(0, 5, 4, 1.0)
+    again, _ = draw(0, 5, 4, 1.0)
+    other, _ = draw(0, 6, 4, 1.0)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert first.shape == (4, 3, 64, 64) and 0 <= first.min() and first.max() <= 1
+    assert torch.allclose(labels.classes.sum(1), torch.ones(4)) and torch.allclose(labels.rows.sum(1), torch.ones(4))
+    assert (labels.patch_centre.sum(1) <= labels.quarters.sum(1)).all()
+
+
+def test_pretraining_resumes_exactly(scripts, tmp_path):
+    """Three steps in one go, and one step, a checkpoint, two more: the same bits."""
+    from pretrain import Trainer, options_of
+
+    torch.set_num_threads(1)
+    options = options_of(["train", "vit_micro", "--images", "1000", "--batch-size", "4", "--device", "cpu"])
+    whole = Trainer(options)
+    for _ in range(3):
+        whole.step()
+    first = Trainer(options)
+    first.step()
+    first.save(tmp_path / "checkpoint.pt")
+    second = Trainer(options)
+    second.load(tmp_path / "checkpoint.pt")
+    for _ in range(2):
+        second.step()
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[key]), key
+    assert all(torch.equal(v, second.average[k]) for k, v in whole.average.items())

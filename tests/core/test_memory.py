@@ -1,0 +1,332 @@
+"""Laws of the ledger: it counts exactly, changes nothing, and its prediction is what is then measured."""
+
+from __future__ import annotations
+
+import gc
+import json
+import weakref
+from collections import Counter
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.checkpoint import checkpoint
+
+from peftcore import errors
+from peftcore.backbone import load_backbone
+from peftcore.memory import COMPONENTS, Ledger, MemoryReport, block_of, measure_step, predict_memory, predict_step
+from peftcore.memory.timeline import levels
+from peftcore.methods import make_method
+from peftcore.model import attach
+from peftcore.spec import RunSpec
+
+FAMILIES = {
+    "vit": ("vit_tiny_patch16_224", dict(img_size=64, embed_dim=64, depth=3, num_heads=4)),
+    "swin": ("swin_tiny_patch4_window7_224", dict(img_size=56, embed_dim=32, depths=(2, 2), num_heads=(2, 4))),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def tuned(family: str, method: str, device: str = "cpu", **settings):
+    name, architecture = FAMILIES[family]
+    backbone = load_backbone(name, pretrained=False, device=device, **architecture)
+    return attach(backbone, make_method(method, **settings), num_classes=10)
+
+
+def batch_for(model, size: int = 4):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(size, *model.backbone.input_size, generator=generator)
+    return images, torch.arange(size) % 10
+
+
+def measured(model, size: int = 4, **options) -> MemoryReport:
+    images, labels = batch_for(model, size)
+    return measure_step(model, images, labels, torch.optim.AdamW(model.trainable_parameters()), **options)
+
+
+def chain() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 8))
+
+
+def step(model, images, labels, optimizer, ledger: Ledger) -> None:
+    with ledger.phase("forward"):
+        loss = F.cross_entropy(model(images), labels)
+    with ledger.phase("backward"):
+        loss.backward()
+    with ledger.phase("optimizer"):
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+class Recorder(Ledger):
+    """Notes the plain sum of live storages after every operator, without any attribution."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = super().__torch_dispatch__(func, types, args, kwargs)
+        self.totals = [*getattr(self, "totals", []), (self.tick, self.live_bytes)]
+        return out
+
+
+def test_components_sum_to_all_live_storages_at_every_operator():
+    model, (images, labels) = chain(), (torch.randn(4, 16), torch.arange(4))
+    optimizer = torch.optim.AdamW(model.parameters())
+    with Recorder(model, optimizer) as ledger:
+        ledger.declare((images, labels))
+        step(model, images, labels, optimizer, ledger)
+        assert sum(ledger.components().values()) == ledger.live_bytes
+    table = levels(ledger.lives, ledger.tick + 1).sum(axis=0)
+    assert len(ledger.totals) > 30
+    for tick, total in ledger.totals:
+        assert table[tick] == total
+    assert ledger.peak["total"] == max(total for _, total in ledger.totals)
+
+
+def test_a_chain_of_linears_to_the_byte():
+    model, (images, labels) = chain(), (torch.randn(4, 16), torch.arange(4))
+    weights = 4 * (16 * 32 + 32 + 32 * 8 + 8)
+    hidden, logits = 4 * 32 * 4, 4 * 8 * 4
+    with Ledger(model) as ledger:
+        ledger.declare((images, labels))
+        loss = F.cross_entropy(model(images), labels)
+        now = ledger.components()
+        # input of GELU, its output (input of the second Linear), log-probabilities, the loss's weight
+        assert now["activations"] == 2 * hidden + logits + 4
+        assert now["trainable_weights"] == weights and now["frozen_weights"] == now["gradients"] == 0
+        assert now["workspace"] == images.nbytes + labels.nbytes + 4  # the loss itself; the logits are gone
+        loss.backward()
+        now = ledger.components()
+        assert now["gradients"] == weights and now["activations"] == 0
+    rows = ledger.report().activations
+    assert [(row["module"], row["kind"], row["bytes"]) for row in rows[:2]] == [("1", "GELU", hidden), ("2", "Linear", hidden)]
+
+
+def test_views_and_shared_weights_count_once():
+    linear = nn.Linear(8, 8, bias=False)
+    model = nn.Sequential(linear, linear)
+    with Ledger(model) as ledger:
+        assert ledger.live_bytes == 8 * 8 * 4
+        x = torch.ones(2, 8)
+        before = ledger.live_bytes
+        views = [x.view(4, 4), x[0], x.t(), x.detach()]
+        assert ledger.live_bytes == before == 8 * 8 * 4 + x.nbytes
+        del x, views
+        assert ledger.live_bytes == 8 * 8 * 4
+
+
+def test_features_by_declaration_and_by_region():
+    model = chain()
+    with Ledger(model) as ledger:
+        with ledger.region("features"), torch.no_grad():
+            made = model[0](torch.ones(4, 16))
+        assert ledger.components()["features"] == made.nbytes
+        given = ledger.features((torch.ones(3), torch.ones(5)))
+        assert ledger.components()["features"] == made.nbytes + 8 * 4
+        F.cross_entropy(model[2](made), torch.zeros(4, dtype=torch.long)).backward()
+        assert ledger.components()["features"] == made.nbytes + 8 * 4 and len(given) == 2
+
+
+def test_what_is_computed_without_gradient_is_not_kept():
+    model = chain()
+    with Ledger(model) as ledger, torch.no_grad():
+        kept = model(torch.ones(4, 16))
+        assert ledger.components()["activations"] == 0 and kept is not None
+    assert ledger.report().activations == ()
+
+
+def test_a_checkpoint_keeps_less():
+    class Checkpointed(nn.Module):
+        def __init__(self, use: bool):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Sequential(nn.Linear(32, 128), nn.GELU(), nn.Linear(128, 32)) for _ in range(4))
+            self.use = use
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = checkpoint(layer, x, use_reentrant=False) if self.use else layer(x)
+            return x
+
+    images, labels = torch.randn(16, 32), torch.arange(16)
+    reports = {}
+    for use in (False, True):
+        model = Checkpointed(use)
+        reports[use] = measure_step(model, images, labels, torch.optim.SGD(model.parameters(), lr=0.1))
+    inputs = [row for row in reports[True].activations if row["module"] != "loss"]
+    assert reports[True].kept < 0.3 * reports[False].kept
+    assert sum(row["bytes"] for row in inputs) == 3 * images.nbytes  # blocks' inputs, the images being workspace
+    assert reports[True].peak < reports[False].peak
+
+
+def test_full_keeps_more_than_lora_and_a_linear_probe_nothing():
+    full, lora, last, linear = (measured(tuned("vit", m)) for m in ("full", "lora", "last", "linear"))
+    assert full.peak > lora.peak > last.peak > linear.peak
+    assert full.components["activations"] > lora.components["activations"] > last.components["activations"]
+    assert all(row["module"] in ("head", "loss") for row in linear.activations)
+    assert not any(row["module"].startswith("blocks") for row in last.activations)
+    assert full.components["frozen_weights"] == 0
+    assert lora.components["optimizer"] == pytest.approx(2 * lora.components["trainable_weights"], rel=0.01)
+
+
+def test_activations_are_split_by_block_with_a_reason_each():
+    report = measured(tuned("vit", "full"))
+    by_block = report.activations_by("block")
+    assert by_block["blocks.0"] == by_block["blocks.1"] == by_block["blocks.2"]
+    assert sum(by_block.values()) == sum(report.activations_by("kind").values()) == report.kept
+    assert all(row["reason"] for row in report.activations)
+    qkv = [row for row in report.activations if row["shape"] == [3, 4, 4, 17, 16]]
+    assert len(qkv) == 3 and all("queries" in row["reason"] and row["bytes"] == 3 * 4 * 17 * 64 * 4 for row in qkv)
+    assert {"GELU", "LayerNorm", "Linear", "Attention"} <= report.activations_by("kind").keys()
+    head = next(row for row in report.activations if row["module"] == "head")
+    assert "view" in head["reason"]  # the class token is a view that keeps all normed tokens alive
+
+
+def test_the_curve_names_phase_and_block_and_keeps_the_peak():
+    report = measured(tuned("vit", "full"))
+    assert 100 < len(report.curve) <= 240
+    totals = [sum(point[name] for name in COMPONENTS) for point in report.curve]
+    assert max(totals) == report.peak == sum(report.components.values())
+    assert [p for p, _ in Counter(point["phase"] for point in report.curve).items()] == ["forward", "backward", "optimizer"]
+    times = [point["t"] for point in report.curve]
+    assert times == sorted(times) and times[0] == 0 and times[-1] == 1
+    for phase, order in (("forward", [0, 1, 2]), ("backward", [2, 1, 0])):
+        seen = [block_of(p["where"]) for p in report.curve if p["phase"] == phase and block_of(p["where"])]
+        assert list(dict.fromkeys(seen)) == [f"blocks.{i}" for i in order]
+
+
+@pytest.mark.parametrize("method", ["full", "last"])
+def test_the_ledger_changes_no_weight(method):
+    models = [tuned("vit", method) for _ in range(2)]
+    images, labels = batch_for(models[0])
+    optimizers = [torch.optim.AdamW(m.trainable_parameters(), lr=1e-2) for m in models]
+    for _ in range(2):
+        with Ledger(models[0], optimizers[0]) as ledger:
+            step(models[0], images, labels, optimizers[0], ledger)
+        F.cross_entropy(models[1](images), labels).backward()
+        optimizers[1].step()
+        optimizers[1].zero_grad(set_to_none=True)
+    pairs = list(zip(models[0].adapter_state().values(), models[1].adapter_state().values(), strict=True))
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_ledger_leaves_nothing_behind():
+    model, (images, labels) = chain(), (torch.randn(4, 16), torch.arange(4))
+    optimizer = torch.optim.AdamW(model.parameters())
+    gc.collect()
+    gc.disable()
+    try:
+        with Ledger(model, optimizer) as ledger:
+            step(model, images, labels, optimizer, ledger)
+        gone = weakref.ref(ledger)
+        del ledger
+        assert gone() is None
+    finally:
+        gc.enable()
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert not any(p._post_accumulate_grad_hooks for p in model.parameters())
+    assert not optimizer._optimizer_step_post_hooks
+
+
+def test_a_tensor_changed_after_it_was_kept_is_still_an_error():
+    model = chain()
+    with Ledger(model):
+        hidden = model[0](torch.ones(4, 16))
+        out = model[1](hidden)
+        hidden.mul_(2)
+        with pytest.raises(RuntimeError, match="in place"):
+            out.sum().backward()
+
+
+@pytest.mark.parametrize("family, method", [("vit", "full"), ("vit", "lora"), ("vit", "last"), ("swin", "full"), ("swin", "last")])
+def test_what_is_measured_is_what_the_allocator_gives(family, method):
+    """Oracle: the profiler's record of every CPU allocation, kernels' scratch included."""
+    model = tuned(family, method)
+    images, labels = batch_for(model)
+    optimizer = torch.optim.AdamW(model.trainable_parameters())
+    report = measure_step(model, images, labels, optimizer)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        del loss
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    now = top = 0
+    for event in record.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            top = max(top, now)
+    before = images.nbytes + labels.nbytes + report.weights + report.components["optimizer"]
+    assert report.peak - before == pytest.approx(top, rel=2e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", ["full", "lora", "last", "linear"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_predicted_is_measured(family, method, precision):
+    model = tuned(family, method)
+    found = measured(model, precision=precision)
+    told = predict_step(tuned(family, method, "meta"), (4, *model.backbone.input_size), precision=precision)
+    assert told.predicted and not found.predicted
+    assert told.peak == pytest.approx(found.peak, rel=0.005)
+    assert told.above_weights == pytest.approx(found.above_weights, rel=0.01)
+    for name in COMPONENTS:
+        assert told.components[name] == pytest.approx(found.components[name], rel=0.03, abs=2048)
+    assert told.kept == pytest.approx(found.kept, rel=0.01)
+
+
+def test_predicted_is_measured_on_cached_features():
+    model = tuned("vit", "last")
+    images, _ = batch_for(model)
+    found = measured(model, features=model.features(images))
+    told = predict_step(tuned("vit", "last", "meta"), tuple(images.shape), cached=True)
+    assert told.peak == found.peak and told.components == found.components
+    assert found.components["features"] == sum(t.nbytes for t in model.features(images))
+    assert found.peak < measured(model).peak
+
+
+def test_vit_base_as_known():
+    """4,541 MB and 3,198 MB above the weights were measured for full fine-tuning and LoRA at batch 32, fp32."""
+    full = predict_memory(RunSpec(backbone="vit_base_patch16_224", method="full", batch_size=32, device="cpu"), num_classes=100)
+    assert full.above_weights / 1e6 == pytest.approx(4541, rel=0.01)
+    assert full.weights == 4 * (85_798_656 + 76_900) and full.batch_size == 32
+    assert full.seconds < 20
+
+
+def test_cuda_keeps_no_attention_map_either():
+    for precision in ("fp32", "bf16"):
+        cpu, cuda = (
+            predict_step(tuned("vit", "full", "meta"), (4, 3, 64, 64), target=target, precision=precision)
+            for target in ("cpu", "cuda")
+        )
+        assert cuda.device == "cuda" and not any(row["shape"][-2:] == [17, 17] for row in cuda.activations)
+        assert cuda.kept == pytest.approx(cpu.kept, rel=0.05)
+
+
+def test_reports_survive_json():
+    report = measured(tuned("vit", "linear"))
+    again = MemoryReport.from_dict(json.loads(json.dumps(report.to_dict())))
+    assert again.to_dict() == report.to_dict() and again.above_weights == report.above_weights
+    with pytest.raises(errors.UnknownName, match="peak"):
+        MemoryReport.from_dict({**report.to_dict(), "peek": 1})
+
+
+def test_impossible_predictions_say_why():
+    spec = RunSpec(backbone="vit_tiny_patch16_224", method="lora", device="cpu")
+    with pytest.raises(errors.InvalidSetting, match="no features to cache"):
+        predict_memory(spec, cached=True)
+    with pytest.raises(errors.InvalidSetting, match="tpu"):
+        predict_step(chain(), (1, 3, 8, 8), target="tpu")
+
+
+def test_blocks_of_paths():
+    paths = {"blocks.3.mlp.fc1": "blocks.3", "layers.1.blocks.0.attn.qkv": "layers.1.blocks.0", "side.2.1.norm": "side.2.1"}
+    assert {path: block_of(path) for path in paths} == paths
+    assert block_of("norm") == block_of("") == "" and block_of("layers.1.downsample.norm") == "layers.1"

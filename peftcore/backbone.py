@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import timm
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from . import errors
@@ -268,7 +270,7 @@ def load_backbone(
             module = timm.create_model(name, pretrained=pretrained, **options)
     except errors.HeadroomError:
         raise
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, SafetensorError, UnpicklingError) as error:
         if not pretrained:
             raise errors.InvalidSetting(f"{name} cannot be built: {_first_line(error)}.") from error
         raise errors.WeightsUnavailable(_why_no_weights(name, weights, error)) from error

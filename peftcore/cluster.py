@@ -7,13 +7,15 @@ import os
 import secrets
 from pathlib import Path
 
+import psutil
+
 from . import errors
 
 ROOT = Path(__file__).resolve().parents[1]  # the folder that holds the package and its assets
 OBJECT_STORE_BYTES = 128 * 2**20  # events are small; an adapter that is larger goes through the disk
 
 
-def start(folder: Path, address: str | None = None, num_cpus: int | None = None) -> None:
+def start(folder: Path, address: str | None = None, num_cpus: int | None = None) -> list[psutil.Process]:
     """Starts a local Ray, or joins the one at `address`.
 
     Call it from a thread that lives as long as Ray is to live: on Linux, Ray's processes ask the kernel to end them
@@ -23,6 +25,9 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
         folder: where the local Ray's access token is kept.
         address: 'host:port' of a running cluster; None starts a local Ray.
         num_cpus: CPUs of the local Ray; by default those this process may use.
+
+    Returns:
+        The processes on this machine without which Ray is dead: see `alive`.
 
     Raises:
         EngineUnavailable: Ray is not installed, did not start, or cannot be reached.
@@ -37,7 +42,7 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
             "or run in this process with `python -m peftcore run`."
         ) from None
     if ray.is_initialized():
-        return
+        return _servers()
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address is None:
@@ -65,6 +70,16 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
             "Ray was imported before its engine started and would have opened ports to the network; "
             "start the engine first."
         )
+    return _servers()
+
+
+def alive(servers: list[psutil.Process]) -> bool:
+    """Whether all of them still work. Ray itself tells its driver late or never that they do not."""
+    return all(server.is_running() and server.status() != psutil.STATUS_ZOMBIE for server in servers)
+
+
+def _servers() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child.name() in ("raylet", "gcs_server")]
 
 
 def _configure_local(folder: Path) -> None:

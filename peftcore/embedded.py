@@ -1,14 +1,14 @@
-"""The backbones that travel with Headroom: small timm models pretrained on pictures drawn by `scripts/pretrain.py`.
+"""The backbones that travel with Headroom: small timm models pretrained on pictures that it draws itself.
 
-Each is a folder of `assets/backbones`: `config.json` (timm class, arguments, preprocessing), `model.safetensors`,
-`card.json` and `card.md` (data, seed, steps, probes), `curve.csv`. A new folder is a new backbone. Reading names and
-cards imports no torch; only `register()` touches timm.
+Each is a folder of `assets/backbones`: `config.json` (timm class, arguments, preprocessing),
+`model.safetensors`, `card.json` and `card.md` (data, seed, steps, probes), `curve.csv`. A new folder is a new
+backbone. Reading names and cards imports no torch; only `register()` touches timm.
 """
 
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,16 @@ def folder(name: str) -> Path:
 
 
 def config(name: str) -> dict[str, Any]:
-    """config.json: title, architecture (a class of timm.models), arguments, input_size, mean, std, interpolation."""
+    """config.json: name, title, architecture (in timm.models), arguments, input_size, mean, std and more."""
     return {"name": name} | json.loads((folder(name) / "config.json").read_text())
 
 
 def card(name: str) -> dict[str, Any]:
-    """config.json and card.json as one: title, data, training (images, steps, seed, seconds, machine, parameters,
-    held_out), probes ({task: {"accuracy", "twin", "chance"}}). What was not measured yet is absent."""
+    """config.json and card.json as one dict.
+
+    title, data, training (images, steps, seed, seconds, machine, parameters, held_out) and probes
+    ({task: {"accuracy", "twin", "chance"}}). What was not measured yet is absent. Raises UnknownName.
+    """
     path = folder(name) / "card.json"
     return config(name) | (json.loads(path.read_text()) if path.exists() else {})
 
@@ -46,13 +49,13 @@ def weights(name: str) -> Path:
     path = folder(name) / "model.safetensors"
     if not path.exists():
         raise WeightsUnavailable(
-            f"The weights of '{name}' are missing at {path}: restore the file from the repository, make it with "
-            f"`python scripts/pretrain.py train {name}`, or use pretrained=False for a random start."
+            f"The weights of '{name}' are missing at {path}: restore the file from the repository, "
+            f"make it with `python scripts/pretrain.py train {name}`, or use pretrained=False."
         )
     return path
 
 
-@lru_cache(maxsize=None)
+@cache
 def register() -> tuple[str, ...]:
     """Make `timm.create_model(name, pretrained=...)` know the embedded backbones; once per process."""
     import timm
@@ -69,8 +72,8 @@ def _entrypoint(name: str):
         import timm
 
         settings = config(name)
-        for key in ("pretrained_cfg", "pretrained_cfg_overlay"):  # timm passes both; ours comes from config.json
-            arguments.pop(key, None)
+        for key in ("pretrained_cfg", "pretrained_cfg_overlay"):
+            arguments.pop(key, None)  # timm passes both; ours comes from config.json
         cfg = {
             "architecture": name,
             "num_classes": 0,

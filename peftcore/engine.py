@@ -63,6 +63,7 @@ class Engine:
         self._reason: str | None = None
         self._ready = threading.Event()  # Ray is there, or never will be
         self._closing = threading.Event()
+        self._leave = threading.Event()  # followers let go of their runs, because Ray ends
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._jobs: dict[int, Job] = {}
         self._lock = threading.RLock()  # of _jobs and of what is decided by looking at it
@@ -93,6 +94,7 @@ class Engine:
     def shutdown(self) -> None:
         """Ends Ray with every run in it, and waits until it is done; the next engine on this store resumes them."""
         self._closing.set()
+        self._leave.set()
         self._commands.put(lambda: None)
         if self._thread and self._thread is not threading.current_thread():
             self._thread.join(30)
@@ -145,7 +147,7 @@ class Engine:
                 self.store.set_status(
                     record.id,
                     "interrupted",
-                    error="The app ended while this run was working. Resume it to run it again.",
+                    error="The app or its Ray ended while this run was working. Resume it to run it again.",
                     only_from=("running",),
                     held_by=record.engine,
                 )
@@ -153,27 +155,39 @@ class Engine:
     # In the engine's own thread
 
     def _live(self) -> None:
+        while not self._closing.is_set():
+            self._begin()
+            self._ready.set()
+            self._serve()
+            self._end()
+
+    def _begin(self) -> None:
+        self._leave = threading.Event()
         try:
-            cluster.start(self.store.folder, self.address, self.num_cpus)
+            self._servers = cluster.start(self.store.folder, self.address, self.num_cpus)
             self._measure()
             atexit.register(self.shutdown)  # registered after Ray's own, so it comes before it
-        except errors.HeadroomError as error:
-            self._reason = str(error)
+            self.recover()
+            for _ in range(min(MOST_WARM, self.slots)):
+                self._warm()
         except Exception as error:
             log.exception("the engine did not start")
-            self._reason = f"{type(error).__name__}: {error}"
-        if not self._reason:
-            self._do(self.recover)
-            for _ in range(min(MOST_WARM, self.slots)):
-                self._do(self._warm)
-        self._ready.set()
+            known = isinstance(error, errors.HeadroomError)
+            self._reason = str(error) if known else f"{type(error).__name__}: {error}"
+
+    def _serve(self) -> None:
+        """Does what others ask for until the app closes or Ray dies."""
         while not self._closing.is_set():
             try:
-                command = self._commands.get(timeout=POLL_SECONDS if self._jobs else None)
+                command = self._commands.get(timeout=POLL_SECONDS)
             except queue.Empty:
-                command = self._stop_wanted
-            self._do(command)
-        self._end()
+                if not self._reason and not cluster.alive(self._servers):
+                    log.error("Ray died; it is started again")
+                    self._ready.clear()
+                    return
+                command = self._stop_wanted if self._jobs else None
+            if command:
+                self._do(command)
 
     @staticmethod
     def _do(command: Callable[[], None]) -> None:
@@ -210,13 +224,13 @@ class Engine:
     def _launch(self, run: int) -> None:
         with self._lock:
             record = self.store.run(run)
-            if record.status != "queued" or record.engine != self._lease.id:
-                return  # cancelled meanwhile
+            if record.status != "queued" or record.engine != self._lease.id or run in self._jobs:
+                return  # cancelled, or taken over, meanwhile
             if self._reason:
                 self.store.set_status(run, "failed", error=f"Runs cannot be started: {self._reason}")
                 return
             stream = self._stream(self.function, record.spec, self.store.get_artifact(run, "checkpoint"))
-            job = self._jobs[run] = Job(self.store, run, stream, self._closing, self._forget)
+            job = self._jobs[run] = Job(self.store, run, stream, self._leave, self._forget)
         job.start()
 
     def _stop_wanted(self) -> None:
@@ -228,7 +242,7 @@ class Engine:
                 timer = threading.Timer(GRACE_SECONDS, self._commands.put, [lambda job=job: self._insist(job)])
                 timer.daemon = True
                 timer.start()
-            elif record.stop_wanted and not job and not self._held(record):
+            elif record.stop_wanted and not job and not self._held(record):  # its app died, or it waits for its launch
                 self._note_cancelled(record.id, held_by=record.engine)
 
     def _insist(self, job: Job) -> None:
@@ -236,6 +250,7 @@ class Engine:
             job.stop(force=True)
 
     def _end(self) -> None:
+        self._leave.set()
         deadline = time.monotonic() + 5
         while self._jobs and time.monotonic() < deadline:
             time.sleep(0.02)  # followers let go of Ray before it goes
@@ -248,11 +263,14 @@ class Engine:
 
     def _forget(self, job: Job) -> None:
         self._jobs.pop(job.run, None)
-        if job.crashed and not self._closing.is_set():
+        if job.crashed and not self._leave.is_set():
             self._commands.put(self._warm)
 
     def _held(self, record: RunRecord) -> bool:
-        return record.engine == self._lease.id or Lease.held(self._leases, record.engine)
+        """Whether somebody works on a run, or will."""
+        if record.engine == self._lease.id:
+            return record.id in self._jobs
+        return Lease.held(self._leases, record.engine)
 
     def _checkpoint(self, run: int) -> int:
         """The number of the event that told of the last checkpoint; 0 where there is none."""

@@ -101,6 +101,21 @@ class Scores(Event):
 
 
 @dataclass(frozen=True)
+class HeadsCut(Event):
+    """Heads were switched off: `off` lists them by block, `scores` is what was collected until then, with the mask.
+
+    `overruled`: the user named the heads; else they are the least responsive by `scores`.
+    """
+
+    kind: ClassVar[str] = "heads_cut"
+    step: int
+    epoch: int
+    off: list[list[int]]
+    overruled: bool
+    scores: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Checkpoint(Event):
     """A moment from which the run can go on to the same weights; `blob` is that state."""
 
@@ -135,7 +150,7 @@ class Cancelled(Event):
     kind: ClassVar[str] = "cancelled"
 
 
-KINDS = {cls.kind: cls for cls in (Started, Progress, Step, StepMemory, Evaluation, Scores, Checkpoint, Finished, Failed, Cancelled)}
+KINDS = {cls.kind: cls for cls in (Started, Progress, Step, StepMemory, Evaluation, Scores, HeadsCut, Checkpoint, Finished, Failed, Cancelled)}
 
 
 def from_dict(values: dict[str, Any]) -> Event:

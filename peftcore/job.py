@@ -14,12 +14,12 @@ log = logging.getLogger(__name__)
 
 ENDS = ("finished", "failed", "cancelled")  # kinds of a last event, and the statuses that they lead to
 SUMMARY = ("test_accuracy", "val_accuracy", "seconds", "memory")  # of the event 'finished', for lists of runs
-LOOK_UP_SECONDS = 0.5  # how often a follower looks whether the app is closing
+LOOK_UP_SECONDS = 0.5  # how often a follower looks whether it has to leave
 TRY_AGAIN_SECONDS = 5.0  # after the store refused to note how a run ended
 
 
 class Left(Exception):
-    """The app is closing: the run is left as it stands in the store, for the next engine to resume."""
+    """Ray ends: the run is left as it stands in the store, for the next Ray to resume."""
 
 
 class Job:
@@ -27,15 +27,15 @@ class Job:
 
     Args:
         stream: the Ray generator of `worker.work`.
-        closing: set when the app closes; the follower then lets go of the run.
+        leave: set when Ray ends, with the app or before; the follower then lets go of the run.
         ended: called in the follower's thread at the very end.
     """
 
     def __init__(
-        self, store: Store, run: int, stream: Any, closing: threading.Event, ended: Callable[[Job], None]
+        self, store: Store, run: int, stream: Any, leave: threading.Event, ended: Callable[[Job], None]
     ):
         self.store, self.run, self.stream = store, run, stream
-        self.closing, self.ended = closing, ended
+        self.leave, self.ended = leave, ended
         self.stopping = False  # somebody asked for its end
         self.crashed = False  # its worker process is gone
         self.pid: int | None = None  # of the worker, once it began
@@ -80,7 +80,7 @@ class Job:
         while True:
             # Waiting in short turns, so that no thread is inside Ray when Ray is shut down.
             ready, _ = ray.wait([self.stream], timeout=LOOK_UP_SECONDS)
-            if self.closing.is_set():
+            if self.leave.is_set():
                 raise Left
             if not ready:
                 continue
@@ -111,7 +111,7 @@ class Job:
         """Status and sentence for what Ray says about a stream that broke."""
         from ray import exceptions
 
-        if self.closing.is_set():
+        if self.leave.is_set():
             raise Left from trouble
         if not isinstance(trouble, exceptions.RayError):
             log.exception("run %s cannot be followed", self.run)
@@ -149,5 +149,5 @@ class Job:
                         self.store.append(self.run, [events.Failed("WorkerLost", error or "").to_dict()])
                 return
             except errors.StoreUnavailable:
-                if self.closing.wait(TRY_AGAIN_SECONDS):
+                if self.leave.wait(TRY_AGAIN_SECONDS):
                     return

@@ -107,9 +107,10 @@ class TunedModel(nn.Module):
                 f"This state does not belong to {self.method.card.title} on {self.backbone.name}: "
                 f"{len(missing)} tensors are missing{_first(missing)} and {len(extra)} are not its own{_first(extra)}."
             )
-        for name, tensor in own.items():
-            if tensor.shape != state[name].shape:
-                raise errors.AdapterMismatch(f"{name} is {tuple(state[name].shape)}, this model needs {tuple(tensor.shape)}.")
+        shapes = {name: tensor.shape for name, tensor in own.items()} | self.method.state_shapes(self.tuner, state)
+        for name, shape in shapes.items():
+            if shape != state[name].shape:
+                raise errors.AdapterMismatch(f"{name} is {tuple(state[name].shape)}, this model needs {tuple(shape)}.")
         self.tuner.load_state_dict({k: v for k, v in state.items() if not k.startswith("head.")})
         self.head.load_state_dict({k.removeprefix("head."): v for k, v in state.items() if k.startswith("head.")})
 

@@ -32,7 +32,7 @@ def prepare(images: np.ndarray, backbone: Backbone, norm: str = "backbone", devi
         raise errors.BadData(
             f"Images must be uint8 of shape (n, height, width, 3); these are {images.dtype} of shape {images.shape}."
         )
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float()  # (n, 3, H, W)
+    pixels = torch.tensor(images, device=device).permute(0, 3, 1, 2).float()  # (n, 3, H, W)
     if pixels.shape[-2:] != backbone.input_size[-2:]:
         size = backbone.input_size[-2:]
         pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False).clamp_(0, 255)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from . import errors
+from .events import Scores
+from .methods import Coach
 from .methods._low_rank import Adapted, LowRank
 
 Score = Literal["taylor", "taylor_signed", "taylor_abs", "taylor_squared", "energy"]
@@ -74,12 +76,15 @@ def collect(pairs: list[Adapted], values: list[Tensor], score: str) -> HeadScore
     """Arranges one tensor (heads,) per pair as layers x projections x heads."""
     projections = tuple(p for p in HEAD_PROJECTIONS if any(a.projection == p for a in pairs))
     depth, most = max(a.layer for a in pairs) + 1, max(a.block.heads for a in pairs)
-    table = np.full((depth, len(projections), most), np.nan)
+    table, kept = np.full((depth, len(projections), most), np.nan), np.ones((depth, len(projections), most), dtype=bool)
     layers = [""] * depth
     for adapted, heads in zip(pairs, values, strict=True):
-        table[adapted.layer, projections.index(adapted.projection), : len(heads)] = heads.double().cpu().numpy()
+        place = adapted.layer, projections.index(adapted.projection), slice(len(heads))
+        table[place] = heads.double().cpu().numpy()
+        if adapted.pair.heads_on is not None:
+            kept[place] = adapted.pair.heads_on.cpu().numpy()
         layers[adapted.layer] = adapted.block.path
-    return HeadScores(table, projections, tuple(layers), score)
+    return HeadScores(table, projections, tuple(layers), score, mask=None if kept.all() else kept)
 
 
 def energies(pairs: list[Adapted]) -> HeadScores:
@@ -117,6 +122,34 @@ class Collector:
     def scores(self) -> HeadScores:
         return collect(self.pairs, [total / max(self.steps, 1) for total in self.sums], self.score)
 
+    def state(self) -> dict[str, Tensor]:
+        return {"sums": torch.cat(self.sums), "steps": torch.tensor(self.steps)}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        for total, loaded in zip(self.sums, state["sums"].split([len(s) for s in self.sums]), strict=True):
+            total.copy_(loaded)
+        self.steps = int(state["steps"])
+
     def close(self) -> None:
         for adapted in self.pairs:
             adapted.pair.collect, adapted.pair.used_B = False, None
+
+
+class ScoreWatch(Coach):
+    """Collects Taylor scores through a training run and tells them after each epoch."""
+
+    def __init__(self, tuner: object):
+        self.collector = Collector(tuner)
+        self.after_backward, self.close = self.collector.step, self.collector.close
+        self.state, self.load = self.collector.state, self.collector.load
+
+    def end_epoch(self, step: int, epoch: int) -> list[Scores]:
+        return [Scores(step=step, epoch=epoch, scores=self.collector.scores().to_dict())]
+
+
+def watch(tuner: object) -> Coach:
+    """A ScoreWatch where the method updates heads, else a Coach that does nothing."""
+    try:
+        return ScoreWatch(tuner)
+    except errors.NotMeasurable:
+        return Coach()

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from . import errors
 from .registry import METHODS, TASKS
@@ -16,7 +16,7 @@ from .registry import METHODS, TASKS
 class Settings(BaseModel):
     """A frozen pydantic model whose errors are sentences of ours and whose unknown keys name the nearest known one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     def __init__(self, **settings: Any):
         try:
@@ -99,6 +99,11 @@ class RunSpec(Settings):
     weights: str | None = Field(None, description="A local file or folder that holds the backbone's weights.")
     device: str = Field("auto", description="auto takes the GPU where there is one; cpu and cuda force it.")
     seed: int = Field(0, ge=0, lt=2**31, description="Decides every random number of the run.")
+
+    @model_validator(mode="after")
+    def _method_fits_the_run(self) -> RunSpec:
+        self.method.check_run(self.epochs)
+        return self
 
     @property
     def decay(self) -> float:

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,7 +198,7 @@ class Store:
     ) -> int:
         """Writes events, each a JSON object with its 'kind', and artifacts together; returns the last one's number."""
         now = time.time()
-        rows = [(event["kind"], json.dumps(event, separators=(",", ":"))) for event in events]
+        rows = [(event["kind"], json.dumps(event, separators=(",", ":"), default=_plain)) for event in events]
         with self._db.write() as db:
             last = db.execute("UPDATE runs SET last_seq = last_seq + ? WHERE id = ? RETURNING last_seq", (len(rows), run))
             last = last.fetchone()
@@ -228,7 +228,8 @@ class Store:
 
     def last_event(self, run: int, kind: str) -> dict[str, Any] | None:
         """The newest event of a kind, or None; as cheap for ten thousand events as for one."""
-        sql = "SELECT seq, time, data FROM events WHERE run = ? AND kind = ? ORDER BY seq DESC LIMIT 1"
+        where = "INDEXED BY events_by_kind WHERE run = ? AND kind = ?"
+        sql = f"SELECT seq, time, data FROM events {where} ORDER BY seq DESC LIMIT 1"
         with self._db.read() as db:
             row = db.execute(sql, (run, kind)).fetchone()
         return None if row is None else {"seq": row[0], "time": row[1], **json.loads(row[2])}
@@ -258,6 +259,13 @@ class Store:
     def artifact_names(self, run: int) -> list[str]:
         with self._db.read() as db:
             return [row[0] for row in db.execute("SELECT name FROM artifacts WHERE run = ? ORDER BY name", (run,))]
+
+
+def _plain(value: Any) -> Any:
+    """A number or array of NumPy or torch as JSON has them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"an event holds a {type(value).__name__}, which JSON has not")
 
 
 def _no_run(run: int) -> errors.UnknownName:

@@ -19,14 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import errors
+from .adapters import to_bytes
 from .backbone import Backbone, load_backbone
-from .events import Checkpoint, Evaluation, Event, Finished, Progress, Scores, Started, Step, StepMemory
+from .events import Checkpoint, Evaluation, Event, Finished, Progress, Started, Step, StepMemory
 from .features import FeatureCache, should_cache
 from .memory import Ledger
 from .model import TunedModel, attach
 from .packing import pack, unpack
 from .preprocess import augment_light, normalisation, prepare
-from .scores import Collector
 from .spec import RunSpec
 from .tasks import Split, Task, load_task
 
@@ -101,7 +101,7 @@ class _Trainer:
         self.per_epoch = math.ceil(len(self.task.train) / spec.batch_size)
         self.steps = spec.epochs * self.per_epoch
         self.caches: dict[str, FeatureCache] = {}
-        self.collector = _collector(self.model)
+        self.coach = spec.method.coach(self.model, self.optimizer, spec.epochs, self.per_epoch)
         self.epochs: list[dict[str, float]] = []
         self.step = self.first_epoch = 0
         self.peak: dict[str, int] = {}
@@ -140,21 +140,19 @@ class _Trainer:
             evaluation = self._evaluate("val", task.val, epoch)
             self.epochs[-1]["val_accuracy"] = evaluation.accuracy
             yield evaluation
-            if self.collector:
-                yield Scores(step=self.step, epoch=epoch + 1, scores=self.collector.scores().to_dict())
+            yield from self.coach.end_epoch(self.step, epoch + 1)
             if epoch + 1 < spec.epochs:
                 yield Checkpoint(epoch=epoch + 1, step=self.step, blob=self._state())
         test = self._evaluate("test", task.test, spec.epochs - 1)
         yield test
-        if self.collector:
-            self.collector.close()
+        self.coach.close()
         yield Finished(
             test_accuracy=test.accuracy,
             val_accuracy=self.epochs[-1]["val_accuracy"],
             seconds=self.seconds,
             memory=self.peak,
             epochs=self.epochs,
-            blob=pack(self.model.adapter_state(), {"spec": spec.to_dict(), "classes": list(task.classes)}),
+            blob=to_bytes(self.model, spec, list(task.classes)),
         )
 
     def _fill_caches(self) -> Iterator[Event]:
@@ -203,8 +201,7 @@ class _Trainer:
                 loss = F.cross_entropy(self._forward(inputs, ledger).float(), labels)
             with phase("backward"):
                 loss.backward()
-            if self.collector:
-                self.collector.step()
+            self.coach.after_backward()
             norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.trainable_parameters() if p.grad is not None])
             self._must_be_finite(loss, norm, epoch)
             with phase("optimizer"):
@@ -225,6 +222,7 @@ class _Trainer:
         )
         if report and self.step == min(2, self.steps):
             yield StepMemory(step=self.step, report=report.to_dict())
+        yield from self.coach.after_step(self.step, epoch + 1)
 
     def _forward(self, inputs: tuple[Tensor, ...], ledger: Ledger | None = None) -> Tensor:
         """Logits of a batch of images, or of their cached features."""
@@ -293,6 +291,7 @@ class _Trainer:
         for name, parameter in self.model.named_trainable():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value
+        tensors |= {f"coach.{n}": t for n, t in self.coach.state().items()}
         if sum(t.nbytes for t in tensors.values()) > _CHECKPOINT_LIMIT:
             return None
         about = {"spec": self.spec.key, "step": self.step, "epochs": self.epochs, "seconds": self.seconds, "peak": self.peak}
@@ -308,6 +307,7 @@ class _Trainer:
             self.optimizer.state[parameter] = {k: tensors[f"optimizer.{k}.{name}"].clone() for k in keys}
             for key in keys[1:]:
                 self.optimizer.state[parameter][key] = self.optimizer.state[parameter][key].to(self.device)
+        self.coach.load({n.removeprefix("coach."): t for n, t in tensors.items() if n.startswith("coach.")})
         self.step, self.epochs, self.peak = about["step"], about["epochs"], about["peak"]
         self.first_epoch = len(self.epochs)
         self.begun -= about["seconds"]
@@ -345,13 +345,6 @@ def learning_rate(step: int, steps: int, spec: RunSpec) -> float:
     if step <= rise:
         return spec.lr * step / rise
     return spec.lr * 0.5 * (1 + math.cos(math.pi * (step - 1 - rise) / max(1, steps - rise)))
-
-
-def _collector(model: TunedModel) -> Collector | None:
-    try:
-        return Collector(model.tuner)
-    except errors.NotMeasurable:
-        return None
 
 
 def _generator(seed: int, epoch: int, step: int) -> torch.Generator:

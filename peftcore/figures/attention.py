@@ -24,7 +24,8 @@ def _picture(image: np.ndarray, shortest: int = 320) -> tuple[str, np.ndarray]:
     """A PNG data address of the image, small ones enlarged smoothly, and the image itself, checked."""
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise BadData(f"An image must be uint8 of shape (height, width, 3); given was {image.dtype} of shape {image.shape}.")
+        given = f"{image.dtype} of shape {image.shape}"
+        raise BadData(f"An image must be uint8 of shape (height, width, 3); given was {given}.")
     drawn = Image.fromarray(image)
     factor = max(1, round(shortest / min(image.shape[:2])))
     if factor > 1:
@@ -37,12 +38,12 @@ def _picture(image: np.ndarray, shortest: int = 320) -> tuple[str, np.ndarray]:
 def _grid(grid: np.ndarray) -> np.ndarray:
     grid = np.asarray(grid, float)
     if grid.ndim != 2 or not np.isfinite(grid).all():
-        raise BadData(f"An attention map must be finite numbers of shape (rows, columns); given was shape {grid.shape}.")
+        raise BadData(f"An attention map is finite numbers, (rows, columns); given was shape {grid.shape}.")
     return grid
 
 
 def _canvas(image: np.ndarray, width: int) -> tuple[go.Figure, tuple[float, float]]:
-    """The image in a bare figure, axes in patches' home: x from 0 to 1, y from 0 (top) to 1; and its size in pixels."""
+    """The image in a bare figure, x from 0 to 1, y from 0 (top) to 1; and its size in pixels."""
     address, image = _picture(image)
     across = width - MARGIN["l"] - MARGIN["r"]
     down = round(across * image.shape[0] / image.shape[1])
@@ -67,7 +68,7 @@ def _finish(figure: go.Figure, size: tuple[float, float], width: int, title: str
 
 
 def _patches(figure: go.Figure, shape: tuple[int, int], size: tuple[float, float], texts: list[str]) -> None:
-    """One invisible square per patch, which shows the text on hover and takes the click: customdata [row, column]."""
+    """One invisible square per patch: shows its text on hover, takes the click (customdata [row, column])."""
     rows, columns = shape
     r, c = np.divmod(np.arange(rows * columns), columns)
     clear = dict(opacity=1, color="rgba(0,0,0,0)")
@@ -89,7 +90,7 @@ def _frame(figure: go.Figure, patch: tuple[int, int], shape: tuple[int, int]) ->
 
 
 def _heat_colours(strength: float) -> list[list]:
-    """Cividis that grows from nearly clear to `strength`: where nothing is attended, the image stays visible."""
+    """Cividis, from half clear to `strength`: where nothing is attended, the image stays visible."""
     stops = np.linspace(0, 1, 9)
     colours = sample_colorscale(get_colorscale(theme.SEQUENTIAL), stops.tolist(), colortype="tuple")
     return [[float(stop),
@@ -129,7 +130,8 @@ def attention_overlay(image: np.ndarray, grid: np.ndarray, query: tuple[int, int
     if query is not None:
         _frame(figure, query, grid.shape)
     _patches(figure, grid.shape, size, [
-        f"row {r + 1}, column {c + 1}<br>{100 * value:.2g} % of the attention<br>{value / uniform:.1f} times the mean patch"
+        f"row {r + 1}, column {c + 1}<br>{100 * value:.2g} % of the attention"
+        f"<br>{value / uniform:.1f} times the mean patch"
         for (r, c), value in np.ndenumerate(grid)])
     if not title:
         top = np.sort(grid.ravel())[::-1][: max(1, round(grid.size / 10))].sum() / total
@@ -168,9 +170,10 @@ def attention_difference(a: np.ndarray, b: np.ndarray, *, image: np.ndarray | No
     """
     a, b = _grid(a), _grid(b)
     if a.shape != b.shape:
-        raise BadData(f"Two attention maps can be compared on one grid only; given were {a.shape} and {b.shape}.")
+        raise BadData(f"Two attention maps are compared on one grid; given were {a.shape} and {b.shape}.")
     a, b = a / (a.sum() or 1.0), b / (b.sum() or 1.0)
     gap = b - a
+    first, second = theme.plain(names[0]), theme.plain(names[1])
     blank = np.full((*a.shape, 3), 245, np.uint8)
     under = blank if image is None else _grey(image)
     figure, size = _canvas(under, width)
@@ -184,11 +187,11 @@ def attention_difference(a: np.ndarray, b: np.ndarray, *, image: np.ndarray | No
     if query is not None:
         _frame(figure, query, a.shape)
     _patches(figure, a.shape, size, [
-        f"row {r + 1}, column {c + 1}<br>{theme.plain(names[0])} {100 * a[r, c]:.2g} %<br>{theme.plain(names[1])} {100 * b[r, c]:.2g} %"
+        f"row {r + 1}, column {c + 1}<br>{first} {100 * a[r, c]:.2g} %<br>{second} {100 * b[r, c]:.2g} %"
         f"<br>{100 * value:+.2g} points" for (r, c), value in np.ndenumerate(gap)])
     moved = 0.5 * np.abs(gap).sum()  # total variation distance
     return _finish(figure, size, width, title or f"{theme.percent(moved)} of the attention lies elsewhere",
-                   f"orange: more in {theme.plain(names[1])}, blue: less", "attention-difference", dark)
+                   f"orange (+): more in {second}, blue (\N{MINUS SIGN}): less", "attention-difference", dark)
 
 
 def _grey(image: np.ndarray) -> np.ndarray:

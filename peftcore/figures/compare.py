@@ -39,23 +39,24 @@ def runs_overlay(runs: Mapping[str, pd.DataFrame], *,
         if len(frame) and not {x, y} <= set(frame.columns):
             raise BadData(f"The run {label!r} has no column {y if x in frame.columns else x!r}.")
         method, kind = (methods or {}).get(label, (label, None))
-        colour, kind = theme.method_colour(method, kind, dark), theme.method_kind(method, kind)
         frame = frame.dropna(subset=[x, y]) if len(frame) else pd.DataFrame({x: [np.nan], y: [np.nan]})
         if not len(frame):
             continue
-        every = max(1, len(frame) // 12)
-        figure.add_scatter(x=frame[x], y=frame[y], mode="lines+markers", name=theme.plain(label),
-                           legendgroup=label,
-                           line=dict(color=colour, width=2.2, dash=theme.dash(kind)),
-                           marker=dict(symbol=theme.SYMBOLS[nth % len(theme.SYMBOLS)], size=7, color=colour,
-                                       maxdisplayed=12 if every > 1 else 0),
-                           hovertemplate=f"<b>{theme.plain(label)}</b><br>{AXES.get(x, x)} %{{x}}<br>{AXES.get(y, y)} %{{y:.3f}}<extra></extra>")
+        colour, name = theme.method_colour(method, kind, dark), theme.plain(label)
+        figure.add_scatter(
+            x=frame[x], y=frame[y], mode="lines+markers", name=name, legendgroup=label,
+            line=dict(color=colour, width=2.2, dash=theme.dash(theme.method_kind(method, kind))),
+            marker=dict(symbol=theme.SYMBOLS[nth % len(theme.SYMBOLS)], size=7, color=colour,
+                        maxdisplayed=15),
+            hovertemplate=f"<b>{name}</b><br>{AXES.get(x, x)} %{{x}}<br>{AXES.get(y, y)} %{{y:.3f}}"
+                          "<extra></extra>")
         if np.isfinite(float(frame[y].iloc[-1])):
             last[label] = float(frame[y].iloc[-1])
     values = np.concatenate([frame[y].to_numpy(float) for frame in runs.values() if len(frame)]
                             or [np.zeros(0)])
     accuracy = "accuracy" in y
-    top = 1.03 if accuracy else theme.ceiling(float(np.nanmax(values)) * 1.02) if np.isfinite(values).any() else 1.0
+    values = values[np.isfinite(values)]
+    top = 1.03 if accuracy or not len(values) else theme.ceiling(float(values.max()) * 1.02)
     reach = extent or max((float(frame[x].max()) for frame in runs.values() if len(frame)), default=1)
     figure.update_xaxes(title_text=AXES.get(x, x), range=[0, reach * 1.02])
     figure.update_yaxes(title_text=AXES.get(y, y), range=[0, top])
@@ -74,7 +75,8 @@ def _overlay_title(last: Mapping[str, float], y: str, higher: bool) -> str:
     if len(order) > 1:
         gap = abs(last[best] - last[order[1]])
         second = theme.plain(order[1])
-        title += f", level with {second}" if gap < 5e-4 else f", {gap:.3f} {'ahead of' if higher else 'below'} {second}"
+        word = "ahead of" if higher else "below"
+        title += f", level with {second}" if gap < 5e-4 else f", {gap:.3f} {word} {second}"
     return title
 
 
@@ -109,7 +111,8 @@ def _against(rows: Sequence[Mapping], column: str, x_title: str, say, finding: s
                         color=[theme.method_colour(row["method"], row.get("kind"), dark) for row in chosen]),
             customdata=[[say(row[column]), f" ± {row['spread']:.3f}" if row.get("spread") else ""]
                         for row in chosen],
-            hovertemplate="<b>%{text}</b><br>accuracy %{y:.3f}%{customdata[1]}<br>%{customdata[0]}<extra></extra>")
+            hovertemplate="<b>%{text}</b><br>accuracy %{y:.3f}%{customdata[1]}"
+                          "<br>%{customdata[0]}<extra></extra>")
     costs = np.log10([row[column] for row in rows])
     pad = 0.14 * max(costs.max() - costs.min(), 0.8)
     ticks = [digit * 10.0 ** power for power in range(int(costs.min()) - 1, int(costs.max()) + 2)
@@ -132,7 +135,8 @@ def _label_places(rows: Sequence[Mapping], column: str) -> list[str]:
     # In a unit box stretched to the figure's shape, where a label is about 0.16 wide and 0.06 high.
     x = (x - x.min()) / (np.ptp(x) or 1.0)
     y = (y - y.min()) / (np.ptp(y) or 1.0)
-    shifts = {"middle right": (0.11, 0), "middle left": (-0.11, 0), "top right": (0.09, 0.06),
+    shifts = {"middle right": (0.11, 0), "middle left": (-0.11, 0), "top center": (0, 0.08),
+              "bottom center": (0, -0.08), "top right": (0.09, 0.06),
               "bottom right": (0.09, -0.06),
               "top left": (-0.09, 0.06), "bottom left": (-0.09, -0.06)}
     taken, places = list(zip(x, y, strict=True)), []
@@ -149,18 +153,18 @@ def _label_places(rows: Sequence[Mapping], column: str) -> list[str]:
 
 
 def _leanest(rows: Sequence[Mapping], column: str, noun: str) -> str:
-    """The finding: the cheapest method within reach of the best, against full fine-tuning where it is there."""
+    """The finding: the cheapest method within 3 % of full fine-tuning, or else the most accurate one."""
     rows = [row for row in rows if row.get(column) and row.get("accuracy") is not None]
     if not rows:
         return ""
     full = next((row for row in rows if row["method"] == "full"), None)
     others = [row for row in rows if row is not full]
     if full and others and full["accuracy"] > 0:
-        good = [row for row in others
-                if row["accuracy"] >= 0.97 * full["accuracy"]] or [max(others, key=lambda row: row["accuracy"])]
-        lean = min(good, key=lambda row: row[column])
-        return f"{_title(lean)} reaches {theme.percent(lean['accuracy'] / full['accuracy'])} of full fine-tuning's accuracy " \
-               f"with {theme.percent(lean[column] / full[column])} of its {noun}"
+        good = [row for row in others if row["accuracy"] >= 0.97 * full["accuracy"]]
+        lean = min(good or [max(others, key=lambda row: row["accuracy"])], key=lambda row: row[column])
+        gain = theme.percent(lean["accuracy"] / full["accuracy"])
+        cost = theme.percent(lean[column] / full[column])
+        return f"{_title(lean)} reaches {gain} of full fine-tuning's accuracy with {cost} of its {noun}"
     best = max(rows, key=lambda row: row["accuracy"])
     return f"{_title(best)} is the most accurate: {best['accuracy']:.3f}"
 

@@ -21,12 +21,13 @@ def _column(frame: pd.DataFrame, name: str) -> np.ndarray:
     if frame is None or not len(frame):
         return np.zeros(0)
     if name not in frame:
-        raise BadData(f"A curve needs the column {name!r}; this frame has {', '.join(map(str, frame.columns))}.")
+        there = ", ".join(map(str, frame.columns))
+        raise BadData(f"A curve needs the column {name!r}; this frame has {there}.")
     return frame[name].to_numpy(float)
 
 
 def smooth(values: np.ndarray, total_steps: int) -> np.ndarray:
-    """Debiased exponential moving average over about a 25th of the run; looks back only, so the past stays put."""
+    """Debiased exponential moving average over a 25th of the run; it looks back only: the past stays put."""
     span = max(3, total_steps // 25)
     return pd.Series(values).ewm(span=span, adjust=True).mean().to_numpy()
 
@@ -95,8 +96,8 @@ def _progress_title(step: np.ndarray, loss: np.ndarray, evaluations: pd.DataFram
         test = evaluations[evaluations["split"] == "test"]
         if len(test):
             return f"Reached a test accuracy of {float(test['accuracy'].iloc[-1]):.3f}"
-        accuracy = float(evaluations["accuracy"].iloc[-1])
-        return f"Validation accuracy {accuracy:.3f} at step {int(evaluations['step'].iloc[-1])} of {total_steps}"
+        latest = evaluations.iloc[-1]
+        return f"Validation accuracy {latest['accuracy']:.3f} at step {int(latest['step'])} of {total_steps}"
     if np.isfinite(step[-1]):
         return f"Loss {loss[-1]:.3f} at step {int(step[-1])} of {total_steps}"
     return f"Waiting for the first of {total_steps} steps"
@@ -160,9 +161,9 @@ def stack_components(figure: go.Figure, x: np.ndarray, parts: pd.DataFrame, divi
         figure.add_scatter(x=x, y=values / divisor, mode="lines", stackgroup="bytes",
                            name=theme.component_title(name),
                            line=dict(width=0.8, color=colour, shape=shape), fillcolor=colour,
-                           fillpattern=dict(shape=theme.COMPONENT_PATTERNS[name], size=7, solidity=0.15,
-                                            fgcolor="#FFFFFF",
-                                            bgcolor=colour, fillmode="replace"),
+                           fillpattern=theme.PATTERN | dict(shape=theme.COMPONENT_PATTERNS[name], size=7,
+                                                            solidity=0.15,
+                                                            bgcolor=colour),
                            hovertemplate=f"%{{y:.3~f}} {unit}")
 
 
@@ -171,7 +172,7 @@ def memory_over_steps(steps: pd.DataFrame, total_steps: int | None = None, *, da
     """What each step's peak consists of, over the run, stacked by component.
 
     Args:
-        steps: column `step` and either a column `memory` (dict component -> bytes, or None) or one per component.
+        steps: column `step`, and a column `memory` (dict component -> bytes, or None) or one per component.
     """
     if steps is not None and len(steps) and "memory" in steps:
         steps = steps[steps["memory"].map(bool)]
@@ -183,9 +184,9 @@ def memory_over_steps(steps: pd.DataFrame, total_steps: int | None = None, *, da
     stack_components(figure, step, parts, divisor, unit)
     title = "No memory measured yet"
     if largest:
-        name = parts.iloc[int(total.argmax())].idxmax()
-        title = f"Peak {theme.si_bytes(largest)}, {theme.percent(parts[name].iloc[int(total.argmax())] / largest)} " \
-                f"of it {theme.component_title(name)}"
+        peak = parts.iloc[int(total.argmax())]
+        share = theme.percent(peak.max() / largest)
+        title = f"Peak {theme.si_bytes(largest)}, {share} of it {theme.component_title(peak.idxmax())}"
     last = total_steps or (step[-1] if len(step) else 1)
     figure.update_xaxes(title_text="step", range=[0, max(1, last)])
     figure.update_yaxes(title_text=f"memory ({unit})", range=[0, theme.ceiling(largest * 1.05 / divisor)])

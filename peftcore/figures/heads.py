@@ -14,64 +14,16 @@ import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import theme
-
-GAP = 2  # pixels between neighbouring cells
-SIDES = dict(l=58, r=92, t=66, b=50)  # the colour bar stands at the right
-
-
-def _grid(values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, float)
-    if values.ndim != 2 or not np.isfinite(values).any():
-        raise BadData(f"A head grid needs numbers of shape (layers, heads); given was shape {values.shape}.")
-    return values
-
-
-def rank_heads(values: np.ndarray) -> np.ndarray:
-    """(layers, heads) -> ranks from 1, the largest, ties in reading order; NaN where there is no head."""
-    flat = np.asarray(values, float).ravel()
-    order = np.argsort(-np.nan_to_num(flat, nan=-np.inf), kind="stable")
-    ranks = np.empty(flat.size)
-    ranks[order] = np.arange(1, flat.size + 1)
-    ranks[np.isnan(flat)] = np.nan
-    return ranks.reshape(np.shape(values))
-
-
-def colour_axis(values: np.ndarray) -> dict:
-    """Cividis from zero for scores; the diverging scale, centred on zero, where scores have a sign."""
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    if low < 0:
-        reach = max(-low, high)
-        return dict(colorscale=[list(stop) for stop in theme.DIVERGING], cmin=-reach, cmax=reach)
-    return dict(colorscale=theme.SEQUENTIAL, cmin=0.0, cmax=high or 1.0)
-
-
-def _cell(layers: int, heads: int, width: int, height: int, margins: Mapping[str, int]) -> int:
-    """The side in pixels of a cell that fits the figure both ways."""
-    across = (width - margins["l"] - margins["r"]) / heads
-    up = (height - margins["t"] - margins["b"]) / layers
-    return max(6, int(min(across, up, 64)))
-
-
-def _square(figure: go.Figure, layers: int, heads: int, cell: int, margins: Mapping[str, int]) -> None:
-    """Axes and a figure size at which each cell is exactly `cell` pixels wide and high."""
-    every = 1 if layers <= 16 else 2 if layers <= 32 else 4
-    shown = [layer for layer in range(1, layers + 1) if every == 1 or layer == 1 or layer % every == 0]
-    figure.update_xaxes(range=[-0.5, heads - 0.5], tickvals=_ticks(heads), ticktext=[str(h + 1)
-                                                                                     for h in _ticks(heads)],
-                        title_text="head", showgrid=False, fixedrange=True, showline=False, ticks="",
-                        automargin=False)
-    figure.update_yaxes(range=[-0.5, layers - 0.5], tickvals=[layer - 1 for layer in shown],
-                        ticktext=[str(s) for s in shown],
-                        title_text="layer", showgrid=False, fixedrange=True, showline=False, ticks="",
-                        automargin=False)
-    figure.update_layout(autosize=False, dragmode=False, clickmode="event+select", hovermode="closest",
-                         width=cell * heads + margins["l"] + margins["r"],
-                         height=cell * layers + margins["t"] + margins["b"])
-
-
-def _ticks(heads: int) -> list[int]:
-    every = 1 if heads <= 16 else 4
-    return [head for head in range(heads) if every == 1 or head == 0 or (head + 1) % every == 0]
+from peftcore.figures.squares import (
+    GAP,
+    SIDES,
+    cell_side,
+    checked,
+    colour_axis,
+    lay_square,
+    rank_heads,
+    ticks,
+)
 
 
 def _number(value: float) -> str:
@@ -100,29 +52,31 @@ def head_grid(values: np.ndarray, layers: Sequence[str] | None = None, heads: in
         values: (layers, heads); NaN where a layer has fewer heads.
         layers: the blocks' paths, shown on hover. heads: the columns to draw, at least those of `values`.
         score, projection: what the numbers are, for title and colour bar.
-        selected: (layer, head), both from 0, outlined. mask: (layers, heads), True = kept; others are crossed out.
+        selected: (layer, head), both from 0, outlined.
+        mask: (layers, heads), True = kept; the other heads are crossed out.
         ranks: (layers, heads) from 1; computed from the values where not given.
         width, height: the most the figure may take, pixels; it is drawn at the size its square cells need.
 
     A click's `customdata` is [layer, head, ...], both from 0.
     """
-    values = _grid(values)
+    values = checked(values)
     rows, columns = values.shape[0], max(values.shape[1], heads or 0)
     ranks = rank_heads(values) if ranks is None else np.asarray(ranks, float)
-    cell = _cell(rows, columns, width, height, SIDES)
+    cell = cell_side(rows, columns, width, height, SIDES)
     where = np.argwhere(~np.isnan(values))
     count = len(where)
+    paths = [theme.plain(path) for path in layers] if layers is not None else [""] * rows
     data = [[int(layer), int(head), _number(values[layer, head]), int(ranks[layer, head]), count,
-             theme.plain(layers[layer]) if layers is not None else "", _state(mask, layer, head)] for layer,
-             head in where]
+             paths[layer],
+             _state(mask, layer, head)] for layer, head in where]
     figure = go.Figure(go.Scatter(
         x=where[:, 1], y=where[:, 0], mode="markers", name=score, showlegend=False, customdata=data,
         marker=dict(symbol="square", size=cell - GAP, opacity=1, color=values[where[:, 0], where[:, 1]],
-                    line=dict(width=0),
-                    colorbar=_colour_bar(score, projection), **colour_axis(values)),
+                    line=dict(width=0), colorbar=_colour_bar(score, projection), **colour_axis(values)),
         selected=dict(marker=dict(opacity=1)), unselected=dict(marker=dict(opacity=1)),
         hovertemplate="<b>%{text}</b> %{customdata[5]}<br>"
-        f"{theme.plain(score)} %{{customdata[2]}}, rank %{{customdata[3]}} of %{{customdata[4]}}%{{customdata[6]}}<extra></extra>",
+        f"{theme.plain(score)} %{{customdata[2]}}, rank %{{customdata[3]}} of %{{customdata[4]}}"
+        "%{customdata[6]}<extra></extra>",
         text=[f"layer {layer + 1}, head {head + 1}" for layer, head in where]))
     if np.nanmin(values) < 0:
         signs = theme.sign_marks(values, where)
@@ -132,7 +86,7 @@ def head_grid(values: np.ndarray, layers: Sequence[str] | None = None, heads: in
         _crosses(figure, np.asarray(mask, bool), values, cell)
     if selected is not None:
         _outline(figure, *selected)
-    _square(figure, rows, columns, cell, SIDES)
+    lay_square(figure, rows, columns, cell, SIDES)
     return theme.finish(figure, _finding(values, projection), name="head-grid", dark=dark, margin=SIDES,
                         note=_selection_note(values, ranks, count, selected, score),
                         width=figure.layout.width,
@@ -156,7 +110,8 @@ def _selection_note(values: np.ndarray, ranks: np.ndarray, count: int, selected:
     if selected is None or np.isnan(values[selected]):
         return "click a head to look through it"
     layer, head = selected
-    return f"head {head + 1} of layer {layer + 1}: rank {int(ranks[selected])} of {count}, {score} {_number(values[selected])}"
+    rank, value = int(ranks[selected]), _number(values[selected])
+    return f"head {head + 1} of layer {layer + 1}: rank {rank} of {count}, {score} {value}"
 
 
 def _outline(figure: go.Figure, layer: int, head: int) -> None:
@@ -180,8 +135,8 @@ def _crosses(figure: go.Figure, mask: np.ndarray, values: np.ndarray, cell: int)
 
 def layer_profile(values: np.ndarray, *, score: str = "score", width: int | None = None, height: int = 420,
                   dark: bool = False) -> go.Figure:
-    """Each layer's mean over its heads as a bar, the heads as dots; layers from the bottom, as in the grid."""
-    values = _grid(values)
+    """Each layer's mean as a bar, its heads as ticks; layers from the bottom, as in the grid."""
+    values = checked(values)
     means = np.array([np.nanmean(row) if np.isfinite(row).any() else np.nan for row in values])
     where = np.argwhere(~np.isnan(values))
     figure = go.Figure(go.Bar(x=means, y=np.arange(len(values)), orientation="h", showlegend=False,
@@ -195,8 +150,7 @@ def layer_profile(values: np.ndarray, *, score: str = "score", width: int | None
                                                                                      color=theme.ink(dark))),
                        customdata=(where + 1).tolist(),
                        hovertemplate="layer %{customdata[0]}, head %{customdata[1]}: %{x:.3g}<extra></extra>")
-    every = 1 if len(values) <= 16 else 2 if len(values) <= 32 else 4
-    shown = [layer for layer in range(len(values)) if every == 1 or layer == 0 or (layer + 1) % every == 0]
+    shown = ticks(len(values))
     figure.update_yaxes(range=[-0.6, len(values) - 0.4], tickvals=shown, ticktext=[str(layer + 1)
                                                                                    for layer in shown],
                         title_text="layer", showgrid=False)
@@ -224,10 +178,10 @@ def scores_over_steps(frames: Sequence[Mapping], *, score: str, projection: str,
     """
     if not frames:
         raise BadData("Scores over steps need at least one recorded step.")
-    grids = np.stack([_grid(frame["values"]) for frame in frames])  # (steps, layers, heads)
+    grids = np.stack([checked(frame["values"]) for frame in frames])  # (steps, layers, heads)
     rows, columns = grids.shape[1:]
     margins = SIDES | dict(b=128)
-    cell = _cell(rows, columns, width, height, margins)
+    cell = cell_side(rows, columns, width, height, margins)
     where = np.argwhere(~np.isnan(grids[-1]))
     scale = colour_axis(grids)
 
@@ -244,7 +198,7 @@ def scores_over_steps(frames: Sequence[Mapping], *, score: str, projection: str,
     names = [str(frame["step"]) for frame in frames]
     figure = go.Figure(squares(grids[-1]), frames=[go.Frame(data=[squares(grid)], name=name)
                                                    for grid, name in zip(grids, names, strict=True)])
-    _square(figure, rows, columns, cell, margins)
+    lay_square(figure, rows, columns, cell, margins)
     _player(figure, names, dark)
     return theme.finish(figure, _finding(grids[-1], projection), name="scores-over-steps", dark=dark,
                         margin=margins,

@@ -42,7 +42,8 @@ def class_balance(counts: Mapping[str, int] | Mapping[str, Mapping[str, int]], *
     if smallest == largest:
         title = f"Balanced: {largest} training images in each of {len(classes)} classes"
     elif smallest == 0:
-        title = f"{sum(not train.get(name) for name in classes)} of {len(classes)} classes have no training image"
+        none = sum(not train.get(name) for name in classes)
+        title = f"{none} of {len(classes)} classes have no training image"
     else:
         title = f"The largest class has {largest / smallest:.2g} times the training images of the smallest"
     figure.update_xaxes(title_text="images")
@@ -73,7 +74,8 @@ def projection(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], *
     """
     points, labels = np.asarray(points, float), np.asarray(labels, int)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) != len(labels) or not len(points):
-        raise BadData(f"A projection needs points of shape (n, 2) and n labels; given were {points.shape} and {labels.shape}.")
+        given = f"{points.shape} and {labels.shape}"
+        raise BadData(f"A projection needs points (n, 2) and labels (n,); given were {given}.")
     figure = go.Figure()
     for index, name in enumerate(classes):
         chosen = np.flatnonzero(labels == index)

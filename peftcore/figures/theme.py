@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
-import html
-import math
-import textwrap
 import zlib
 from collections.abc import Mapping
 
 import numpy as np
 import plotly.graph_objects as go
+
+from peftcore.figures.words import (
+    TITLE_WIDTH,
+    byte_unit,
+    ceiling,
+    human_count,
+    percent,
+    plain,
+    si_bytes,
+    times,
+    wrap,
+)
+
+__all__ = [
+    "byte_unit",
+    "ceiling",
+    "component_colour",
+    "component_title",
+    "dash",
+    "finish",
+    "human_count",
+    "ink",
+    "method_colour",
+    "method_kind",
+    "method_title",
+    "muted",
+    "percent",
+    "plain",
+    "si_bytes",
+    "sign_marks",
+    "symbol",
+    "times",
+    "title_height",
+    "wrap",
+]
 
 COMPONENTS = ("frozen_weights", "trainable_weights", "gradients", "optimizer", "features", "activations",
               "workspace")
@@ -41,6 +73,7 @@ COMPONENT_PATTERNS = {
     "activations": "",
     "workspace": "-",
 }
+PATTERN = dict(fgcolor="#FFFFFF", fgopacity=0.55, fillmode="replace")
 
 METHOD_COLOURS = {
     "full": "#444444",
@@ -92,8 +125,7 @@ CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", 
               "#B8A500", "#8C564B")
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "cross", "x", "star", "triangle-down", "pentagon",
            "hexagram")
-FONT = '"Source Sans", "Source Sans 3", "Source Sans Pro", system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif'
-TITLE_WIDTH = 62  # characters of a title's line in half a page's width
+FONT = '"Source Sans", "Source Sans 3", system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif'
 
 
 def ink(dark: bool = False) -> str:
@@ -144,68 +176,6 @@ def component_title(name: str) -> str:
     return COMPONENT_TITLES[name]
 
 
-def plain(text: object) -> str:
-    """Text that somebody else wrote (class names, file names), safe inside Plotly's mark-up."""
-    return html.escape(str(text), quote=False)
-
-
-def _scaled(number: float, units: tuple[str, ...], base: float = 1000.0) -> str:
-    """Three significant digits and the unit that keeps the number below 1,000."""
-    if number == 0 or not math.isfinite(number):
-        return f"{number:g} {units[0]}".strip()
-    index = 0
-    size = float(f"{abs(number):.3g}")
-    while size >= base and index < len(units) - 1:
-        size = float(f"{size / base:.3g}")
-        index += 1
-    return f"{'-' if number < 0 else ''}{size:g} {units[index]}".strip()
-
-
-def si_bytes(number: float) -> str:
-    """Bytes as people read them, powers of ten: 1.33 GB, 617 kB."""
-    return _scaled(number, ("B", "kB", "MB", "GB", "TB", "PB"))
-
-
-def human_count(number: float) -> str:
-    """A count as people read it: 617 k, 85.8 M."""
-    return _scaled(number, ("", "k", "M", "G", "T"))
-
-
-def percent(share: float) -> str:
-    """0.0642 -> '6 %', 0.0072 -> '0.7 %', 1.234 -> '123 %'."""
-    value = 100 * share
-    return f"{value:.0f} %" if abs(value) >= 1.95 or value == 0 else f"{value:.1g} %"
-
-
-def times(ratio: float) -> str:
-    """'3.2 times', '15 times'."""
-    return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
-
-
-def byte_unit(largest: float) -> tuple[float, str]:
-    """Divisor and name of the unit for an axis that reaches `largest` bytes."""
-    for divisor, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if largest >= divisor:
-            return divisor, name
-    return 1.0, "bytes"
-
-
-def ceiling(number: float) -> float:
-    """A round number at or above `number`: an axis that ends there moves rarely while a curve grows."""
-    if not math.isfinite(number) or number <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(number))
-    for step in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8):
-        if number <= step * power * (1 + 1e-9):
-            return step * power
-    return 10 * power
-
-
-def wrap(text: str, width: int = TITLE_WIDTH) -> str:
-    """Break a title into lines; Plotly would let it run out of the figure."""
-    return "<br>".join(textwrap.wrap(text, width)) or " "
-
-
 # A layer of signs over a diverging picture; it takes neither hover nor clicks.
 MARKS = dict(mode="text", hoverinfo="skip", showlegend=False, name="signs",
              selected=dict(textfont=dict(color="#FFFFFF")),
@@ -213,7 +183,7 @@ MARKS = dict(mode="text", hoverinfo="skip", showlegend=False, name="signs",
 
 
 def sign_marks(values: np.ndarray, where: np.ndarray, reach: float | None = None) -> list[str]:
-    """A plus or a minus for each strong cell (the rest empty), since the diverging scale loses its sign in grey."""
+    """A plus or a minus for each strong cell, else nothing: in grey the diverging scale loses its sign."""
     reach = reach or float(np.nanmax(np.abs(values))) or 1.0
     strong = [values[tuple(at)] / reach for at in where]
     return ["" if abs(value) < 0.45 else "+" if value > 0 else "\N{MINUS SIGN}" for value in strong]

@@ -1,4 +1,6 @@
-"""Where every byte of a training step goes: measured by a ledger, predicted by the same ledger without a machine."""
+"""Where every byte of a training step goes: measured by a ledger, predicted by the same ledger without a
+machine.
+"""
 
 from __future__ import annotations
 
@@ -7,4 +9,12 @@ from .predict import predict_memory, predict_step
 from .report import COMPONENTS, MemoryReport, block_of
 from .step import measure_step
 
-__all__ = ["COMPONENTS", "Ledger", "MemoryReport", "block_of", "measure_step", "predict_memory", "predict_step"]
+__all__ = [
+    "COMPONENTS",
+    "Ledger",
+    "MemoryReport",
+    "block_of",
+    "measure_step",
+    "predict_memory",
+    "predict_step",
+]

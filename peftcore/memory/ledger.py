@@ -1,82 +1,42 @@
 """The ledger: which bytes are alive at every moment of a training step, and what each of them is for.
 
-A TorchDispatchMode sees every tensor an operator makes; a weak reference to its storage tells when it dies. Views
-share a storage and are counted once. What is inside an operator (a kernel's scratch) is not seen.
+A TorchDispatchMode sees every tensor an operator makes; a weak reference to its storage tells when it dies.
+Views share a storage and are counted once. What is inside an operator (a kernel's scratch) is not seen.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .lives import Kept, Life
+from .reasons import explain
 from .report import COMPONENTS, MemoryReport
 from .timeline import curve, peak
 
 _PLAIN = (torch.strided,)
 
 
-@dataclass(slots=True, eq=False)
-class Life:
-    """One storage: its bytes, the ticks between which it lived, and what it was for.
-
-    `role` is a component by name where that is fixed; else the storage is an activation until `kept_until`, the last
-    tick at which autograd held it, and workspace otherwise.
-    """
-
-    nbytes: int
-    born: int
-    died: int | None = None
-    role: str | None = None
-    keepers: int = 0
-    kept_until: int = -1
-    module: str = ""
-    kind: str = ""
-    dtype: str = ""
-    pieces: dict[int, tuple[int, ...]] = field(default_factory=dict)  # what was saved of it: offset -> shape
-    reasons: tuple[str, ...] = ()
-    reference: weakref.ref | None = None
-
-    def component(self) -> str:
-        """What the storage is for now."""
-        return self.role or ("activations" if self.keepers else "workspace")
-
-
-class Kept:
-    """What autograd holds in place of a saved tensor: the tensor, its version, and the storage's life."""
-
-    __slots__ = ("tensor", "version", "life", "module", "ledger")
-
-    def __init__(self, tensor: Tensor, life: Life | None, module: str, ledger: Ledger):
-        self.tensor, self.version, self.life, self.module = tensor, tensor._version, life, module
-        self.ledger = weakref.ref(ledger)
-
-    def __del__(self):
-        life, ledger = self.life, self.ledger()
-        if life is not None and ledger is not None:
-            life.keepers -= 1
-            life.kept_until = ledger.tick
-
-
 class Ledger(TorchDispatchMode):
     """Follows the live storages of a training step by component.
 
-    Components: frozen_weights and trainable_weights (parameters and buffers of `model`), gradients (.grad of trainable
-    leaves), optimizer (tensors in `optimizer.state`), features (declared by `features()` or made in
-    `region("features")`), activations (made in forward and held by autograd for backward), and workspace: all else,
-    among it the images, the logits, gradients of activations, and what a checkpointed block recomputes in backward.
-    A storage has its component from birth: what will be saved is an activation from the moment it is made.
+    Components: frozen_weights and trainable_weights (parameters and buffers of `model`), gradients (.grad of
+    trainable leaves), optimizer (tensors in `optimizer.state`), features (declared by `features()` or made in
+    `region("features")`), activations (made in forward and held by autograd for backward), and workspace: all
+    else, among it the images, the logits, gradients of activations, and what a checkpointed block recomputes
+    in backward. A storage has its component from birth: what will be saved is an activation from the moment
+    it is made.
 
-    Tensors that existed before the ledger and belong to none of `model`, `optimizer` and `declare()` are followed from
-    their first use. Tensors that a custom Function keeps outside `save_for_backward` count as workspace.
+    Tensors that existed before the ledger and belong to none of `model`, `optimizer` and `declare()` are
+    followed from their first use. Tensors that a custom Function keeps outside `save_for_backward` count as
+    workspace.
 
         with Ledger(model, optimizer) as ledger:
             with ledger.phase("forward"): loss = ...
@@ -101,7 +61,9 @@ class Ledger(TorchDispatchMode):
         self._thread = threading.get_ident()
         weights = [t for tree in _trees(model) for t in (*tree.parameters(), *tree.buffers())]
         self._parameters = list({id(t): t for t in weights if isinstance(t, nn.Parameter)}.values())
-        self._weights = weights
+        self._weights = sorted(
+            weights, key=lambda t: not t.requires_grad
+        )  # a shared storage is trainable if any is
         self.device = next((t.device for t in weights if t.device.type != "cpu"), torch.device("cpu"))
 
     # -- entering and leaving
@@ -137,16 +99,16 @@ class Ledger(TorchDispatchMode):
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Name what runs inside: 'forward', 'backward' or 'optimizer'. Without it, backward is told from forward."""
-        before, self._phase, self._place = self._phase, name, ""
-        try:
-            yield
-        finally:
-            self._phase = before
+        """Name what runs inside, and after it until the next one: 'forward', 'backward' or 'optimizer'.
+
+        Without any, backward is told from forward.
+        """
+        self._phase, self._place = name, ""
+        yield
 
     @contextmanager
     def region(self, role: str = "features") -> Iterator[None]:
-        """What is made inside and still lives at its end is `role`; by default cached or cacheable features."""
+        """What is made inside and still lives at its end is `role`; by default frozen features."""
         start = self.tick
         yield
         for life in list(self._alive.values()):
@@ -164,6 +126,10 @@ class Ledger(TorchDispatchMode):
             if life is not None and life.role not in ("frozen_weights", "trainable_weights"):
                 life.role = role
         return tensors
+
+    def explain(self, loss: Tensor) -> None:
+        """Note why each tensor below `loss` is kept; call it between forward and backward. Changes nothing."""
+        explain(loss)
 
     # -- what PyTorch tells
 
@@ -210,21 +176,18 @@ class Ledger(TorchDispatchMode):
 
     def _pack(self, tensor: Tensor) -> Kept:
         """Autograd saves a tensor. Keeping it in Kept holds it exactly as long as autograd itself would."""
-        life = None if _in_backward() else self._meet(tensor)  # a recomputation in backward keeps nothing for backward
+        # What a recomputation in backward saves is not kept from forward to backward.
+        life = None if _in_backward() else self._meet(tensor)
         module = self._stack[-1] if self._stack else ""
         if life is not None:
-            life.keepers += 1
-            if not life.pieces:
-                life.module, life.kind = module or "loss", self._kinds.get(module, "Loss")
-                life.dtype = str(tensor.dtype).removeprefix("torch.")
-            life.pieces.setdefault(tensor.storage_offset(), tuple(tensor.shape))
+            life.keep(tensor, module or "loss", self._kinds.get(module, "Loss"))
         return Kept(tensor, life, module, self)
 
     def _unpack(self, kept: Kept) -> Tensor:
         if kept.tensor._version != kept.version:  # autograd leaves this check to the hooks
             raise RuntimeError(
-                f"A tensor {tuple(kept.tensor.shape)} that {kept.module or 'the model'} keeps for backward was changed "
-                "in place; use the operation that returns a new tensor."
+                f"A tensor {tuple(kept.tensor.shape)} that {kept.module or 'the model'} keeps for backward was "
+                "changed in place; use the operation that returns a new tensor."
             )
         self._place = kept.module
         return kept.tensor
@@ -244,7 +207,9 @@ class Ledger(TorchDispatchMode):
                         life.role = life.role or "optimizer"
 
     def _follow_modules(self) -> None:
-        """Keep the path of the module under way on a stack; first in and last out, so that methods' hooks lie inside."""
+        """Keep the path of the module under way on a stack; first in and last out, so that methods' hooks lie
+        inside.
+        """
         seen = set()
         for tree in _trees(self.model):
             for path, module in tree.named_modules():
@@ -253,7 +218,9 @@ class Ledger(TorchDispatchMode):
                     seen.add(id(module))
                     self._kinds.setdefault(path, type(module).__name__)
                     self._handles += [
-                        module.register_forward_pre_hook(lambda *_, path=path: self._come(path), prepend=True),
+                        module.register_forward_pre_hook(
+                            lambda *_, path=path: self._come(path), prepend=True
+                        ),
                         module.register_forward_hook(lambda *_, path=path: self._go(path), always_call=True),
                     ]
 
@@ -292,25 +259,9 @@ class Ledger(TorchDispatchMode):
             components={name: top[name] for name in COMPONENTS},
             at={"phase": top["phase"], "where": top["where"]},
             curve=tuple(self.curve()),
-            activations=tuple(_row(life) for life in self.lives if life.pieces and life.role is None),
+            activations=tuple(life.row() for life in self.lives if life.pieces and life.role is None),
             **extra,
         )
-
-
-def _row(life: Life) -> dict[str, Any]:
-    shapes = list(life.pieces.values())
-    size = getattr(torch, life.dtype).itemsize
-    whole = sum(math.prod(shape) for shape in shapes) * size >= life.nbytes
-    equal = len(shapes) > 1 and len(set(shapes)) == 1
-    reasons = life.reasons if whole else (*life.reasons, "only a part is needed, but it is a view and all of it stays")
-    return {
-        "module": life.module,
-        "kind": life.kind,
-        "shape": [len(shapes), *shapes[0]] if equal else list(shapes[0]),  # q, k and v of one storage: (3, B, h, N, d)
-        "dtype": life.dtype,
-        "bytes": life.nbytes,
-        "reason": "; ".join(reasons),
-    }
 
 
 def _in_backward() -> bool:
@@ -327,8 +278,11 @@ def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
 
 
 def _trees(model: nn.Module) -> list[nn.Module]:
-    """Trees whose modules are named from their root, so that a block has timm's own path: a Backbone's module that the
+    """Trees whose modules are named from their root, so that a block has timm's own path: a Backbone's module
+    that the
     model holds in an attribute, what the method trains, then the model itself."""
-    held = [getattr(value, "module", None) for value in vars(model).values() if not isinstance(value, nn.Module)]
+    held = [
+        getattr(value, "module", None) for value in vars(model).values() if not isinstance(value, nn.Module)
+    ]
     trees = [*held, getattr(model, "tuner", None), model]
     return [tree for tree in trees if isinstance(tree, nn.Module)]

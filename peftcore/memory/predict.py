@@ -1,7 +1,8 @@
 """The bytes of a training step, predicted: the same model and the same step on tensors without data.
 
-The model is built on the meta device; its tensors are then replaced by PyTorch's fake ones, which have no data either
-but name a device, so that operators choose the kernels (attention above all) and autocast rules of that device.
+The model is built on the meta device; its tensors are then replaced by PyTorch's fake ones, which have no
+data either but name a device, so that operators choose the kernels (attention above all) and autocast rules
+of that device.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ def predict_memory(
     num_classes: int | None = None,
     image_size: int | None = None,
     cached: bool | None = None,
+    cache_images: int = 0,
 ) -> MemoryReport:
     """Bytes of one steady training step of `spec`, by component, without weights, data or the device.
 
-    `num_classes`: by default the task's. `image_size`: pixels, by default the backbone's own. `cached`: whether a side
-    method reads cached features; by default as the spec says, 'auto' meaning yes where augmentation allows it. Only
-    the batch's features are counted, not the cache itself. Kernels' scratch and the CUDA context are not in it.
+    `num_classes`: by default the task's. `image_size`: pixels, by default the backbone's own. `cached`:
+    whether a side method reads cached features; by default as the spec says, 'auto' meaning yes where
+    augmentation allows it. `cache_images`: how many images' features the device holds beside the batch's;
+    none by default. Kernels' scratch and the CUDA context are not in it.
 
     Raises:
         UnknownName, DoesNotFit, InvalidSetting: as `load_backbone` and `attach` do.
@@ -49,11 +52,14 @@ def predict_memory(
     cached = _reads_cache(spec) if cached is None else cached
     if cached and not is_side(model):
         raise errors.InvalidSetting(
-            f"{spec.method.card.title} changes what the backbone computes, so it has no features to cache; use cached=False."
+            f"{spec.method.card.title} changes what the backbone computes, so it has no features to cache; "
+            "use cached=False."
         )
     target = target_device(spec.device)
     shape = (spec.batch_size, *_image_shape(model, image_size))
-    report = predict_step(model, shape, target=target, precision=spec.precision, cached=cached)
+    report = predict_step(
+        model, shape, target=target, precision=spec.precision, cached=cached, cache_images=cache_images
+    )
     return replace(report, seconds=time.perf_counter() - started)
 
 
@@ -64,6 +70,7 @@ def predict_step(
     target: str = "cpu",
     precision: str = "fp32",
     cached: bool = False,
+    cache_images: int = 0,
 ) -> MemoryReport:
     """Bytes of a steady step of a model on the meta device with images of shape (B, C, H, W), on `target`.
 
@@ -73,11 +80,14 @@ def predict_step(
         _give_fake_tensors(model)
         batch, labels = torch.empty(images), torch.zeros(images[0], dtype=torch.int64)
         optimizer = _steady_optimizer([p for p in model.parameters() if p.requires_grad], target)
-        features = None
+        features, cache = None, ()
         if cached:
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
                 features, batch = model.features(batch), None
-        report = measure_step(model, batch, labels, optimizer, features=features, precision=precision)
+            cache = tuple(t.new_empty((cache_images, *t.shape[1:])) for t in features)
+        report = measure_step(
+            model, batch, labels, optimizer, features=features, cache=cache, precision=precision
+        )
     return replace(report, device=target, predicted=True)
 
 
@@ -111,7 +121,9 @@ def _give_fake_tensors(model: nn.Module) -> None:
     def fake(tensor: Tensor) -> Tensor:
         if tensor not in made:
             new = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-            made[tensor] = nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
+            made[tensor] = (
+                nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
+            )
         return made[tensor]
 
     for module in model.modules():

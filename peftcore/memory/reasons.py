@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
+from functools import cache
 
 from torch import Tensor
 
-from .ledger import Kept
+from .lives import Kept
 
 # (node, name of what it saved) -> why. Node names lose their "Backward0".
 _WHY = {
@@ -52,7 +51,9 @@ _ATTENTION = {
 
 
 def explain(loss: Tensor) -> None:
-    """Write into the ledger's lives why each storage below `loss` is kept. Call before backward; changes nothing."""
+    """Write into the ledger's lives why each storage below `loss` is kept. Call before backward; changes
+    nothing.
+    """
     seen, stack = set(), [loss.grad_fn]
     while stack:
         node = stack.pop()
@@ -63,7 +64,9 @@ def explain(loss: Tensor) -> None:
         for name in _saved_names(type(node)):
             saved = getattr(node, name)
             for one in saved if isinstance(saved, (tuple, list)) else (saved,):
-                kept = getattr(one, "data", None)  # what the pack hook made; unpacking could trigger a recomputation
+                kept = getattr(
+                    one, "data", None
+                )  # what the pack hook made; unpacking could trigger a recomputation
                 if isinstance(kept, Kept) and kept.life is not None:
                     why = reason(node.name(), name.removeprefix("_raw_saved_"))
                     if why not in kept.life.reasons:
@@ -81,6 +84,6 @@ def reason(node: str, saved: str) -> str:
     return _WHY.get((short, saved), default)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _saved_names(kind: type) -> tuple[str, ...]:
     return tuple(name for name in dir(kind) if name.startswith("_raw_saved_"))

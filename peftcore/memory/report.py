@@ -9,7 +9,15 @@ from typing import Any
 
 from .. import errors
 
-COMPONENTS = ("frozen_weights", "trainable_weights", "gradients", "optimizer", "features", "activations", "workspace")
+COMPONENTS = (
+    "frozen_weights",
+    "trainable_weights",
+    "gradients",
+    "optimizer",
+    "features",
+    "activations",
+    "workspace",
+)
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,8 @@ class MemoryReport:
     peak: the highest sum of live bytes; components: that moment by component; at: its phase and module.
     curve: moments of the step, {"t": 0 to 1, "phase", "where", and each component}.
     activations: each storage that autograd kept, {"module", "kind", "shape", "dtype", "bytes", "reason"}.
-    allocator: on CUDA, the allocator's own counters and the differences to the ledger, each by name; else None.
+    allocator: on CUDA, the allocator's own counters and the differences to the ledger, each by name; else
+    None.
     """
 
     peak: int
@@ -50,7 +59,9 @@ class MemoryReport:
         return sum(row["bytes"] for row in self.activations)
 
     def activations_by(self, key: str) -> dict[str, int]:
-        """Kept bytes summed by 'block' (a module's path where it lies in none), 'module' or 'kind', in forward order."""
+        """Kept bytes summed by 'block' (a module's path where it lies in none), 'module' or 'kind', in
+        forward order.
+        """
         total: dict[str, int] = defaultdict(int)
         for row in self.activations:
             total[block_of(row["module"]) or row["module"] if key == "block" else row[key]] += row["bytes"]
@@ -58,7 +69,11 @@ class MemoryReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` is its inverse."""
-        return {**asdict(self), "curve": list(map(dict, self.curve)), "activations": list(map(dict, self.activations))}
+        return {
+            **asdict(self),
+            "curve": list(map(dict, self.curve)),
+            "activations": list(map(dict, self.activations)),
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MemoryReport:
@@ -71,7 +86,13 @@ class MemoryReport:
         for name in values:
             if name not in names:
                 raise errors.unknown("part of a memory report called", name, names)
-        return cls(**{**values, "curve": tuple(values.get("curve", ())), "activations": tuple(values.get("activations", ()))})
+        return cls(
+            **{
+                **values,
+                "curve": tuple(values.get("curve", ())),
+                "activations": tuple(values.get("activations", ())),
+            }
+        )
 
 
 def block_of(path: str) -> str:

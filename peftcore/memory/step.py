@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .ledger import Ledger
-from .reasons import explain
+from .lives import Life
 from .report import MemoryReport
 
 
@@ -22,13 +23,15 @@ def measure_step(
     optimizer: torch.optim.Optimizer,
     *,
     features: tuple[Tensor, ...] | None = None,
+    cache: Iterable[Tensor] = (),
     precision: str = "fp32",
 ) -> MemoryReport:
     """Bytes of one steady training step: forward, cross-entropy, backward, optimizer, gradients dropped.
 
-    images (B, C, H, W), labels (B,) int64; with `features` (a side model's cached tokens) the images are not used and
-    may be None. The optimizer's state exists in a steady step: where it does not yet, an unmeasured step comes first.
-    These are real steps, so weights change as they do in training. On CUDA the allocator's own peak stands beside.
+    images (B, C, H, W), labels (B,) int64; with `features` (a side model's cached tokens) the images are not
+    used and may be None, and `cache` names the tensors they were read from. The optimizer's state exists in a
+    steady step: where it does not yet, an unmeasured step comes first. These are real steps, so weights
+    change as they do in training. On CUDA the allocator's own peak stands beside.
     """
     if not optimizer.state:
         _step(contextlib.nullcontext(), model, images, labels, optimizer, features, precision)
@@ -41,12 +44,11 @@ def measure_step(
     ledger = Ledger(model, optimizer)
     with ledger:
         ledger.declare((images, labels))
-        if features is not None:
-            ledger.features(features)
-        at_start = ledger.live_bytes
+        ledger.features((*(features or ()), *cache))
+        own = ledger.live_bytes + _rounding(ledger.lives)
         _step(ledger, model, images, labels, optimizer, features, precision)
     seconds = time.perf_counter() - started
-    allocator = _allocator(ledger, device, before - at_start) if device.type == "cuda" else None
+    allocator = _allocator(ledger, device, before - own) if device.type == "cuda" else None
     return ledger.report(
         device=str(device), precision=precision, batch_size=len(labels), seconds=seconds, allocator=allocator
     )
@@ -72,7 +74,7 @@ def _step(ledger: Any, model, images, labels, optimizer, features, precision) ->
         loss = F.cross_entropy(logits.float(), labels)
         del logits
         if watched:
-            explain(loss)
+            ledger.explain(loss)
     with phase("backward"):
         loss.backward()
         del loss
@@ -84,15 +86,16 @@ def _step(ledger: Any, model, images, labels, optimizer, features, precision) ->
 def _allocator(ledger: Ledger, device: torch.device, others: int) -> dict[str, int]:
     """The CUDA allocator's counters, and where its peak differs from the ledger's.
 
-    rounding: blocks are multiples of 512 bytes; others: memory allocated before and not the ledger's; kernels: the
-    rest, scratch inside operators (cuBLAS, cuDNN, attention) and what dies at another moment; cached: reserved but
-    unused. The CUDA context itself is outside all counters.
+    rounding: blocks are multiples of 512 bytes; others: memory allocated before and not the ledger's;
+    kernels: the rest, scratch inside operators (cuBLAS, cuDNN, attention) and what dies at another moment;
+    cached: reserved but unused. The CUDA context itself is outside all counters.
     """
     top = ledger.peak
     allocated = torch.cuda.max_memory_allocated(device)
     reserved = torch.cuda.max_memory_reserved(device)
-    rounding = sum(
-        -life.nbytes % 512 for life in ledger.lives if life.born <= top["tick"] and (life.died is None or life.died >= top["tick"])
+    at = top["tick"]
+    rounding = _rounding(
+        life for life in ledger.lives if life.born <= at and (life.died is None or life.died >= at)
     )
     return {
         "allocated": allocated,
@@ -103,3 +106,8 @@ def _allocator(ledger: Ledger, device: torch.device, others: int) -> dict[str, i
         "kernels": allocated - top["total"] - rounding - others,
         "cached": reserved - allocated,
     }
+
+
+def _rounding(lives: Iterable[Life]) -> int:
+    """What the CUDA allocator adds to storages to fill blocks of 512 bytes."""
+    return sum(-life.nbytes % 512 for life in lives)

@@ -16,8 +16,9 @@ _IN_FP32 |= {F.log_softmax, torch.log_softmax, Tensor.log_softmax, torch.norm, T
 class AsOnCuda(TorchFunctionMode):
     """Attention kernels and autocast rules of CUDA, on fake CPU tensors.
 
-    Attention by PyTorch's order of preference: flash for half precision without a mask, memory-efficient else, plain
-    matrices where neither fits. cuDNN's kernel, where it is preferred, keeps the same tensors as flash.
+    Attention by PyTorch's order of preference: flash for half precision without a mask, memory-efficient
+    else, plain matrices where neither fits. cuDNN's kernel, where it is preferred, keeps the same tensors as
+    flash.
     """
 
     def __init__(self, half: bool):
@@ -34,7 +35,9 @@ class AsOnCuda(TorchFunctionMode):
                 return func(*args, **kwargs)
         return func(*args, **kwargs)
 
-    def _attention(self, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
+    def _attention(
+        self, query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False
+    ):
         """query, key, value (B, heads, N, width) -> (B, heads, N, width), by the kernel CUDA would take."""
         if self.half and torch.is_autocast_enabled("cpu"):
             query, key, value = (t.to(torch.bfloat16) for t in (query, key, value))
@@ -56,7 +59,9 @@ class AsOnCuda(TorchFunctionMode):
 
 
 def _as_bias(mask: Tensor | None, query: Tensor, key: Tensor) -> Tensor | None:
-    """The mask as the memory-efficient kernel takes it: floating, rows padded to 16, one view per batch and head."""
+    """The mask as the memory-efficient kernel takes it: floating, rows padded to 16, one view per batch and
+    head.
+    """
     if mask is None:
         return None
     if mask.dtype == torch.bool:

@@ -10,7 +10,7 @@ import numpy as np
 from .report import COMPONENTS
 
 if TYPE_CHECKING:
-    from .ledger import Life
+    from .lives import Life
 
 _ROW = {name: i for i, name in enumerate(COMPONENTS)}
 
@@ -18,7 +18,8 @@ _ROW = {name: i for i, name in enumerate(COMPONENTS)}
 def levels(lives: Sequence[Life], ticks: int) -> np.ndarray:
     """Bytes by component at each operator, (components, ticks) int64.
 
-    A storage counts at tick t when born <= t <= died: what dies after an operator was still alive while it ran.
+    A storage counts at tick t when born <= t <= died: what dies after an operator was still alive while it
+    ran.
     """
     change = np.zeros((len(COMPONENTS), ticks + 1), dtype=np.int64)
     for life in lives:
@@ -39,11 +40,21 @@ def peak(lives: Sequence[Life], phases: Sequence[str], places: Sequence[str]) ->
     """Bytes by component, total, phase and module at the first moment of the highest total."""
     table = levels(lives, len(phases))
     top = int(table.sum(axis=0).argmax())
-    return {**_moment(table, top), "total": int(table[:, top].sum()), "phase": phases[top], "where": places[top], "tick": top}
+    return {
+        **_moment(table, top),
+        "total": int(table[:, top].sum()),
+        "phase": phases[top],
+        "where": places[top],
+        "tick": top,
+    }
 
 
-def curve(lives: Sequence[Life], phases: Sequence[str], places: Sequence[str], points: int) -> list[dict[str, Any]]:
-    """At most `points` moments: the ends of every phase, the peak, and the highest moment of each stretch between."""
+def curve(
+    lives: Sequence[Life], phases: Sequence[str], places: Sequence[str], points: int
+) -> list[dict[str, Any]]:
+    """At most `points` moments: the ends of every phase, the peak, and the highest moment of each stretch
+    between.
+    """
     table = levels(lives, len(phases))
     total = table.sum(axis=0)
     ticks = len(phases)
@@ -56,7 +67,8 @@ def curve(lives: Sequence[Life], phases: Sequence[str], places: Sequence[str], p
         edges = np.linspace(0, ticks, room + 1).astype(int)
         chosen |= {int(a + total[a:b].argmax()) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a}
     return [
-        {"t": t / max(ticks - 1, 1), "phase": phases[t], "where": places[t], **_moment(table, t)} for t in sorted(chosen)
+        {"t": t / max(ticks - 1, 1), "phase": phases[t], "where": places[t], **_moment(table, t)}
+        for t in sorted(chosen)
     ]
 
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from torch import nn
+from torch import Size, Tensor, nn
+from torch.optim import Optimizer
 
 from .. import errors
 from ..registry import METHODS
 from ..spec import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..backbone import Backbone
+    from ..events import Event
     from ..model import TunedModel
 
 
@@ -31,6 +35,30 @@ class Card:
     keeps: str  # what a training step must keep in memory, and why
     mergeable: bool
     ours: str = ""
+
+
+class Coach:
+    """What a method does between the steps of training. The loop calls every hook and knows no method by name."""
+
+    def after_backward(self) -> None:
+        """Gradients are there; the optimizer has not moved yet."""
+
+    def after_step(self, step: int, epoch: int) -> Iterable[Event]:
+        """The optimizer has moved; `step` and `epoch` count from 1. What is to be told of it."""
+        return ()
+
+    def end_epoch(self, step: int, epoch: int) -> Iterable[Event]:
+        return ()
+
+    def state(self) -> dict[str, Tensor]:
+        """What a resumed run needs beside the adapter's state."""
+        return {}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Takes over a `state`, after the model has taken over its own."""
+
+    def close(self) -> None:
+        """The run is over."""
 
 
 class Method(Settings):
@@ -50,6 +78,9 @@ class Method(Settings):
     def check(self, backbone: Backbone) -> None:
         """Raises errors.DoesNotFit where the settings are impossible on this backbone."""
 
+    def check_run(self, epochs: int) -> None:
+        """Raises errors.InvalidSetting where the settings are impossible in a run of so many epochs."""
+
     def install(self, backbone: Backbone) -> nn.Module:
         """Installs the method on a private clone of a backbone and returns the module of its trainable parts.
 
@@ -61,6 +92,16 @@ class Method(Settings):
     def lr_ratio_of(self, name: str) -> float:
         """The learning rate of one trainable tensor over the recipe's."""
         return 1.0
+
+    def coach(self, model: TunedModel, optimizer: Optimizer, epochs: int, per_epoch: int) -> Coach:
+        """The method's part in a training run of `epochs` of `per_epoch` steps: by default, keeps head scores."""
+        from ..scores import watch
+
+        return watch(model.tuner)
+
+    def state_shapes(self, tuner: nn.Module, state: dict[str, Tensor]) -> dict[str, Size]:
+        """Shapes of tensors of which a saved state may hold less than the tuner does now."""
+        return {}
 
     def merge(self, model: TunedModel, module: nn.Module) -> None:
         """Writes what was trained into `module`, a plain timm copy of the backbone.

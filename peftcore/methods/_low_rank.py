@@ -28,6 +28,7 @@ class Pair(nn.Module):
         nn.init.zeros_(self.lora_B.weight)
         self.used_B: Tensor | None = None  # the B of the last forward, kept only while a probe collects its gradient
         self.collect = False
+        self.register_buffer("heads_on", None)  # (heads,) bool where a method switches heads off
 
     def weights(self) -> tuple[Tensor, Tensor]:
         """The A (r, d_in) and B (d_out, r) that the forward uses; relatives of LoRA override this."""
@@ -41,7 +42,7 @@ class Pair(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         A, B = self.weights()
         if self.collect:
-            self.used_B = B
+            object.__setattr__(self, "used_B", B)  # past Module, which would register a Parameter a second time
             if not B.is_leaf:
                 B.retain_grad()
         h = F.linear(self.before(x), A)  # (..., r)
@@ -133,3 +134,10 @@ def check_rank(rank: int, backbone: Backbone, title: str) -> None:
         raise errors.DoesNotFit(
             f"{title}: rank {rank} is above the width of {backbone.name} ({narrowest}); choose 1 to {narrowest}."
         )
+
+
+def each_once(projections: tuple[str, ...]) -> tuple[str, ...]:
+    """Validates a choice of projections."""
+    if len(set(projections)) != len(projections):
+        raise ValueError("a choice of projections, each named once")
+    return projections

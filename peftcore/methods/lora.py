@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from . import Card, Method
-from ._low_rank import LowRank, Pair, check_rank, install_pairs, merge_pairs
+from ._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, merge_pairs
 
 Projection = Literal["q", "k", "v", "proj", "fc1", "fc2"]
 
@@ -31,12 +31,7 @@ class LoRA(Method):
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the update's input while training.")
     lr_ratio: float = Field(1.0, gt=0, le=1000, description="LoRA+: learning rate of B over that of A.")
 
-    @field_validator("projections")
-    @classmethod
-    def _each_once(cls, projections):
-        if len(set(projections)) != len(projections):
-            raise ValueError("a choice of projections, each named once")
-        return projections
+    _each_once = field_validator("projections")(each_once)
 
     def check(self, backbone) -> None:
         check_rank(self.rank, backbone, self.card.title)

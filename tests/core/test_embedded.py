@@ -63,7 +63,10 @@ def test_the_file_holds_exactly_the_model(name):
 def test_preprocessing_reaches_timm(name):
     import timm
 
-    settings, data = embedded.config(name), timm.data.resolve_model_data_config(create(name, pretrained=False))
+    settings, data = (
+        embedded.config(name),
+        timm.data.resolve_model_data_config(create(name, pretrained=False)),
+    )
     assert list(data["input_size"]) == settings["input_size"] and list(data["mean"]) == settings["mean"]
     assert list(data["std"]) == settings["std"] and data["interpolation"] == settings["interpolation"]
     assert data["crop_pct"] == 1.0
@@ -108,7 +111,9 @@ def test_drawing_is_decided_by_seed_and_batch(scripts):
     other, _ = draw(0, 6, 4, 1.0)
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert first.shape == (4, 3, 64, 64) and 0 <= first.min() and first.max() <= 1
-    assert torch.allclose(labels.classes.sum(1), torch.ones(4)) and torch.allclose(labels.rows.sum(1), torch.ones(4))
+    assert torch.allclose(labels.classes.sum(1), torch.ones(4)) and torch.allclose(
+        labels.rows.sum(1), torch.ones(4)
+    )
     assert (labels.patch_centre.sum(1) <= labels.quarters.sum(1)).all()
 
 

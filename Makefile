@@ -1,0 +1,38 @@
+# `make app` sets everything up and runs the app; `make test` sets everything up and tests it.
+# Needs Python 3.11 and make. Both are incremental: what is installed stays until its pins change.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+HOST   ?= 127.0.0.1
+PORT   ?= 8501
+BIN    := .venv/bin
+
+.PHONY: app test lint browser clean
+
+app: .venv/.app
+	$(BIN)/streamlit run streamlit_app.py --server.address $(HOST) --server.port $(PORT)
+
+test: .venv/.test browser lint
+	$(BIN)/python -m pytest
+
+lint: .venv/.test
+	$(BIN)/ruff check .
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Headroom needs Python 3.11 or newer; found $$($(PYTHON) --version). Set PYTHON=/path/to/python3.11."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.app: requirements.txt constraints.txt | .venv/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	@touch $@
+
+.venv/.test: requirements-dev.txt .venv/.app
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt
+	@touch $@
+
+# Chromium from the PATH, else from Debian's packages, else Playwright's own.
+browser: .venv/.test
+	@$(BIN)/python scripts/find_browser.py
+
+clean:
+	rm -rf .venv build screenshots

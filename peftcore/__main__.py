@@ -1,0 +1,226 @@
+"""The command line: `python -m peftcore`. Tables and progress for people, --json for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from . import errors
+from .registry import METHODS, TASKS
+from .spec import RunSpec
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+console = Console(stderr=True)  # standard output holds the answer alone
+
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def _spec_options(function):
+    """Gives a command one option per field of RunSpec but the method, with the field's own help."""
+    import inspect
+    from types import UnionType
+    from typing import Union, get_args, get_origin
+
+    parameters = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "fields"]
+    for name, field in RunSpec.model_fields.items():
+        if name in ("method", "cache_features"):
+            continue
+        kind = field.annotation
+        if get_origin(kind) in (Union, UnionType):
+            kind = next(k for k in get_args(kind) if k is not type(None))
+        kind = kind if kind in (int, float, bool, str) else str
+        flag = "--" + name.replace("_", "-")
+        option = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, help=field.description)
+        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind | None, option]))
+    method = typer.Option("--method", help="The PEFT method: " + ", ".join(METHODS.names()) + ".")
+    setting = typer.Option("--set", help="A setting of the method, such as --set rank=4; may be repeated.")
+    cache = typer.Option("--cache-features", help=RunSpec.model_fields["cache_features"].description)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters += [
+        inspect.Parameter("method", keyword, default="last", annotation=Annotated[str, method]),
+        inspect.Parameter("set", keyword, default=[], annotation=Annotated[list[str], setting]),
+        inspect.Parameter("cache_features", keyword, default="auto", annotation=Annotated[str, cache]),
+    ]
+    own = [p.name for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "fields"]
+
+    def command(**given: Any) -> None:
+        function(**{n: given.pop(n) for n in own}, fields=given)
+
+    command.__signature__ = inspect.Signature([p.replace(kind=keyword) for p in parameters])
+    command.__doc__, command.__name__ = function.__doc__, function.__name__
+    return command
+
+
+def _make_spec(fields: dict[str, Any]) -> RunSpec:
+    settings: dict[str, Any] = {"name": fields.pop("method")}
+    for pair in fields.pop("set"):
+        key, sign, value = pair.partition("=")
+        if not sign:
+            raise errors.InvalidSetting(f"--set takes NAME=VALUE, such as --set rank=4; got {pair!r}.")
+        settings[key] = _value(value)
+    fields["cache_features"] = {"true": True, "false": False}.get(fields["cache_features"].lower(), fields["cache_features"])
+    return RunSpec(method=settings, **fields)
+
+
+def _value(text: str) -> Any:
+    """JSON where it is JSON (4, true, ["q", "v"]), a list at commas, else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text.split(",") if "," in text else text
+
+
+def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    table = Table(title=title)
+    for column in rows[0] if rows else ():
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(str(v) for v in row.values()))
+    Console().print(table)
+
+
+def _answer(as_json: bool, value: Any, title: str, rows: list[dict[str, Any]]) -> None:
+    if as_json:
+        print(json.dumps(value))
+    else:
+        _print_table(title, rows)
+
+
+@app.command()
+@_spec_options
+def run(json: JSON = False, save: Annotated[str | None, typer.Option(help="Folder for the trained adapter.")] = None, *, fields=None) -> None:
+    """Fine-tune once, in this process, and print the result."""
+    from . import events as ev
+    from .adapters import save_adapter
+    from .train import finetune
+
+    spec = _make_spec(fields)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[say]}"), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=json, disable=json and not sys.stderr.isatty()) as progress:
+        bar = progress.add_task("loading", total=None, say="")
+        stream = finetune(spec)
+        last: Any = None
+        started: Any = None
+        while True:
+            try:
+                event = next(stream)
+            except StopIteration as end:
+                model = end.value
+                break
+            match event:
+                case ev.Started():
+                    started = event
+                case ev.Progress():
+                    progress.update(bar, description=event.what, completed=event.done, total=event.total)
+                case ev.Step():
+                    progress.update(
+                        bar, description=f"epoch {event.epoch} of {spec.epochs}", completed=event.step, total=started.steps,
+                        say=f"loss {event.loss:.3f}, {event.images_per_second:,.0f} images/s",
+                    )
+            last = event
+    if save:
+        save_adapter(save, model, spec, started.classes)
+    result = {
+        "spec": spec.to_dict(),
+        "parameters": started.parameters,
+        "test_accuracy": last.test_accuracy,
+        "val_accuracy": last.val_accuracy,
+        "seconds": last.seconds,
+        "memory": last.memory,
+        "epochs": last.epochs,
+        "settings": started.settings,
+        "adapter": save,
+    }
+    rows = [{
+        "method": spec.method.name, "task": spec.task, "test accuracy": f"{last.test_accuracy:.3f}",
+        "val accuracy": f"{last.val_accuracy:.3f}", "trained": f"{started.parameters['method']:,} + {started.parameters['head']:,} (head)",
+        "peak memory": f"{last.memory['peak'] / 1e6:,.1f} MB", "seconds": f"{last.seconds:.1f}",
+        "normalisation": spec.normalisation, "seed": spec.seed,
+    }]
+    _answer(json, result, f"{spec.method.card.title} on {spec.task}, {spec.backbone}", rows)
+
+
+@app.command()
+@_spec_options
+def predict(json: JSON = False, *, fields=None) -> None:
+    """Predict the memory of one training step, without weights, data or a GPU."""
+    from .memory import predict_memory
+
+    spec = _make_spec(fields)
+    report = predict_memory(spec)
+    rows = [{"component": name.replace("_", " "), "MB": f"{size / 1e6:,.2f}"} for name, size in report.components.items()]
+    rows.append({"component": "peak", "MB": f"{report.peak / 1e6:,.2f}"})
+    _answer(json, {"spec": spec.to_dict(), **report.to_dict()}, f"{spec.method.card.title} on {spec.backbone}, batch {spec.batch_size}", rows)
+
+
+@app.command()
+def heads(
+    source: Annotated[str, typer.Argument(help="A saved adapter's folder, a Hugging Face PEFT adapter, or a PETL-ViT .bin file.")],
+    scale: Annotated[float | None, typer.Option(help="The scale of a PETL-ViT file.")] = None,
+    json: JSON = False,
+) -> None:
+    """How strongly an adapter moves each attention head: ||dW_h|| by layer, projection and head."""
+    from .probes.responsiveness import head_energy
+
+    scores = head_energy(source, scale)
+    rows = [
+        {"layer": layer, "projection": p, **{f"head {h + 1}": f"{v:.4f}" for h, v in enumerate(scores.values[i, j])}}
+        for i, layer in enumerate(scores.layers)
+        for j, p in enumerate(scores.projections)
+    ]
+    _answer(json, scores.to_dict(), f"||dW|| by head: {source}", rows)
+
+
+@app.command()
+def methods(json: JSON = False) -> None:
+    """List the PEFT methods."""
+    rows = []
+    for name in METHODS.names():
+        method = METHODS.load(name).METHOD
+        settings = {n: f.default for n, f in method.model_fields.items()}
+        rows.append({"name": name, "title": method.card.title, "kind": method.kind, "trains": method.card.trains, "settings": settings})
+    shown = [{**row, "settings": ", ".join(f"{k}={v}" for k, v in row["settings"].items())} for row in rows]
+    _answer(json, rows, "Methods", shown)
+
+
+@app.command()
+def tasks(json: JSON = False) -> None:
+    """List the tasks."""
+    from .tasks import task_card
+
+    cards = [task_card(name) for name in TASKS.names()]
+    rows = [{"name": c.name, "title": c.title, "group": c.group, "classes": len(c.classes) or None, "description": c.description} for c in cards]
+    _answer(json, rows, "Tasks", rows)
+
+
+@app.command()
+def backbones(
+    contains: Annotated[str, typer.Argument(help="Only names with this in them.")] = "", json: JSON = False
+) -> None:
+    """List the backbones: the embedded ones, then timm's ViT and Swin families."""
+    from .backbone import backbones as names
+
+    rows = [{"name": n} for n in names() if contains in n]
+    _answer(json, [r["name"] for r in rows], "Backbones", rows)
+
+
+def main() -> None:
+    """Errors of ours are one sentence on standard error and exit status 1."""
+    try:
+        app(standalone_mode=True)
+    except errors.HeadroomError as error:
+        console.print(f"[bold red]{type(error).__name__}[/]: {error}", highlight=False, markup=True)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

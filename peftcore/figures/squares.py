@@ -1,0 +1,65 @@
+"""The geometry of layer x head grids: square cells of whole pixels, their ticks, ranks and colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+
+from peftcore.errors import BadData
+from peftcore.figures import theme
+
+GAP = 2  # pixels between neighbouring cells
+SIDES = dict(l=58, r=92, t=66, b=50)  # the colour bar stands at the right
+
+
+def checked(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, float)
+    if values.ndim != 2 or not np.isfinite(values).any():
+        raise BadData(f"A head grid needs numbers of shape (layers, heads); given was shape {values.shape}.")
+    return values
+
+
+def rank_heads(values: np.ndarray) -> np.ndarray:
+    """(layers, heads) -> ranks from 1, the largest, ties in reading order; NaN where there is no head."""
+    flat = np.asarray(values, float).ravel()
+    order = np.argsort(-np.nan_to_num(flat, nan=-np.inf), kind="stable")
+    ranks = np.empty(flat.size)
+    ranks[order] = np.arange(1, flat.size + 1)
+    ranks[np.isnan(flat)] = np.nan
+    return ranks.reshape(np.shape(values))
+
+
+def colour_axis(values: np.ndarray) -> dict:
+    """Cividis from zero for scores; the diverging scale, centred on zero, where scores have a sign."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    if low < 0:
+        reach = max(-low, high)
+        return dict(colorscale=[list(stop) for stop in theme.DIVERGING], cmin=-reach, cmax=reach)
+    return dict(colorscale=theme.SEQUENTIAL, cmin=0.0, cmax=high or 1.0)
+
+
+def cell_side(layers: int, heads: int, width: int, height: int, margins: Mapping[str, int]) -> int:
+    """The side in pixels of a cell that fits the figure both ways."""
+    across = (width - margins["l"] - margins["r"]) / heads
+    up = (height - margins["t"] - margins["b"]) / layers
+    return max(6, int(min(across, up, 64)))
+
+
+def lay_square(figure: go.Figure, layers: int, heads: int, cell: int, margins: Mapping[str, int]) -> None:
+    """Axes and a figure size at which each cell is exactly `cell` pixels wide and high."""
+    bare = dict(showgrid=False, fixedrange=True, showline=False, ticks="", automargin=False)
+    for update, count, name in ((figure.update_xaxes, heads, "head"), (figure.update_yaxes, layers, "layer")):
+        shown = ticks(count)
+        update(range=[-0.5, count - 0.5], tickvals=shown, ticktext=[str(i + 1) for i in shown],
+               title_text=name, **bare)
+    figure.update_layout(autosize=False, dragmode=False, clickmode="event+select", hovermode="closest",
+                         width=cell * heads + margins["l"] + margins["r"],
+                         height=cell * layers + margins["t"] + margins["b"])
+
+
+def ticks(count: int, most: int = 16) -> list[int]:
+    """Which of `count` rows or columns carry a number: all where there is room, else every 2nd or 4th."""
+    every = 1 if count <= most else 2 if count <= 2 * most else 4
+    return [index for index in range(count) if every == 1 or index == 0 or (index + 1) % every == 0]

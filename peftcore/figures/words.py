@@ -1,0 +1,71 @@
+"""Numbers and titles as people read them."""
+
+from __future__ import annotations
+
+import html
+import math
+import textwrap
+
+TITLE_WIDTH = 62  # characters of a title's line in half a page's width
+
+
+def plain(text: object) -> str:
+    """Text that somebody else wrote (class names, file names), safe inside Plotly's mark-up."""
+    return html.escape(str(text), quote=False)
+
+
+def _scaled(number: float, units: tuple[str, ...], base: float = 1000.0) -> str:
+    """Three significant digits and the unit that keeps the number below 1,000."""
+    if number == 0 or not math.isfinite(number):
+        return f"{number:g} {units[0]}".strip()
+    index = 0
+    size = float(f"{abs(number):.3g}")
+    while size >= base and index < len(units) - 1:
+        size = float(f"{size / base:.3g}")
+        index += 1
+    return f"{'-' if number < 0 else ''}{size:g} {units[index]}".strip()
+
+
+def si_bytes(number: float) -> str:
+    """Bytes as people read them, powers of ten: 1.33 GB, 617 kB."""
+    return _scaled(number, ("B", "kB", "MB", "GB", "TB", "PB"))
+
+
+def human_count(number: float) -> str:
+    """A count as people read it: 617 k, 85.8 M."""
+    return _scaled(number, ("", "k", "M", "G", "T"))
+
+
+def percent(share: float) -> str:
+    """0.0642 -> '6 %', 0.0072 -> '0.7 %', 1.234 -> '123 %'."""
+    value = 100 * share
+    return f"{value:.0f} %" if abs(value) >= 1.95 or value == 0 else f"{value:.1g} %"
+
+
+def times(ratio: float) -> str:
+    """'3.2 times', '15 times'."""
+    return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
+
+
+def byte_unit(largest: float) -> tuple[float, str]:
+    """Divisor and name of the unit for an axis that reaches `largest` bytes."""
+    for divisor, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if largest >= divisor:
+            return divisor, name
+    return 1.0, "bytes"
+
+
+def ceiling(number: float) -> float:
+    """A round number at or above `number`: an axis that ends there moves rarely while a curve grows."""
+    if not math.isfinite(number) or number <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(number))
+    for step in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8):
+        if number <= step * power * (1 + 1e-9):
+            return step * power
+    return 10 * power
+
+
+def wrap(text: str, width: int = TITLE_WIDTH) -> str:
+    """Break a title into lines; Plotly would let it run out of the figure."""
+    return "<br>".join(textwrap.wrap(text, width)) or " "

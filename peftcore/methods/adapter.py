@@ -1,0 +1,46 @@
+"""Adapter: a bottleneck after attention and after the MLP of every block (Houlsby et al., arXiv 1902.00751)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import nn
+
+from . import Card, Method, graft
+from ._bottleneck import Bottleneck, check_bottleneck
+
+
+class Adapter(Method):
+    name = "adapter"
+    kind = "in-backbone"
+    card = Card(
+        title="Adapter",
+        paper="Houlsby et al., Parameter-Efficient Transfer Learning for NLP, arXiv 1902.00751",
+        equation=r"h \leftarrow h + W_{up}\,\mathrm{GELU}(W_{down}\,h + b_{down}) + b_{up}",
+        trains="Two bottlenecks per block, on the attention's output and on the MLP's, before the residual sums.",
+        keeps="The activations of every block above the first adapter: gradients travel through the frozen weights, "
+        "and attention, GELU and LayerNorm need their inputs for that.",
+        mergeable=False,
+        ours="The backbone's norms stay frozen (the paper trains them), W_up starts at exactly zero (the paper: near "
+        "zero), and the bottleneck is 8 wide, the smallest of the paper's 8, 64 and 256. With LayerScale, the bottleneck "
+        "comes before the scale.",
+    )
+
+    bottleneck: int = Field(8, ge=1, le=4096, description="Width of the bottleneck.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout inside the bottleneck while training.")
+
+    def check(self, backbone) -> None:
+        check_bottleneck(self.bottleneck, backbone, self.card.title)
+
+    def install(self, backbone) -> nn.Module:
+        tuner = nn.Module()
+        for block in backbone.blocks:
+            for path in ("attn", "mlp"):
+                layer = backbone.part(block, path)
+                made = Bottleneck(block.width, self.bottleneck, F.gelu, dropout=self.dropout)
+                adapter = graft(tuner, f"{block.path}.{path}.adapter", made)
+                layer.register_forward_hook(lambda _, args, out, adapter=adapter: out + adapter(out))  # (B, N, d)
+        return tuner
+
+
+METHOD = Adapter

@@ -1,0 +1,149 @@
+"""Bi-LoRA: LoRA whose matrices hold one bit per weight, mean and deviation apart (Jie et al., ICCV 2023)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from . import Card, Method
+from ._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, merge_pairs
+from .lora import Projection
+
+Bits = Literal[1, 2, 4, 8, 32]
+EPS = 1e-5  # beside the deviation, as in the authors' code
+_STATISTICS = 8  # bytes of a stored matrix's float32 mean and deviation
+
+
+@lru_cache
+def codebook(bits: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The 2^bits levels, ascending, and the 2^bits - 1 thresholds between them.
+
+    A level is the normal median of its bin, a threshold the midpoint of two levels; as in the authors' code, all
+    levels start at zero and are iterated 500 times, which converges up to 4 bits.
+    """
+    half = 2 ** (bits - 1)
+    levels = torch.zeros(half, dtype=torch.float64)  # the negative levels; the others mirror them
+    for _ in range(500):
+        inner = torch.special.ndtr((levels[1:] + levels[:-1]) / 2)  # the normal's mass below each threshold
+        mass = torch.cat([torch.zeros(1), inner, torch.full((1,), 0.5)])
+        levels = torch.special.ndtri((mass[1:] + mass[:-1]) / 2)
+    levels = torch.cat([levels, -levels.flip(0)])
+    return tuple(levels.tolist()), tuple(((levels[1:] + levels[:-1]) / 2).tolist())
+
+
+class _Nearest(torch.autograd.Function):
+    """The nearest level of each entry; the gradient passes straight through."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, bits: int) -> Tensor:
+        return levels_of(codes(x, bits), bits, x.dtype)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        return grad, None
+
+
+def standardise(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(w - mean) / (std + 1e-5) over the whole tensor, with the unbiased std; then the mean and the std."""
+    mean, std = weight.mean(), weight.std()
+    return (weight - mean) / (std + EPS), mean, std
+
+
+def codes(standardised: Tensor, bits: int) -> Tensor:
+    """Which level, 0 .. 2^bits - 1, is nearest to each entry."""
+    thresholds = torch.tensor(codebook(bits)[1], dtype=standardised.dtype, device=standardised.device)
+    return torch.bucketize(standardised.detach(), thresholds)
+
+
+def levels_of(codes: Tensor, bits: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.tensor(codebook(bits)[0], dtype=dtype, device=codes.device)[codes]
+
+
+def quantise(weight: Tensor, bits: int) -> Tensor:
+    """The weight that a forward uses: Q((w - mean) / (std + 1e-5)) std + mean, of the shape of `weight`.
+
+    The gradient passes straight through Q; mean and std are inside the graph. 32 bits: the weight itself.
+    """
+    if bits == 32:
+        return weight
+    standardised, mean, std = standardise(weight)
+    return _Nearest.apply(standardised, bits) * std + mean
+
+
+class QuantisedPair(Pair):
+    """A pair whose two matrices are quantised in every forward; dropout acts on the low-rank vector."""
+
+    def __init__(self, d_in: int, d_out: int, rank: int, scale: float, dropout: float, bits: int):
+        super().__init__(d_in, d_out, rank, scale, dropout)
+        self.bits = bits
+        if bits < 32:  # quantised, a zero B would stay the same number everywhere
+            nn.init.trunc_normal_(self.lora_B.weight, std=0.001, a=-0.002, b=0.002)
+
+    def weights(self) -> tuple[Tensor, Tensor]:
+        return quantise(self.lora_A.weight, self.bits), quantise(self.lora_B.weight, self.bits)
+
+    def before(self, x: Tensor) -> Tensor:
+        return x
+
+    def between(self, h: Tensor) -> Tensor:
+        return F.dropout(h, self.dropout, self.training) if self.dropout else h
+
+
+def packed_bytes(tuner: nn.Module) -> int:
+    """Bytes of the pairs' stored weights in PETL-ViT's layout, the head apart: codes, and per matrix a mean and a std.
+
+    A pair that is not quantised stores 4 bytes per weight.
+    """
+    total = 0
+    for adapted in tuner:
+        for weight in (adapted.pair.lora_A.weight, adapted.pair.lora_B.weight):
+            bits = getattr(adapted.pair, "bits", 32)
+            total += -(-weight.numel() * bits // 8) + (_STATISTICS if bits < 32 else 0)
+    return total
+
+
+class BiLoRA(Method):
+    name = "bi_lora"
+    kind = "in-backbone"
+    card = Card(
+        title="Bi-LoRA",
+        paper="Jie et al., Revisiting the Parameter Efficiency of Adapters from the Perspective of Precision Redundancy, "
+        "ICCV 2023, arXiv 2307.16867",
+        equation=r"y = W x + s\,\hat B\hat A x,\quad \hat w = Q\!\left(\tfrac{w - \mu}{\sigma}\right)\sigma + \mu",
+        trains="Two thin matrices, A (r x d) and B (d x r), beside each chosen projection, quantised in every forward: "
+        "each is stored as one bit per weight and a mean and a deviation.",
+        keeps="What LoRA keeps: the activations of every block above the first adapter. The weights are float32 while "
+        "training; only the stored file is small.",
+        mergeable=True,
+        ours="Scale 1 where the authors search {0.01, 0.1, 1, 10, 100} per task. At 32 bits B starts at zero, as in their code.",
+    )
+
+    rank: int = Field(32, ge=1, le=1024, description="Rank r of the update.")
+    scale: float = Field(1.0, gt=0, le=1000, description="The update is scaled by s; the authors try 0.01, 0.1, 1, 10 and 100.")
+    bits: Bits = Field(1, description="Bits per stored weight; 32 is LoRA without quantisation.")
+    projections: tuple[Projection, ...] = Field(("q", "v"), min_length=1, description="Which projections are adapted.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the low-rank vector while training.")
+
+    _each_once = field_validator("projections")(each_once)
+
+    def check(self, backbone) -> None:
+        check_rank(self.rank, backbone, self.card.title)
+
+    def install(self, backbone) -> LowRank:
+        settings = (self.rank, self.scale, self.dropout, self.bits)
+        return install_pairs(
+            backbone,
+            self.projections,
+            lambda site, _: QuantisedPair(site.linear.in_features, site.out_features, *settings),
+        )
+
+    def merge(self, model, module) -> None:
+        merge_pairs(model.tuner, model.backbone, module)
+
+
+METHOD = BiLoRA

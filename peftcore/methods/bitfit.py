@@ -1,0 +1,39 @@
+"""BitFit: only the biases train (Ben Zaken et al., arXiv 2106.10199)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from . import Card, Method
+from ._thaw import thaw
+
+
+class BitFit(Method):
+    name = "bitfit"
+    kind = "in-backbone"
+    card = Card(
+        title="BitFit",
+        paper="Ben Zaken et al., BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked "
+        "Language-models, arXiv 2106.10199",
+        equation=r"y = W x + b,\quad b \leftarrow b - \eta\,\nabla_b L,\quad W \text{ frozen}",
+        trains="Every bias of the backbone (linear layers, norms, patch embedding), and the classifier.",
+        keeps="A bias needs no input for its own gradient, but that gradient travels through every block: attention, "
+        "GELU and LayerNorm keep their inputs from the first bias on.",
+        mergeable=True,
+        ours="Separate q and v biases (EVA, BEiT, Swin V2) count as biases. Tables of relative positions and class "
+        "tokens do not.",
+    )
+
+    def install(self, backbone) -> nn.Module:
+        return thaw(backbone.module, _is_bias)
+
+    def merge(self, model, module) -> None:
+        module.load_state_dict(model.backbone.module.state_dict(), strict=False)  # all but the classifier
+
+
+def _is_bias(name: str) -> bool:
+    leaf = name.rpartition(".")[2]
+    return leaf == "bias" or leaf.endswith("_bias")  # timm: bias, q_bias, v_bias, mlp_bias
+
+
+METHOD = BitFit

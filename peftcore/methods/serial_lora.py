@@ -1,0 +1,85 @@
+"""Serial LoRA: one low-rank pair per block, on the attention's input, shared by q, k and v (arXiv 2503.17750)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from . import Card, Method, graft
+from ._low_rank import Pair, check_rank
+
+# The Linear layers that read an attention's input, by the names that timm gives them.
+_READERS = ("qkv", "q_proj", "k_proj", "v_proj", "gate")
+
+
+class SerialLoRA(Method):
+    name = "serial_lora"
+    kind = "in-backbone"
+    card = Card(
+        title="Serial LoRA",
+        paper="Serial Low-rank Adaptation of Vision Transformer, arXiv 2503.17750",
+        equation=r"x \leftarrow x + s\,B A x,\quad q, k, v = W_q x, W_k x, W_v x",
+        trains="One pair of thin matrices per block, A (r x d) and B (d x r): a quarter of LoRA on q, k, v and proj at "
+        "the same rank.",
+        keeps="The activations of every block above the first adapter, as LoRA: gradients travel through the frozen weights.",
+        mergeable=True,
+        ours="One pair per block, A Kaiming, B zero, scale 1, no dropout: the paper was read in abstract only. On Swin V2, "
+        "which norms after attention, the attention's input is the block's own.",
+    )
+
+    rank: int = Field(8, ge=1, le=1024, description="Rank r of the update.")
+    scale: float = Field(1.0, gt=0, le=1000, description="The update is scaled by s.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the update's input while training.")
+
+    def check(self, backbone) -> None:
+        check_rank(self.rank, backbone, self.card.title)
+
+    def install(self, backbone) -> nn.Module:
+        tuner = nn.Module()
+        for block in backbone.blocks:
+            pair = graft(tuner, f"{block.path}.attn.serial", Pair(block.width, block.width, self.rank, self.scale, self.dropout))
+            backbone.part(block, "attn").register_forward_pre_hook(_compose(pair))
+        return tuner
+
+    def merge(self, model, module) -> None:
+        """W <- W + W (s B A) = W (I + s B A) for each projection that reads x; biases stay."""
+        with torch.no_grad():
+            for path, (A, B) in as_lora(model).items():
+                module.get_submodule(path).weight += B @ A
+
+
+def _compose(pair: Pair):
+    def hook(_attention: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        x, *rest = args
+        return x + pair(x).to(x.dtype), *rest  # (B, N, d); on Swin (windows * B, N, d)
+
+    return hook
+
+
+@torch.no_grad()
+def as_lora(model) -> dict[str, tuple[Tensor, Tensor]]:
+    """The plain LoRA that computes the same function: timm path of each frozen Linear -> A (r, d), B = s W B (out, r).
+
+    Its scale is in B: a LoRA with alpha = r. Biases stay as they are, since W (x + s B A x) + b = W x + s W B A x + b.
+    """
+    updates = {}
+    for block in model.backbone.blocks:
+        pair = model.tuner.get_submodule(f"{block.path}.attn.serial")
+        A, B = pair.weights()
+        for name, linear in _readers(model.backbone, block):
+            updates[f"{block.path}.attn.{name}"] = (A.clone(), pair.scale * (linear.weight @ B))
+    return updates
+
+
+def _readers(backbone, block) -> Iterator[tuple[str, nn.Linear]]:
+    attention = backbone.part(block, "attn")
+    for name in _READERS:
+        linear = getattr(attention, name, None)
+        if isinstance(linear, nn.Linear):
+            yield name, linear
+
+
+METHOD = SerialLoRA

@@ -1,0 +1,87 @@
+"""SSF: a learned scale and shift after every operation of the backbone (Lian et al., arXiv 2210.08823)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from timm.layers import RmsNorm
+from torch import Tensor, nn
+
+from . import Card, Method, graft
+
+_OPERATIONS = (nn.Linear, nn.Conv2d, nn.LayerNorm, RmsNorm)
+
+
+class SSF(Method):
+    name = "ssf"
+    kind = "in-backbone"
+    card = Card(
+        title="SSF",
+        paper="Lian et al., Scaling & Shifting Your Features: A New Baseline for Efficient Model Tuning, "
+        "arXiv 2210.08823",
+        equation=r"y \leftarrow \gamma \odot y + \beta",
+        trains="A scale and a shift per channel after each norm, each linear layer and the patch embedding.",
+        keeps="The activations of every block, and the output of every operation that is scaled: the scale's gradient "
+        "needs it.",
+        mergeable=True,
+        ours="Where timm's operation has no bias (patch merging, some patch embeddings) there is a scale but no shift, "
+        "so that merging is always exact. EVA, BEiT and Swin V2 read the weight of qkv without calling the layer: there "
+        "qkv itself is left out, and the norm before it and the projection after it are scaled. Scales start at "
+        "N(1, std) and shifts at N(0, std) with std 0.02, as in the authors' code.",
+    )
+
+    init_std: float = Field(0.02, ge=0, le=1, description="Spread of scales around 1 and shifts around 0 at the start.")
+
+    def install(self, backbone) -> nn.Module:
+        tuner = nn.Module()
+        for path, operation in _called(backbone):
+            made = ScaleShift(operation, self.init_std)
+            part = graft(tuner, path, made)
+            operation.register_forward_hook(lambda _, args, out, part=part: part(out))
+        return tuner
+
+    def merge(self, model, module) -> None:
+        with torch.no_grad():
+            for path, part in model.tuner.named_modules():
+                if isinstance(part, ScaleShift):
+                    part.fold_into(module.get_submodule(path))
+
+
+class ScaleShift(nn.Module):
+    """y -> scale * y + shift, per channel: the last axis, or the first after the batch where a convolution made y."""
+
+    def __init__(self, operation: nn.Module, std: float):
+        super().__init__()
+        channels = operation.weight.shape[0]
+        self.shape = (-1, 1, 1) if isinstance(operation, nn.Conv2d) else (-1,)
+        self.scale = nn.Parameter(torch.ones(channels).add_(std * torch.randn(channels)))
+        has_bias = getattr(operation, "bias", None) is not None
+        self.shift = nn.Parameter(std * torch.randn(channels)) if has_bias else None
+
+    def forward(self, y: Tensor) -> Tensor:
+        y = y * self.scale.view(self.shape)
+        return y if self.shift is None else y + self.shift.view(self.shape)
+
+    def fold_into(self, operation: nn.Module) -> None:
+        weight = operation.weight
+        weight *= self.scale.view(-1, *[1] * (weight.dim() - 1))
+        if self.shift is not None:
+            operation.bias.mul_(self.scale).add_(self.shift)
+
+
+def _called(backbone) -> list[tuple[str, nn.Module]]:
+    """The operations, by path, that a forward really calls; some families read a layer's weight past it."""
+    called: set[nn.Module] = set()
+    operations = [(path, m) for path, m in backbone.module.named_modules() if isinstance(m, _OPERATIONS)]
+    operations = [(path, m) for path, m in operations if m.weight is not None]
+    handles = [m.register_forward_hook(lambda m, *_: called.add(m)) for _, m in operations]
+    try:
+        with torch.no_grad():
+            backbone.pooled(torch.zeros(1, *backbone.input_size, device=backbone.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [(path, m) for path, m in operations if m in called]
+
+
+METHOD = SSF

@@ -1,0 +1,88 @@
+"""Adapters as files: round trips, merges that timm reads, and every kind of damage told in a sentence."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import timm
+import torch
+from backbones import BOTH, images, nudge, small
+
+import peftcore as pc
+from peftcore import adapters, errors
+
+
+def model_of(family, method):
+    try:
+        return nudge(pc.attach(small(family), pc.make_method(method), 3)).eval()
+    except errors.DoesNotFit as why:
+        pytest.skip(str(why))
+
+
+@pytest.mark.parametrize("family", BOTH)
+@pytest.mark.parametrize("method", pc.methods())
+def test_saved_and_loaded_is_the_same_model(family, method, tmp_path):
+    model, x = model_of(family, method), images(small(family))
+    pc.save_adapter(tmp_path / "a", model, classes=["a", "b", "c"])
+    assert sorted(f.name for f in (tmp_path / "a").iterdir()) == ["adapter.json", "adapter.safetensors"]
+    for loaded in (pc.load_adapter(tmp_path / "a"), pc.load_adapter(tmp_path / "a", small(family)), adapters.from_bytes(adapters.to_bytes(model))):
+        assert torch.equal(loaded(x), model(x)) and loaded.method == model.method
+
+
+@pytest.mark.parametrize("family", BOTH)
+@pytest.mark.parametrize("method", pc.methods())
+def test_a_merged_model_is_plain_timm_and_computes_the_same(family, method, tmp_path):
+    model, backbone = model_of(family, method), small(family)
+    if not model.method.card.mergeable:
+        with pytest.raises(errors.CannotMerge, match="Save it as an adapter"):
+            pc.merge(model)
+        return
+    x = images(backbone)
+    torch.testing.assert_close(pc.merge(model)(x), model(x), rtol=1e-4, atol=1e-4)
+    path = adapters.save_merged(model, tmp_path / "merged.safetensors")
+    again = timm.create_model(backbone.name, num_classes=3, checkpoint_path=str(path), **dict(backbone.options)).eval()
+    torch.testing.assert_close(again(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+def test_another_backbone_is_a_clear_error(tmp_path):
+    pc.save_adapter(tmp_path, model_of("vit", "lora"))
+    other = pc.load_backbone(small("vit").name, pretrained=False, seed=5, **dict(small("vit").options))
+    with pytest.raises(errors.AdapterMismatch, match="fingerprint"):
+        pc.load_adapter(tmp_path, other)
+    with pytest.raises(errors.AdapterMismatch, match="fingerprint"):
+        pc.load_adapter(tmp_path, small("swin"))
+
+
+def _edit(folder, **changes):
+    about = json.loads((folder / "adapter.json").read_text())
+    (folder / "adapter.json").write_text(json.dumps(about | changes))
+
+
+@pytest.mark.parametrize(
+    "damage, words",
+    [
+        (lambda d: (d / "adapter.safetensors").write_bytes((d / "adapter.safetensors").read_bytes()[:-9]), "truncated or altered"),
+        (lambda d: (d / "adapter.safetensors").write_bytes(b"\x80\x04pickle"), "truncated or altered"),
+        (lambda d: (d / "adapter.safetensors").unlink(), "has no adapter.safetensors"),
+        (lambda d: (d / "adapter.json").unlink(), "has no adapter.json"),
+        (lambda d: (d / "adapter.json").write_text("{"), "cannot be read"),
+        (lambda d: _edit(d, format=99), "newer Headroom"),
+        (lambda d: _edit(d, format=None), "names no format"),
+        (lambda d: _edit(d, method=None), "incomplete"),
+    ],
+)
+def test_damage_is_told(tmp_path, damage, words):
+    pc.save_adapter(tmp_path, model_of("vit", "lora"))
+    damage(tmp_path)
+    with pytest.raises(errors.BadAdapter, match=words):
+        pc.load_adapter(tmp_path, small("vit"))
+
+
+def test_a_state_of_another_model_changes_nothing():
+    model = model_of("vit", "lora")
+    before = model.adapter_state()
+    for wrong in ({}, {**before, "x": torch.zeros(1)}, {n: t[..., :1] for n, t in before.items()}):
+        with pytest.raises(errors.AdapterMismatch):
+            model.load_adapter_state(wrong)
+    assert all(torch.equal(t, before[n]) for n, t in model.adapter_state().items())

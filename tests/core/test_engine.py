@@ -1,0 +1,262 @@
+"""Runs on a real local Ray: told in order, cancelled, killed, submitted by threads that die, resumed by the next app."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from peftcore import errors
+from peftcore.engine import Engine
+from peftcore.lease import Lease
+from peftcore.store import Store
+
+HERE = Path(__file__).parent
+TOY = "engine_toys:toy"
+ENDLESS = {"steps": 10_000, "pause": 0.01}
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    """One Ray with room for one run at a time, whose workers find the toys."""
+    before = {name: os.environ.pop(name, None) for name in ("RAY_ADDRESS", "PYTHONPATH")}
+    os.environ["PYTHONPATH"] = str(HERE)
+    engine = Engine(Store(tmp_path_factory.mktemp("home")), num_cpus=1, function=TOY).start()
+    early = engine.submit({"steps": 2})
+    assert engine.state == "starting" and engine.store.run(early).status == "queued"
+    assert engine.wait_ready(90), engine.state
+    assert engine.state == "ready" and engine.slots == 1
+    assert os.environ["PYTHONPATH"] == str(HERE)  # what children needed is taken back
+    assert ended(engine, early).status == "finished"  # submitted before Ray was there
+    yield engine
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    engine.shutdown()
+
+
+def until(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def ended(engine, run, seconds=20):
+    until(lambda: engine.store.run(run).ended, seconds)
+    return engine.store.run(run)
+
+
+def working(engine, run):
+    """Waits for the first event; the process that works on the run."""
+    until(lambda: engine.store.events(run))
+    assert engine.store.run(run).status == "running"
+    return engine.store.events(run)[0]["done"]
+
+
+def steps(engine, run):
+    return [event["step"] for event in engine.store.events(run, kinds="step")]
+
+
+def test_events_arrive_in_order_with_their_artifacts(engine):
+    run = engine.submit({"steps": 200}, owner="ann", title="a toy")
+    record = ended(engine, run)
+    assert (record.status, record.error, record.owner, record.title) == ("finished", None, "ann", "a toy")
+    assert record.summary["test_accuracy"] == 0.5 and record.attempts == 1
+    assert steps(engine, run) == list(range(200))
+    assert [e["kind"] for e in engine.store.events(run)][::201] == ["progress", "finished"]
+    assert engine.store.get_artifact(run, "adapter") == b"weights"
+    assert "blob" not in engine.store.last_event(run, "finished")
+
+
+def test_a_slow_run_is_followed_while_it_works(engine):
+    run = engine.submit({"steps": 1000, "pause": 0.02})
+    working(engine, run)
+    for _ in range(3):
+        before = len(steps(engine, run))
+        until(lambda before=before: len(steps(engine, run)) > before, seconds=2)
+    engine.cancel(run)
+    ended(engine, run)
+
+
+def test_cancel_frees_the_slot_for_the_next_in_line(engine, tmp_path):
+    first = engine.submit(ENDLESS | {"left": str(tmp_path / "left")})
+    worker = working(engine, first)
+    second, third = engine.submit(ENDLESS), engine.submit({"steps": 3})
+    assert engine.queue() == [second, third]
+    assert (engine.ahead(first), engine.ahead(second), engine.ahead(third)) == (0, 0, 1)
+    assert engine.cancel(third) and ended(engine, third).status == "cancelled"  # one that waits
+    assert engine.queue() == [second]
+    assert engine.cancel(first)
+    assert ended(engine, first).status == "cancelled"
+    assert (tmp_path / "left").read_text() == "closed"  # it left through its own door
+    assert working(engine, second) == worker  # the process stays, warm
+    assert engine.cancel(second) and ended(engine, second).status == "cancelled"
+    for run in (first, second, third):
+        assert engine.store.events(run)[-1]["kind"] == "cancelled"
+        assert not engine.cancel(run)
+    assert steps(engine, third) == []
+
+
+def test_a_run_that_does_not_listen_is_ended(engine):
+    run = engine.submit({"steps": 5, "deaf": True})
+    working(engine, run)
+    engine.cancel(run)
+    assert ended(engine, run, seconds=10).status == "cancelled"
+
+
+def test_a_dead_worker_is_a_failed_run_and_the_next_one_works(engine):
+    run, after = engine.submit({"steps": 9, "pause": 0.1, "dies_at": 4}), engine.submit({"steps": 3})
+    record = ended(engine, run)
+    assert record.status == "failed" and "crashed after step 3" in record.error
+    assert engine.store.events(run)[-1]["kind"] == "failed"
+    assert ended(engine, after).status == "finished"
+
+
+def test_a_killed_worker_is_told_at_once_and_its_run_can_go_on(engine):
+    run = engine.submit({"steps": 60, "pause": 0.02, "checkpoints": [10, 20]})
+    worker = working(engine, run)
+    until(lambda: len(engine.store.events(run, kinds="checkpoint")) == 2)
+    with pytest.raises(errors.InvalidSetting, match="is running"):
+        engine.resume(run)
+    os.kill(worker, signal.SIGKILL)
+    record = ended(engine, run, seconds=5)
+    assert record.status == "failed" and f"({worker})" in record.error and "Resume it" in record.error
+    engine.resume(run)
+    record = ended(engine, run)
+    assert (record.status, record.error, record.attempts) == ("finished", None, 2)
+    assert steps(engine, run) == list(range(60))  # nothing twice, nothing missing
+    assert "failed" not in {e["kind"] for e in engine.store.events(run)}
+    assert engine.store.artifact_names(run) == ["adapter"]
+    with pytest.raises(errors.InvalidSetting, match="is finished"):
+        engine.resume(run)
+
+
+def test_errors_are_sentences(engine):
+    ours = engine.submit({"steps": 5, "raises_at": 3, "raises": "ours"})
+    other = engine.submit({"steps": 5, "raises_at": 3, "raises": "other"})
+    record = ended(engine, ours)
+    assert (record.status, record.error) == ("failed", "The loss is NaN at step 3; lower lr.")
+    assert engine.store.last_event(ours, "failed")["error"] == "Diverged"
+    assert steps(engine, ours) == [0, 1, 2] and engine.store.artifact_names(ours) == []
+    record = ended(engine, other)
+    assert record.status == "failed" and "unexpected KeyError: 'x'" in record.error
+    assert "engine_toys.py" in engine.store.get_artifact(other, "traceback").decode()
+    silent = engine.submit({"steps": 2, "silent": True})
+    assert ended(engine, silent).error.startswith("The run ended without a result")
+
+
+def test_a_run_outlives_the_thread_that_submitted_it(engine):
+    runs = []
+    thread = threading.Thread(target=lambda: runs.append(engine.submit({"steps": 30, "pause": 0.02})))
+    thread.start()
+    thread.join()
+    assert engine.store.run(runs[0]).status in ("queued", "running")
+    assert ended(engine, runs[0]).status == "finished" and steps(engine, runs[0]) == list(range(30))
+
+
+def test_another_process_may_ask_to_stop(engine):
+    run = engine.submit(ENDLESS)
+    working(engine, run)
+    program = f"from peftcore.store import Store; print(Store({str(engine.store.folder)!r}).want_stop({run}))"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "True"
+    assert ended(engine, run).status == "cancelled"
+
+
+def test_recover_takes_what_the_dead_left_and_nothing_of_the_living(engine, tmp_path):
+    store = engine.store
+    neighbour = Lease(store.folder / "engines")
+    with_checkpoint, without, too_often, queued, unwanted = [store.create_run({"steps": 8}, engine="dead") for _ in range(5)]
+    living = store.create_run({"steps": 8}, engine=neighbour.id)
+    for run in (with_checkpoint, without, too_often, living):
+        store.set_status(run, "running")
+        store.append(run, [{"kind": "progress", "done": 0}, {"kind": "step", "step": 0}, {"kind": "step", "step": 1}])
+    for run in (with_checkpoint, too_often):
+        store.append(run, [{"kind": "checkpoint"}], {"checkpoint": b"2"})
+        store.append(run, [{"kind": "step", "step": 99}])  # told after the checkpoint: it will be told again
+    for _ in range(2):
+        store.set_status(too_often, "running")
+    store.want_stop(unwanted)
+    engine.recover()
+    assert store.run(living).status == "running"
+    assert ended(engine, with_checkpoint).status == "finished"
+    assert steps(engine, with_checkpoint) == list(range(8))
+    assert ended(engine, queued).status == "finished" and steps(engine, queued) == list(range(8))
+    assert store.run(unwanted).status == "cancelled"
+    for run in (without, too_often):
+        assert store.run(run).status == "interrupted" and "Resume it" in store.run(run).error
+    neighbour.release()
+    engine.recover()
+    assert store.run(living).status == "interrupted"
+    engine.resume(living)
+    assert ended(engine, living).status == "finished" and steps(engine, living) == list(range(8))
+
+
+def test_an_app_that_was_killed_is_continued_by_the_next(engine, tmp_path):
+    """The whole way: another app on another store, killed with its Ray in the middle of a run."""
+    program = f"""if True:
+        import time
+        from peftcore.engine import Engine
+        from peftcore.store import Store
+        engine = Engine(Store({str(tmp_path)!r}), num_cpus=1, function={TOY!r}).start()
+        print(engine.submit({{"steps": 40, "pause": 0.05, "checkpoints": [5]}}), flush=True)
+        engine.submit({{"steps": 3}})
+        time.sleep(600)
+    """
+    app = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    run = int(app.stdout.readline())
+    store = Store(tmp_path)
+    until(lambda: store.last_event(run, "checkpoint"), seconds=60)
+    worker = store.events(run)[0]["done"]
+    app.kill()
+    app.wait()
+    until(lambda: not Path(f"/proc/{worker}").exists())  # its workers do not outlive it
+    assert store.run(run).status == "running"
+    heir = Engine(store, function=TOY).start()  # on the Ray of this process
+    assert heir.wait_ready(30)
+    assert ended(heir, run).status == "finished" and steps(heir, run) == list(range(40))
+    assert store.get_artifact(run, "adapter") == b"weights"
+    assert ended(heir, run + 1).status == "finished"
+    heir._lease.release()
+
+
+def test_ray_answers_to_nobody_else(engine):
+    import psutil
+    import ray
+
+    me = psutil.Process()
+    listening = [c for p in [me, *me.children(recursive=True)] for c in p.net_connections("inet") if c.status == "LISTEN"]
+    assert len(listening) > 3  # Ray's servers are among them
+    assert {c.laddr.ip for c in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
+    assert token.stat().st_mode & 0o077 == 0 and len(token.read_text()) == 64
+    address = ray.get_runtime_context().gcs_address
+    program = f"import ray; ray.init(address={address!r}, log_to_driver=False)"
+
+    def knock(**settings):
+        environment = os.environ | settings | {"RAY_NUM_REDIS_GET_RETRIES": "1"}  # one try is enough
+        return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+
+    for stranger in (knock(RAY_AUTH_MODE="disabled"), knock(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)):
+        assert stranger.returncode != 0 and "uthenticat" in stranger.stderr
+    assert knock().returncode == 0  # who can read the token is let in
+
+
+def test_importing_the_engine_imports_neither_ray_nor_torch():
+    program = "import sys, peftcore.engine; print({'ray', 'torch', 'streamlit'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "set()"
+
+
+def test_without_ray_runs_fail_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    engine = Engine(Store(tmp_path), function=TOY)
+    run = engine.submit({"steps": 1})
+    engine.start()
+    assert not engine.wait_ready(10) and engine.state.startswith("failed: Runs need Ray")
+    assert "pip install ray" in ended(engine, run).error
+    engine.shutdown()

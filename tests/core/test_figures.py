@@ -1,0 +1,387 @@
+"""Figures from plain numbers: fixed colours, axes that stay, squares that are square, titles that are true."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from peftcore.errors import BadData
+from peftcore.figures import attention, compare, curves, heads, kept, memory, squares, tasks, theme
+
+RNG = np.random.default_rng(0)
+MB = 1e6
+
+
+def training(n: int, total: int = 200) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Made-up steps and evaluations of a run of `total` steps, of which `n` are done."""
+    step = np.arange(1, n + 1)
+    noise = np.random.default_rng(1).normal(0, 0.05, total)[:n]
+    kept = [{"frozen_weights": 340 * MB, "activations": 90 * MB, "optimizer": 5 * MB} for _ in step]
+    steps = pd.DataFrame({"step": step, "loss": 2 * np.exp(-step / 50) + 0.2 + noise, "lr": 1e-3 * step / total,
+                          "grad_norm": 1 + 0.1 * noise, "memory": kept})
+    done = [at for at in range(20, n + 1, 20)]
+    return steps, pd.DataFrame({"step": done, "split": "val", "accuracy": [1 - np.exp(-at / 60) for at in done]})
+
+
+def one_step(blocks: int = 4, each: int = 5) -> list[dict]:
+    """A made-up step: activations grow through forward and shrink through backward."""
+    rows = []
+    for phase, order in (("forward", range(blocks)), ("backward", reversed(range(blocks)))):
+        for block in order:
+            for part in range(each):
+                depth = block * each + (part if phase == "forward" else each - 1 - part)
+                rows.append({"phase": phase, "where": f"blocks.{block}", "frozen_weights": 300 * MB,
+                             "activations": (depth + 1) * 20 * MB, "gradients": 0.0 if phase == "forward" else 3 * MB})
+    rows.append({"phase": "optimizer", "where": "", "frozen_weights": 300 * MB, "gradients": 3 * MB,
+                 "optimizer": 6 * MB})
+    return [row | {"t": index / (len(rows) - 1)} for index, row in enumerate(rows)]
+
+
+def bars() -> list[dict]:
+    full = {"method": "full", "trainable_weights": 340 * MB, "gradients": 340 * MB, "activations": 3660 * MB}
+    last = {"method": "last", "frozen_weights": 340 * MB, "trainable_weights": 2 * MB, "features": 150 * MB,
+            "activations": 90 * MB}
+    return [full | {"source": "measured"}, last | {"source": "measured"},
+            full | {"source": "predicted", "activations": 3700 * MB}, last | {"source": "predicted"}]
+
+
+IMAGE = RNG.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+SCORES = RNG.gamma(2, 0.01, (8, 6))
+MAP, OTHER = RNG.gamma(0.5, 1, (8, 8)), RNG.gamma(0.5, 1, (8, 8))
+RESULTS = [{"method": "full", "accuracy": 0.95, "parameters": 86e6, "memory": 4.9e9, "spread": 0.01},
+           {"method": "last", "accuracy": 0.94, "parameters": 617_472, "memory": 0.6e9},
+           {"method": "linear", "accuracy": 0.80, "parameters": 7690, "memory": 0.4e9}]
+
+FIGURES = {
+    "loss": lambda dark: curves.loss_curve(*training(120), 200, method="last", dark=dark),
+    "loss, empty": lambda dark: curves.loss_curve(pd.DataFrame(), pd.DataFrame(), 200, dark=dark),
+    "learning rate": lambda dark: curves.learning_rate_curve(training(50)[0], 200, dark=dark),
+    "gradient norm": lambda dark: curves.gradient_norm(training(50)[0], 200, dark=dark),
+    "memory over steps": lambda dark: curves.memory_over_steps(training(50)[0], 200, dark=dark),
+    "memory over steps, empty": lambda dark: curves.memory_over_steps(pd.DataFrame(), 200, dark=dark),
+    "step memory": lambda dark: memory.step_memory(one_step(), dark=dark),
+    "memory bars": lambda dark: memory.memory_bars(bars(), cards=memory.CARDS, dark=dark),
+    "kept": lambda dark: kept.kept_activations(
+        {"full": {"blocks.0": 40 * MB, "blocks.1": 60 * MB}, "last": {"blocks.1": 5 * MB, "side": 2 * MB}}, dark=dark),
+    "memory bar": lambda dark: memory.memory_bar(bars()[1], ghost=4.3e9, dark=dark),
+    "heads": lambda dark: heads.head_grid(SCORES, score="taylor", projection="v", selected=(2, 3), dark=dark),
+    "profile": lambda dark: heads.layer_profile(SCORES, score="taylor", dark=dark),
+    "scores over steps": lambda dark: heads.scores_over_steps(
+        [{"step": 10 * i, "values": SCORES * i} for i in (1, 2, 3)], score="taylor", projection="v", dark=dark),
+    "attention": lambda dark: attention.attention_overlay(IMAGE, MAP, (1, 2), dark=dark),
+    "patches": lambda dark: attention.patch_picker(IMAGE, (8, 8), (1, 2), dark=dark),
+    "difference": lambda dark: attention.attention_difference(MAP, OTHER, image=IMAGE, dark=dark),
+    "runs": lambda dark: compare.runs_overlay(
+        {name: pd.DataFrame({"epoch": [1, 2, 3], "val_accuracy": [0.3, 0.6, end]}) for name, end in
+         (("one", 0.9), ("two", 0.8))}, methods={"one": ("last", "side"), "two": ("lora", None)}, dark=dark),
+    "parameters": lambda dark: compare.accuracy_vs_parameters(RESULTS, dark=dark),
+    "memory": lambda dark: compare.accuracy_vs_memory(RESULTS, dark=dark),
+    "balance": lambda dark: tasks.class_balance({"train": {"a": 8, "b": 4}, "test": {"a": 2, "b": 2}}, dark=dark),
+    "projection": lambda dark: tasks.projection(RNG.normal(size=(30, 2)), np.arange(30) % 3, list("abc"), dark=dark),
+}
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_has_title_place_and_template(name: str, dark: bool) -> None:
+    figure = FIGURES[name](dark)
+    assert isinstance(figure, go.Figure)
+    assert figure.layout.uirevision and figure.layout.title.text.strip() and figure.layout.height
+    assert figure.layout.template.layout.paper_bgcolor == "rgba(0,0,0,0)"
+    assert figure.layout.template.layout.font.color == theme.ink(dark)
+    assert "nan" not in figure.layout.title.text.lower()
+    json.loads(figure.to_json())
+
+
+def test_figures_import_neither_torch_nor_streamlit() -> None:
+    code = ("import sys, peftcore.figures.attention, peftcore.figures.compare, peftcore.figures.curves, "
+            "peftcore.figures.heads, peftcore.figures.memory, peftcore.figures.tasks; "
+            "print([name for name in ('torch', 'streamlit', 'timm') if name in sys.modules])")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          check=True).stdout.strip() == "[]"
+
+
+# Numbers and words
+
+
+@pytest.mark.parametrize(("number", "text"), [
+    (0, "0 B"), (512, "512 B"), (617_472, "617 kB"), (999_999, "1 MB"), (1.33e9, "1.33 GB"), (4541e6, "4.54 GB"),
+    (147_850, "148 kB"), (2.5e12, "2.5 TB")])
+def test_bytes_are_powers_of_ten(number: float, text: str) -> None:
+    assert theme.si_bytes(number) == text
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0"), (999, "999"), (617_472, "617 k"), (85_798_656, "85.8 M"),
+                                              (1_167e6, "1.17 G")])
+def test_counts(number: float, text: str) -> None:
+    assert theme.human_count(number) == text
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.0642, "6 %"), (0.0072, "0.7 %"), (1.234, "123 %"), (0.0149, "1 %"),
+                                             (0, "0 %")])
+def test_percent(share: float, text: str) -> None:
+    assert theme.percent(share) == text
+
+
+@pytest.mark.parametrize("number", [1e-4, 0.7, 1.0, 1.01, 9.9, 63, 1234.5])
+def test_an_axis_ends_at_a_round_number_not_far_above(number: float) -> None:
+    assert number <= theme.ceiling(number) <= 1.5 * number
+
+
+def test_colours_are_those_of_the_look() -> None:
+    assert {name: theme.method_colour(name) for name in ("full", "linear", "lora", "bi_lora", "heart_lora",
+                                                         "serial_lora", "last")} == {
+        "full": "#444444", "linear": "#999999", "lora": "#0072B2", "bi_lora": "#56B4E9", "heart_lora": "#D55E00",
+        "serial_lora": "#009E73", "last": "#CC79A7"}
+    assert [theme.component_colour(name) for name in theme.COMPONENTS] == [
+        "#8DA0B3", "#0072B2", "#56B4E9", "#CC79A7", "#009E73", "#E69F00", "#BBBBBB"]
+    assert len(set(theme.METHOD_COLOURS.values())) == len(theme.METHOD_COLOURS)
+    assert len(set(theme.COMPONENT_PATTERNS.values())) >= len(theme.COMPONENTS) - 1  # told apart in grey
+
+
+def test_a_new_method_has_a_steady_colour_of_its_kind() -> None:
+    assert theme.method_colour("my_side", "side") == theme.method_colour("my_side", "side")
+    assert theme.method_colour("my_side", "side") != theme.method_colour("my_side", "in-backbone")
+    assert theme.method_title("my_side") == "my side"
+    assert (theme.dash("side"), theme.dash("in-backbone")) == ("dash", "solid")
+
+
+# Live curves
+
+
+def test_live_axes_stay_while_the_run_grows() -> None:
+    def axes(figure: go.Figure) -> list:
+        return [figure.layout.xaxis.range, figure.layout.xaxis2.range, figure.layout.yaxis2.range,
+                figure.layout.uirevision,
+                len([trace for trace in figure.data if trace.showlegend is not False])]
+    first = axes(curves.loss_curve(pd.DataFrame(), pd.DataFrame(), 200))
+    assert all(axes(curves.loss_curve(*training(n), 200)) == first for n in (1, 20, 73, 200))
+    assert first[0] == (0, 200)
+
+
+def test_smoothing_never_changes_the_past() -> None:
+    loss = training(200)[0]["loss"].to_numpy()
+    np.testing.assert_allclose(curves.smooth(loss[:90], 200), curves.smooth(loss, 200)[:90])
+    np.testing.assert_allclose(curves.smooth(np.full(30, 0.7), 200), 0.7)  # debiased
+
+
+def test_a_diverging_loss_still_draws() -> None:
+    steps, evaluations = training(30)
+    steps.loc[29, "loss"] = np.nan
+    assert curves.loss_curve(steps, evaluations, 200).layout.yaxis.range[1] > 2
+
+
+def test_the_test_accuracy_is_the_last_word() -> None:
+    steps, evaluations = training(200)
+    evaluations.loc[len(evaluations)] = [200, "test", 0.9412]
+    assert "0.941" in curves.loss_curve(steps, evaluations, 200).layout.title.text
+
+
+def test_memory_without_a_measurement_is_left_out() -> None:
+    steps = training(30)[0]
+    steps["memory"] = [value if index % 2 else None for index, value in enumerate(steps["memory"])]
+    figure = curves.memory_over_steps(steps, 200)
+    assert len(figure.data[0].x) == 15 and figure.layout.title.text.startswith("Peak 435 MB, 78 % of it frozen weights")
+
+
+# Memory
+
+
+def stacked(figure: go.Figure) -> np.ndarray:
+    return np.sum([trace.y for trace in figure.data if trace.stackgroup], axis=0)
+
+
+def test_a_steps_areas_add_up_and_the_title_names_the_peak() -> None:
+    figure = memory.step_memory(one_step())
+    total = next(trace for trace in figure.data if trace.name == "total")
+    np.testing.assert_allclose(stacked(figure), total.y)
+    assert figure.layout.title.text == "Peak in backward at blocks.3, 57 % of it kept activations"
+    assert [note.text for note in figure.layout.annotations][:3] == ["forward", "backward", "optimizer"]
+    assert list(total.customdata[0]) == ["forward", "blocks.0"] and total.customdata[-1][1] == "outside the blocks"
+
+
+def test_thinning_a_long_step_keeps_its_peak_and_phases() -> None:
+    long = one_step(blocks=12, each=400)
+    figure = memory.step_memory(long)
+    assert len(figure.data[0].x) < 1.1 * memory.MOST_MOMENTS
+    assert stacked(figure).max() * 1e9 == pytest.approx(max(memory.total_bytes(row) for row in long))
+
+
+def test_bars_are_stacked_end_to_end_and_compared_beside_the_weights() -> None:
+    rows = bars()
+    figure = memory.memory_bars(rows, cards=(8,))
+    ends: dict[float, float] = {}
+    for trace in figure.data:
+        for y, base, length in zip(trace.y, trace.base, trace.x, strict=True):
+            assert base == pytest.approx(ends.get(y, 0.0)) or length == 0
+            ends[y] = max(ends.get(y, 0.0), base + length)
+    assert sorted(ends.values()) == pytest.approx(sorted(memory.total_bytes(row) / 1e9 for row in rows))
+    assert figure.layout.title.text.startswith("LAST keeps 6 % of what full fine-tuning keeps beside the weights")
+    assert any("(+0.9 %)" in note.text for note in figure.layout.annotations)  # full: 4380 predicted, 4340 measured
+
+
+def test_bars_without_a_baseline_name_the_largest() -> None:
+    title = memory.memory_bars(bars()[1:2]).layout.title.text
+    assert title.startswith("LAST peaks at 582 MB, 58 % of it frozen weights")
+
+
+def test_kept_activations_compare_part_by_part() -> None:
+    figure = FIGURES["kept"](False)
+    assert figure.layout.title.text == "LAST keeps 7 % of the activations that full fine-tuning keeps"
+    assert list(figure.data[0].y) == ["blocks.0", "blocks.1", "side"] and list(figure.data[1].x) == [0, 5, 2]
+
+
+# Heads
+
+
+def test_cells_are_square_and_filled_to_the_pixel() -> None:
+    for shape, size in (((8, 8), (640, 560)), ((12, 12), (500, 700)), ((24, 32), (640, 560))):
+        figure = heads.head_grid(np.ones(shape), score="energy", projection="q", width=size[0], height=size[1])
+        layout = figure.layout
+        across = (layout.width - layout.margin.l - layout.margin.r) / shape[1]
+        up = (layout.height - layout.margin.t - layout.margin.b) / shape[0]
+        assert across == up == figure.data[0].marker.size + squares.GAP
+        assert layout.autosize is False and layout.xaxis.automargin is False and layout.width <= size[0]
+
+
+def test_a_click_on_a_head_says_which() -> None:
+    values = SCORES.copy()
+    values[0, 4:] = np.nan  # fewer heads in an early stage
+    figure = heads.head_grid(values, [f"blocks.{i}" for i in range(8)], score="taylor", projection="v")
+    grid = figure.data[0]
+    assert len(grid.customdata) == 46
+    for x, y, data, colour in zip(grid.x, grid.y, grid.customdata, grid.marker.color, strict=True):
+        assert (data[0], data[1]) == (y, x) and values[y, x] == colour
+    assert figure.layout.dragmode is False and figure.layout.clickmode == "event+select"
+    assert figure.layout.xaxis.fixedrange and grid.unselected.marker.opacity == 1
+    best = grid.customdata[int(np.argmax(grid.marker.color))]
+    assert best[3] == 1 and best[4] == 46
+    assert f"Head {best[1] + 1} of layer {best[0] + 1} moved most in v" in figure.layout.title.text
+    assert list(figure.layout.yaxis.ticktext) == [str(i) for i in range(1, 9)]
+    assert figure.layout.yaxis.range == (-0.5, 7.5)  # layer 1 at the bottom
+
+
+def test_masked_heads_are_crossed_out_and_the_chosen_one_is_framed() -> None:
+    mask = np.sort(SCORES.ravel())[9] < SCORES
+    figure = heads.head_grid(SCORES, score="taylor", projection="v", mask=mask, selected=(2, 3))
+    crosses = figure.data[-1]
+    assert sorted(zip(crosses.y, crosses.x, strict=True)) == sorted(map(tuple, np.argwhere(~mask)))
+    assert crosses.hoverinfo == "skip" and crosses.unselected.marker.opacity == 1
+    box = figure.layout.shapes[-1]
+    assert (box.x0, box.x1, box.y0, box.y1) == (2.5, 3.5, 1.5, 2.5)
+    assert f"rank {int(heads.rank_heads(SCORES)[2, 3])} of 48" in figure.layout.title.text
+
+
+def test_ranks() -> None:
+    np.testing.assert_array_equal(heads.rank_heads(np.array([[3.0, np.nan], [5.0, 3.0]])), [[2, np.nan], [1, 3]])
+
+
+def test_signed_scores_centre_on_zero_and_show_their_sign() -> None:
+    values = np.array([[2.0, -1.0], [0.1, 0.5]])
+    figure = heads.head_grid(values, score="taylor_signed", projection="q")
+    assert (figure.data[0].marker.cmin, figure.data[0].marker.cmax) == (-2, 2)
+    assert list(figure.data[1].text) == ["+", "\N{MINUS SIGN}", "", ""]
+
+
+def test_scores_over_steps_keep_one_scale() -> None:
+    figure = heads.scores_over_steps([{"step": 10 * i, "values": SCORES * i} for i in range(1, 5)], score="taylor",
+                                     projection="v")
+    scales = {(frame.data[0].marker.cmin, frame.data[0].marker.cmax) for frame in figure.frames}
+    assert scales == {(0.0, float((SCORES * 4).max()))}
+    assert [frame.name for frame in figure.frames] == [step.label for step in figure.layout.sliders[0].steps]
+
+
+# Attention
+
+
+def test_patches_fill_the_image_and_say_which_was_clicked() -> None:
+    tall = np.zeros((96, 64, 3), np.uint8)
+    figure = attention.patch_picker(tall, (6, 4), (5, 1), width=328)
+    layout, patches = figure.layout, figure.data[-1]
+    across = (layout.width - layout.margin.l - layout.margin.r) / 4
+    up = (layout.height - layout.margin.t - layout.margin.b) / 6
+    assert across == up == patches.marker.size
+    assert [list(data) for data in patches.customdata] == [[r, c] for r in range(6) for c in range(4)]
+    assert isinstance(patches.to_plotly_json()["customdata"],
+                      list | tuple)  # an encoded array would reach the page undecoded
+    assert layout.yaxis.range == (1, 0)
+    assert (layout.shapes[-1].x0, layout.shapes[-1].y0) == (0.25, 5 / 6)
+
+
+def test_maps_share_a_scale_when_told() -> None:
+    heat = attention.attention_overlay(IMAGE, MAP, zmax=3.0).data[0]
+    assert (heat.zmin, heat.zmax) == (0, 3) and np.array_equal(heat.z, MAP)
+
+
+def test_difference_is_centred_antisymmetric_and_measured() -> None:
+    one, two = attention.attention_difference(MAP, OTHER).data[0], attention.attention_difference(OTHER, MAP).data[0]
+    assert one.zmin == -one.zmax
+    np.testing.assert_allclose(one.z, -np.asarray(two.z))
+    assert np.sum(one.z) == pytest.approx(0, abs=1e-12)
+    a, b = np.zeros((2, 2)), np.zeros((2, 2))
+    a[0, 0], b[1, 1] = 2, 5
+    assert attention.attention_difference(a, b).layout.title.text.startswith("100 % of the attention")
+    assert attention.attention_difference(a, 3 * a).layout.title.text.startswith("0 %")
+
+
+# Comparisons and data
+
+
+def test_comparison_names_the_leanest_method_near_the_top() -> None:
+    text = compare.accuracy_vs_parameters(RESULTS).layout.title.text.replace("<br>", " ")
+    assert text == "LAST reaches 99 % of full fine-tuning's accuracy with 0.7 % of its parameters"
+    figure = compare.accuracy_vs_memory(RESULTS)
+    low, high = (10**end for end in figure.layout.xaxis.range)
+    assert figure.layout.xaxis.type == "log" and low < 0.4e9 < 4.9e9 < high
+    assert {trace.marker.symbol for trace in figure.data} == {"circle", "diamond"}
+
+
+def test_runs_are_named_ordered_and_dashed_by_kind() -> None:
+    figure = FIGURES["runs"](False)
+    assert figure.layout.title.text == "one reaches 0.900, 0.100 ahead of two"
+    assert [trace.line.dash for trace in figure.data] == ["dash", "solid"]
+    assert len({trace.marker.symbol for trace in figure.data}) == 2
+
+
+def test_class_balance_tells_the_worst() -> None:
+    assert "2 times" in FIGURES["balance"](False).layout.title.text
+    assert tasks.class_balance({"0": 5, "1": 5}).layout.title.text == "Balanced: 5 training images in each of 2 classes"
+    assert tasks.class_balance({"0": 5, "1": 0}).layout.title.text.startswith("1 of 2 classes have no")
+
+
+def test_nearest_agreement() -> None:
+    points = np.array([[0, 0], [0, 1], [9, 9], [9, 8]], float)
+    assert tasks.nearest_agreement(points, np.array([0, 0, 1, 1])) == 1.0
+    assert tasks.nearest_agreement(points, np.array([0, 1, 0, 1])) == 0.0
+
+
+def test_names_from_outside_are_not_markup() -> None:
+    figure = tasks.projection(np.zeros((2, 2)), np.array([0, 1]), ["<b>x</b>", "y"])
+    assert figure.data[0].name == "&lt;b&gt;x&lt;/b&gt;"
+
+
+@pytest.mark.parametrize("draw", [
+    lambda: heads.head_grid(np.ones(3), score="s", projection="v"),
+    lambda: heads.head_grid(np.full((2, 2), np.nan), score="s", projection="v"),
+    lambda: heads.scores_over_steps([], score="s", projection="v"),
+    lambda: memory.step_memory([{"t": 0}]),
+    lambda: memory.memory_bars([]),
+    lambda: kept.kept_activations({"full": {}}),
+    lambda: curves.gradient_norm(pd.DataFrame({"step": [1]}), 10),
+    lambda: attention.attention_overlay(IMAGE.astype(float), MAP),
+    lambda: attention.attention_overlay(IMAGE, np.full((2, 2), np.nan)),
+    lambda: attention.attention_difference(MAP, MAP[:4]),
+    lambda: compare.accuracy_vs_memory([]),
+    lambda: compare.runs_overlay({"a": pd.DataFrame({"epoch": [1]})}),
+    lambda: tasks.class_balance({}),
+    lambda: tasks.projection(np.zeros((3, 3)), np.zeros(3), ["a"]),
+])
+def test_what_cannot_be_drawn_is_a_sentence(draw) -> None:
+    with pytest.raises(BadData, match=r"^[A-Z].{25,}\.$"):
+        draw()

@@ -1,0 +1,120 @@
+"""LAST: the laws of METHODS.md, on ViT and on Swin, and the paper's recursion as a second derivation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from backbones import BOTH, images, nudge, small
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import peftcore as pc
+from peftcore import errors
+
+LAST = pc.make_method("last").__class__
+
+
+def test_parameter_count_of_the_paper():
+    backbone = pc.load_backbone("vit_base_patch16_224", pretrained=False, device="meta")
+    assert pc.attach(backbone, LAST(), 100).parameter_counts() == {"backbone": 85_798_656, "method": 617_472, "head": 76_900}
+
+
+@settings(max_examples=20, deadline=None)
+@given(family=st.sampled_from(BOTH), gap=st.integers(1, 3), stack=st.integers(1, 3), rank=st.sampled_from([1, 4, 8]),
+       heads=st.sampled_from([1, 2]), n=st.integers(1, 2))  # fmt: skip
+def test_at_the_start_the_logits_are_a_linear_probes_to_the_bit(family, gap, stack, rank, heads, n):
+    if rank % heads:
+        return
+    backbone = small(family)
+    model = pc.attach(backbone, LAST(rank=rank, gap=gap, stack=stack, heads=heads), 3, verify=False).eval()
+    probe = pc.attach(backbone, pc.make_method("linear"), 3).eval()
+    x = images(backbone, n)
+    assert torch.equal(model(x), probe(x))
+    assert sum(p.numel() for p in model.tuner.parameters()) == sum(
+        stack * (4 * backbone.blocks[e].width * rank + 3 * backbone.blocks[e].width) for ends in model.tuner.groups for e in ends
+    )
+
+
+@pytest.mark.parametrize("correct", [True, False])
+@pytest.mark.parametrize("gap, stack", [(1, 1), (2, 2), (3, 1)])
+def test_equals_the_recursion_of_the_paper(gap, stack, correct):
+    """u_0 = z_0, u_i = F_i(u_{i-1} + z_i), y = u_m - sum_{i<m} z_i, written as printed, in float64."""
+    backbone = small("vit")
+    model = nudge(pc.attach(backbone, LAST(rank=4, gap=gap, stack=stack, bias_correction=correct), 3), 0.2).double().eval()
+    x = images(backbone).double()
+    z = model.features(x)
+    u = z[0]
+    for i, modules in enumerate(model.tuner.side, start=1):
+        u = u + z[i]
+        for m in modules:
+            n = torch.nn.functional.layer_norm(u, u.shape[-1:], m.norm.weight, m.norm.bias)
+            q, k, v = n @ m.q.weight.T, n @ m.k.weight.T, n @ m.v.weight.T
+            u = u + (q @ k.mT / 4**0.5).softmax(-1) @ v @ m.up.weight.T + m.up.bias
+    y = u - sum(z[:-1]) if correct else u
+    expected = model.head(backbone.clone().module.double().forward_head(_norm(model, y), pre_logits=True))
+    torch.testing.assert_close(model(x), expected, rtol=1e-9, atol=1e-9)
+    _restore(backbone)
+
+
+def _norm(model, y):
+    return model.trunk.norm(y)
+
+
+def _restore(backbone):
+    """`.double()` swaps the data of the shared parameters, so give them their type back."""
+    backbone.module.float()
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_nothing_of_the_backbone_is_kept_or_trained(family):
+    backbone, x = small(family), images(small(family))
+    model = nudge(pc.attach(backbone, LAST(gap=1), 3))
+    features = model.features(x)
+    assert not any(f.requires_grad for f in features)
+    assert len(features) == len(model.tuner.taps)
+    model.from_features(features).sum().backward()
+    assert all(p.grad is None for p in backbone.module.parameters())
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.trainable_parameters())
+    assert model.train().trunk.training is False
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_cached_features_give_the_same_logits(family):
+    backbone, x = small(family), images(small(family), 4)
+    model = nudge(pc.attach(backbone, LAST(), 3)).eval()
+    assert torch.equal(model.from_features(model.features(x)), model(x))
+
+
+def test_without_correction_y_carries_the_sum_of_all_z():
+    backbone, x = small("vit"), images(small("vit"))
+    model = pc.attach(backbone, LAST(gap=2, bias_correction=False), 3).eval()
+    assert torch.equal(model(x), model.head(backbone.finish(_running_sum(model.features(x)))))
+
+
+def _running_sum(z):
+    total = z[0]
+    for more in z[1:]:
+        total = total + more
+    return total
+
+
+def test_names():
+    state = pc.attach(small("vit"), LAST(gap=2, stack=2, rank=4), 3).adapter_state()
+    assert {n for n in state if n.startswith("side.2.1.")} == {
+        f"side.2.1.{n}" for n in ("norm.weight", "norm.bias", "q.weight", "k.weight", "v.weight", "up.weight", "up.bias")
+    }
+    assert state["side.0.0.q.weight"].shape == (4, 32) and state["side.0.0.up.weight"].shape == (32, 4)
+    assert not any(n.startswith("side.3") for n in state)  # depth 5, gap 2: groups of 2, 2, 1
+
+
+@pytest.mark.parametrize("bad, words", [(dict(rank=64), "1 to 32"), (dict(gap=9), "1 to 5"), (dict(rank=4, heads=3), "divide")])
+def test_impossible_settings_name_the_range(bad, words):
+    with pytest.raises(errors.DoesNotFit, match=words):
+        pc.attach(small("vit"), LAST(**bad), 3)
+
+
+def test_dropout_acts_only_in_training():
+    backbone, x = small("vit"), images(small("vit"))
+    model = nudge(pc.attach(backbone, LAST(dropout=0.5), 3), 0.3)
+    assert torch.equal(model.eval()(x), model(x))
+    assert not torch.equal(model.train()(x), model(x))

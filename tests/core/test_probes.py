@@ -1,0 +1,186 @@
+"""Head scores and attention maps: their laws, and finite differences as oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from backbones import BOTH, images, nudge, small
+
+import peftcore as pc
+from peftcore import errors
+from peftcore.scores import SCORES, HeadScores
+
+QKV = {"name": "lora", "rank": 3, "projections": ("q", "k", "v")}
+
+
+def labels(n):
+    return torch.arange(n) % 3
+
+
+def tuned(family, std=0.05):
+    return nudge(pc.attach(small(family), pc.make_method(**QKV), 3), std).eval()
+
+
+@pytest.mark.parametrize("family", BOTH)
+@pytest.mark.parametrize("score", SCORES)
+def test_with_b_zero_every_score_is_zero(family, score):
+    model = pc.attach(small(family), pc.make_method(**QKV), 3)
+    scores = pc.head_scores(model, images(small(family)), labels(2), score)
+    assert np.nanmax(np.abs(scores.values)) == 0
+    assert scores.values.shape == (small(family).depth, 3, max(small(family).heads))
+
+
+def test_heads_that_a_swin_stage_lacks_are_nan():
+    values = pc.head_scores(tuned("swin"), images(small("swin")), labels(2)).values
+    assert np.isnan(values[0, :, 2:]).all() and not np.isnan(values[2]).any() and not np.isnan(values[0, :, :2]).any()
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_signed_scores_sum_to_the_whole_product(family):
+    model, x, y = tuned(family), images(small(family)), labels(2)
+    signed = pc.head_scores(model, x, y, "taylor_signed").values
+    model.zero_grad()
+    F.cross_entropy(model(x), y).backward()
+    for a in model.tuner:
+        B = a.pair.lora_B.weight
+        j = ("q", "k", "v").index(a.projection)
+        assert np.nansum(signed[a.layer, j]) == pytest.approx((B.grad * B).sum().item(), rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_the_score_predicts_what_removing_a_head_does(family):
+    """L - L(dW_h = 0) over <dL/dB_h, B_h> tends to 1 as the delta shrinks; measured by finite differences in float64."""
+    backbone = small(family).clone()
+    import copy
+
+    backbone = copy.deepcopy(backbone)
+    backbone.module.double()
+    x, y = images(backbone).double(), labels(2)
+    model = nudge(pc.attach(backbone, pc.make_method(**QKV), 3, verify=False).double(), 0.05).eval()
+    with torch.no_grad():
+        for a in model.tuner:
+            a.pair.lora_B.weight.mul_(1e-3)
+        whole = F.cross_entropy(model(x), y).item()
+    signed = pc.head_scores(model, x, y, "taylor_signed").values
+    ratios = []
+    for a in list(model.tuner)[:: max(1, len(model.tuner.adapted) // 4)]:
+        rows = a.block.head_dim
+        B = a.pair.lora_B.weight
+        for head in range(a.block.heads):
+            kept = B.detach()[head * rows : (head + 1) * rows].clone()
+            with torch.no_grad():
+                B[head * rows : (head + 1) * rows] = 0
+                change = whole - F.cross_entropy(model(x), y).item()
+                B[head * rows : (head + 1) * rows] = kept
+            ratios.append(change / signed[a.layer, ("q", "k", "v").index(a.projection), head])
+    np.testing.assert_allclose(np.median(ratios), 1, atol=0.01)
+    assert np.mean(np.abs(np.array(ratios) - 1) < 0.1) > 0.8
+
+
+def test_scores_relate_and_weights_stay():
+    model, x, y = tuned("vit"), images(small("vit"), 4), labels(4)
+    before = {n: t.clone() for n, t in model.adapter_state().items()}
+    one, signed, absolute, squared = (
+        pc.head_scores(model, x, y, s).values for s in ("taylor", "taylor_signed", "taylor_abs", "taylor_squared")
+    )
+    np.testing.assert_allclose(one, np.abs(signed))
+    np.testing.assert_allclose(squared, signed**2, rtol=1e-5)
+    assert (absolute >= one - 1e-12).all()
+    steps = pc.head_scores(model, [x[:2], x[2:]], [y[:2], y[2:]]).values
+    parts = [pc.head_scores(model, x[i : i + 2], y[i : i + 2]).values for i in (0, 2)]
+    np.testing.assert_allclose(steps, np.mean(parts, 0), rtol=1e-5)
+    assert all(torch.equal(t, before[n]) for n, t in model.adapter_state().items())
+    assert all(p.grad is None for p in model.trainable_parameters())
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_energy_is_the_norm_of_each_heads_rows(family):
+    model = tuned(family)
+    values = pc.head_energy(model).values
+    for a in model.tuner:
+        dW = a.pair.scale * a.pair.lora_B.weight @ a.pair.lora_A.weight
+        expected = [w.norm().item() for w in dW.split(a.block.head_dim)]
+        got = values[a.layer, ("q", "k", "v").index(a.projection), : a.block.heads]
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_scores_survive_json():
+    scores = pc.head_scores(tuned("swin"), images(small("swin")), labels(2))
+    again = HeadScores.from_dict(scores.to_dict())
+    np.testing.assert_array_equal(again.values, scores.values)
+    assert again.layers == scores.layers and again.projections == scores.projections
+
+
+def test_what_has_no_heads_to_score_says_so():
+    with pytest.raises(errors.NotMeasurable, match="low-rank updates on q, k or v"):
+        pc.head_scores(pc.attach(small("vit"), pc.make_method("last"), 3), images(small("vit")), labels(2))
+    with pytest.raises(errors.UnknownName, match="taylor"):
+        pc.head_scores(tuned("vit"), images(small("vit")), labels(2), "tailor")
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_attention_rows_sum_to_one_and_explain_the_output(family):
+    backbone, x = small(family), images(small(family))
+    fused = [getattr(m, "fused_attn", None) for m in backbone.module.modules()]
+    for layer, block in enumerate(backbone.blocks):
+        maps = pc.attention_maps(backbone, x, layer)
+        n = block.grid[0] * block.grid[1] + backbone.prefix_tokens
+        assert maps.shape == (2, block.heads, n, n)
+        torch.testing.assert_close(maps.sum(-1), torch.ones_like(maps[..., 0]))
+    assert [getattr(m, "fused_attn", None) for m in backbone.module.modules()] == fused and (family == "swin" or any(fused))
+
+
+def test_attention_times_values_is_what_the_block_computes():
+    backbone, x = small("vit"), images(small("vit"))
+    maps, attention, seen = pc.attention_maps(backbone, x, 2), backbone.module.blocks[2].attn, {}
+    handles = [
+        attention.qkv.register_forward_hook(lambda _, __, out: seen.__setitem__("v", out.chunk(3, -1)[2])),
+        attention.proj.register_forward_pre_hook(lambda _, args: seen.__setitem__("mixed", args[0])),
+    ]
+    backbone.pooled(x)
+    for handle in handles:
+        handle.remove()
+    v = seen["v"].unflatten(-1, (4, -1)).transpose(1, 2)
+    torch.testing.assert_close((maps @ v).transpose(1, 2).flatten(2), seen["mixed"], rtol=1e-4, atol=1e-5)
+
+
+def test_swin_windows_land_where_their_tokens_are():
+    """A token of a shifted window attends to its own place's neighbours only: never across more than a window."""
+    backbone = small("swin")
+    plain, shifted = (pc.attention_maps(backbone, images(backbone), layer)[0, 0] for layer in (0, 1))
+    same = torch.arange(64).view(8, 8).unflatten(0, (2, 4)).unflatten(2, (2, 4)).permute(0, 2, 1, 3).reshape(4, 16)
+    window = torch.empty(64, dtype=torch.long)
+    for i, tokens in enumerate(same):
+        window[tokens] = i
+    assert (plain[window[:, None] != window[None]] == 0).all() and (plain[window[:, None] == window[None]] > 0).all()
+    assert (shifted[window[:, None] != window[None]] > 0).any()
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_side_attention_is_what_each_module_weighs_with(family):
+    backbone, x = small(family), images(small(family))
+    model = nudge(pc.attach(backbone, pc.make_method("last", rank=4, gap=1, stack=2, heads=2), 3), 0.3).eval()
+    inputs, outputs = [], []
+    modules = [m for group in model.tuner.side for m in group]
+    handles = [m.register_forward_hook(lambda m, args, out: inputs.append(args[0]) or outputs.append(out)) for m in modules]
+    maps = pc.side_attention(model, x)
+    for handle in handles:
+        handle.remove()
+    assert len(maps) == len(modules)
+    for m, a, given, out in zip(modules, maps, inputs, outputs, strict=True):
+        torch.testing.assert_close(a.sum(-1), torch.ones_like(a[..., 0]))
+        assert a.shape == (2, given.shape[1], given.shape[1])
+        n = m.norm(given)
+        q, k, v = (f(n).unflatten(-1, (2, 2)).transpose(1, 2) for f in (m.q, m.k, m.v))
+        weights = (q @ k.mT / 2**0.5).softmax(-1)
+        torch.testing.assert_close(weights.mean(1), a)
+        torch.testing.assert_close(m.up((weights @ v).transpose(1, 2).flatten(2)), out, rtol=1e-4, atol=1e-5)
+
+
+def test_probes_that_have_nothing_to_show_say_so():
+    with pytest.raises(errors.NotMeasurable, match="layers 0 to 4"):
+        pc.attention_maps(small("vit"), images(small("vit")), 5)
+    with pytest.raises(errors.NotMeasurable, match="train LAST"):
+        pc.side_attention(tuned("vit"), images(small("vit")))

@@ -1,0 +1,92 @@
+"""RunSpec, registry and errors: frozen, validated, the same after JSON, and helpful when wrong."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import peftcore as pc
+from peftcore import errors
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    method=st.sampled_from([{"name": "last", "rank": 4, "gap": 3}, {"name": "lora", "projections": ["q", "fc1"]}, "linear", "full"]),
+    epochs=st.integers(1, 1000),
+    lr=st.floats(1e-6, 10, exclude_min=True),
+    seed=st.integers(0, 2**31 - 1),
+    decay=st.none() | st.floats(0, 1),
+    cache=st.sampled_from(["auto", True, False]),
+)
+def test_a_spec_is_the_same_after_json(method, epochs, lr, seed, decay, cache):
+    spec = pc.RunSpec(method=method, epochs=epochs, lr=lr, seed=seed, weight_decay=decay, cache_features=cache)
+    again = pc.RunSpec.from_json(spec.to_json())
+    assert again == spec and again.key == spec.key and hash(again) == hash(spec)
+    assert type(again.cache_features) is type(spec.cache_features)
+    assert pc.RunSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_the_key_covers_every_field():
+    spec = pc.RunSpec()
+    changes = dict(backbone="vit_tiny_patch16_224", method="lora", task="counting", epochs=11, batch_size=3, lr=2e-3,
+                   weight_decay=0.1, warmup=0.2, precision="bf16", normalisation="none", augmentation="light",
+                   cache_features=False, pretrained=False, weights="x", device="cpu", seed=1)  # fmt: skip
+    assert set(changes) == set(pc.RunSpec.model_fields)
+    keys = {spec.replace(**{name: value}).key for name, value in changes.items()}
+    assert len(keys | {spec.key}) == len(changes) + 1
+
+
+def test_a_spec_is_frozen():
+    with pytest.raises(Exception, match="frozen"):
+        pc.RunSpec().epochs = 3
+    with pytest.raises(Exception, match="frozen"):
+        pc.RunSpec().method.rank = 3
+
+
+@pytest.mark.parametrize(
+    "given, kind, words",
+    [
+        (dict(bakbone="x"), errors.UnknownName, "Did you mean 'backbone'"),
+        (dict(method="lorra"), errors.UnknownName, "Did you mean 'lora'"),
+        (dict(method={"name": "lora", "rnk": 2}), errors.UnknownName, "Did you mean 'rank'"),
+        (dict(task="digit"), errors.UnknownName, "Did you mean 'digits'"),
+        (dict(method={"rank": 2}), errors.InvalidSetting, "'name'"),
+        (dict(method=3), errors.InvalidSetting, "'name'"),
+        (dict(epochs=0), errors.InvalidSetting, "greater than or equal to 1"),
+        (dict(lr=float("nan")), errors.InvalidSetting, "a finite number"),
+        (dict(precision="fp8"), errors.InvalidSetting, "'fp32' or 'bf16'"),
+        (dict(seed=-1), errors.InvalidSetting, "greater than or equal to 0"),
+    ],
+)
+def test_bad_specs_get_a_sentence(given, kind, words):
+    with pytest.raises(kind, match=words):
+        pc.RunSpec(**given)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"epochs": 1', '{"epoch": 1}'])
+def test_bad_json_gets_a_sentence(text):
+    with pytest.raises(errors.HeadroomError):
+        pc.RunSpec.from_json(text)
+
+
+@pytest.mark.parametrize("name", pc.methods())
+def test_every_method_explains_itself(name):
+    method = pc.make_method(name)
+    assert method.name == name and method.kind in ("in-backbone", "side")
+    card = method.card
+    assert card.title and card.trains and card.keeps and card.equation
+    for field, info in type(method).model_fields.items():
+        assert info.description, f"{name}.{field} has no help"
+    assert pc.make_method(**method.settings()) == method
+
+
+def test_events_survive_json():
+    import json
+
+    from peftcore import events
+
+    step = events.Step(step=1, epoch=1, loss=0.5, lr=1e-3, grad_norm=1.0, images_per_second=3.0, seconds=0.1)
+    assert events.from_dict(json.loads(json.dumps(step.to_dict()))) == step
+    checkpoint = events.Checkpoint(epoch=1, step=2, blob=b"x")
+    assert "blob" not in checkpoint.to_dict() and events.from_dict(checkpoint.to_dict()).blob is None

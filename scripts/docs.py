@@ -1,0 +1,67 @@
+"""Writes the tables of README.md from the registries; `python scripts/docs.py --check` fails where they are stale."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def methods_table() -> str:
+    from peftcore.registry import METHODS
+
+    rows = ["| method | kind | what trains | settings | mergeable | paper |", "|---|---|---|---|---|---|"]
+    for name in METHODS.names():
+        method = METHODS.load(name).METHOD
+        card = method.card
+        fields = ", ".join(f"`{f}`" for f in method.model_fields) or "none"
+        paper = _linked(card.paper) or "–"
+        rows.append(f"| `{name}` {card.title} | {method.kind} | {card.trains} | {fields} | {'yes' if card.mergeable else 'no'} | {paper} |")
+    return "\n".join(rows)
+
+
+def tasks_table() -> str:
+    from peftcore.registry import TASKS
+    from peftcore.tasks import task_card
+
+    rows = ["| task | group | classes | what it asks |", "|---|---|---|---|"]
+    for name in TASKS.names():
+        card = task_card(name)
+        rows.append(f"| `{name}` {card.title} | {card.group} | {len(card.classes) or 'by folder'} | {card.description} |")
+    return "\n".join(rows)
+
+
+def commands_table() -> str:
+    from peftcore.__main__ import app
+
+    rows = ["| command | what it does |", "|---|---|"]
+    for command in app.registered_commands:
+        name = command.name or command.callback.__name__
+        rows.append(f"| `python -m peftcore {name}` | {(command.callback.__doc__ or '').strip().splitlines()[0]} |")
+    return "\n".join(rows)
+
+
+def _linked(paper: str) -> str:
+    return re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", paper)
+
+
+TABLES = {"methods": methods_table, "tasks": tasks_table, "commands": commands_table}
+
+
+def rewritten(text: str) -> str:
+    """`text` with each table between its markers made anew."""
+    for name, table in TABLES.items():
+        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
+        text = re.sub(pattern, lambda m, t=table: m[1] + t() + m[2], text, flags=re.S)
+    return text
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    if "--check" in sys.argv:
+        sys.exit(0 if rewritten(text) == text else "README.md is stale; run python scripts/docs.py")
+    readme.write_text(rewritten(text))

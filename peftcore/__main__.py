@@ -165,7 +165,7 @@ def heads(
     scale: Annotated[float | None, typer.Option(help="The scale of a PETL-ViT file.")] = None,
     json: JSON = False,
 ) -> None:
-    """How strongly an adapter moves each attention head: ||dW_h|| by layer, projection and head."""
+    """How strongly an adapter moves each attention head: the norm of dW_h by layer, projection and head."""
     from .probes.responsiveness import head_energy
 
     scores = head_energy(source, scale)

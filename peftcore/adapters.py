@@ -133,22 +133,16 @@ def _rebuild(tensors: dict[str, Tensor], about: dict[str, Any], backbone: Backbo
     return model.eval()
 
 
-def merge(model: TunedModel) -> nn.Module:
-    """A plain timm module, classifier included, that computes what `model` computes in eval mode.
-
-    Raises:
-        CannotMerge: the method has no such module.
-    """
+def plain_copy(model: TunedModel) -> nn.Module:
+    """A timm module with weights of its own: the model's backbone as it is now, hooks apart, and its classifier."""
     import timm
 
     backbone = model.backbone
     with torch.device("meta"):
         module = timm.create_model(backbone.name, num_classes=model.head.out_features, **dict(backbone.options))
     module = module.to_empty(device=backbone.device).eval()
-    state = {name: t.clone() for name, t in backbone.module.state_dict().items()}
-    module.load_state_dict(state, strict=False)
+    module.load_state_dict({name: t.clone() for name, t in backbone.module.state_dict().items()}, strict=False)
     _copy_buffers(backbone.module, module)
-    model.method.merge(model, module)
     classifier = module.get_classifier()
     with torch.no_grad():
         classifier.weight.copy_(model.head.weight)
@@ -156,11 +150,23 @@ def merge(model: TunedModel) -> nn.Module:
     return module
 
 
+def merge(model: TunedModel) -> nn.Module:
+    """A plain timm module, classifier included, that computes what `model` computes in eval mode.
+
+    Raises:
+        CannotMerge: the method has no such module.
+    """
+    module = plain_copy(model)
+    model.method.merge(model, module)
+    return module
+
+
 def _copy_buffers(source: nn.Module, target: nn.Module) -> None:
     """Non-persistent buffers (Swin's index tables) are in no state dict."""
-    for name, buffer in source.named_buffers():
+    buffers = dict(source.named_buffers())  # those that a method added have no place in the target
+    for name, _ in list(target.named_buffers()):
         owner, _, leaf = name.rpartition(".")
-        setattr(target.get_submodule(owner), leaf, buffer.clone())
+        setattr(target.get_submodule(owner), leaf, buffers[name].clone())
 
 
 def save_merged(model: TunedModel, path: str | Path) -> Path:

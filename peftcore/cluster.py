@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 from pathlib import Path
 
 import psutil
@@ -34,6 +35,8 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
     """
     if address is None:
         _configure_local(folder)
+    else:
+        _knock(address)
     try:
         import ray
     except ImportError as error:
@@ -56,7 +59,7 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
                 )
         else:
             # A cluster's machines need not have this code: Ray sends it, once for each state of it.
-            excluded = ["/.*", "/tests", "/docs", "__pycache__", "*.sqlite3*"]
+            excluded = [".git", ".venv", "tests", "docs", "__pycache__", "*.sqlite3*"]
             ray.init(address=address, runtime_env={"working_dir": str(ROOT), "excludes": excluded}, **quiet)
     except Exception as error:  # Ray raises whatever its layers raise; each of them means that there is no Ray
         where = f"could not be reached at {address}" if address else "could not be started"
@@ -80,6 +83,19 @@ def alive(servers: list[psutil.Process]) -> bool:
 
 def _servers() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if child.name() in ("raylet", "gcs_server")]
+
+
+def _knock(address: str) -> None:
+    """Refuses an address where nobody answers; Ray itself would try for a quarter of an hour."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdigit():
+        return  # 'auto' and the like: Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except OSError as error:
+        raise errors.EngineUnavailable(
+            f"No Ray cluster answers at {address} ({error}). Check RAY_ADDRESS, or unset it to run on this machine."
+        ) from None
 
 
 def _configure_local(folder: Path) -> None:

@@ -72,8 +72,8 @@ def _entrypoint(name: str):
         import timm
 
         settings = config(name)
-        for key in ("pretrained_cfg", "pretrained_cfg_overlay"):
-            arguments.pop(key, None)  # timm passes both; ours comes from config.json
+        arguments.pop("pretrained_cfg", None)  # timm passes both; ours comes from config.json
+        overlay = arguments.pop("pretrained_cfg_overlay", None) or {}  # names the file that `weights=` chose
         cfg = {
             "architecture": name,
             "num_classes": 0,
@@ -87,7 +87,7 @@ def _entrypoint(name: str):
             "classifier": settings["classifier"],
         }
         if pretrained:
-            cfg["file"] = str(weights(name))
+            cfg["file"] = overlay.get("file") or str(weights(name))
         cls = getattr(timm.models, settings["architecture"])
         wanted = {"num_classes": 0} | settings["arguments"] | arguments
         return timm.models.build_model_with_cfg(

@@ -170,10 +170,11 @@ class Engine:
             self.recover()
             for _ in range(min(MOST_WARM, self.slots)):
                 self._warm()
+        except errors.HeadroomError as error:
+            self._reason = str(error)
         except Exception as error:
             log.exception("the engine did not start")
-            known = isinstance(error, errors.HeadroomError)
-            self._reason = str(error) if known else f"{type(error).__name__}: {error}"
+            self._reason = f"{type(error).__name__}: {error}"
 
     def _serve(self) -> None:
         """Does what others ask for until the app closes or Ray dies."""

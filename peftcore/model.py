@@ -41,6 +41,7 @@ class TunedModel(nn.Module):
         """The method's parts change mode; the backbone stays in eval."""
         super().train(mode)
         self.trunk.eval()
+        self.tuner.train(mode)  # last, for tuners whose parts sit inside the backbone
         return self
 
     def forward(self, images: Tensor) -> Tensor:
@@ -122,8 +123,8 @@ def _first(names: list[str]) -> str:
 def attach(backbone: Backbone, method: Method, num_classes: int, seed: int = 0, verify: bool = True) -> TunedModel:
     """A TunedModel; `backbone` itself is not changed, and its weights are shared, not copied.
 
-    The same seed gives every method the same classifier at the start. `verify` runs one image through the model and
-    raises if an adapter would never be executed or a trainable tensor would get no gradient.
+    The same seed gives every method the same classifier at the start. `verify` runs one image through the model,
+    nudges what is zero at the start, and raises if the logits do not move or a trainable tensor would get no gradient.
 
     Raises:
         DoesNotFit: settings that are impossible on this backbone, or an adapter that this architecture never runs.
@@ -146,16 +147,39 @@ def attach(backbone: Backbone, method: Method, num_classes: int, seed: int = 0, 
 
 
 def _prove_it_runs(model: TunedModel) -> None:
-    """Every trainable tensor must be reached from the logits; EVA, BEiT and Swin V2 read qkv.weight past any hook."""
-    named = dict(model.named_trainable())
-    image = torch.zeros(1, *model.backbone.input_size, device=model.backbone.device)
-    with torch.random.fork_rng(), torch.enable_grad():
-        gradients = torch.autograd.grad(model.eval()(image).sum(), list(named.values()), allow_unused=True)
-    model.train()
+    """Each trainable tensor must be reached from the logits, and moving what is zero at the start must move them.
+
+    EVA, BEiT and Swin V2 read the weight of qkv past any hook or wrapper, so an adapter there would train nothing.
+    """
+    who, named = f"{model.method.card.title} on {model.backbone.name}", dict(model.named_trainable())
+    zeros = [p for p in model.tuner.parameters() if p.requires_grad and not p.any()]
+    try:
+        with torch.random.fork_rng(), torch.enable_grad():
+            torch.manual_seed(0)
+            image = torch.randn(1, *model.backbone.input_size, device=model.backbone.device).to(model.head.weight.dtype)
+            start = model.eval()(image).detach() if zeros else None
+            for p in zeros:
+                p.data.normal_(std=0.1)
+            logits = model(image)
+            gradients = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        raise errors.DoesNotFit(f"{who} does not run: {str(error).strip().splitlines()[0]}") from error
+    finally:
+        for p in zeros:
+            p.data.zero_()
+        model.train()
     idle = [name for name, gradient in zip(named, gradients, strict=True) if gradient is None]
     if idle:
         raise errors.DoesNotFit(
-            f"{model.method.card.title} on {model.backbone.name} would train nothing at {idle[0]}"
+            f"{who} would train nothing at {idle[0]}"
             + (f" and {len(idle) - 1} more places" if len(idle) > 1 else "")
             + ": this architecture never calls the layer that the adapter sits on. Choose other projections or another method."
+        )
+    own = [g for name, g in zip(named, gradients, strict=True) if not name.startswith("head.")]
+    if own and (not any(g.any() for g in own) or (zeros and torch.equal(start, logits))):
+        raise errors.DoesNotFit(
+            f"{who} would train nothing: no change of its weights changes what the model computes. "
+            "Choose other settings or another method."
         )

@@ -86,7 +86,9 @@ class Packed:
             if torch.equal(codes(standardise(weight)[0], self.bits), self.codes):
                 return weight
             z = torch.clamp(z, low + (middle - low).clamp(max=1) * 0.01, high - (high - middle).clamp(max=1) * 0.01)
-        raise errors.BadAdapter("No weights standardise to the codes of this matrix; the file is damaged or no Bi-LoRA file.")
+        raise errors.BadAdapter(
+            "No weights standardise to the codes of this matrix; the file is damaged or no Bi-LoRA file."
+        )
 
     def to_bytes(self) -> bytes:
         per = 8 // self.bits
@@ -103,7 +105,9 @@ class Packed:
         packed = np.frombuffer(blob, np.uint8, size)
         flat = (packed[:, None] >> (bits * np.arange(per, dtype=np.uint8))) & (2**bits - 1)
         mean, std = np.frombuffer(blob, "<f4", 2, size)
-        return cls(torch.from_numpy(flat.reshape(-1)[:count].astype(np.int64)).view(shape), float(mean), float(std), bits)
+        return cls(
+            torch.from_numpy(flat.reshape(-1)[:count].astype(np.int64)).view(shape), float(mean), float(std), bits
+        )
 
 
 @dataclass(frozen=True)
@@ -156,8 +160,8 @@ def read(
     absent = [name for name, value in {"bits": bits, "rank": rank, "scale": scale}.items() if not value]
     if absent:
         raise errors.InvalidSetting(
-            f"The name {path.name!r} does not tell {' or '.join(absent)}; give {', '.join(f'{a}=...' for a in absent)}. "
-            "Known names look like cifar-bit1-dim32.bin."
+            f"The name {path.name!r} does not tell {' or '.join(absent)}; "
+            f"give {', '.join(f'{a}=...' for a in absent)}. Known names look like cifar-bit1-dim32.bin."
         )
     try:
         blob = path.read_bytes()
@@ -176,8 +180,9 @@ def parse(blob: bytes, task: str, bits: int, rank: int, scale: float, depth: int
     head, rest = divmod(len(blob) - 4 * depth * size, 4 * (width + 1))
     if head < 1 or rest:
         raise errors.BadAdapter(
-            f"{len(blob):,} bytes are no Bi-LoRA adapter of {bits} bit and rank {rank} for {depth} blocks of width {width}: "
-            f"that has {4 * depth * size:,} bytes and {4 * (width + 1):,} per class. The file is damaged, or of another model."
+            f"{len(blob):,} bytes are no Bi-LoRA adapter of {bits} bit and rank {rank} for {depth} blocks of width "
+            f"{width}: that has {4 * depth * size:,} bytes and {4 * (width + 1):,} per class. The file is damaged, or "
+            "of another model."
         )
     matrices, start = {}, 0
     for layer in range(depth):
@@ -215,10 +220,14 @@ def write(model: TunedModel) -> bytes:
             f"with {method.settings()}."
         )
     matrices = {
-        name: Packed.of(tensor, method.bits) for name, tensor in model.adapter_state().items() if not name.startswith("head.")
+        name: Packed.of(tensor, method.bits)
+        for name, tensor in model.adapter_state().items()
+        if not name.startswith("head.")
     }
     head = model.head
-    packed = PetlVit("", method.bits, method.rank, method.scale, matrices, head.weight.detach().cpu(), head.bias.detach().cpu())
+    packed = PetlVit(
+        "", method.bits, method.rank, method.scale, matrices, head.weight.detach().cpu(), head.bias.detach().cpu()
+    )
     return packed.to_bytes()
 
 

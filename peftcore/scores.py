@@ -6,7 +6,8 @@ which does not depend on how dW is factored (Heart-LoRA, arXiv 2404.08894).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -45,7 +46,13 @@ class HeadScores:
     def to_dict(self) -> dict[str, Any]:
         values = [[[None if np.isnan(v) else float(v) for v in row] for row in layer] for layer in self.values]
         mask = None if self.mask is None else self.mask.tolist()
-        return {"values": values, "projections": list(self.projections), "layers": list(self.layers), "score": self.score, "mask": mask}
+        return {
+            "values": values,
+            "projections": list(self.projections),
+            "layers": list(self.layers),
+            "score": self.score,
+            "mask": mask,
+        }
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> HeadScores:
@@ -74,17 +81,27 @@ def head_pairs(tuner: object) -> list[Adapted]:
 
 def collect(pairs: list[Adapted], values: list[Tensor], score: str) -> HeadScores:
     """Arranges one tensor (heads,) per pair as layers x projections x heads."""
-    projections = tuple(p for p in HEAD_PROJECTIONS if any(a.projection == p for a in pairs))
-    depth, most = max(a.layer for a in pairs) + 1, max(a.block.heads for a in pairs)
-    table, kept = np.full((depth, len(projections), most), np.nan), np.ones((depth, len(projections), most), dtype=bool)
-    layers = [""] * depth
-    for adapted, heads in zip(pairs, values, strict=True):
-        place = adapted.layer, projections.index(adapted.projection), slice(len(heads))
-        table[place] = heads.double().cpu().numpy()
-        if adapted.pair.heads_on is not None:
-            kept[place] = adapted.pair.heads_on.cpu().numpy()
-        layers[adapted.layer] = adapted.block.path
-    return HeadScores(table, projections, tuple(layers), score, mask=None if kept.all() else kept)
+    rows = [(a.layer, a.block.path, a.projection, v.double().cpu().numpy()) for a, v in zip(pairs, values, strict=True)]
+    scores = table(rows, score)
+    off = [(a, ~a.pair.heads_on.cpu().numpy()) for a in pairs if a.pair.heads_on is not None]
+    if not off:
+        return scores
+    kept = np.ones(scores.values.shape, dtype=bool)
+    for a, heads in off:
+        kept[a.layer, scores.projections.index(a.projection), : len(heads)] = ~heads
+    return replace(scores, mask=kept)
+
+
+def table(rows: Iterable[tuple[int, str, str, np.ndarray]], score: str) -> HeadScores:
+    """HeadScores from rows of (layer, path of its block, projection, one value per head)."""
+    rows = list(rows)
+    projections = tuple(p for p in HEAD_PROJECTIONS if any(row[2] == p for row in rows))
+    values = np.full((max(r[0] for r in rows) + 1, len(projections), max(len(r[3]) for r in rows)), np.nan)
+    layers = [""] * len(values)
+    for layer, path, projection, heads in rows:
+        values[layer, projections.index(projection), : len(heads)] = heads
+        layers[layer] = path
+    return HeadScores(values, projections, tuple(layers), score)
 
 
 def energies(pairs: list[Adapted]) -> HeadScores:
@@ -116,7 +133,9 @@ class Collector:
                 total += products.abs().sum(1)
             else:
                 per_head = products.sum(1)
-                total += {"taylor": per_head.abs, "taylor_signed": per_head.clone, "taylor_squared": per_head.square}[self.score]()
+                total += {"taylor": per_head.abs, "taylor_signed": per_head.clone, "taylor_squared": per_head.square}[
+                    self.score
+                ]()
         self.steps += 1
 
     def scores(self) -> HeadScores:

@@ -199,6 +199,8 @@ class _Trainer:
                     ledger.features(cache.tensors)
             with phase("forward"), self._autocast():
                 loss = F.cross_entropy(self._forward(inputs, ledger).float(), labels)
+            if ledger and self.step == min(2, self.steps):  # the step whose report is shown in full
+                ledger.explain(loss)
             with phase("backward"):
                 loss.backward()
             self.coach.after_backward()

@@ -66,7 +66,7 @@ def image_strip(
             figure.add_shape(**box, line=dict(color="#D55E00", width=2.5))
     hidden = dict(visible=False, fixedrange=True, showgrid=False)
     figure.update_xaxes(range=[0, width], **hidden)
-    figure.update_yaxes(range=[height, 0], **hidden)
+    figure.update_yaxes(range=[height, 0], scaleanchor="x", **hidden)  # squares stay square in a narrow window
     figure.update_layout(
         template=theme.TEMPLATES[bool(dark)], autosize=False, width=width, height=height, uirevision="image-strip",
         margin=dict(l=0, r=0, t=0, b=0), dragmode=False, clickmode="event+select", hovermode="closest", showlegend=False,

@@ -6,7 +6,6 @@ Views share a storage and are counted once. What is inside an operator (a kernel
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from .lives import Kept, Life
 from .reasons import explain
 from .report import COMPONENTS, MemoryReport
 from .timeline import curve, peak
+from .whereabouts import Whereabouts, trees
 
 _PLAIN = (torch.strided,)
 
@@ -54,22 +54,18 @@ class Ledger(TorchDispatchMode):
         self._alive: dict[int, Life] = {}
         self._phases, self._places = ["forward"], [""]
         self._phase: str | None = None
-        self._stack: list[str] = []
         self._place = ""
-        self._kinds: dict[str, str] = {}
+        self._whereabouts = Whereabouts(model)
         self._handles: list[Any] = []
-        self._thread = threading.get_ident()
-        weights = [t for tree in _trees(model) for t in (*tree.parameters(), *tree.buffers())]
+        weights = [t for tree in trees(model) for t in (*tree.parameters(), *tree.buffers())]
         self._parameters = list({id(t): t for t in weights if isinstance(t, nn.Parameter)}.values())
-        self._weights = sorted(
-            weights, key=lambda t: not t.requires_grad
-        )  # a shared storage is trainable if any is
+        # Trainable ones first: a storage that both kinds share is a trainable weight.
+        self._weights = sorted(weights, key=lambda t: not t.requires_grad)
         self.device = next((t.device for t in weights if t.device.type != "cpu"), torch.device("cpu"))
 
     # -- entering and leaving
 
     def __enter__(self) -> Ledger:
-        self._thread = threading.get_ident()
         for weight in self._weights:
             self._meet(weight, born=0, role="trainable_weights" if weight.requires_grad else "frozen_weights")
         for parameter in self._parameters:
@@ -80,7 +76,7 @@ class Ledger(TorchDispatchMode):
         self._note_optimizer(born=0)
         if self.optimizer is not None:
             self._handles.append(self.optimizer.register_step_post_hook(lambda *_: self._note_optimizer()))
-        self._follow_modules()
+        self._whereabouts.follow()
         self._saving = torch.autograd.graph.saved_tensors_hooks(self._pack, self._unpack)
         self._saving.__enter__()
         return super().__enter__()
@@ -91,6 +87,7 @@ class Ledger(TorchDispatchMode):
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._whereabouts.stop()
         self._saving = None  # its hooks are this ledger's: without this, the two would keep each other alive
         self._advance()
         for life in self.lives:  # what outlives the ledger is followed no further
@@ -120,7 +117,7 @@ class Ledger(TorchDispatchMode):
         return self.declare(tensors, "features")
 
     def declare(self, tensors: Any, role: str = "workspace") -> Any:
-        """Count these tensors as `role` for as long as they live; gives back what it was given."""
+        """Count these tensors as `role` while they live; gives back what it got."""
         for tensor in _tensors((tensors,)):
             life = self._meet(tensor, role=role)
             if life is not None and life.role not in ("frozen_weights", "trainable_weights"):
@@ -128,7 +125,7 @@ class Ledger(TorchDispatchMode):
         return tensors
 
     def explain(self, loss: Tensor) -> None:
-        """Note why each tensor below `loss` is kept; call it between forward and backward. Changes nothing."""
+        """Note why each tensor below `loss` is kept. For between forward and backward; changes nothing."""
         explain(loss)
 
     # -- what PyTorch tells
@@ -147,10 +144,10 @@ class Ledger(TorchDispatchMode):
         self.tick += 1
         phase = self._phase or ("backward" if _in_backward() else "forward")
         self._phases.append(phase)
-        self._places.append(self._stack[-1] if self._stack else self._place if phase == "backward" else "")
+        self._places.append(self._whereabouts.now or (self._place if phase == "backward" else ""))
 
     def _meet(self, tensor: Tensor, born: int | None = None, role: str | None = None) -> Life | None:
-        """The life of a tensor's storage, begun where it is new. None for tensors that have no storage here."""
+        """The life of a tensor's storage, begun where it is new; None where it has no storage here."""
         if tensor.layout not in _PLAIN or tensor.device.type != self.device.type:
             return None
         storage = tensor.untyped_storage()
@@ -175,19 +172,19 @@ class Ledger(TorchDispatchMode):
         self.live_bytes -= life.nbytes
 
     def _pack(self, tensor: Tensor) -> Kept:
-        """Autograd saves a tensor. Keeping it in Kept holds it exactly as long as autograd itself would."""
+        """Autograd saves a tensor. Kept holds it exactly as long as autograd itself would."""
         # What a recomputation in backward saves is not kept from forward to backward.
         life = None if _in_backward() else self._meet(tensor)
-        module = self._stack[-1] if self._stack else ""
+        module = self._whereabouts.now
         if life is not None:
-            life.keep(tensor, module or "loss", self._kinds.get(module, "Loss"))
+            life.keep(tensor, module or "loss", self._whereabouts.kinds.get(module, "Loss"))
         return Kept(tensor, life, module, self)
 
     def _unpack(self, kept: Kept) -> Tensor:
         if kept.tensor._version != kept.version:  # autograd leaves this check to the hooks
             raise RuntimeError(
-                f"A tensor {tuple(kept.tensor.shape)} that {kept.module or 'the model'} keeps for backward was "
-                "changed in place; use the operation that returns a new tensor."
+                f"A tensor {tuple(kept.tensor.shape)} that {kept.module or 'the model'} keeps for backward "
+                "was changed in place; use the operation that returns a new tensor."
             )
         self._place = kept.module
         return kept.tensor
@@ -206,33 +203,6 @@ class Ledger(TorchDispatchMode):
                     if life is not None:
                         life.role = life.role or "optimizer"
 
-    def _follow_modules(self) -> None:
-        """Keep the path of the module under way on a stack; first in and last out, so that methods' hooks lie
-        inside.
-        """
-        seen = set()
-        for tree in _trees(self.model):
-            for path, module in tree.named_modules():
-                path = path or "model"
-                if id(module) not in seen:
-                    seen.add(id(module))
-                    self._kinds.setdefault(path, type(module).__name__)
-                    self._handles += [
-                        module.register_forward_pre_hook(
-                            lambda *_, path=path: self._come(path), prepend=True
-                        ),
-                        module.register_forward_hook(lambda *_, path=path: self._go(path), always_call=True),
-                    ]
-
-    def _come(self, path: str) -> None:
-        if threading.get_ident() == self._thread:
-            self._stack.append(path)
-
-    def _go(self, path: str) -> None:
-        if threading.get_ident() == self._thread and path in self._stack:
-            while self._stack.pop() != path:
-                pass
-
     # -- what it says
 
     def components(self) -> dict[str, int]:
@@ -244,7 +214,7 @@ class Ledger(TorchDispatchMode):
 
     @property
     def peak(self) -> dict[str, Any]:
-        """Bytes by component at the moment of the highest total, with 'total', and its 'phase' and 'where'."""
+        """Bytes by component at the moment of the highest 'total', and its 'phase', 'where' and 'tick'."""
         return peak(self.lives, self._phases, self._places)
 
     def curve(self, points: int = 240) -> list[dict[str, Any]]:
@@ -275,14 +245,3 @@ def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
             yield value
         elif isinstance(value, (tuple, list)):
             yield from (v for v in value if isinstance(v, Tensor))
-
-
-def _trees(model: nn.Module) -> list[nn.Module]:
-    """Trees whose modules are named from their root, so that a block has timm's own path: a Backbone's module
-    that the
-    model holds in an attribute, what the method trains, then the model itself."""
-    held = [
-        getattr(value, "module", None) for value in vars(model).values() if not isinstance(value, nn.Module)
-    ]
-    trees = [*held, getattr(model, "tuner", None), model]
-    return [tree for tree in trees if isinstance(tree, nn.Module)]

@@ -103,6 +103,11 @@ class Method(Settings):
         """Shapes of tensors of which a saved state may hold less than the tuner does now."""
         return {}
 
+    def as_lora(self, model: TunedModel) -> dict[str, tuple[Tensor, Tensor]] | None:
+        """The plain LoRA that computes the same: path of each Linear -> A (r, d_in), B (d_out, r) with the scale folded
+        in; None where the method is none."""
+        return None
+
     def merge(self, model: TunedModel, module: nn.Module) -> None:
         """Writes what was trained into `module`, a plain timm copy of the backbone.
 

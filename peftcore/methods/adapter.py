@@ -22,8 +22,8 @@ class Adapter(Method):
         "and attention, GELU and LayerNorm need their inputs for that.",
         mergeable=False,
         ours="The backbone's norms stay frozen (the paper trains them), W_up starts at exactly zero (the paper: near "
-        "zero), and the bottleneck is 8 wide, the smallest of the paper's 8, 64 and 256. With LayerScale, the bottleneck "
-        "comes before the scale.",
+        "zero), and the bottleneck is 8 wide, the smallest of the paper's 8, 64 and 256. With LayerScale, it comes "
+        "before the scale.",
     )
 
     bottleneck: int = Field(8, ge=1, le=4096, description="Width of the bottleneck.")

@@ -112,19 +112,22 @@ class BiLoRA(Method):
     kind = "in-backbone"
     card = Card(
         title="Bi-LoRA",
-        paper="Jie et al., Revisiting the Parameter Efficiency of Adapters from the Perspective of Precision Redundancy, "
-        "ICCV 2023, arXiv 2307.16867",
+        paper="Jie et al., Revisiting the Parameter Efficiency of Adapters from the Perspective of Precision "
+        "Redundancy, ICCV 2023, arXiv 2307.16867",
         equation=r"y = W x + s\,\hat B\hat A x,\quad \hat w = Q\!\left(\tfrac{w - \mu}{\sigma}\right)\sigma + \mu",
         trains="Two thin matrices, A (r x d) and B (d x r), beside each chosen projection, quantised in every forward: "
         "each is stored as one bit per weight and a mean and a deviation.",
         keeps="What LoRA keeps: the activations of every block above the first adapter. The weights are float32 while "
         "training; only the stored file is small.",
         mergeable=True,
-        ours="Scale 1 where the authors search {0.01, 0.1, 1, 10, 100} per task. At 32 bits B starts at zero, as in their code.",
+        ours="Scale 1 where the authors search {0.01, 0.1, 1, 10, 100} per task. At 32 bits B starts at zero, as in "
+        "their code.",
     )
 
     rank: int = Field(32, ge=1, le=1024, description="Rank r of the update.")
-    scale: float = Field(1.0, gt=0, le=1000, description="The update is scaled by s; the authors try 0.01, 0.1, 1, 10 and 100.")
+    scale: float = Field(
+        1.0, gt=0, le=1000, description="The update is scaled by s; the authors try 0.01, 0.1, 1, 10 and 100."
+    )
     bits: Bits = Field(1, description="Bits per stored weight; 32 is LoRA without quantisation.")
     projections: tuple[Projection, ...] = Field(("q", "v"), min_length=1, description="Which projections are adapted.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the low-rank vector while training.")

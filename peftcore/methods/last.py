@@ -67,19 +67,20 @@ class LowRankAttention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, h, N, r/h)
 
-    def forward(self, x: Tensor) -> Tensor:
-        n = self.norm(x)  # (B, N, d)
-        q, k, v = (self._split(f(n)) for f in (self.q, self.k, self.v))
+    def mix(self, x: Tensor) -> Tensor:
+        """Everything but U: (B, N, d) -> (B, N, r)."""
+        weight = torch.cat([self.q.weight, self.k.weight, self.v.weight])  # one product instead of three
+        q, k, v = map(self._split, F.linear(self.norm(x), weight).chunk(3, -1))  # (B, h, N, r/h) each
         out = F.scaled_dot_product_attention(q, k, v)  # (B, h, N, r/h)
         out = out.transpose(1, 2).flatten(2)  # (B, N, r)
-        if self.dropout:
-            out = F.dropout(out, self.dropout, self.training)
-        return self.up(out)  # (B, N, d)
+        return F.dropout(out, self.dropout, self.training) if self.dropout else out
 
-    def attention(self, x: Tensor) -> Tensor:
-        """softmax(Q K^T / sqrt(r)), mean over heads, (B, N, N): what `forward` weighs the values with."""
-        n = self.norm(x)
-        q, k = self._split(self.q(n)), self._split(self.k(n))
+    def forward(self, x: Tensor) -> Tensor:
+        return self.up(self.mix(x))  # (B, N, d)
+
+    def attention(self, normed: Tensor) -> Tensor:
+        """LN(x) (B, N, d) -> softmax(Q K^T / sqrt(r)), mean over heads, (B, N, N): what the values are weighed with."""
+        q, k = self._split(self.q(normed)), self._split(self.k(normed))
         return (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1).mean(1)
 
 
@@ -111,19 +112,89 @@ class LASTNetwork(SideNetwork):
         self.taps = tuple(taps)
 
     def forward(self, features: tuple[Tensor, ...]) -> Tensor:
-        features, groups = iter(features), iter(self.side)
-        y = None
+        start, first, y = 0, 0, None
         for stage, ends in enumerate(self.groups):
-            z = next(features)  # (B, N, d), or (B, H, W, d) on Swin
-            added = 0 if y is None else (self.transitions[stage - 1](y) - z).flatten(1, -2)
-            total = z  # sum of z_j, j <= i
-            for _ in ends:
-                z = next(features)
-                total = total + z
-                for module in next(groups):
-                    added = added + module(total.flatten(1, -2) + added)  # (B, N, d)
-            y = (z if self.correct else total) + added.view_as(z)
+            z = features[start : start + len(ends) + 1]  # z_0 .. z_m, (B, N, d), or (B, H, W, d) on Swin
+            groups = self.side[first : first + len(ends)]
+            carried = None if y is None else (self.transitions[stage - 1](y) - z[0]).flatten(1, -2)
+            added = run_stage(groups, tuple(t.flatten(1, -2) for t in z), carried).view_as(z[-1])
+            y = (z[-1] if self.correct else sum(z[1:], z[0])) + added
+            start, first = start + len(z), first + len(ends)
         return self.finish(y)  # (B, d)
+
+
+def run_stage(groups: nn.ModuleList, z: tuple[Tensor, ...], carried: Tensor | None) -> Tensor:
+    """What the modules of one stage add, (B, N, d). Dropout would have to be drawn twice, so with it autograd keeps all."""
+    if any(m.dropout and m.training for group in groups for m in group):
+        added = 0 if carried is None else carried
+        total = z[0]
+        for group, more in zip(groups, z[1:], strict=True):
+            total = total + more  # sum of z_j, j <= i
+            for module in group:
+                added = added + module(total + added)
+        return added
+    return _Lean.apply(groups, len(z), *z, carried, *groups.parameters())
+
+
+class _Lean(torch.autograd.Function):
+    """The same sums, keeping of each module only what leaves its attention, (B, N, r), beside the frozen features.
+
+    Backward walks the modules from the last to the first: with mixed_t at hand, added_t = added_{t+1} - U mixed_t gives
+    each module its input back, and the module itself runs again for its gradient. Inputs so regained differ from the
+    forward's by rounding.
+    """
+
+    @staticmethod
+    def forward(ctx, groups: nn.ModuleList, n: int, *tensors: Tensor | None) -> Tensor:
+        z, carried = tensors[:n], tensors[n]
+        added = torch.zeros_like(z[0]) if carried is None else carried.clone()
+        total, mixed = z[0].clone(), []
+        for group, more in zip(groups, z[1:], strict=True):
+            total += more  # sum of z_j, j <= i
+            for module in group:
+                mixed.append(module.mix(total + added))
+                added += module.up(mixed[-1])
+        ctx.groups, ctx.n, ctx.has_carried = groups, n, carried is not None
+        ctx.save_for_backward(*z, *mixed, *([carried] if ctx.has_carried else []))
+        ctx.autocast = torch.is_autocast_enabled(added.device.type), torch.get_autocast_dtype(added.device.type)
+        return added
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        z, rest = ctx.saved_tensors[: ctx.n], ctx.saved_tensors[ctx.n :]
+        modules = [m for group in ctx.groups for m in group]
+        mixed = rest[: len(modules)]
+        enabled, dtype = ctx.autocast
+        gradients: dict[int, tuple[Tensor, ...]] = {}
+        with torch.autocast(grad.device.type, dtype, enabled=enabled):
+            x = rest[-1].clone() if ctx.has_carried else torch.zeros_like(z[0])
+            for more in z:
+                x += more
+            for module, out in zip(modules, mixed, strict=True):
+                x += module.up(out)  # total + added behind the last module
+            grad, t = grad.clone(), len(modules)
+            for group, more in zip(reversed(ctx.groups), reversed(z[1:]), strict=True):
+                for module in reversed(group):
+                    t -= 1
+                    x -= module.up(mixed[t])
+                    dx, gradients[t] = _back_through(module, x, mixed[t], grad)
+                    grad += dx  # through the residual and through the module
+                x -= more
+        ordered = [g for i in range(len(modules)) for g in gradients[i]]
+        return None, None, *([None] * ctx.n), grad if ctx.has_carried else None, *ordered
+
+
+def _back_through(module: LowRankAttention, x: Tensor, mixed: Tensor, grad: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Gradients of x and of the module's parameters, in their order, where U's are known without running it again."""
+    flat = grad.flatten(0, -2)  # (B N, d)
+    of_up = [flat.T @ mixed.flatten(0, -2).to(flat.dtype)] + ([flat.sum(0)] if module.up.bias is not None else [])
+    of_mixed = (grad @ module.up.weight).to(mixed.dtype)  # (B, N, r)
+    inner = [p for name, p in module.named_parameters() if not name.startswith("up.")]
+    leaf = x.detach().requires_grad_()
+    with torch.enable_grad():
+        again = module.mix(leaf)
+    dx, *of_inner = torch.autograd.grad(again, [leaf, *inner], of_mixed)
+    return dx, [*of_inner, *of_up]
 
 
 METHOD = LAST

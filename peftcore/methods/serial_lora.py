@@ -24,10 +24,11 @@ class SerialLoRA(Method):
         equation=r"x \leftarrow x + s\,B A x,\quad q, k, v = W_q x, W_k x, W_v x",
         trains="One pair of thin matrices per block, A (r x d) and B (d x r): a quarter of LoRA on q, k, v and proj at "
         "the same rank.",
-        keeps="The activations of every block above the first adapter, as LoRA: gradients travel through the frozen weights.",
+        keeps="The activations of every block above the first adapter, as LoRA: gradients travel through the frozen "
+        "weights.",
         mergeable=True,
-        ours="One pair per block, A Kaiming, B zero, scale 1, no dropout: the paper was read in abstract only. On Swin V2, "
-        "which norms after attention, the attention's input is the block's own.",
+        ours="One pair per block, A Kaiming, B zero, scale 1, no dropout: only the paper's abstract was read. On Swin "
+        "V2, which norms after attention, the attention's input is the block's own.",
     )
 
     rank: int = Field(8, ge=1, le=1024, description="Rank r of the update.")
@@ -40,14 +41,26 @@ class SerialLoRA(Method):
     def install(self, backbone) -> nn.Module:
         tuner = nn.Module()
         for block in backbone.blocks:
-            pair = graft(tuner, f"{block.path}.attn.serial", Pair(block.width, block.width, self.rank, self.scale, self.dropout))
+            pair = graft(
+                tuner, f"{block.path}.attn.serial", Pair(block.width, block.width, self.rank, self.scale, self.dropout)
+            )
             backbone.part(block, "attn").register_forward_pre_hook(_compose(pair))
         return tuner
+
+    @torch.no_grad()
+    def as_lora(self, model) -> dict[str, tuple[Tensor, Tensor]]:
+        """For each Linear that reads x, A (r, d) and s W B (out, r): W (x + s B A x) + b = W x + (s W B) A x + b."""
+        updates = {}
+        for block in model.backbone.blocks:
+            A, B = model.tuner.get_submodule(f"{block.path}.attn.serial").weights()
+            for name, linear in _readers(model.backbone, block):
+                updates[f"{block.path}.attn.{name}"] = (A.clone(), self.scale * (linear.weight @ B))
+        return updates
 
     def merge(self, model, module) -> None:
         """W <- W + W (s B A) = W (I + s B A) for each projection that reads x; biases stay."""
         with torch.no_grad():
-            for path, (A, B) in as_lora(model).items():
+            for path, (A, B) in self.as_lora(model).items():
                 module.get_submodule(path).weight += B @ A
 
 
@@ -57,21 +70,6 @@ def _compose(pair: Pair):
         return x + pair(x).to(x.dtype), *rest  # (B, N, d); on Swin (windows * B, N, d)
 
     return hook
-
-
-@torch.no_grad()
-def as_lora(model) -> dict[str, tuple[Tensor, Tensor]]:
-    """The plain LoRA that computes the same function: timm path of each frozen Linear -> A (r, d), B = s W B (out, r).
-
-    Its scale is in B: a LoRA with alpha = r. Biases stay as they are, since W (x + s B A x) + b = W x + s W B A x + b.
-    """
-    updates = {}
-    for block in model.backbone.blocks:
-        pair = model.tuner.get_submodule(f"{block.path}.attn.serial")
-        A, B = pair.weights()
-        for name, linear in _readers(model.backbone, block):
-            updates[f"{block.path}.attn.{name}"] = (A.clone(), pair.scale * (linear.weight @ B))
-    return updates
 
 
 def _readers(backbone, block) -> Iterator[tuple[str, nn.Linear]]:

@@ -25,8 +25,8 @@ class SSF(Method):
         "needs it.",
         mergeable=True,
         ours="Where timm's operation has no bias (patch merging, some patch embeddings) there is a scale but no shift, "
-        "so that merging is always exact. EVA, BEiT and Swin V2 read the weight of qkv without calling the layer: there "
-        "qkv itself is left out, and the norm before it and the projection after it are scaled. Scales start at "
+        "so that merging is always exact. EVA, BEiT and Swin V2 read the weight of qkv without calling the layer: "
+        "there qkv itself is left out, and the norm before it and the projection after it are scaled. Scales start at "
         "N(1, std) and shifts at N(0, std) with std 0.02, as in the authors' code.",
     )
 
@@ -77,7 +77,7 @@ def _called(backbone) -> list[tuple[str, nn.Module]]:
     handles = [m.register_forward_hook(lambda m, *_: called.add(m)) for _, m in operations]
     try:
         with torch.no_grad():
-            backbone.pooled(torch.zeros(1, *backbone.input_size, device=backbone.device))
+            backbone.pooled(next(backbone.module.parameters()).new_zeros(1, *backbone.input_size))
     finally:
         for handle in handles:
             handle.remove()

@@ -33,7 +33,7 @@ class VPT(Method):
 
     tokens: int = Field(10, ge=1, le=1024, description="Prompt tokens per set.")
     depth: Literal["shallow", "deep"] = Field(
-        "deep", description="One set before the first block, or before every one."
+        "deep", description="One set before the first block, or before each."
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the prompts while training.")
 
@@ -41,7 +41,8 @@ class VPT(Method):
         blocks = [backbone.module.get_submodule(block.path) for block in backbone.blocks]
         if any(hasattr(block, "window_size") for block in blocks):
             raise errors.DoesNotFit(
-                f"VPT: the windows of {backbone.name} have no place for prompt tokens; choose a plain ViT or another method."
+                f"VPT: the windows of {backbone.name} have no place for prompt tokens; choose a plain ViT or another "
+                "method."
             )
         if any(getattr(block.attn, table, None) is not None for block in blocks for table in _TABLES):
             raise errors.DoesNotFit(

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..adapters import load_adapter
+from ..exchange import foreign_energy
 from ..model import TunedModel
 from ..scores import Collector, HeadScores, Score, energies, head_pairs
 
@@ -61,8 +63,9 @@ def head_energy(source: TunedModel | str | Path, scale: float | None = None) -> 
         NotMeasurable: no low-rank update on q, k or v in it.
         BadAdapter: the file is damaged or of another kind.
     """
-    if isinstance(source, TunedModel):
-        return energies(head_pairs(source.tuner))
-    from ..adapters import foreign_deltas
-
-    return foreign_deltas(Path(source), scale)
+    if not isinstance(source, TunedModel):
+        source = Path(source)
+        if not (source / "adapter.json").exists():
+            return foreign_energy(source, scale)
+        source = load_adapter(source)
+    return energies(head_pairs(source.tuner))

@@ -32,7 +32,7 @@ def starts_as_the_probe(family: str, name: str, **settings) -> None:
             assert torch.equal(model.eval()(batch), probe(batch))
 
 
-def trains_its_own_and_nothing_else(family: str, name: str, allow_zero: bool = False, **settings) -> pc.TunedModel:
+def trains_its_own_and_nothing_else(family: str, name: str, **settings) -> pc.TunedModel:
     """Ten AdamW steps move every trainable tensor; the backbone and the frozen weights stay to the bit."""
     backbone = small(family)
     before = state_bytes(backbone.module)
@@ -54,7 +54,6 @@ def trains_its_own_and_nothing_else(family: str, name: str, allow_zero: bool = F
     assert not any(torch.equal(p, q) for p, q in zip(own, started, strict=True))
     assert state_bytes(backbone.module) == before
     assert not any(p.requires_grad for p in backbone.module.parameters())
-    assert torch.equal(logits(attached(family, "linear")), logits(attached(family, "linear")))
     return model
 
 

@@ -13,8 +13,14 @@ FAMILIES = {
     "eva02": ("eva02_tiny_patch14_224", dict(img_size=28, embed_dim=32, depth=2, num_heads=4)),
     "eva_split": ("eva02_tiny_patch14_224", dict(img_size=28, embed_dim=32, depth=2, num_heads=4, qkv_fused=False)),
     "beit": ("beit_base_patch16_224", dict(img_size=32, embed_dim=32, depth=2, num_heads=4, init_values=0.1)),
-    "swin": ("swin_tiny_patch4_window7_224", dict(img_size=32, window_size=4, embed_dim=16, depths=(2, 1), num_heads=(2, 4))),
-    "swinv2": ("swinv2_tiny_window8_256", dict(img_size=32, window_size=4, embed_dim=16, depths=(2, 1), num_heads=(2, 4))),
+    "swin": (
+        "swin_tiny_patch4_window7_224",
+        dict(img_size=32, window_size=4, embed_dim=16, depths=(2, 1), num_heads=(2, 4)),
+    ),
+    "swinv2": (
+        "swinv2_tiny_window8_256",
+        dict(img_size=32, window_size=4, embed_dim=16, depths=(2, 1), num_heads=(2, 4)),
+    ),
 }
 
 

@@ -50,7 +50,7 @@ def test_quantise_takes_the_nearest_code(seed, bits):
 @given(st.integers(0, 10**6), bits_of_codes)
 @settings(max_examples=10, deadline=None)
 def test_gradient_is_straight_through_with_mean_and_std_in_the_graph(seed, bits):
-    """For each entry, d sum(g * used) / dw with Q's derivative one: autograd of the same formula with Q(x) = x + constant."""
+    """The gradient is autograd's of the same formula with Q(x) = x + constant, whose derivative is one."""
     weight = a_weight(seed, 6, 5).double().requires_grad_()
     g = torch.randn(6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     (grad,) = torch.autograd.grad((quantise(weight, bits) * g).sum(), weight)

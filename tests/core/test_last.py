@@ -113,6 +113,37 @@ def test_impossible_settings_name_the_range(bad, words):
         pc.attach(small("vit"), LAST(**bad), 3)
 
 
+@pytest.mark.parametrize("family", BOTH)
+@pytest.mark.parametrize("gap, stack", [(1, 2), (2, 1), (3, 3)])
+def test_gradients_of_the_lean_backward_are_autograds(family, gap, stack):
+    """The keeping-little backward next to plain autograd over the same sums (which is what dropout of almost zero takes)."""
+    backbone, x = small(family), images(small(family), 3)
+    lean = nudge(pc.attach(backbone, LAST(rank=4, gap=gap, stack=stack), 3), 0.3).train()
+    plain = pc.attach(backbone, LAST(rank=4, gap=gap, stack=stack, dropout=1e-12), 3).train()
+    plain.load_adapter_state(lean.adapter_state())
+    torch.testing.assert_close(lean(x), plain(x), rtol=1e-5, atol=1e-5)
+    for model in (lean, plain):
+        torch.nn.functional.cross_entropy(model(x), torch.tensor([0, 1, 2])).backward()
+    for (name, a), (_, b) in zip(lean.named_trainable(), plain.named_trainable(), strict=True):
+        assert (a.grad - b.grad).norm() <= 1e-4 * b.grad.norm(), name
+
+
+def test_a_step_keeps_little_beside_the_features():
+    """Bytes kept for backward: per module one (B, N, r), and the final norm's input; with plain autograd ten times that."""
+    from peftcore.memory import measure_step
+
+    backbone, x = small("vit"), images(small("vit"), 8)
+    kept = {}
+    for dropout in (0.0, 1e-12):
+        model = pc.attach(backbone, LAST(rank=4, gap=1, dropout=dropout), 3).train()
+        report = measure_step(model, x, torch.arange(8) % 3, torch.optim.AdamW(model.trainable_parameters()))
+        kept[dropout] = report.kept
+    tokens, width = 25, 32
+    low_rank = 10 * 8 * tokens * 4 * 4
+    assert kept[0.0] <= low_rank + 3 * 8 * tokens * width * 4
+    assert kept[1e-12] > 4 * kept[0.0]
+
+
 def test_dropout_acts_only_in_training():
     backbone, x = small("vit"), images(small("vit"))
     model = nudge(pc.attach(backbone, LAST(dropout=0.5), 3), 0.3)

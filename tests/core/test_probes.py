@@ -164,7 +164,8 @@ def test_side_attention_is_what_each_module_weighs_with(family):
     model = nudge(pc.attach(backbone, pc.make_method("last", rank=4, gap=1, stack=2, heads=2), 3), 0.3).eval()
     inputs, outputs = [], []
     modules = [m for group in model.tuner.side for m in group]
-    handles = [m.register_forward_hook(lambda m, args, out: inputs.append(args[0]) or outputs.append(out)) for m in modules]
+    handles = [m.norm.register_forward_pre_hook(lambda _, args: inputs.append(args[0].clone())) for m in modules]
+    handles += [m.up.register_forward_hook(lambda _, __, out: outputs.append(out)) for m in modules]
     maps = pc.side_attention(model, x)
     for handle in handles:
         handle.remove()

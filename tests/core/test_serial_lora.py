@@ -12,7 +12,6 @@ from timm.layers.attention import Attention
 
 import peftcore as pc
 from peftcore import errors
-from peftcore.methods.serial_lora import as_lora
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -47,7 +46,7 @@ def test_a_gate_reads_the_input_too():
     batch = images(backbone)
     with torch.no_grad():
         assert torch.allclose(merged_logits(model, batch), model(batch), atol=1e-10)
-    assert "blocks.0.attn.gate" in as_lora(model)
+    assert "blocks.0.attn.gate" in model.method.as_lora(model)
 
 
 @given(rank=st.integers(1, 8), scale=st.sampled_from([0.1, 1.0, 3.0]))
@@ -56,7 +55,7 @@ def test_equals_a_plain_lora_on_the_fused_qkv(rank, scale):
     """The same function as y = W x + B A x on qkv with lora_A = A and lora_B = s W B, hooked in by hand."""
     serial = attached("vit", "serial_lora", rank=rank, scale=scale)
     plain = toy("vit").clone()
-    for path, (A, B) in as_lora(serial).items():
+    for path, (A, B) in serial.method.as_lora(serial).items():
         assert A.shape == (rank, 32) and B.shape == (96, rank)
         plain.module.get_submodule(path).register_forward_hook(lambda _, args, out, A=A, B=B: out + args[0] @ A.T @ B.T)
     batch = images(plain)

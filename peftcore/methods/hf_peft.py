@@ -1,0 +1,200 @@
+"""Any tuner of the installed Hugging Face PEFT, as one method among ours: same loop, same ledger, same pictures.
+
+PEFT is imported when a tuner is attached, not before; the names of its tuners are read from its own enumeration.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import importlib.util
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field, field_validator
+from torch import nn
+
+from .. import errors
+from . import Card, Method
+from ._thaw import Thawed
+
+_ADAPTER = "default"
+_VARIANTS = {"dora": ("lora", {"use_dora": True})}  # tuners that PEFT keeps as an option of another
+
+# What a tuner needs to be told on a vision model, where its own default asks for it.
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "adalora": {"total_step": 1000},  # must be given; ranks are cut by a call that PEFT leaves to the training loop
+    "ia3": {"feedforward_modules": []},
+    "ln_tuning": {"target_modules": ["norm1", "norm2"]},
+    "shira": {"random_seed": 0},  # otherwise a mask that no second attach would find again
+}
+# What PEFT raises where a tuner and a model or its options do not go together.
+_REFUSALS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, AssertionError, ImportError)
+
+
+class HfPeft(Method):
+    name = "hf_peft"
+    kind = "in-backbone"
+    card = Card(
+        title="Hugging Face PEFT",
+        paper="Mangrulkar et al., PEFT: State-of-the-art Parameter-Efficient Fine-Tuning methods, "
+        "github.com/huggingface/peft, and the paper of each tuner",
+        equation=r"y = (W + \Delta W_\theta)\,x + b \quad\text{for most tuners}",
+        trains="What the chosen tuner trains, in the layers that target_modules names.",
+        keeps="The activations of every block above the first adapter, and whatever the tuner itself keeps; several "
+        "tuners build the full update of a weight in every forward.",
+        mergeable=True,
+        ours="target_modules is qkv where none is given, and the blocks' norms for ln_tuning. AdaLoRA stays at its "
+        "initial rank: Headroom's loop does not call its rank allocation, and its orthogonality penalty is off. IA3 "
+        "scales outputs (feedforward_modules empty). SHiRA's random mask has seed 0.",
+    )
+
+    tuner: str = Field("lora", description="A tuner by PEFT's name: lora, dora, adalora, vera, oft, boft, ia3, ...")
+    options: dict[str, Any] = Field(default_factory=dict, description="Settings passed on to the tuner's own config.")
+
+    @field_validator("tuner")
+    @classmethod
+    def _known(cls, tuner: str) -> str:
+        if tuner.lower() not in tuners():
+            raise errors.unknown("tuner of Hugging Face PEFT called", tuner, tuners(), most=60)
+        return tuner.lower()
+
+    def install(self, backbone) -> nn.Module:
+        config, tuner_class = self._config()
+        module = backbone.module
+        before, shared = set(module.modules()), _take_private_copies(module)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tuner = tuner_class(module, config, _ADAPTER)
+        except _REFUSALS as error:
+            raise errors.DoesNotFit(f"{self._who} cannot be attached to {backbone.name}: {_sentence(error)}") from error
+        if not _give_back(module, shared):
+            raise errors.DoesNotFit(
+                f"{self._who} rewrites the frozen weights of {backbone.name} as it is attached. Headroom keeps them as "
+                "they are, shared by every model; choose another tuner, or another initialisation in its options."
+            )
+        return Installed(tuner, before)
+
+    @property
+    def _who(self) -> str:
+        return f"Hugging Face PEFT's {self.tuner}"
+
+    def _config(self):
+        """The tuner's config and class.
+
+        Raises:
+            UnknownName: an option that the config does not have.
+            InvalidSetting: an option that the config refuses.
+            DoesNotFit: a tuner that is no adapter inside a model.
+        """
+        from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
+        from peft.tuners.tuners_utils import BaseTuner
+
+        name, variant = _VARIANTS.get(self.tuner, (self.tuner, {}))
+        config_class = PEFT_TYPE_TO_CONFIG_MAPPING.get(name.upper())
+        tuner_class = PEFT_TYPE_TO_TUNER_MAPPING.get(name.upper())
+        if config_class is None or tuner_class is None or not issubclass(tuner_class, BaseTuner):
+            raise errors.DoesNotFit(
+                f"{self._who} works on the token embeddings of language models; on images choose vpt for prompts, or a "
+                "tuner that adapts layers, such as lora, dora, vera, oft or ia3."
+            )
+        options = {"target_modules": ["qkv"], **_DEFAULTS.get(name, {}), **variant, **self.options}
+        known = {field.name for field in dataclasses.fields(config_class) if field.init}
+        for option in options.keys() - known:
+            if option in self.options:
+                raise errors.unknown(f"option of {self._who} called", option, known, most=60)
+            del options[option]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return config_class(**options), tuner_class
+        except _REFUSALS as error:
+            raise errors.InvalidSetting(f"{self._who} refuses its options: {_sentence(error)}") from error
+
+    def merge(self, model, module) -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                plain = copy.deepcopy(model.tuner.peft).merge_and_unload()
+        except _REFUSALS as error:
+            raise errors.CannotMerge(f"{self._who} cannot be merged: {_sentence(error)}") from error
+        added = module.load_state_dict(plain.state_dict(), strict=False).unexpected_keys
+        if added:
+            raise errors.CannotMerge(f"{self._who} cannot be merged: timm's model has no place for its {added[0]}.")
+
+
+class Installed(Thawed):
+    """What a PEFT tuner trains, under PEFT's own names (as in adapter_model.safetensors, without base_model.model)."""
+
+    def __init__(self, peft: nn.Module, before: set[nn.Module]):
+        trainable = ((name, p) for name, p in peft.named_parameters() if p.requires_grad)
+        super().__init__({name.removeprefix("model.").replace(f".{_ADAPTER}", ""): p for name, p in trainable})
+        object.__setattr__(self, "peft", peft)  # not a child: its weights are the backbone's
+        object.__setattr__(self, "added", [m for m in peft.model.modules() if m not in before])
+
+    def train(self, mode: bool = True) -> Installed:
+        """The tuner's layers sit inside the backbone, which stays in eval; their dropout follows the tuner."""
+        super().train(mode)
+        for layer in self.added:
+            layer.training = mode
+        return self
+
+
+def _take_private_copies(module: nn.Module) -> dict[int, tuple[nn.Parameter, nn.Parameter]]:
+    """Puts a copy in the place of every parameter, because some tuners write into the weights that they find.
+
+    Returns (copy, original) by the copy's id.
+    """
+    pairs: dict[int, tuple[nn.Parameter, nn.Parameter]] = {}
+    for part in module.modules():
+        for name, p in part._parameters.items():
+            if p is not None:
+                if id(p) not in pairs:
+                    pairs[id(p)] = nn.Parameter(p.detach().clone(), requires_grad=False), p
+                part._parameters[name] = pairs[id(p)][0]
+    return {id(own): (own, origin) for own, origin in pairs.values()}
+
+
+def _give_back(module: nn.Module, shared: dict[int, tuple[nn.Parameter, nn.Parameter]]) -> bool:
+    """Puts the shared parameters back, but for those that a tuner trains. False where one was rewritten."""
+    found = set()
+    for part in module.modules():
+        for name, p in part._parameters.items():
+            if id(p) not in shared:
+                continue
+            found.add(id(p))
+            origin = shared[id(p)][1]
+            if not p.is_meta and not torch.equal(p, origin):
+                return False
+            if not p.requires_grad:
+                part._parameters[name] = origin
+    return found == shared.keys()
+
+
+@lru_cache
+def tuners() -> tuple[str, ...]:
+    """Names of the tuners that the installed PEFT knows, read from its enumeration without importing the rest of it.
+
+    Raises:
+        InvalidSetting: Hugging Face PEFT is not installed.
+    """
+    found = importlib.util.find_spec("peft")
+    if found is None:
+        raise errors.InvalidSetting("hf_peft needs Hugging Face PEFT; install it with: pip install peft")
+    path = Path(found.submodule_search_locations[0]) / "utils" / "peft_types.py"
+    spec = importlib.util.spec_from_file_location("_peft_types", path)
+    types = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(types)
+    return (*sorted(t.value.lower() for t in types.PeftType), *_VARIANTS)
+
+
+def _sentence(error: BaseException) -> str:
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if line.endswith(".") else f"{line}."
+
+
+METHOD = HfPeft

@@ -95,8 +95,9 @@ def side_attention(model: TunedModel, images: Tensor) -> list[Tensor]:
         raise errors.NotMeasurable(
             f"{model.method.card.title} has no side network with attention; train LAST to see where one looks."
         )
-    inputs: list[Tensor] = []  # what each module's own norm reads, in the order in which they run
-    handles = [m.norm.register_forward_hook(lambda _, args, out: inputs.append(args[0])) for m in modules]
+    maps: list[Tensor] = []
+    # Each module norms its input first, whatever way its network runs the rest.
+    handles = [m.norm.register_forward_hook(lambda _, __, normed, m=m: maps.append(m.attention(normed))) for m in modules]
     training = model.training
     try:
         model.eval()(images)
@@ -104,4 +105,4 @@ def side_attention(model: TunedModel, images: Tensor) -> list[Tensor]:
         model.train(training)
         for handle in handles:
             handle.remove()
-    return [module.attention(x) for module, x in zip(modules, inputs, strict=True)]
+    return maps

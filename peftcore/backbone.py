@@ -6,7 +6,7 @@ import copy
 import hashlib
 import socket
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -169,32 +169,38 @@ class Backbone:
         """The last block's tokens -> pooled features (B, width): the backbone's own final norm and pooling."""
         return self.module.forward_head(self.module.norm(tokens), pre_logits=True)
 
-    def taps(self, images: Tensor, points: Sequence[str]) -> tuple[Tensor, ...]:
+    def taps(self, images: Tensor, points: Sequence[str], chunk: int = 16) -> tuple[Tensor, ...]:
         """Tokens at `points`, without gradient. Points: 'PATH:in', 'PATH:out' of a block, 'pooled', 'image'.
 
-        Nothing behind the last point is computed.
+        Nothing behind the last point is computed. Images run `chunk` at a time: what a block needs while it works
+        (the MLP's hidden layer is four times as wide) is then small beside what is returned.
         """
         seen: dict[str, Tensor] = {"image": images}
-        wanted = {p for p in points if p not in ("image", "pooled")}
+        inner = {p for p in points if p not in ("image", "pooled")}
+        rows, missing = slice(0), set()
 
         def note(point: str, tokens: Tensor) -> None:
-            seen[point] = tokens
-            if "pooled" not in points and wanted <= seen.keys():
+            if point not in seen:
+                seen[point] = tokens if len(images) <= chunk else tokens.new_empty(len(images), *tokens.shape[1:])
+            if seen[point] is not tokens:
+                seen[point][rows] = tokens
+            missing.discard(point)
+            if not missing and "pooled" not in points:
                 raise _Enough
 
         handles = []
-        for path in {p.rpartition(":")[0] for p in wanted}:
+        for path in {p.rpartition(":")[0] for p in inner}:
             block = self.module.get_submodule(path)
-            if f"{path}:in" in wanted:
+            if f"{path}:in" in inner:
                 handles.append(block.register_forward_pre_hook(lambda _, args, p=f"{path}:in": note(p, args[0])))
-            if f"{path}:out" in wanted:
+            if f"{path}:out" in inner:
                 handles.append(block.register_forward_hook(lambda _, args, out, p=f"{path}:out": note(p, out)))
         try:
             with torch.no_grad():
-                if wanted or "pooled" in points:
-                    seen["pooled"] = self.pooled(images)
-        except _Enough:
-            pass
+                for start in range(0, len(images) if inner or "pooled" in points else 0, chunk):
+                    rows, missing = slice(start, start + chunk), set(inner)
+                    with suppress(_Enough):
+                        note("pooled", self.pooled(images[rows]))
         finally:
             for handle in handles:
                 handle.remove()

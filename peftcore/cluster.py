@@ -6,13 +6,20 @@ import logging
 import os
 import secrets
 import socket
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from . import errors
 
 ROOT = Path(__file__).resolve().parents[1]  # the folder that holds the package and its assets
+WARM_UP = "peftcore.worker:warm_up"
+# Random weights and few images: nothing has to be on the disk, and it takes little of the machine.
+WARM_UP_RUN = {"method": "last", "task": "digits", "batch_size": 8, "pretrained": False, "cache_features": False}
+MOST_CPUS = 4  # more threads than this gain little on the models that a workbench trains
+MOST_WARM = 2  # workers that import torch before anybody asks; about 300 MB each
 OBJECT_STORE_BYTES = 128 * 2**20  # events are small; an adapter that is larger goes through the disk
 
 
@@ -121,6 +128,40 @@ def _token(folder: Path) -> Path:
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_hex(32))
     return path
+
+
+class Workers:
+    """Ray's worker processes as runs use them: how much each run takes, how many work at once, and a warm one ready.
+
+    Args:
+        cpus_per_run: CPUs and threads of each run; 0: all that there are, at most MOST_CPUS.
+        runs_per_gpu: how many runs share one GPU, where there is one.
+    """
+
+    def __init__(self, cpus_per_run: int, runs_per_gpu: int):
+        import ray
+
+        from . import worker
+
+        cpus, gpus = (int(ray.cluster_resources().get(name, 0)) for name in ("CPU", "GPU"))
+        self.cpus_per_run = max(1, min(cpus_per_run or MOST_CPUS, cpus))
+        self.gpu_share = 1 / runs_per_gpu if gpus else 0
+        self.slots = max(1, cpus // self.cpus_per_run)
+        if gpus:
+            self.slots = min(self.slots, gpus * runs_per_gpu)
+        # A process that has used one GPU cannot move to another. Where there is only one, it stays and stays warm.
+        calls = 1 if gpus > 1 else 0
+        self._task = ray.remote(max_calls=calls, max_retries=0, num_cpus=self.cpus_per_run)(worker.work)
+        self._warming: list[Any] = []  # streams, kept so that Ray does not forget them
+
+    def begin(self, function: str, settings: Mapping[str, Any], resume: bytes | None = None) -> Any:
+        """Queues a run in Ray and returns the stream of what `worker.work` tells."""
+        share = 0 if settings.get("device") == "cpu" else self.gpu_share
+        return self._task.options(num_gpus=share).remote(function, dict(settings), resume, self.cpus_per_run)
+
+    def warm_up(self, count: int = 1) -> None:
+        """Lets workers import torch, and take a step, before a run comes to them."""
+        self._warming += [self.begin(WARM_UP, WARM_UP_RUN) for _ in range(min(count, self.slots, MOST_WARM))]
 
 
 class _importable_in_children:

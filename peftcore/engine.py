@@ -18,11 +18,7 @@ from .store import WAITING, RunRecord, Store
 
 log = logging.getLogger(__name__)
 
-FINETUNE, WARM_UP = "peftcore.worker:finetune", "peftcore.worker:warm_up"
-# Random weights and few images: nothing has to be on the disk, and it takes little of the machine.
-WARM_UP_RUN = {"method": "last", "task": "digits", "batch_size": 8, "pretrained": False, "cache_features": False}
-MOST_CPUS = 4  # more threads than this gain little on the models that a workbench trains
-MOST_WARM = 2  # workers that import torch before anybody asks; about 300 MB each
+FINETUNE = "peftcore.worker:finetune"
 GRACE_SECONDS = 3.0  # from the polite request to stop to the end of the process
 MOST_ATTEMPTS = 3  # a run whose app ended this often is not begun again by itself
 POLL_SECONDS = 1.0  # how often requests of other processes are looked for
@@ -58,8 +54,7 @@ class Engine:
         self.cpus_per_run = cpus_per_run or int(os.environ.get("HEADROOM_CPUS_PER_RUN", 0))
         self.runs_per_gpu = runs_per_gpu
         self.function = function
-        self.slots = 0  # how many runs work at once; known when ready
-        self.gpu_share = 0.0
+        self._workers: cluster.Workers | None = None
         self._reason: str | None = None
         self._ready = threading.Event()  # Ray is there, or never will be
         self._closing = threading.Event()
@@ -68,7 +63,6 @@ class Engine:
         self._jobs: dict[int, Job] = {}
         self._lock = threading.RLock()  # of _jobs and of what is decided by looking at it
         self._thread: threading.Thread | None = None
-        self._warming: list[Any] = []  # streams of warm-ups, kept so that Ray does not forget them
         self._leases = store.folder / "engines"
         self._lease = Lease(self._leases)
 
@@ -86,6 +80,11 @@ class Engine:
         if self._reason:
             return f"failed: {self._reason}"
         return "ready" if self._ready.is_set() else "starting"
+
+    @property
+    def slots(self) -> int:
+        """How many runs work at once; 0 as long as Ray is not there."""
+        return self._workers.slots if self._workers else 0
 
     def wait_ready(self, seconds: float | None = None) -> bool:
         """Waits until Ray takes runs; False where it does not, or not within this time."""
@@ -165,11 +164,10 @@ class Engine:
         self._leave = threading.Event()
         try:
             self._servers = cluster.start(self.store.folder, self.address, self.num_cpus)
-            self._measure()
+            self._workers = cluster.Workers(self.cpus_per_run, self.runs_per_gpu)
             atexit.register(self.shutdown)  # registered after Ray's own, so it comes before it
             self.recover()
-            for _ in range(min(MOST_WARM, self.slots)):
-                self._warm()
+            self._warm_up(self.slots)
         except errors.HeadroomError as error:
             self._reason = str(error)
         except Exception as error:
@@ -197,30 +195,9 @@ class Engine:
         except Exception:  # one command that fails must not end the engine of everybody
             log.exception("the engine could not do something")
 
-    def _measure(self) -> None:
-        """Learns what Ray has, and decides what a run takes of it."""
-        import ray
-
-        from . import worker
-
-        cpus, gpus = (int(ray.cluster_resources().get(name, 0)) for name in ("CPU", "GPU"))
-        self.cpus_per_run = max(1, min(self.cpus_per_run or MOST_CPUS, cpus))
-        self.slots = max(1, cpus // self.cpus_per_run)
-        if gpus:
-            self.gpu_share = 1 / self.runs_per_gpu
-            self.slots = min(self.slots, gpus * self.runs_per_gpu)
-        # A process that has used one GPU cannot move to another. Where there is only one, it stays and stays warm.
-        calls = 1 if gpus > 1 else 0
-        self._task = ray.remote(max_calls=calls, max_retries=0, num_cpus=self.cpus_per_run)(worker.work)
-
-    def _stream(self, function: str, settings: Mapping[str, Any], resume: bytes | None = None) -> Any:
-        share = 0 if settings.get("device") == "cpu" else self.gpu_share
-        return self._task.options(num_gpus=share).remote(function, dict(settings), resume, self.cpus_per_run)
-
-    def _warm(self) -> None:
-        """Lets a worker import torch before the next run comes to it."""
+    def _warm_up(self, count: int = 1) -> None:
         if self.function == FINETUNE:
-            self._warming.append(self._stream(WARM_UP, WARM_UP_RUN))
+            self._workers.warm_up(count)
 
     def _launch(self, run: int) -> None:
         with self._lock:
@@ -230,7 +207,7 @@ class Engine:
             if self._reason:
                 self.store.set_status(run, "failed", error=f"Runs cannot be started: {self._reason}")
                 return
-            stream = self._stream(self.function, record.spec, self.store.get_artifact(run, "checkpoint"))
+            stream = self._workers.begin(self.function, record.spec, self.store.get_artifact(run, "checkpoint"))
             job = self._jobs[run] = Job(self.store, run, stream, self._leave, self._forget)
         job.start()
 
@@ -265,7 +242,7 @@ class Engine:
     def _forget(self, job: Job) -> None:
         self._jobs.pop(job.run, None)
         if job.crashed and not self._leave.is_set():
-            self._commands.put(self._warm)
+            self._commands.put(self._warm_up)
 
     def _held(self, record: RunRecord) -> bool:
         """Whether somebody works on a run, or will."""

@@ -108,17 +108,21 @@ def import_peft(folder: str | Path, backbone: Backbone) -> TunedModel:
     method = make_method("lora", rank=rank, alpha=rank, projections=projections, dropout=config.get("lora_dropout") or 0.0)
     model = attach(backbone, method, weight.shape[0], verify=False)
     state = {"head.weight": weight, "head.bias": next((v for k, v in heads.items() if k.endswith("bias")), torch.zeros(len(weight)))}
+    used = set()
     for adapted in model.tuner:
         block, projection = adapted.block, adapted.projection
         path = next((p for p in pairs if p.startswith(f"{block.path}.") and projection in _NAMES[p.rpartition(".")[2]]), None)
         if path is None:
             raise errors.AdapterMismatch(f"{str(folder)!r} does not adapt {projection} of {block.path}; this backbone has it.")
+        used.add(path)
         A, B = pairs[path]
         rows = adapted.site.rows if path.endswith("qkv") else slice(None)
         if (A.shape[1], B.shape[0]) != (adapted.site.linear.in_features, adapted.site.linear.out_features):
             raise errors.AdapterMismatch(f"{path} has shape {tuple(B.shape)} x {tuple(A.shape)}; {backbone.name} is of another width.")
         state[f"{adapted.site.path}.lora_A.weight"] = A
         state[f"{adapted.site.path}.lora_B.weight"] = _scale(config, path, rank) * B[rows]
+    if left := sorted(pairs.keys() - used):
+        raise errors.AdapterMismatch(f"{str(folder)!r} also adapts {left[0]}, which Headroom's LoRA does not; it would be lost.")
     model.load_adapter_state(state)
     return model.eval()
 

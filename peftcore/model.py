@@ -153,11 +153,21 @@ def _prove_it_runs(model: TunedModel) -> None:
     """
     who, named = f"{model.method.card.title} on {model.backbone.name}", dict(model.named_trainable())
     zeros = [p for p in model.tuner.parameters() if p.requires_grad and not p.any()]
+    silent = [
+        (part, name, p)
+        for part in model.trunk.modules()
+        for name, p in part._parameters.items()
+        if p is not None and not p.requires_grad and not p.any()
+    ]
     try:
+        # Random weights of Swin V2 begin with norms that multiply each block by zero; trained ones do not.
+        for part, name, p in silent:  # in the private clone alone, for the proof alone
+            part._parameters[name] = nn.Parameter(torch.full_like(p, 0.1), requires_grad=False)
         with torch.random.fork_rng(), torch.enable_grad():
             torch.manual_seed(0)
             image = torch.randn(1, *model.backbone.input_size, device=model.backbone.device).to(model.head.weight.dtype)
-            start = model.eval()(image).detach() if zeros else None
+            with torch.no_grad():
+                start = model.eval()(image)
             for p in zeros:
                 p.data.normal_(std=0.1)
             logits = model(image)
@@ -165,10 +175,12 @@ def _prove_it_runs(model: TunedModel) -> None:
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError) as error:
-        raise errors.DoesNotFit(f"{who} does not run: {str(error).strip().splitlines()[0]}") from error
+        raise errors.DoesNotFit(f"{who} does not run: {str(error).strip().splitlines()[0].rstrip('.')}.") from error
     finally:
         for p in zeros:
             p.data.zero_()
+        for part, name, p in silent:
+            part._parameters[name] = p
         model.train()
     idle = [name for name, gradient in zip(named, gradients, strict=True) if gradient is None]
     if idle:

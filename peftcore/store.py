@@ -22,7 +22,6 @@ SCHEMA_VERSION = 1
 WAITING = ("queued", "running")
 ENDED = ("finished", "failed", "cancelled", "interrupted")
 STATUSES = WAITING + ENDED
-COLUMNS = "id, spec, title, owner, status, created, queued, started, finished, error, summary, engine, attempts, stop_wanted"
 
 # AUTOINCREMENT: the number of a deleted run is never given again, so an old link never shows another run.
 # last_seq: numbers of events are never given again either, even after a rewind, so followers only look forward.
@@ -70,6 +69,9 @@ class RunRecord:
     def seconds(self) -> float | None:
         """Time since a worker first began it, up to its end where it has one; None while it waits."""
         return None if self.started is None else (self.finished or time.time()) - self.started
+
+
+COLUMNS = ", ".join(RunRecord.__dataclass_fields__)
 
 
 def home() -> Path:
@@ -153,7 +155,7 @@ class Store:
         `held_by`: only where this engine holds the run, so that of two claimants one wins.
         """
         if status not in STATUSES:
-            raise errors.InvalidSetting(f"status = {status!r} is not possible; it must be one of {', '.join(STATUSES)}.")
+            raise errors.InvalidSetting(f"status = {status!r} is none of {', '.join(STATUSES)}.")
         now, only_from = time.time(), tuple(only_from)
         sets, values = ["status = ?", "error = ?"], [status, error]
         if status == "queued":
@@ -200,8 +202,8 @@ class Store:
         now = time.time()
         rows = [(event["kind"], json.dumps(event, separators=(",", ":"), default=_plain)) for event in events]
         with self._db.write() as db:
-            last = db.execute("UPDATE runs SET last_seq = last_seq + ? WHERE id = ? RETURNING last_seq", (len(rows), run))
-            last = last.fetchone()
+            count = "UPDATE runs SET last_seq = last_seq + ? WHERE id = ? RETURNING last_seq"
+            last = db.execute(count, (len(rows), run)).fetchone()
             if last is None:
                 raise _no_run(run)
             first = last[0] - len(rows) + 1
@@ -269,7 +271,7 @@ def _plain(value: Any) -> Any:
 
 
 def _no_run(run: int) -> errors.UnknownName:
-    return errors.UnknownName(f"There is no run {run}; it may have been deleted. Open the list of runs to see what there is.")
+    return errors.UnknownName(f"There is no run {run}; it may have been deleted. The list of runs shows all.")
 
 
 def _put(db: sqlite3.Connection, run: int, name: str, data: bytes, now: float) -> None:

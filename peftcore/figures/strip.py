@@ -68,7 +68,15 @@ def image_strip(
     figure.update_xaxes(range=[0, width], **hidden)
     figure.update_yaxes(range=[height, 0], scaleanchor="x", **hidden)  # squares stay square in a narrow window
     figure.update_layout(
-        template=theme.TEMPLATES[bool(dark)], autosize=False, width=width, height=height, uirevision="image-strip",
-        margin=dict(l=0, r=0, t=0, b=0), dragmode=False, clickmode="event+select", hovermode="closest", showlegend=False,
+        template=theme.TEMPLATES[bool(dark)],
+        autosize=False,
+        width=width,
+        height=height,
+        uirevision="image-strip",
+        margin=dict(l=0, r=0, t=0, b=0),
+        dragmode=False,
+        clickmode="event+select",
+        hovermode="closest",
+        showlegend=False,
     )
     return figure

@@ -36,6 +36,7 @@ _WHY = {
     ("Div", "self"): "dividend: the divisor's gradient needs it",
     ("Div", "other"): "divisor: both gradients need it",
     ("Index", "indices"): "positions that were read",
+    ("NllLoss", "self"): "log-probabilities of the loss",
     ("NllLoss", "target"): "labels",
     ("NllLoss", "total_weight"): "weight of the batch in the loss",
 }
@@ -75,7 +76,7 @@ def explain(loss: Tensor) -> None:
 
 def reason(node: str, saved: str) -> str:
     """One sentence for a node's name and the name of what it saved."""
-    short = node.rpartition("::")[2].rstrip("0123456789").removesuffix("Backward")
+    short = node.rpartition("::")[2].rstrip("0123456789").removesuffix("Backward").lstrip("_")
     if short.startswith("ScaledDotProduct") and saved in _ATTENTION:
         return _ATTENTION[saved]
     if short == "SafeSoftmax":

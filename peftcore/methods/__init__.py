@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import torch
 from torch import Size, Tensor, nn
 from torch.optim import Optimizer
 
@@ -112,12 +113,17 @@ class Method(Settings):
         """Writes what was trained into `module`, a plain timm copy of the backbone.
 
         Raises:
-            CannotMerge: by default; methods that have an equal plain module override this.
+            CannotMerge: the method is no plain LoRA and has no merge of its own.
         """
-        raise errors.CannotMerge(
-            f"{self.card.title} has no equal plain timm module: what it adds cannot be folded into the backbone's "
-            "weights. Save it as an adapter instead."
-        )
+        updates = self.as_lora(model)
+        if updates is None:
+            raise errors.CannotMerge(
+                f"{self.card.title} has no equal plain timm module: what it adds cannot be folded into the backbone's "
+                "weights. Save it as an adapter instead."
+            )
+        with torch.no_grad():
+            for path, (A, B) in updates.items():
+                module.get_submodule(path).weight += B @ A
 
 
 class SideNetwork(nn.Module):

@@ -120,12 +120,27 @@ def _add_deltas(here: list[Adapted]):
     return hook
 
 
-def merge_pairs(tuner: LowRank, backbone: Backbone, module: nn.Module) -> None:
-    """W[rows] += dW on a plain copy of the backbone."""
+@torch.no_grad()
+def updates_of(tuner: LowRank, backbone: Backbone) -> dict[str, tuple[Tensor, Tensor]]:
+    """Path of each adapted Linear -> A (r, d_in), B (d_out, r) of the one update that all its pairs make, scale folded in.
+
+    Pairs on slices of a fused Linear stack: their A's below each other, their B's in their own rows and columns.
+    """
     paths = {layer: path for path, layer in backbone.module.named_modules()}
-    with torch.no_grad():
-        for adapted in tuner:
-            module.get_submodule(paths[adapted.site.linear]).weight[adapted.site.rows] += adapted.pair.delta()
+    by_linear: dict[nn.Linear, list[Adapted]] = defaultdict(list)
+    for adapted in tuner:
+        by_linear[adapted.site.linear].append(adapted)
+    updates = {}
+    for linear, here in by_linear.items():
+        weights = [a.pair.weights() for a in here]
+        A = torch.cat([A for A, _ in weights])
+        B = A.new_zeros(linear.out_features, len(A))
+        column = 0
+        for adapted, (_, own) in zip(here, weights, strict=True):
+            B[adapted.site.rows, column : column + own.shape[1]] = adapted.pair.scale * own
+            column += own.shape[1]
+        updates[paths[linear]] = (A, B)
+    return updates
 
 
 def check_rank(rank: int, backbone: Backbone, title: str) -> None:

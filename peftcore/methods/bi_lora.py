@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
+from statistics import NormalDist
 from typing import Literal
 
 import torch
@@ -11,7 +13,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from . import Card, Method
-from ._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, merge_pairs
+from ._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, updates_of
 from .lora import Projection
 
 Bits = Literal[1, 2, 4, 8, 32]
@@ -26,14 +28,13 @@ def codebook(bits: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     A level is the normal median of its bin, a threshold the midpoint of two levels; as in the authors' code, all
     levels start at zero and are iterated 500 times, which converges up to 4 bits.
     """
-    half = 2 ** (bits - 1)
-    levels = torch.zeros(half, dtype=torch.float64)  # the negative levels; the others mirror them
+    normal = NormalDist()
+    levels = [0.0] * 2 ** (bits - 1)  # the negative levels; the others mirror them
     for _ in range(500):
-        inner = torch.special.ndtr((levels[1:] + levels[:-1]) / 2)  # the normal's mass below each threshold
-        mass = torch.cat([torch.zeros(1), inner, torch.full((1,), 0.5)])
-        levels = torch.special.ndtri((mass[1:] + mass[:-1]) / 2)
-    levels = torch.cat([levels, -levels.flip(0)])
-    return tuple(levels.tolist()), tuple(((levels[1:] + levels[:-1]) / 2).tolist())
+        mass = [0.0, *(normal.cdf((low + high) / 2) for low, high in pairwise(levels)), 0.5]  # below each threshold
+        levels = [normal.inv_cdf((below + above) / 2) for below, above in pairwise(mass)]
+    levels += [-level for level in reversed(levels)]
+    return tuple(levels), tuple((low + high) / 2 for low, high in pairwise(levels))
 
 
 class _Nearest(torch.autograd.Function):
@@ -145,8 +146,8 @@ class BiLoRA(Method):
             lambda site, _: QuantisedPair(site.linear.in_features, site.out_features, *settings),
         )
 
-    def merge(self, model, module) -> None:
-        merge_pairs(model.tuner, model.backbone, module)
+    def as_lora(self, model):
+        return updates_of(model.tuner, model.backbone)
 
 
 METHOD = BiLoRA

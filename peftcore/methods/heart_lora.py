@@ -16,7 +16,7 @@ from ..events import Event, HeadsCut, Scores
 from ..scores import Collector, HeadScores, Score, energies, head_pairs
 from . import Card, Coach, Method
 from ._headwise import Headwise, HeadwisePair, QuantisedHeadwisePair
-from ._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, merge_pairs
+from ._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, updates_of
 from .bi_lora import Bits
 
 _TOLD = 10  # times at least that scores are told through a warm-up, so that even a short one can be watched
@@ -170,8 +170,8 @@ class HeartLoRA(Method):
                 shapes[f"{path}.lora_B.weight"] = Size((rows, pair.lora_B.in_features))
         return shapes
 
-    def merge(self, model, module) -> None:
-        merge_pairs(model.tuner, model.backbone, module)
+    def as_lora(self, model):
+        return updates_of(model.tuner, model.backbone)
 
 
 class HeartCoach(Coach):

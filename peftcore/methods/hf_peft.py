@@ -47,7 +47,7 @@ class HfPeft(Method):
         keeps="The activations of every block above the first adapter, and whatever the tuner itself keeps; several "
         "tuners build the full update of a weight in every forward.",
         mergeable=True,
-        ours="target_modules is qkv where none is given, and the blocks' norms for ln_tuning. AdaLoRA stays at its "
+        ours="target_modules is q, k and v where none is given, and the blocks' norms for ln_tuning. AdaLoRA stays at its "
         "initial rank: Headroom's loop does not call its rank allocation, and its orthogonality penalty is off. IA3 "
         "scales outputs (feedforward_modules empty). SHiRA's random mask has seed 0.",
     )
@@ -63,8 +63,9 @@ class HfPeft(Method):
         return tuner.lower()
 
     def install(self, backbone) -> nn.Module:
-        config, tuner_class = self._config()
         module = backbone.module
+        fused = any(path.endswith("attn.qkv") for path, _ in module.named_modules())
+        config, tuner_class = self._config(["qkv"] if fused else ["q_proj", "k_proj", "v_proj"])
         before, shared = set(module.modules()), _take_private_copies(module)
         try:
             with warnings.catch_warnings():
@@ -83,8 +84,8 @@ class HfPeft(Method):
     def _who(self) -> str:
         return f"Hugging Face PEFT's {self.tuner}"
 
-    def _config(self):
-        """The tuner's config and class.
+    def _config(self, targets: list[str]):
+        """The tuner's config and class; `targets` are the layers it adapts where the options name none.
 
         Raises:
             UnknownName: an option that the config does not have.
@@ -102,7 +103,7 @@ class HfPeft(Method):
                 f"{self._who} works on the token embeddings of language models; on images choose vpt for prompts, or a "
                 "tuner that adapts layers, such as lora, dora, vera, oft or ia3."
             )
-        options = {"target_modules": ["qkv"], **_DEFAULTS.get(name, {}), **variant, **self.options}
+        options = {"target_modules": targets, **_DEFAULTS.get(name, {}), **variant, **self.options}
         known = {field.name for field in dataclasses.fields(config_class) if field.init}
         for option in options.keys() - known:
             if option in self.options:

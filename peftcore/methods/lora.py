@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from . import Card, Method
-from ._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, merge_pairs
+from ._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, updates_of
 
 Projection = Literal["q", "k", "v", "proj", "fc1", "fc2"]
 
@@ -47,8 +47,8 @@ class LoRA(Method):
     def lr_ratio_of(self, name: str) -> float:
         return self.lr_ratio if name.endswith("lora_B.weight") else 1.0
 
-    def merge(self, model, module) -> None:
-        merge_pairs(model.tuner, model.backbone, module)
+    def as_lora(self, model):
+        return updates_of(model.tuner, model.backbone)
 
 
 METHOD = LoRA

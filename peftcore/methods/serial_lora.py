@@ -49,19 +49,13 @@ class SerialLoRA(Method):
 
     @torch.no_grad()
     def as_lora(self, model) -> dict[str, tuple[Tensor, Tensor]]:
-        """For each Linear that reads x, A (r, d) and s W B (out, r): W (x + s B A x) + b = W x + (s W B) A x + b."""
+        """For each Linear that reads x, A (r, d) and s W B (out, r), since W (x + s B A x) = W (I + s B A) x."""
         updates = {}
         for block in model.backbone.blocks:
             A, B = model.tuner.get_submodule(f"{block.path}.attn.serial").weights()
             for name, linear in _readers(model.backbone, block):
                 updates[f"{block.path}.attn.{name}"] = (A.clone(), self.scale * (linear.weight @ B))
         return updates
-
-    def merge(self, model, module) -> None:
-        """W <- W + W (s B A) = W (I + s B A) for each projection that reads x; biases stay."""
-        with torch.no_grad():
-            for path, (A, B) in self.as_lora(model).items():
-                module.get_submodule(path).weight += B @ A
 
 
 def _compose(pair: Pair):

@@ -1,5 +1,6 @@
 """Runs that end in seconds and know no torch, for the engine's tests. Workers import them by name."""
 
+import contextlib
 import os
 import time
 
@@ -27,10 +28,8 @@ def toy(settings, resume):
                     settings["raises"]
                 ]
             while settings.get("deaf"):
-                try:
+                with contextlib.suppress(KeyboardInterrupt):
                     time.sleep(60)
-                except KeyboardInterrupt:
-                    pass
         if "silent" not in settings:
             yield events.Finished(0.5, 0.25, 1.0, {"peak": 1}, [], blob=b"weights")
     finally:

@@ -104,3 +104,11 @@ def test_a_projection_that_no_linear_computes():
     with pytest.raises(errors.DoesNotFit, match="fc1"):
         backbone = pc.load_backbone("eva02_base_patch14_224", pretrained=False, device="meta")
         backbone.site(backbone.blocks[0], "fc1")
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_taps_in_chunks_are_the_same_tokens(family):
+    backbone, x = small(family), images(small(family), 5)
+    points = (f"{backbone.blocks[0].path}:in", f"{backbone.blocks[1].path}:out", "pooled", "image")
+    for whole, parts in zip(backbone.taps(x, points), backbone.taps(x, points, chunk=2), strict=True):
+        torch.testing.assert_close(whole, parts)

@@ -110,6 +110,15 @@ def test_counts_and_bytes_on_vit_b16():
     assert packed_bytes(whole.tuner) == 4 * 1_179_648
 
 
+def test_memory_is_predicted_without_weights():
+    """Nothing in the forward reads a value, so it also runs on tensors that have none."""
+    codebook.cache_clear()
+    small = dict(backbone="vit_tiny_patch16_224", batch_size=2)
+    bi = pc.predict_memory(pc.RunSpec(method={"name": "bi_lora", "rank": 8}, **small))
+    lora = pc.predict_memory(pc.RunSpec(method={"name": "lora", "rank": 8}, **small))
+    assert bi.components["trainable_weights"] == lora.components["trainable_weights"] and bi.peak > lora.peak
+
+
 @pytest.mark.parametrize("bits", [3, 0, 16])
 def test_other_bits_are_refused_in_a_sentence(bits):
     with pytest.raises(errors.InvalidSetting, match="bits.*1, 2, 4, 8 or 32"):

@@ -1,4 +1,4 @@
-"""Runs on a real local Ray: told in order, cancelled, killed, submitted by threads that die, resumed by the next app."""
+"""Runs on a real local Ray: told in order, cancelled, killed, submitted by dying threads, resumed by the next app."""
 
 import os
 import signal
@@ -171,7 +171,9 @@ def test_another_process_may_ask_to_stop(engine):
 def test_recover_takes_what_the_dead_left_and_nothing_of_the_living(engine, tmp_path):
     store = engine.store
     neighbour = Lease(store.folder / "engines")
-    with_checkpoint, without, too_often, queued, unwanted = [store.create_run({"steps": 8}, engine="dead") for _ in range(5)]
+    with_checkpoint, without, too_often, queued, unwanted = (
+        store.create_run({"steps": 8}, engine="dead") for _ in range(5)
+    )
     living = store.create_run({"steps": 8}, engine=neighbour.id)
     for run in (with_checkpoint, without, too_often, living):
         store.set_status(run, "running")
@@ -230,9 +232,13 @@ def test_ray_answers_to_nobody_else(engine):
     import ray
 
     me = psutil.Process()
-    listening = [c for p in [me, *me.children(recursive=True)] for c in p.net_connections("inet") if c.status == "LISTEN"]
-    assert len(listening) > 3  # Ray's servers are among them
-    assert {c.laddr.ip for c in listening} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    open_to = [
+        socket.laddr.ip
+        for process in [me, *me.children(recursive=True)]
+        for socket in process.net_connections("inet")
+        if socket.status == "LISTEN"
+    ]
+    assert len(open_to) > 3 and set(open_to) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
     token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
     assert token.stat().st_mode & 0o077 == 0 and len(token.read_text()) == 64
     address = ray.get_runtime_context().gcs_address

@@ -1,0 +1,112 @@
+"""In and out: Hugging Face PEFT folders both ways, PETL-ViT's released files, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from backbones import BOTH, images, nudge, small
+
+import peftcore as pc
+from peftcore import errors
+from peftcore.adapters import plain_copy
+
+RELEASED = Path(__file__).resolve().parents[3] / "shared" / "data" / "petl-vit-bi-lora"
+EXPORTABLE = [
+    {"name": "lora", "rank": 3, "projections": ("q", "v", "proj", "fc1")},
+    {"name": "serial_lora", "rank": 3},
+    {"name": "bi_lora", "rank": 3},
+]
+
+
+def loaded_by_peft(model, folder):
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(plain_copy(model), str(folder)).eval()
+
+
+@pytest.mark.parametrize("family", BOTH)
+@pytest.mark.parametrize("settings", EXPORTABLE, ids=lambda s: s["name"])
+def test_exported_and_loaded_by_hugging_face_peft(family, settings, tmp_path):
+    model, x = nudge(pc.attach(small(family), pc.make_method(**settings), 3), 0.1).eval(), images(small(family))
+    pc.export_peft(model, tmp_path)
+    assert not list(tmp_path.glob("*.bin"))
+    torch.testing.assert_close(loaded_by_peft(model, tmp_path)(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_exported_and_imported_again(family, tmp_path):
+    model, x = nudge(pc.attach(small(family), pc.make_method("lora", rank=3), 3), 0.1).eval(), images(small(family))
+    pc.export_peft(model, tmp_path)
+    torch.testing.assert_close(pc.import_peft(tmp_path, small(family))(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("targets", ["qkv", r"blocks\..*\.(qkv|proj|fc1|fc2)"])
+@pytest.mark.parametrize("rslora", [False, True])
+def test_what_hugging_face_peft_trained_comes_in(targets, rslora, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    backbone = small("vit")
+    module = plain_copy(pc.attach(backbone, pc.make_method("linear"), 4))
+    config = LoraConfig(r=3, lora_alpha=7, use_rslora=rslora, target_modules=targets if "*" in targets else [targets], modules_to_save=["head"], init_lora_weights=False)
+    theirs = get_peft_model(module, config).eval()
+    theirs.save_pretrained(str(tmp_path))
+    mine = pc.import_peft(tmp_path, backbone)
+    torch.testing.assert_close(mine(images(backbone)), theirs(images(backbone)), rtol=1e-4, atol=1e-4)
+
+
+def test_an_update_that_would_be_lost_is_refused(tmp_path):
+    """PEFT's 'proj' also catches the patch embedding, which is no projection of attention."""
+    from peft import LoraConfig, get_peft_model
+
+    module = plain_copy(pc.attach(small("vit"), pc.make_method("linear"), 4))
+    get_peft_model(module, LoraConfig(r=3, target_modules=["proj"], modules_to_save=["head"])).save_pretrained(str(tmp_path))
+    with pytest.raises(errors.AdapterMismatch, match="patch_embed.proj"):
+        pc.import_peft(tmp_path, small("vit"))
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_head_energy_reads_all_formats_alike(family, tmp_path):
+    model = nudge(pc.attach(small(family), pc.make_method("lora", projections=("q", "v")), 3), 0.1)
+    pc.save_adapter(tmp_path / "own", model)
+    own = pc.head_energy(model)
+    np.testing.assert_allclose(pc.head_energy(tmp_path / "own").values, own.values)
+    pc.export_peft(model, tmp_path / "peft")
+    config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = None  # the small test models are no timm architecture as they stand
+    (tmp_path / "peft" / "adapter_config.json").write_text(json.dumps(config))
+    foreign = pc.head_energy(tmp_path / "peft")
+    whole = np.sqrt(np.nansum(own.values**2, axis=-1))
+    index = [foreign.projections.index(p) for p in own.projections]
+    np.testing.assert_allclose(np.sqrt(np.nansum(foreign.values**2, axis=-1))[:, index], whole, rtol=1e-4)
+    assert foreign.layers == own.layers
+
+
+def test_what_is_no_lora_is_refused(tmp_path):
+    with pytest.raises(errors.CannotExport, match="LAST is no low-rank update of linear layers"):
+        pc.export_peft(pc.attach(small("vit"), pc.make_method("last"), 3), tmp_path)
+    with pytest.raises(errors.BadAdapter, match="holds no adapter_model"):
+        pc.import_peft(tmp_path, small("vit"))
+    model = pc.attach(small("vit"), pc.make_method("lora"), 3)
+    pc.export_peft(model, tmp_path)
+    with pytest.raises(errors.AdapterMismatch):
+        pc.import_peft(tmp_path, small("swin"))
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
+    with pytest.raises(errors.BadAdapter, match="DoRA"):
+        pc.import_peft(tmp_path, small("vit"))
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    weights = tmp_path / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(errors.BadAdapter, match="damaged"):
+        pc.import_peft(tmp_path, small("vit"))
+
+
+@pytest.mark.skipif(not RELEASED.exists(), reason="the released PETL-ViT adapters are not here")
+def test_energy_of_a_released_adapter():
+    scores = pc.head_energy(RELEASED / "svhn-bit1-dim32.bin")
+    assert scores.values.shape == (12, 2, 12) and scores.projections == ("q", "v") and (scores.values > 0).all()
+    np.testing.assert_allclose(pc.head_energy(RELEASED / "svhn-bit1-dim32.bin", scale=1).values * 10, scores.values, rtol=1e-4)

@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
             f"Runs need Ray, which cannot be imported ({error}); install it as `pip install ray`, "
             "or run in this process with `python -m peftcore run`."
         ) from None
-    if ray.is_initialized():
-        return _servers()
+    if running():
+        return []  # somebody else in this process looks after it
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address is None:
@@ -81,6 +82,12 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
             "start the engine first."
         )
     return _servers()
+
+
+def running() -> bool:
+    """Whether this process is connected to a Ray already."""
+    ray = sys.modules.get("ray")
+    return ray is not None and ray.is_initialized()
 
 
 def alive(servers: list[psutil.Process]) -> bool:

@@ -55,6 +55,7 @@ class Engine:
         self.runs_per_gpu = runs_per_gpu
         self.function = function
         self._workers: cluster.Workers | None = None
+        self._owns_ray = False
         self._reason: str | None = None
         self._ready = threading.Event()  # Ray is there, or never will be
         self._closing = threading.Event()
@@ -163,6 +164,7 @@ class Engine:
     def _begin(self) -> None:
         self._leave = threading.Event()
         try:
+            self._owns_ray = not cluster.running()
             self._servers = cluster.start(self.store.folder, self.address, self.num_cpus)
             self._workers = cluster.Workers(self.cpus_per_run, self.runs_per_gpu)
             atexit.register(self.shutdown)  # registered after Ray's own, so it comes before it
@@ -192,7 +194,7 @@ class Engine:
     def _do(command: Callable[[], None]) -> None:
         try:
             command()
-        except Exception:  # one command that fails must not end the engine of everybody
+        except (Exception, SystemExit):  # Ray raises the latter in any thread once it is gone itself
             log.exception("the engine could not do something")
 
     def _warm_up(self, count: int = 1) -> None:
@@ -232,10 +234,10 @@ class Engine:
         deadline = time.monotonic() + 5
         while self._jobs and time.monotonic() < deadline:
             time.sleep(0.02)  # followers let go of Ray before it goes
-        if not self._reason:
+        if self._owns_ray and cluster.running():
             import ray
 
-            ray.shutdown()
+            self._do(ray.shutdown)
 
     # Shared
 

@@ -69,6 +69,8 @@ class Job:
             return "failed", str(trouble)
         except Left:
             raise
+        except SystemExit:  # so Ray tells a thread that Ray itself is gone; the engine will see it and start anew
+            raise Left from None
         except Exception as trouble:
             return self._what_happened(trouble)
 

@@ -157,7 +157,7 @@ def _prove_it_runs(model: TunedModel) -> None:
         (part, name, p)
         for part in model.trunk.modules()
         for name, p in part._parameters.items()
-        if p is not None and not p.requires_grad and not p.any()
+        if p is not None and p.dim() == 1 and not p.requires_grad and not p.any()
     ]
     try:
         # Random weights of Swin V2 begin with norms that multiply each block by zero; trained ones do not.

@@ -47,9 +47,9 @@ class HfPeft(Method):
         keeps="The activations of every block above the first adapter, and whatever the tuner itself keeps; several "
         "tuners build the full update of a weight in every forward.",
         mergeable=True,
-        ours="target_modules is q, k and v where none is given, and the blocks' norms for ln_tuning. AdaLoRA stays at its "
-        "initial rank: Headroom's loop does not call its rank allocation, and its orthogonality penalty is off. IA3 "
-        "scales outputs (feedforward_modules empty). SHiRA's random mask has seed 0.",
+        ours="target_modules is q, k and v where none is given, and the blocks' norms for ln_tuning. AdaLoRA stays at "
+        "its initial rank: Headroom's loop does not call its rank allocation, and its orthogonality penalty is off. "
+        "IA3 scales outputs (feedforward_modules empty). SHiRA's random mask has seed 0.",
     )
 
     tuner: str = Field("lora", description="A tuner by PEFT's name: lora, dora, adalora, vera, oft, boft, ia3, ...")

@@ -224,7 +224,8 @@ def test_an_app_that_was_killed_is_continued_by_the_next(engine, tmp_path):
     assert ended(heir, run).status == "finished" and steps(heir, run) == list(range(40))
     assert store.get_artifact(run, "adapter") == b"weights"
     assert ended(heir, run + 1).status == "finished"
-    heir._lease.release()
+    heir.shutdown()
+    assert engine.state == "ready" and ended(engine, engine.submit({"steps": 1})).status == "finished"
 
 
 def test_ray_answers_to_nobody_else(engine):
@@ -266,3 +267,16 @@ def test_without_ray_runs_fail_with_the_reason(tmp_path, monkeypatch):
     assert not engine.wait_ready(10) and engine.state.startswith("failed: Runs need Ray")
     assert "pip install ray" in ended(engine, run).error
     engine.shutdown()
+
+
+def test_ray_itself_may_die_and_comes_back(engine):
+    """The last of this file: the Ray of the others is gone after it."""
+    import psutil
+
+    run, after = engine.submit(ENDLESS), engine.submit({"steps": 3})
+    working(engine, run)
+    next(child for child in psutil.Process().children() if child.name() == "raylet").kill()
+    record = ended(engine, run, seconds=60)
+    assert record.status == "interrupted" and "Resume it" in record.error
+    assert ended(engine, after, seconds=60).status == "finished"
+    assert engine.state == "ready"

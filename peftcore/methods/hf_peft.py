@@ -29,7 +29,6 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "adalora": {"total_step": 1000},  # must be given; ranks are cut by a call that PEFT leaves to the training loop
     "ia3": {"feedforward_modules": []},
     "ln_tuning": {"target_modules": ["norm1", "norm2"]},
-    "shira": {"random_seed": 0},  # otherwise a mask that no second attach would find again
 }
 # What PEFT raises where a tuner and a model or its options do not go together.
 _REFUSALS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, AssertionError, ImportError)
@@ -49,7 +48,7 @@ class HfPeft(Method):
         mergeable=True,
         ours="target_modules is q, k and v where none is given, and the blocks' norms for ln_tuning. AdaLoRA stays at "
         "its initial rank: Headroom's loop does not call its rank allocation, and its orthogonality penalty is off. "
-        "IA3 scales outputs (feedforward_modules empty). SHiRA's random mask has seed 0.",
+        "IA3 scales outputs (feedforward_modules empty).",
     )
 
     tuner: str = Field("lora", description="A tuner by PEFT's name: lora, dora, adalora, vera, oft, boft, ia3, ...")
@@ -72,7 +71,12 @@ class HfPeft(Method):
                 warnings.simplefilter("ignore")
                 tuner = tuner_class(module, config, _ADAPTER)
         except _REFUSALS as error:
-            raise errors.DoesNotFit(f"{self._who} cannot be attached to {backbone.name}: {_sentence(error)}") from error
+            to = (
+                backbone.name
+                if backbone.device.type != "meta"
+                else "a backbone without weights (to predict its memory)"
+            )
+            raise errors.DoesNotFit(f"{self._who} cannot be attached to {to}: {_sentence(error)}") from error
         if not _give_back(module, shared):
             raise errors.DoesNotFit(
                 f"{self._who} rewrites the frozen weights of {backbone.name} as it is attached. Headroom keeps them as "

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
 from app import state
 from peftcore.store import Store
+from peftcore.tasks import Split
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,13 +56,25 @@ def engine(store, monkeypatch) -> StillEngine:
 
 
 @pytest.fixture
-def at(engine):
+def entry_first(monkeypatch) -> None:
+    """AppTest treats the folder `pages` as a new server does before its first visitor; see app/__init__.py."""
+    made = PagesManager.__init__
+
+    def make(self, *args, **kwargs):
+        made(self, *args, **kwargs)
+        PagesManager.uses_pages_directory = False
+
+    monkeypatch.setattr(PagesManager, "__init__", make)
+
+
+@pytest.fixture
+def at(engine, entry_first):
     """at("runs", run=3): the app at a page, run once; no exception may be in it."""
 
     def open_page(page: str, **query: object) -> AppTest:
         st.cache_data.clear()
         app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-        app.query_params.update({key: str(value) for key, value in query.items()})
+        app.query_params.update({key: value if isinstance(value, list) else str(value) for key, value in query.items()})
         if page != "home":
             app.switch_page(f"pages/{page}.py")
         app.run()
@@ -67,3 +82,43 @@ def at(engine):
         return app
 
     return open_page
+
+
+@pytest.fixture(scope="session")
+def recorded() -> dict[str, tuple[dict, list[dict], dict[str, bytes], dict]]:
+    """Real runs on a few images, LoRA and LAST: spec, events, artifacts and summary by method."""
+    import torch
+
+    from peftcore import train
+    from peftcore.job import SUMMARY
+    from peftcore.spec import RunSpec
+    from peftcore.worker import ARTIFACTS
+
+    torch.set_num_threads(1)
+    whole = train.load_task("digits")
+    parts = {name: getattr(whole, name) for name in ("train", "val", "test")}
+    few = {name: Split(part.images[:24], part.labels[:24]) for name, part in parts.items()}
+    runs = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "load_task", lambda name: replace(whole, **few))
+        for method in ("lora", "last"):
+            spec = RunSpec(method=method, epochs=2, batch_size=12, lr=0.01, pretrained=False)
+            told, artifacts = [], {}
+            for event in train.finetune(spec):
+                told.append(event.to_dict())
+                if getattr(event, "blob", None) is not None:
+                    artifacts[ARTIFACTS[event.kind]] = event.blob
+            runs[method] = (spec.to_dict(), told, artifacts, {name: told[-1][name] for name in SUMMARY})
+    return runs
+
+
+@pytest.fixture
+def trained(store, recorded) -> dict[str, int]:
+    """The recorded runs in this test's store, as the engine writes them: {"lora": run, "last": run}."""
+    numbers = {}
+    for method, (spec, told, artifacts, summary) in recorded.items():
+        numbers[method] = run = store.create_run(spec)
+        store.set_status(run, "running")
+        store.append(run, told, artifacts)
+        store.set_status(run, "finished", summary=summary)
+    return numbers

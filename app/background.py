@@ -1,0 +1,54 @@
+"""Slow work beside a page: a page draws all it can, then waits in sight for what is still under way.
+
+A page waits in its own run and polls with no fragment: `st.switch_page` beside a fragment that reruns by itself can
+leave the browser with an empty page (a late rerun names the old page), and a click elsewhere ends the wait anyway.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+from typing import Any
+
+import streamlit as st
+
+MOST_KEPT = 128
+POLL_SECONDS = 0.2
+
+
+class Desk:
+    """Results by key, shared by all sessions. Two threads: one long reading must not hold up a short prediction."""
+
+    def __init__(self, threads: int = 2):
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="headroom-page")
+        self.jobs: OrderedDict[Hashable, Future] = OrderedDict()
+        self.lock = Lock()
+
+    def ask(self, key: Hashable, work: Callable[[], Any]) -> Future:
+        with self.lock:
+            if key not in self.jobs:
+                self.jobs[key] = self.pool.submit(work)
+                while len(self.jobs) > MOST_KEPT:
+                    self.jobs.popitem(last=False)[1].cancel()
+            self.jobs.move_to_end(key)
+            return self.jobs[key]
+
+
+@st.cache_resource(show_spinner=False)
+def _desk() -> Desk:
+    return Desk()
+
+
+def later(key: Hashable, work: Callable[[], Any]) -> Future:
+    """The future of `work`, begun once per key. `work` must call nothing of Streamlit."""
+    return _desk().ask(key, work)
+
+
+def wait(job: Future, tell: Callable[[], None]) -> None:
+    """Waits for a future. `tell` draws what is happening; at each of its calls a newer request of the reader takes over."""
+    while not job.done():
+        tell()
+        concurrent.futures.wait([job], timeout=POLL_SECONDS)

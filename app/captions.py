@@ -1,0 +1,18 @@
+"""Captions: what a figure is, of which run, task, images and seed, and the command that makes it again."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+POWERS = "MB and GB are powers of ten: 1 MB = 1,000,000 bytes."
+
+
+def caption(text: str, command: str | None = None) -> None:
+    """A line under a figure. `command` makes the figure again; it is one click away, with a button that copies it."""
+    if command is None:
+        st.caption(text)
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
+        st.caption(text)
+        with st.popover(":small[:gray[command]]", type="tertiary", icon=":material/terminal:"):
+            st.code(command, language="bash", wrap_lines=True)

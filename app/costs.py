@@ -1,0 +1,111 @@
+"""What a run will cost, before it is launched: weights it trains, peak memory, time, and its place in the queue."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from app import background, state
+from peftcore.errors import HeadroomError
+
+if TYPE_CHECKING:
+    from peftcore.spec import RunSpec
+    from peftcore.store import Store
+
+DECIDE_MEMORY = ("backbone", "method", "task", "batch_size", "precision", "device", "augmentation", "cache_features")
+LOOK_BACK = 60  # newest finished runs among which one like this is looked for
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Numbers of weights, and bytes at the peak of one training step by component; `full` is that peak in full tuning."""
+
+    parameters: dict[str, int]
+    components: dict[str, int]
+    peak: int
+    full: int
+    cache: int = 0  # bytes of all frozen features, which a side method keeps beside the step where they fit
+
+    @property
+    def trained(self) -> int:
+        """Weights that train: the method's and the classifier's."""
+        return self.parameters["method"] + self.parameters["head"]
+
+    @property
+    def share(self) -> float:
+        return self.trained / self.parameters["backbone"]
+
+
+def known_fault(spec: RunSpec) -> HeadroomError | None:
+    """Why this spec is impossible, where that is known already."""
+    job = of(spec)
+    known = job.result() if job.done() and not job.exception() else None
+    return known if isinstance(known, HeadroomError) else None
+
+
+def of(spec: RunSpec) -> Future:
+    """A future of a Cost, or of the HeadroomError that says why this spec is impossible."""
+    settings = spec.to_dict()
+    key = json.dumps([settings[name] for name in DECIDE_MEMORY])
+    return background.later(("cost", key), lambda: _predict(spec))
+
+
+def _predict(spec: RunSpec) -> Cost | HeadroomError:
+    from peftcore.backbone import load_backbone
+    from peftcore.memory.predict import classes_of, predict_memory
+    from peftcore.model import attach
+
+    try:
+        backbone = load_backbone(spec.backbone, pretrained=False, device="meta")
+        counts = attach(backbone, spec.method, classes_of(spec.task)).parameter_counts()
+        report = predict_memory(spec)
+        full = report if spec.method.name == "full" else predict_memory(spec.replace(method="full", cache_features="auto"))
+    except HeadroomError as error:
+        return error
+    return Cost(counts, dict(report.components), report.peak, full.peak, _cache(spec, report.components["features"]))
+
+
+def _cache(spec: RunSpec, batch: int) -> int:
+    """Bytes of the frozen features of all training and validation images; `batch` are those of one batch."""
+    from peftcore.tasks import load_task
+
+    if spec.method.kind != "side" or spec.cache_features is False or spec.augmentation != "none":
+        return 0
+    task = load_task(spec.task)
+    return batch * (len(task.train) + len(task.val)) // spec.batch_size
+
+
+def seconds(spec: RunSpec, store: Store) -> tuple[float, int] | None:
+    """Seconds this run will take and the number of the earlier run that tells so; None where none is like it.
+
+    Like it: the newest finished run of the same backbone, method, task and batch size. What that run spent outside
+    its epochs (loading, caching) is taken once, its mean epoch as often as this run has epochs.
+    """
+    for record in store.runs(limit=LOOK_BACK, status="finished"):
+        if all(_trait(record.spec, name) == _trait(spec.to_dict(), name) for name in ("backbone", "method", "task", "batch_size")):
+            end = store.last_event(record.id, "finished")
+            if end and end["epochs"]:
+                epochs = sum(epoch["seconds"] for epoch in end["epochs"])
+                return end["seconds"] - epochs + epochs / len(end["epochs"]) * spec.epochs, record.id
+    return None
+
+
+def _trait(settings: dict[str, Any], name: str) -> Any:
+    return settings[name]["name"] if name == "method" else settings[name]
+
+
+def queue(store: Store) -> str:
+    """What stands before a run that is launched now, in a sentence."""
+    engine = state.engine()
+    if engine.state.startswith("failed"):
+        return engine.state.partition(": ")[2]
+    waiting, working = len(engine.queue()), len(store.runs(status="running"))
+    if waiting:
+        return f"{waiting} {'run waits' if waiting == 1 else 'runs wait'} before it."
+    if engine.state == "starting":
+        return "The engine is starting; the run begins as soon as it is ready."
+    if working >= max(1, engine.slots):
+        return f"It begins when the {'run' if working == 1 else 'first of the runs'} at work has ended."
+    return "It begins at once."

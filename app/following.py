@@ -1,0 +1,94 @@
+"""Follows a run by reading the store: each look reads only the events that came since the last one.
+
+Nothing but the page's own thread calls Streamlit; the threads that work for a run write to the store alone.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from peftcore.store import RunRecord, Store
+
+KINDS = ("started", "progress", "step", "evaluation", "step_memory")
+MOST_POINTS = 1500  # of a curve; a longer run is thinned evenly
+RECENT = 40  # steps from which the speed is told
+
+
+@dataclass
+class Follower:
+    """What is known of one run."""
+
+    seq: int = 0
+    started: dict[str, Any] | None = None
+    progress: dict[str, Any] | None = None
+    step_memory: dict[str, Any] | None = None
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+
+    def look(self, store: Store, run: int) -> Follower:
+        for event in store.events(run, after=self.seq, kinds=KINDS):
+            self.seq = event["seq"]
+            self._take(event)
+        return self
+
+    def _take(self, event: dict[str, Any]) -> None:
+        match event["kind"]:
+            case "step":
+                self._forget_from(event["step"])
+                self.steps.append(event)
+                self.progress = None
+            case "evaluation":
+                self.evaluations = [e for e in self.evaluations if (e["step"], e["split"]) != (event["step"], event["split"])]
+                self.evaluations.append(event)
+            case kind:
+                setattr(self, kind, event)
+
+    def _forget_from(self, step: int) -> None:
+        """A resumed run tells the steps after its checkpoint again."""
+        while self.steps and self.steps[-1]["step"] >= step:
+            self.steps.pop()
+        self.evaluations = [e for e in self.evaluations if e["step"] < step]
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole run; 0 until it has told."""
+        return self.started["steps"] if self.started else 0
+
+    @property
+    def done(self) -> int:
+        return self.steps[-1]["step"] if self.steps else 0
+
+    def frame(self) -> pd.DataFrame:
+        """One row per step, thinned where there are very many; steps whose memory was traced stay."""
+        every = -(-len(self.steps) // MOST_POINTS) or 1
+        last = len(self.steps) - 1
+        rows = [s for i, s in enumerate(self.steps) if i % every == 0 or i == last or s["memory"]]
+        return pd.DataFrame(rows, columns=["step", "epoch", "loss", "lr", "grad_norm", "images_per_second", "seconds", "memory"])
+
+    def evaluation_frame(self) -> pd.DataFrame:
+        return pd.DataFrame(self.evaluations, columns=["step", "split", "accuracy", "loss"])
+
+    def seconds_left(self) -> float | None:
+        """From the speed of the newest steps, evaluations between them included; None before there are enough."""
+        recent = self.steps[-RECENT:]
+        if len(recent) < 5 or not self.total:
+            return None
+        speed = (recent[-1]["step"] - recent[0]["step"]) / max(1e-6, recent[-1]["seconds"] - recent[0]["seconds"])
+        silent = max(0.0, time.time() - recent[-1]["time"])
+        return max(0.0, (self.total - self.done) / speed - silent)
+
+
+def follow(store: Store, record: RunRecord) -> Follower:
+    """This session's follower of a run, brought up to date."""
+    followers = st.session_state.setdefault("followers", {})
+    key = (str(store.folder), record.id)
+    if key not in followers:
+        while len(followers) >= 8:
+            followers.pop(next(iter(followers)))
+        followers[key] = Follower()
+    return followers[key].look(store, record.id)

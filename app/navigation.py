@@ -1,0 +1,47 @@
+"""The pages of the app, one line each: file, title, icon. The first is the page at `/`.
+
+A page's address is its file's name. It is given nowhere else: with an address of its own, `st.switch_page` by file
+falls back to the first page without a word.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+PAGES = {
+    "home": ("Home", ":material/home:"),
+    "launch": ("Launch", ":material/rocket_launch:"),
+    "runs": ("Runs", ":material/monitoring:"),
+    "heads": ("Heads", ":material/grid_on:"),
+    "attention": ("Attention", ":material/visibility:"),
+    "memory": ("Memory", ":material/memory:"),
+}
+
+
+def path(name: str) -> str:
+    """The file of a page, as `st.switch_page` and `st.page_link` take it."""
+    if name not in PAGES:
+        raise KeyError(f"no page {name!r}; there are {', '.join(PAGES)}")
+    return f"pages/{name}.py"
+
+
+def pages() -> list[st.Page]:
+    """What `st.navigation` takes."""
+    first = next(iter(PAGES))
+    return [st.Page(path(name), title=title, icon=icon, default=name == first) for name, (title, icon) in PAGES.items()]
+
+
+def link(name: str, label: str | None = None, **query: object) -> None:
+    """A link to a page with query parameters; None values are left out."""
+    title, icon = PAGES[name]
+    st.page_link(path(name), label=label or title, icon=icon, query_params=_texts(query))
+
+
+def go(name: str, **query: object) -> None:
+    """Switch to a page with query parameters. Nothing after it runs."""
+    st.switch_page(path(name), query_params=_texts(query))
+
+
+def _texts(query: dict[str, object]) -> dict[str, str | list[str]]:
+    """Lists stay lists: the address repeats their name."""
+    return {key: value if isinstance(value, list) else str(value) for key, value in query.items() if value is not None}

@@ -1,0 +1,61 @@
+"""The list of runs: what waits, what works, what has been; one click chooses."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import errors, links, state, theme, words
+from peftcore.store import WAITING, RunRecord
+
+MOST_SHOWN = 200
+HEIGHT = 640  # pixels, what a laptop's screen leaves
+EVERY = {True: 1.5, False: 10.0}  # seconds between looks, while runs are under way and while none is
+ICONS = {
+    "queued": ":gray[:material/schedule:]",
+    "running": ":blue[:material/play_circle:]",
+    "finished": ":green[:material/check_circle:]",
+    "failed": ":red[:material/error:]",
+    "cancelled": ":gray[:material/cancel:]",
+    "interrupted": ":orange[:material/pause_circle:]",
+}
+
+
+def chosen(records: list[RunRecord]) -> int | None:
+    """The run that the address names, else the newest."""
+    said = links.read("run")
+    if said is not None and said.isdigit():
+        return int(said)
+    return records[0].id if records else None
+
+
+def draw(run: int | None) -> None:
+    """The list, which looks for news by itself."""
+    busy = bool(state.store().runs(limit=1, status=WAITING))
+    st.fragment(_list, run_every=EVERY[busy])(run, busy)
+
+
+@errors.sentences()
+def _list(run: int | None, was_busy: bool) -> None:
+    records = state.store().runs(limit=MOST_SHOWN)
+    busy = any(record.status in WAITING for record in records)
+    if busy != was_busy:
+        st.rerun()
+    with st.container(height=HEIGHT, border=False, gap=None):
+        for record in records:
+            _row(record, record.id == run)
+
+
+def _row(record: RunRecord, selected: bool) -> None:
+    accuracy = record.summary.get("test_accuracy")
+    told = f"**{accuracy:.3f}**" if accuracy is not None else record.status
+    when = record.finished or record.started or record.queued
+    st.button(
+        f"{ICONS[record.status]} {words.mark(record.spec['method']['name'], theme.is_dark())} **{record.id}** "
+        f"{words.run_title(record.spec)}  \n:small[{told} :gray[{words.age(when)}]]",
+        key=f"run_{record.id}",
+        type="secondary" if selected else "tertiary",
+        width="stretch",
+        on_click=links.write,
+        kwargs={"run": record.id},
+        help=f"{record.status}, {words.exact(when)}" + (f", {record.owner}" if record.owner else ""),
+    )

@@ -1,0 +1,132 @@
+"""Runs to look at, of the store or recorded with Headroom, and what they told. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from app import gallery, state, words
+
+GALLERY = "gallery"
+MOST_RUNS = 60  # the newest runs that a page offers
+
+
+class Subject(NamedTuple):
+    """A run to look at: one of the store (`home` its folder, `id` its number) or a recorded example by its name."""
+
+    home: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a page says of a subject. `accuracy` is the test accuracy, 0 to 1, of a finished run."""
+
+    subject: Subject
+    spec: dict[str, Any]
+    status: str
+    finished: float | None
+    accuracy: float | None
+    example: bool = False
+
+    @property
+    def method(self) -> str:
+        return self.spec["method"]["name"]
+
+    @property
+    def title(self) -> str:
+        """'Run 12: LoRA on digits, 0.94'."""
+        number = "Recorded example" if self.example else f"Run {self.subject.id}"
+        accuracy = "" if self.accuracy is None else f", {self.accuracy:.2f}"
+        ended = "" if self.status == "finished" else f" ({self.status})"
+        return f"{number}: {words.run_title(self.spec)}{accuracy}{ended}"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Head scores as arrays, without torch: `values` (layers, projections, heads), NaN where there is no head."""
+
+    values: np.ndarray
+    projections: tuple[str, ...]
+    layers: tuple[str, ...]
+    score: str
+    mask: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, told: dict[str, Any]) -> Scores:
+        """From the JSON of a HeadScores."""
+        mask = None if told.get("mask") is None else np.array(told["mask"], bool)
+        values = np.array(told["values"], float)
+        return cls(values, tuple(told["projections"]), tuple(told["layers"]), told["score"], mask)
+
+    def of_projection(self, projection: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values and mask (layers, heads) of one projection."""
+        index = self.projections.index(projection)
+        return self.values[:, index], None if self.mask is None else self.mask[:, index]
+
+    def heads(self, projection: str) -> int:
+        """How many heads have a score in this projection."""
+        return int(np.isfinite(self.of_projection(projection)[0]).sum())
+
+
+def runs(needs: str) -> list[Run]:
+    """The newest runs that have what a page needs, then the recorded examples: 'scores' or 'adapter'."""
+    store = state.store()
+    found = []
+    for record in store.runs(limit=MOST_RUNS):
+        has = (
+            store.last_event(record.id, "scores") if needs == "scores" else "adapter" in store.artifact_names(record.id)
+        )
+        if has:
+            found.append(_of_store(record))
+    for name in gallery.names():
+        example = run(Subject(GALLERY, name))
+        if needs == "adapter" or events(example.subject, "scores"):
+            found.append(example)
+    return found
+
+
+def run(subject: Subject) -> Run:
+    """What there is to say of a subject. Raises UnknownName where there is no such run."""
+    if subject.home == GALLERY:
+        told = gallery.record(subject.id)
+        return Run(subject, told["spec"], "finished", None, told["summary"]["test_accuracy"], example=True)
+    return _of_store(state.store().run(int(subject.id)))
+
+
+def named(code: str) -> Subject:
+    """The subject that an address calls `code`: a run's number or an example's name."""
+    return Subject(str(state.store().folder), code) if code.isdigit() else Subject(GALLERY, code)
+
+
+def _of_store(record: Any) -> Run:
+    accuracy = record.summary.get("test_accuracy")
+    return Run(
+        Subject(str(state.store().folder), str(record.id)), record.spec, record.status, record.finished, accuracy
+    )
+
+
+def events(subject: Subject, kind: str) -> list[dict[str, Any]]:
+    """Events of one kind, in order."""
+    if subject.home == GALLERY:
+        return [event for event in gallery.record(subject.id)["events"] if event["kind"] == kind]
+    return state.store().events(int(subject.id), kinds=kind)
+
+
+def adapter(subject: Subject) -> bytes | None:
+    """The trained adapter, where the run came to its end."""
+    if subject.home == GALLERY:
+        return gallery.adapter(subject.id)
+    return state.store().get_artifact(int(subject.id), "adapter")
+
+
+def scores_by_epoch(subject: Subject) -> list[tuple[int, Scores]]:
+    """Head scores that training collected, with the step of each, in order."""
+    return [(event["step"], Scores.of(event["scores"])) for event in events(subject, "scores")]
+
+
+def frames(history: list[tuple[int, Scores]], projection: str) -> list[dict[str, Any]]:
+    """What `figures.heads.scores_over_steps` plays."""
+    return [{"step": step, "values": told.of_projection(projection)[0]} for step, told in history]

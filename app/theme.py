@@ -1,0 +1,43 @@
+"""The page's theme, and the one place where figures are drawn."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+_BARE = {"displaylogo": False, "displayModeBar": False, "scrollZoom": False, "responsive": True}
+
+
+# What the theme cannot say: under the navigation Streamlit leaves a gap a fifth of a laptop's screen high, and a list
+# made of buttons is centred.
+_STYLE = """<style>
+.stMainBlockContainer {padding-top: 4.25rem; padding-bottom: 3rem}
+[class*="st-key-run_"] button, [class*="st-key-run_"] button > div {justify-content: flex-start; text-align: left}
+</style>"""
+
+
+def apply() -> None:
+    """The few lines of style that the theme cannot say."""
+    st.html(_STYLE)
+
+
+def is_dark() -> bool:
+    """Whether this reader's page is dark."""
+    return st.context.theme.type == "dark"
+
+
+def show(figure: go.Figure, key: str, **options: Any) -> Any:
+    """Draws a figure of `peftcore.figures`, which has its own template; returns what `st.plotly_chart` returns.
+
+    A figure of fixed size (a head grid) keeps it; all others take the width there is.
+    """
+    fixed = figure.layout.autosize is False
+    options = {"width": "content" if fixed else "stretch", "theme": None, "config": _BARE, "alt": _title(figure)} | options
+    return st.plotly_chart(figure, key=key, **options)
+
+
+def _title(figure: go.Figure) -> str | None:
+    return re.sub(r"<[^>]+>", " ", figure.layout.title.text or "").strip() or None

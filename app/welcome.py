@@ -1,0 +1,104 @@
+"""The first picture: the heads of the newest run that told of them, else of a recorded example. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from app import gallery, links, navigation, state, theme, words
+from app.captions import caption
+from peftcore.figures import curves, heads, memory
+
+LOOKED_AT = 30  # newest finished runs in which head scores are looked for
+EXAMPLE = "lora-digits"
+DOORS = {
+    "heads": ("Which heads did a task move?", "Look at every head of every layer, and through each one at an image.", "Look at heads", {}),
+    "launch": ("What will yours learn?", "Choose a backbone, a method and a task, and watch it train: about a minute.", "Launch a run", {}),
+    "memory": ("Why does this fit?", "The same batch under full fine-tuning, LoRA and LAST, byte by byte.", "See the memory", {}),
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Scores of one projection, (layers, heads), and where they are from."""
+
+    values: np.ndarray
+    score: str
+    projection: str
+    layers: list[str]
+    spec: dict[str, Any]
+    run: int | str
+    accuracy: float
+    example: bool
+
+
+def picture() -> Picture | None:
+    """From the newest finished run with head scores, else from the example; None where neither is there."""
+    store = state.store()
+    for record in store.runs(limit=LOOKED_AT, status="finished"):
+        told = store.last_event(record.id, "scores")
+        if told:
+            return _picture(told["scores"], record.spec, record.id, record.summary["test_accuracy"], example=False)
+    if EXAMPLE not in gallery.names():
+        return None
+    told = gallery.record(EXAMPLE)
+    scores = [event for event in told["events"] if event["kind"] == "scores"][-1]["scores"]
+    return _picture(scores, told["spec"], EXAMPLE, told["summary"]["test_accuracy"], example=True)
+
+
+def _picture(scores: dict[str, Any], spec: dict[str, Any], run: int | str, accuracy: float, example: bool) -> Picture:
+    """The projection whose scores are largest."""
+    values = np.array(scores["values"], float)  # (layers, projections, heads)
+    index = int(np.nanargmax(np.nanmax(np.abs(values), axis=(0, 2))))
+    projection = scores["projections"][index]
+    return Picture(values[:, index], scores["score"], projection, list(scores["layers"]), spec, run, accuracy, example)
+
+
+def show(found: Picture) -> None:
+    """The grid and its caption."""
+    figure = heads.head_grid(found.values, found.layers, score=found.score, projection=found.projection, width=620, height=520,
+                             dark=theme.is_dark())
+    theme.show(figure, key="home_heads", on_select="rerun", selection_mode="points")
+    if head := links.clicked("home_heads"):
+        navigation.go("heads", run=found.run, projection=found.projection, layer=head[0] + 1, head=head[1] + 1)
+    whose = "a recorded example" if found.example else f"run {found.run}"
+    caption(
+        f"How much each attention head's {found.projection} projection answered to {words.task_title(found.spec['task']).lower()}: "
+        f"{found.score} score of {words.run_title(found.spec)}, {whose}, seed {found.spec['seed']}, "
+        f"test accuracy {found.accuracy:.3f}.",
+        words.command(found.spec),
+    )
+
+
+def doors(found: Picture | None) -> None:
+    """Three ways in; the heads open at the run of the picture."""
+    for page, (question, answer, label, query) in DOORS.items():
+        with st.container(border=True):
+            st.markdown(f"**{question}**  \n{answer}")
+            navigation.link(page, label, **query, **({"run": found.run} if found and page == "heads" else {}))
+
+
+def no_runs() -> None:
+    """The empty list of runs: an example of what a run shows, and the button that makes one's own."""
+    left, right = st.columns([3, 1], vertical_alignment="center")
+    left.markdown("No run yet. Launch one and watch it here; below is a recorded example.")
+    if right.button("Launch a run", type="primary", width="stretch", key="first_launch", icon=":material/rocket_launch:"):
+        navigation.go("launch")
+    if EXAMPLE not in gallery.names():
+        return
+    told, dark = gallery.record(EXAMPLE), theme.is_dark()
+    by_kind: dict[str, list[dict[str, Any]]] = {}
+    for event in told["events"]:
+        by_kind.setdefault(event["kind"], []).append(event)
+    started = by_kind["started"][0]
+    loss, moments = st.columns(2)
+    with loss:
+        theme.show(curves.loss_curve(pd.DataFrame(by_kind["step"]), pd.DataFrame(by_kind["evaluation"]), started["steps"],
+                                     method=told["spec"]["method"]["name"], kind=started["method_kind"], dark=dark), key="example_loss")
+    with moments:
+        theme.show(memory.step_memory(by_kind["step_memory"][0]["report"]["curve"], dark=dark, height=400), key="example_memory")
+    caption(f"Recorded example: {told['title']}, seed {told['spec']['seed']}.", told["command"])

@@ -1,0 +1,118 @@
+"""Numbers, times and names as people read them, and the command that makes a run again. No torch."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from peftcore import errors
+from peftcore.figures import theme
+from peftcore.spec import RunSpec
+from peftcore.tasks import task_card
+
+ALWAYS = ("backbone", "task", "epochs", "seed")  # in every command, though they may be the defaults
+
+
+def duration(seconds: float) -> str:
+    """'8 s', '2 min', '1 h 20 min'."""
+    if seconds < 9.5:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90:
+        return f"{round(seconds / 5) * 5} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def age(when: float, now: float | None = None) -> str:
+    """'just now', '12 min ago', '3 h ago', '5 days ago'."""
+    seconds = max(0.0, (now or time.time()) - when)
+    if seconds < 45:
+        return "just now"
+    for size, unit in ((86400, "day"), (3600, "h"), (60, "min")):
+        if seconds >= 0.9 * size or unit == "min":
+            count = max(1, round(seconds / size))
+            return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''} ago"
+    raise AssertionError
+
+
+def exact(when: float) -> str:
+    """'21 November 2026, 14:03'."""
+    return f"{datetime.fromtimestamp(when):%-d %B %Y, %H:%M}"
+
+
+@lru_cache(maxsize=256)
+def task_title(name: str) -> str:
+    """A task's title; its name where no such task is installed any more."""
+    try:
+        title = task_card(name).title
+    except errors.UnknownName:
+        return name
+    argument = name.partition(":")[2]
+    return f"{title}: {argument}" if argument else title
+
+
+def run_title(spec: Mapping[str, Any]) -> str:
+    """'LAST on digits'."""
+    return f"{theme.method_title(spec['method']['name'])} on {spec['task']}"
+
+
+@lru_cache(maxsize=64)
+def mark(method: str, dark: bool = False) -> str:
+    """Markdown of the method's mark in its colour: a dot, or a diamond for a side method."""
+    shape = '<path d="M7 1 13 7 7 13 1 7z"' if theme.method_kind(method) == "side" else '<circle cx="7" cy="7" r="5.5"'
+    return _picture(shape, theme.method_colour(method, dark=dark), method)
+
+
+def _picture(shape: str, colour: str, name: str) -> str:
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="14" height="14">{shape} fill="{colour}"/></svg>'
+    return f"![{name}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
+
+
+def components(parts: Mapping[str, int], most: int = 4) -> str:
+    """Markdown: the largest memory components in their colours, with their bytes."""
+    largest = sorted((name for name in theme.COMPONENTS if parts.get(name)), key=lambda name: -parts[name])[:most]
+    square = '<rect x="1" y="1" width="12" height="12"'
+    return ", ".join(
+        f"{_picture(square, theme.component_colour(name), name)} {theme.component_title(name)} {theme.si_bytes(parts[name])}"
+        for name in largest
+    )
+
+
+def changed(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a spec but its method that are not the defaults, and those that are always said."""
+    fields = RunSpec.model_fields
+    return {
+        name: value
+        for name, value in spec.items()
+        if name in fields and name != "method" and (name in ALWAYS or value != fields[name].default)
+    }
+
+
+def command(spec: Mapping[str, Any], verb: str = "run") -> str:
+    """The command line that does the same as the app."""
+    words = ["python", "-m", "peftcore", verb, "--method", spec["method"]["name"]]
+    for name, value in spec["method"].items():
+        if name != "name" and value not in (None, {}):
+            words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    for name, value in changed(spec).items():
+        option = name.replace("_", "-")
+        if name == "pretrained":
+            words.append("--pretrained" if value else "--no-pretrained")
+        else:
+            words += [f"--{option}", str(value).lower() if isinstance(value, bool) else str(value)]
+    return shlex.join(words)
+
+
+@lru_cache(maxsize=256)
+def task_description(name: str) -> str:
+    """What a task asks, in a sentence or two."""
+    try:
+        return task_card(name).description
+    except errors.UnknownName:
+        return ""

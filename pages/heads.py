@@ -1,0 +1,109 @@
+"""Which heads did this task move? The layer x head grid of a run, and what one head looks at."""
+
+import streamlit as st
+
+from app import captions, links, looks, models, subjects, theme, words
+from app.errors import sentences
+from peftcore.figures import heads as figures
+from peftcore.figures.theme import percent
+
+SCORES = {
+    "training": "taylor, in training",
+    "taylor": "taylor, on validation images",
+    "taylor_signed": "taylor with its sign, on validation images",
+    "energy": "energy, from the weights",
+}
+HELP = (
+    "**Taylor**: how much the loss would change, to first order, if this head's low-rank update were taken away: "
+    "|⟨∂L/∂B, B⟩| over the head's rows of B, a mean over steps. **With its sign**: positive where the loss would fall "
+    "without it. **Energy**: the size of the update, ‖ΔW‖ over the head's rows; it needs no image."
+)
+
+st.title("Which heads did this task move?")
+row = st.columns([5, 2, 3], vertical_alignment="bottom")
+with row[0]:
+    run = looks.choose_run("heads", subjects.runs("scores"), method="lora")
+with row[2]:
+    score = links.choice(
+        st.selectbox, "heads", "score", "score", list(SCORES), default="training", show=SCORES.get, help=HELP
+    )
+history = subjects.scores_by_epoch(run.subject)
+if score == "training" and not history:
+    st.info(
+        f"{run.title} has no head scores. They are collected while LoRA or one of its relatives trains on q, k or v, "
+        "and told after each epoch.",
+        icon=":material/grid_off:",
+    )
+    st.stop()
+with sentences(), st.spinner(f"Scoring heads: {SCORES[score]} ..."):
+    scores = history[-1][1] if score == "training" else models.head_scores(run.subject, score)
+with row[1]:
+    projection = links.choice(
+        st.segmented_control,
+        "heads",
+        "projection",
+        "projection",
+        scores.projections,
+        default=scores.projections[0],
+        required=True,
+    )
+values, mask = scores.of_projection(projection)  # (layers, heads)
+layer, head = looks.choose_head(values)
+ranks, count = figures.rank_heads(values), scores.heads(projection)
+
+left, right = st.columns([11, 9], gap="medium")
+with left:
+    grid = figures.head_grid(
+        values,
+        scores.layers,
+        score=scores.score,
+        projection=projection,
+        selected=(layer, head),
+        mask=mask,
+        ranks=ranks,
+        width=600,
+        height=540,
+        dark=theme.is_dark(),
+    )
+    theme.show(grid, "heads_grid", on_select=lambda: looks.pick_head("heads_grid"), selection_mode="points")
+with right:
+    st.markdown(
+        f"**Head {head + 1} of layer {layer + 1}: rank {ranks[layer, head]:.0f} of {count}**, "
+        f"{scores.score} {values[layer, head]:.3g} in {projection}"
+    )
+    image = looks.choose_image("heads", run, count=6, side=58)
+    with sentences(stop=False), st.spinner("Looking through this head ..."):
+        query = links.patch("query", models.anatomy(run.subject).grids[layer], None)
+        before, after = (models.attention(run.subject, image, layer, query, tuned) for tuned in (False, True))
+        pixels, most = models.test_image(run, image), models.strongest(before, after, head)
+        columns = st.columns(2)
+        with columns[0]:
+            looks.overlay("heads_before", pixels, before, head, "Before tuning", zmax=most, width=235)
+        with columns[1]:
+            looks.overlay("heads_after", pixels, after, head, "After tuning", zmax=most, width=235)
+        st.markdown(
+            f"**Tuning moved {percent(models.shift(before, after, head))} of this head's attention** "
+            f"on test image {image}, where {looks.asking(before)} asks."
+        )
+        st.caption("Click a patch to let it ask. Both pictures share one scale.")
+        looks.ask_class_token("heads", run, before)
+
+captions.caption(
+    f"{run.title}, seed {run.spec['seed']}; {SCORES[score]}. Layers count from 1 at the bottom, heads from the left.",
+    words.command(run.spec),
+)
+looks.invite(run)
+
+left, right = st.columns([9, 11], gap="medium")
+with left:
+    profile = figures.layer_profile(values, score=scores.score, height=480, dark=theme.is_dark())
+    theme.show(profile, "heads_profile")
+    captions.caption(f"{SCORES[score].capitalize()}, {projection}: how it spreads over the layers.")
+frames = subjects.frames(history, projection)
+if len(frames) > 1:
+    with right:
+        grown = figures.scores_over_steps(
+            frames, score="taylor", projection=projection, width=600, height=560, dark=theme.is_dark()
+        )
+        theme.show(grown, "heads_over_steps")
+        captions.caption("The Taylor score as training collected it, after each epoch. Play it, or drag the slider.")

@@ -1,0 +1,28 @@
+"""Launch: backbone, method, task and recipe in forms made from the schemas, what it will cost, and one button."""
+
+import streamlit as st
+
+from app import launching, libraries
+from peftcore.errors import HeadroomError
+from peftcore.spec import RunSpec
+
+st.title("Which backbone, which method, which task?")
+libraries.ready()
+
+form, bill = st.columns([7, 4], gap="large")
+spec = fault = None
+with form:
+    backbone, method, task = launching.choices()
+    preview = launching.place_for_preview()
+    settings, recipe = launching.settings(method)
+try:
+    spec = RunSpec(backbone=backbone, method=settings, task=task, **recipe)
+except HeadroomError as error:
+    fault = error
+with bill:
+    place = launching.launcher(spec, fault)
+
+# All that is quick stands; now what takes a while.
+launching.preview(preview, task)
+if spec:
+    launching.bill(place, spec)

@@ -1,0 +1,43 @@
+"""Trains the examples that travel with Headroom and writes them to assets/gallery; run it again after the backbone's
+weights changed, because an adapter belongs to the weights that it was trained on.
+
+    python scripts/record_gallery.py [NAME ...]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from app import gallery  # noqa: E402
+from peftcore.spec import RunSpec  # noqa: E402
+from peftcore.train import finetune  # noqa: E402
+
+EXAMPLES = {
+    "lora-digits": RunSpec(method="lora", task="digits", epochs=8, lr=3e-3),
+    "last-digits": RunSpec(method="last", task="digits", epochs=20, lr=3e-3),
+}
+KEPT = ("started", "evaluation", "scores", "finished")  # events that the pages read
+SUMMARY = ("test_accuracy", "val_accuracy", "seconds", "memory")
+
+
+def record(name: str) -> float:
+    """Trains one example and writes its folder; returns its test accuracy."""
+    folder = gallery.FOLDER / name
+    folder.mkdir(parents=True, exist_ok=True)
+    spec, events, last = EXAMPLES[name], [], None
+    for last in finetune(spec):
+        if last.kind in KEPT:
+            events.append(last.to_dict())
+    (folder / "adapter.safetensors").write_bytes(last.blob)
+    told = {"spec": spec.to_dict(), "summary": {key: events[-1][key] for key in SUMMARY}, "events": events}
+    (folder / "run.json").write_text(json.dumps(told, indent=1) + "\n")
+    return last.test_accuracy
+
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or EXAMPLES:
+        print(f"{name}: test accuracy {record(name):.3f}", flush=True)

@@ -1,0 +1,15 @@
+"""The app: page settings, engine and navigation. Its place puts `peftcore` and `app` on the path.
+
+    streamlit run streamlit_app.py
+"""
+
+import streamlit as st
+
+from app import errors, navigation, state, theme
+
+st.set_page_config(page_title="Headroom", page_icon="assets/icon.png", layout="wide")
+page = st.navigation(navigation.pages(), position="top")
+theme.apply()
+state.begin()
+with errors.sentences():
+    page.run()

@@ -1,0 +1,85 @@
+"""The Attention page on real runs, and the arithmetic behind it."""
+
+import numpy as np
+import pytest
+import torch
+
+from app import models, subjects
+from peftcore import adapters
+from peftcore.preprocess import prepare
+from peftcore.probes.attention import attention_maps, side_attention
+
+
+def text(app) -> str:
+    return "\n".join(element.value for element in [*app.markdown, *app.caption, *app.info, *app.error])
+
+
+def test_backbone_and_side_network_of_the_newest_run(at, trained):
+    app = at("attention")
+    assert app.title[0].value == "Where does the side network look that the backbone does not?"
+    assert app.selectbox(key="attention_run").value.subject.id == str(trained["last"])
+    assert "Test image 0, class" in text(app) and "the patch in row 5, column 5 asks" in text(app)
+    assert not app.error and not app.info
+    assert len(app.get("plotly_chart")) == 5  # strip, picker, backbone, side network, difference
+
+
+def test_a_link_names_image_layer_head_module_and_patch(at, trained):
+    app = at("attention", run=trained["last"], image=11, layer=2, head=3, module=4, query="1-8")
+    assert "Test image 11" in text(app) and "the patch in row 1, column 8 asks" in text(app)
+    values = {name: app.selectbox(key=f"attention_{name}").value for name in ("layer", "head", "module")}
+    assert values == {"layer": 1, "head": 2, "module": 3}
+    app.selectbox(key="attention_layer").set_value(6).run()
+    assert app.query_params["layer"] == "7"
+    app.button(key="attention_class").click().run()
+    assert "the class token asks" in text(app)
+
+
+def test_before_and_after_for_a_method_in_the_backbone(at, trained):
+    app = at("attention", run=trained["lora"])
+    assert len(app.get("plotly_chart")) == 5 and not app.error and not app.info
+
+
+def test_maps_are_the_library_s_and_are_left_as_they_were(trained, store, engine):
+    """What the page shows is row `query` of the probe's map, and looking changes no output."""
+    run = subjects.named(str(trained["last"]))
+    model = adapters.from_bytes(store.get_artifact(trained["last"], "adapter"))
+    images = prepare(models.task("digits").test.images[5:6], model.backbone)
+    before = models._model(run).model(images)
+    look = models.attention(run, 5, 2, (3, 6))
+    row = attention_maps(model, images, 2)[0, :, 1 + 3 * 8 + 6].numpy()  # (heads, N): the class token comes first
+    np.testing.assert_allclose(look.maps.reshape(8, -1), row[:, 1:], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(look.maps.sum((1, 2)) + look.prefix, 1, rtol=1e-5)
+    side = models.side_attention(run, 5, 3, None)
+    np.testing.assert_allclose(side.maps[0].ravel(), side_attention(model, images)[3][0, 0, 1:].numpy(), rtol=1e-5)
+    assert torch.equal(models._model(run).model(images), before)
+
+
+def test_a_side_method_leaves_the_backbone_as_it_was(trained, engine):
+    run = subjects.named(str(trained["last"]))
+    tuned, frozen = (models.attention(run, 0, 4, (2, 2), tuned) for tuned in (True, False))
+    assert models.shift(frozen, tuned, models.MEAN) == 0
+
+
+def test_a_method_in_the_backbone_moves_attention(trained, engine):
+    pair = models.pair(subjects.named(str(trained["lora"])), 0, 7, models.MEAN, None, (4, 4))
+    assert 0 < pair.elsewhere(models.MEAN) <= 1
+
+
+@pytest.mark.parametrize(
+    "query, source, target, expected",
+    [
+        ((3, 5), (8, 8), (4, 4), (1, 2)),
+        ((1, 1), (4, 4), (8, 8), (3, 3)),
+        (None, (8, 8), (4, 4), None),
+        ((0, 6), (7, 7), (7, 7), (0, 6)),
+    ],
+)
+def test_a_patch_on_another_grid(query, source, target, expected):
+    assert models.moved(query, source, target) == expected
+
+
+def test_without_runs_there_is_an_invitation(at, monkeypatch):
+    from app import gallery
+
+    monkeypatch.setattr(gallery, "names", lambda: ())
+    assert "no run to look at yet" in text(at("attention"))

@@ -1,0 +1,85 @@
+"""The Heads page on real runs: what it shows, and that each view is a link."""
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app import models, subjects
+from peftcore.figures.heads import rank_heads
+
+
+def text(app: AppTest) -> str:
+    return "\n".join(element.value for element in [*app.markdown, *app.caption, *app.info, *app.error])
+
+
+def scores_of(store, run: int) -> subjects.Scores:
+    return subjects.Scores.of(store.last_event(run, "scores")["scores"])
+
+
+def test_newest_run_with_scores_is_shown_with_its_strongest_head(at, store, trained):
+    app = at("heads")
+    assert app.title[0].value == "Which heads did this task move?"
+    assert app.selectbox(key="heads_run").value.subject.id == str(trained["lora"])
+    values, _ = scores_of(store, trained["lora"]).of_projection("q")
+    layer, head = np.unravel_index(values.argmax(), values.shape)
+    assert f"**Head {head + 1} of layer {layer + 1}: rank 1 of 64**" in text(app)
+    assert "Tuning moved" in text(app) and not app.error
+    assert app.query_params["run"] == str(trained["lora"])
+
+
+def test_a_link_names_projection_layer_head_image_and_patch(at, store, trained):
+    app = at("heads", run=trained["lora"], projection="v", layer=3, head=5, image=7, query="2-4")
+    values, _ = scores_of(store, trained["lora"]).of_projection("v")
+    rank = int(rank_heads(values)[2, 4])
+    shown = text(app)
+    assert f"**Head 5 of layer 3: rank {rank} of 64**, taylor {values[2, 4]:.3g} in v" in shown
+    assert "on test image 7, where the patch in row 2, column 4 asks" in shown
+    app.button(key="heads_class").click().run()
+    assert "where the class token asks" in text(app)
+
+
+def test_widgets_write_the_link(at, trained):
+    app = at("heads", run=trained["lora"])
+    app.button_group(key="heads_projection").set_value("v").run()
+    assert app.query_params["projection"] == "v"
+    app.selectbox(key="heads_score").select("energy").run()
+    assert app.query_params["score"] == "energy" and "energy" in text(app) and not app.error
+    app.button(key="heads_images_after").click().run()
+    assert app.query_params["image"] == "6"
+
+
+@pytest.mark.parametrize("score", ["taylor", "taylor_signed", "energy"])
+def test_scores_computed_now(at, trained, score, monkeypatch):
+    monkeypatch.setattr(models, "SCORED_IMAGES", 40)
+    app = at("heads", run=trained["lora"], score=score)
+    assert not app.error and f", {score} " in text(app)
+
+
+@pytest.mark.parametrize("wrong", [{"layer": 99}, {"head": "x"}, {"projection": "z"}, {"image": -3}, {"query": "9"}])
+def test_a_link_that_names_what_is_not_there_still_shows_the_run(at, trained, wrong):
+    app = at("heads", run=trained["lora"], **wrong)
+    assert "Tuning moved" in text(app) and not app.error
+
+
+def test_a_run_that_is_not_there_is_said(at, trained):
+    assert "There is no run 99" in text(at("heads", run=99))
+
+
+def test_a_side_method_has_no_head_scores_and_says_so(at, trained):
+    assert "has no head scores" in text(at("heads", run=trained["last"]))
+
+
+def test_without_runs_there_is_an_example_or_an_invitation(at, monkeypatch):
+    from app import gallery
+
+    monkeypatch.setattr(gallery, "names", lambda: ())
+    assert "no run to look at yet" in text(at("heads"))
+
+
+def test_energy_on_the_page_is_the_library_s(trained, store, engine):
+    from peftcore import adapters
+    from peftcore.probes.responsiveness import head_energy
+
+    subject = subjects.named(str(trained["lora"]))
+    model = adapters.from_bytes(store.get_artifact(trained["lora"], "adapter"))
+    np.testing.assert_array_equal(models.head_scores(subject, "energy").values, head_energy(model).values)

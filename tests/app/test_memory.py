@@ -1,0 +1,82 @@
+"""The Memory page: predictions at once, a real measurement on request, sentences for what does not fit."""
+
+import pytest
+import streamlit as st
+
+from app import background, ledgers
+from peftcore.errors import OutOfMemory
+
+
+def text(app) -> str:
+    return "\n".join(element.value for element in [*app.markdown, *app.caption, *app.info, *app.error])
+
+
+def case(method: str, **changes) -> ledgers.Case:
+    settings = dict(backbone="vit_micro", batch=4, precision="fp32", device="cpu", cached=True) | changes
+    return ledgers.Case(method=method, **settings)
+
+
+KNOWN: dict = {}  # predictions by case, for all tests of this file
+
+
+@pytest.fixture(autouse=True)
+def fresh(at_once, monkeypatch):
+    """Nothing is measured yet; each prediction is made once, before the page goes on."""
+    st.cache_resource.clear()
+    now = background.later
+    monkeypatch.setattr(background, "later", lambda key, work: KNOWN.get(key) or KNOWN.setdefault(key, now(key, work)))
+
+
+def test_predictions_of_three_methods(at):
+    app = at("memory", batch=4)
+    assert app.title[0].value == "Why does this fit?"
+    table = app.dataframe[0].value
+    assert table["method"].tolist() == ["Full fine-tuning", "LoRA", "LAST"]
+    assert (table["prediction"] == "not measured").all() and not app.error
+    assert len(app.get("plotly_chart")) == 2 and "powers of ten" in text(app)
+
+
+def test_measured_beside_predicted(at):
+    app = at("memory", batch=4, methods="last,linear", curve="linear")
+    app.button(key="memory_measure").click().run()
+    for method in ("last", "linear"):
+        ledgers.measure(case(method, device="auto")).result(timeout=120)
+    app.run()
+    table = app.dataframe[0].value
+    assert table["prediction"].str.endswith("%").all() and not app.error
+    assert "One step of Linear probe, measured" in text(app)
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "last"])
+def test_predictions_are_near_what_is_measured(method):
+    real, guess = ledgers.measure(case(method)).result(timeout=120), ledgers.predicted(case(method)).result()
+    assert guess.peak == pytest.approx(real.peak, rel=0.05)
+
+
+def test_last_keeps_less_than_full_and_lora():
+    peaks = {m: ledgers.predicted(case(m, batch=32)).result().above_weights for m in ("full", "lora", "last")}
+    assert peaks["last"] < 0.5 * peaks["lora"] < peaks["full"]
+
+
+def test_features_computed_in_the_step(at):
+    app = at("memory", batch=4, methods="last", features="computed")
+    assert "computed in the step" in text(app) and not app.error
+
+
+def test_impossible_cases_are_sentences(at):
+    assert "There is no backbone" in text(at("memory", backbone="vit_macro"))
+
+
+def test_a_step_that_does_not_fit_is_not_begun(monkeypatch):
+    import psutil
+
+    small = psutil.virtual_memory()._replace(available=1_000_000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: small)
+    refused = ledgers.measure(case("full", batch=8)).result(timeout=60)
+    assert isinstance(refused, OutOfMemory) and "its prediction stands" in str(refused)
+
+
+def test_no_method_chosen_is_said(at):
+    app = at("memory", batch=4, methods="linear")
+    app.multiselect(key="memory_methods").set_value([]).run()
+    assert "Choose at least one method" in text(app)

@@ -1,0 +1,174 @@
+"""The page of runs: what it shows of a run in each of its states, and what its buttons do."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from app.following import MOST_POINTS, Follower
+from peftcore.spec import RunSpec
+
+SPEC = RunSpec(epochs=2)
+STARTED = {
+    "kind": "started", "spec": SPEC.to_dict(), "method_kind": "side", "parameters": {"backbone": 1000, "method": 40, "head": 10},
+    "steps": 26, "epochs": 2, "classes": ["0", "1"], "device": "cpu",
+    "settings": {"normalisation": "backbone", "augmentation": "none", "model_selection": "last epoch", "pretrained": True,
+                 "weight_decay": 0.05},
+}  # fmt: skip
+MEMORY = {"frozen_weights": 6_000_000, "activations": 2_000_000}
+REPORT = {"peak": 8_000_000, "components": MEMORY,
+          "curve": [{"t": 0.0, "phase": "forward", "where": "blocks.0", **MEMORY}, {"t": 1.0, "phase": "backward", "where": "blocks.1", **MEMORY}]}
+
+
+def step(n: int, **changes) -> dict:
+    return {"kind": "step", "step": n, "epoch": 1 + (n > 13), "loss": 2.0 / n, "lr": 1e-3, "grad_norm": 1.0,
+            "images_per_second": 90.0, "seconds": float(n), "memory": MEMORY if n == 2 else None} | changes  # fmt: skip
+
+
+def evaluation(n: int, split: str = "val", accuracy: float = 0.5) -> dict:
+    return {"kind": "evaluation", "epoch": 1, "step": n, "split": split, "accuracy": accuracy, "loss": 1.0, "seconds": 0.1}
+
+
+@pytest.fixture
+def run(store) -> int:
+    return store.create_run(SPEC.to_dict())
+
+
+def begin(store, run: int, steps: int = 0) -> None:
+    store.set_status(run, "running")
+    events = [STARTED, *(step(n) for n in range(1, steps + 1))]
+    store.append(run, [*events, {"kind": "step_memory", "step": 2, "report": REPORT}] if steps > 1 else events)
+
+
+def text(page) -> str:
+    parts = [e.value for kind in ("markdown", "subheader", "caption", "info") for e in getattr(page, kind)]
+    return " ".join(parts).replace("\\", "")
+
+
+def titles(page) -> list[str]:
+    import json
+
+    return [json.loads(e.proto.spec)["layout"]["title"]["text"] for e in page.get("plotly_chart")]
+
+
+def test_no_runs_is_an_invitation(at):
+    page = at("runs")
+    assert not page.error
+    assert "Recorded example" in text(page)
+    page.button("first_launch").click().run()
+    assert page.title[0].value.startswith("Which backbone")
+
+
+def test_queued_tells_what_is_before_it(at, store, run):
+    second = store.create_run(SPEC.to_dict())
+    page = at("runs", run=second)
+    assert page.get("progress")[0].proto.text == "Queued; 1 run before it."
+    page = at("runs", run=run)
+    assert page.get("progress")[0].proto.text == "Queued; it is the next to begin."
+
+
+def test_the_engine_that_starts_or_failed_is_named(at, engine, run):
+    engine.state = "starting"
+    assert "engine is starting" in at("runs", run=run).get("progress")[0].proto.text
+    engine.state = "failed: Ray is missing."
+    assert "Ray is missing" in at("runs", run=run).get("progress")[0].proto.text
+
+
+def test_running_tells_loading_caching_then_steps(at, store, run):
+    store.set_status(run, "running")
+    assert "Loading PyTorch" in at("runs", run=run).get("progress")[0].proto.text
+    store.append(run, [STARTED, {"kind": "progress", "what": "caching frozen features", "done": 320, "total": 1000}])
+    assert at("runs", run=run).get("progress")[0].proto.text == "Caching frozen features: 320 of 1,000 images"
+    store.append(run, [step(n) for n in range(1, 14)])
+    page = at("runs", run=run)
+    assert page.get("progress")[0].proto.text.startswith("Epoch 1 of 2, step 13 of 26")
+    assert "left" in page.get("progress")[0].proto.text
+    assert any(title.startswith("Loss 0.154 at step 13 of 26") for title in titles(page))
+
+
+def test_stop_asks_the_engine_and_leaves_a_run_that_can_be_resumed(at, store, run):
+    begin(store, run, 5)
+    page = at("runs", run=run)
+    page.button("stop").click().run()
+    assert store.run(run).status == "cancelled"
+    assert "Stopped at step 5 of 26" in text(page)
+    page.button("resume").click().run()
+    assert store.run(run).status == "queued"
+
+
+def test_finished_shows_result_settings_and_ways_on(at, store, run):
+    begin(store, run, 26)
+    summary = {"test_accuracy": 0.9312, "val_accuracy": 0.92, "seconds": 21.3, "memory": {"peak": 8_000_000}}
+    store.append(run, [evaluation(26), evaluation(26, "test", 0.9312), {"kind": "finished", **summary, "epochs": []}], {"adapter": b"x"})
+    store.set_status(run, "finished", summary=summary)
+    page = at("runs", run=run)
+    assert [metric.value for metric in page.metric] == ["0.931", "50", "8 MB", "20 s"]
+    assert "normalisation backbone" in text(page) and "test images chose nothing" in text(page)
+    assert len(page.get("plotly_chart")) == 5
+    assert {button.key for button in page.download_button} == {"adapter", "spec"}
+    assert {link.label for link in page.page_link} == {"Heads", "Attention", "Memory", "Launch again"}
+    assert any("python -m peftcore run --method last" in code.value for code in page.code)
+
+
+def test_failed_is_a_sentence_with_details_on_request(at, store, run):
+    begin(store, run, 3)
+    store.set_status(run, "failed", error="The loss became nan at step 3 of 26. Try a lower learning rate than 5.")
+    store.put_artifact(run, "traceback", b"Traceback: here")
+    page = at("runs", run=run)
+    assert "Try a lower learning rate" in page.error[0].value
+    assert page.expander[0].label == "Details" and "Traceback: here" in page.code[0].value
+    assert not page.button("resume").disabled
+
+
+def test_interrupted_can_be_resumed(at, store, run):
+    begin(store, run, 3)
+    store.set_status(run, "interrupted", error="The app ended while this run was working. Resume it to run it again.")
+    page = at("runs", run=run)
+    assert "Resume it" in page.error[0].value
+    page.button("resume").click().run()
+    assert store.run(run).status == "queued"
+
+
+def test_an_unknown_run_is_a_sentence(at, run):
+    page = at("runs", run=99)
+    assert "There is no run 99" in page.error[0].value
+
+
+def test_the_list_chooses(at, store, run):
+    other = store.create_run(RunSpec(method="lora").to_dict())
+    page = at("runs")
+    assert f"Run {other}: LoRA on digits" in text(page)
+    page.button(f"run_{run}").click().run()
+    assert f"Run {run}: LAST on digits" in text(page)
+    assert page.query_params["run"] == str(run)
+
+
+def test_launch_again_is_a_link_to_the_same_settings(at, store):
+    spec = RunSpec(method={"name": "lora", "rank": 2, "projections": ["k"]}, epochs=3)
+    run = store.create_run(spec.to_dict())
+    link = next(link for link in at("runs", run=run).page_link if link.label == "Launch again")
+    assert {"method=lora", "lora.rank=2", "lora.projections=k", "epochs=3"} <= set(link.proto.query_string.split("&"))
+
+
+def test_follower_reads_only_what_is_new_and_forgets_what_is_told_again(store, run):
+    begin(store, run, 10)
+    store.append(run, [evaluation(10)])
+    follower = Follower().look(store, run)
+    assert (follower.done, follower.total, len(follower.evaluations)) == (10, 26, 1)
+    seen = follower.seq
+    assert follower.look(store, run).seq == seen
+    store.append(run, [step(6, loss=9.0), step(7)])  # resumed from a checkpoint after step 5
+    follower.look(store, run)
+    assert [s["step"] for s in follower.steps] == [1, 2, 3, 4, 5, 6, 7]
+    assert follower.steps[5]["loss"] == 9.0 and follower.evaluations == []
+
+
+def test_long_curves_are_thinned_and_keep_traced_steps(store, run):
+    begin(store, run)
+    store.append(run, [step(n, memory=MEMORY if n == 7001 else None) for n in range(1, 10_001)])
+    began = time.perf_counter()
+    follower = Follower().look(store, run)
+    assert time.perf_counter() - began < 5
+    frame = follower.frame()
+    assert len(frame) <= MOST_POINTS + 2 and {7001, 10_000} <= set(frame["step"])

@@ -1,0 +1,184 @@
+"""The main job in a real browser: launch LAST with clicks, watch it end, look at attention and heads, stop a run, reload.
+
+Screenshots of every station are kept in screenshots/ (ignored by git).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+PICTURES = ROOT / "screenshots"
+PATIENCE = 120_000  # milliseconds; two cores may be busy with something else
+
+expect.set_options(timeout=PATIENCE)
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """The app, started by its command on a free port, with a home of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    home = tmp_path_factory.mktemp("home")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k != "MFLAGS"}
+    environment |= {"HEADROOM_HOME": str(home), "STREAMLIT_SERVER_HEADLESS": "true"}
+    environment.pop("OMP_NUM_THREADS", None)
+    log = (home / "app.log").open("w")
+    app = subprocess.Popen(
+        ["make", "app", f"PORT={port}"], cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        _wait_for(port, app, home / "app.log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(app.pid, signal.SIGINT)
+        try:
+            app.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(app.pid, signal.SIGKILL)
+    told = (home / "app.log").read_text()
+    assert "Traceback" not in told, told[-4000:]
+
+
+def _wait_for(port: int, app: subprocess.Popen, log: Path) -> None:
+    for _ in range(600):
+        if app.poll() is not None:
+            raise RuntimeError(f"the app ended: {log.read_text()[-2000:]}")
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise RuntimeError("the app does not answer")
+
+
+@pytest.fixture(scope="module")
+def page(address):
+    from find_browser import find
+
+    PICTURES.mkdir(exist_ok=True)
+    problems: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find(), args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, base_url=address)
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
+        page.on("console", lambda message: problems.extend(_problem(message)))
+        yield page
+        browser.close()
+    assert not problems, problems
+
+
+def _problem(message) -> list[str]:
+    """Console errors, but for Streamlit's own search for its server below a page's address, and a reload's cut connections."""
+    where = message.location.get("url", "")
+    expected = "_stcore/" in where or "net::ERR_" in message.text
+    return [f"console: {message.text} ({where})"] if message.type == "error" and not expected else []
+
+
+def shot(page: Page, name: str) -> None:
+    """A picture of what is there once nothing moves, which must hold no traceback."""
+    expect(page.locator('[data-testid="stStatusWidgetRunningIcon"]')).to_have_count(0)
+    page.wait_for_timeout(700)
+    page.screenshot(path=PICTURES / f"{name}.png", full_page=False)
+    text = page.locator("body").inner_text()
+    assert "Traceback" not in text and page.get_by_test_id("stException").count() == 0, text[:2000]
+
+
+def launch(page: Page, method: str, task: str, epochs: int) -> int:
+    """Chooses with clicks and launches; returns the number of the run."""
+    page.goto(f"/launch?epochs={epochs}")
+    page.get_by_role("radio", name=task).click()
+    page.get_by_role("radio", name=method, exact=True).click()
+    button = page.get_by_role("button", name="Launch", exact=True)
+    expect(page.get_by_text(re.compile(r"Trains .* weights"))).to_be_visible(timeout=PATIENCE)
+    shot(page, f"launch_{method.lower()}")
+    button.click()
+    page.wait_for_url(re.compile(r"/runs\?.*run=\d+"))
+    return int(re.search(r"run=(\d+)", page.url)[1])
+
+
+
+def test_home_has_three_doors_and_a_picture(page):
+    page.goto("/")
+    for door in ("Look at heads", "Launch a run", "See the memory"):
+        expect(page.get_by_text(door)).to_be_visible()
+    expect(page.locator(".js-plotly-plot").first).to_be_visible()
+    shot(page, "home")
+
+
+def test_last_on_digits_from_click_to_accuracy(page):
+    clicked = time.perf_counter()
+    run = launch(page, "LAST", "Handwritten digits", 3)
+    expect(page.get_by_text("Test accuracy")).to_be_visible(timeout=PATIENCE)
+    print(f"\nlaunch to result, 3 epochs: {time.perf_counter() - clicked:.1f} s")
+    accuracy = float(page.get_by_test_id("stMetricValue").first.inner_text())
+    assert 0.1 < accuracy <= 1
+    expect(page.locator(".js-plotly-plot")).to_have_count(5)
+    shot(page, "run_finished")
+    page.reload()
+    expect(page.get_by_text("Test accuracy")).to_be_visible(timeout=PATIENCE)
+    assert float(page.get_by_test_id("stMetricValue").first.inner_text()) == accuracy
+    assert f"run={run}" in page.url
+
+
+def test_attention_of_the_run_and_a_clicked_patch(page):
+    page.goto("/runs?run=1")
+    page.get_by_role("link", name="Attention").last.click()
+    expect(page.get_by_text(re.compile("Side network, module"))).to_be_visible(timeout=PATIENCE)
+    before = page.url
+    expect(page.locator(".js-plotly-plot").nth(3)).to_be_visible(timeout=PATIENCE)
+    page.mouse.click(130, 400)  # the upper left of the first picture
+    page.wait_for_function("before => location.href !== before", arg=before)
+    shot(page, "attention")
+
+
+def test_heads_of_a_run_and_a_clicked_cell(page):
+    run = launch(page, "LoRA", "Handwritten digits", 1)
+    expect(page.get_by_text("Test accuracy")).to_be_visible(timeout=PATIENCE)
+    page.goto(f"/heads?run={run}")
+    told = page.get_by_text(re.compile(r"Head \d+ of layer \d+: rank")).first
+    expect(told).to_be_visible(timeout=PATIENCE)
+    before = told.inner_text()
+    squares = page.locator(".js-plotly-plot").first.locator(".scatterlayer .points path")
+    expect(squares.nth(20)).to_be_visible(timeout=PATIENCE)
+    box = squares.nth(20).bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(told).not_to_have_text(before)
+    shot(page, "heads")
+
+
+def test_memory_is_told_by_component(page):
+    page.goto("/memory")
+    expect(page.get_by_text(re.compile(r"LAST keeps .* of what full fine-tuning keeps"))).to_be_visible(timeout=PATIENCE)
+    page.get_by_role("button", name="Measure one real step").click()
+    expect(page.get_by_text(re.compile(r"measured", re.I)).first).to_be_visible(timeout=PATIENCE)
+    shot(page, "memory")
+
+
+def test_a_run_is_stopped_and_stays_stopped_after_a_reload(page):
+    run = launch(page, "LoRA", "Handwritten digits", 200)
+    expect(page.get_by_text(re.compile(r"Epoch 1 of 200"))).to_be_visible(timeout=PATIENCE)
+    page.reload()
+    expect(page.get_by_text(re.compile(r"Epoch \d+ of 200"))).to_be_visible(timeout=PATIENCE)
+    shot(page, "run_live")
+    page.get_by_role("button", name=re.compile("Stop")).click()
+    expect(page.get_by_text(re.compile(r"Stopped at step"))).to_be_visible(timeout=PATIENCE)
+    page.reload()
+    expect(page.get_by_text(re.compile(r"Stopped at step"))).to_be_visible(timeout=PATIENCE)
+    assert f"run={run}" in page.url
+    shot(page, "run_stopped")

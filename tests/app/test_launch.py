@@ -42,7 +42,11 @@ def test_every_choice_is_in_the_link(at, store):
 def test_form_of_each_method_gives_its_defaults(at, name):
     page = at("launch", method=name)
     assert not page.error, [e.value for e in page.error]
-    keys = {widget.key for kind in ("number_input", "selectbox", "toggle", "text_input", "pills") for widget in getattr(page, kind)}
+    keys = {
+        widget.key
+        for kind in ("number_input", "selectbox", "toggle", "text_input", "pills")
+        for widget in getattr(page, kind)
+    }
     cls = METHODS.load(name).METHOD
     assert {f"{name}.{field}" for field in cls.model_fields} <= keys
     assert not page.button("launch").disabled
@@ -50,9 +54,27 @@ def test_form_of_each_method_gives_its_defaults(at, name):
 
 SPECS = [
     RunSpec(),
-    RunSpec(method={"name": "lora", "rank": 4, "projections": ["k"], "dropout": 0.1}, lr=0.02, weight_decay=0.3, precision="bf16"),
-    RunSpec(method={"name": "last", "rank": 8, "up_bias": False}, cache_features=False, pretrained=False, augmentation="light", warmup=0.0),
-    RunSpec(method="linear", task="orientation", cache_features=True, batch_size=32, device="cpu", weights="/tmp/a file.safetensors"),
+    RunSpec(
+        method={"name": "lora", "rank": 4, "projections": ["k"], "dropout": 0.1},
+        lr=0.02,
+        weight_decay=0.3,
+        precision="bf16",
+    ),
+    RunSpec(
+        method={"name": "last", "rank": 8, "up_bias": False},
+        cache_features=False,
+        pretrained=False,
+        augmentation="light",
+        warmup=0.0,
+    ),
+    RunSpec(
+        method="linear",
+        task="orientation",
+        cache_features=True,
+        batch_size=32,
+        device="cpu",
+        weights="/tmp/a file.safetensors",
+    ),
 ]
 
 

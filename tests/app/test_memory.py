@@ -1,9 +1,8 @@
 """The Memory page: predictions at once, a real measurement on request, sentences for what does not fit."""
 
 import pytest
-import streamlit as st
 
-from app import background, ledgers
+from app import ledgers
 from peftcore.errors import OutOfMemory
 
 
@@ -16,15 +15,16 @@ def case(method: str, **changes) -> ledgers.Case:
     return ledgers.Case(method=method, **settings)
 
 
-KNOWN: dict = {}  # predictions by case, for all tests of this file
-
-
 @pytest.fixture(autouse=True)
-def fresh(at_once, monkeypatch):
-    """Nothing is measured yet; each prediction is made once, before the page goes on."""
-    st.cache_resource.clear()
-    now = background.later
-    monkeypatch.setattr(background, "later", lambda key, work: KNOWN.get(key) or KNOWN.setdefault(key, now(key, work)))
+def nothing_measured():
+    ledgers._bench.clear()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def predicted():
+    """Torch is loaded and what most tests ask for is predicted, so that no page waits for longer than a test may."""
+    for method in ("full", "lora", "last", "linear"):
+        ledgers.predicted(case(method, device="auto")).result(timeout=300)
 
 
 def test_predictions_of_three_methods(at):

@@ -11,14 +11,21 @@ from peftcore.spec import RunSpec
 
 SPEC = RunSpec(epochs=2)
 STARTED = {
-    "kind": "started", "spec": SPEC.to_dict(), "method_kind": "side", "parameters": {"backbone": 1000, "method": 40, "head": 10},
+    "kind": "started", "spec": SPEC.to_dict(), "method_kind": "side",
+    "parameters": {"backbone": 1000, "method": 40, "head": 10},
     "steps": 26, "epochs": 2, "classes": ["0", "1"], "device": "cpu",
-    "settings": {"normalisation": "backbone", "augmentation": "none", "model_selection": "last epoch", "pretrained": True,
-                 "weight_decay": 0.05},
+    "settings": {"normalisation": "backbone", "augmentation": "none", "model_selection": "last epoch",
+                 "pretrained": True, "weight_decay": 0.05},
 }  # fmt: skip
 MEMORY = {"frozen_weights": 6_000_000, "activations": 2_000_000}
-REPORT = {"peak": 8_000_000, "components": MEMORY,
-          "curve": [{"t": 0.0, "phase": "forward", "where": "blocks.0", **MEMORY}, {"t": 1.0, "phase": "backward", "where": "blocks.1", **MEMORY}]}
+REPORT = {
+    "peak": 8_000_000,
+    "components": MEMORY,
+    "curve": [
+        {"t": 0.0, "phase": "forward", "where": "blocks.0", **MEMORY},
+        {"t": 1.0, "phase": "backward", "where": "blocks.1", **MEMORY},
+    ],
+}
 
 
 def step(n: int, **changes) -> dict:
@@ -27,7 +34,15 @@ def step(n: int, **changes) -> dict:
 
 
 def evaluation(n: int, split: str = "val", accuracy: float = 0.5) -> dict:
-    return {"kind": "evaluation", "epoch": 1, "step": n, "split": split, "accuracy": accuracy, "loss": 1.0, "seconds": 0.1}
+    return {
+        "kind": "evaluation",
+        "epoch": 1,
+        "step": n,
+        "split": split,
+        "accuracy": accuracy,
+        "loss": 1.0,
+        "seconds": 0.1,
+    }
 
 
 @pytest.fixture
@@ -100,7 +115,11 @@ def test_stop_asks_the_engine_and_leaves_a_run_that_can_be_resumed(at, store, ru
 def test_finished_shows_result_settings_and_ways_on(at, store, run):
     begin(store, run, 26)
     summary = {"test_accuracy": 0.9312, "val_accuracy": 0.92, "seconds": 21.3, "memory": {"peak": 8_000_000}}
-    store.append(run, [evaluation(26), evaluation(26, "test", 0.9312), {"kind": "finished", **summary, "epochs": []}], {"adapter": b"x"})
+    store.append(
+        run,
+        [evaluation(26), evaluation(26, "test", 0.9312), {"kind": "finished", **summary, "epochs": []}],
+        {"adapter": b"x"},
+    )
     store.set_status(run, "finished", summary=summary)
     page = at("runs", run=run)
     assert [metric.value for metric in page.metric] == ["0.931", "50", "8 MB", "20 s"]

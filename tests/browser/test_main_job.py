@@ -103,7 +103,7 @@ def launch(page: Page, method: str, task: str, epochs: int) -> int:
     """Chooses with clicks and launches; returns the number of the run."""
     page.goto(f"/launch?epochs={epochs}")
     page.get_by_role("radio", name=task).click()
-    page.get_by_role("radio", name=method, exact=True).click()
+    page.get_by_role("radio").filter(has_text=re.compile(rf"^\W*{method}$")).click()
     button = page.get_by_role("button", name="Launch", exact=True)
     expect(page.get_by_text(re.compile(r"Trains .* weights"))).to_be_visible(timeout=PATIENCE)
     shot(page, f"launch_{method.lower()}")
@@ -124,14 +124,14 @@ def test_home_has_three_doors_and_a_picture(page):
 def test_last_on_digits_from_click_to_accuracy(page):
     clicked = time.perf_counter()
     run = launch(page, "LAST", "Handwritten digits", 3)
-    expect(page.get_by_text("Test accuracy")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Test accuracy", exact=True)).to_be_visible(timeout=PATIENCE)
     print(f"\nlaunch to result, 3 epochs: {time.perf_counter() - clicked:.1f} s")
     accuracy = float(page.get_by_test_id("stMetricValue").first.inner_text())
     assert 0.1 < accuracy <= 1
     expect(page.locator(".js-plotly-plot")).to_have_count(5)
     shot(page, "run_finished")
     page.reload()
-    expect(page.get_by_text("Test accuracy")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Test accuracy", exact=True)).to_be_visible(timeout=PATIENCE)
     assert float(page.get_by_test_id("stMetricValue").first.inner_text()) == accuracy
     assert f"run={run}" in page.url
 
@@ -139,17 +139,18 @@ def test_last_on_digits_from_click_to_accuracy(page):
 def test_attention_of_the_run_and_a_clicked_patch(page):
     page.goto("/runs?run=1")
     page.get_by_role("link", name="Attention").last.click()
-    expect(page.get_by_text(re.compile("Side network, module"))).to_be_visible(timeout=PATIENCE)
+    pictures = page.locator(".js-plotly-plot")
+    expect(pictures.filter(has_text="Side network, module")).to_be_visible()
     before = page.url
-    expect(page.locator(".js-plotly-plot").nth(3)).to_be_visible(timeout=PATIENCE)
-    page.mouse.click(130, 400)  # the upper left of the first picture
+    box = pictures.filter(has_text="Click the patch").bounding_box()
+    page.mouse.click(box["x"] + 0.3 * box["width"], box["y"] + 0.4 * box["height"])
     page.wait_for_function("before => location.href !== before", arg=before)
     shot(page, "attention")
 
 
 def test_heads_of_a_run_and_a_clicked_cell(page):
     run = launch(page, "LoRA", "Handwritten digits", 1)
-    expect(page.get_by_text("Test accuracy")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Test accuracy", exact=True)).to_be_visible(timeout=PATIENCE)
     page.goto(f"/heads?run={run}")
     told = page.get_by_text(re.compile(r"Head \d+ of layer \d+: rank")).first
     expect(told).to_be_visible(timeout=PATIENCE)

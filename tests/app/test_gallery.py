@@ -1,0 +1,21 @@
+"""The recorded examples are whole, and belong to the weights that travel with them."""
+
+import pytest
+
+from app import gallery
+from peftcore.backbone import load_backbone
+from peftcore.packing import unpack
+
+
+@pytest.mark.parametrize("name", gallery.names())
+def test_an_example_holds_what_pages_read(name):
+    told = gallery.record(name)
+    assert {"title", "command", "spec", "summary", "events"} <= told.keys()
+    assert {"started", "step", "step_memory", "evaluation", "finished"} <= {event["kind"] for event in told["events"]}
+
+
+@pytest.mark.parametrize("name", gallery.names())
+def test_an_example_fits_the_backbone_that_is_shipped(name):
+    """Where this fails, the backbone's weights are newer: run scripts/record_gallery.py."""
+    about = unpack(gallery.adapter(name))[1]["backbone"]
+    assert about["fingerprint"] == load_backbone(about["name"]).fingerprint

@@ -1,6 +1,6 @@
 """The app: page settings, engine and navigation. Its place puts `peftcore` and `app` on the path.
 
-    streamlit run streamlit_app.py
+streamlit run streamlit_app.py
 """
 
 import streamlit as st

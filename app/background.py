@@ -48,7 +48,7 @@ def later(key: Hashable, work: Callable[[], Any]) -> Future:
 
 
 def wait(job: Future, tell: Callable[[], None]) -> None:
-    """Waits for a future. `tell` draws what is happening; at each of its calls a newer request of the reader takes over."""
+    """Waits for a future. `tell` draws what is happening; there a newer request of the reader takes over."""
     while not job.done():
         tell()
         concurrent.futures.wait([job], timeout=POLL_SECONDS)

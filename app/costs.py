@@ -20,7 +20,7 @@ LOOK_BACK = 60  # newest finished runs among which one like this is looked for
 
 @dataclass(frozen=True)
 class Cost:
-    """Numbers of weights, and bytes at the peak of one training step by component; `full` is that peak in full tuning."""
+    """Numbers of weights, and bytes at the peak of a training step by component; `full` is full fine-tuning's peak."""
 
     parameters: dict[str, int]
     components: dict[str, int]
@@ -61,7 +61,9 @@ def _predict(spec: RunSpec) -> Cost | HeadroomError:
         backbone = load_backbone(spec.backbone, pretrained=False, device="meta")
         counts = attach(backbone, spec.method, classes_of(spec.task)).parameter_counts()
         report = predict_memory(spec)
-        full = report if spec.method.name == "full" else predict_memory(spec.replace(method="full", cache_features="auto"))
+        full = (
+            report if spec.method.name == "full" else predict_memory(spec.replace(method="full", cache_features="auto"))
+        )
     except HeadroomError as error:
         return error
     return Cost(counts, dict(report.components), report.peak, full.peak, _cache(spec, report.components["features"]))
@@ -84,7 +86,10 @@ def seconds(spec: RunSpec, store: Store) -> tuple[float, int] | None:
     its epochs (loading, caching) is taken once, its mean epoch as often as this run has epochs.
     """
     for record in store.runs(limit=LOOK_BACK, status="finished"):
-        if all(_trait(record.spec, name) == _trait(spec.to_dict(), name) for name in ("backbone", "method", "task", "batch_size")):
+        if all(
+            _trait(record.spec, name) == _trait(spec.to_dict(), name)
+            for name in ("backbone", "method", "task", "batch_size")
+        ):
             end = store.last_event(record.id, "finished")
             if end and end["epochs"]:
                 epochs = sum(epoch["seconds"] for epoch in end["epochs"])

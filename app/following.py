@@ -43,7 +43,9 @@ class Follower:
                 self.steps.append(event)
                 self.progress = None
             case "evaluation":
-                self.evaluations = [e for e in self.evaluations if (e["step"], e["split"]) != (event["step"], event["split"])]
+                self.evaluations = [
+                    e for e in self.evaluations if (e["step"], e["split"]) != (event["step"], event["split"])
+                ]
                 self.evaluations.append(event)
             case kind:
                 setattr(self, kind, event)
@@ -68,7 +70,9 @@ class Follower:
         every = -(-len(self.steps) // MOST_POINTS) or 1
         last = len(self.steps) - 1
         rows = [s for i, s in enumerate(self.steps) if i % every == 0 or i == last or s["memory"]]
-        return pd.DataFrame(rows, columns=["step", "epoch", "loss", "lr", "grad_norm", "images_per_second", "seconds", "memory"])
+        return pd.DataFrame(
+            rows, columns=["step", "epoch", "loss", "lr", "grad_norm", "images_per_second", "seconds", "memory"]
+        )
 
     def evaluation_frame(self) -> pd.DataFrame:
         return pd.DataFrame(self.evaluations, columns=["step", "split", "accuracy", "loss"])

@@ -1,4 +1,4 @@
-"""Forms made from pydantic schemas: a field's type, range and help become a widget with a key, and its place in the link.
+"""Forms made from pydantic schemas: a field's type, range and help become a widget with a key, and a name in the link.
 
 The key of a widget is its name in the address (`epochs`, `last.rank`), so every form is a link.
 """
@@ -22,7 +22,9 @@ LABELS = {"lr": "learning rate", "lr_ratio": "learning rate of B over A", "batch
 SWITCH = {"auto": "auto", True: "on", False: "off"}
 
 
-def fields(model: type[BaseModel], names: Iterable[str] | None = None, *, prefix: str = "", columns: int = 4) -> dict[str, Any]:
+def fields(
+    model: type[BaseModel], names: Iterable[str] | None = None, *, prefix: str = "", columns: int = 4
+) -> dict[str, Any]:
     """Draws a widget for each field, in rows of `columns`, and returns what they say.
 
     Args:
@@ -89,7 +91,9 @@ def _unwrap(annotation: Any) -> tuple[Any, bool]:
     return parts[0], len(parts) < len(get_args(annotation))
 
 
-def _number(label: str, kind: type, default: float | None, info: FieldInfo, common: dict[str, Any]) -> int | float | None:
+def _number(
+    label: str, kind: type, default: float | None, info: FieldInfo, common: dict[str, Any]
+) -> int | float | None:
     """Inclusive bounds hold the widget; what an exclusive bound forbids, the schema says in a sentence."""
     low, high = _bound(info, "ge"), _bound(info, "le")
     if kind is int:
@@ -119,7 +123,7 @@ def _step(default: float | None) -> float:
 
 
 def preset(spec: Mapping[str, Any]) -> dict[str, str | list[str]]:
-    """Query parameters of the launch page that show a spec (as a dict): its fields by name, the method's as METHOD.FIELD."""
+    """Query parameters of the launch page that show a spec: its fields by name, the method's as METHOD.FIELD."""
     method = spec["method"]
     query: dict[str, str | list[str]] = {"method": method["name"]}
     for name, value in words.changed(spec).items():
@@ -132,7 +136,7 @@ def preset(spec: Mapping[str, Any]) -> dict[str, str | list[str]]:
 
 
 def _written(value: Any) -> str | list[str]:
-    """As Streamlit's bound widgets write a value into the address: lists as repeated names, the rest of JSON as text."""
+    """As Streamlit's bound widgets write a value into the address: a list repeats its name, the rest is JSON."""
     if isinstance(value, (list, tuple)) and not any(isinstance(part, (list, tuple)) for part in value):
         return [str(part) for part in value]
     return json.dumps(value) if isinstance(value, (bool, dict, list, tuple)) else str(value)

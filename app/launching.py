@@ -32,21 +32,35 @@ KINDS = {"side": "Reads the frozen backbone from its side", "in-backbone": "Chan
 
 def choices() -> tuple[str, type, str]:
     """Backbone, method and task; the backbone's name, the method's class, the task's name."""
+    _remember("method", "task")
     left, right = st.columns([4, 7], gap="medium")
     with left:
         backbone = _backbone()
-        task = links.choice(st.pills, "launch", "task", "Task", TASKS.names(), default="digits", show=words.task_title, wrap=True)
+        task = links.choice(
+            st.pills, "launch", "task", "Task", TASKS.names(), default="digits", show=words.task_title, wrap=True
+        )
     with right:
         cls = _method()
     return backbone, cls, task
 
 
+def _remember(*names: str) -> None:
+    """What this session chose last stands in the address when it comes back, as Streamlit does for bound widgets."""
+    last = st.session_state.setdefault("launch_last", {})
+    links.write(**{name: last[name] for name in names if name in last and links.read(name) is None})
+    last.update({name: said for name in names if (said := links.read(name))})
+
+
 def _method() -> type:
-    names = sorted(METHODS.names(), key=lambda name: (METHODS.load(name).METHOD.kind != "side", method_title(name).lower()))
+    names = sorted(
+        METHODS.names(), key=lambda name: (METHODS.load(name).METHOD.kind != "side", method_title(name).lower())
+    )
     name = links.choice(st.pills, "launch", "method", "Method", names, default="last", show=_method_label, wrap=True)
     cls = METHODS.load(name).METHOD
     card = cls.card
-    st.caption(f"{KINDS[cls.kind]}. {card.trains}", help=f"${card.equation}$\n\nKeeps in memory: {card.keeps}\n\n{card.paper}")
+    st.caption(
+        f"{KINDS[cls.kind]}. {card.trains}", help=f"${card.equation}$\n\nKeeps in memory: {card.keeps}\n\n{card.paper}"
+    )
     return cls
 
 
@@ -71,7 +85,9 @@ def _backbone() -> str:
             f"{card['input_size'][-1]} x {card['input_size'][-1]} pixels."
         )
     else:
-        st.caption("Its weights are downloaded from the model hub when the run begins, unless they are on this machine.")
+        st.caption(
+            "Its weights are downloaded from the model hub when the run begins, unless they are on this machine."
+        )
     return name
 
 
@@ -136,7 +152,9 @@ def launcher(spec: RunSpec | None, fault: HeadroomError | None) -> DeltaGenerato
         with place.container():
             errors.show(fault)
     st.markdown(_time(spec) + costs.queue(state.store()))
-    if st.button("Launch", type="primary", width="stretch", key="launch", icon=":material/rocket_launch:", disabled=bool(fault)):
+    if st.button(
+        "Launch", type="primary", width="stretch", key="launch", icon=":material/rocket_launch:", disabled=bool(fault)
+    ):
         navigation.go("runs", run=state.engine().submit(spec))
     if spec:
         with st.container(horizontal=True):
@@ -151,7 +169,11 @@ def launcher(spec: RunSpec | None, fault: HeadroomError | None) -> DeltaGenerato
 
 def _time(spec: RunSpec | None) -> str:
     told = spec and costs.seconds(spec, state.store())
-    return f"About **{words.duration(told[0])}**, as run {told[1]} took. " if told else "No run like it yet to tell the time from. "
+    return (
+        f"About **{words.duration(told[0])}**, as run {told[1]} took. "
+        if told
+        else "No run like it yet to tell the time from. "
+    )
 
 
 def bill(place: DeltaGenerator, spec: RunSpec) -> None:
@@ -180,7 +202,11 @@ def _cost(spec: RunSpec, cost: costs.Cost) -> None:
     st.caption(
         words.components(cost.components)
         + f"  \nPredicted for one training step of {spec.batch_size} images, without running it. "
-        + (f"All images' frozen features, computed once, take {si_bytes(cost.cache)} more where they fit. " if cost.cache else "")
+        + (
+            f"All images' frozen features, computed once, take {si_bytes(cost.cache)} more where they fit. "
+            if cost.cache
+            else ""
+        )
         + POWERS
     )
 

@@ -88,13 +88,14 @@ def several(
     show: Callable[[str], str] = str,
     **settings: Any,
 ) -> list[str]:
-    """`st.multiselect` whose values stand in the address with commas between."""
+    """`st.multiselect` whose values stand in the address with commas between; 'none' is the empty choice."""
     key = f"{page}_{name}"
-    said = [part for part in (read(name) or "").split(",") if part in options] or list(default)
+    parts = (read(name) or "").split(",")
+    said = [part for part in parts if part in options] or ([] if parts == ["none"] else list(default))
     st.session_state[key] = said
 
     def keep() -> None:
-        write(**{name: ",".join(st.session_state[key]) or None})
+        write(**{name: ",".join(st.session_state[key]) or "none"})
 
     st.multiselect(label, options, key=key, format_func=show, on_change=keep, **settings)
     return said

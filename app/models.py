@@ -47,7 +47,7 @@ class Look:
 @dataclass(frozen=True)
 class Pair:
     """Two attentions to compare. `titles` for the pictures, `names` for their difference; `second_head`: which head of
-    the second; `remark`: why there is no second, or no difference."""
+    the second; `remark`: why there is no second, or no difference; `note`: what is compared where it is not plain."""
 
     first: Look
     second: Look | None = None
@@ -55,6 +55,7 @@ class Pair:
     titles: tuple[str, str] = ("", "")
     names: tuple[str, str] = ("", "")
     remark: str = ""
+    note: str = ""
 
     def elsewhere(self, head: int) -> float:
         """The share of the attention over patches that lies elsewhere in the second: total variation, 0 to 1."""
@@ -244,7 +245,8 @@ def pair(
     if known.in_backbone:
         second = attention(subject, image, layer, query)
         titles = (f"Before tuning, layer {layer + 1}", f"After tuning, layer {layer + 1}")
-        return Pair(first, second, head, titles, ("before", "after"))
+        note = f"{method_title(method)} has no side network: compared is the backbone, before and after tuning."
+        return Pair(first, second, head, titles, ("before", "after"), note=note)
     remark = (
         f"{method_title(method)} leaves the backbone's attention as it is and has none of its own. "
         "Choose a run of LAST to see where a side network looks."

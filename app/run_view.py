@@ -6,16 +6,13 @@ import json
 
 import streamlit as st
 
-from app import errors, following, forms, navigation, run_list, state, theme, words
-from app.captions import POWERS, caption
+from app import errors, following, forms, navigation, run_charts, run_list, state, theme, words
+from app.captions import POWERS
 from app.following import Follower
-from peftcore.figures import curves, memory
 from peftcore.figures.theme import human_count, percent, si_bytes
 from peftcore.store import WAITING, RunRecord
 
 LIVE_SECONDS = 1.0
-CHARTS = {"loss": 376, "small": 180, "step": 376}  # heights of their places, pixels
-EDGE = 8  # of which their places need for themselves
 
 
 def draw(run: int) -> None:
@@ -35,8 +32,8 @@ def _view(run: int, was_live: bool) -> None:
     _header(record, told)
     with st.container():
         _state(record, told)
-    _curves(record, told)
-    _more(record, told)
+    run_charts.draw(record, told)
+    _more(record)
 
 
 def _header(record: RunRecord, told: Follower) -> None:
@@ -50,10 +47,14 @@ def _header(record: RunRecord, told: Follower) -> None:
     with actions.container(horizontal=True, horizontal_alignment="right"):
         if record.status in WAITING:
             stopping = record.stop_wanted
-            if st.button("Stopping" if stopping else "Stop", key="stop", icon=":material/stop_circle:", disabled=stopping):
+            if st.button(
+                "Stopping" if stopping else "Stop", key="stop", icon=":material/stop_circle:", disabled=stopping
+            ):
                 state.engine().cancel(record.id)
                 st.rerun()
-        elif record.status != "finished" and st.button("Resume", key="resume", type="primary", icon=":material/resume:"):
+        elif record.status != "finished" and st.button(
+            "Resume", key="resume", type="primary", icon=":material/resume:"
+        ):
             state.engine().resume(record.id)
             st.rerun()
         # A link, not a button: app/background.py says why nothing switches pages beside a fragment that reruns.
@@ -81,7 +82,9 @@ def _state(record: RunRecord, told: Follower) -> None:
                     st.code(trace.decode(errors="replace"), language=None, wrap_lines=True)
         case "cancelled":
             where = f"at step {told.done:,} of {told.total:,}" if told.total else "before it began"
-            st.info(f"Stopped {where}. It resumes from its last checkpoint, the end of an epoch.", icon=":material/cancel:")
+            st.info(
+                f"Stopped {where}. It resumes from its last checkpoint, the end of an epoch.", icon=":material/cancel:"
+            )
 
 
 def _why_it_waits(record: RunRecord) -> str:
@@ -91,7 +94,9 @@ def _why_it_waits(record: RunRecord) -> str:
     if engine.state == "starting":
         return "The engine is starting, about 10 seconds after the app began."
     ahead = engine.ahead(record.id)
-    return f"Queued; {ahead} {'run' if ahead == 1 else 'runs'} before it." if ahead else "Queued; it is the next to begin."
+    return (
+        f"Queued; {ahead} {'run' if ahead == 1 else 'runs'} before it." if ahead else "Queued; it is the next to begin."
+    )
 
 
 def _progress(record: RunRecord, told: Follower) -> tuple[float, str]:
@@ -111,67 +116,58 @@ def _progress(record: RunRecord, told: Follower) -> tuple[float, str]:
 
 def _result(record: RunRecord, told: Follower) -> None:
     """The numbers that a reader wants first, the settings that stand beside them, and where to look next."""
-    summary, started = record.summary, told.started
-    counts = started["parameters"] if started else {}
-    trained = counts.get("method", 0) + counts.get("head", 0)
-    settings = started["settings"] if started else {}
+    if not told.started:
+        return
+    summary, started, counts = record.summary, told.started, told.started["parameters"]
+    trained, peak = counts["method"] + counts["head"], summary["memory"].get("peak", 0)
+    of_the_backbone = f"{percent(trained / counts['backbone'])} of the backbone's {counts['backbone']:,}"
     columns = st.columns(4)
-    columns[0].metric("Test accuracy", f"{summary['test_accuracy']:.3f}", help="Share of the test images, weights of the last epoch.")
-    columns[1].metric("Trained weights", human_count(trained),
-                      help=f"{counts.get('method', 0):,} in the method and {counts.get('head', 0):,} in the classifier: "
-                      f"{percent(trained / max(1, counts.get('backbone', 1)))} of the backbone's {counts.get('backbone', 0):,}.")
-    columns[2].metric("Peak memory", si_bytes(summary.get("memory", {}).get("peak", 0)), help=f"Of one training step, measured. {POWERS}")
-    columns[3].metric("Took", words.duration(summary["seconds"]), help=f"{summary['seconds']:.1f} seconds on {started['device'] if started else '?'}")
+    columns[0].metric(
+        "Test accuracy", f"{summary['test_accuracy']:.3f}", help="Share of the test images, weights of the last epoch."
+    )
+    columns[1].metric(
+        "Trained weights",
+        human_count(trained),
+        help=f"{counts['method']:,} in the method and {counts['head']:,} in the classifier: {of_the_backbone}.",
+    )
+    columns[2].metric("Peak memory", si_bytes(peak), help=f"Of one training step, measured. {POWERS}")
+    exactly = f"{summary['seconds']:.1f} seconds on {started['device']}"
+    columns[3].metric("Took", words.duration(summary["seconds"]), help=exactly)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("Open in", width="content")
         for page in ("heads", "attention", "memory"):
             navigation.link(page, run=record.id)
+    settings = started["settings"]
     st.caption(
-        f"Validation accuracy {summary['val_accuracy']:.3f}. Seed {record.spec['seed']}, normalisation {settings.get('normalisation')}, "
-        f"augmentation {settings.get('augmentation')}, weight decay {settings.get('weight_decay'):g}, "
-        f"{'pretrained' if settings.get('pretrained') else 'random'} backbone; the {settings.get('model_selection')}'s weights, "
-        "so the test images chose nothing."
+        f"Validation accuracy {summary['val_accuracy']:.3f}. Seed {record.spec['seed']}, "
+        f"normalisation {settings['normalisation']}, augmentation {settings['augmentation']}, "
+        f"weight decay {settings['weight_decay']:g}, {'pretrained' if settings['pretrained'] else 'random'} backbone; "
+        f"the {settings['model_selection']}'s weights, so the test images chose nothing."
     )
 
 
-def _curves(record: RunRecord, told: Follower) -> None:
-    """Five charts in places of fixed size, which stay empty until there is something to draw."""
-    left, right = st.columns(2)
-    loss = left.container(height=CHARTS["loss"], border=False)
-    rate = right.container(height=CHARTS["small"], border=False)
-    norm = right.container(height=CHARTS["small"], border=False)
-    left, right = st.columns(2)
-    peaks = left.container(height=CHARTS["step"], border=False)
-    moments = right.container(height=CHARTS["step"], border=False)
-    if not told.total:
-        return
-    dark, spec, steps, total = theme.is_dark(), record.spec, told.frame(), told.total
-    with loss:
-        theme.show(curves.loss_curve(steps, told.evaluation_frame(), total, method=spec["method"]["name"],
-                                     kind=told.started["method_kind"], dark=dark, height=CHARTS["loss"] - EDGE), key=f"loss_{record.id}")
-    with rate:
-        theme.show(curves.learning_rate_curve(steps, total, peak=spec["lr"], dark=dark, height=CHARTS["small"] - EDGE),
-                   key=f"lr_{record.id}")
-    with norm:
-        theme.show(curves.gradient_norm(steps, total, dark=dark, height=CHARTS["small"] - EDGE), key=f"norm_{record.id}")
-    with peaks:
-        theme.show(curves.memory_over_steps(steps, total, dark=dark, height=CHARTS["step"] - EDGE), key=f"memory_{record.id}")
-    with moments:
-        if told.step_memory:
-            theme.show(memory.step_memory(told.step_memory["report"]["curve"], dark=dark, height=CHARTS["step"] - EDGE),
-                       key=f"moment_{record.id}")
-    caption(f"Run {record.id}, {words.run_title(spec)}, seed {spec['seed']}. Above: training loss and accuracy, learning rate, norm "
-            f"of the gradient. Below: the peak of each traced step, and the second step moment by moment. {POWERS}", words.command(spec))
-
-
-def _more(record: RunRecord, told: Follower) -> None:
+def _more(record: RunRecord) -> None:
     """What leaves the app: adapter, spec, command."""
     store, text = state.store(), json.dumps(record.spec, indent=2)
     with st.container(horizontal=True):
         if "adapter" in store.artifact_names(record.id):
-            st.download_button("Adapter", lambda: store.get_artifact(record.id, "adapter"), file_name=f"run-{record.id}.safetensors",
-                               mime="application/octet-stream", key="adapter", icon=":material/download:", on_click="ignore")
-        st.download_button("Spec", text, file_name=f"run-{record.id}.json", mime="application/json", key="spec",
-                           icon=":material/download:", on_click="ignore")
+            st.download_button(
+                "Adapter",
+                lambda: store.get_artifact(record.id, "adapter"),
+                file_name=f"run-{record.id}.safetensors",
+                mime="application/octet-stream",
+                key="adapter",
+                icon=":material/download:",
+                on_click="ignore",
+            )
+        st.download_button(
+            "Spec",
+            text,
+            file_name=f"run-{record.id}.json",
+            mime="application/json",
+            key="spec",
+            icon=":material/download:",
+            on_click="ignore",
+        )
         with st.popover("Show spec", type="tertiary"):
             st.code(text, language="json")

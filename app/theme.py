@@ -15,6 +15,7 @@ _BARE = {"displaylogo": False, "displayModeBar": False, "scrollZoom": False, "re
 # made of buttons is centred.
 _STYLE = """<style>
 .stMainBlockContainer {padding-top: 4.25rem; padding-bottom: 3rem}
+[class*="st-key-run_"] button {padding: 0.3rem 0.75rem}
 [class*="st-key-run_"] button, [class*="st-key-run_"] button > div {justify-content: flex-start; text-align: left}
 </style>"""
 
@@ -35,7 +36,12 @@ def show(figure: go.Figure, key: str, **options: Any) -> Any:
     A figure of fixed size (a head grid) keeps it; all others take the width there is.
     """
     fixed = figure.layout.autosize is False
-    options = {"width": "content" if fixed else "stretch", "theme": None, "config": _BARE, "alt": _title(figure)} | options
+    options = {
+        "width": "content" if fixed else "stretch",
+        "theme": None,
+        "config": _BARE,
+        "alt": _title(figure),
+    } | options
     return st.plotly_chart(figure, key=key, **options)
 
 

@@ -16,9 +16,24 @@ from peftcore.figures import curves, heads, memory
 LOOKED_AT = 30  # newest finished runs in which head scores are looked for
 EXAMPLE = "lora-digits"
 DOORS = {
-    "heads": ("Which heads did a task move?", "Look at every head of every layer, and through each one at an image.", "Look at heads", {}),
-    "launch": ("What will yours learn?", "Choose a backbone, a method and a task, and watch it train: about a minute.", "Launch a run", {}),
-    "memory": ("Why does this fit?", "The same batch under full fine-tuning, LoRA and LAST, byte by byte.", "See the memory", {}),
+    "heads": (
+        "Which heads did a task move?",
+        "Look at every head of every layer, and through each one at an image.",
+        "Look at heads",
+        {},
+    ),
+    "launch": (
+        "What will yours learn?",
+        "Choose a backbone, a method and a task, and watch it train: about a minute.",
+        "Launch a run",
+        {},
+    ),
+    "memory": (
+        "Why does this fit?",
+        "The same batch under full fine-tuning, LoRA and LAST, byte by byte.",
+        "See the memory",
+        {},
+    ),
 }
 
 
@@ -60,14 +75,22 @@ def _picture(scores: dict[str, Any], spec: dict[str, Any], run: int | str, accur
 
 def show(found: Picture) -> None:
     """The grid and its caption."""
-    figure = heads.head_grid(found.values, found.layers, score=found.score, projection=found.projection, width=620, height=520,
-                             dark=theme.is_dark())
+    figure = heads.head_grid(
+        found.values,
+        found.layers,
+        score=found.score,
+        projection=found.projection,
+        width=620,
+        height=520,
+        dark=theme.is_dark(),
+    )
     theme.show(figure, key="home_heads", on_select="rerun", selection_mode="points")
     if head := links.clicked("home_heads"):
         navigation.go("heads", run=found.run, projection=found.projection, layer=head[0] + 1, head=head[1] + 1)
     whose = "a recorded example" if found.example else f"run {found.run}"
     caption(
-        f"How much each attention head's {found.projection} projection answered to {words.task_title(found.spec['task']).lower()}: "
+        f"How much each attention head's {found.projection} projection answered to "
+        f"{words.task_title(found.spec['task']).lower()}: "
         f"{found.score} score of {words.run_title(found.spec)}, {whose}, seed {found.spec['seed']}, "
         f"test accuracy {found.accuracy:.3f}.",
         words.command(found.spec),
@@ -86,19 +109,35 @@ def no_runs() -> None:
     """The empty list of runs: an example of what a run shows, and the button that makes one's own."""
     left, right = st.columns([3, 1], vertical_alignment="center")
     left.markdown("No run yet. Launch one and watch it here; below is a recorded example.")
-    if right.button("Launch a run", type="primary", width="stretch", key="first_launch", icon=":material/rocket_launch:"):
+    if right.button(
+        "Launch a run", type="primary", width="stretch", key="first_launch", icon=":material/rocket_launch:"
+    ):
         navigation.go("launch")
-    if EXAMPLE not in gallery.names():
-        return
-    told, dark = gallery.record(EXAMPLE), theme.is_dark()
-    by_kind: dict[str, list[dict[str, Any]]] = {}
-    for event in told["events"]:
-        by_kind.setdefault(event["kind"], []).append(event)
-    started = by_kind["started"][0]
+    for name in gallery.names():
+        by_kind: dict[str, list[dict[str, Any]]] = {}
+        for event in gallery.record(name)["events"]:
+            by_kind.setdefault(event["kind"], []).append(event)
+        if {"step", "step_memory"} <= by_kind.keys():
+            _example(gallery.record(name), by_kind)
+            return
+
+
+def _example(told: dict[str, Any], by_kind: dict[str, list[dict[str, Any]]]) -> None:
+    """The curves of a recorded run."""
+    started, dark = by_kind["started"][0], theme.is_dark()
+    method, steps, evaluations = told["spec"]["method"]["name"], by_kind["step"], by_kind["evaluation"]
     loss, moments = st.columns(2)
     with loss:
-        theme.show(curves.loss_curve(pd.DataFrame(by_kind["step"]), pd.DataFrame(by_kind["evaluation"]), started["steps"],
-                                     method=told["spec"]["method"]["name"], kind=started["method_kind"], dark=dark), key="example_loss")
+        figure = curves.loss_curve(
+            pd.DataFrame(steps),
+            pd.DataFrame(evaluations),
+            started["steps"],
+            method=method,
+            kind=started["method_kind"],
+            dark=dark,
+        )
+        theme.show(figure, key="example_loss")
     with moments:
-        theme.show(memory.step_memory(by_kind["step_memory"][0]["report"]["curve"], dark=dark, height=400), key="example_memory")
+        figure = memory.step_memory(by_kind["step_memory"][0]["report"]["curve"], dark=dark, height=400)
+        theme.show(figure, key="example_memory")
     caption(f"Recorded example: {told['title']}, seed {told['spec']['seed']}.", told["command"])

@@ -76,12 +76,11 @@ def _picture(shape: str, colour: str, name: str) -> str:
 
 def components(parts: Mapping[str, int], most: int = 4) -> str:
     """Markdown: the largest memory components in their colours, with their bytes."""
-    largest = sorted((name for name in theme.COMPONENTS if parts.get(name)), key=lambda name: -parts[name])[:most]
     square = '<rect x="1" y="1" width="12" height="12"'
-    return ", ".join(
-        f"{_picture(square, theme.component_colour(name), name)} {theme.component_title(name)} {theme.si_bytes(parts[name])}"
-        for name in largest
-    )
+    largest = sorted((name for name in theme.COMPONENTS if parts.get(name)), key=lambda name: -parts[name])[:most]
+    marks = [_picture(square, theme.component_colour(name), name) for name in largest]
+    told = [f"{theme.component_title(name)} {theme.si_bytes(parts[name])}" for name in largest]
+    return ", ".join(f"{mark} {text}" for mark, text in zip(marks, told, strict=True))
 
 
 def changed(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -210,6 +210,70 @@ def backbones(
     _answer(json, [r["name"] for r in rows], "Backbones", rows)
 
 
+bench = typer.Typer(no_args_is_help=True, help="Benchmarks, as ratios in one run.")
+app.add_typer(bench, name="bench")
+
+
+@bench.command()
+def accuracy(
+    methods: Annotated[str, typer.Option(help="Names at commas; all where empty.")] = "",
+    tasks: Annotated[str, typer.Option(help="Names at commas.")] = "digits,counting,orientation",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1)] = 10,
+    backbone: str = "vit_micro",
+    log: Annotated[str | None, typer.Option(help="A JSON-lines file from which an interrupted benchmark goes on.")] = None,
+    json: JSON = False,
+) -> None:
+    """Test accuracy of every method on the embedded tasks: mean and spread over seeds."""
+    from pathlib import Path
+
+    from .bench import accuracy as measure
+    from .bench import accuracy_table
+
+    rows = []
+    names = _names(methods)
+    for row in measure(names, _names(tasks), range(seeds), Path(log) if log else None, backbone=backbone, epochs=epochs):
+        rows.append(row)
+        console.print(f"{row['method']} on {row['task']}, seed {row['seed']}: {row['test_accuracy']:.3f} in {row['seconds']:.0f} s")
+    _answer(json, rows, f"Test accuracy (%), {backbone}, {epochs} epochs, {seeds} seeds: mean ± deviation", accuracy_table(rows))
+
+
+@bench.command()
+def speed(
+    backbone: str = "vit_small_patch16_224",
+    batch_size: Annotated[int, typer.Option(min=1)] = 8,
+    methods: Annotated[str, typer.Option(help="Names at commas; all where empty.")] = "",
+    repeats: Annotated[int, typer.Option(min=1)] = 5,
+    device: str = "auto",
+    precision: str = "fp32",
+    json: JSON = False,
+) -> None:
+    """Step time and memory of every method beside Hugging Face PEFT's LoRA on the same model."""
+    from .bench import PEER
+    from .bench import speed as measure
+
+    rows = []
+    for row in measure(backbone, batch_size, _names(methods), repeats, device, precision):
+        rows.append(row)
+        console.print(str(row))
+    shown = [
+        {
+            "method": r["method"],
+            "ms per step": f"{1e3 * r['seconds']:,.0f}",
+            "time / peer": f"{r['time / peer']:.2f}",
+            "MB above weights": f"{r['bytes above weights'] / 1e6:,.1f}",
+            "memory / peer": f"{r['memory / peer']:.2f}",
+        }
+        for r in rows
+        if "refused" not in r
+    ]
+    _answer(json, rows, f"{backbone}, batch {batch_size}, {precision}; peer: {PEER}", shown)
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
 def main() -> None:
     """Errors of ours are one sentence on standard error and exit status 1."""
     try:

@@ -7,9 +7,10 @@ untouched, and nothing is imported before somebody asks for torchvision.
 
 from __future__ import annotations
 
-import importlib
 import sys
-from importlib.abc import MetaPathFinder
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import PathFinder
+from typing import Any
 
 _OPERATORS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -19,18 +20,41 @@ _kept_alive = []  # declarations live as long as their Library object
 
 
 class _TorchvisionGuard(MetaPathFinder):
-    """On the first import of torchvision: try it, and declare the operators if just those are missing."""
+    """Gives torchvision's first import a loader that knows the cure.
+
+    Finders are called under Python's global import lock, so nothing may be imported here: a thread that forks (Ray
+    starting its processes) takes the logging lock and then that one, and an import takes them the other way round.
+    """
 
     def find_spec(self, name, path=None, target=None):
-        if name == "torchvision":
-            sys.meta_path.remove(self)
-            try:
-                importlib.import_module(name)
-            except RuntimeError as error:
-                if "operator torchvision::" not in str(error):
-                    raise
-                self._declare()
-        return None  # the ordinary finders go on
+        if name != "torchvision":
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _CuringLoader(spec.loader)
+        return spec
+
+
+class _CuringLoader(Loader):
+    """Runs the module; where just those operators are missing, declares them and runs it again."""
+
+    def __init__(self, loader: Any):
+        self._loader = loader
+
+    def create_module(self, spec):
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module) -> None:
+        try:
+            self._loader.exec_module(module)
+        except RuntimeError as error:
+            if "operator torchvision::" not in str(error):
+                raise
+            self._declare()
+            self._loader.exec_module(module)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)  # its source, its files
 
     @staticmethod
     def _declare() -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from peftcore.errors import WeightsUnavailable, unknown
 
+_registering = Lock()
 BACKBONES = Path(__file__).resolve().parent.parent / "assets" / "backbones"
 
 
@@ -60,8 +62,9 @@ def register() -> tuple[str, ...]:
     """Make `timm.create_model(name, pretrained=...)` know the embedded backbones; once per process."""
     import timm
 
-    for name in names():
-        timm.models.register_model(_entrypoint(name))
+    with _registering:  # a cache alone lets two first callers in
+        for name in set(names()) - set(timm.list_models()):
+            timm.models.register_model(_entrypoint(name))
     return names()
 
 

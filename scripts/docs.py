@@ -19,7 +19,9 @@ def methods_table() -> str:
         card = method.card
         fields = ", ".join(f"`{f}`" for f in method.model_fields) or "none"
         paper = _linked(card.paper) or "–"
-        rows.append(f"| `{name}` {card.title} | {method.kind} | {card.trains} | {fields} | {'yes' if card.mergeable else 'no'} | {paper} |")
+        rows.append(
+            f"| `{name}` {card.title} | {method.kind} | {card.trains} | {fields} | {'yes' if card.mergeable else 'no'} | {paper} |"
+        )
     return "\n".join(rows)
 
 
@@ -30,7 +32,9 @@ def tasks_table() -> str:
     rows = ["| task | group | classes | what it asks |", "|---|---|---|---|"]
     for name in TASKS.names():
         card = task_card(name)
-        rows.append(f"| `{name}` {card.title} | {card.group} | {len(card.classes) or 'by folder'} | {card.description} |")
+        rows.append(
+            f"| `{name}` {card.title} | {card.group} | {len(card.classes) or 'by folder'} | {card.description} |"
+        )
     return "\n".join(rows)
 
 
@@ -38,9 +42,12 @@ def commands_table() -> str:
     from peftcore.__main__ import app
 
     rows = ["| command | what it does |", "|---|---|"]
-    for command in app.registered_commands:
-        name = command.name or command.callback.__name__
-        rows.append(f"| `python -m peftcore {name}` | {(command.callback.__doc__ or '').strip().splitlines()[0]} |")
+    groups = [("", app.registered_commands)] + [(g.name + " ", g.typer_instance.registered_commands) for g in app.registered_groups]
+    for group, command in ((group, command) for group, commands in groups for command in commands):
+        name = group + (command.name or command.callback.__name__)
+        rows.append(
+            f"| `python -m peftcore {name}` | {(command.callback.__doc__ or '').strip().splitlines()[0]} |"
+        )
     return "\n".join(rows)
 
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from app import gallery  # noqa: E402
-from peftcore.spec import RunSpec  # noqa: E402
-from peftcore.train import finetune  # noqa: E402
+from app import gallery, words
+from peftcore.spec import RunSpec
+from peftcore.train import finetune
 
 EXAMPLES = {
     "lora-digits": RunSpec(method="lora", task="digits", epochs=8, lr=3e-3),
     "last-digits": RunSpec(method="last", task="digits", epochs=20, lr=3e-3),
 }
-KEPT = ("started", "evaluation", "scores", "finished")  # events that the pages read
+KEPT = ("started", "step", "step_memory", "evaluation", "scores", "finished")  # events that the pages read
 SUMMARY = ("test_accuracy", "val_accuracy", "seconds", "memory")
 
 
@@ -33,8 +33,15 @@ def record(name: str) -> float:
         if last.kind in KEPT:
             events.append(last.to_dict())
     (folder / "adapter.safetensors").write_bytes(last.blob)
-    told = {"spec": spec.to_dict(), "summary": {key: events[-1][key] for key in SUMMARY}, "events": events}
-    (folder / "run.json").write_text(json.dumps(told, indent=1) + "\n")
+    settings = spec.to_dict()
+    told = {
+        "title": words.run_title(settings),
+        "command": words.command(settings),
+        "spec": settings,
+        "summary": {key: events[-1][key] for key in SUMMARY},
+        "events": events,
+    }
+    (folder / "run.json").write_text(json.dumps(told, separators=(",", ":")) + "\n")
     return last.test_accuracy
 
 

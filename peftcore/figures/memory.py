@@ -53,7 +53,9 @@ def step_memory(curve: pd.DataFrame | Iterable[Mapping], *, dark: bool = False,
     figure.update_layout(hovermode="x unified")
     largest = parts.iloc[peak].idxmax()
     share = theme.percent(parts[largest][peak] / total[peak])
-    title = f"Peak in {frame['phase'][peak]} at {where[peak]}, {share} of it {theme.component_title(largest)}"
+    place = theme.plain(frame["where"][peak])
+    at = f" at {place}" if place else ", outside the blocks"
+    title = f"Peak in {frame['phase'][peak]}{at}: {share} of it {theme.component_title(largest)}"
     return theme.finish(figure, title, name="step-memory", dark=dark, height=height)
 
 

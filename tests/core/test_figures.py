@@ -201,7 +201,7 @@ def test_a_steps_areas_add_up_and_the_title_names_the_peak() -> None:
     figure = memory.step_memory(one_step())
     total = next(trace for trace in figure.data if trace.name == "total")
     np.testing.assert_allclose(stacked(figure), total.y)
-    assert figure.layout.title.text == "Peak in backward at blocks.3, 57 % of it kept activations"
+    assert figure.layout.title.text == "Peak in backward at blocks.3: 57 % of it kept activations"
     assert [note.text for note in figure.layout.annotations][:3] == ["forward", "backward", "optimizer"]
     assert list(total.customdata[0]) == ["forward", "blocks.0"] and total.customdata[-1][1] == "outside the blocks"
 

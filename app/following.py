@@ -14,7 +14,7 @@ import streamlit as st
 
 from peftcore.store import RunRecord, Store
 
-KINDS = ("started", "progress", "step", "evaluation", "step_memory")
+KINDS = ("started", "progress", "step", "evaluation", "step_memory", "heads_cut")
 MOST_POINTS = 1500  # of a curve; a longer run is thinned evenly
 RECENT = 40  # steps from which the speed is told
 
@@ -27,11 +27,14 @@ class Follower:
     started: dict[str, Any] | None = None
     progress: dict[str, Any] | None = None
     step_memory: dict[str, Any] | None = None
+    kinds: tuple[str, ...] = KINDS
+    cut: dict[str, Any] | None = None
+    scores: list[dict[str, Any]] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
     evaluations: list[dict[str, Any]] = field(default_factory=list)
 
     def look(self, store: Store, run: int) -> Follower:
-        for event in store.events(run, after=self.seq, kinds=KINDS):
+        for event in store.events(run, after=self.seq, kinds=self.kinds):
             self.seq = event["seq"]
             self._take(event)
         return self
@@ -47,6 +50,10 @@ class Follower:
                     e for e in self.evaluations if (e["step"], e["split"]) != (event["step"], event["split"])
                 ]
                 self.evaluations.append(event)
+            case "scores":
+                self.scores = [told for told in self.scores if told["step"] != event["step"]] + [event]
+            case "heads_cut":
+                self.cut = event
             case kind:
                 setattr(self, kind, event)
 
@@ -55,6 +62,9 @@ class Follower:
         while self.steps and self.steps[-1]["step"] >= step:
             self.steps.pop()
         self.evaluations = [e for e in self.evaluations if e["step"] < step]
+        self.scores = [e for e in self.scores if e["step"] < step]
+        if self.cut and self.cut["step"] >= step:
+            self.cut = None
 
     @property
     def total(self) -> int:
@@ -94,5 +104,6 @@ def follow(store: Store, record: RunRecord) -> Follower:
     if key not in followers:
         while len(followers) >= 8:
             followers.pop(next(iter(followers)))
-        followers[key] = Follower()
+        # Scores are many numbers, so they are read where the page shows them: for a method that switches heads off.
+        followers[key] = Follower(kinds=(*KINDS, "scores") if "off" in record.spec["method"] else KINDS)
     return followers[key].look(store, record.id)

@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, costs, errors, forms, links, navigation, state, theme, words
+from app import background, costs, cut, errors, forms, links, navigation, state, theme, words
 from app.captions import POWERS
 from peftcore import embedded
 from peftcore.errors import HeadroomError
@@ -103,14 +103,15 @@ def place_for_preview() -> DeltaGenerator:
     return st.container(height=PREVIEW_HEIGHT, border=False).empty()
 
 
-def preview(place: DeltaGenerator, task: str) -> None:
-    """One training image of each class, with its name."""
+def preview(place: DeltaGenerator, task: str) -> int:
+    """One training image of each class, with its name; returns how many training images there are."""
     job = background.later(("preview", task), lambda: _one_of_each(task))
     background.wait(job, lambda: place.caption("Drawing the task's images."))
     images, names, count = job.result()
     with place.container(gap=None):
         st.image(images, caption=names, width=56)
         st.caption(f"{words.task_description(task)} {count:,} training images.")
+    return count
 
 
 def _one_of_each(name: str) -> tuple[list[np.ndarray], list[str], int]:
@@ -127,20 +128,21 @@ def _framed(image: np.ndarray) -> np.ndarray:
     return np.pad(opaque, ((PAD, PAD), (PAD, PAD), (0, 0)))
 
 
-def settings(cls: type) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The method's settings and the recipe, as the widgets say them."""
-    names = list(cls.model_fields)
+def settings(cls: type) -> tuple[dict[str, Any], dict[str, Any], DeltaGenerator | None]:
+    """The method's settings and the recipe, as the widgets say them, and where `cut.preview` draws, if it does."""
+    names = sorted(cls.model_fields, key=lambda name: name not in cls.up_front)
     method: dict[str, Any] = {"name": cls.name}
     if names:
         st.markdown(f"**{cls.card.title}**")
         method |= forms.fields(cls, names[:FIRST_FIELDS], prefix=f"{cls.name}.")
+    heads_off = cut.place_for_preview(cls)
     st.markdown("**Recipe**")
     recipe = forms.fields(RunSpec, UP_FRONT)
     with st.expander("More settings"):
         method |= forms.fields(cls, names[FIRST_FIELDS:], prefix=f"{cls.name}.")
         rest = [name for name in RunSpec.model_fields if name not in (*UP_FRONT, *CHOSEN_ABOVE)]
         recipe |= forms.fields(RunSpec, rest)
-    return method, recipe
+    return method, recipe, heads_off
 
 
 def launcher(spec: RunSpec | None, fault: HeadroomError | None) -> DeltaGenerator:

@@ -6,10 +6,10 @@ import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import theme, words
+from app import cut, theme, words
 from app.captions import POWERS, caption
 from app.following import Follower
-from peftcore.figures import curves, memory
+from peftcore.figures import curves, masks, memory
 from peftcore.store import RunRecord
 
 TALL, SMALL = 376, 180  # heights of their places, pixels
@@ -32,6 +32,7 @@ def draw(record: RunRecord, told: Follower) -> None:
         dark=dark,
         height=tall,
     )
+    masks.mark_steps(loss, cut.step_of(told), dark=dark)
     figures: dict[str, go.Figure] = {
         "loss": loss,
         "rate": curves.learning_rate_curve(steps, total, peak=spec["lr"], dark=dark, height=small),

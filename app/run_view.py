@@ -6,7 +6,7 @@ import json
 
 import streamlit as st
 
-from app import errors, following, forms, navigation, run_charts, run_list, state, theme, words
+from app import cut, errors, following, forms, navigation, run_charts, run_list, state, theme, words
 from app.captions import POWERS
 from app.following import Follower
 from peftcore.figures.theme import human_count, percent, si_bytes
@@ -33,6 +33,7 @@ def _view(run: int, was_live: bool) -> None:
     with st.container():
         _state(record, told)
     run_charts.draw(record, told)
+    cut.draw(record, told)
     _more(record)
 
 

@@ -66,6 +66,10 @@ class Scores:
         index = self.projections.index(projection)
         return self.values[:, index], None if self.mask is None else self.mask[:, index]
 
+    def summed(self) -> np.ndarray:
+        """Scores (layers, heads) over all projections; NaN where there is no head."""
+        return np.where(np.isfinite(self.values).any(1), np.nansum(self.values, axis=1), np.nan)
+
     def heads(self, projection: str) -> int:
         """How many heads have a score in this projection."""
         return int(np.isfinite(self.of_projection(projection)[0]).sum())

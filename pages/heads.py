@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import captions, links, looks, models, subjects, theme, words
+from app import captions, links, looks, models, overrule, subjects, theme, words
 from app.errors import sentences
 from peftcore.figures import heads as figures
 from peftcore.figures.theme import percent
@@ -93,6 +93,7 @@ captions.caption(
     words.command(run.spec),
 )
 looks.invite(run)
+overrule.draw(run, history[-1][1] if history else scores)
 
 left, right = st.columns([9, 11], gap="medium")
 with left:
@@ -103,7 +104,9 @@ frames = subjects.frames(history, projection)
 if len(frames) > 1:
     with right:
         grown = figures.scores_over_steps(
-            frames, score="taylor", projection=projection, width=600, height=560, dark=theme.is_dark()
+            frames, score=history[-1][1].score, projection=projection, width=600, height=560, dark=theme.is_dark()
         )
         theme.show(grown, "heads_over_steps")
-        captions.caption("The Taylor score as training collected it, after each epoch. Play it, or drag the slider.")
+        captions.caption(
+            f"The {history[-1][1].score} score as training collected it, step by step. Play it, or drag the slider."
+        )

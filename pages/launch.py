@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import launching, libraries
+from app import cut, launching, libraries
 from peftcore.errors import HeadroomError
 from peftcore.spec import RunSpec
 
@@ -14,7 +14,7 @@ spec = fault = None
 with form:
     backbone, method, task = launching.choices()
     preview = launching.place_for_preview()
-    settings, recipe = launching.settings(method)
+    settings, recipe, heads_off = launching.settings(method)
 try:
     spec = RunSpec(backbone=backbone, method=settings, task=task, **recipe)
 except HeadroomError as error:
@@ -23,6 +23,8 @@ with bill:
     place = launching.launcher(spec, fault)
 
 # All that is quick stands; now what takes a while.
-launching.preview(preview, task)
+images = launching.preview(preview, task)
+if spec and heads_off:
+    cut.preview(heads_off, spec, images)
 if spec:
     launching.bill(place, spec)

@@ -1,7 +1,7 @@
 """Lets torchvision be imported beside a torch of another build (timm imports it).
 
-Where torch is a CPU build and torchvision a CUDA build, `import torchvision` stops at the operators that its C++ library
-would have declared. Headroom uses none of them, so declaring their names is enough. A pair that matches imports
+Where torch is a CPU build and torchvision a CUDA build, `import torchvision` stops at the operators that its C++
+library would have declared. Headroom uses none of them, so declaring their names is enough. A pair that matches imports
 untouched, and nothing is imported before somebody asks for torchvision.
 """
 

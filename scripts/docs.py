@@ -42,7 +42,9 @@ def commands_table() -> str:
     from peftcore.__main__ import app
 
     rows = ["| command | what it does |", "|---|---|"]
-    groups = [("", app.registered_commands)] + [(g.name + " ", g.typer_instance.registered_commands) for g in app.registered_groups]
+    groups = [("", app.registered_commands)] + [
+        (g.name + " ", g.typer_instance.registered_commands) for g in app.registered_groups
+    ]
     for group, command in ((group, command) for group, commands in groups for command in commands):
         name = group + (command.name or command.callback.__name__)
         rows.append(

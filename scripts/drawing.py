@@ -14,11 +14,12 @@ import math
 from dataclasses import dataclass, fields
 
 import torch
+from pen import SIZE, Pen
 from shapes import CLASSES, HUES, SOLIDS, TEXTURES, glyph, solid, texture
 from torch import Tensor
 from torch.nn import functional as F
 
-SIZE, PATCH = 64, 8
+PATCH = 8
 GRID = SIZE // PATCH
 MOST = 8  # objects in one picture
 STRIPES = TEXTURES.index("stripes")
@@ -46,28 +47,6 @@ class Labels:
 
     def to(self, device: torch.device | str) -> Labels:
         return Labels(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
-
-
-class Pen:
-    """Random numbers of one batch, all from one generator."""
-
-    def __init__(self, seed: int, batch: int, device: torch.device | str = "cpu") -> None:
-        self.generator = torch.Generator(device=device).manual_seed(seed * 1_000_003 + batch)
-        self.device = device
-
-    def uniform(self, low: float | Tensor, high: float | Tensor, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(*shape, generator=self.generator, device=self.device)
-
-    def normal(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=self.generator, device=self.device)
-
-    def integer(self, high: int, *shape: int) -> Tensor:
-        return torch.randint(high, shape, generator=self.generator, device=self.device)
-
-    def noise(self, batch: int) -> Tensor:
-        """(batch, H, W) soft grains in 0..1, stretched from a coarse grid."""
-        grains = self.uniform(0.0, 1.0, batch, 1, SIZE // 4, SIZE // 4)
-        return F.interpolate(grains, size=SIZE, mode="bilinear", align_corners=False)[:, 0]
 
 
 def draw(

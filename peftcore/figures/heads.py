@@ -20,6 +20,7 @@ from peftcore.figures.squares import (
     cell_side,
     checked,
     colour_axis,
+    crosses,
     lay_square,
     rank_heads,
     ticks,
@@ -83,7 +84,7 @@ def head_grid(values: np.ndarray, layers: Sequence[str] | None = None, heads: in
         figure.add_scatter(x=where[:, 1], y=where[:, 0], text=signs, textfont=dict(size=max(9, cell // 3)),
                            **theme.MARKS)
     if mask is not None:
-        _crosses(figure, np.asarray(mask, bool), values, cell)
+        crosses(figure, np.argwhere(~np.asarray(mask, bool) & ~np.isnan(values)), cell)
     if selected is not None:
         _outline(figure, *selected)
     lay_square(figure, rows, columns, cell, SIDES)
@@ -120,17 +121,6 @@ def _outline(figure: go.Figure, layer: int, head: int) -> None:
                fillcolor="rgba(0,0,0,0)")
     figure.add_shape(**box, line=dict(color="#FFFFFF", width=6))
     figure.add_shape(**box, line=dict(color="#D55E00", width=3))
-
-
-def _crosses(figure: go.Figure, mask: np.ndarray, values: np.ndarray, cell: int) -> None:
-    """Cross out the heads that are switched off; the crosses take no clicks."""
-    off = np.argwhere(~mask & ~np.isnan(values))
-    for width, colour in ((5, "#FFFFFF"), (2, "#1F2933")):
-        figure.add_scatter(x=off[:, 1], y=off[:, 0], mode="markers", hoverinfo="skip", showlegend=False,
-                           name="switched off",
-                           marker=dict(symbol="x-thin", size=0.5 * cell, opacity=1, line=dict(width=width,
-                                                                                              color=colour)),
-                           selected=dict(marker=dict(opacity=1)), unselected=dict(marker=dict(opacity=1)))
 
 
 def layer_profile(values: np.ndarray, *, score: str = "score", width: int | None = None, height: int = 420,

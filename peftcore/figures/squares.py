@@ -63,3 +63,13 @@ def ticks(count: int, most: int = 16) -> list[int]:
     """Which of `count` rows or columns carry a number: all where there is room, else every 2nd or 4th."""
     every = 1 if count <= most else 2 if count <= 2 * most else 4
     return [index for index in range(count) if every == 1 or index == 0 or (index + 1) % every == 0]
+
+
+def crosses(figure: go.Figure, where: np.ndarray, cell: float) -> None:
+    """Cross out the heads at `where`, rows of (layer, head); the crosses take no clicks."""
+    for width, colour in ((5, "#FFFFFF"), (2, "#1F2933")):
+        figure.add_scatter(x=where[:, 1], y=where[:, 0], mode="markers", hoverinfo="skip", showlegend=False,
+                           name="switched off",
+                           marker=dict(symbol="x-thin", size=0.5 * cell, opacity=1, line=dict(width=width,
+                                                                                              color=colour)),
+                           selected=dict(marker=dict(opacity=1)), unselected=dict(marker=dict(opacity=1)))

@@ -71,6 +71,7 @@ class Method(Settings):
     name: ClassVar[str]
     kind: ClassVar[Literal["in-backbone", "side"]]
     card: ClassVar[Card]
+    up_front: ClassVar[tuple[str, ...]] = ()  # settings that a form shows first; by default the first fields
 
     def settings(self) -> dict[str, Any]:
         """The name and every field, as JSON has them."""

@@ -41,6 +41,8 @@ class HeartLoRA(Method):
         "mask stays as it is. After the cut, mean and deviation of a quantised B are those of the rows that are left.",
     )
 
+    up_front = ("rank", "scope", "n_off", "percent_off")  # what decides how many heads go
+
     base: Literal["bi_lora", "lora"] = Field(
         "bi_lora", description="What is trained: quantised low-rank pairs, or plain ones."
     )

@@ -40,16 +40,16 @@ def scene(rng: np.random.Generator, berries: int) -> np.ndarray:
     image = _table(rng)
     hues = rng.permutation(BERRIES)[:2]
     light = rng.uniform(np.pi, 2 * np.pi)  # where the lamp stands: somewhere above the middle
-    size = rng.uniform(4.2, 6.6)
+    size = rng.uniform(5.5, 8.5)
     spots = _places(rng, berries, size)
 
-    for _ in range(rng.integers(0, 4)):  # leaves may lie anywhere, under the berries
+    for _ in range(rng.integers(0, 2)):  # leaves may lie anywhere, under the berries
         hue = rng.choice([rng.uniform(0.2, 0.36), hues[0] + rng.normal(0, 0.02), rng.uniform(0.05, 0.12)])
         colour = d.hsv(hue, rng.uniform(0.35, 0.8), rng.uniform(0.3, 0.75))
         d.leaf(rng, image, *rng.uniform(4, 60, 2), rng.uniform(12, 26), colour)
     for _ in range(rng.integers(0, 2)):
         _twig(rng, image)
-    for _ in range(rng.integers(0, 4)):  # stones keep off the berries
+    for _ in range(rng.integers(0, 2)):  # stones keep off the berries
         x, y, radius = rng.uniform(3, 61), rng.uniform(3, 61), size * rng.uniform(0.6, 1.15)
         if all(np.hypot(x - bx, y - by) > radius * 1.1 + br for bx, by, br in spots):
             hue = rng.choice([rng.uniform(0.05, 0.13), hues[1]])

@@ -93,7 +93,7 @@ def test_the_card_says_what_was_measured():
     training, probes = card["training"], card["probes"]
     assert training["steps"] * training["recipe"]["batch_size"] == training["images"] > 0
     for task in ("counting", "orientation"):
-        assert probes[task]["accuracy"] > probes[task]["twin"] + 0.05
+        assert probes[task]["accuracy"] > probes[task]["twin"] + 0.08  # five standard errors of 1,000 images
 
 
 @pytest.fixture(scope="module")

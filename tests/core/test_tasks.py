@@ -19,7 +19,7 @@ SIZES = {"digits": (800, 200, 797), "counting": (800, 200, 1000), "orientation":
 DRAWN = ("counting", "orientation")
 GOLDEN = {
     "digits": "26f4da07e7a404d75e11ef73b7760558d855deaee2e18b39abe6303a2c3188fc",
-    "counting": "1829e78507a4bc00598271b59dca7eda0d9d004de65eae91981100de101fc6db",
+    "counting": "4e57b31224cded712f1027111f1984722008386b65efc60fe44196d75209defc",
     "orientation": "f12d6d024578d9f7e996c3f05a434492390eecd4807b755ee001541d7e49e1a9",
 }
 

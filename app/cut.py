@@ -19,13 +19,15 @@ from app.following import Follower
 from peftcore.errors import HeadroomError
 from peftcore.figures import heads as figures
 from peftcore.figures import masks
+from peftcore.figures.theme import percent
 from peftcore.store import RunRecord
 
 if TYPE_CHECKING:
     from peftcore.backbone import Backbone
     from peftcore.spec import RunSpec
 
-PREVIEW_HEIGHT, TALL, EDGE = 176, 560, 8  # of their places, pixels
+MOST_FRAMES = 24  # of the scores' growth; a longer warm-up is thinned evenly
+PREVIEW_HEIGHT, TALL, WIDE, EDGE = 160, 500, 415, 8  # of their places, pixels
 
 
 def has_one(method: Mapping[str, Any]) -> bool:
@@ -82,8 +84,8 @@ def _rows(method: Any, backbone: Backbone) -> list[dict[str, Any]]:
         ]
     counts = method.counts_off(backbone.heads)
     return [
-        {"label": _stage(i, stage, backbone), "heads": backbone.heads[stage[0]], "off": counts[stage[0]], "layers": len(stage)}
-        for i, stage in enumerate(backbone.stages)
+        {"label": _stage(i, layers, backbone), "heads": backbone.heads[first], "off": counts[first], "layers": len(layers)}
+        for i, (layers, first) in enumerate((stage, stage[0]) for stage in backbone.stages)
     ]
 
 
@@ -138,9 +140,11 @@ def draw(record: RunRecord, told: Follower) -> None:
     left, right = (side.container(height=TALL, border=False) for side in st.columns(2))
     if not told.scores:
         return
-    history = [(event["step"], subjects.Scores.of(event["scores"])) for event in told.scores]
+    every = -(-len(told.scores) // MOST_FRAMES)
+    told_of = told.scores[::-every][::-1]  # the newest is among them
+    history = [(event["step"], subjects.Scores.of(event["scores"])) for event in told_of]
     shown = "+".join(history[-1][1].projections)
-    size = {"width": 500, "height": TALL - EDGE, "dark": theme.is_dark()}
+    size = {"width": WIDE, "height": TALL - EDGE, "dark": theme.is_dark()}
     with left:
         frames = [{"step": step, "values": scores.summed()} for step, scores in history]
         grown = figures.scores_over_steps(frames, score=history[-1][1].score, projection=shown, **size)
@@ -152,20 +156,28 @@ def draw(record: RunRecord, told: Follower) -> None:
             kept[layer, heads] = False
         with right:
             grid = figures.head_grid(
-                scores.summed(), scores.layers, score=scores.score, projection=shown, mask=kept, **size
+                scores.summed(),
+                scores.layers,
+                score=scores.score,
+                projection=shown,
+                mask=kept,
+                title=f"{(~kept).sum()} of {np.isfinite(scores.summed()).sum()} heads switched off",
+                note="crossed",
+                **size,
             )
             theme.show(grid, f"cut_{record.id}")
     caption(
-        f"Head scores of run {record.id} through its warm-up, the mean over its steps so far, summed over the projections "
-        f"{', '.join(history[-1][1].projections)} as the cut weighs them; at the right the heads that were switched off, "
-        "crossed. Layers count from 1 at the bottom."
+        f"Head scores of run {record.id} through its warm-up, the mean over its steps so far, summed over the "
+        f"projections {', '.join(history[-1][1].projections)} as the cut weighs them"
+        f"{'; at the right the heads that were switched off, crossed' if told.cut else ''}. "
+        "Layers count from 1 at the bottom."
     )
 
 
 def _waiting(record: RunRecord, told: Follower) -> str:
     method = record.spec["method"]
     epochs, share = method.get("warmup_epochs"), method.get("warmup_share")
-    end = f"after epoch {epochs}" if epochs else f"after {share:.0%} of {told.total:,} steps"
+    end = f"after epoch {epochs}" if epochs else f"after {percent(share)} of {told.total:,} steps"
     if record.ended:
         return f"The run ended before the cut, which comes {end}."
     return f"Warm-up: heads are scored, and switched off {end}."

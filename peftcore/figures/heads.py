@@ -45,8 +45,8 @@ def _finding(values: np.ndarray, projection: str) -> str:
 def head_grid(values: np.ndarray, layers: Sequence[str] | None = None, heads: int | None = None, *,
               score: str,
               projection: str, selected: tuple[int, int] | None = None, mask: np.ndarray | None = None,
-              ranks: np.ndarray | None = None, width: int = 640, height: int = 560,
-              dark: bool = False) -> go.Figure:
+              ranks: np.ndarray | None = None, title: str | None = None, note: str | None = None,
+              width: int = 640, height: int = 560, dark: bool = False) -> go.Figure:
     """Scores by layer and head as clickable squares.
 
     Args:
@@ -56,6 +56,7 @@ def head_grid(values: np.ndarray, layers: Sequence[str] | None = None, heads: in
         selected: (layer, head), both from 0, outlined.
         mask: (layers, heads), True = kept; the other heads are crossed out.
         ranks: (layers, heads) from 1; computed from the values where not given.
+        title, note: instead of what the scores and the selection say.
         width, height: the most the figure may take, pixels; it is drawn at the size its square cells need.
 
     A click's `customdata` is [layer, head, ...], both from 0.
@@ -88,8 +89,9 @@ def head_grid(values: np.ndarray, layers: Sequence[str] | None = None, heads: in
     if selected is not None:
         _outline(figure, *selected)
     lay_square(figure, rows, columns, cell, SIDES)
-    return theme.finish(figure, _finding(values, projection), name="head-grid", dark=dark, margin=SIDES,
-                        note=_selection_note(values, ranks, count, selected, score),
+    note = _selection_note(values, ranks, count, selected, score) if note is None else note
+    return theme.finish(figure, title or _finding(values, projection), name="head-grid", dark=dark, margin=SIDES,
+                        note=note,
                         width=figure.layout.width,
                         height=figure.layout.height, line=max(24, int(figure.layout.width / 8)))
 

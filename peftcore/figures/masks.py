@@ -34,7 +34,7 @@ def heads_off(rows: Sequence[Mapping], *, width: int = 420, height: int = 140, d
                      for row in rows for x in range(row["heads"])])
     columns = max(row["heads"] for row in rows)
     named = len(rows) <= 8
-    left = 8 + (7 * max(len(row["label"]) for row in rows) if named else 0)
+    left = 8 + (6 * max(len(row["label"]) for row in rows) if named else 0)
     title = _going(rows)
     top = theme.title_height(title)
     cell = max(3, int(min(18, (width - left - 12) / columns, (height - top - 6) / len(rows))))
@@ -113,8 +113,11 @@ def mask_grid(values: np.ndarray, off: Sequence[Sequence[int]], before: Sequence
 
 def mark_steps(figure: go.Figure, marks: Mapping[int, str], *, dark: bool = False) -> go.Figure:
     """Adds a vertical line with its name at each of the `marks`, through all panels of a curve over steps."""
+    last = figure.layout.xaxis.range[1]
     for step, name in marks.items():
+        side = "left" if step < 0.7 * last else "right"  # of its text that stands at the line
         figure.add_vline(x=step, line=dict(color=CUT, width=1.5, dash="dot"), row="all", col="all")
-        figure.add_annotation(x=step, y=1, yref="y domain", text=name, xanchor="left", yanchor="top", xshift=4,
+        figure.add_annotation(x=step, y=1, yref="y domain", text=name, xanchor=side, yanchor="top",
+                              xshift=4 if side == "left" else -4,
                               font=dict(color=theme.ink(dark), size=12))
     return figure

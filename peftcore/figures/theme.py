@@ -233,6 +233,9 @@ def finish(figure: go.Figure, title: str, *, name: str, dark: bool = False, heig
     pad = dict(t=20 if note or "<br>" in text else 8)
     if note:
         text += f'<br><span style="font-size:12.5px;color:{muted(dark)}">{note}</span>'
+    more = top - (margin or {}).get("t", top)
+    if height and figure.layout.autosize is False and more > 0:  # a long title does not press squares flat
+        height += more
     figure.update_layout(template=TEMPLATES[bool(dark)], title=dict(text=text, pad=pad), height=height,
                          width=width,
                          uirevision=name)

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import pytest
 
 from peftcore.errors import BadData
-from peftcore.figures import attention, compare, curves, heads, kept, memory, squares, tasks, theme
+from peftcore.figures import attention, compare, curves, heads, kept, masks, memory, squares, tasks, theme
 
 RNG = np.random.default_rng(0)
 MB = 1e6
@@ -71,6 +71,13 @@ FIGURES = {
         {"full": {"blocks.0": 40 * MB, "blocks.1": 60 * MB}, "last": {"blocks.1": 5 * MB, "side": 2 * MB}}, dark=dark),
     "memory bar": lambda dark: memory.memory_bar(bars()[1], ghost=4.3e9, dark=dark),
     "heads": lambda dark: heads.head_grid(SCORES, score="taylor", projection="v", selected=(2, 3), dark=dark),
+    "heads off": lambda dark: masks.heads_off(
+        [{"label": f"stage {i}, 2 layers", "heads": 4 * i, "off": i, "layers": 2} for i in (1, 2)], dark=dark),
+    "heads off, named": lambda dark: masks.heads_off(
+        [{"label": f"layer {i}", "heads": 8, "off": [i, 3], "layers": 1} for i in (1, 2)], dark=dark),
+    "mask": lambda dark: masks.mask_grid(SCORES, [[0, 2], *[[]] * 7], [[1, 2], *[[]] * 7], score="taylor", dark=dark),
+    "loss, cut": lambda dark: masks.mark_steps(
+        curves.loss_curve(*training(120), 200, method="heart_lora", dark=dark), {40: "heads cut"}, dark=dark),
     "profile": lambda dark: heads.layer_profile(SCORES, score="taylor", dark=dark),
     "scores over steps": lambda dark: heads.scores_over_steps(
         [{"step": 10 * i, "values": SCORES * i} for i in (1, 2, 3)], score="taylor", projection="v", dark=dark),

@@ -84,8 +84,13 @@ def _rows(method: Any, backbone: Backbone) -> list[dict[str, Any]]:
         ]
     counts = method.counts_off(backbone.heads)
     return [
-        {"label": _stage(i, layers, backbone), "heads": backbone.heads[first], "off": counts[first], "layers": len(layers)}
-        for i, (layers, first) in enumerate((stage, stage[0]) for stage in backbone.stages)
+        {
+            "label": _stage(i, layers, backbone),
+            "heads": backbone.heads[layers[0]],
+            "off": counts[layers[0]],
+            "layers": len(layers),
+        }
+        for i, layers in enumerate(backbone.stages)
     ]
 
 

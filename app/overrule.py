@@ -36,7 +36,7 @@ def draw(run: subjects.Run, scores: subjects.Scores) -> None:
         grid = masks.mask_grid(
             values, off, before, score=scores.score, width=WIDTH, height=HEIGHT, dark=theme.is_dark()
         )
-        # A figure of its own for each mask: one that stays keeps its selection, and the next click takes only that back.
+        # A figure of its own for each mask: one that stays keeps its selection; the next click takes only that back.
         key = f"heads_mask_{crc32(json.dumps(off).encode())}"
         theme.show(grid, key, on_select=lambda: click(key, run.subject.id, off), selection_mode="points")
     with right:

@@ -79,14 +79,14 @@ def _evaluations(figure: go.Figure, evaluations: pd.DataFrame, colour: str, dash
         lines = "lines+markers" if split == "val" else "markers"
         figure.add_scatter(x=part["step"], y=part["accuracy"], mode=lines, line=dict(color=colour, width=2,
                                                                                      dash=dash),
-                           marker=marker, name=title,
+                           marker=marker, name=title, cliponaxis=False,
                            hovertemplate=f"step %{{x}}<br>{title} accuracy %{{y:.3f}}<extra></extra>",
                            row=2, col=1)
         if split == "val" and "loss" in part and part["loss"].notna().any():
             figure.add_scatter(x=part["step"], y=part["loss"], mode="markers", name="validation loss",
                                marker=dict(symbol="circle-open", size=7, color=colour, line=dict(width=1.5)),
                                hovertemplate="step %{x}<br>validation loss %{y:.3f}<extra></extra>",
-                               showlegend=False,
+                               showlegend=False, cliponaxis=False,
                                row=1, col=1)
 
 

@@ -102,7 +102,7 @@ def stratified_split(labels: np.ndarray, sizes: Sequence[int], seed: int) -> lis
         place[rng.permutation(members)] = (np.arange(len(members)) + rng.random()) / len(members)
     line = np.argsort(place, kind="stable")
     ends = np.cumsum(sizes)
-    return [rng.permutation(line[end - size : end]) for size, end in zip(sizes, ends)]
+    return [rng.permutation(line[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
 
 
 def balanced_labels(count: int, classes: int, rng: np.random.Generator) -> np.ndarray:

@@ -75,7 +75,7 @@ def fractal_noise(rng: np.random.Generator, octaves: tuple[int, ...] = (3, 6, 12
     """Sum of smooth noises, each octave half as strong as the one before; (SIZE, SIZE), variance 1."""
     weights = 0.5 ** np.arange(len(octaves))
     weights /= np.sqrt((weights**2).sum())
-    return sum(weight * smooth_noise(rng, cells) for weight, cells in zip(weights, octaves))
+    return sum(weight * smooth_noise(rng, cells) for weight, cells in zip(weights, octaves, strict=True))
 
 
 def gradient(rng: np.random.Generator) -> np.ndarray:

@@ -72,7 +72,7 @@ def test_same_function_gradients_and_steps_as_hugging_face_peft(family):
     # Their B has rows and columns that our blocks do not; held at zero they never matter.
     masks = {p: (p != 0) for n, p in twin.named_parameters() if "lora_B" in n}
     their_steps = torch.optim.AdamW([p for p in twin.parameters() if p.requires_grad], lr=1e-3, weight_decay=0)
-    for step in range(10):
+    for _ in range(10):
         for m in (model, twin):
             m.zero_grad()
             torch.nn.functional.cross_entropy(m(x), y).backward()

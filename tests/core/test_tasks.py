@@ -143,9 +143,9 @@ def test_stratified_split_is_exact_disjoint_and_proportional(sizes):
         for label, count in ((0, 50), (1, 30), (2, 15), (7, 5)):
             assert abs((labels[part] == label).sum() - len(part) * count / 100) <= 1.5
     again = stratified_split(labels, sizes, seed=3)
-    assert all((a == b).all() for a, b in zip(parts, again))
+    assert all((a == b).all() for a, b in zip(parts, again, strict=True))
     if sizes == (60, 20, 20):
-        assert any((a != b).any() for a, b in zip(parts, stratified_split(labels, sizes, seed=4)))
+        assert any((a != b).any() for a, b in zip(parts, stratified_split(labels, sizes, seed=4), strict=True))
     with pytest.raises(errors.InvalidSetting, match="only 100"):
         stratified_split(labels, (90, 20), seed=0)
 
@@ -162,7 +162,7 @@ def test_digits_are_scikit_learns_images_enlarged():
     data = load_digits()
     known = data.images.reshape(len(data.images), -1)
     task = load_task("digits")
-    for image, label in zip(task.test.images[:40], task.test.labels[:40]):
+    for image, label in zip(task.test.images[:40], task.test.labels[:40], strict=True):
         assert (image == image[..., :1]).all(), "grey stays grey"
         small = image[..., 0].reshape(8, 8, 8, 8).mean(axis=(1, 3)).ravel() * 16 / 255
         assert data.target[np.abs(known - small).mean(1).argmin()] == label

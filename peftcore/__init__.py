@@ -32,6 +32,7 @@ _HOME = {
     "measure_step": "memory",
     "finetune": "train",
     "run": "train",
+    "race": "racing",
     "Result": "train",
     "merge": "adapters",
     "save_adapter": "adapters",

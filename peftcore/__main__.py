@@ -148,6 +148,40 @@ def run(json: JSON = False, save: Annotated[str | None, typer.Option(help="Folde
 
 @app.command()
 @_spec_options
+def race(
+    vary: Annotated[list[str], typer.Option(help="NAME=V1,V2,...: a setting of the method or a field of the recipe; may be repeated.")],
+    json: JSON = False,
+    *,
+    fields=None,
+) -> None:
+    """Fine-tune variations and rank them; side methods share the frozen features."""
+    from itertools import product
+
+    from .racing import race as compete
+
+    choices = [(pair.partition("=")[0], [_value(v) for v in pair.partition("=")[2].split(",")]) for pair in vary]
+    base = _make_spec(fields)
+    specs = []
+    for values in product(*(values for _, values in choices)):
+        changes = dict(zip((name for name, _ in choices), values, strict=True))
+        recipe = {name: changes.pop(name) for name in list(changes) if name in RunSpec.model_fields}
+        specs.append(base.replace(**{"method": {**base.method.settings(), **changes}, **recipe}))
+    results = sorted(zip(specs, compete(specs), strict=True), key=lambda pair: -pair[1].test_accuracy)
+    names = [name for name, _ in choices]
+    told = [{n: {**spec.to_dict(), **spec.method.settings()}[n] for n in names} for spec, _ in results]
+    rows = [
+        {**varied, "test accuracy": f"{r.test_accuracy:.3f}", "val accuracy": f"{r.val_accuracy:.3f}", "seconds": f"{r.seconds:.1f}"}
+        for varied, (_, r) in zip(told, results, strict=True)
+    ]
+    answer = [
+        {"spec": spec.to_dict(), "test_accuracy": r.test_accuracy, "val_accuracy": r.val_accuracy, "seconds": r.seconds}
+        for spec, r in results
+    ]
+    _answer(json, answer, f"{base.method.card.title} on {base.task}, {base.backbone}", rows)
+
+
+@app.command()
+@_spec_options
 def predict(json: JSON = False, *, fields=None) -> None:
     """Predict the memory of one training step, without weights, data or a GPU."""
     from .memory import predict_memory

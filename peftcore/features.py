@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import psutil
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import errors
+from .backbone import Backbone
 from .model import TunedModel
 from .preprocess import prepare
 
@@ -17,41 +18,41 @@ _SHARE = 0.4  # of the memory that is free: what a cache may take without being 
 
 
 class FeatureCache:
-    """The frozen features of a set of images, one tensor (n, ...) per tap, in the order of the images."""
+    """The frozen features of a set of images at some taps, one tensor (n, ...) each, in the order of the images."""
 
-    def __init__(self, model: TunedModel, images: np.ndarray, norm: str, batch_size: int = 64):
-        self._model, self._images, self._norm, self._batch_size = model, images, norm, batch_size
-        self.tensors: tuple[Tensor, ...] = ()
+    def __init__(self, backbone: Backbone, taps: Iterable[str], images: np.ndarray, norm: str, batch_size: int = 64):
+        self._backbone, self.taps = backbone, tuple(dict.fromkeys(taps))
+        self._images, self._norm, self._batch_size = images, norm, batch_size
+        self.tensors: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._images)
 
     def fill(self) -> Iterator[int]:
         """Computes the features batch by batch and yields how many images are done."""
-        device = self._model.backbone.device
         for start in range(0, len(self), self._batch_size):
             chunk = self._images[start : start + self._batch_size]
-            parts = self._model.features(prepare(chunk, self._model.backbone, self._norm, device))
-            if not self.tensors:
-                self.tensors = tuple(p.new_empty((len(self), *p.shape[1:])) for p in parts)
-            for whole, part in zip(self.tensors, parts, strict=True):
-                whole[start : start + len(chunk)] = part
+            parts = self._backbone.taps(prepare(chunk, self._backbone, self._norm, self._backbone.device), self.taps)
+            for tap, part in zip(self.taps, parts, strict=True):
+                if tap not in self.tensors:
+                    self.tensors[tap] = part.new_empty((len(self), *part.shape[1:]))
+                self.tensors[tap][start : start + len(chunk)] = part
             yield start + len(chunk)
 
-    def batch(self, index: Tensor) -> tuple[Tensor, ...]:
+    def batch(self, index: Tensor, taps: Iterable[str]) -> tuple[Tensor, ...]:
         """Features of the images at `index` (b,), one tensor (b, ...) per tap."""
-        index = index.to(self.tensors[0].device)
-        return tuple(t.index_select(0, index) for t in self.tensors)
+        index = index.to(self._backbone.device)
+        return tuple(self.tensors[tap].index_select(0, index) for tap in taps)
 
     @property
     def nbytes(self) -> int:
-        return sum(t.nbytes for t in self.tensors)
+        return sum(t.nbytes for t in self.tensors.values())
 
 
-def bytes_per_image(model: TunedModel) -> int:
+def bytes_per_image(backbone: Backbone, taps: Iterable[str]) -> int:
     """What one image's frozen features take, in bytes, found by running one image."""
-    image = torch.zeros(1, *model.backbone.input_size, device=model.backbone.device)
-    return sum(t.nbytes for t in model.features(image))
+    image = torch.zeros(1, *backbone.input_size, device=backbone.device)
+    return sum(t.nbytes for t in backbone.taps(image, tuple(dict.fromkeys(taps))))
 
 
 def should_cache(model: TunedModel, images: int, wanted: bool | str, augmentation: str) -> bool:
@@ -68,7 +69,7 @@ def should_cache(model: TunedModel, images: int, wanted: bool | str, augmentatio
             why = "images are augmented anew in every epoch" if model.is_side else "this method changes the backbone's features"
             raise errors.InvalidSetting(f"cache_features=True is not possible: {why}; use 'auto'.")
         return False
-    need = images * bytes_per_image(model)
+    need = images * bytes_per_image(model.backbone, model.tuner.taps)
     device = model.backbone.device
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     if need <= _SHARE * free:

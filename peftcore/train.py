@@ -52,9 +52,13 @@ class Result:
 
 def run(spec: RunSpec, resume: bytes | None = None, backbone: Backbone | None = None) -> Result:
     """Drains `finetune` and returns its result."""
+    return drain(spec, finetune(spec, resume=resume, backbone=backbone))
+
+
+def drain(spec: RunSpec, events: Generator[Event, None, TunedModel]) -> Result:
+    """The result of a `finetune` that is run to its end."""
     import pandas as pd
 
-    events = finetune(spec, resume=resume, backbone=backbone)
     last: Event | None = None
     while True:
         try:
@@ -67,17 +71,21 @@ def run(spec: RunSpec, resume: bytes | None = None, backbone: Backbone | None = 
 
 
 def finetune(
-    spec: RunSpec, resume: bytes | None = None, backbone: Backbone | None = None
+    spec: RunSpec,
+    resume: bytes | None = None,
+    backbone: Backbone | None = None,
+    caches: dict[str, FeatureCache] | None = None,
 ) -> Generator[Event, None, TunedModel]:
     """Trains as `spec` says and yields events; its return value is the trained model. Closing it stops the run.
 
-    `resume`: the blob of a Checkpoint of the same spec. `backbone`: one that is loaded already.
+    `resume`: the blob of a Checkpoint of the same spec. `backbone`: one that is loaded already. `caches`:
+    its features of the 'train' and 'val' images, filled, with all taps that the method reads (see racing.py).
 
     Raises:
         Diverged: NaN or infinite loss or gradient, with step and remedy.
         OutOfMemory: with remedies; and whatever loading the backbone, the task or the method raises.
     """
-    trainer = _Trainer(spec, backbone)
+    trainer = _Trainer(spec, backbone, caches)
     try:
         yield from trainer.events(resume)
     except torch.OutOfMemoryError as error:
@@ -90,7 +98,7 @@ def finetune(
 
 
 class _Trainer:
-    def __init__(self, spec: RunSpec, backbone: Backbone | None):
+    def __init__(self, spec: RunSpec, backbone: Backbone | None, caches: dict[str, FeatureCache] | None):
         self.spec = spec
         self.device = choose_device(spec.device)
         self.task: Task = load_task(spec.task)
@@ -100,7 +108,7 @@ class _Trainer:
         self.optimizer = make_optimizer(self.model, spec)
         self.per_epoch = math.ceil(len(self.task.train) / spec.batch_size)
         self.steps = spec.epochs * self.per_epoch
-        self.caches: dict[str, FeatureCache] = {}
+        self.caches = caches or {}
         self.coach = spec.method.coach(self.model, self.optimizer, spec.epochs, self.per_epoch)
         self.epochs: list[dict[str, float]] = []
         self.step = self.first_epoch = 0
@@ -158,11 +166,11 @@ class _Trainer:
     def _fill_caches(self) -> Iterator[Event]:
         splits = {"train": self.task.train, "val": self.task.val}
         total = sum(len(s) for s in splits.values())
-        if not should_cache(self.model, total, self.spec.cache_features, self.spec.augmentation):
+        if self.caches or not should_cache(self.model, total, self.spec.cache_features, self.spec.augmentation):
             return
         before = 0
         for name, split in splits.items():
-            cache = self.caches[name] = FeatureCache(self.model, split.images, self.spec.normalisation)
+            cache = self.caches[name] = FeatureCache(self.backbone, self.model.tuner.taps, split.images, self.spec.normalisation)
             with self._autocast():
                 for done in cache.fill():
                     yield Progress(what="caching frozen features", done=before + done, total=total)
@@ -196,7 +204,7 @@ class _Trainer:
             if ledger:
                 ledger.declare((*inputs, labels))
                 for cache in self.caches.values():
-                    ledger.features(cache.tensors)
+                    ledger.features(cache.tensors.values())
             with phase("forward"), self._autocast():
                 loss = F.cross_entropy(self._forward(inputs, ledger).float(), labels)
             if ledger and self.step == min(2, self.steps):  # the step whose report is shown in full
@@ -242,7 +250,7 @@ class _Trainer:
     def _batch(self, epoch: int, index: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         labels = torch.from_numpy(self.task.train.labels[index.numpy()]).to(self.device)
         if self.caches:
-            return self.caches["train"].batch(index), labels
+            return self.caches["train"].batch(index, self.model.tuner.taps), labels
         images = prepare(self.task.train.images[index.numpy()], self.backbone, self.spec.normalisation, self.device)
         if self.spec.augmentation == "light":
             images = augment_light(images, _generator(self.spec.seed, epoch, self.step))
@@ -266,7 +274,7 @@ class _Trainer:
             labels = torch.from_numpy(split.labels[index.numpy()]).to(self.device)
             with self._autocast():
                 if name in self.caches:
-                    logits = self.model.from_features(self.caches[name].batch(index))
+                    logits = self.model.from_features(self.caches[name].batch(index, self.model.tuner.taps))
                 else:
                     images = prepare(split.images[index.numpy()], self.backbone, self.spec.normalisation, self.device)
                     logits = self.model(images)

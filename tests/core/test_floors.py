@@ -14,7 +14,7 @@ FLOORS = {
     "errors": 0, "registry": 0, "spec": 0, "events": 0, "compat": 0,
     "methods": 1, "tasks": 1, "backbone": 1, "features": 1, "memory": 1, "store": 1, "model": 1, "scores": 1,
     "preprocess": 1, "packing": 1, "embedded": 1, "database": 1, "petl_vit": 1,
-    "train": 2, "probes": 2, "figures": 2, "adapters": 2, "exchange": 2, "race": 2, "bench": 2,
+    "train": 2, "probes": 2, "figures": 2, "adapters": 2, "exchange": 2, "racing": 2, "bench": 2,
     "engine": 3, "__main__": 3, "cluster": 3, "lease": 3, "worker": 3, "job": 3,
     "app": 4, "pages": 5, "streamlit_app": 5,
 }  # fmt: skip

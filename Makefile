@@ -16,6 +16,7 @@ test: .venv/.test browser lint
 
 lint: .venv/.test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

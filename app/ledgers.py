@@ -221,8 +221,8 @@ def _measure(case: Case) -> MemoryReport:
     from peftcore.memory import measure_step
     from peftcore.model import attach
     from peftcore.preprocess import prepare
+    from peftcore.recipe import choose_device, make_optimizer
     from peftcore.tasks import load_task
-    from peftcore.train import choose_device, make_optimizer
 
     spec, task = case.spec(), load_task(TASK)
     device = choose_device(case.device)

@@ -103,8 +103,10 @@ def preset(run: subjects.Run, mask: Mask) -> dict[str, str | list[str]]:
 
 def _sentence(off: Mask, before: Mask, there: Sequence[int], was_cut: bool) -> str:
     """What the run did, and what the reader's mask changes."""
-    run = f"The run switched off {sum(map(len, before))} of {sum(there)} heads." if was_cut else (
-        "The run has not come to its cut yet, so all heads are on."
+    run = (
+        f"The run switched off {sum(map(len, before))} of {sum(there)} heads."
+        if was_cut
+        else ("The run has not come to its cut yet, so all heads are on.")
     )
     on = sum(len(set(was) - set(now)) for was, now in zip(before, off, strict=True))
     gone = sum(len(set(now) - set(was)) for was, now in zip(before, off, strict=True))

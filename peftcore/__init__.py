@@ -47,7 +47,19 @@ _HOME = {
     "side_attention": "probes.attention",
 }
 
-_MODULES = ("errors", "events", "registry", "store", "engine", "figures", "features", "probes", "adapters", "train", "memory")
+_MODULES = (
+    "errors",
+    "events",
+    "registry",
+    "store",
+    "engine",
+    "figures",
+    "features",
+    "probes",
+    "adapters",
+    "train",
+    "memory",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -37,7 +37,11 @@ def _spec_options(function):
         kind = kind if kind in (int, float, bool, str) else str
         flag = "--" + name.replace("_", "-")
         option = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, help=field.description)
-        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind | None, option]))
+        parameters.append(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind | None, option]
+            )
+        )
     method = typer.Option("--method", help="The PEFT method: " + ", ".join(METHODS.names()) + ".")
     setting = typer.Option("--set", help="A setting of the method, such as --set rank=4; may be repeated.")
     cache = typer.Option("--cache-features", help=RunSpec.model_fields["cache_features"].description)
@@ -64,7 +68,9 @@ def _make_spec(fields: dict[str, Any]) -> RunSpec:
         if not sign:
             raise errors.InvalidSetting(f"--set takes NAME=VALUE, such as --set rank=4; got {pair!r}.")
         settings[key] = _value(value)
-    fields["cache_features"] = {"true": True, "false": False}.get(fields["cache_features"].lower(), fields["cache_features"])
+    fields["cache_features"] = {"true": True, "false": False}.get(
+        fields["cache_features"].lower(), fields["cache_features"]
+    )
     return RunSpec(method=settings, **fields)
 
 
@@ -94,14 +100,25 @@ def _answer(as_json: bool, value: Any, title: str, rows: list[dict[str, Any]]) -
 
 @app.command()
 @_spec_options
-def run(json: JSON = False, save: Annotated[str | None, typer.Option(help="Folder for the trained adapter.")] = None, *, fields=None) -> None:
+def run(
+    json: JSON = False,
+    save: Annotated[str | None, typer.Option(help="Folder for the trained adapter.")] = None,
+    *,
+    fields=None,
+) -> None:
     """Fine-tune once, in this process, and print the result."""
     from . import events as ev
     from .adapters import save_adapter
     from .train import finetune
 
     spec = _make_spec(fields)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[say]}"), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[say]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=json, disable=json and not sys.stderr.isatty()) as progress:
         bar = progress.add_task("loading", total=None, say="")
         stream = finetune(spec)
@@ -120,7 +137,10 @@ def run(json: JSON = False, save: Annotated[str | None, typer.Option(help="Folde
                     progress.update(bar, description=event.what, completed=event.done, total=event.total)
                 case ev.Step():
                     progress.update(
-                        bar, description=f"epoch {event.epoch} of {spec.epochs}", completed=event.step, total=started.steps,
+                        bar,
+                        description=f"epoch {event.epoch} of {spec.epochs}",
+                        completed=event.step,
+                        total=started.steps,
                         say=f"loss {event.loss:.3f}, {event.images_per_second:,.0f} images/s",
                     )
             last = event
@@ -137,19 +157,29 @@ def run(json: JSON = False, save: Annotated[str | None, typer.Option(help="Folde
         "settings": started.settings,
         "adapter": save,
     }
-    rows = [{
-        "method": spec.method.name, "task": spec.task, "test accuracy": f"{last.test_accuracy:.3f}",
-        "val accuracy": f"{last.val_accuracy:.3f}", "trained": f"{started.parameters['method']:,} + {started.parameters['head']:,} (head)",
-        "peak memory": f"{last.memory['peak'] / 1e6:,.1f} MB", "seconds": f"{last.seconds:.1f}",
-        "normalisation": spec.normalisation, "seed": spec.seed,
-    }]
+    rows = [
+        {
+            "method": spec.method.name,
+            "task": spec.task,
+            "test accuracy": f"{last.test_accuracy:.3f}",
+            "val accuracy": f"{last.val_accuracy:.3f}",
+            "trained": f"{started.parameters['method']:,} + {started.parameters['head']:,} (head)",
+            "peak memory": f"{last.memory['peak'] / 1e6:,.1f} MB",
+            "seconds": f"{last.seconds:.1f}",
+            "normalisation": spec.normalisation,
+            "seed": spec.seed,
+        }
+    ]
     _answer(json, result, f"{spec.method.card.title} on {spec.task}, {spec.backbone}", rows)
 
 
 @app.command()
 @_spec_options
 def race(
-    vary: Annotated[list[str], typer.Option(help="NAME=V1,V2,...: a setting of the method or a field of the recipe; may be repeated.")],
+    vary: Annotated[
+        list[str],
+        typer.Option(help="NAME=V1,V2,...: a setting of the method or a field of the recipe; may be repeated."),
+    ],
     json: JSON = False,
     *,
     fields=None,
@@ -170,7 +200,12 @@ def race(
     names = [name for name, _ in choices]
     told = [{n: {**spec.to_dict(), **spec.method.settings()}[n] for n in names} for spec, _ in results]
     rows = [
-        {**varied, "test accuracy": f"{r.test_accuracy:.3f}", "val accuracy": f"{r.val_accuracy:.3f}", "seconds": f"{r.seconds:.1f}"}
+        {
+            **varied,
+            "test accuracy": f"{r.test_accuracy:.3f}",
+            "val accuracy": f"{r.val_accuracy:.3f}",
+            "seconds": f"{r.seconds:.1f}",
+        }
         for varied, (_, r) in zip(told, results, strict=True)
     ]
     answer = [
@@ -188,14 +223,23 @@ def predict(json: JSON = False, *, fields=None) -> None:
 
     spec = _make_spec(fields)
     report = predict_memory(spec)
-    rows = [{"component": name.replace("_", " "), "MB": f"{size / 1e6:,.2f}"} for name, size in report.components.items()]
+    rows = [
+        {"component": name.replace("_", " "), "MB": f"{size / 1e6:,.2f}"} for name, size in report.components.items()
+    ]
     rows.append({"component": "peak", "MB": f"{report.peak / 1e6:,.2f}"})
-    _answer(json, {"spec": spec.to_dict(), **report.to_dict()}, f"{spec.method.card.title} on {spec.backbone}, batch {spec.batch_size}", rows)
+    _answer(
+        json,
+        {"spec": spec.to_dict(), **report.to_dict()},
+        f"{spec.method.card.title} on {spec.backbone}, batch {spec.batch_size}",
+        rows,
+    )
 
 
 @app.command()
 def heads(
-    source: Annotated[str, typer.Argument(help="A saved adapter's folder, a Hugging Face PEFT adapter, or a PETL-ViT .bin file.")],
+    source: Annotated[
+        str, typer.Argument(help="A saved adapter's folder, a Hugging Face PEFT adapter, or a PETL-ViT .bin file.")
+    ],
     scale: Annotated[float | None, typer.Option(help="The scale of a PETL-ViT file.")] = None,
     json: JSON = False,
 ) -> None:
@@ -218,7 +262,15 @@ def methods(json: JSON = False) -> None:
     for name in METHODS.names():
         method = METHODS.load(name).METHOD
         settings = {n: f.default for n, f in method.model_fields.items()}
-        rows.append({"name": name, "title": method.card.title, "kind": method.kind, "trains": method.card.trains, "settings": settings})
+        rows.append(
+            {
+                "name": name,
+                "title": method.card.title,
+                "kind": method.kind,
+                "trains": method.card.trains,
+                "settings": settings,
+            }
+        )
     shown = [{**row, "settings": ", ".join(f"{k}={v}" for k, v in row["settings"].items())} for row in rows]
     _answer(json, rows, "Methods", shown)
 
@@ -229,7 +281,16 @@ def tasks(json: JSON = False) -> None:
     from .tasks import task_card
 
     cards = [task_card(name) for name in TASKS.names()]
-    rows = [{"name": c.name, "title": c.title, "group": c.group, "classes": len(c.classes) or None, "description": c.description} for c in cards]
+    rows = [
+        {
+            "name": c.name,
+            "title": c.title,
+            "group": c.group,
+            "classes": len(c.classes) or None,
+            "description": c.description,
+        }
+        for c in cards
+    ]
     _answer(json, rows, "Tasks", rows)
 
 
@@ -255,7 +316,9 @@ def accuracy(
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
     epochs: Annotated[int, typer.Option(min=1)] = 10,
     backbone: str = "vit_micro",
-    log: Annotated[str | None, typer.Option(help="A JSON-lines file from which an interrupted benchmark goes on.")] = None,
+    log: Annotated[
+        str | None, typer.Option(help="A JSON-lines file from which an interrupted benchmark goes on.")
+    ] = None,
     json: JSON = False,
 ) -> None:
     """Test accuracy of every method on the embedded tasks: mean and spread over seeds."""
@@ -266,10 +329,19 @@ def accuracy(
 
     rows = []
     names = _names(methods)
-    for row in measure(names, _names(tasks), range(seeds), Path(log) if log else None, backbone=backbone, epochs=epochs):
+    for row in measure(
+        names, _names(tasks), range(seeds), Path(log) if log else None, backbone=backbone, epochs=epochs
+    ):
         rows.append(row)
-        console.print(f"{row['method']} on {row['task']}, seed {row['seed']}: {row['test_accuracy']:.3f} in {row['seconds']:.0f} s")
-    _answer(json, rows, f"Test accuracy (%), {backbone}, {epochs} epochs, {seeds} seeds: mean ± deviation", accuracy_table(rows))
+        console.print(
+            f"{row['method']} on {row['task']}, seed {row['seed']}: {row['test_accuracy']:.3f} in {row['seconds']:.0f} s"
+        )
+    _answer(
+        json,
+        rows,
+        f"Test accuracy (%), {backbone}, {epochs} epochs, {seeds} seeds: mean ± deviation",
+        accuracy_table(rows),
+    )
 
 
 @bench.command()

@@ -94,12 +94,16 @@ def load_adapter(folder: str | Path, backbone: Backbone | None = None) -> TunedM
         about = json.loads((folder / _ABOUT).read_text())
         tensors = (folder / _TENSORS).read_bytes()
     except FileNotFoundError as error:
-        raise errors.BadAdapter(f"{str(folder)!r} is no saved adapter: it has no {Path(error.filename).name}.") from None
+        raise errors.BadAdapter(
+            f"{str(folder)!r} is no saved adapter: it has no {Path(error.filename).name}."
+        ) from None
     except (OSError, ValueError) as error:
         raise errors.BadAdapter(f"{str(folder)!r} cannot be read as a saved adapter: {error}.") from None
     _check_format(about)
     if hashlib.sha256(tensors).hexdigest() != about.get("sha256"):
-        raise errors.BadAdapter(f"{_TENSORS} in {str(folder)!r} is truncated or altered: its hash is not the one saved.")
+        raise errors.BadAdapter(
+            f"{_TENSORS} in {str(folder)!r} is truncated or altered: its hash is not the one saved."
+        )
     return _rebuild(unpack(tensors)[0], about, backbone)
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import socket
 from collections.abc import Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import timm
 import torch
@@ -21,41 +18,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from . import errors
-
-# Where each projection lives in timm's transformers: the path below a block, and which third of a fused Linear it is.
-_PROJECTIONS = {
-    "q": (("attn.qkv", 0), ("attn.q_proj", None), ("attn.q", None)),
-    "k": (("attn.qkv", 1), ("attn.k_proj", None)),
-    "v": (("attn.qkv", 2), ("attn.v_proj", None)),
-    "proj": (("attn.proj", None),),
-    "fc1": (("mlp.fc1", None),),
-    "fc2": (("mlp.fc2", None),),
-}
-
-
-@dataclass(frozen=True)
-class Block:
-    """One transformer block: where it is, and what its attention looks like. `grid` is (rows, columns) of tokens."""
-
-    path: str
-    stage: int
-    width: int
-    heads: int
-    head_dim: int
-    grid: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Site:
-    """One projection of one block: the Linear that computes it and the rows of its output that are this projection's."""
-
-    path: str
-    linear: nn.Linear
-    rows: slice
-
-    @property
-    def out_features(self) -> int:
-        return len(range(*self.rows.indices(self.linear.out_features)))
+from .anatomy import PROJECTIONS, Block, Site, anatomy
+from .weights import first_line, no_waiting_for_an_unreachable_hub, weights_file, why_no_weights
 
 
 @dataclass(frozen=True)
@@ -84,7 +48,9 @@ class Backbone:
     @property
     def width(self) -> int:
         """Width of the pooled features, the classifier's input."""
-        return self.module.num_features if not hasattr(self.module, "head_hidden_size") else self.module.head_hidden_size
+        return (
+            self.module.num_features if not hasattr(self.module, "head_hidden_size") else self.module.head_hidden_size
+        )
 
     @property
     def heads(self) -> tuple[int, ...]:
@@ -103,7 +69,8 @@ class Backbone:
     def stages(self) -> tuple[tuple[int, ...], ...]:
         """Block numbers by stage; one stage on a plain ViT."""
         return tuple(
-            tuple(i for i, block in enumerate(self.blocks) if block.stage == s) for s in range(self.blocks[-1].stage + 1)
+            tuple(i for i, block in enumerate(self.blocks) if block.stage == s)
+            for s in range(self.blocks[-1].stage + 1)
         )
 
     @property
@@ -144,7 +111,7 @@ class Backbone:
         Raises:
             DoesNotFit: this family computes it in no Linear of its own.
         """
-        for path, third in _PROJECTIONS[projection]:
+        for path, third in PROJECTIONS[projection]:
             try:
                 linear = self.module.get_submodule(f"{block.path}.{path}")
             except AttributeError:
@@ -211,37 +178,6 @@ class _Enough(Exception):
     """Raised inside a forward once all that was asked for has been seen."""
 
 
-def anatomy(module: nn.Module, name: str) -> tuple[Block, ...]:
-    """The attention blocks of a timm transformer.
-
-    Raises:
-        DoesNotFit: the architecture has no sequence of attention blocks.
-    """
-    if hasattr(module, "blocks"):
-        paths = [(f"blocks.{i}", 0) for i in range(len(module.blocks))]
-    elif hasattr(module, "layers"):
-        paths = [
-            (f"layers.{s}.blocks.{i}", s)
-            for s, layer in enumerate(module.layers)
-            for i in range(len(getattr(layer, "blocks", ())))
-        ]
-    else:
-        paths = []
-    blocks = []
-    for path, stage in paths:
-        block = module.get_submodule(path)
-        attention = getattr(block, "attn", None)
-        if not hasattr(attention, "num_heads"):
-            raise errors.DoesNotFit(f"{name}: {path} has no attention with heads; Headroom works on ViT and Swin families.")
-        width = next(p.shape[0] for p in block.norm1.parameters())
-        grid = getattr(block, "input_resolution", None) or module.patch_embed.grid_size
-        heads = attention.num_heads
-        blocks.append(Block(path, stage, width, heads, getattr(attention, "head_dim", width // heads), tuple(grid)))
-    if not blocks:
-        raise errors.DoesNotFit(f"{name} has no attention blocks; choose a ViT or Swin architecture.")
-    return tuple(blocks)
-
-
 def load_backbone(
     name: str,
     pretrained: bool = True,
@@ -268,18 +204,18 @@ def load_backbone(
     options = dict(num_classes=0, **architecture)
     meta = torch.device(device).type == "meta"
     if weights is not None and not meta:
-        options["pretrained_cfg_overlay"] = {"file": str(_weights_file(Path(weights))), "custom_load": False}
+        options["pretrained_cfg_overlay"] = {"file": str(weights_file(Path(weights))), "custom_load": False}
     pretrained = bool(pretrained or weights) and not meta
     try:
-        with torch.random.fork_rng(devices=[]), torch.device(device), _no_waiting_for_an_unreachable_hub():
+        with torch.random.fork_rng(devices=[]), torch.device(device), no_waiting_for_an_unreachable_hub():
             torch.manual_seed(seed)
             module = timm.create_model(name, pretrained=pretrained, **options)
     except errors.HeadroomError:
         raise
     except (OSError, RuntimeError, ValueError, KeyError, EOFError, SafetensorError, UnpicklingError) as error:
         if not pretrained:
-            raise errors.InvalidSetting(f"{name} cannot be built: {_first_line(error)}.") from error
-        raise errors.WeightsUnavailable(_why_no_weights(name, weights, error)) from error
+            raise errors.InvalidSetting(f"{name} cannot be built: {first_line(error)}.") from error
+        raise errors.WeightsUnavailable(why_no_weights(name, weights, error)) from error
     module = module.to(device).eval().requires_grad_(False)
     config = resolve_model_data_config(module)
     return Backbone(
@@ -318,55 +254,3 @@ def _check_name(name: str) -> None:
     architecture = name.partition(".")[0]
     if architecture not in _architectures():
         raise errors.unknown("backbone", name, _architectures(), most=8)
-
-
-@contextmanager
-def _no_waiting_for_an_unreachable_hub():
-    """Without a route to the hub, answer from its local cache at once instead of after a minute of retries."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not _hub_resolves(constants.ENDPOINT)
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
-def _hub_resolves(endpoint: str) -> bool:
-    host = urlsplit(endpoint).hostname
-    if getproxies() and not proxy_bypass(host):  # then the proxy resolves names, not this machine
-        return True
-    try:
-        socket.getaddrinfo(host, 443)
-    except OSError:
-        return False
-    return True
-
-
-def _weights_file(path: Path) -> Path:
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise errors.WeightsUnavailable(f"There is no file or folder {str(path)!r}; give a .safetensors or .pth file.")
-    found = [f for pattern in ("*.safetensors", "*.pth", "*.pt", "*.bin") for f in sorted(path.glob(pattern))]
-    if len(found) != 1:
-        raise errors.WeightsUnavailable(
-            f"{str(path)!r} holds {len(found)} weight files (.safetensors, .pth, .pt, .bin); name the one to load."
-        )
-    return found[0]
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0][:300] if lines else type(error).__name__).rstrip(".")
-
-
-def _why_no_weights(name: str, weights: str | Path | None, error: BaseException) -> str:
-    if weights is not None:
-        return f"{str(weights)!r} does not hold weights of {name}: {_first_line(error)}."
-    return (
-        f"The pretrained weights of {name} are not on this machine and could not be downloaded ({_first_line(error)}). "
-        "Connect to the network and try again, give a local file with weights=..., choose an embedded backbone such as "
-        "vit_micro, or choose random weights on purpose with pretrained=False."
-    )

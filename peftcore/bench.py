@@ -21,9 +21,10 @@ from .backbone import Backbone, load_backbone
 from .memory import measure_step
 from .methods import make_method
 from .model import TunedModel, attach
+from .recipe import choose_device
 from .registry import METHODS
 from .spec import RunSpec
-from .train import choose_device, run
+from .train import run
 
 EMBEDDED_TASKS = ("digits", "counting", "orientation")
 PEER = "Hugging Face PEFT LoRA"
@@ -77,7 +78,9 @@ def accuracy_table(rows: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
     for method, by_task in found.items():
         means = [statistics.mean(by_task[t]) for t in tasks if t in by_task]
         cells = {t: _spread(by_task.get(t, [])) for t in tasks}
-        table.append({"method": METHODS.load(method).METHOD.card.title, **cells, "mean": f"{statistics.mean(means):.1f}"})
+        table.append(
+            {"method": METHODS.load(method).METHOD.card.title, **cells, "mean": f"{statistics.mean(means):.1f}"}
+        )
     return table
 
 

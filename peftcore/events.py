@@ -150,7 +150,22 @@ class Cancelled(Event):
     kind: ClassVar[str] = "cancelled"
 
 
-KINDS = {cls.kind: cls for cls in (Started, Progress, Step, StepMemory, Evaluation, Scores, HeadsCut, Checkpoint, Finished, Failed, Cancelled)}
+KINDS = {
+    cls.kind: cls
+    for cls in (
+        Started,
+        Progress,
+        Step,
+        StepMemory,
+        Evaluation,
+        Scores,
+        HeadsCut,
+        Checkpoint,
+        Finished,
+        Failed,
+        Cancelled,
+    )
+}
 
 
 def from_dict(values: dict[str, Any]) -> Event:

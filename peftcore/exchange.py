@@ -92,10 +92,14 @@ def import_peft(folder: str | Path, backbone: Backbone) -> TunedModel:
     paths = {path.rpartition(".")[2] for path in pairs}
     unknown = sorted(p for p in paths if p not in _NAMES)
     if unknown or not pairs:
-        raise errors.AdapterMismatch(f"{str(folder)!r} adapts {', '.join(unknown) or 'nothing'}; Headroom reads {', '.join(_NAMES)}.")
+        raise errors.AdapterMismatch(
+            f"{str(folder)!r} adapts {', '.join(unknown) or 'nothing'}; Headroom reads {', '.join(_NAMES)}."
+        )
     ranks = {A.shape[0] for A, _ in pairs.values()}
     if len(ranks) > 1:
-        raise errors.AdapterMismatch(f"{str(folder)!r} has ranks {sorted(ranks)}; Headroom's LoRA has one rank for all layers.")
+        raise errors.AdapterMismatch(
+            f"{str(folder)!r} has ranks {sorted(ranks)}; Headroom's LoRA has one rank for all layers."
+        )
     heads = {k: v for k, v in tensors.items() if ".lora_" not in k and k.rpartition(".")[2] in ("weight", "bias")}
     weight = next((v for k, v in heads.items() if k.endswith("weight")), None)
     if weight is None or weight.shape[1] != backbone.width:
@@ -105,24 +109,37 @@ def import_peft(folder: str | Path, backbone: Backbone) -> TunedModel:
     projections = tuple(p for p in ("q", "k", "v", "proj", "fc1", "fc2") if any(p in _NAMES[n] for n in paths))
     rank = ranks.pop()
     # B comes with its scale folded in, since patterns may give every layer a scale of its own.
-    method = make_method("lora", rank=rank, alpha=rank, projections=projections, dropout=config.get("lora_dropout") or 0.0)
+    method = make_method(
+        "lora", rank=rank, alpha=rank, projections=projections, dropout=config.get("lora_dropout") or 0.0
+    )
     model = attach(backbone, method, weight.shape[0], verify=False)
-    state = {"head.weight": weight, "head.bias": next((v for k, v in heads.items() if k.endswith("bias")), torch.zeros(len(weight)))}
+    state = {
+        "head.weight": weight,
+        "head.bias": next((v for k, v in heads.items() if k.endswith("bias")), torch.zeros(len(weight))),
+    }
     used = set()
     for adapted in model.tuner:
         block, projection = adapted.block, adapted.projection
-        path = next((p for p in pairs if p.startswith(f"{block.path}.") and projection in _NAMES[p.rpartition(".")[2]]), None)
+        path = next(
+            (p for p in pairs if p.startswith(f"{block.path}.") and projection in _NAMES[p.rpartition(".")[2]]), None
+        )
         if path is None:
-            raise errors.AdapterMismatch(f"{str(folder)!r} does not adapt {projection} of {block.path}; this backbone has it.")
+            raise errors.AdapterMismatch(
+                f"{str(folder)!r} does not adapt {projection} of {block.path}; this backbone has it."
+            )
         used.add(path)
         A, B = pairs[path]
         rows = adapted.site.rows if path.endswith("qkv") else slice(None)
         if (A.shape[1], B.shape[0]) != (adapted.site.linear.in_features, adapted.site.linear.out_features):
-            raise errors.AdapterMismatch(f"{path} has shape {tuple(B.shape)} x {tuple(A.shape)}; {backbone.name} is of another width.")
+            raise errors.AdapterMismatch(
+                f"{path} has shape {tuple(B.shape)} x {tuple(A.shape)}; {backbone.name} is of another width."
+            )
         state[f"{adapted.site.path}.lora_A.weight"] = A
         state[f"{adapted.site.path}.lora_B.weight"] = _scale(config, path, rank) * B[rows]
     if left := sorted(pairs.keys() - used):
-        raise errors.AdapterMismatch(f"{str(folder)!r} also adapts {left[0]}, which Headroom's LoRA does not; it would be lost.")
+        raise errors.AdapterMismatch(
+            f"{str(folder)!r} also adapts {left[0]}, which Headroom's LoRA does not; it would be lost."
+        )
     model.load_adapter_state(state)
     return model.eval()
 
@@ -143,9 +160,13 @@ def read_peft(source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except FileNotFoundError:
         raise errors.BadAdapter(f"{str(folder)!r} has no {_CONFIG}; give a Hugging Face PEFT adapter folder.") from None
     except Exception as error:  # safetensors, pickle and JSON each have their own
-        raise errors.BadAdapter(f"{str(source)!r} is damaged or no PEFT adapter: {str(error).splitlines()[0]}.") from error
+        raise errors.BadAdapter(
+            f"{str(source)!r} is damaged or no PEFT adapter: {str(error).splitlines()[0]}."
+        ) from error
     if config.get("peft_type") != "LORA" or config.get("use_dora") or config.get("bias", "none") != "none":
-        kind = "DoRA" if config.get("use_dora") else f"{config.get('peft_type')} with bias={config.get('bias', 'none')!r}"
+        kind = (
+            "DoRA" if config.get("use_dora") else f"{config.get('peft_type')} with bias={config.get('bias', 'none')!r}"
+        )
         raise errors.BadAdapter(f"{str(source)!r} is {kind}; only plain LoRA can be read.")
     return config, tensors
 
@@ -229,7 +250,9 @@ def _heads_of(name: str | None):
 
 def _energy_table(updates: dict[tuple[int, str], tuple[str, Tensor]], heads, source: Path) -> HeadScores:
     if not updates:
-        raise errors.NotMeasurable(f"{str(source)!r} has no low-rank update on q, k or v, so no head of it can be scored.")
+        raise errors.NotMeasurable(
+            f"{str(source)!r} has no low-rank update on q, k or v, so no head of it can be scored."
+        )
     rows = [
         (layer, path, projection, dW.float().reshape(heads(layer, dW.shape[0]), -1).norm(dim=1).double().numpy())
         for (layer, projection), (path, dW) in updates.items()

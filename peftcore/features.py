@@ -66,7 +66,11 @@ def should_cache(model: TunedModel, images: int, wanted: bool | str, augmentatio
         return False
     if not model.is_side or augmentation != "none":
         if wanted is True:
-            why = "images are augmented anew in every epoch" if model.is_side else "this method changes the backbone's features"
+            why = (
+                "images are augmented anew in every epoch"
+                if model.is_side
+                else "this method changes the backbone's features"
+            )
             raise errors.InvalidSetting(f"cache_features=True is not possible: {why}; use 'auto'.")
         return False
     need = images * bytes_per_image(model.backbone, model.tuner.taps)

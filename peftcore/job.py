@@ -31,9 +31,7 @@ class Job:
         ended: called in the follower's thread at the very end.
     """
 
-    def __init__(
-        self, store: Store, run: int, stream: Any, leave: threading.Event, ended: Callable[[Job], None]
-    ):
+    def __init__(self, store: Store, run: int, stream: Any, leave: threading.Event, ended: Callable[[Job], None]):
         self.store, self.run, self.stream = store, run, stream
         self.leave, self.ended = leave, ended
         self.stopping = False  # somebody asked for its end

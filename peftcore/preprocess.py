@@ -22,7 +22,9 @@ def normalisation(backbone: Backbone, name: str = "backbone") -> tuple[tuple[flo
     return (backbone.mean, backbone.std) if name == "backbone" else _NORMALISATIONS[name]
 
 
-def prepare(images: np.ndarray, backbone: Backbone, norm: str = "backbone", device: torch.device | str = "cpu") -> Tensor:
+def prepare(
+    images: np.ndarray, backbone: Backbone, norm: str = "backbone", device: torch.device | str = "cpu"
+) -> Tensor:
     """uint8 (n, H, W, 3) -> normalised float32 (n, 3, h, w) at the backbone's input size, bicubic where sizes differ.
 
     Raises:

@@ -9,9 +9,10 @@ from . import errors
 from .backbone import Backbone, load_backbone
 from .features import FeatureCache, should_cache
 from .model import attach
+from .recipe import choose_device
 from .spec import RunSpec
 from .tasks import load_task
-from .train import Result, choose_device, drain, finetune
+from .train import Result, drain, finetune
 
 
 def race(specs: Sequence[RunSpec]) -> list[Result]:

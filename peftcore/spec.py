@@ -56,7 +56,9 @@ def _as_method(value: Any) -> Any:
 
 
 def _refuse_method(value: Any):
-    raise ValueError(f"a method's name, or its settings with a 'name' among them, such as {{'name': 'lora', 'rank': 8}}; got {value!r}")
+    raise ValueError(
+        f"a method's name, or its settings with a 'name' among them, such as {{'name': 'lora', 'rank': 8}}; got {value!r}"
+    )
 
 
 def _known_task(value: Any) -> Any:

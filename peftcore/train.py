@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,6 +26,7 @@ from .memory import Ledger
 from .model import TunedModel, attach
 from .packing import pack, unpack
 from .preprocess import augment_light, normalisation, prepare
+from .recipe import choose_device, generator_of, learning_rate, make_optimizer, seeded
 from .spec import RunSpec
 from .tasks import Split, Task, load_task
 
@@ -67,7 +67,9 @@ def drain(spec: RunSpec, events: Generator[Event, None, TunedModel]) -> Result:
             model = end.value
             break
     assert isinstance(last, Finished)
-    return Result(spec, last.test_accuracy, last.val_accuracy, last.memory, last.seconds, pd.DataFrame(last.epochs), model)
+    return Result(
+        spec, last.test_accuracy, last.val_accuracy, last.memory, last.seconds, pd.DataFrame(last.epochs), model
+    )
 
 
 def finetune(
@@ -170,7 +172,9 @@ class _Trainer:
             return
         before = 0
         for name, split in splits.items():
-            cache = self.caches[name] = FeatureCache(self.backbone, self.model.tuner.taps, split.images, self.spec.normalisation)
+            cache = self.caches[name] = FeatureCache(
+                self.backbone, self.model.tuner.taps, split.images, self.spec.normalisation
+            )
             with self._autocast():
                 for done in cache.fill():
                     yield Progress(what="caching frozen features", done=before + done, total=total)
@@ -178,7 +182,7 @@ class _Trainer:
 
     def _train_epoch(self, epoch: int) -> Iterator[Event]:
         began, losses = time.perf_counter(), []
-        order = torch.randperm(len(self.task.train), generator=_generator(self.spec.seed, epoch, 0))
+        order = torch.randperm(len(self.task.train), generator=generator_of(self.spec.seed, epoch, 0))
         self.model.train()
         for start in range(0, len(order), self.spec.batch_size):
             index = order[start : start + self.spec.batch_size]
@@ -199,7 +203,7 @@ class _Trainer:
         traced = self.step == min(2, self.steps) or self.step % max(1, self.steps // _TRACED) == 0
         inputs, labels = self._batch(epoch, index)
         ledger = Ledger(self.model, self.optimizer) if traced else None
-        with ledger or nullcontext(), _seeded(self.spec.seed, self.step, self.device):
+        with ledger or nullcontext(), seeded(self.spec.seed, self.step, self.device):
             phase = ledger.phase if ledger else lambda _: nullcontext()
             if ledger:
                 ledger.declare((*inputs, labels))
@@ -212,7 +216,9 @@ class _Trainer:
             with phase("backward"):
                 loss.backward()
             self.coach.after_backward()
-            norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.trainable_parameters() if p.grad is not None])
+            norm = torch.nn.utils.get_total_norm(
+                [p.grad for p in self.model.trainable_parameters() if p.grad is not None]
+            )
             self._must_be_finite(loss, norm, epoch)
             with phase("optimizer"):
                 self.optimizer.step()
@@ -253,7 +259,7 @@ class _Trainer:
             return self.caches["train"].batch(index, self.model.tuner.taps), labels
         images = prepare(self.task.train.images[index.numpy()], self.backbone, self.spec.normalisation, self.device)
         if self.spec.augmentation == "light":
-            images = augment_light(images, _generator(self.spec.seed, epoch, self.step))
+            images = augment_light(images, generator_of(self.spec.seed, epoch, self.step))
         return (images,), labels
 
     def _must_be_finite(self, loss: Tensor, norm: Tensor, epoch: int) -> None:
@@ -304,14 +310,24 @@ class _Trainer:
         tensors |= {f"coach.{n}": t for n, t in self.coach.state().items()}
         if sum(t.nbytes for t in tensors.values()) > _CHECKPOINT_LIMIT:
             return None
-        about = {"spec": self.spec.key, "step": self.step, "epochs": self.epochs, "seconds": self.seconds, "peak": self.peak}
+        about = {
+            "spec": self.spec.key,
+            "step": self.step,
+            "epochs": self.epochs,
+            "seconds": self.seconds,
+            "peak": self.peak,
+        }
         return pack(tensors, about)
 
     def _restore(self, blob: bytes) -> None:
         tensors, about = unpack(blob)
         if about["spec"] != self.spec.key:
-            raise errors.AdapterMismatch("This checkpoint belongs to another RunSpec; resume with the spec that made it.")
-        self.model.load_adapter_state({n.removeprefix("adapter."): t for n, t in tensors.items() if n.startswith("adapter.")})
+            raise errors.AdapterMismatch(
+                "This checkpoint belongs to another RunSpec; resume with the spec that made it."
+            )
+        self.model.load_adapter_state(
+            {n.removeprefix("adapter."): t for n, t in tensors.items() if n.startswith("adapter.")}
+        )
         for name, parameter in self.model.named_trainable():
             keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"optimizer.{k}.{name}" in tensors]
             self.optimizer.state[parameter] = {k: tensors[f"optimizer.{k}.{name}"].clone() for k in keys}
@@ -321,52 +337,6 @@ class _Trainer:
         self.step, self.epochs, self.peak = about["step"], about["epochs"], about["peak"]
         self.first_epoch = len(self.epochs)
         self.begun -= about["seconds"]
-
-
-def choose_device(name: str) -> torch.device:
-    """'auto' is the GPU where there is one.
-
-    Raises:
-        InvalidSetting: no such device on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise errors.InvalidSetting(f"There is no device {name!r} on this machine; use device='auto' or 'cpu'.") from None
-    return device
-
-
-def make_optimizer(model: TunedModel, spec: RunSpec) -> torch.optim.AdamW:
-    """AdamW; matrices decay, vectors (biases, norms, gates) do not; a method may give tensors a rate of their own."""
-    groups: dict[tuple[float, float], list[Tensor]] = {}
-    for name, parameter in model.named_trainable():
-        decay = spec.decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((decay, spec.method.lr_ratio_of(name)), []).append(parameter)
-    settings = [{"params": p, "weight_decay": decay, "lr_ratio": ratio} for (decay, ratio), p in groups.items()]
-    return torch.optim.AdamW(settings, lr=spec.lr)
-
-
-def learning_rate(step: int, steps: int, spec: RunSpec) -> float:
-    """Linear rise over the first `warmup` share of the steps, then a cosine to zero. `step` counts from 1."""
-    rise = round(spec.warmup * steps)
-    if step <= rise:
-        return spec.lr * step / rise
-    return spec.lr * 0.5 * (1 + math.cos(math.pi * (step - 1 - rise) / max(1, steps - rise)))
-
-
-def _generator(seed: int, epoch: int, step: int) -> torch.Generator:
-    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)[0] >> 1))
-
-
-@contextmanager
-def _seeded(seed: int, step: int, device: torch.device):
-    """Random numbers inside (dropout) follow from seed and step; those outside go on as if nothing had happened."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1))
-        yield
 
 
 def _out_of_memory(spec: RunSpec, detail: str) -> str:

@@ -39,10 +39,8 @@ def render(card: dict, config: dict) -> str:
             f"| machine | {training['machine']}; torch {training['torch']} |",
             f"| recipe | {optimiser}; weight decay {recipe['weight_decay']}; "
             "3 % warm-up, cosine to 1 %; averaged weights |",
-            f"| curriculum | easy until {recipe['easy_until']:,} pictures, "
-            f"all levels from {recipe['hard_from']:,} |",
-            "| start | timm's `jax` initialisation, cosine-basis patches, sine-cosine positions, "
-            "mimetic attention |",
+            f"| curriculum | easy until {recipe['easy_until']:,} pictures, all levels from {recipe['hard_from']:,} |",
+            "| start | timm's `jax` initialisation, cosine-basis patches, sine-cosine positions, mimetic attention |",
             "",
         ]
     if probes := card.get("probes"):
@@ -56,9 +54,7 @@ def render(card: dict, config: dict) -> str:
             "| task | pretrained | random twin | chance |",
             "|---|---|---|---|",
         ]
-        lines += [
-            f"| {k} | {v['accuracy']:.3f} | {v['twin']:.3f} | {v['chance']:.3f} |" for k, v in probes.items()
-        ]
+        lines += [f"| {k} | {v['accuracy']:.3f} | {v['twin']:.3f} | {v['chance']:.3f} |" for k, v in probes.items()]
         lines.append("")
     if training:
         row = training["held_out"]
@@ -68,9 +64,7 @@ def render(card: dict, config: dict) -> str:
             "| label | easy | hard | unit |",
             "|---|---|---|---|",
         ]
-        lines += [
-            f"| {text} | {row[f'easy_{k}']:.3g} | {row[f'hard_{k}']:.3g} | {unit} |" for k, text, unit in ROWS
-        ]
+        lines += [f"| {text} | {row[f'easy_{k}']:.3g} | {row[f'hard_{k}']:.3g} | {unit} |" for k, text, unit in ROWS]
         lines += ["", "All rows over time: [curve.csv](curve.csv).", ""]
     if notes := card.get("notes"):
         lines += ["## Notes", "", *(f"- {note}" for note in notes), ""]

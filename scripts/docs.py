@@ -47,9 +47,7 @@ def commands_table() -> str:
     ]
     for group, command in ((group, command) for group, commands in groups for command in commands):
         name = group + (command.name or command.callback.__name__)
-        rows.append(
-            f"| `python -m peftcore {name}` | {(command.callback.__doc__ or '').strip().splitlines()[0]} |"
-        )
+        rows.append(f"| `python -m peftcore {name}` | {(command.callback.__doc__ or '').strip().splitlines()[0]} |")
     return "\n".join(rows)
 
 

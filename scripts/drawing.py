@@ -49,9 +49,7 @@ class Labels:
         return Labels(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
-def draw(
-    seed: int, batch: int, size: int, hardest: float, device: torch.device | str = "cpu"
-) -> tuple[Tensor, Labels]:
+def draw(seed: int, batch: int, size: int, hardest: float, device: torch.device | str = "cpu") -> tuple[Tensor, Labels]:
     """Pictures (size, 3, 64, 64) in 0..1 and their labels.
 
     Args:
@@ -127,9 +125,7 @@ def draw(
         picture[s] = under + (alpha * (1 - pale[s, None, None]))[:, None] * (ink - under)
         owner[s] = torch.where(alpha > 0.5, k, owner[s])
 
-    picture = torch.where(
-        soft[:, None, None, None], F.avg_pool2d(picture, 3, 1, 1, count_include_pad=False), picture
-    )
+    picture = torch.where(soft[:, None, None, None], F.avg_pool2d(picture, 3, 1, 1, count_include_pad=False), picture)
     speck = pen.uniform(0.0, 0.06, size)[:, None, None, None] * (0.2 + level[:, None, None, None])
     picture = picture + speck * pen.normal(size, 3, SIZE, SIZE)
     grey = pen.uniform(0.0, 1.0, size) < 0.15  # some pictures have no colour at all
@@ -154,9 +150,7 @@ def _place(pen: Pen, radius: Tensor, others_x: list[Tensor], others_y: list[Tens
 def _ground(pen: Pen, level: Tensor, soft: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A dark (soft: any) background, a little textured: (B, 3, H, W), its kind and angle (B,)."""
     size = len(level)
-    base = torch.where(
-        pen.uniform(0.0, 1.0, size) < 0.75, pen.uniform(0.0, 0.3, size), pen.uniform(0.5, 0.75, size)
-    )
+    base = torch.where(pen.uniform(0.0, 1.0, size) < 0.75, pen.uniform(0.0, 0.3, size), pen.uniform(0.5, 0.75, size))
     base = torch.where(soft, pen.uniform(0.2, 0.85, size), base)
     tint = (base[:, None] + (1.0 + 1.5 * soft[:, None]) * pen.uniform(-0.1, 0.1, size, 3)).clamp(0, 1)
     kind = torch.where(pen.uniform(0.0, 1.0, size) < 0.4, 0, pen.integer(len(TEXTURES), size))
@@ -188,9 +182,7 @@ def _labels(
     """Labels from what is visible, so that a covered object is not asked for."""
     batch, most = table["class"].shape
     shown = F.one_hot(owner + 1, most + 1)  # (B, H, W, 1 + K), column 0 the ground
-    shown = (
-        shown.view(batch, GRID, PATCH, GRID, PATCH, most + 1).sum((2, 4)).view(batch, GRID * GRID, most + 1)
-    )
+    shown = shown.view(batch, GRID, PATCH, GRID, PATCH, most + 1).sum((2, 4)).view(batch, GRID * GRID, most + 1)
     area = shown[:, :, 1:].sum(1).float()  # (B, K) pixels of each object
     alive = area > 12  # an object of which almost nothing shows does not count
     weight = area * alive

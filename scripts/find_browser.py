@@ -32,9 +32,7 @@ def install() -> None:
         for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "chromium"]):
             subprocess.run(command, env=environment, stdout=sys.stderr, check=False)
     if not find():
-        subprocess.run(
-            [sys.executable, "-m", "playwright", "install", "chromium"], stdout=sys.stderr, check=False
-        )
+        subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], stdout=sys.stderr, check=False)
 
 
 if __name__ == "__main__":

@@ -72,23 +72,17 @@ def look(options: argparse.Namespace) -> None:
     from PIL import Image
 
     pictures, _ = draw(options.seed, HELD_OUT, 128, options.level)
-    sheet = (
-        pictures.permute(0, 2, 3, 1).reshape(8, 16, 64, 64, 3).permute(0, 2, 1, 3, 4).reshape(512, 1024, 3)
-    )
+    sheet = pictures.permute(0, 2, 3, 1).reshape(8, 16, 64, 64, 3).permute(0, 2, 1, 3, 4).reshape(512, 1024, 3)
     Image.fromarray((sheet * 255).byte().numpy()).save(options.out)
     print(options.out)
 
 
 def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="command", required=True)
     t = verbs.add_parser("train", help="train, or go on from the last checkpoint")
     t.add_argument("name", help="a folder of assets/backbones")
-    t.add_argument(
-        "--images", type=int, default=200_000, help="length of the schedule; raise it to extend a run"
-    )
+    t.add_argument("--images", type=int, default=200_000, help="length of the schedule; raise it to extend a run")
     t.add_argument("--minutes", type=float, default=0, help="stop this sitting after so long (0: never)")
     t.add_argument("--seed", type=int, default=0)
     t.add_argument("--threads", type=int, default=2)
@@ -96,9 +90,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     t.add_argument("--batch-size", type=int, default=32)
     t.add_argument("--optimizer", choices=("adamw", "muon"), default="muon")
     t.add_argument("--lr", type=float, default=1.5e-3, help="peak learning rate of AdamW")
-    t.add_argument(
-        "--muon-lr", type=float, default=0.02, help="peak learning rate of Muon, for the blocks' matrices"
-    )
+    t.add_argument("--muon-lr", type=float, default=0.02, help="peak learning rate of Muon, for the blocks' matrices")
     t.add_argument("--weight-decay", type=float, default=0.02)
     t.add_argument("--easy-until", type=int, default=20_000, help="images before the first harder one")
     t.add_argument("--hard-from", type=int, default=90_000, help="images after which all levels are drawn")
@@ -106,18 +98,14 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     t.add_argument("--checkpoint-minutes", type=float, default=5.0)
     t.add_argument("--folder", default=str(ROOT / "build" / "pretrain"), help="checkpoints")
     t.add_argument("--compile", action="store_true", help="torch.compile; needs a C++ compiler on a CPU")
-    t.add_argument(
-        "--export", action=argparse.BooleanOptionalAction, default=True, help="write weights to the assets"
-    )
+    t.add_argument("--export", action=argparse.BooleanOptionalAction, default=True, help="write weights to the assets")
     t.set_defaults(run=train)
     p = verbs.add_parser("probe", help="linear probes on the embedded tasks, beside the random-init twin")
     p.add_argument("name")
     p.add_argument("--tasks", nargs="+", default=["digits", "counting", "orientation"])
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--weights", default="", help="a checkpoint.pt to probe instead of the exported weights")
-    p.add_argument(
-        "--write", action=argparse.BooleanOptionalAction, default=True, help="write the result to the card"
-    )
+    p.add_argument("--write", action=argparse.BooleanOptionalAction, default=True, help="write the result to the card")
 
     def probe(options: argparse.Namespace) -> None:
         from probe import compare

@@ -24,9 +24,7 @@ def pooled(model: nn.Module, images: np.ndarray, config: dict) -> np.ndarray:
     for start in range(0, len(images), 100):
         batch = torch.tensor(images[start : start + 100]).permute(0, 3, 1, 2).float() / 255  # (b, 3, H, W)
         if batch.shape[-1] != size:
-            batch = nn.functional.interpolate(batch, size=(size, size), mode="bicubic", antialias=True).clamp(
-                0, 1
-            )
+            batch = nn.functional.interpolate(batch, size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)
         found.append(model(normalise(batch, config)))
     return torch.cat(found).numpy()
 
@@ -74,9 +72,7 @@ def compare(options: argparse.Namespace) -> dict:
         splits = {k: getattr(task, k) for k in ("train", "val", "test")}
         labels = {k: v.labels for k, v in splits.items()}
         scores = {
-            kind: [
-                fit({k: pooled(m.eval(), v.images, config) for k, v in splits.items()}, labels) for m in group
-            ]
+            kind: [fit({k: pooled(m.eval(), v.images, config) for k, v in splits.items()}, labels) for m in group]
             for kind, group in models.items()
         }
         probes[name] = {

@@ -60,16 +60,11 @@ class Reader(nn.Module):
 
 def losses(whole: dict[str, Tensor], patch: dict[str, Tensor], labels: Labels) -> dict[str, Tensor]:
     """One number per group of labels; shares are soft targets, angles are points on the circle."""
-    out = {
-        k: F.cross_entropy(whole[k], getattr(labels, k))
-        for k in ("classes", "hues", "kinds", "rows", "columns")
-    }
+    out = {k: F.cross_entropy(whole[k], getattr(labels, k)) for k in ("classes", "hues", "kinds", "rows", "columns")}
     out["quarters"] = F.smooth_l1_loss(whole["quarters"], labels.quarters)
     out["heading"] = F.mse_loss(whole["heading"], labels.heading)
     for name in ("class", "kind", "hue"):
-        out[f"patch_{name}"] = F.cross_entropy(
-            patch[name].flatten(0, 1), getattr(labels, f"patch_{name}").flatten()
-        )
+        out[f"patch_{name}"] = F.cross_entropy(patch[name].flatten(0, 1), getattr(labels, f"patch_{name}").flatten())
     rare = patch["centre"].new_tensor(6.0)  # few patches hold a centre
     out["patch_centre"] = 3 * F.binary_cross_entropy_with_logits(
         patch["centre"][..., 0], labels.patch_centre, pos_weight=rare
@@ -136,12 +131,8 @@ def _cosine_basis(width: int, patch: int) -> Tensor:
     axes = torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, 0.0], [0.5, 0.5, -1.0]])
     axes = axes / axes.norm(dim=1, keepdim=True)
     share = (min(patch * patch, width // 2), width // 4, width - width // 4 - min(patch * patch, width // 2))
-    rows = [
-        axes[c, :, None, None] * plane[order[i % len(order)]] for c, n in enumerate(share) for i in range(n)
-    ]
-    gain = torch.tensor(
-        [0.12 if i == 0 else 0.5 for n in share for i in range(n)]
-    )  # flat areas are loud anyway
+    rows = [axes[c, :, None, None] * plane[order[i % len(order)]] for c, n in enumerate(share) for i in range(n)]
+    gain = torch.tensor([0.12 if i == 0 else 0.5 for n in share for i in range(n)])  # flat areas are loud anyway
     return torch.stack(rows) * gain[:, None, None, None]
 
 

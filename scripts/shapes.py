@@ -121,8 +121,7 @@ def glyph(index: Tensor, u: Tensor, v: Tensor, wobble: Tensor, thickness: Tensor
         a, b, c, d = (padded[:, span + k] for k in range(4))
         for t in (0.0, 1 / 3, 2 / 3):
             nodes.append(
-                0.5
-                * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
+                0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
             )
     nodes.append(points[:, -1])
     nearest = None

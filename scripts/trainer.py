@@ -60,9 +60,7 @@ class Trainer:
             {"params": rest, "weight_decay": 0.0},
         ]
         if options.optimizer == "muon":
-            muon = torch.optim.Muon(
-                matrices, lr=options.muon_lr, weight_decay=options.weight_decay, ns_steps=5
-            )
+            muon = torch.optim.Muon(matrices, lr=options.muon_lr, weight_decay=options.weight_decay, ns_steps=5)
             self.optimizers = [muon, torch.optim.AdamW(groups[1:], lr=options.lr, betas=(0.9, 0.99))]
         else:
             self.optimizers = [torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.99))]
@@ -70,9 +68,7 @@ class Trainer:
         self.batch = 0  # batches trained so far
         self.seconds = 0.0  # of training, all sittings together
         self.rows: list[dict] = []  # the curve
-        self.tokens = (
-            torch.compile(self.model.forward_features) if options.compile else self.model.forward_features
-        )
+        self.tokens = torch.compile(self.model.forward_features) if options.compile else self.model.forward_features
 
     @property
     def images(self) -> int:
@@ -95,9 +91,7 @@ class Trainer:
         return self.reader(tokens.float())
 
     def step(self) -> tuple[float, dict[str, float]]:
-        pictures, labels = draw(
-            self.options.seed, self.batch, self.options.batch_size, self.hardest(), self.device
-        )
+        pictures, labels = draw(self.options.seed, self.batch, self.options.batch_size, self.hardest(), self.device)
         for optimizer, base in zip(self.optimizers, self.base, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = base * self.rate()
@@ -112,9 +106,7 @@ class Trainer:
         if self.batch % AVERAGE_EVERY == 0:
             keep = min(0.992, 1 - 1 / (1 + self.batch / 16))
             with torch.no_grad():
-                torch._foreach_lerp_(
-                    list(self.average.values()), list(self.model.state_dict().values()), 1 - keep
-                )
+                torch._foreach_lerp_(list(self.average.values()), list(self.model.state_dict().values()), 1 - keep)
         if not math.isfinite(value := loss.item()):
             raise SystemExit(f"The loss became {value} at batch {self.batch}: lower --lr and start again.")
         return value, {k: v.item() for k, v in parts.items()}
@@ -131,9 +123,7 @@ class Trainer:
         for kind, hardest in (("easy", 0.0), ("hard", 1.0)):
             found: list[dict[str, float]] = []
             for k in range(256 // self.options.batch_size):
-                pictures, labels = draw(
-                    self.options.seed, HELD_OUT + k, self.options.batch_size, hardest, self.device
-                )
+                pictures, labels = draw(self.options.seed, HELD_OUT + k, self.options.batch_size, hardest, self.device)
                 found.append(accuracies(*self.outputs(pictures), labels))
             row |= {f"{kind}_{k}": round(sum(f[k] for f in found) / len(found), 4) for k in found[0]}
         self.rows.append(row)

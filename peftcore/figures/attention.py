@@ -48,23 +48,34 @@ def _canvas(image: np.ndarray, width: int) -> tuple[go.Figure, tuple[float, floa
     across = width - MARGIN["l"] - MARGIN["r"]
     down = round(across * image.shape[0] / image.shape[1])
     figure = go.Figure()
-    figure.add_layout_image(source=address, xref="x", yref="y", x=0, y=0, sizex=1, sizey=1, sizing="stretch",
-                            layer="below")
+    figure.add_layout_image(
+        source=address, xref="x", yref="y", x=0, y=0, sizex=1, sizey=1, sizing="stretch", layer="below"
+    )
     hidden = dict(visible=False, fixedrange=True, showgrid=False)
     figure.update_xaxes(range=[0, 1], **hidden)
     figure.update_yaxes(range=[1, 0], **hidden)
-    figure.update_layout(autosize=False, dragmode=False, clickmode="event+select", hovermode="closest",
-                         showlegend=False)
+    figure.update_layout(
+        autosize=False, dragmode=False, clickmode="event+select", hovermode="closest", showlegend=False
+    )
     return figure, (across, down)
 
 
-def _finish(figure: go.Figure, size: tuple[float, float], width: int, title: str, note: str, name: str,
-            dark: bool) -> go.Figure:
+def _finish(
+    figure: go.Figure, size: tuple[float, float], width: int, title: str, note: str, name: str, dark: bool
+) -> go.Figure:
     line = max(20, int(width / 7.6))
     top = theme.title_height(title, line, note)
-    return theme.finish(figure, title, name=name, dark=dark, width=width,
-                        height=int(size[1] + top + MARGIN["b"]),
-                        note=note, margin=MARGIN | dict(t=top), line=line)
+    return theme.finish(
+        figure,
+        title,
+        name=name,
+        dark=dark,
+        width=width,
+        height=int(size[1] + top + MARGIN["b"]),
+        note=note,
+        margin=MARGIN | dict(t=top),
+        line=line,
+    )
 
 
 def _patches(figure: go.Figure, shape: tuple[int, int], size: tuple[float, float], texts: list[str]) -> None:
@@ -72,19 +83,31 @@ def _patches(figure: go.Figure, shape: tuple[int, int], size: tuple[float, float
     rows, columns = shape
     r, c = np.divmod(np.arange(rows * columns), columns)
     clear = dict(opacity=1, color="rgba(0,0,0,0)")
-    figure.add_scatter(x=(c + 0.5) / columns, y=(r + 0.5) / rows, mode="markers", name="patches", text=texts,
-                       customdata=np.stack([r, c], -1).tolist(), hovertemplate="%{text}<extra></extra>",
-                       marker=dict(symbol="square", size=min(size[0] / columns, size[1] / rows),
-                                   line=dict(width=0), **clear),
-                       selected=dict(marker=clear), unselected=dict(marker=clear))
+    figure.add_scatter(
+        x=(c + 0.5) / columns,
+        y=(r + 0.5) / rows,
+        mode="markers",
+        name="patches",
+        text=texts,
+        customdata=np.stack([r, c], -1).tolist(),
+        hovertemplate="%{text}<extra></extra>",
+        marker=dict(symbol="square", size=min(size[0] / columns, size[1] / rows), line=dict(width=0), **clear),
+        selected=dict(marker=clear),
+        unselected=dict(marker=clear),
+    )
 
 
 def _frame(figure: go.Figure, patch: tuple[int, int], shape: tuple[int, int]) -> None:
     """Outline one patch in two colours, so that it is seen on any image."""
     (row, column), (rows, columns) = patch, shape
-    box = dict(type="rect", x0=column / columns, x1=(column + 1) / columns, y0=row / rows,
-               y1=(row + 1) / rows,
-               fillcolor="rgba(0,0,0,0)")
+    box = dict(
+        type="rect",
+        x0=column / columns,
+        x1=(column + 1) / columns,
+        y0=row / rows,
+        y1=(row + 1) / rows,
+        fillcolor="rgba(0,0,0,0)",
+    )
     figure.add_shape(**box, line=dict(color="#FFFFFF", width=5))
     figure.add_shape(**box, line=dict(color="#D55E00", width=2.5))
 
@@ -93,25 +116,43 @@ def _heat_colours(strength: float) -> list[list]:
     """Cividis, from half clear to `strength`: where nothing is attended, the image stays visible."""
     stops = np.linspace(0, 1, 9)
     colours = sample_colorscale(get_colorscale(theme.SEQUENTIAL), stops.tolist(), colortype="tuple")
-    return [[float(stop),
-             f"rgba({r * 255:.0f},{g * 255:.0f},{b * 255:.0f},{0.45 + (strength - 0.45) * stop:.3f})"]
-            for stop, (r, g, b) in zip(stops, colours, strict=True)]
+    return [
+        [float(stop), f"rgba({r * 255:.0f},{g * 255:.0f},{b * 255:.0f},{0.45 + (strength - 0.45) * stop:.3f})"]
+        for stop, (r, g, b) in zip(stops, colours, strict=True)
+    ]
 
 
 def _heat(figure: go.Figure, grid: np.ndarray, scale: list, low: float, high: float, smooth: bool) -> None:
     """The map as a heat layer, one cell per patch, or interpolated between their centres."""
     rows, columns = grid.shape
-    figure.add_heatmap(z=grid, x0=0.5 / columns, dx=1 / columns, y0=0.5 / rows, dy=1 / rows, zmin=low,
-                       zmax=high,
-                       colorscale=scale, zsmooth="best" if smooth else False, showscale=False,
-                       hoverinfo="skip")
+    figure.add_heatmap(
+        z=grid,
+        x0=0.5 / columns,
+        dx=1 / columns,
+        y0=0.5 / rows,
+        dy=1 / rows,
+        zmin=low,
+        zmax=high,
+        colorscale=scale,
+        zsmooth="best" if smooth else False,
+        showscale=False,
+        hoverinfo="skip",
+    )
 
 
-def attention_overlay(image: np.ndarray, grid: np.ndarray, query: tuple[int, int] | None = None,
-                      title: str = "",
-                      zmax: float | None = None, *, note: str = "", smooth: bool = False,
-                      strength: float = 0.85,
-                      width: int = 320, dark: bool = False) -> go.Figure:
+def attention_overlay(
+    image: np.ndarray,
+    grid: np.ndarray,
+    query: tuple[int, int] | None = None,
+    title: str = "",
+    zmax: float | None = None,
+    *,
+    note: str = "",
+    smooth: bool = False,
+    strength: float = 0.85,
+    width: int = 320,
+    dark: bool = False,
+) -> go.Figure:
     """An image under the attention that one query gives to each patch.
 
     Args:
@@ -129,19 +170,32 @@ def attention_overlay(image: np.ndarray, grid: np.ndarray, query: tuple[int, int
     _heat(figure, grid, _heat_colours(strength), 0.0, zmax or float(grid.max()) or 1.0, smooth)
     if query is not None:
         _frame(figure, query, grid.shape)
-    _patches(figure, grid.shape, size, [
-        f"row {r + 1}, column {c + 1}<br>{100 * value:.2g} % of the attention"
-        f"<br>{value / uniform:.1f} times the mean patch"
-        for (r, c), value in np.ndenumerate(grid)])
+    _patches(
+        figure,
+        grid.shape,
+        size,
+        [
+            f"row {r + 1}, column {c + 1}<br>{100 * value:.2g} % of the attention"
+            f"<br>{value / uniform:.1f} times the mean patch"
+            for (r, c), value in np.ndenumerate(grid)
+        ],
+    )
     if not title:
         top = np.sort(grid.ravel())[::-1][: max(1, round(grid.size / 10))].sum() / total
         title = f"A tenth of the patches gets {theme.percent(top)}"
     return _finish(figure, size, width, title, note, "attention", dark)
 
 
-def patch_picker(image: np.ndarray, grid_shape: tuple[int, int], selected: tuple[int, int] | None = None, *,
-                 title: str = "Click the patch that asks", note: str = "", width: int = 320,
-                 dark: bool = False) -> go.Figure:
+def patch_picker(
+    image: np.ndarray,
+    grid_shape: tuple[int, int],
+    selected: tuple[int, int] | None = None,
+    *,
+    title: str = "Click the patch that asks",
+    note: str = "",
+    width: int = 320,
+    dark: bool = False,
+) -> go.Figure:
     """The plain image with one clickable square per patch; a click's `customdata` is [row, column]."""
     rows, columns = grid_shape
     figure, size = _canvas(image, width)
@@ -152,16 +206,22 @@ def patch_picker(image: np.ndarray, grid_shape: tuple[int, int], selected: tuple
         figure.add_shape(type="line", x0=column / columns, x1=column / columns, y0=0, y1=1, line=line)
     if selected is not None:
         _frame(figure, selected, grid_shape)
-    _patches(figure, grid_shape, size, [f"row {r + 1}, column {c + 1}" for r in range(rows)
-                                        for c in range(columns)])
+    _patches(figure, grid_shape, size, [f"row {r + 1}, column {c + 1}" for r in range(rows) for c in range(columns)])
     return _finish(figure, size, width, title, note, "patches", dark)
 
 
-def attention_difference(a: np.ndarray, b: np.ndarray, *, image: np.ndarray | None = None,
-                         names: tuple[str, str] = ("a", "b"),
-                         query: tuple[int, int] | None = None, title: str = "", zmax: float | None = None,
-                         width: int = 320,
-                         dark: bool = False) -> go.Figure:
+def attention_difference(
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    image: np.ndarray | None = None,
+    names: tuple[str, str] = ("a", "b"),
+    query: tuple[int, int] | None = None,
+    title: str = "",
+    zmax: float | None = None,
+    width: int = 320,
+    dark: bool = False,
+) -> go.Figure:
     """Where `b` attends more (orange) and less (blue) than `a`, both scaled to sum 1 over the patches.
 
     Args:
@@ -178,20 +238,41 @@ def attention_difference(a: np.ndarray, b: np.ndarray, *, image: np.ndarray | No
     under = blank if image is None else _grey(image)
     figure, size = _canvas(under, width)
     reach = zmax or float(np.abs(gap).max()) or 1.0
-    scale = [[stop, _clear(colour, 1.0 if image is None else 0.25 + 0.65 * abs(2 * stop - 1))] for stop,
-             colour in theme.DIVERGING]
+    scale = [
+        [stop, _clear(colour, 1.0 if image is None else 0.25 + 0.65 * abs(2 * stop - 1))]
+        for stop, colour in theme.DIVERGING
+    ]
     _heat(figure, gap, scale, -reach, reach, smooth=False)
     where = np.argwhere(np.isfinite(gap))
-    figure.add_scatter(x=(where[:, 1] + 0.5) / a.shape[1], y=(where[:, 0] + 0.5) / a.shape[0],
-                       text=theme.sign_marks(gap, where, reach), textfont=dict(size=12), **theme.MARKS)
+    figure.add_scatter(
+        x=(where[:, 1] + 0.5) / a.shape[1],
+        y=(where[:, 0] + 0.5) / a.shape[0],
+        text=theme.sign_marks(gap, where, reach),
+        textfont=dict(size=12),
+        **theme.MARKS,
+    )
     if query is not None:
         _frame(figure, query, a.shape)
-    _patches(figure, a.shape, size, [
-        f"row {r + 1}, column {c + 1}<br>{first} {100 * a[r, c]:.2g} %<br>{second} {100 * b[r, c]:.2g} %"
-        f"<br>{100 * value:+.2g} points" for (r, c), value in np.ndenumerate(gap)])
+    _patches(
+        figure,
+        a.shape,
+        size,
+        [
+            f"row {r + 1}, column {c + 1}<br>{first} {100 * a[r, c]:.2g} %<br>{second} {100 * b[r, c]:.2g} %"
+            f"<br>{100 * value:+.2g} points"
+            for (r, c), value in np.ndenumerate(gap)
+        ],
+    )
     moved = 0.5 * np.abs(gap).sum()  # total variation distance
-    return _finish(figure, size, width, title or f"{theme.percent(moved)} of the attention lies elsewhere",
-                   f"orange (+): more in {second}, blue (\N{MINUS SIGN}): less", "attention-difference", dark)
+    return _finish(
+        figure,
+        size,
+        width,
+        title or f"{theme.percent(moved)} of the attention lies elsewhere",
+        f"orange (+): more in {second}, blue (\N{MINUS SIGN}): less",
+        "attention-difference",
+        dark,
+    )
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
@@ -200,5 +281,5 @@ def _grey(image: np.ndarray) -> np.ndarray:
 
 
 def _clear(colour: str, opacity: float) -> str:
-    r, g, b = (int(colour[start:start + 2], 16) for start in (1, 3, 5))
+    r, g, b = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
     return f"rgba({r},{g},{b},{opacity:.3f})"

@@ -23,10 +23,16 @@ AXES = {
 }
 
 
-def runs_overlay(runs: Mapping[str, pd.DataFrame], *,
-                 methods: Mapping[str, tuple[str, str | None]] | None = None,
-                 x: str = "epoch", y: str = "val_accuracy", extent: float | None = None, dark: bool = False,
-                 height: int = 420) -> go.Figure:
+def runs_overlay(
+    runs: Mapping[str, pd.DataFrame],
+    *,
+    methods: Mapping[str, tuple[str, str | None]] | None = None,
+    x: str = "epoch",
+    y: str = "val_accuracy",
+    extent: float | None = None,
+    dark: bool = False,
+    height: int = 420,
+) -> go.Figure:
     """One curve per run, named at its end; side methods dashed; each run has its own marker.
 
     Args:
@@ -44,16 +50,18 @@ def runs_overlay(runs: Mapping[str, pd.DataFrame], *,
             continue
         colour, name = theme.method_colour(method, kind, dark), theme.plain(label)
         figure.add_scatter(
-            x=frame[x], y=frame[y], mode="lines+markers", name=name, legendgroup=label,
+            x=frame[x],
+            y=frame[y],
+            mode="lines+markers",
+            name=name,
+            legendgroup=label,
             line=dict(color=colour, width=2.2, dash=theme.dash(theme.method_kind(method, kind))),
-            marker=dict(symbol=theme.SYMBOLS[nth % len(theme.SYMBOLS)], size=7, color=colour,
-                        maxdisplayed=15),
-            hovertemplate=f"<b>{name}</b><br>{AXES.get(x, x)} %{{x}}<br>{AXES.get(y, y)} %{{y:.3f}}"
-                          "<extra></extra>")
+            marker=dict(symbol=theme.SYMBOLS[nth % len(theme.SYMBOLS)], size=7, color=colour, maxdisplayed=15),
+            hovertemplate=f"<b>{name}</b><br>{AXES.get(x, x)} %{{x}}<br>{AXES.get(y, y)} %{{y:.3f}}<extra></extra>",
+        )
         if np.isfinite(float(frame[y].iloc[-1])):
             last[label] = float(frame[y].iloc[-1])
-    values = np.concatenate([frame[y].to_numpy(float) for frame in runs.values() if len(frame)]
-                            or [np.zeros(0)])
+    values = np.concatenate([frame[y].to_numpy(float) for frame in runs.values() if len(frame)] or [np.zeros(0)])
     accuracy = "accuracy" in y
     values = values[np.isfinite(values)]
     top = 1.03 if accuracy or not len(values) else theme.ceiling(float(values.max()) * 1.02)
@@ -61,8 +69,7 @@ def runs_overlay(runs: Mapping[str, pd.DataFrame], *,
     figure.update_xaxes(title_text=AXES.get(x, x), range=[0, reach * 1.02])
     figure.update_yaxes(title_text=AXES.get(y, y), range=[0, top])
     figure.update_layout(showlegend=True)
-    return theme.finish(figure, _overlay_title(last, y, accuracy), name=f"runs-{x}-{y}", dark=dark,
-                        height=height)
+    return theme.finish(figure, _overlay_title(last, y, accuracy), name=f"runs-{x}-{y}", dark=dark, height=height)
 
 
 def _overlay_title(last: Mapping[str, float], y: str, higher: bool) -> str:
@@ -84,9 +91,18 @@ def _title(row: Mapping) -> str:
     return theme.plain(row.get("title") or theme.method_title(row["method"]))
 
 
-def _against(rows: Sequence[Mapping], column: str, x_title: str, say, finding: str, *, name: str, dark: bool,
-             height: int,
-             width: int | None) -> go.Figure:
+def _against(
+    rows: Sequence[Mapping],
+    column: str,
+    x_title: str,
+    say,
+    finding: str,
+    *,
+    name: str,
+    dark: bool,
+    height: int,
+    width: int | None,
+) -> go.Figure:
     """Accuracy against a cost on a logarithmic axis: one labelled marker per row, its shape by kind."""
     rows = [row for row in rows if row.get(column) and row.get("accuracy") is not None]
     if not rows:
@@ -94,35 +110,57 @@ def _against(rows: Sequence[Mapping], column: str, x_title: str, say, finding: s
     figure = go.Figure()
     places = _label_places(rows, column)
     for kind in ("in-backbone", "side"):
-        part = [(row, place) for row, place in zip(rows, places, strict=True)
-                if theme.method_kind(row["method"], row.get("kind")) == kind]
+        part = [
+            (row, place)
+            for row, place in zip(rows, places, strict=True)
+            if theme.method_kind(row["method"], row.get("kind")) == kind
+        ]
         if not part:
             continue
         chosen = [row for row, _ in part]
         figure.add_scatter(
-            x=[row[column] for row in chosen], y=[row["accuracy"] for row in chosen], mode="markers+text",
+            x=[row[column] for row in chosen],
+            y=[row["accuracy"] for row in chosen],
+            mode="markers+text",
             name={"side": "side (reads the backbone)", "in-backbone": "in-backbone (changes it)"}[kind],
-            text=[_title(row) for row in chosen], textposition=[place for _, place in part],
-            textfont=dict(size=12, color=theme.ink(dark)), cliponaxis=False,
-            error_y=dict(type="data", array=[row.get("spread") or 0 for row in chosen],
-                         color=theme.muted(dark), thickness=1, width=3,
-                         visible=any(row.get("spread") for row in chosen)),
-            marker=dict(symbol=theme.symbol(kind), size=14, line=dict(width=1, color=theme.ink(dark)),
-                        color=[theme.method_colour(row["method"], row.get("kind"), dark) for row in chosen]),
-            customdata=[[say(row[column]), f" ± {row['spread']:.3f}" if row.get("spread") else ""]
-                        for row in chosen],
-            hovertemplate="<b>%{text}</b><br>accuracy %{y:.3f}%{customdata[1]}"
-                          "<br>%{customdata[0]}<extra></extra>")
+            text=[_title(row) for row in chosen],
+            textposition=[place for _, place in part],
+            textfont=dict(size=12, color=theme.ink(dark)),
+            cliponaxis=False,
+            error_y=dict(
+                type="data",
+                array=[row.get("spread") or 0 for row in chosen],
+                color=theme.muted(dark),
+                thickness=1,
+                width=3,
+                visible=any(row.get("spread") for row in chosen),
+            ),
+            marker=dict(
+                symbol=theme.symbol(kind),
+                size=14,
+                line=dict(width=1, color=theme.ink(dark)),
+                color=[theme.method_colour(row["method"], row.get("kind"), dark) for row in chosen],
+            ),
+            customdata=[[say(row[column]), f" ± {row['spread']:.3f}" if row.get("spread") else ""] for row in chosen],
+            hovertemplate="<b>%{text}</b><br>accuracy %{y:.3f}%{customdata[1]}<br>%{customdata[0]}<extra></extra>",
+        )
     costs = np.log10([row[column] for row in rows])
     pad = 0.14 * max(costs.max() - costs.min(), 0.8)
-    ticks = [digit * 10.0 ** power for power in range(int(costs.min()) - 1, int(costs.max()) + 2)
-             for digit in ((1,) if costs.max() - costs.min() > 1.6 else (1, 2, 5))]
+    ticks = [
+        digit * 10.0**power
+        for power in range(int(costs.min()) - 1, int(costs.max()) + 2)
+        for digit in ((1,) if costs.max() - costs.min() > 1.6 else (1, 2, 5))
+    ]
     low = min(row["accuracy"] - (row.get("spread") or 0) for row in rows)
     high = max(row["accuracy"] + (row.get("spread") or 0) for row in rows)
     room = 0.12 * max(high - low, 0.02)
-    figure.update_xaxes(type="log", title_text=x_title, range=[costs.min() - pad, costs.max() + pad],
-                        tickvals=ticks,
-                        ticktext=[say(tick) for tick in ticks])
+    figure.update_xaxes(
+        type="log",
+        title_text=x_title,
+        range=[costs.min() - pad, costs.max() + pad],
+        tickvals=ticks,
+        ticktext=[say(tick) for tick in ticks],
+    )
     figure.update_yaxes(title_text="accuracy", range=[max(0, low - room), min(1.02, high + room)])
     figure.update_layout(showlegend=True)
     return theme.finish(figure, finding, name=name, dark=dark, height=height, width=width)
@@ -135,18 +173,25 @@ def _label_places(rows: Sequence[Mapping], column: str) -> list[str]:
     # In a unit box stretched to the figure's shape, where a label is about 0.16 wide and 0.06 high.
     x = (x - x.min()) / (np.ptp(x) or 1.0)
     y = (y - y.min()) / (np.ptp(y) or 1.0)
-    shifts = {"middle right": (0.11, 0), "middle left": (-0.11, 0), "top center": (0, 0.08),
-              "bottom center": (0, -0.08), "top right": (0.09, 0.06),
-              "bottom right": (0.09, -0.06),
-              "top left": (-0.09, 0.06), "bottom left": (-0.09, -0.06)}
+    shifts = {
+        "middle right": (0.11, 0),
+        "middle left": (-0.11, 0),
+        "top center": (0, 0.08),
+        "bottom center": (0, -0.08),
+        "top right": (0.09, 0.06),
+        "bottom right": (0.09, -0.06),
+        "top left": (-0.09, 0.06),
+        "bottom left": (-0.09, -0.06),
+    }
     taken, places = list(zip(x, y, strict=True)), []
     for index in range(len(rows)):
+
         def crowd(place: str, index: int = index) -> float:
             at = (x[index] + shifts[place][0], y[index] + shifts[place][1])
             outside = max(0, at[0] - 1.04) + max(0, -0.04 - at[0])
-            near = [abs(at[0] - a) < 0.13 and abs(at[1] - b) < 0.065 for j, (a, b) in enumerate(taken)
-                    if j != index]
+            near = [abs(at[0] - a) < 0.13 and abs(at[1] - b) < 0.065 for j, (a, b) in enumerate(taken) if j != index]
             return sum(near) + 50 * outside
+
         places.append(min(shifts, key=crowd))
         taken.append((x[index] + shifts[places[-1]][0], y[index] + shifts[places[-1]][1]))
     return places
@@ -169,18 +214,36 @@ def _leanest(rows: Sequence[Mapping], column: str, noun: str) -> str:
     return f"{_title(best)} is the most accurate: {best['accuracy']:.3f}"
 
 
-def accuracy_vs_parameters(rows: Sequence[Mapping], *, dark: bool = False, height: int = 440,
-                           width: int | None = None) -> go.Figure:
+def accuracy_vs_parameters(
+    rows: Sequence[Mapping], *, dark: bool = False, height: int = 440, width: int | None = None
+) -> go.Figure:
     """Accuracy against parameters trained; rows: `method`, `accuracy` (0 to 1), `parameters`, optionally
     `kind`, `title`, `spread` (of the accuracy over seeds)."""
-    return _against(rows, "parameters", "parameters trained", theme.human_count, _leanest(rows, "parameters",
-                                                                                          "parameters"),
-                    name="accuracy-parameters", dark=dark, height=height, width=width)
+    return _against(
+        rows,
+        "parameters",
+        "parameters trained",
+        theme.human_count,
+        _leanest(rows, "parameters", "parameters"),
+        name="accuracy-parameters",
+        dark=dark,
+        height=height,
+        width=width,
+    )
 
 
-def accuracy_vs_memory(rows: Sequence[Mapping], *, dark: bool = False, height: int = 440,
-                       width: int | None = None) -> go.Figure:
+def accuracy_vs_memory(
+    rows: Sequence[Mapping], *, dark: bool = False, height: int = 440, width: int | None = None
+) -> go.Figure:
     """Accuracy against the peak of memory; rows as above with `memory`, bytes."""
-    return _against(rows, "memory", "peak memory of a training step", theme.si_bytes, _leanest(rows, "memory",
-                                                                                               "memory"),
-                    name="accuracy-memory", dark=dark, height=height, width=width)
+    return _against(
+        rows,
+        "memory",
+        "peak memory of a training step",
+        theme.si_bytes,
+        _leanest(rows, "memory", "memory"),
+        name="accuracy-memory",
+        dark=dark,
+        height=height,
+        width=width,
+    )

@@ -32,8 +32,16 @@ def smooth(values: np.ndarray, total_steps: int) -> np.ndarray:
     return pd.Series(values).ewm(span=span, adjust=True).mean().to_numpy()
 
 
-def loss_curve(steps: pd.DataFrame, evaluations: pd.DataFrame, total_steps: int, *, method: str = "",
-               kind: str | None = None, dark: bool = False, height: int = 400) -> go.Figure:
+def loss_curve(
+    steps: pd.DataFrame,
+    evaluations: pd.DataFrame,
+    total_steps: int,
+    *,
+    method: str = "",
+    kind: str | None = None,
+    dark: bool = False,
+    height: int = 400,
+) -> go.Figure:
     """Training loss above, accuracy below, on one axis of steps.
 
     Args:
@@ -47,47 +55,80 @@ def loss_curve(steps: pd.DataFrame, evaluations: pd.DataFrame, total_steps: int,
     if not len(step):  # an empty curve keeps the panel and the legend's entries in place
         step, loss = np.array([np.nan]), np.array([np.nan])
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.55, 0.45], vertical_spacing=0.07)
-    figure.add_scatter(x=step, y=loss, mode="lines", line=dict(color=colour, width=1), opacity=0.3,
-                       name="each step",
-                       hovertemplate="step %{x}<br>loss %{y:.3f}<extra></extra>", row=1, col=1)
-    figure.add_scatter(x=step, y=smooth(loss, total_steps), mode="lines", line=dict(color=colour, width=2.5),
-                       name="smoothed",
-                       hovertemplate="step %{x}<br>smoothed loss %{y:.3f}<extra></extra>", row=1, col=1)
+    figure.add_scatter(
+        x=step,
+        y=loss,
+        mode="lines",
+        line=dict(color=colour, width=1),
+        opacity=0.3,
+        name="each step",
+        hovertemplate="step %{x}<br>loss %{y:.3f}<extra></extra>",
+        row=1,
+        col=1,
+    )
+    figure.add_scatter(
+        x=step,
+        y=smooth(loss, total_steps),
+        mode="lines",
+        line=dict(color=colour, width=2.5),
+        name="smoothed",
+        hovertemplate="step %{x}<br>smoothed loss %{y:.3f}<extra></extra>",
+        row=1,
+        col=1,
+    )
     _evaluations(figure, evaluations, colour, theme.dash(theme.method_kind(method, kind)), dark)
     top = theme.ceiling(float(loss[np.isfinite(loss)].max()) * 1.02) if np.isfinite(loss).any() else 2.5
     figure.update_xaxes(range=[0, max(1, total_steps)])
     figure.update_xaxes(title_text="step", row=2, col=1)
     figure.update_yaxes(title_text="loss (nats)", range=[0, top], row=1, col=1)
     figure.update_layout(showlegend=True)
-    figure.update_yaxes(title_text="accuracy", range=[0, 1.03], tickvals=[0, 0.25, 0.5, 0.75, 1], row=2,
-                        col=1)
-    return theme.finish(figure, _progress_title(step, loss, evaluations, total_steps),
-                        name=f"loss-{total_steps}", dark=dark,
-                        height=height)
+    figure.update_yaxes(title_text="accuracy", range=[0, 1.03], tickvals=[0, 0.25, 0.5, 0.75, 1], row=2, col=1)
+    return theme.finish(
+        figure,
+        _progress_title(step, loss, evaluations, total_steps),
+        name=f"loss-{total_steps}",
+        dark=dark,
+        height=height,
+    )
 
 
 def _evaluations(figure: go.Figure, evaluations: pd.DataFrame, colour: str, dash: str, dark: bool) -> None:
     """Accuracy on validation images as a line, on test images as one large star; both losses above."""
     if evaluations is None or not len(evaluations):
         evaluations = pd.DataFrame({"step": [np.nan], "split": ["val"], "accuracy": [np.nan]})
-    for split, title, marker in (("val", "validation", dict(symbol="circle", size=7, color=colour)),
-                                 ("test", "test", dict(symbol="star", size=15, color=colour,
-                                                       line=dict(color=theme.ink(dark), width=1)))):
+    for split, title, marker in (
+        ("val", "validation", dict(symbol="circle", size=7, color=colour)),
+        ("test", "test", dict(symbol="star", size=15, color=colour, line=dict(color=theme.ink(dark), width=1))),
+    ):
         part = evaluations[evaluations["split"] == split]
         if not len(part):
             continue
         lines = "lines+markers" if split == "val" else "markers"
-        figure.add_scatter(x=part["step"], y=part["accuracy"], mode=lines, line=dict(color=colour, width=2,
-                                                                                     dash=dash),
-                           marker=marker, name=title, cliponaxis=False,
-                           hovertemplate=f"step %{{x}}<br>{title} accuracy %{{y:.3f}}<extra></extra>",
-                           row=2, col=1)
+        figure.add_scatter(
+            x=part["step"],
+            y=part["accuracy"],
+            mode=lines,
+            line=dict(color=colour, width=2, dash=dash),
+            marker=marker,
+            name=title,
+            cliponaxis=False,
+            hovertemplate=f"step %{{x}}<br>{title} accuracy %{{y:.3f}}<extra></extra>",
+            row=2,
+            col=1,
+        )
         if split == "val" and "loss" in part and part["loss"].notna().any():
-            figure.add_scatter(x=part["step"], y=part["loss"], mode="markers", name="validation loss",
-                               marker=dict(symbol="circle-open", size=7, color=colour, line=dict(width=1.5)),
-                               hovertemplate="step %{x}<br>validation loss %{y:.3f}<extra></extra>",
-                               showlegend=False, cliponaxis=False,
-                               row=1, col=1)
+            figure.add_scatter(
+                x=part["step"],
+                y=part["loss"],
+                mode="markers",
+                name="validation loss",
+                marker=dict(symbol="circle-open", size=7, color=colour, line=dict(width=1.5)),
+                hovertemplate="step %{x}<br>validation loss %{y:.3f}<extra></extra>",
+                showlegend=False,
+                cliponaxis=False,
+                row=1,
+                col=1,
+            )
 
 
 def _progress_title(step: np.ndarray, loss: np.ndarray, evaluations: pd.DataFrame, total_steps: int) -> str:
@@ -103,13 +144,29 @@ def _progress_title(step: np.ndarray, loss: np.ndarray, evaluations: pd.DataFram
     return f"Waiting for the first of {total_steps} steps"
 
 
-def _small(steps: pd.DataFrame, total_steps: int, column: str, y_title: str, title: str, colour: str,
-           digits: str,
-           dark: bool, height: int, top: float | None = None) -> go.Figure:
+def _small(
+    steps: pd.DataFrame,
+    total_steps: int,
+    column: str,
+    y_title: str,
+    title: str,
+    colour: str,
+    digits: str,
+    dark: bool,
+    height: int,
+    top: float | None = None,
+) -> go.Figure:
     step, values = _column(steps, "step"), _column(steps, column)
-    figure = go.Figure(go.Scatter(x=step, y=values, mode="lines", line=dict(color=colour, width=2),
-                                  showlegend=False,
-                                  hovertemplate=f"step %{{x}}<br>{y_title} %{{y:{digits}}}<extra></extra>"))
+    figure = go.Figure(
+        go.Scatter(
+            x=step,
+            y=values,
+            mode="lines",
+            line=dict(color=colour, width=2),
+            showlegend=False,
+            hovertemplate=f"step %{{x}}<br>{y_title} %{{y:{digits}}}<extra></extra>",
+        )
+    )
     finite = values[np.isfinite(values)]
     top = top or (theme.ceiling(float(finite.max()) * 1.02) if len(finite) else 1.0)
     figure.update_xaxes(title_text="step", range=[0, max(1, total_steps)])
@@ -117,23 +174,31 @@ def _small(steps: pd.DataFrame, total_steps: int, column: str, y_title: str, tit
     return theme.finish(figure, title, name=f"{column}-{total_steps}", dark=dark, height=height)
 
 
-def learning_rate_curve(steps: pd.DataFrame, total_steps: int, *, peak: float | None = None,
-                        dark: bool = False,
-                        height: int = 200) -> go.Figure:
+def learning_rate_curve(
+    steps: pd.DataFrame, total_steps: int, *, peak: float | None = None, dark: bool = False, height: int = 200
+) -> go.Figure:
     """The learning rate by step; `peak`, the recipe's rate, keeps the axis in place during the warm-up."""
     now = _column(steps, "lr")
     title = f"Learning rate {now[-1]:.2g}" if len(now) else "Learning rate"
-    return _small(steps, total_steps, "lr", "learning rate", title, theme.ink(dark), ".2e", dark, height,
-                  peak * 1.05 if peak else None)
+    return _small(
+        steps,
+        total_steps,
+        "lr",
+        "learning rate",
+        title,
+        theme.ink(dark),
+        ".2e",
+        dark,
+        height,
+        peak * 1.05 if peak else None,
+    )
 
 
-def gradient_norm(steps: pd.DataFrame, total_steps: int, *, dark: bool = False,
-                  height: int = 200) -> go.Figure:
+def gradient_norm(steps: pd.DataFrame, total_steps: int, *, dark: bool = False, height: int = 200) -> go.Figure:
     """The norm of the whole gradient by step."""
     now = _column(steps, "grad_norm")
     title = f"Gradient norm {now[-1]:.2g}" if len(now) else "Gradient norm"
-    return _small(steps, total_steps, "grad_norm", "gradient norm", title, theme.ink(dark), ".3g", dark,
-                  height)
+    return _small(steps, total_steps, "grad_norm", "gradient norm", title, theme.ink(dark), ".3g", dark, height)
 
 
 def component_frame(rows: pd.DataFrame | Iterable[Mapping]) -> pd.DataFrame:
@@ -145,30 +210,38 @@ def component_frame(rows: pd.DataFrame | Iterable[Mapping]) -> pd.DataFrame:
     if "memory" in frame:
         kept = frame["memory"].map(lambda memory: memory if isinstance(memory, Mapping) else {})
         frame = pd.DataFrame(list(kept), index=frame.index)
-    return pd.DataFrame({name: frame[name].fillna(0).astype(float) if name in frame else 0.0
-                         for name in theme.COMPONENTS},
-                        index=frame.index)
+    return pd.DataFrame(
+        {name: frame[name].fillna(0).astype(float) if name in frame else 0.0 for name in theme.COMPONENTS},
+        index=frame.index,
+    )
 
 
-def stack_components(figure: go.Figure, x: np.ndarray, parts: pd.DataFrame, divisor: float, unit: str, *,
-                     shape: str = "linear") -> None:
+def stack_components(
+    figure: go.Figure, x: np.ndarray, parts: pd.DataFrame, divisor: float, unit: str, *, shape: str = "linear"
+) -> None:
     """Add one filled area per component that ever holds a byte, stacked in the fixed order."""
     for name in theme.COMPONENTS:
         values = parts[name].to_numpy()
         if not values.any():
             continue
         colour = theme.component_colour(name)
-        figure.add_scatter(x=x, y=values / divisor, mode="lines", stackgroup="bytes",
-                           name=theme.component_title(name),
-                           line=dict(width=0.8, color=colour, shape=shape), fillcolor=colour,
-                           fillpattern=theme.PATTERN | dict(shape=theme.COMPONENT_PATTERNS[name], size=7,
-                                                            solidity=0.15,
-                                                            bgcolor=colour),
-                           hovertemplate=f"%{{y:.3~f}} {unit}")
+        figure.add_scatter(
+            x=x,
+            y=values / divisor,
+            mode="lines",
+            stackgroup="bytes",
+            name=theme.component_title(name),
+            line=dict(width=0.8, color=colour, shape=shape),
+            fillcolor=colour,
+            fillpattern=theme.PATTERN
+            | dict(shape=theme.COMPONENT_PATTERNS[name], size=7, solidity=0.15, bgcolor=colour),
+            hovertemplate=f"%{{y:.3~f}} {unit}",
+        )
 
 
-def memory_over_steps(steps: pd.DataFrame, total_steps: int | None = None, *, dark: bool = False,
-                      height: int = 300) -> go.Figure:
+def memory_over_steps(
+    steps: pd.DataFrame, total_steps: int | None = None, *, dark: bool = False, height: int = 300
+) -> go.Figure:
     """What each step's peak consists of, over the run, stacked by component.
 
     Args:

@@ -42,11 +42,22 @@ def _finding(values: np.ndarray, projection: str) -> str:
     return f"Head {head + 1} of layer {layer + 1} moved most{where}{by}"
 
 
-def head_grid(values: np.ndarray, layers: Sequence[str] | None = None, heads: int | None = None, *,
-              score: str,
-              projection: str, selected: tuple[int, int] | None = None, mask: np.ndarray | None = None,
-              ranks: np.ndarray | None = None, title: str | None = None, note: str | None = None,
-              width: int = 640, height: int = 560, dark: bool = False) -> go.Figure:
+def head_grid(
+    values: np.ndarray,
+    layers: Sequence[str] | None = None,
+    heads: int | None = None,
+    *,
+    score: str,
+    projection: str,
+    selected: tuple[int, int] | None = None,
+    mask: np.ndarray | None = None,
+    ranks: np.ndarray | None = None,
+    title: str | None = None,
+    note: str | None = None,
+    width: int = 640,
+    height: int = 560,
+    dark: bool = False,
+) -> go.Figure:
     """Scores by layer and head as clickable squares.
 
     Args:
@@ -68,32 +79,65 @@ def head_grid(values: np.ndarray, layers: Sequence[str] | None = None, heads: in
     where = np.argwhere(~np.isnan(values))
     count = len(where)
     paths = [theme.plain(path) for path in layers] if layers is not None else [""] * rows
-    data = [[int(layer), int(head), _number(values[layer, head]), int(ranks[layer, head]), count,
-             paths[layer],
-             _state(mask, layer, head)] for layer, head in where]
-    figure = go.Figure(go.Scatter(
-        x=where[:, 1], y=where[:, 0], mode="markers", name=score, showlegend=False, customdata=data,
-        marker=dict(symbol="square", size=cell - GAP, opacity=1, color=values[where[:, 0], where[:, 1]],
-                    line=dict(width=0), colorbar=_colour_bar(score, projection), **colour_axis(values)),
-        selected=dict(marker=dict(opacity=1)), unselected=dict(marker=dict(opacity=1)),
-        hovertemplate="<b>%{text}</b> %{customdata[5]}<br>"
-        f"{theme.plain(score)} %{{customdata[2]}}, rank %{{customdata[3]}} of %{{customdata[4]}}"
-        "%{customdata[6]}<extra></extra>",
-        text=[f"layer {layer + 1}, head {head + 1}" for layer, head in where]))
+    data = [
+        [
+            int(layer),
+            int(head),
+            _number(values[layer, head]),
+            int(ranks[layer, head]),
+            count,
+            paths[layer],
+            _state(mask, layer, head),
+        ]
+        for layer, head in where
+    ]
+    figure = go.Figure(
+        go.Scatter(
+            x=where[:, 1],
+            y=where[:, 0],
+            mode="markers",
+            name=score,
+            showlegend=False,
+            customdata=data,
+            marker=dict(
+                symbol="square",
+                size=cell - GAP,
+                opacity=1,
+                color=values[where[:, 0], where[:, 1]],
+                line=dict(width=0),
+                colorbar=_colour_bar(score, projection),
+                **colour_axis(values),
+            ),
+            selected=dict(marker=dict(opacity=1)),
+            unselected=dict(marker=dict(opacity=1)),
+            hovertemplate="<b>%{text}</b> %{customdata[5]}<br>"
+            f"{theme.plain(score)} %{{customdata[2]}}, rank %{{customdata[3]}} of %{{customdata[4]}}"
+            "%{customdata[6]}<extra></extra>",
+            text=[f"layer {layer + 1}, head {head + 1}" for layer, head in where],
+        )
+    )
     if np.nanmin(values) < 0:
         signs = theme.sign_marks(values, where)
-        figure.add_scatter(x=where[:, 1], y=where[:, 0], text=signs, textfont=dict(size=max(9, cell // 3)),
-                           **theme.MARKS)
+        figure.add_scatter(
+            x=where[:, 1], y=where[:, 0], text=signs, textfont=dict(size=max(9, cell // 3)), **theme.MARKS
+        )
     if mask is not None:
         crosses(figure, np.argwhere(~np.asarray(mask, bool) & ~np.isnan(values)), cell)
     if selected is not None:
         _outline(figure, *selected)
     lay_square(figure, rows, columns, cell, SIDES)
     note = _selection_note(values, ranks, count, selected, score) if note is None else note
-    return theme.finish(figure, title or _finding(values, projection), name="head-grid", dark=dark, margin=SIDES,
-                        note=note,
-                        width=figure.layout.width,
-                        height=figure.layout.height, line=max(24, int(figure.layout.width / 8)))
+    return theme.finish(
+        figure,
+        title or _finding(values, projection),
+        name="head-grid",
+        dark=dark,
+        margin=SIDES,
+        note=note,
+        width=figure.layout.width,
+        height=figure.layout.height,
+        line=max(24, int(figure.layout.width / 8)),
+    )
 
 
 def _state(mask: np.ndarray | None, layer: int, head: int) -> str:
@@ -102,14 +146,25 @@ def _state(mask: np.ndarray | None, layer: int, head: int) -> str:
 
 def _colour_bar(score: str, projection: str) -> dict:
     title = f"{score}<br>{projection}" if projection else score
-    return dict(title=dict(text=title, side="top", font=dict(size=12)), thickness=12, len=1,
-                lenmode="fraction", y=0.5, x=1,
-                xpad=10, outlinewidth=0, tickfont=dict(size=11), nticks=5, exponentformat="power",
-                tickformat=".2~g")
+    return dict(
+        title=dict(text=title, side="top", font=dict(size=12)),
+        thickness=12,
+        len=1,
+        lenmode="fraction",
+        y=0.5,
+        x=1,
+        xpad=10,
+        outlinewidth=0,
+        tickfont=dict(size=11),
+        nticks=5,
+        exponentformat="power",
+        tickformat=".2~g",
+    )
 
 
-def _selection_note(values: np.ndarray, ranks: np.ndarray, count: int, selected: tuple[int, int] | None,
-                    score: str) -> str:
+def _selection_note(
+    values: np.ndarray, ranks: np.ndarray, count: int, selected: tuple[int, int] | None, score: str
+) -> str:
     if selected is None or np.isnan(values[selected]):
         return "click a head to look through it"
     layer, head = selected
@@ -119,37 +174,55 @@ def _selection_note(values: np.ndarray, ranks: np.ndarray, count: int, selected:
 
 def _outline(figure: go.Figure, layer: int, head: int) -> None:
     """A double frame around one cell: seen on any colour and in grey."""
-    box = dict(type="rect", x0=head - 0.5, x1=head + 0.5, y0=layer - 0.5, y1=layer + 0.5,
-               fillcolor="rgba(0,0,0,0)")
+    box = dict(type="rect", x0=head - 0.5, x1=head + 0.5, y0=layer - 0.5, y1=layer + 0.5, fillcolor="rgba(0,0,0,0)")
     figure.add_shape(**box, line=dict(color="#FFFFFF", width=6))
     figure.add_shape(**box, line=dict(color="#D55E00", width=3))
 
 
-def layer_profile(values: np.ndarray, *, score: str = "score", width: int | None = None, height: int = 420,
-                  dark: bool = False) -> go.Figure:
+def layer_profile(
+    values: np.ndarray, *, score: str = "score", width: int | None = None, height: int = 420, dark: bool = False
+) -> go.Figure:
     """Each layer's mean as a bar, its heads as ticks; layers from the bottom, as in the grid."""
     values = checked(values)
     means = np.array([np.nanmean(row) if np.isfinite(row).any() else np.nan for row in values])
     where = np.argwhere(~np.isnan(values))
-    figure = go.Figure(go.Bar(x=means, y=np.arange(len(values)), orientation="h", showlegend=False,
-                              name="mean over heads",
-                              marker=dict(color=theme.muted(dark), opacity=0.45), width=0.72,
-                              customdata=[[layer + 1] for layer in range(len(values))],
-                              hovertemplate="layer %{customdata[0]}: mean %{x:.3g}<extra></extra>"))
-    figure.add_scatter(x=values[where[:, 0], where[:, 1]], y=where[:, 0], mode="markers", showlegend=False,
-                       name="heads",
-                       marker=dict(symbol="line-ns", size=11, opacity=0.9, line=dict(width=1.6,
-                                                                                     color=theme.ink(dark))),
-                       customdata=(where + 1).tolist(),
-                       hovertemplate="layer %{customdata[0]}, head %{customdata[1]}: %{x:.3g}<extra></extra>")
+    figure = go.Figure(
+        go.Bar(
+            x=means,
+            y=np.arange(len(values)),
+            orientation="h",
+            showlegend=False,
+            name="mean over heads",
+            marker=dict(color=theme.muted(dark), opacity=0.45),
+            width=0.72,
+            customdata=[[layer + 1] for layer in range(len(values))],
+            hovertemplate="layer %{customdata[0]}: mean %{x:.3g}<extra></extra>",
+        )
+    )
+    figure.add_scatter(
+        x=values[where[:, 0], where[:, 1]],
+        y=where[:, 0],
+        mode="markers",
+        showlegend=False,
+        name="heads",
+        marker=dict(symbol="line-ns", size=11, opacity=0.9, line=dict(width=1.6, color=theme.ink(dark))),
+        customdata=(where + 1).tolist(),
+        hovertemplate="layer %{customdata[0]}, head %{customdata[1]}: %{x:.3g}<extra></extra>",
+    )
     shown = ticks(len(values))
-    figure.update_yaxes(range=[-0.6, len(values) - 0.4], tickvals=shown, ticktext=[str(layer + 1)
-                                                                                   for layer in shown],
-                        title_text="layer", showgrid=False)
-    figure.update_xaxes(title_text=f"{score} (bar: mean, ticks: heads)", nticks=5, exponentformat="power",
-                        tickformat=".2~g")
-    return theme.finish(figure, _profile_title(values, means), name="layer-profile", dark=dark, height=height,
-                        width=width)
+    figure.update_yaxes(
+        range=[-0.6, len(values) - 0.4],
+        tickvals=shown,
+        ticktext=[str(layer + 1) for layer in shown],
+        title_text="layer",
+        showgrid=False,
+    )
+    figure.update_xaxes(
+        title_text=f"{score} (bar: mean, ticks: heads)", nticks=5, exponentformat="power", tickformat=".2~g"
+    )
+    return theme.finish(
+        figure, _profile_title(values, means), name="layer-profile", dark=dark, height=height, width=width
+    )
 
 
 def _profile_title(values: np.ndarray, means: np.ndarray) -> str:
@@ -160,9 +233,9 @@ def _profile_title(values: np.ndarray, means: np.ndarray) -> str:
     return f"Layer {top + 1} stands out"
 
 
-def scores_over_steps(frames: Sequence[Mapping], *, score: str, projection: str, width: int = 560,
-                      height: int = 560,
-                      dark: bool = False) -> go.Figure:
+def scores_over_steps(
+    frames: Sequence[Mapping], *, score: str, projection: str, width: int = 560, height: int = 560, dark: bool = False
+) -> go.Figure:
     """The grid at each recorded step, with a slider and a play button; colours and axes keep their place.
 
     Args:
@@ -179,46 +252,93 @@ def scores_over_steps(frames: Sequence[Mapping], *, score: str, projection: str,
 
     def squares(grid: np.ndarray) -> go.Scatter:
         return go.Scatter(
-            x=where[:, 1], y=where[:, 0], mode="markers", showlegend=False, name=score,
-            marker=dict(symbol="square", size=cell - GAP, color=grid[where[:, 0], where[:, 1]],
-                        line=dict(width=0),
-                        colorbar=_colour_bar(score, projection), **scale),
-            text=[f"layer {layer + 1}, head {head + 1}: {_number(grid[layer, head])}" for layer,
-                  head in where],
-            hovertemplate="%{text}<extra></extra>")
+            x=where[:, 1],
+            y=where[:, 0],
+            mode="markers",
+            showlegend=False,
+            name=score,
+            marker=dict(
+                symbol="square",
+                size=cell - GAP,
+                color=grid[where[:, 0], where[:, 1]],
+                line=dict(width=0),
+                colorbar=_colour_bar(score, projection),
+                **scale,
+            ),
+            text=[f"layer {layer + 1}, head {head + 1}: {_number(grid[layer, head])}" for layer, head in where],
+            hovertemplate="%{text}<extra></extra>",
+        )
 
     names = [str(frame["step"]) for frame in frames]
-    figure = go.Figure(squares(grids[-1]), frames=[go.Frame(data=[squares(grid)], name=name)
-                                                   for grid, name in zip(grids, names, strict=True)])
+    figure = go.Figure(
+        squares(grids[-1]),
+        frames=[go.Frame(data=[squares(grid)], name=name) for grid, name in zip(grids, names, strict=True)],
+    )
     lay_square(figure, rows, columns, cell, margins)
     _player(figure, names, dark)
-    return theme.finish(figure, _finding(grids[-1], projection), name="scores-over-steps", dark=dark,
-                        margin=margins,
-                        note=f"{len(names)} recorded steps; play, or drag the slider",
-                        width=figure.layout.width,
-                        height=figure.layout.height, line=max(24, int(figure.layout.width / 8)))
+    return theme.finish(
+        figure,
+        _finding(grids[-1], projection),
+        name="scores-over-steps",
+        dark=dark,
+        margin=margins,
+        note=f"{len(names)} recorded steps; play, or drag the slider",
+        width=figure.layout.width,
+        height=figure.layout.height,
+        line=max(24, int(figure.layout.width / 8)),
+    )
 
 
 def _player(figure: go.Figure, names: list[str], dark: bool) -> None:
     """Play, pause and a slider over the frames."""
     still = dict(mode="immediate", transition=dict(duration=0))
-    play = dict(label="&#9654;", method="animate", args=[None, dict(frame=dict(duration=250, redraw=True),
-                                                                    fromcurrent=False, **still)])
-    pause = dict(label="&#10073;&#10073;", method="animate",
-                 args=[[None], dict(frame=dict(duration=0, redraw=True), **still)])
+    play = dict(
+        label="&#9654;",
+        method="animate",
+        args=[None, dict(frame=dict(duration=250, redraw=True), fromcurrent=False, **still)],
+    )
+    pause = dict(
+        label="&#10073;&#10073;", method="animate", args=[[None], dict(frame=dict(duration=0, redraw=True), **still)]
+    )
     # Light buttons on dark pages too: Plotly paints a button light while it is pointed at.
     figure.update_layout(
-        updatemenus=[dict(type="buttons", direction="left", showactive=False, x=0, xanchor="left", y=0,
-                          yanchor="top",
-                          pad=dict(t=58, l=-40), buttons=[play, pause], bgcolor="#E8ECF0",
-                          bordercolor="#B8C0C9",
-                          font=dict(color="#1F2933", size=12))],
-        sliders=[dict(active=len(names) - 1, x=0.18, len=0.82, xanchor="left", y=0, yanchor="top",
-                      pad=dict(t=44, b=4),
-                      currentvalue=dict(prefix="step ", font=dict(size=13, color=theme.ink(dark)),
-                                        xanchor="right"),
-                      bgcolor=theme.muted(dark), bordercolor="rgba(0,0,0,0)", ticklen=0, minorticklen=0,
-                      font=dict(size=11, color="rgba(0,0,0,0)"),
-                      steps=[dict(label=name, method="animate",
-                                  args=[[name], dict(frame=dict(duration=0, redraw=True), **still)])
-                             for name in names])])
+        updatemenus=[
+            dict(
+                type="buttons",
+                direction="left",
+                showactive=False,
+                x=0,
+                xanchor="left",
+                y=0,
+                yanchor="top",
+                pad=dict(t=58, l=-40),
+                buttons=[play, pause],
+                bgcolor="#E8ECF0",
+                bordercolor="#B8C0C9",
+                font=dict(color="#1F2933", size=12),
+            )
+        ],
+        sliders=[
+            dict(
+                active=len(names) - 1,
+                x=0.18,
+                len=0.82,
+                xanchor="left",
+                y=0,
+                yanchor="top",
+                pad=dict(t=44, b=4),
+                currentvalue=dict(prefix="step ", font=dict(size=13, color=theme.ink(dark)), xanchor="right"),
+                bgcolor=theme.muted(dark),
+                bordercolor="rgba(0,0,0,0)",
+                ticklen=0,
+                minorticklen=0,
+                font=dict(size=11, color="rgba(0,0,0,0)"),
+                steps=[
+                    dict(
+                        label=name, method="animate", args=[[name], dict(frame=dict(duration=0, redraw=True), **still)]
+                    )
+                    for name in names
+                ],
+            )
+        ],
+    )

@@ -10,8 +10,14 @@ from peftcore.errors import BadData
 from peftcore.figures import theme
 
 
-def kept_activations(kept: Mapping[str, Mapping[str, float]], *, kinds: Mapping[str, str] | None = None,
-                     by: str = "block", dark: bool = False, height: int | None = None) -> go.Figure:
+def kept_activations(
+    kept: Mapping[str, Mapping[str, float]],
+    *,
+    kinds: Mapping[str, str] | None = None,
+    by: str = "block",
+    dark: bool = False,
+    height: int | None = None,
+) -> go.Figure:
     """Bytes kept for backward by part of the model, one bar per method beside each other.
 
     Args:
@@ -27,12 +33,16 @@ def kept_activations(kept: Mapping[str, Mapping[str, float]], *, kinds: Mapping[
     figure = go.Figure()
     for (method, row), pattern in zip(kept.items(), ("", "/", ".", "x", "\\", "-", "+", "|") * 4, strict=False):
         colour = theme.method_colour(method, (kinds or {}).get(method), dark)
-        figure.add_bar(orientation="h", name=theme.plain(theme.method_title(method)), y=[theme.plain(p) for p in parts],
-                       x=[row.get(part, 0) / divisor for part in parts],
-                       marker=dict(color=colour, pattern=theme.PATTERN | dict(shape=pattern, size=6, bgcolor=colour)),
-                       customdata=[theme.si_bytes(row.get(part, 0)) for part in parts],
-                       hovertemplate=f"%{{y}}<br>{theme.plain(theme.method_title(method))} keeps "
-                                     "<b>%{customdata}</b><extra></extra>")
+        figure.add_bar(
+            orientation="h",
+            name=theme.plain(theme.method_title(method)),
+            y=[theme.plain(p) for p in parts],
+            x=[row.get(part, 0) / divisor for part in parts],
+            marker=dict(color=colour, pattern=theme.PATTERN | dict(shape=pattern, size=6, bgcolor=colour)),
+            customdata=[theme.si_bytes(row.get(part, 0)) for part in parts],
+            hovertemplate=f"%{{y}}<br>{theme.plain(theme.method_title(method))} keeps "
+            "<b>%{customdata}</b><extra></extra>",
+        )
     figure.update_xaxes(title_text=f"kept for backward ({unit})", range=[0, theme.ceiling(largest * 1.03 / divisor)])
     figure.update_yaxes(type="category", autorange="reversed", title_text=by, showgrid=False, ticks="")
     figure.update_layout(barmode="group", bargap=0.25, bargroupgap=0.05, showlegend=True)

@@ -30,8 +30,13 @@ def heads_off(rows: Sequence[Mapping], *, width: int = 420, height: int = 140, d
         raise BadData("A picture of heads needs at least one row.")
     known = any(not isinstance(row["off"], int) for row in rows)
     where = np.array([(y, x) for y, row in enumerate(rows) for x in range(row["heads"])])
-    gone = np.array([x >= row["heads"] - row["off"] if isinstance(row["off"], int) else x in row["off"]
-                     for row in rows for x in range(row["heads"])])
+    gone = np.array(
+        [
+            x >= row["heads"] - row["off"] if isinstance(row["off"], int) else x in row["off"]
+            for row in rows
+            for x in range(row["heads"])
+        ]
+    )
     columns = max(row["heads"] for row in rows)
     named = len(rows) <= 8
     left = 8 + (6 * max(len(row["label"]) for row in rows) if named else 0)
@@ -42,22 +47,41 @@ def heads_off(rows: Sequence[Mapping], *, width: int = 420, height: int = 140, d
     for off, fill, said in ((False, theme.muted(dark), "stays"), (True, "rgba(0,0,0,0)", "will be switched off")):
         part = where[gone == off]
         hover = "head %{customdata[1]} of %{customdata[0]}" if known else "%{customdata[0]}: one that"
-        figure.add_scatter(x=part[:, 1], y=part[:, 0], mode="markers", showlegend=False, name=said,
-                           customdata=[[rows[y]["label"], int(x) + 1] for y, x in part],
-                           marker=dict(symbol="square", size=max(2, cell - 4), color=fill,
-                                       line=dict(width=1.5 if cell > 6 else 1,
-                                                 color=CUT if off else theme.muted(dark))),
-                           hovertemplate=f"{hover} {said}<extra></extra>")
+        figure.add_scatter(
+            x=part[:, 1],
+            y=part[:, 0],
+            mode="markers",
+            showlegend=False,
+            name=said,
+            customdata=[[rows[y]["label"], int(x) + 1] for y, x in part],
+            marker=dict(
+                symbol="square",
+                size=max(2, cell - 4),
+                color=fill,
+                line=dict(width=1.5 if cell > 6 else 1, color=CUT if off else theme.muted(dark)),
+            ),
+            hovertemplate=f"{hover} {said}<extra></extra>",
+        )
     bare = dict(showgrid=False, fixedrange=True, showline=False, ticks="", automargin=False)
     figure.update_xaxes(range=[-0.5, columns - 0.5], showticklabels=False, **bare)
-    figure.update_yaxes(range=[-0.5, len(rows) - 0.5], tickvals=list(range(len(rows))) if named else [],
-                        ticktext=[row["label"] for row in rows], **bare)
+    figure.update_yaxes(
+        range=[-0.5, len(rows) - 0.5],
+        tickvals=list(range(len(rows))) if named else [],
+        ticktext=[row["label"] for row in rows],
+        **bare,
+    )
     figure.update_layout(autosize=False, dragmode=False)
     margin = dict(l=left, r=12, t=top, b=6)
-    return theme.finish(figure, title, name="heads-off", dark=dark, margin=margin,
-                        width=max(width, cell * columns + left + 12), height=cell * len(rows) + top + 6,
-                        line=max(24, width // 8)).update_layout(
-        margin_r=max(12, width - left - cell * columns))
+    return theme.finish(
+        figure,
+        title,
+        name="heads-off",
+        dark=dark,
+        margin=margin,
+        width=max(width, cell * columns + left + 12),
+        height=cell * len(rows) + top + 6,
+        line=max(24, width // 8),
+    ).update_layout(margin_r=max(12, width - left - cell * columns))
 
 
 def _going(rows: Sequence[Mapping]) -> str:
@@ -65,8 +89,16 @@ def _going(rows: Sequence[Mapping]) -> str:
     return f"{going} of {sum(row['heads'] * row['layers'] for row in rows)} heads will be switched off"
 
 
-def mask_grid(values: np.ndarray, off: Sequence[Sequence[int]], before: Sequence[Sequence[int]], *,
-              score: str, width: int = 640, height: int = 560, dark: bool = False) -> go.Figure:
+def mask_grid(
+    values: np.ndarray,
+    off: Sequence[Sequence[int]],
+    before: Sequence[Sequence[int]],
+    *,
+    score: str,
+    width: int = 640,
+    height: int = 560,
+    dark: bool = False,
+) -> go.Figure:
     """Heads to switch on and off by a click: crossed are off, framed are those that differ from `before`.
 
     Args:
@@ -82,16 +114,32 @@ def mask_grid(values: np.ndarray, off: Sequence[Sequence[int]], before: Sequence
     where = np.argwhere(~np.isnan(values))
     now, was = ({(layer, head) for layer, heads in enumerate(mask) for head in heads} for mask in (off, before))
     states = ["off" if (layer, head) in now else "on" for layer, head in where.tolist()]
-    figure = go.Figure(go.Scatter(
-        x=where[:, 1], y=where[:, 0], mode="markers", showlegend=False, name=score,
-        customdata=[[int(layer), int(head), f"{values[layer, head]:.3g}", state]
-                    for (layer, head), state in zip(where, states, strict=True)],
-        text=[f"layer {layer + 1}, head {head + 1}" for layer, head in where],
-        marker=dict(symbol="square", size=cell - GAP, opacity=1, color=values[where[:, 0], where[:, 1]],
-                    line=dict(width=0), **colour_axis(values)),
-        selected=dict(marker=dict(opacity=1)), unselected=dict(marker=dict(opacity=1)),
-        hovertemplate=f"<b>%{{text}}</b> is %{{customdata[3]}}<br>{theme.plain(score)} %{{customdata[2]}}; "
-        "click to change<extra></extra>"))
+    figure = go.Figure(
+        go.Scatter(
+            x=where[:, 1],
+            y=where[:, 0],
+            mode="markers",
+            showlegend=False,
+            name=score,
+            customdata=[
+                [int(layer), int(head), f"{values[layer, head]:.3g}", state]
+                for (layer, head), state in zip(where, states, strict=True)
+            ],
+            text=[f"layer {layer + 1}, head {head + 1}" for layer, head in where],
+            marker=dict(
+                symbol="square",
+                size=cell - GAP,
+                opacity=1,
+                color=values[where[:, 0], where[:, 1]],
+                line=dict(width=0),
+                **colour_axis(values),
+            ),
+            selected=dict(marker=dict(opacity=1)),
+            unselected=dict(marker=dict(opacity=1)),
+            hovertemplate=f"<b>%{{text}}</b> is %{{customdata[3]}}<br>{theme.plain(score)} %{{customdata[2]}}; "
+            "click to change<extra></extra>",
+        )
+    )
     crosses(figure, np.array(sorted(now), int).reshape(-1, 2), cell)
     for layer, head in sorted(now ^ was):
         box = dict(type="rect", x0=head - 0.45, x1=head + 0.45, y0=layer - 0.45, y1=layer + 0.45)
@@ -102,13 +150,27 @@ def mask_grid(values: np.ndarray, off: Sequence[Sequence[int]], before: Sequence
     for layer, heads in enumerate(off):
         changed = len(heads) != len(before[layer])
         text = f"{len(heads)} of {there[layer]} off" + (f", was {len(before[layer])}" if changed else "")
-        figure.add_annotation(x=1, xref="paper", y=layer, text=f"<b>{text}</b>" if changed else text, xanchor="left",
-                              xshift=8, font=dict(size=min(12, max(8, cell - 1))))
+        figure.add_annotation(
+            x=1,
+            xref="paper",
+            y=layer,
+            text=f"<b>{text}</b>" if changed else text,
+            xanchor="left",
+            xshift=8,
+            font=dict(size=min(12, max(8, cell - 1))),
+        )
     changes = len(now ^ was)
     note = f"{changes} {'head' if changes == 1 else 'heads'} changed, framed" if changes else "as the run has it"
-    return theme.finish(figure, f"{len(now)} of {len(where)} heads off", name="mask-grid", dark=dark, margin=margins,
-                        note=note + "; click a head to switch it", width=figure.layout.width,
-                        height=figure.layout.height)
+    return theme.finish(
+        figure,
+        f"{len(now)} of {len(where)} heads off",
+        name="mask-grid",
+        dark=dark,
+        margin=margins,
+        note=note + "; click a head to switch it",
+        width=figure.layout.width,
+        height=figure.layout.height,
+    )
 
 
 def mark_steps(figure: go.Figure, marks: Mapping[int, str], *, dark: bool = False) -> go.Figure:
@@ -117,7 +179,14 @@ def mark_steps(figure: go.Figure, marks: Mapping[int, str], *, dark: bool = Fals
     for step, name in marks.items():
         side = "left" if step < 0.7 * last else "right"  # of its text that stands at the line
         figure.add_vline(x=step, line=dict(color=CUT, width=1.5, dash="dot"), row="all", col="all")
-        figure.add_annotation(x=step, y=1, yref="y domain", text=name, xanchor=side, yanchor="top",
-                              xshift=4 if side == "left" else -4,
-                              font=dict(color=theme.ink(dark), size=12))
+        figure.add_annotation(
+            x=step,
+            y=1,
+            yref="y domain",
+            text=name,
+            xanchor=side,
+            yanchor="top",
+            xshift=4 if side == "left" else -4,
+            font=dict(color=theme.ink(dark), size=12),
+        )
     return figure

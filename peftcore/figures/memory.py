@@ -18,8 +18,7 @@ MOST_MOMENTS = 1200
 OFFSETS = {"measured": -0.21, "predicted": 0.21}
 
 
-def step_memory(curve: pd.DataFrame | Iterable[Mapping], *, dark: bool = False,
-                height: int = 380) -> go.Figure:
+def step_memory(curve: pd.DataFrame | Iterable[Mapping], *, dark: bool = False, height: int = 380) -> go.Figure:
     """One training step, operator by operator, stacked by component, the three phases marked.
 
     Args:
@@ -38,16 +37,30 @@ def step_memory(curve: pd.DataFrame | Iterable[Mapping], *, dark: bool = False,
     figure = go.Figure()
     stack_components(figure, t, parts, divisor, unit, shape="hv")
     # The last line of the unified hover: the sum, and which block is under way.
-    figure.add_scatter(x=t, y=total / divisor, mode="lines", name="total", showlegend=False,
-                       line=dict(color=theme.ink(dark), width=1.2, shape="hv"),
-                       customdata=list(zip(frame["phase"], where, strict=True)),
-                       hovertemplate=f"%{{y:.4~f}} {unit}<br><b>%{{customdata[0]}}: %{{customdata[1]}}</b>")
+    figure.add_scatter(
+        x=t,
+        y=total / divisor,
+        mode="lines",
+        name="total",
+        showlegend=False,
+        line=dict(color=theme.ink(dark), width=1.2, shape="hv"),
+        customdata=list(zip(frame["phase"], where, strict=True)),
+        hovertemplate=f"%{{y:.4~f}} {unit}<br><b>%{{customdata[0]}}: %{{customdata[1]}}</b>",
+    )
     top = theme.ceiling(total.max() * 1.12 / divisor)
     _phase_bands(figure, t, frame["phase"].to_numpy(), top, dark)
     peak = int(total.argmax())
-    figure.add_annotation(x=t[peak], y=total[peak] / divisor, text=f"peak {theme.si_bytes(total[peak])}",
-                          showarrow=True, arrowhead=2, arrowcolor=theme.ink(dark), ax=0, ay=-22,
-                          font=dict(color=theme.ink(dark)))
+    figure.add_annotation(
+        x=t[peak],
+        y=total[peak] / divisor,
+        text=f"peak {theme.si_bytes(total[peak])}",
+        showarrow=True,
+        arrowhead=2,
+        arrowcolor=theme.ink(dark),
+        ax=0,
+        ay=-22,
+        font=dict(color=theme.ink(dark)),
+    )
     figure.update_xaxes(title_text="share of the step's operators that have run (%)", range=[t[0], t[-1]])
     figure.update_yaxes(title_text=f"memory ({unit})", range=[0, top])
     figure.update_layout(hovermode="x unified")
@@ -80,14 +93,20 @@ def _phase_bands(figure: go.Figure, t: np.ndarray, phases: np.ndarray, top: floa
     ends = [*starts[1:], len(t) - 1]
     for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
         if index % 2:
-            figure.add_vrect(x0=t[start], x1=t[end], fillcolor=theme.muted(dark), opacity=0.10, line_width=0,
-                             layer="below")
+            figure.add_vrect(
+                x0=t[start], x1=t[end], fillcolor=theme.muted(dark), opacity=0.10, line_width=0, layer="below"
+            )
         if start:
             figure.add_vline(x=t[start], line=dict(color=theme.muted(dark), width=1, dash="dot"))
         # The name of a narrow phase at the end (mostly the optimizer's) would leave the figure if centred.
         wide = (t[end] - t[start]) > 0.12 * (t[-1] - t[0])
-        figure.add_annotation(x=(t[start] + t[end]) / 2 if wide else t[end], y=top, yanchor="top",
-                              text=phases[start], xanchor="center" if wide else "right")
+        figure.add_annotation(
+            x=(t[start] + t[end]) / 2 if wide else t[end],
+            y=top,
+            yanchor="top",
+            text=phases[start],
+            xanchor="center" if wide else "right",
+        )
 
 
 def total_bytes(row: Mapping) -> float:
@@ -108,8 +127,14 @@ def _source(row: Mapping) -> str:
     return row.get("source", "measured")
 
 
-def memory_bars(rows: Sequence[Mapping], *, cards: Sequence[float] | None = None, baseline: str = "full",
-                dark: bool = False, height: int | None = None) -> go.Figure:
+def memory_bars(
+    rows: Sequence[Mapping],
+    *,
+    cards: Sequence[float] | None = None,
+    baseline: str = "full",
+    dark: bool = False,
+    height: int | None = None,
+) -> go.Figure:
     """One stacked bar per method, and two where a method has both a prediction and a measurement.
 
     Args:
@@ -139,37 +164,58 @@ def memory_bars(rows: Sequence[Mapping], *, cards: Sequence[float] | None = None
         figure.add_vline(x=at, line=dict(color=theme.muted(dark), width=1.2, dash="dot"))
         figure.add_annotation(x=at, y=1, yref="paper", yanchor="bottom", text=f"{card:g} GB", font_size=11)
     figure.update_xaxes(title_text=f"memory at the peak of a step ({unit})", range=[0, reach])
-    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=names, range=[len(names) - 0.5, -0.5],
-                        showgrid=False, tickfont=dict(size=13, color=theme.ink(dark)), ticks="")
+    figure.update_yaxes(
+        tickvals=list(range(len(names))),
+        ticktext=names,
+        range=[len(names) - 0.5, -0.5],
+        showgrid=False,
+        tickfont=dict(size=13, color=theme.ink(dark)),
+        ticks="",
+    )
     figure.update_layout(barmode="overlay", showlegend=True)
     note = "upper bar measured, lower bar predicted (hatched)" if both else sources[0]
     height = height or 175 + (56 if both else 42) * len(names)
-    return theme.finish(figure, _bars_title(rows, baseline), name="memory-bars", dark=dark, note=note,
-                        height=height, margin=dict(t=76 if shown else 0), line=90)
+    return theme.finish(
+        figure,
+        _bars_title(rows, baseline),
+        name="memory-bars",
+        dark=dark,
+        note=note,
+        height=height,
+        margin=dict(t=76 if shown else 0),
+        line=90,
+    )
 
 
-def _bars(rows: list[Mapping], component: str, source: str, divisor: float, names: list[str],
-          both: bool) -> dict:
+def _bars(rows: list[Mapping], component: str, source: str, divisor: float, names: list[str], both: bool) -> dict:
     """One component of all bars from one source; each piece starts where the components before it end."""
-    before = theme.COMPONENTS[:theme.COMPONENTS.index(component)]
+    before = theme.COMPONENTS[: theme.COMPONENTS.index(component)]
     colour, hatched, title = theme.component_colour(component), both and source == "predicted", _title
-    pattern = dict(shape="/" if hatched else theme.COMPONENT_PATTERNS[component], solidity=0.3 if hatched
-                   else 0.15)
+    pattern = dict(shape="/" if hatched else theme.COMPONENT_PATTERNS[component], solidity=0.3 if hatched else 0.15)
     return dict(
-        orientation="h", name=theme.component_title(component), legendgroup=component, showlegend=not hatched,
+        orientation="h",
+        name=theme.component_title(component),
+        legendgroup=component,
+        showlegend=not hatched,
         x=[(row.get(component) or 0) / divisor for row in rows],
         base=[sum(row.get(name) or 0 for name in before) / divisor for row in rows],
-        y=[names.index(title(row)) + OFFSETS[source] * both for row in rows], width=0.38 if both else 0.66,
-        marker=dict(color=colour, opacity=0.75 if hatched else 1.0,
-                    line=dict(width=0.5, color="rgba(255,255,255,0.6)"),
-                    pattern=theme.PATTERN | dict(size=6, bgcolor=colour) | pattern),
+        y=[names.index(title(row)) + OFFSETS[source] * both for row in rows],
+        width=0.38 if both else 0.66,
+        marker=dict(
+            color=colour,
+            opacity=0.75 if hatched else 1.0,
+            line=dict(width=0.5, color="rgba(255,255,255,0.6)"),
+            pattern=theme.PATTERN | dict(size=6, bgcolor=colour) | pattern,
+        ),
         customdata=[[title(row), theme.si_bytes(row.get(component) or 0)] for row in rows],
         hovertemplate=f"%{{customdata[0]}}, {source}<br>{theme.component_title(component)} "
-                      "<b>%{customdata[1]}</b><extra></extra>")
+        "<b>%{customdata[1]}</b><extra></extra>",
+    )
 
 
-def _totals(figure: go.Figure, rows: Sequence[Mapping], names: list[str], divisor: float, both: bool,
-            dark: bool) -> None:
+def _totals(
+    figure: go.Figure, rows: Sequence[Mapping], names: list[str], divisor: float, both: bool, dark: bool
+) -> None:
     """Write each bar's sum at its end, and how far a prediction lies from its measurement."""
     measured = {_title(row): total_bytes(row) for row in rows if _source(row) == "measured"}
     for row in rows:
@@ -179,9 +225,14 @@ def _totals(figure: go.Figure, rows: Sequence[Mapping], names: list[str], diviso
             text += f" ({100 * (total / measured[title] - 1):+.1f} %)"
         elif not both or _source(row) == "measured":
             text = f"<b>{text}</b>"
-        figure.add_annotation(x=total / divisor, y=names.index(title) + OFFSETS[_source(row)] * both,
-                              text=text,
-                              xanchor="left", xshift=5, font=dict(size=12, color=theme.ink(dark)))
+        figure.add_annotation(
+            x=total / divisor,
+            y=names.index(title) + OFFSETS[_source(row)] * both,
+            text=text,
+            xanchor="left",
+            xshift=5,
+            font=dict(size=12, color=theme.ink(dark)),
+        )
 
 
 def _bars_title(rows: Sequence[Mapping], baseline: str) -> str:
@@ -201,21 +252,34 @@ def _bars_title(rows: Sequence[Mapping], baseline: str) -> str:
     return f"{_title(most)} peaks at {peak}, {share} of it {theme.component_title(part)}"
 
 
-def memory_bar(components: Mapping[str, float], *, ghost: float | None = None,
-               ghost_title: str = "full fine-tuning", dark: bool = False, height: int = 150) -> go.Figure:
+def memory_bar(
+    components: Mapping[str, float],
+    *,
+    ghost: float | None = None,
+    ghost_title: str = "full fine-tuning",
+    dark: bool = False,
+    height: int = 150,
+) -> go.Figure:
     """One bar for a run about to be launched; `ghost`, the baseline's bytes, is outlined behind it."""
     total = total_bytes(components)
     divisor, unit = theme.byte_unit(max(total, ghost or 0))
     figure, title = go.Figure(), f"Peak {theme.si_bytes(total)}"
     if ghost:
         title += f", {theme.percent(total / ghost)} of what {ghost_title} takes"
-        figure.add_bar(orientation="h", x=[ghost / divisor], y=[0], width=0.9, showlegend=False,
-                       marker=dict(color="rgba(0,0,0,0)", line=dict(color=theme.muted(dark), width=1.2)),
-                       hovertemplate=f"{ghost_title} {theme.si_bytes(ghost)}<extra></extra>")
+        figure.add_bar(
+            orientation="h",
+            x=[ghost / divisor],
+            y=[0],
+            width=0.9,
+            showlegend=False,
+            marker=dict(color="rgba(0,0,0,0)", line=dict(color=theme.muted(dark), width=1.2)),
+            hovertemplate=f"{ghost_title} {theme.si_bytes(ghost)}<extra></extra>",
+        )
         # Inside the outline where the bar leaves room for it, else above.
         at = dict(y=0, yanchor="middle") if total < 0.55 * ghost else dict(y=0.45, yanchor="bottom")
-        figure.add_annotation(x=ghost / divisor, xanchor="right", xshift=-6, **at,
-                              text=f"{ghost_title} {theme.si_bytes(ghost)}")
+        figure.add_annotation(
+            x=ghost / divisor, xanchor="right", xshift=-6, **at, text=f"{ghost_title} {theme.si_bytes(ghost)}"
+        )
     for name in theme.COMPONENTS:
         if components.get(name):
             row = {**components, "title": "this run", "source": "predicted"}

@@ -52,11 +52,15 @@ def lay_square(figure: go.Figure, layers: int, heads: int, cell: int, margins: M
     bare = dict(showgrid=False, fixedrange=True, showline=False, ticks="", automargin=False)
     for update, count, name in ((figure.update_xaxes, heads, "head"), (figure.update_yaxes, layers, "layer")):
         shown = ticks(count)
-        update(range=[-0.5, count - 0.5], tickvals=shown, ticktext=[str(i + 1) for i in shown],
-               title_text=name, **bare)
-    figure.update_layout(autosize=False, dragmode=False, clickmode="event+select", hovermode="closest",
-                         width=cell * heads + margins["l"] + margins["r"],
-                         height=cell * layers + margins["t"] + margins["b"])
+        update(range=[-0.5, count - 0.5], tickvals=shown, ticktext=[str(i + 1) for i in shown], title_text=name, **bare)
+    figure.update_layout(
+        autosize=False,
+        dragmode=False,
+        clickmode="event+select",
+        hovermode="closest",
+        width=cell * heads + margins["l"] + margins["r"],
+        height=cell * layers + margins["t"] + margins["b"],
+    )
 
 
 def ticks(count: int, most: int = 16) -> list[int]:
@@ -68,8 +72,14 @@ def ticks(count: int, most: int = 16) -> list[int]:
 def crosses(figure: go.Figure, where: np.ndarray, cell: float) -> None:
     """Cross out the heads at `where`, rows of (layer, head); the crosses take no clicks."""
     for width, colour in ((5, "#FFFFFF"), (2, "#1F2933")):
-        figure.add_scatter(x=where[:, 1], y=where[:, 0], mode="markers", hoverinfo="skip", showlegend=False,
-                           name="switched off",
-                           marker=dict(symbol="x-thin", size=0.5 * cell, opacity=1, line=dict(width=width,
-                                                                                              color=colour)),
-                           selected=dict(marker=dict(opacity=1)), unselected=dict(marker=dict(opacity=1)))
+        figure.add_scatter(
+            x=where[:, 1],
+            y=where[:, 0],
+            mode="markers",
+            hoverinfo="skip",
+            showlegend=False,
+            name="switched off",
+            marker=dict(symbol="x-thin", size=0.5 * cell, opacity=1, line=dict(width=width, color=colour)),
+            selected=dict(marker=dict(opacity=1)),
+            unselected=dict(marker=dict(opacity=1)),
+        )

@@ -15,8 +15,9 @@ SPLITS = {"train": ("#5F6B7A", ""), "val": ("#9AA5B1", "/"), "test": ("#C9D0D8",
 MOST_NEIGHBOURS = 3000
 
 
-def class_balance(counts: Mapping[str, int] | Mapping[str, Mapping[str, int]], *, dark: bool = False,
-                  height: int | None = None) -> go.Figure:
+def class_balance(
+    counts: Mapping[str, int] | Mapping[str, Mapping[str, int]], *, dark: bool = False, height: int | None = None
+) -> go.Figure:
     """Images per class, stacked by split.
 
     Args:
@@ -29,16 +30,21 @@ def class_balance(counts: Mapping[str, int] | Mapping[str, Mapping[str, int]], *
     figure = go.Figure()
     for split, part in splits.items():
         colour, pattern = SPLITS.get(split, ("#8DA0B3", ""))
-        figure.add_bar(orientation="h", y=[theme.plain(name) for name in classes], x=[part.get(name, 0)
-                                                                                      for name in classes],
-                       name=split, marker=dict(color=colour, pattern=dict(shape=pattern, size=6,
-                                                                          solidity=0.25, fgcolor="#FFFFFF",
-                                                                          bgcolor=colour,
-                                                                          fillmode="replace")),
-                       hovertemplate=f"%{{y}}: %{{x}} images in {split}<extra></extra>")
+        figure.add_bar(
+            orientation="h",
+            y=[theme.plain(name) for name in classes],
+            x=[part.get(name, 0) for name in classes],
+            name=split,
+            marker=dict(
+                color=colour,
+                pattern=dict(
+                    shape=pattern, size=6, solidity=0.25, fgcolor="#FFFFFF", bgcolor=colour, fillmode="replace"
+                ),
+            ),
+            hovertemplate=f"%{{y}}: %{{x}} images in {split}<extra></extra>",
+        )
     train = next(iter(splits.values())) if "train" not in splits else splits["train"]
-    smallest, largest = min(train.get(name, 0) for name in classes), max(train.get(name, 0)
-                                                                         for name in classes)
+    smallest, largest = min(train.get(name, 0) for name in classes), max(train.get(name, 0) for name in classes)
     if smallest == largest:
         title = f"Balanced: {largest} training images in each of {len(classes)} classes"
     elif smallest == 0:
@@ -48,25 +54,37 @@ def class_balance(counts: Mapping[str, int] | Mapping[str, Mapping[str, int]], *
         title = f"The largest class has {largest / smallest:.2g} times the training images of the smallest"
     figure.update_xaxes(title_text="images")
     # Strings such as "0" to "9" are names here, not numbers.
-    figure.update_yaxes(type="category", autorange="reversed", showgrid=False, ticks="", tickmode="linear"
-                        if len(classes) <= 40 else "auto")
+    figure.update_yaxes(
+        type="category",
+        autorange="reversed",
+        showgrid=False,
+        ticks="",
+        tickmode="linear" if len(classes) <= 40 else "auto",
+    )
     figure.update_layout(barmode="stack", bargap=0.25, showlegend=len(splits) > 1)
-    return theme.finish(figure, title, name="class-balance", dark=dark, height=height
-                        or 150 + 22 * min(len(classes), 30))
+    return theme.finish(
+        figure, title, name="class-balance", dark=dark, height=height or 150 + 22 * min(len(classes), 30)
+    )
 
 
 def nearest_agreement(points: np.ndarray, labels: np.ndarray) -> float:
     """Share of points whose nearest other point has their label; of the first MOST_NEIGHBOURS points."""
     points, labels = np.asarray(points, float)[:MOST_NEIGHBOURS], np.asarray(labels)[:MOST_NEIGHBOURS]
-    squares = (points ** 2).sum(1)
+    squares = (points**2).sum(1)
     distance = squares[:, None] + squares[None] - 2 * points @ points.T  # (n, n)
     np.fill_diagonal(distance, np.inf)
     return float((labels[distance.argmin(1)] == labels).mean())
 
 
-def projection(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], *, dark: bool = False,
-               height: int = 480,
-               width: int | None = None) -> go.Figure:
+def projection(
+    points: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    *,
+    dark: bool = False,
+    height: int = 480,
+    width: int | None = None,
+) -> go.Figure:
     """Images as points in two dimensions, a colour and a marker per class; `customdata` is the image's index.
 
     Args:
@@ -80,18 +98,32 @@ def projection(points: np.ndarray, labels: np.ndarray, classes: Sequence[str], *
     for index, name in enumerate(classes):
         chosen = np.flatnonzero(labels == index)
         if len(chosen):
-            figure.add_scatter(x=points[chosen, 0], y=points[chosen, 1], mode="markers",
-                               name=theme.plain(name), customdata=chosen.tolist(),
-                               marker=dict(color=theme.CATEGORIES[index % len(theme.CATEGORIES)], size=7,
-                                           opacity=0.85,
-                                           symbol=theme.SYMBOLS[index % len(theme.SYMBOLS)],
-                                           line=dict(width=0.4, color="#FFFFFF")),
-                               hovertemplate=f"{theme.plain(name)}, image %{{customdata}}<extra></extra>")
+            figure.add_scatter(
+                x=points[chosen, 0],
+                y=points[chosen, 1],
+                mode="markers",
+                name=theme.plain(name),
+                customdata=chosen.tolist(),
+                marker=dict(
+                    color=theme.CATEGORIES[index % len(theme.CATEGORIES)],
+                    size=7,
+                    opacity=0.85,
+                    symbol=theme.SYMBOLS[index % len(theme.SYMBOLS)],
+                    line=dict(width=0.4, color="#FFFFFF"),
+                ),
+                hovertemplate=f"{theme.plain(name)}, image %{{customdata}}<extra></extra>",
+            )
     agree = nearest_agreement(points, labels)
     bare = dict(showticklabels=False, ticks="", title_text="", showgrid=False)
     figure.update_xaxes(**bare)
     figure.update_yaxes(**bare, scaleanchor="x")
     figure.update_layout(showlegend=True)
-    return theme.finish(figure, f"{theme.percent(agree)} of the images lie nearest to one of their own class",
-                        name="projection",
-                        dark=dark, height=height, width=width, margin=dict(l=16, b=24))
+    return theme.finish(
+        figure,
+        f"{theme.percent(agree)} of the images lie nearest to one of their own class",
+        name="projection",
+        dark=dark,
+        height=height,
+        width=width,
+        margin=dict(l=16, b=24),
+    )

@@ -43,8 +43,7 @@ __all__ = [
     "wrap",
 ]
 
-COMPONENTS = ("frozen_weights", "trainable_weights", "gradients", "optimizer", "features", "activations",
-              "workspace")
+COMPONENTS = ("frozen_weights", "trainable_weights", "gradients", "optimizer", "features", "activations", "workspace")
 COMPONENT_TITLES = {
     "frozen_weights": "frozen weights",
     "trainable_weights": "trainable weights",
@@ -93,9 +92,14 @@ METHOD_COLOURS = {
     "lst": "#A98BD6",
 }
 # Too dark to be seen on a dark page; the hue stays.
-_DARK_METHODS = {"full": "#D5DAE0", "linear": "#9E9E9E", "lora": "#2E8FD0", "bitfit": "#5C85D6",
-                 "adapter": "#4CAF50",
-                 "side_tuning": "#8E63C7"}
+_DARK_METHODS = {
+    "full": "#D5DAE0",
+    "linear": "#9E9E9E",
+    "lora": "#2E8FD0",
+    "bitfit": "#5C85D6",
+    "adapter": "#4CAF50",
+    "side_tuning": "#8E63C7",
+}
 METHOD_TITLES = {
     "full": "Full fine-tuning",
     "linear": "Linear probe",
@@ -115,16 +119,24 @@ METHOD_TITLES = {
 }
 SIDE_METHODS = frozenset({"last", "lst", "side_tuning", "linear"})
 # For methods that have no colour of their own yet: greens and blues in the backbone, purples beside it.
-_OTHERS = {"in-backbone": ("#3949AB", "#00897B", "#558B2F", "#0288D1"), "side": ("#7E57C2", "#9C27B0",
-                                                                                 "#B39DDB")}
+_OTHERS = {"in-backbone": ("#3949AB", "#00897B", "#558B2F", "#0288D1"), "side": ("#7E57C2", "#9C27B0", "#B39DDB")}
 
 SEQUENTIAL = "Cividis"
 # Blue below zero, orange above, nearly white at zero: told apart by every common kind of colour vision.
 DIVERGING = ((0.0, "#0B4F8A"), (0.25, "#67A9CF"), (0.5, "#F5F2EC"), (0.75, "#EFA14A"), (1.0, "#A34700"))
-CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8E63C7", "#7F8C9A",
-              "#B8A500", "#8C564B")
-SYMBOLS = ("circle", "square", "triangle-up", "diamond", "cross", "x", "star", "triangle-down", "pentagon",
-           "hexagram")
+CATEGORIES = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#8E63C7",
+    "#7F8C9A",
+    "#B8A500",
+    "#8C564B",
+)
+SYMBOLS = ("circle", "square", "triangle-up", "diamond", "cross", "x", "star", "triangle-down", "pentagon", "hexagram")
 FONT = '"Source Sans", "Source Sans 3", system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif'
 
 
@@ -177,9 +189,15 @@ def component_title(name: str) -> str:
 
 
 # A layer of signs over a diverging picture; it takes neither hover nor clicks.
-MARKS = dict(mode="text", hoverinfo="skip", showlegend=False, name="signs",
-             selected=dict(textfont=dict(color="#FFFFFF")),
-             unselected=dict(textfont=dict(color="#FFFFFF")), textfont_color="#FFFFFF")
+MARKS = dict(
+    mode="text",
+    hoverinfo="skip",
+    showlegend=False,
+    name="signs",
+    selected=dict(textfont=dict(color="#FFFFFF")),
+    unselected=dict(textfont=dict(color="#FFFFFF")),
+    textfont_color="#FFFFFF",
+)
 
 
 def sign_marks(values: np.ndarray, where: np.ndarray, reach: float | None = None) -> list[str]:
@@ -192,36 +210,76 @@ def sign_marks(values: np.ndarray, where: np.ndarray, reach: float | None = None
 def _template(dark: bool) -> go.layout.Template:
     grid = "rgba(160,172,186,0.22)" if dark else "rgba(95,107,122,0.16)"
     line = "rgba(160,172,186,0.55)" if dark else "rgba(95,107,122,0.45)"
-    axis = dict(gridcolor=grid, linecolor=line, zeroline=False, showline=True, ticks="outside",
-                tickcolor=line, ticklen=4,
-                tickfont=dict(color=muted(dark), size=12), title=dict(font=dict(color=muted(dark), size=12.5),
-                                                                      standoff=8),
-                automargin=True)
-    return go.layout.Template(layout=dict(
-        font=dict(family=FONT, size=13, color=ink(dark)),
-        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
-        title=dict(font=dict(size=16, color=ink(dark)), x=0, xref="container", xanchor="left", y=1,
-                   yref="container",
-                   yanchor="top", pad=dict(t=8, l=8)),
-        margin=dict(l=56, r=16, t=48, b=44),
-        legend=dict(orientation="h", x=0, xanchor="left", y=0, yref="container", yanchor="bottom",
-                    font=dict(size=12),
-                    bgcolor="rgba(0,0,0,0)", traceorder="normal"),
-        hoverlabel=dict(bgcolor="#242C35" if dark else "#FFFFFF", bordercolor=line, align="left",
-                        font=dict(family=FONT, size=12.5, color=ink(dark))),
-        colorway=list(CATEGORIES), xaxis=axis, yaxis=axis,
-        colorscale=dict(sequential=SEQUENTIAL, diverging=[list(stop) for stop in DIVERGING]),
-        modebar=dict(bgcolor="rgba(0,0,0,0)", color=muted(dark), activecolor=ink(dark)),
-        annotationdefaults=dict(font=dict(color=muted(dark), size=12), showarrow=False),
-    ))
+    axis = dict(
+        gridcolor=grid,
+        linecolor=line,
+        zeroline=False,
+        showline=True,
+        ticks="outside",
+        tickcolor=line,
+        ticklen=4,
+        tickfont=dict(color=muted(dark), size=12),
+        title=dict(font=dict(color=muted(dark), size=12.5), standoff=8),
+        automargin=True,
+    )
+    return go.layout.Template(
+        layout=dict(
+            font=dict(family=FONT, size=13, color=ink(dark)),
+            paper_bgcolor="rgba(0,0,0,0)",
+            plot_bgcolor="rgba(0,0,0,0)",
+            title=dict(
+                font=dict(size=16, color=ink(dark)),
+                x=0,
+                xref="container",
+                xanchor="left",
+                y=1,
+                yref="container",
+                yanchor="top",
+                pad=dict(t=8, l=8),
+            ),
+            margin=dict(l=56, r=16, t=48, b=44),
+            legend=dict(
+                orientation="h",
+                x=0,
+                xanchor="left",
+                y=0,
+                yref="container",
+                yanchor="bottom",
+                font=dict(size=12),
+                bgcolor="rgba(0,0,0,0)",
+                traceorder="normal",
+            ),
+            hoverlabel=dict(
+                bgcolor="#242C35" if dark else "#FFFFFF",
+                bordercolor=line,
+                align="left",
+                font=dict(family=FONT, size=12.5, color=ink(dark)),
+            ),
+            colorway=list(CATEGORIES),
+            xaxis=axis,
+            yaxis=axis,
+            colorscale=dict(sequential=SEQUENTIAL, diverging=[list(stop) for stop in DIVERGING]),
+            modebar=dict(bgcolor="rgba(0,0,0,0)", color=muted(dark), activecolor=ink(dark)),
+            annotationdefaults=dict(font=dict(color=muted(dark), size=12), showarrow=False),
+        )
+    )
 
 
 TEMPLATES = {False: _template(False), True: _template(True)}
 
 
-def finish(figure: go.Figure, title: str, *, name: str, dark: bool = False, height: int | None = None,
-           width: int | None = None, note: str = "", margin: Mapping[str, int] | None = None,
-           line: int = TITLE_WIDTH) -> go.Figure:
+def finish(
+    figure: go.Figure,
+    title: str,
+    *,
+    name: str,
+    dark: bool = False,
+    height: int | None = None,
+    width: int | None = None,
+    note: str = "",
+    margin: Mapping[str, int] | None = None,
+    line: int = TITLE_WIDTH,
+) -> go.Figure:
     """Give a figure the template, its title and a steady place.
 
     `name` is its `uirevision`: while it stays the same, a figure drawn again keeps the reader's zoom and
@@ -236,9 +294,9 @@ def finish(figure: go.Figure, title: str, *, name: str, dark: bool = False, heig
     more = top - (margin or {}).get("t", top)
     if height and figure.layout.autosize is False and more > 0:  # a long title does not press squares flat
         height += more
-    figure.update_layout(template=TEMPLATES[bool(dark)], title=dict(text=text, pad=pad), height=height,
-                         width=width,
-                         uirevision=name)
+    figure.update_layout(
+        template=TEMPLATES[bool(dark)], title=dict(text=text, pad=pad), height=height, width=width, uirevision=name
+    )
     figure.update_layout(margin=dict(margin or {}) | dict(t=max(top, (margin or {}).get("t", 0))))
     return figure
 

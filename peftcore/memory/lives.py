@@ -58,9 +58,7 @@ class Life:
         shapes = list(self.pieces.values())
         needed = sum(math.prod(shape) for shape in shapes) * getattr(torch, self.dtype).itemsize
         equal = len(shapes) > 1 and len(set(shapes)) == 1
-        view = (
-            () if needed >= self.nbytes else ("only a part is needed, but it is a view and all of it stays",)
-        )
+        view = () if needed >= self.nbytes else ("only a part is needed, but it is a view and all of it stays",)
         return {
             "module": self.module,
             "kind": self.kind,

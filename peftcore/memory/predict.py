@@ -85,9 +85,7 @@ def predict_step(
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
                 features, batch = model.features(batch), None
             cache = tuple(t.new_empty((cache_images, *t.shape[1:])) for t in features)
-        report = measure_step(
-            model, batch, labels, optimizer, features=features, cache=cache, precision=precision
-        )
+        report = measure_step(model, batch, labels, optimizer, features=features, cache=cache, precision=precision)
     return replace(report, device=target, predicted=True)
 
 
@@ -121,9 +119,7 @@ def _give_fake_tensors(model: nn.Module) -> None:
     def fake(tensor: Tensor) -> Tensor:
         if tensor not in made:
             new = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-            made[tensor] = (
-                nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
-            )
+            made[tensor] = nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
         return made[tensor]
 
     for module in model.modules():

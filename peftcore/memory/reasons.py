@@ -65,9 +65,7 @@ def explain(loss: Tensor) -> None:
         for name in _saved_names(type(node)):
             saved = getattr(node, name)
             for one in saved if isinstance(saved, (tuple, list)) else (saved,):
-                kept = getattr(
-                    one, "data", None
-                )  # what the pack hook made; unpacking could trigger a recomputation
+                kept = getattr(one, "data", None)  # what the pack hook made; unpacking could trigger a recomputation
                 if isinstance(kept, Kept) and kept.life is not None:
                     why = reason(node.name(), name.removeprefix("_raw_saved_"))
                     if why not in kept.life.reasons:

@@ -94,9 +94,7 @@ def _allocator(ledger: Ledger, device: torch.device, others: int) -> dict[str, i
     allocated = torch.cuda.max_memory_allocated(device)
     reserved = torch.cuda.max_memory_reserved(device)
     at = top["tick"]
-    rounding = _rounding(
-        life for life in ledger.lives if life.born <= at and (life.died is None or life.died >= at)
-    )
+    rounding = _rounding(life for life in ledger.lives if life.born <= at and (life.died is None or life.died >= at))
     return {
         "allocated": allocated,
         "reserved": reserved,

@@ -49,9 +49,7 @@ def peak(lives: Sequence[Life], phases: Sequence[str], places: Sequence[str]) ->
     }
 
 
-def curve(
-    lives: Sequence[Life], phases: Sequence[str], places: Sequence[str], points: int
-) -> list[dict[str, Any]]:
+def curve(lives: Sequence[Life], phases: Sequence[str], places: Sequence[str], points: int) -> list[dict[str, Any]]:
     """At most `points` moments: the ends of every phase, the peak, and the highest moment of each stretch
     between.
     """

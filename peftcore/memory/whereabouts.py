@@ -63,8 +63,6 @@ class Whereabouts:
 def trees(model: nn.Module) -> list[nn.Module]:
     """Modules whose paths are told from their own root: the module of a Backbone that the model holds, what
     the method trains, then the model itself."""
-    held = [
-        getattr(value, "module", None) for value in vars(model).values() if not isinstance(value, nn.Module)
-    ]
+    held = [getattr(value, "module", None) for value in vars(model).values() if not isinstance(value, nn.Module)]
     found = [*held, getattr(model, "tuner", None), model]
     return [tree for tree in found if isinstance(tree, nn.Module)]

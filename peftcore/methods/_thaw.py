@@ -15,8 +15,12 @@ class Thawed(nn.Module):
         self.names = tuple(parameters)
         for name, parameter in parameters.items():
             self.register_parameter(_flat(name), parameter)
-        self._register_state_dict_hook(lambda module, state, prefix, _: _rename(state, prefix, module.names, _flat, str))
-        self.register_load_state_dict_pre_hook(lambda module, state, prefix, *_: _rename(state, prefix, module.names, str, _flat))
+        self._register_state_dict_hook(
+            lambda module, state, prefix, _: _rename(state, prefix, module.names, _flat, str)
+        )
+        self.register_load_state_dict_pre_hook(
+            lambda module, state, prefix, *_: _rename(state, prefix, module.names, str, _flat)
+        )
 
 
 def _flat(name: str) -> str:

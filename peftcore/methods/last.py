@@ -33,13 +33,17 @@ class LAST(Method):
     stack: int = Field(2, ge=1, le=16, description="Attention modules per group.")
     heads: int = Field(1, ge=1, le=64, description="Heads of each module; they share the rank.")
     up_bias: bool = Field(True, description="A bias on the up-projection U.")
-    bias_correction: bool = Field(True, description="Subtract the sum of the frozen features, so that y = z_m + what was added.")
+    bias_correction: bool = Field(
+        True, description="Subtract the sum of the frozen features, so that y = z_m + what was added."
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the attention's output inside the side network.")
 
     def check(self, backbone) -> None:
         narrowest, depth = min(b.width for b in backbone.blocks), backbone.depth
         if self.rank > narrowest:
-            raise errors.DoesNotFit(f"LAST: rank {self.rank} is above the width of {backbone.name}; choose 1 to {narrowest}.")
+            raise errors.DoesNotFit(
+                f"LAST: rank {self.rank} is above the width of {backbone.name}; choose 1 to {narrowest}."
+            )
         if self.gap > depth:
             raise errors.DoesNotFit(f"LAST: gap {self.gap} is above the depth of {backbone.name}; choose 1 to {depth}.")
         if self.rank % self.heads:

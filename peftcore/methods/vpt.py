@@ -32,9 +32,7 @@ class VPT(Method):
     )
 
     tokens: int = Field(10, ge=1, le=1024, description="Prompt tokens per set.")
-    depth: Literal["shallow", "deep"] = Field(
-        "deep", description="One set before the first block, or before each."
-    )
+    depth: Literal["shallow", "deep"] = Field("deep", description="One set before the first block, or before each.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the prompts while training.")
 
     def check(self, backbone) -> None:

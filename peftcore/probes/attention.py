@@ -31,7 +31,9 @@ def attention_maps(source: Backbone | TunedModel, images: Tensor, layer: int) ->
     attention = backbone.part(block, "attn")
     seen: list[Tensor] = []
     if not isinstance(getattr(attention, "attn_drop", None), nn.Module):
-        raise errors.NotMeasurable(f"The attention of {backbone.name} ({type(attention).__name__}) does not expose its map.")
+        raise errors.NotMeasurable(
+            f"The attention of {backbone.name} ({type(attention).__name__}) does not expose its map."
+        )
     handle = attention.attn_drop.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     training = source.training if isinstance(source, TunedModel) else False
     try:
@@ -97,7 +99,9 @@ def side_attention(model: TunedModel, images: Tensor) -> list[Tensor]:
         )
     maps: list[Tensor] = []
     # Each module norms its input first, whatever way its network runs the rest.
-    handles = [m.norm.register_forward_hook(lambda _, __, normed, m=m: maps.append(m.attention(normed))) for m in modules]
+    handles = [
+        m.norm.register_forward_hook(lambda _, __, normed, m=m: maps.append(m.attention(normed))) for m in modules
+    ]
     training = model.training
     try:
         model.eval()(images)

@@ -60,9 +60,7 @@ def task_card(name: str) -> TaskCard:
     """The card of the task called `name` ("digits", or "name:argument"). Raises UnknownName."""
     kind = name.partition(":")[0]
     module = registry.TASKS.load(kind)
-    return TaskCard(
-        kind, module.TITLE, module.DESCRIPTION, module.GROUP, tuple(module.CLASSES), module.SOURCE
-    )
+    return TaskCard(kind, module.TITLE, module.DESCRIPTION, module.GROUP, tuple(module.CLASSES), module.SOURCE)
 
 
 def load_task(name: str) -> Task:

@@ -127,9 +127,7 @@ def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
     return value - value * saturation * np.clip(np.minimum(sector, 4 - sector), 0, 1)
 
 
-def leaf(
-    rng: np.random.Generator, image: np.ndarray, cx: float, cy: float, length: float, colour: np.ndarray
-) -> None:
+def leaf(rng: np.random.Generator, image: np.ndarray, cx: float, cy: float, length: float, colour: np.ndarray) -> None:
     """A pointed leaf with midrib, side veins and a soft shadow, `length` pixels from tip to tip, any direction."""
     angle, half, width = rng.uniform(0, 2 * np.pi), length / 2, length * rng.uniform(0.16, 0.26)
     bend = rng.uniform(-0.12, 0.12) / half

@@ -12,7 +12,9 @@ TITLE = "Handwritten digits"
 DESCRIPTION = "Which digit is it? Real handwriting of 43 people, 1,797 small images."
 GROUP = "natural"
 CLASSES = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
-SOURCE = "scikit-learn's load_digits: UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998), CC BY 4.0"
+SOURCE = (
+    "scikit-learn's load_digits: UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998), CC BY 4.0"
+)
 SEED = 1797
 SIZES = (800, 200, 797)  # train, val, test
 SIZE = 64  # pixels on a side

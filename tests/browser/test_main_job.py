@@ -100,15 +100,17 @@ def shot(page: Page, name: str) -> None:
 def launch(page: Page, method: str, task: str, epochs: int) -> int:
     """Chooses with clicks and launches; returns the number of the run."""
     page.goto(f"/launch?epochs={epochs}")
-    page.get_by_role("radio", name=task).click()
-    page.get_by_role("radio").filter(has_text=re.compile(rf"^\W*{method}$")).click()
+    for name in (task, method):
+        pill = page.get_by_role("radio").filter(has_text=re.compile(rf"^\W*{name}$"))
+        pill.first.click()
+        expect(pill).to_have_count(1)  # while the page draws itself anew, the old one still stands beside it
+        expect(pill).to_have_attribute("aria-checked", "true")
     button = page.get_by_role("button", name="Launch", exact=True)
     expect(page.get_by_text(re.compile(r"Trains .* weights"))).to_be_visible(timeout=PATIENCE)
     shot(page, f"launch_{method.lower()}")
     button.click()
     page.wait_for_url(re.compile(r"/runs\?.*run=\d+"))
     return int(re.search(r"run=(\d+)", page.url)[1])
-
 
 
 def test_home_has_three_doors_and_a_picture(page):
@@ -163,7 +165,9 @@ def test_heads_of_a_run_and_a_clicked_cell(page):
 
 def test_memory_is_told_by_component(page):
     page.goto("/memory")
-    expect(page.get_by_text(re.compile(r"LAST keeps .* of what full fine-tuning keeps"))).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(re.compile(r"LAST keeps .* of what full fine-tuning keeps"))).to_be_visible(
+        timeout=PATIENCE
+    )
     page.get_by_role("button", name="Measure one real step").click()
     expect(page.get_by_text(re.compile(r"measured", re.I)).first).to_be_visible(timeout=PATIENCE)
     shot(page, "memory")

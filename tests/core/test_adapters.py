@@ -26,7 +26,11 @@ def test_saved_and_loaded_is_the_same_model(family, method, tmp_path):
     model, x = model_of(family, method), images(small(family))
     pc.save_adapter(tmp_path / "a", model, classes=["a", "b", "c"])
     assert sorted(f.name for f in (tmp_path / "a").iterdir()) == ["adapter.json", "adapter.safetensors"]
-    for loaded in (pc.load_adapter(tmp_path / "a"), pc.load_adapter(tmp_path / "a", small(family)), adapters.from_bytes(adapters.to_bytes(model))):
+    for loaded in (
+        pc.load_adapter(tmp_path / "a"),
+        pc.load_adapter(tmp_path / "a", small(family)),
+        adapters.from_bytes(adapters.to_bytes(model)),
+    ):
         assert torch.equal(loaded(x), model(x)) and loaded.method == model.method
 
 
@@ -62,7 +66,10 @@ def _edit(folder, **changes):
 @pytest.mark.parametrize(
     "damage, words",
     [
-        (lambda d: (d / "adapter.safetensors").write_bytes((d / "adapter.safetensors").read_bytes()[:-9]), "truncated or altered"),
+        (
+            lambda d: (d / "adapter.safetensors").write_bytes((d / "adapter.safetensors").read_bytes()[:-9]),
+            "truncated or altered",
+        ),
         (lambda d: (d / "adapter.safetensors").write_bytes(b"\x80\x04pickle"), "truncated or altered"),
         (lambda d: (d / "adapter.safetensors").unlink(), "has no adapter.safetensors"),
         (lambda d: (d / "adapter.json").unlink(), "has no adapter.json"),

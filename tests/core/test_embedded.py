@@ -111,9 +111,7 @@ def test_drawing_is_decided_by_seed_and_batch(scripts):
     other, _ = draw(0, 6, 4, 1.0)
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert first.shape == (4, 3, 64, 64) and first.min() >= 0 and first.max() <= 1
-    assert torch.allclose(labels.classes.sum(1), torch.ones(4)) and torch.allclose(
-        labels.rows.sum(1), torch.ones(4)
-    )
+    assert torch.allclose(labels.classes.sum(1), torch.ones(4)) and torch.allclose(labels.rows.sum(1), torch.ones(4))
     assert (labels.patch_centre.sum(1) <= labels.quarters.sum(1)).all()
 
 

@@ -51,7 +51,14 @@ def test_what_hugging_face_peft_trained_comes_in(targets, rslora, tmp_path):
 
     backbone = small("vit")
     module = plain_copy(pc.attach(backbone, pc.make_method("linear"), 4))
-    config = LoraConfig(r=3, lora_alpha=7, use_rslora=rslora, target_modules=targets if "*" in targets else [targets], modules_to_save=["head"], init_lora_weights=False)
+    config = LoraConfig(
+        r=3,
+        lora_alpha=7,
+        use_rslora=rslora,
+        target_modules=targets if "*" in targets else [targets],
+        modules_to_save=["head"],
+        init_lora_weights=False,
+    )
     theirs = get_peft_model(module, config).eval()
     theirs.save_pretrained(str(tmp_path))
     mine = pc.import_peft(tmp_path, backbone)
@@ -63,7 +70,9 @@ def test_an_update_that_would_be_lost_is_refused(tmp_path):
     from peft import LoraConfig, get_peft_model
 
     module = plain_copy(pc.attach(small("vit"), pc.make_method("linear"), 4))
-    get_peft_model(module, LoraConfig(r=3, target_modules=["proj"], modules_to_save=["head"])).save_pretrained(str(tmp_path))
+    get_peft_model(module, LoraConfig(r=3, target_modules=["proj"], modules_to_save=["head"])).save_pretrained(
+        str(tmp_path)
+    )
     with pytest.raises(errors.AdapterMismatch, match="patch_embed.proj"):
         pc.import_peft(tmp_path, small("vit"))
 
@@ -109,4 +118,6 @@ def test_what_is_no_lora_is_refused(tmp_path):
 def test_energy_of_a_released_adapter():
     scores = pc.head_energy(RELEASED / "svhn-bit1-dim32.bin")
     assert scores.values.shape == (12, 2, 12) and scores.projections == ("q", "v") and (scores.values > 0).all()
-    np.testing.assert_allclose(pc.head_energy(RELEASED / "svhn-bit1-dim32.bin", scale=1).values * 10, scores.values, rtol=1e-4)
+    np.testing.assert_allclose(
+        pc.head_energy(RELEASED / "svhn-bit1-dim32.bin", scale=1).values * 10, scores.values, rtol=1e-4
+    )

@@ -23,8 +23,15 @@ def training(n: int, total: int = 200) -> tuple[pd.DataFrame, pd.DataFrame]:
     step = np.arange(1, n + 1)
     noise = np.random.default_rng(1).normal(0, 0.05, total)[:n]
     kept = [{"frozen_weights": 340 * MB, "activations": 90 * MB, "optimizer": 5 * MB} for _ in step]
-    steps = pd.DataFrame({"step": step, "loss": 2 * np.exp(-step / 50) + 0.2 + noise, "lr": 1e-3 * step / total,
-                          "grad_norm": 1 + 0.1 * noise, "memory": kept})
+    steps = pd.DataFrame(
+        {
+            "step": step,
+            "loss": 2 * np.exp(-step / 50) + 0.2 + noise,
+            "lr": 1e-3 * step / total,
+            "grad_norm": 1 + 0.1 * noise,
+            "memory": kept,
+        }
+    )
     done = [at for at in range(20, n + 1, 20)]
     return steps, pd.DataFrame({"step": done, "split": "val", "accuracy": [1 - np.exp(-at / 60) for at in done]})
 
@@ -36,27 +43,46 @@ def one_step(blocks: int = 4, each: int = 5) -> list[dict]:
         for block in order:
             for part in range(each):
                 depth = block * each + (part if phase == "forward" else each - 1 - part)
-                rows.append({"phase": phase, "where": f"blocks.{block}", "frozen_weights": 300 * MB,
-                             "activations": (depth + 1) * 20 * MB, "gradients": 0.0 if phase == "forward" else 3 * MB})
-    rows.append({"phase": "optimizer", "where": "", "frozen_weights": 300 * MB, "gradients": 3 * MB,
-                 "optimizer": 6 * MB})
+                rows.append(
+                    {
+                        "phase": phase,
+                        "where": f"blocks.{block}",
+                        "frozen_weights": 300 * MB,
+                        "activations": (depth + 1) * 20 * MB,
+                        "gradients": 0.0 if phase == "forward" else 3 * MB,
+                    }
+                )
+    rows.append(
+        {"phase": "optimizer", "where": "", "frozen_weights": 300 * MB, "gradients": 3 * MB, "optimizer": 6 * MB}
+    )
     return [row | {"t": index / (len(rows) - 1)} for index, row in enumerate(rows)]
 
 
 def bars() -> list[dict]:
     full = {"method": "full", "trainable_weights": 340 * MB, "gradients": 340 * MB, "activations": 3660 * MB}
-    last = {"method": "last", "frozen_weights": 340 * MB, "trainable_weights": 2 * MB, "features": 150 * MB,
-            "activations": 90 * MB}
-    return [full | {"source": "measured"}, last | {"source": "measured"},
-            full | {"source": "predicted", "activations": 3700 * MB}, last | {"source": "predicted"}]
+    last = {
+        "method": "last",
+        "frozen_weights": 340 * MB,
+        "trainable_weights": 2 * MB,
+        "features": 150 * MB,
+        "activations": 90 * MB,
+    }
+    return [
+        full | {"source": "measured"},
+        last | {"source": "measured"},
+        full | {"source": "predicted", "activations": 3700 * MB},
+        last | {"source": "predicted"},
+    ]
 
 
 IMAGE = RNG.integers(0, 255, (64, 64, 3), dtype=np.uint8)
 SCORES = RNG.gamma(2, 0.01, (8, 6))
 MAP, OTHER = RNG.gamma(0.5, 1, (8, 8)), RNG.gamma(0.5, 1, (8, 8))
-RESULTS = [{"method": "full", "accuracy": 0.95, "parameters": 86e6, "memory": 4.9e9, "spread": 0.01},
-           {"method": "last", "accuracy": 0.94, "parameters": 617_472, "memory": 0.6e9},
-           {"method": "linear", "accuracy": 0.80, "parameters": 7690, "memory": 0.4e9}]
+RESULTS = [
+    {"method": "full", "accuracy": 0.95, "parameters": 86e6, "memory": 4.9e9, "spread": 0.01},
+    {"method": "last", "accuracy": 0.94, "parameters": 617_472, "memory": 0.6e9},
+    {"method": "linear", "accuracy": 0.80, "parameters": 7690, "memory": 0.4e9},
+]
 
 FIGURES = {
     "loss": lambda dark: curves.loss_curve(*training(120), 200, method="last", dark=dark),
@@ -68,25 +94,35 @@ FIGURES = {
     "step memory": lambda dark: memory.step_memory(one_step(), dark=dark),
     "memory bars": lambda dark: memory.memory_bars(bars(), cards=memory.CARDS, dark=dark),
     "kept": lambda dark: kept.kept_activations(
-        {"full": {"blocks.0": 40 * MB, "blocks.1": 60 * MB}, "last": {"blocks.1": 5 * MB, "side": 2 * MB}}, dark=dark),
+        {"full": {"blocks.0": 40 * MB, "blocks.1": 60 * MB}, "last": {"blocks.1": 5 * MB, "side": 2 * MB}}, dark=dark
+    ),
     "memory bar": lambda dark: memory.memory_bar(bars()[1], ghost=4.3e9, dark=dark),
     "heads": lambda dark: heads.head_grid(SCORES, score="taylor", projection="v", selected=(2, 3), dark=dark),
     "heads off": lambda dark: masks.heads_off(
-        [{"label": f"stage {i}, 2 layers", "heads": 4 * i, "off": i, "layers": 2} for i in (1, 2)], dark=dark),
+        [{"label": f"stage {i}, 2 layers", "heads": 4 * i, "off": i, "layers": 2} for i in (1, 2)], dark=dark
+    ),
     "heads off, named": lambda dark: masks.heads_off(
-        [{"label": f"layer {i}", "heads": 8, "off": [i, 3], "layers": 1} for i in (1, 2)], dark=dark),
+        [{"label": f"layer {i}", "heads": 8, "off": [i, 3], "layers": 1} for i in (1, 2)], dark=dark
+    ),
     "mask": lambda dark: masks.mask_grid(SCORES, [[0, 2], *[[]] * 7], [[1, 2], *[[]] * 7], score="taylor", dark=dark),
     "loss, cut": lambda dark: masks.mark_steps(
-        curves.loss_curve(*training(120), 200, method="heart_lora", dark=dark), {40: "heads cut"}, dark=dark),
+        curves.loss_curve(*training(120), 200, method="heart_lora", dark=dark), {40: "heads cut"}, dark=dark
+    ),
     "profile": lambda dark: heads.layer_profile(SCORES, score="taylor", dark=dark),
     "scores over steps": lambda dark: heads.scores_over_steps(
-        [{"step": 10 * i, "values": SCORES * i} for i in (1, 2, 3)], score="taylor", projection="v", dark=dark),
+        [{"step": 10 * i, "values": SCORES * i} for i in (1, 2, 3)], score="taylor", projection="v", dark=dark
+    ),
     "attention": lambda dark: attention.attention_overlay(IMAGE, MAP, (1, 2), dark=dark),
     "patches": lambda dark: attention.patch_picker(IMAGE, (8, 8), (1, 2), dark=dark),
     "difference": lambda dark: attention.attention_difference(MAP, OTHER, image=IMAGE, dark=dark),
     "runs": lambda dark: compare.runs_overlay(
-        {name: pd.DataFrame({"epoch": [1, 2, 3], "val_accuracy": [0.3, 0.6, end]}) for name, end in
-         (("one", 0.9), ("two", 0.8))}, methods={"one": ("last", "side"), "two": ("lora", None)}, dark=dark),
+        {
+            name: pd.DataFrame({"epoch": [1, 2, 3], "val_accuracy": [0.3, 0.6, end]})
+            for name, end in (("one", 0.9), ("two", 0.8))
+        },
+        methods={"one": ("last", "side"), "two": ("lora", None)},
+        dark=dark,
+    ),
     "parameters": lambda dark: compare.accuracy_vs_parameters(RESULTS, dark=dark),
     "memory": lambda dark: compare.accuracy_vs_memory(RESULTS, dark=dark),
     "balance": lambda dark: tasks.class_balance({"train": {"a": 8, "b": 4}, "test": {"a": 2, "b": 2}}, dark=dark),
@@ -107,31 +143,46 @@ def test_every_figure_has_title_place_and_template(name: str, dark: bool) -> Non
 
 
 def test_figures_import_neither_torch_nor_streamlit() -> None:
-    code = ("import sys, peftcore.figures.attention, peftcore.figures.compare, peftcore.figures.curves, "
-            "peftcore.figures.heads, peftcore.figures.memory, peftcore.figures.tasks; "
-            "print([name for name in ('torch', 'streamlit', 'timm') if name in sys.modules])")
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                          check=True).stdout.strip() == "[]"
+    code = (
+        "import sys, peftcore.figures.attention, peftcore.figures.compare, peftcore.figures.curves, "
+        "peftcore.figures.heads, peftcore.figures.memory, peftcore.figures.tasks; "
+        "print([name for name in ('torch', 'streamlit', 'timm') if name in sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 # Numbers and words
 
 
-@pytest.mark.parametrize(("number", "text"), [
-    (0, "0 B"), (512, "512 B"), (617_472, "617 kB"), (999_999, "1 MB"), (1.33e9, "1.33 GB"), (4541e6, "4.54 GB"),
-    (147_850, "148 kB"), (2.5e12, "2.5 TB")])
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 B"),
+        (512, "512 B"),
+        (617_472, "617 kB"),
+        (999_999, "1 MB"),
+        (1.33e9, "1.33 GB"),
+        (4541e6, "4.54 GB"),
+        (147_850, "148 kB"),
+        (2.5e12, "2.5 TB"),
+    ],
+)
 def test_bytes_are_powers_of_ten(number: float, text: str) -> None:
     assert theme.si_bytes(number) == text
 
 
-@pytest.mark.parametrize(("number", "text"), [(0, "0"), (999, "999"), (617_472, "617 k"), (85_798_656, "85.8 M"),
-                                              (1_167e6, "1.17 G")])
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0"), (999, "999"), (617_472, "617 k"), (85_798_656, "85.8 M"), (1_167e6, "1.17 G")]
+)
 def test_counts(number: float, text: str) -> None:
     assert theme.human_count(number) == text
 
 
-@pytest.mark.parametrize(("share", "text"), [(0.0642, "6 %"), (0.0072, "0.7 %"), (1.234, "123 %"), (0.0149, "1 %"),
-                                             (0, "0 %")])
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.0642, "6 %"), (0.0072, "0.7 %"), (1.234, "123 %"), (0.0149, "1 %"), (0, "0 %")]
+)
 def test_percent(share: float, text: str) -> None:
     assert theme.percent(share) == text
 
@@ -142,12 +193,27 @@ def test_an_axis_ends_at_a_round_number_not_far_above(number: float) -> None:
 
 
 def test_colours_are_those_of_the_look() -> None:
-    assert {name: theme.method_colour(name) for name in ("full", "linear", "lora", "bi_lora", "heart_lora",
-                                                         "serial_lora", "last")} == {
-        "full": "#444444", "linear": "#999999", "lora": "#0072B2", "bi_lora": "#56B4E9", "heart_lora": "#D55E00",
-        "serial_lora": "#009E73", "last": "#CC79A7"}
+    assert {
+        name: theme.method_colour(name)
+        for name in ("full", "linear", "lora", "bi_lora", "heart_lora", "serial_lora", "last")
+    } == {
+        "full": "#444444",
+        "linear": "#999999",
+        "lora": "#0072B2",
+        "bi_lora": "#56B4E9",
+        "heart_lora": "#D55E00",
+        "serial_lora": "#009E73",
+        "last": "#CC79A7",
+    }
     assert [theme.component_colour(name) for name in theme.COMPONENTS] == [
-        "#8DA0B3", "#0072B2", "#56B4E9", "#CC79A7", "#009E73", "#E69F00", "#BBBBBB"]
+        "#8DA0B3",
+        "#0072B2",
+        "#56B4E9",
+        "#CC79A7",
+        "#009E73",
+        "#E69F00",
+        "#BBBBBB",
+    ]
     assert len(set(theme.METHOD_COLOURS.values())) == len(theme.METHOD_COLOURS)
     assert len(set(theme.COMPONENT_PATTERNS.values())) >= len(theme.COMPONENTS) - 1  # told apart in grey
 
@@ -164,9 +230,14 @@ def test_a_new_method_has_a_steady_colour_of_its_kind() -> None:
 
 def test_live_axes_stay_while_the_run_grows() -> None:
     def axes(figure: go.Figure) -> list:
-        return [figure.layout.xaxis.range, figure.layout.xaxis2.range, figure.layout.yaxis2.range,
-                figure.layout.uirevision,
-                len([trace for trace in figure.data if trace.showlegend is not False])]
+        return [
+            figure.layout.xaxis.range,
+            figure.layout.xaxis2.range,
+            figure.layout.yaxis2.range,
+            figure.layout.uirevision,
+            len([trace for trace in figure.data if trace.showlegend is not False]),
+        ]
+
     first = axes(curves.loss_curve(pd.DataFrame(), pd.DataFrame(), 200))
     assert all(axes(curves.loss_curve(*training(n), 200)) == first for n in (1, 20, 73, 200))
     assert first[0] == (0, 200)
@@ -297,8 +368,9 @@ def test_signed_scores_centre_on_zero_and_show_their_sign() -> None:
 
 
 def test_scores_over_steps_keep_one_scale() -> None:
-    figure = heads.scores_over_steps([{"step": 10 * i, "values": SCORES * i} for i in range(1, 5)], score="taylor",
-                                     projection="v")
+    figure = heads.scores_over_steps(
+        [{"step": 10 * i, "values": SCORES * i} for i in range(1, 5)], score="taylor", projection="v"
+    )
     scales = {(frame.data[0].marker.cmin, frame.data[0].marker.cmax) for frame in figure.frames}
     assert scales == {(0.0, float((SCORES * 4).max()))}
     assert [frame.name for frame in figure.frames] == [step.label for step in figure.layout.sliders[0].steps]
@@ -315,8 +387,9 @@ def test_patches_fill_the_image_and_say_which_was_clicked() -> None:
     up = (layout.height - layout.margin.t - layout.margin.b) / 6
     assert across == up == patches.marker.size
     assert [list(data) for data in patches.customdata] == [[r, c] for r in range(6) for c in range(4)]
-    assert isinstance(patches.to_plotly_json()["customdata"],
-                      list | tuple)  # an encoded array would reach the page undecoded
+    assert isinstance(
+        patches.to_plotly_json()["customdata"], list | tuple
+    )  # an encoded array would reach the page undecoded
     assert layout.yaxis.range == (1, 0)
     assert (layout.shapes[-1].x0, layout.shapes[-1].y0) == (0.25, 5 / 6)
 
@@ -373,22 +446,25 @@ def test_names_from_outside_are_not_markup() -> None:
     assert figure.data[0].name == "&lt;b&gt;x&lt;/b&gt;"
 
 
-@pytest.mark.parametrize("draw", [
-    lambda: heads.head_grid(np.ones(3), score="s", projection="v"),
-    lambda: heads.head_grid(np.full((2, 2), np.nan), score="s", projection="v"),
-    lambda: heads.scores_over_steps([], score="s", projection="v"),
-    lambda: memory.step_memory([{"t": 0}]),
-    lambda: memory.memory_bars([]),
-    lambda: kept.kept_activations({"full": {}}),
-    lambda: curves.gradient_norm(pd.DataFrame({"step": [1]}), 10),
-    lambda: attention.attention_overlay(IMAGE.astype(float), MAP),
-    lambda: attention.attention_overlay(IMAGE, np.full((2, 2), np.nan)),
-    lambda: attention.attention_difference(MAP, MAP[:4]),
-    lambda: compare.accuracy_vs_memory([]),
-    lambda: compare.runs_overlay({"a": pd.DataFrame({"epoch": [1]})}),
-    lambda: tasks.class_balance({}),
-    lambda: tasks.projection(np.zeros((3, 3)), np.zeros(3), ["a"]),
-])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: heads.head_grid(np.ones(3), score="s", projection="v"),
+        lambda: heads.head_grid(np.full((2, 2), np.nan), score="s", projection="v"),
+        lambda: heads.scores_over_steps([], score="s", projection="v"),
+        lambda: memory.step_memory([{"t": 0}]),
+        lambda: memory.memory_bars([]),
+        lambda: kept.kept_activations({"full": {}}),
+        lambda: curves.gradient_norm(pd.DataFrame({"step": [1]}), 10),
+        lambda: attention.attention_overlay(IMAGE.astype(float), MAP),
+        lambda: attention.attention_overlay(IMAGE, np.full((2, 2), np.nan)),
+        lambda: attention.attention_difference(MAP, MAP[:4]),
+        lambda: compare.accuracy_vs_memory([]),
+        lambda: compare.runs_overlay({"a": pd.DataFrame({"epoch": [1]})}),
+        lambda: tasks.class_balance({}),
+        lambda: tasks.projection(np.zeros((3, 3)), np.zeros(3), ["a"]),
+    ],
+)
 def test_what_cannot_be_drawn_is_a_sentence(draw) -> None:
     with pytest.raises(BadData, match=r"^[A-Z].{25,}\.$"):
         draw()

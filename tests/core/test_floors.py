@@ -13,7 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 FLOORS = {
     "errors": 0, "registry": 0, "spec": 0, "events": 0, "compat": 0,
     "methods": 1, "tasks": 1, "backbone": 1, "features": 1, "memory": 1, "store": 1, "model": 1, "scores": 1,
-    "preprocess": 1, "packing": 1, "embedded": 1, "database": 1, "petl_vit": 1,
+    "preprocess": 1, "packing": 1, "embedded": 1, "database": 1,
+    "anatomy": 1,
+    "weights": 1,
+    "recipe": 1, "petl_vit": 1,
     "train": 2, "probes": 2, "figures": 2, "adapters": 2, "exchange": 2, "racing": 2, "bench": 2,
     "engine": 3, "__main__": 3, "cluster": 3, "lease": 3, "worker": 3, "job": 3,
     "app": 4, "pages": 5, "streamlit_app": 5,
@@ -40,7 +43,12 @@ def imports(path: Path):
 
 FILES = [
     path
-    for path in [*ROOT.glob("peftcore/**/*.py"), *ROOT.glob("app/**/*.py"), *ROOT.glob("pages/*.py"), ROOT / "streamlit_app.py"]
+    for path in [
+        *ROOT.glob("peftcore/**/*.py"),
+        *ROOT.glob("app/**/*.py"),
+        *ROOT.glob("pages/*.py"),
+        ROOT / "streamlit_app.py",
+    ]
     if path != ROOT / "peftcore/__init__.py"
 ]
 
@@ -60,7 +68,10 @@ def test_imports_go_down(path):
             assert floor < 5, f"{path.name}: pages hold no torch"
 
 
-@pytest.mark.parametrize("name", ["peftcore", "peftcore.registry", "peftcore.store", "peftcore.engine", "peftcore.embedded", "peftcore.figures"])
+@pytest.mark.parametrize(
+    "name",
+    ["peftcore", "peftcore.registry", "peftcore.store", "peftcore.engine", "peftcore.embedded", "peftcore.figures"],
+)
 def test_light_imports_stay_light(name):
     code = f"import {name}, sys; print([m for m in ('torch', 'timm', 'ray', 'peft', 'streamlit') if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).strip() == "[]"

@@ -16,7 +16,11 @@ LAST = pc.make_method("last").__class__
 
 def test_parameter_count_of_the_paper():
     backbone = pc.load_backbone("vit_base_patch16_224", pretrained=False, device="meta")
-    assert pc.attach(backbone, LAST(), 100).parameter_counts() == {"backbone": 85_798_656, "method": 617_472, "head": 76_900}
+    assert pc.attach(backbone, LAST(), 100).parameter_counts() == {
+        "backbone": 85_798_656,
+        "method": 617_472,
+        "head": 76_900,
+    }
 
 
 @settings(max_examples=20, deadline=None)
@@ -31,7 +35,9 @@ def test_at_the_start_the_logits_are_a_linear_probes_to_the_bit(family, gap, sta
     x = images(backbone, n)
     assert torch.equal(model(x), probe(x))
     assert sum(p.numel() for p in model.tuner.parameters()) == sum(
-        stack * (4 * backbone.blocks[e].width * rank + 3 * backbone.blocks[e].width) for ends in model.tuner.groups for e in ends
+        stack * (4 * backbone.blocks[e].width * rank + 3 * backbone.blocks[e].width)
+        for ends in model.tuner.groups
+        for e in ends
     )
 
 
@@ -40,7 +46,9 @@ def test_at_the_start_the_logits_are_a_linear_probes_to_the_bit(family, gap, sta
 def test_equals_the_recursion_of_the_paper(gap, stack, correct):
     """u_0 = z_0, u_i = F_i(u_{i-1} + z_i), y = u_m - sum_{i<m} z_i, written as printed, in float64."""
     backbone = small("vit")
-    model = nudge(pc.attach(backbone, LAST(rank=4, gap=gap, stack=stack, bias_correction=correct), 3), 0.2).double().eval()
+    model = (
+        nudge(pc.attach(backbone, LAST(rank=4, gap=gap, stack=stack, bias_correction=correct), 3), 0.2).double().eval()
+    )
     x = images(backbone).double()
     z = model.features(x)
     u = z[0]
@@ -101,13 +109,16 @@ def _running_sum(z):
 def test_names():
     state = pc.attach(small("vit"), LAST(gap=2, stack=2, rank=4), 3).adapter_state()
     assert {n for n in state if n.startswith("side.2.1.")} == {
-        f"side.2.1.{n}" for n in ("norm.weight", "norm.bias", "q.weight", "k.weight", "v.weight", "up.weight", "up.bias")
+        f"side.2.1.{n}"
+        for n in ("norm.weight", "norm.bias", "q.weight", "k.weight", "v.weight", "up.weight", "up.bias")
     }
     assert state["side.0.0.q.weight"].shape == (4, 32) and state["side.0.0.up.weight"].shape == (32, 4)
     assert not any(n.startswith("side.3") for n in state)  # depth 5, gap 2: groups of 2, 2, 1
 
 
-@pytest.mark.parametrize("bad, words", [(dict(rank=64), "1 to 32"), (dict(gap=9), "1 to 5"), (dict(rank=4, heads=3), "divide")])
+@pytest.mark.parametrize(
+    "bad, words", [(dict(rank=64), "1 to 32"), (dict(gap=9), "1 to 5"), (dict(rank=4, heads=3), "divide")]
+)
 def test_impossible_settings_name_the_range(bad, words):
     with pytest.raises(errors.DoesNotFit, match=words):
         pc.attach(small("vit"), LAST(**bad), 3)

@@ -78,8 +78,15 @@ def test_same_function_gradients_and_steps_as_hugging_face_peft(family):
             torch.nn.functional.cross_entropy(m(x), y).backward()
         for p, mask in masks.items():
             p.grad.mul_(mask)
-        torch.testing.assert_close(first.pair.lora_A.weight.grad, theirs.lora_A["default"].weight.grad[:rank], rtol=1e-3, atol=1e-6)
-        torch.testing.assert_close(first.pair.lora_B.weight.grad, theirs.lora_B["default"].weight.grad[first.site.rows, :rank], rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(
+            first.pair.lora_A.weight.grad, theirs.lora_A["default"].weight.grad[:rank], rtol=1e-3, atol=1e-6
+        )
+        torch.testing.assert_close(
+            first.pair.lora_B.weight.grad,
+            theirs.lora_B["default"].weight.grad[first.site.rows, :rank],
+            rtol=1e-3,
+            atol=1e-6,
+        )
         mine_steps.step()
         their_steps.step()
     torch.testing.assert_close(first.pair.lora_A.weight, theirs.lora_A["default"].weight[:rank], rtol=1e-3, atol=2e-5)
@@ -106,14 +113,16 @@ def test_only_the_adapted_slice_moves():
     model = nudge(pc.attach(backbone, LoRA(projections=("v",)), 3), 0.2).eval()
     seen = {}
     for name, module in (("plain", backbone.clone().module), ("tuned", model.trunk)):
-        module.blocks[0].attn.qkv.register_forward_hook(lambda _, __, out, name=name: seen.__setitem__(name, out.clone()))
+        module.blocks[0].attn.qkv.register_forward_hook(
+            lambda _, __, out, name=name: seen.__setitem__(name, out.clone())
+        )
         module.forward_features(x)
     q, k, v = (seen["tuned"] - seen["plain"]).chunk(3, -1)
     assert q.abs().max() == 0 == k.abs().max() and v.abs().max() > 0
 
 
 def test_plus_ratio_reaches_the_optimizer():
-    from peftcore.train import make_optimizer
+    from peftcore.recipe import make_optimizer
 
     spec = pc.RunSpec(method={"name": "lora", "lr_ratio": 16.0})
     model = pc.attach(small("vit"), spec.method, 3)

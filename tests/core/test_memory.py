@@ -191,9 +191,7 @@ def test_a_checkpoint_keeps_less():
         reports[use] = measure_step(model, images, labels, torch.optim.SGD(model.parameters(), lr=0.1))
     inputs = [row for row in reports[True].activations if row["module"] != "loss"]
     assert reports[True].kept < 0.3 * reports[False].kept
-    assert (
-        sum(row["bytes"] for row in inputs) == 3 * images.nbytes
-    )  # blocks' inputs, the images being workspace
+    assert sum(row["bytes"] for row in inputs) == 3 * images.nbytes  # blocks' inputs, the images being workspace
     assert reports[True].peak < reports[False].peak
 
 
@@ -214,9 +212,7 @@ def test_activations_are_split_by_block_with_a_reason_each():
     assert sum(by_block.values()) == sum(report.activations_by("kind").values()) == report.kept
     assert all(row["reason"] for row in report.activations)
     qkv = [row for row in report.activations if row["shape"] == [3, 4, 4, 17, 16]]
-    assert len(qkv) == 3 and all(
-        "queries" in row["reason"] and row["bytes"] == 3 * 4 * 17 * 64 * 4 for row in qkv
-    )
+    assert len(qkv) == 3 and all("queries" in row["reason"] and row["bytes"] == 3 * 4 * 17 * 64 * 4 for row in qkv)
     assert {"GELU", "LayerNorm", "Linear", "Attention"} <= report.activations_by("kind").keys()
     head = next(row for row in report.activations if row["module"] == "head")
     assert "view" in head["reason"]  # the class token is a view that keeps all normed tokens alive

@@ -129,7 +129,9 @@ def test_attention_rows_sum_to_one_and_explain_the_output(family):
         n = block.grid[0] * block.grid[1] + backbone.prefix_tokens
         assert maps.shape == (2, block.heads, n, n)
         torch.testing.assert_close(maps.sum(-1), torch.ones_like(maps[..., 0]))
-    assert [getattr(m, "fused_attn", None) for m in backbone.module.modules()] == fused and (family == "swin" or any(fused))
+    assert [getattr(m, "fused_attn", None) for m in backbone.module.modules()] == fused and (
+        family == "swin" or any(fused)
+    )
 
 
 def test_attention_times_values_is_what_the_block_computes():

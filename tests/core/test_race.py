@@ -35,7 +35,9 @@ def test_each_result_is_what_it_would_be_alone(monkeypatch):
     alone = [pc.run(spec) for spec in specs()]
     images = []
     taps = Backbone.taps
-    monkeypatch.setattr(Backbone, "taps", lambda self, x, points, **k: images.append(len(x)) or taps(self, x, points, **k))
+    monkeypatch.setattr(
+        Backbone, "taps", lambda self, x, points, **k: images.append(len(x)) or taps(self, x, points, **k)
+    )
     together = pc.race(specs())
     assert [r.spec for r in together] == specs()
     for one, other in zip(alone, together, strict=True):

@@ -12,7 +12,9 @@ from peftcore import errors
 
 @settings(max_examples=30, deadline=None)
 @given(
-    method=st.sampled_from([{"name": "last", "rank": 4, "gap": 3}, {"name": "lora", "projections": ["q", "fc1"]}, "linear", "full"]),
+    method=st.sampled_from(
+        [{"name": "last", "rank": 4, "gap": 3}, {"name": "lora", "projections": ["q", "fc1"]}, "linear", "full"]
+    ),
     epochs=st.integers(1, 1000),
     lr=st.floats(1e-6, 10, exclude_min=True),
     seed=st.integers(0, 2**31 - 1),

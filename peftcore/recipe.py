@@ -1,0 +1,64 @@
+"""The recipe of a run: device, optimizer, learning rate, and where its random numbers come from."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import errors
+from .model import TunedModel
+from .spec import RunSpec
+
+
+def choose_device(name: str) -> torch.device:
+    """'auto' is the GPU where there is one.
+
+    Raises:
+        InvalidSetting: no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise errors.InvalidSetting(
+            f"There is no device {name!r} on this machine; use device='auto' or 'cpu'."
+        ) from None
+    return device
+
+
+def make_optimizer(model: TunedModel, spec: RunSpec) -> torch.optim.AdamW:
+    """AdamW; matrices decay, vectors (biases, norms, gates) do not; a method may give tensors a rate of their own."""
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, parameter in model.named_trainable():
+        decay = spec.decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((decay, spec.method.lr_ratio_of(name)), []).append(parameter)
+    settings = [{"params": p, "weight_decay": decay, "lr_ratio": ratio} for (decay, ratio), p in groups.items()]
+    return torch.optim.AdamW(settings, lr=spec.lr)
+
+
+def learning_rate(step: int, steps: int, spec: RunSpec) -> float:
+    """Linear rise over the first `warmup` share of the steps, then a cosine to zero. `step` counts from 1."""
+    rise = round(spec.warmup * steps)
+    if step <= rise:
+        return spec.lr * step / rise
+    return spec.lr * 0.5 * (1 + math.cos(math.pi * (step - 1 - rise) / max(1, steps - rise)))
+
+
+def generator_of(seed: int, epoch: int, step: int) -> torch.Generator:
+    return torch.Generator().manual_seed(
+        int(np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)[0] >> 1)
+    )
+
+
+@contextmanager
+def seeded(seed: int, step: int, device: torch.device):
+    """Random numbers inside (dropout) follow from seed and step; those outside go on as if nothing had happened."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1))
+        yield

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -108,10 +109,12 @@ def run(
 ) -> None:
     """Fine-tune once, in this process, and print the result."""
     from . import events as ev
-    from .adapters import save_adapter
+    from .adapters import save_adapter, writable
     from .train import finetune
 
     spec = _make_spec(fields)
+    if save:
+        writable(save)  # a folder that cannot be written is told before the training, not after it
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -261,7 +264,7 @@ def methods(json: JSON = False) -> None:
     rows = []
     for name in METHODS.names():
         method = METHODS.load(name).METHOD
-        settings = {n: f.default for n, f in method.model_fields.items()}
+        settings = {n: f.get_default(call_default_factory=True) for n, f in method.model_fields.items()}
         rows.append(
             {
                 "name": name,
@@ -385,7 +388,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except errors.HeadroomError as error:
-        console.print(f"[bold red]{type(error).__name__}[/]: {error}", highlight=False, markup=True)
+        console.print(f"[bold red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False, soft_wrap=True)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         console.print("Stopped.")

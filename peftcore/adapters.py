@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from . import __version__, errors
@@ -69,17 +71,33 @@ def save_adapter(
     Raises:
         BadAdapter: the folder cannot be written.
     """
-    folder = Path(folder)
+    folder = writable(folder)
     about = describe(model, spec, classes)
     tensors = pack(model.adapter_state(), about)
     about["sha256"] = hashlib.sha256(tensors).hexdigest()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / _TENSORS).write_bytes(tensors)
         (folder / _ABOUT).write_text(json.dumps(about, indent=2))
     except OSError as error:
         raise errors.BadAdapter(f"The adapter cannot be written to {str(folder)!r}: {error.strerror}.") from error
     return folder
+
+
+def writable(folder: str | Path) -> Path:
+    """The folder, made where it is missing.
+
+    Raises:
+        BadAdapter: it cannot be made or written.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise errors.BadAdapter(
+            f"{str(folder)!r} cannot be written ({error.strerror}); choose another folder."
+        ) from error
 
 
 def load_adapter(folder: str | Path, backbone: Backbone | None = None) -> TunedModel:
@@ -123,16 +141,17 @@ def _rebuild(tensors: dict[str, Tensor], about: dict[str, Any], backbone: Backbo
         known, settings, classes = about["backbone"], dict(about["method"]), about["num_classes"]
         weights = (about["spec"] or {}).get("weights")
         fingerprint, name = known["fingerprint"], known["name"]
+        pretrained, options, method = known["pretrained"], known["options"], settings.pop("name")
     except (KeyError, TypeError) as error:
         raise errors.BadAdapter(f"The description of this adapter is incomplete: {error} is missing.") from None
     if backbone is None:
-        backbone = load_backbone(name, known["pretrained"], weights, **known["options"])
+        backbone = load_backbone(name, pretrained, weights, **options)
     if backbone.fingerprint != fingerprint:
         raise errors.AdapterMismatch(
             f"This adapter was trained on {name} with other weights or another shape (fingerprint {fingerprint[:8]}) than "
             f"{backbone.name} given here (fingerprint {backbone.fingerprint[:8]}); load it on the backbone it was trained on."
         )
-    model = attach(backbone, make_method(settings.pop("name"), **settings), classes, verify=False)
+    model = attach(backbone, make_method(method, **settings), classes, verify=False)
     model.load_adapter_state(tensors)
     return model.eval()
 
@@ -177,6 +196,10 @@ def save_merged(model: TunedModel, path: str | Path) -> Path:
     """The merged module as a .safetensors file that `timm.create_model(..., checkpoint_path=...)` reads."""
     from safetensors.torch import save_file
 
-    path = Path(path)
-    save_file({k: v.contiguous() for k, v in merge(model).state_dict().items()}, path)
+    path = writable(Path(path).parent) / Path(path).name
+    state = {k: v.contiguous() for k, v in merge(model).state_dict().items()}
+    try:
+        save_file(state, path)
+    except (OSError, SafetensorError) as error:
+        raise errors.BadAdapter(f"The merged model cannot be written to {str(path)!r}: {error}.") from error
     return path

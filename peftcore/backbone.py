@@ -178,6 +178,20 @@ class _Enough(Exception):
     """Raised inside a forward once all that was asked for has been seen."""
 
 
+# What timm, torch, safetensors, pickle and huggingface_hub raise for an impossible model or a file that holds no weights.
+_UNREADABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    EOFError,
+    AttributeError,
+    SafetensorError,
+    UnpicklingError,
+)
+
+
 def load_backbone(
     name: str,
     pretrained: bool = True,
@@ -202,17 +216,20 @@ def load_backbone(
 
     _check_name(name)
     options = dict(num_classes=0, **architecture)
-    meta = torch.device(device).type == "meta"
+    try:
+        meta = torch.device(device).type == "meta"
+    except RuntimeError:
+        raise errors.InvalidSetting(f"There is no device {device!r}; use 'cpu', 'cuda' or 'meta'.") from None
     if weights is not None and not meta:
         options["pretrained_cfg_overlay"] = {"file": str(weights_file(Path(weights))), "custom_load": False}
     pretrained = bool(pretrained or weights) and not meta
     try:
-        with torch.random.fork_rng(devices=[]), torch.device(device), no_waiting_for_an_unreachable_hub():
+        with torch.random.fork_rng(), torch.device(device), no_waiting_for_an_unreachable_hub():
             torch.manual_seed(seed)
             module = timm.create_model(name, pretrained=pretrained, **options)
     except errors.HeadroomError:
         raise
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, SafetensorError, UnpicklingError) as error:
+    except _UNREADABLE as error:
         if not pretrained:
             raise errors.InvalidSetting(f"{name} cannot be built: {first_line(error)}.") from error
         raise errors.WeightsUnavailable(why_no_weights(name, weights, error)) from error

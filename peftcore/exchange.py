@@ -66,6 +66,7 @@ def export_peft(model: TunedModel, folder: str | Path) -> Path:
         base_model_name_or_path=model.backbone.name,
     )
     wrapped = get_peft_model(module, config)
+    wrapped.peft_config["default"].base_model_name_or_path = model.backbone.name  # PEFT took it for a hub name
     with torch.no_grad():
         for path, (A, B) in updates.items():
             layer = module.get_submodule(path)

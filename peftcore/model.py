@@ -134,7 +134,7 @@ def attach(backbone: Backbone, method: Method, num_classes: int, seed: int = 0, 
         raise errors.InvalidSetting(f"num_classes = {num_classes} is not possible; a classifier needs at least 2.")
     method.check(backbone)
     own = backbone.clone()
-    with torch.random.fork_rng(devices=[]), torch.device(backbone.device):
+    with torch.random.fork_rng(), torch.device(backbone.device):
         torch.manual_seed(seed)
         head = nn.Linear(own.width, num_classes)
         nn.init.trunc_normal_(head.weight, std=0.02)

@@ -24,6 +24,8 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise NotImplementedError
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
         raise errors.InvalidSetting(
@@ -58,7 +60,7 @@ def generator_of(seed: int, epoch: int, step: int) -> torch.Generator:
 
 @contextmanager
 def seeded(seed: int, step: int, device: torch.device):
-    """Random numbers inside (dropout) follow from seed and step; those outside go on as if nothing had happened."""
+    """A stream of its own beside `generator_of`'s. Random numbers inside (dropout) follow from seed and step; those outside go on as if nothing had happened."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1))
+        torch.manual_seed(int(np.random.SeedSequence([seed, step, 0, 1]).generate_state(1, np.uint64)[0] >> 1))
         yield

@@ -32,14 +32,18 @@ class Settings(BaseModel):
 def as_sentence(model: type[BaseModel], error: ValidationError) -> errors.HeadroomError:
     """The first fault of a ValidationError as one sentence with the range that is allowed."""
     fault = error.errors()[0]
-    field = ".".join(str(part) for part in fault["loc"]) or "value"
+    here = [other for other in error.errors() if other["loc"][:1] == fault["loc"][:1]]
+    # Where a field is a choice of types, each of them has a fault of its own: told together.
+    places = fault["loc"] if len(here) == 1 else fault["loc"][:1]
+    field = ".".join(str(part) for part in places) or "value"
     owner = getattr(model, "name", None) or model.__name__
     if fault["type"] == "extra_forbidden":
         return errors.unknown(f"setting of {owner} called", field, model.model_fields)
     cause = fault.get("ctx", {}).get("error")
     if isinstance(cause, errors.HeadroomError):
         return cause
-    reason = str(cause) if cause else fault["msg"].removeprefix("Input should be ")
+    reasons = dict.fromkeys(other["msg"].removeprefix("Input should be ") for other in here)
+    reason = str(cause) if cause else " or ".join(reasons)
     return errors.InvalidSetting(f"{owner}: {field} = {fault['input']!r} is not possible; it must be {reason}.")
 
 
@@ -100,7 +104,12 @@ class RunSpec(Settings):
     pretrained: bool = Field(True, description="Load pretrained weights; False means random weights, on purpose.")
     weights: str | None = Field(None, description="A local file or folder that holds the backbone's weights.")
     device: str = Field("auto", description="auto takes the GPU where there is one; cpu and cuda force it.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Decides every random number of the run.")
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=2**31,
+        description="Decides every random number of the run; random backbones are always the same one.",
+    )
 
     @model_validator(mode="after")
     def _method_fits_the_run(self) -> RunSpec:

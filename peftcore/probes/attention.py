@@ -24,7 +24,8 @@ def attention_maps(source: Backbone | TunedModel, images: Tensor, layer: int) ->
     Raises:
         NotMeasurable: no such layer, or an attention that never forms its map.
     """
-    backbone = source.backbone if isinstance(source, TunedModel) else source
+    # A probe's hook belongs to nobody else: a Backbone may be shared by threads, and a clone has the same weights.
+    backbone = source.backbone if isinstance(source, TunedModel) else source.clone()
     if not -backbone.depth <= layer < backbone.depth:
         raise errors.NotMeasurable(f"{backbone.name} has layers 0 to {backbone.depth - 1}; there is no layer {layer}.")
     block = backbone.blocks[layer]
@@ -38,7 +39,7 @@ def attention_maps(source: Backbone | TunedModel, images: Tensor, layer: int) ->
     training = source.training if isinstance(source, TunedModel) else False
     try:
         with _unfused(attention):
-            source.eval()(images) if isinstance(source, TunedModel) else source.pooled(images)
+            source.eval()(images) if isinstance(source, TunedModel) else backbone.pooled(images)
     finally:
         handle.remove()
         if isinstance(source, TunedModel):

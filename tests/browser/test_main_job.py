@@ -128,7 +128,7 @@ def test_last_on_digits_from_click_to_accuracy(page):
     expect(page.get_by_text("Test accuracy", exact=True)).to_be_visible(timeout=PATIENCE)
     print(f"\nlaunch to result, 3 epochs: {time.perf_counter() - clicked:.1f} s")
     accuracy = float(page.get_by_test_id("stMetricValue").first.inner_text())
-    assert 0.1 < accuracy <= 1
+    assert 0.5 < accuracy <= 1, "three epochs of LAST reach about 0.77; chance is 0.1"
     expect(page.locator(".js-plotly-plot")).to_have_count(5)
     shot(page, "run_finished")
     page.reload()

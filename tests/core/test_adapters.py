@@ -77,6 +77,8 @@ def _edit(folder, **changes):
         (lambda d: _edit(d, format=99), "newer Headroom"),
         (lambda d: _edit(d, format=None), "names no format"),
         (lambda d: _edit(d, method=None), "incomplete"),
+        (lambda d: _edit(d, method={"rank": 8}), "incomplete"),
+        (lambda d: _edit(d, backbone={"name": "x", "fingerprint": "y"}), "incomplete"),
     ],
 )
 def test_damage_is_told(tmp_path, damage, words):

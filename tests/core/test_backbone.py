@@ -83,6 +83,11 @@ def test_weights_from_a_local_file_and_folder(tmp_path):
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(errors.WeightsUnavailable, match="does not hold weights"):
         pc.load_backbone(backbone.name, weights=file, **dict(backbone.options))
+    (tmp_path / "words.pth").write_text("no weights at all")
+    with pytest.raises(errors.WeightsUnavailable, match="words.pth"):
+        pc.load_backbone(backbone.name, weights=tmp_path / "words.pth", **dict(backbone.options))
+    with pytest.raises(errors.InvalidSetting, match="no device"):
+        pc.load_backbone(backbone.name, pretrained=False, device="gpu")
     with pytest.raises(errors.WeightsUnavailable, match="no file or folder"):
         pc.load_backbone(backbone.name, weights=tmp_path / "nothing")
 

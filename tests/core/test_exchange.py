@@ -94,6 +94,17 @@ def test_head_energy_reads_all_formats_alike(family, tmp_path):
     assert foreign.layers == own.layers
 
 
+def test_an_exported_adapter_has_the_heads_of_its_backbone(tmp_path):
+    """128 wide with 8 heads: nothing that could be guessed from the file's shapes."""
+    backbone = pc.load_backbone("vit_micro", pretrained=False)
+    model = nudge(pc.attach(backbone, pc.make_method("lora"), 3), 0.1)
+    pc.export_peft(model, tmp_path)
+    own, foreign = pc.head_energy(model), pc.head_energy(tmp_path)
+    index = [foreign.projections.index(p) for p in own.projections]
+    assert foreign.values.shape[-1] == 8
+    np.testing.assert_allclose(foreign.values[:, index], own.values, rtol=1e-4)
+
+
 def test_what_is_no_lora_is_refused(tmp_path):
     with pytest.raises(errors.CannotExport, match="LAST is no low-rank update of linear layers"):
         pc.export_peft(pc.attach(small("vit"), pc.make_method("last"), 3), tmp_path)

@@ -187,3 +187,16 @@ def test_probes_that_have_nothing_to_show_say_so():
         pc.attention_maps(small("vit"), images(small("vit")), 5)
     with pytest.raises(errors.NotMeasurable, match="train LAST"):
         pc.side_attention(tuned("vit"), images(small("vit")))
+
+
+def test_maps_of_a_shared_backbone_from_many_threads():
+    """A probe leaves no hook and no switch behind on a Backbone that others use at the same time."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    backbone = small("vit")
+    inputs = [images(backbone, seed=i) for i in range(4)]
+    alone = [pc.attention_maps(backbone, x, 1) for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            together = list(pool.map(lambda x: pc.attention_maps(backbone, x, 1), inputs))
+            assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))

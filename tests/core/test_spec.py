@@ -57,6 +57,7 @@ def test_a_spec_is_frozen():
         (dict(method=3), errors.InvalidSetting, "'name'"),
         (dict(epochs=0), errors.InvalidSetting, "greater than or equal to 1"),
         (dict(lr=float("nan")), errors.InvalidSetting, "a finite number"),
+        (dict(cache_features="x"), errors.InvalidSetting, "cache_features = 'x' .*'auto' or a valid boolean"),
         (dict(precision="fp8"), errors.InvalidSetting, "'fp32' or 'bf16'"),
         (dict(seed=-1), errors.InvalidSetting, "greater than or equal to 0"),
     ],

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from . import errors
+from .options import make_spec, spec_options, value_of
 from .registry import METHODS, TASKS
 from .spec import RunSpec
 
@@ -20,67 +21,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 console = Console(stderr=True)  # standard output holds the answer alone
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-
-
-def _spec_options(function):
-    """Gives a command one option per field of RunSpec but the method, with the field's own help."""
-    import inspect
-    from types import UnionType
-    from typing import Union, get_args, get_origin
-
-    parameters = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "fields"]
-    for name, field in RunSpec.model_fields.items():
-        if name in ("method", "cache_features"):
-            continue
-        kind = field.annotation
-        if get_origin(kind) in (Union, UnionType):
-            kind = next(k for k in get_args(kind) if k is not type(None))
-        kind = kind if kind in (int, float, bool, str) else str
-        flag = "--" + name.replace("_", "-")
-        option = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, help=field.description)
-        parameters.append(
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind | None, option]
-            )
-        )
-    method = typer.Option("--method", help="The PEFT method: " + ", ".join(METHODS.names()) + ".")
-    setting = typer.Option("--set", help="A setting of the method, such as --set rank=4; may be repeated.")
-    cache = typer.Option("--cache-features", help=RunSpec.model_fields["cache_features"].description)
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters += [
-        inspect.Parameter("method", keyword, default="last", annotation=Annotated[str, method]),
-        inspect.Parameter("set", keyword, default=[], annotation=Annotated[list[str], setting]),
-        inspect.Parameter("cache_features", keyword, default="auto", annotation=Annotated[str, cache]),
-    ]
-    own = [p.name for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "fields"]
-
-    def command(**given: Any) -> None:
-        function(**{n: given.pop(n) for n in own}, fields=given)
-
-    command.__signature__ = inspect.Signature([p.replace(kind=keyword) for p in parameters])
-    command.__doc__, command.__name__ = function.__doc__, function.__name__
-    return command
-
-
-def _make_spec(fields: dict[str, Any]) -> RunSpec:
-    settings: dict[str, Any] = {"name": fields.pop("method")}
-    for pair in fields.pop("set"):
-        key, sign, value = pair.partition("=")
-        if not sign:
-            raise errors.InvalidSetting(f"--set takes NAME=VALUE, such as --set rank=4; got {pair!r}.")
-        settings[key] = _value(value)
-    fields["cache_features"] = {"true": True, "false": False}.get(
-        fields["cache_features"].lower(), fields["cache_features"]
-    )
-    return RunSpec(method=settings, **fields)
-
-
-def _value(text: str) -> Any:
-    """JSON where it is JSON (4, true, ["q", "v"]), a list at commas, else the text itself."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text.split(",") if "," in text else text
 
 
 def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
@@ -100,7 +40,7 @@ def _answer(as_json: bool, value: Any, title: str, rows: list[dict[str, Any]]) -
 
 
 @app.command()
-@_spec_options
+@spec_options
 def run(
     json: JSON = False,
     save: Annotated[str | None, typer.Option(help="Folder for the trained adapter.")] = None,
@@ -112,7 +52,7 @@ def run(
     from .adapters import save_adapter, writable
     from .train import finetune
 
-    spec = _make_spec(fields)
+    spec = make_spec(fields)
     if save:
         writable(save)  # a folder that cannot be written is told before the training, not after it
     columns = (
@@ -177,7 +117,7 @@ def run(
 
 
 @app.command()
-@_spec_options
+@spec_options
 def race(
     vary: Annotated[
         list[str],
@@ -192,8 +132,8 @@ def race(
 
     from .racing import race as compete
 
-    choices = [(pair.partition("=")[0], [_value(v) for v in pair.partition("=")[2].split(",")]) for pair in vary]
-    base = _make_spec(fields)
+    choices = [(pair.partition("=")[0], [value_of(v) for v in pair.partition("=")[2].split(",")]) for pair in vary]
+    base = make_spec(fields)
     specs = []
     for values in product(*(values for _, values in choices)):
         changes = dict(zip((name for name, _ in choices), values, strict=True))
@@ -219,12 +159,12 @@ def race(
 
 
 @app.command()
-@_spec_options
+@spec_options
 def predict(json: JSON = False, *, fields=None) -> None:
     """Predict the memory of one training step, without weights, data or a GPU."""
     from .memory import predict_memory
 
-    spec = _make_spec(fields)
+    spec = make_spec(fields)
     report = predict_memory(spec)
     rows = [
         {"component": name.replace("_", " "), "MB": f"{size / 1e6:,.2f}"} for name, size in report.components.items()

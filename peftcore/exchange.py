@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,9 @@ def _heads_of(name: str | None):
     try:
         blocks = load_backbone(str(name).removeprefix("timm/"), pretrained=False, device="meta").blocks
     except errors.HeadroomError:
+        warnings.warn(
+            f"The adapter names no base model that timm knows ({name}); its heads are taken as 64 wide.", stacklevel=4
+        )
         return lambda layer, width: max(1, width // 64)
     return lambda layer, width: blocks[layer].heads if layer < len(blocks) else max(1, width // 64)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import plotly.graph_objects as go
 
+from peftcore.events import COMPONENTS as COMPONENTS  # their order in every stack
 from peftcore.figures.words import (
     TITLE_WIDTH,
     byte_unit,
@@ -43,7 +44,6 @@ __all__ = [
     "wrap",
 ]
 
-COMPONENTS = ("frozen_weights", "trainable_weights", "gradients", "optimizer", "features", "activations", "workspace")
 COMPONENT_TITLES = {
     "frozen_weights": "frozen weights",
     "trainable_weights": "trainable weights",

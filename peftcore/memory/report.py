@@ -8,16 +8,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .. import errors
+from ..events import COMPONENTS
 
-COMPONENTS = (
-    "frozen_weights",
-    "trainable_weights",
-    "gradients",
-    "optimizer",
-    "features",
-    "activations",
-    "workspace",
-)
+__all__ = ["COMPONENTS", "MemoryReport", "block_of"]
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,8 @@ def test_head_energy_reads_all_formats_alike(family, tmp_path):
     config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = None  # the small test models are no timm architecture as they stand
     (tmp_path / "peft" / "adapter_config.json").write_text(json.dumps(config))
-    foreign = pc.head_energy(tmp_path / "peft")
+    with pytest.warns(UserWarning, match="64 wide"):
+        foreign = pc.head_energy(tmp_path / "peft")
     whole = np.sqrt(np.nansum(own.values**2, axis=-1))
     index = [foreign.projections.index(p) for p in own.projections]
     np.testing.assert_allclose(np.sqrt(np.nansum(foreign.values**2, axis=-1))[:, index], whole, rtol=1e-4)

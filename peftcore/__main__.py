@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from . import errors
+from .answers import JSON, answer, console
+from .bench import app as bench
 from .options import make_spec, spec_options, value_of
 from .registry import METHODS, TASKS
 from .spec import RunSpec
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-console = Console(stderr=True)  # standard output holds the answer alone
-
-JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-
-
-def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    table = Table(title=title)
-    for column in rows[0] if rows else ():
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(str(v) for v in row.values()))
-    Console().print(table)
-
-
-def _answer(as_json: bool, value: Any, title: str, rows: list[dict[str, Any]]) -> None:
-    if as_json:
-        print(json.dumps(value))
-    else:
-        _print_table(title, rows)
 
 
 @app.command()
@@ -113,7 +93,7 @@ def run(
             "seed": spec.seed,
         }
     ]
-    _answer(json, result, f"{spec.method.card.title} on {spec.task}, {spec.backbone}", rows)
+    answer(json, result, f"{spec.method.card.title} on {spec.task}, {spec.backbone}", rows)
 
 
 @app.command()
@@ -155,7 +135,7 @@ def race(
         {"spec": spec.to_dict(), "test_accuracy": r.test_accuracy, "val_accuracy": r.val_accuracy, "seconds": r.seconds}
         for spec, r in results
     ]
-    _answer(json, answer, f"{base.method.card.title} on {base.task}, {base.backbone}", rows)
+    answer(json, answer, f"{base.method.card.title} on {base.task}, {base.backbone}", rows)
 
 
 @app.command()
@@ -170,7 +150,7 @@ def predict(json: JSON = False, *, fields=None) -> None:
         {"component": name.replace("_", " "), "MB": f"{size / 1e6:,.2f}"} for name, size in report.components.items()
     ]
     rows.append({"component": "peak", "MB": f"{report.peak / 1e6:,.2f}"})
-    _answer(
+    answer(
         json,
         {"spec": spec.to_dict(), **report.to_dict()},
         f"{spec.method.card.title} on {spec.backbone}, batch {spec.batch_size}",
@@ -195,7 +175,7 @@ def heads(
         for i, layer in enumerate(scores.layers)
         for j, p in enumerate(scores.projections)
     ]
-    _answer(json, scores.to_dict(), f"||dW|| by head: {source}", rows)
+    answer(json, scores.to_dict(), f"||dW|| by head: {source}", rows)
 
 
 @app.command()
@@ -215,7 +195,7 @@ def methods(json: JSON = False) -> None:
             }
         )
     shown = [{**row, "settings": ", ".join(f"{k}={v}" for k, v in row["settings"].items())} for row in rows]
-    _answer(json, rows, "Methods", shown)
+    answer(json, rows, "Methods", shown)
 
 
 @app.command()
@@ -234,7 +214,7 @@ def tasks(json: JSON = False) -> None:
         }
         for c in cards
     ]
-    _answer(json, rows, "Tasks", rows)
+    answer(json, rows, "Tasks", rows)
 
 
 @app.command()
@@ -245,82 +225,10 @@ def backbones(
     from .backbone import backbones as names
 
     rows = [{"name": n} for n in names() if contains in n]
-    _answer(json, [r["name"] for r in rows], "Backbones", rows)
+    answer(json, [r["name"] for r in rows], "Backbones", rows)
 
 
-bench = typer.Typer(no_args_is_help=True, help="Benchmarks, as ratios in one run.")
 app.add_typer(bench, name="bench")
-
-
-@bench.command()
-def accuracy(
-    methods: Annotated[str, typer.Option(help="Names at commas; all where empty.")] = "",
-    tasks: Annotated[str, typer.Option(help="Names at commas.")] = "digits,counting,orientation",
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
-    epochs: Annotated[int, typer.Option(min=1)] = 10,
-    backbone: str = "vit_micro",
-    log: Annotated[
-        str | None, typer.Option(help="A JSON-lines file from which an interrupted benchmark goes on.")
-    ] = None,
-    json: JSON = False,
-) -> None:
-    """Test accuracy of every method on the embedded tasks: mean and spread over seeds."""
-    from pathlib import Path
-
-    from .bench import accuracy as measure
-    from .bench import accuracy_table
-
-    rows = []
-    names = _names(methods)
-    for row in measure(
-        names, _names(tasks), range(seeds), Path(log) if log else None, backbone=backbone, epochs=epochs
-    ):
-        rows.append(row)
-        console.print(
-            f"{row['method']} on {row['task']}, seed {row['seed']}: {row['test_accuracy']:.3f} in {row['seconds']:.0f} s"
-        )
-    _answer(
-        json,
-        rows,
-        f"Test accuracy (%), {backbone}, {epochs} epochs, {seeds} seeds: mean ± deviation",
-        accuracy_table(rows),
-    )
-
-
-@bench.command()
-def speed(
-    backbone: str = "vit_small_patch16_224",
-    batch_size: Annotated[int, typer.Option(min=1)] = 8,
-    methods: Annotated[str, typer.Option(help="Names at commas; all where empty.")] = "",
-    repeats: Annotated[int, typer.Option(min=1)] = 5,
-    device: str = "auto",
-    precision: str = "fp32",
-    json: JSON = False,
-) -> None:
-    """Step time and memory of every method beside Hugging Face PEFT's LoRA on the same model."""
-    from .bench import PEER
-    from .bench import speed as measure
-
-    rows = []
-    for row in measure(backbone, batch_size, _names(methods), repeats, device, precision):
-        rows.append(row)
-        console.print(str(row))
-    shown = [
-        {
-            "method": r["method"],
-            "ms per step": f"{1e3 * r['seconds']:,.0f}",
-            "time / peer": f"{r['time / peer']:.2f}",
-            "MB above weights": f"{r['bytes above weights'] / 1e6:,.1f}",
-            "memory / peer": f"{r['memory / peer']:.2f}",
-        }
-        for r in rows
-        if "refused" not in r
-    ]
-    _answer(json, rows, f"{backbone}, batch {batch_size}, {precision}; peer: {PEER}", shown)
-
-
-def _names(text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
 
 
 def main() -> None:

@@ -1,0 +1,94 @@
+"""Step time and memory of every method beside Hugging Face PEFT's LoRA on the same model, as ratios in one run."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any
+
+import typer
+
+from .. import errors
+from ..answers import JSON, answer, console, names_of
+from ..registry import METHODS
+
+
+def measure(
+    backbone: str = "vit_small_patch16_224",
+    batch_size: int = 8,
+    methods: Iterable[str] = (),
+    repeats: int = 5,
+    device: str = "auto",
+    precision: str = "fp32",
+) -> Iterator[dict[str, Any]]:
+    """Seconds of a training step (median) and peak bytes above the weights, as ratios to Hugging Face PEFT's LoRA on
+    the same model in the same run. Every measurement of a method is paired with one of the peer right before it."""
+    import torch
+
+    from ..backbone import load_backbone
+    from ..methods import make_method
+    from ..model import attach
+    from ..recipe import choose_device
+    from ._stepper import Stepper, peer_of
+
+    place = choose_device(device)
+    shared = load_backbone(backbone, pretrained=False).to(place)
+    images = torch.randn(batch_size, *shared.input_size, device=place)
+    labels = torch.arange(batch_size, device=place) % 10
+    peer = Stepper(peer_of(shared), images, labels, precision)
+    for name, cached in cases(methods):
+        try:
+            model = attach(shared, make_method(name), 10)
+        except errors.DoesNotFit as why:
+            yield {"method": name, "refused": str(why)}
+            continue
+        stepper = Stepper(model, images, labels, precision, cached)
+        pairs = [(peer.seconds(), stepper.seconds()) for _ in range(repeats)]
+        ratio = statistics.median(own / other for other, own in pairs)
+        yield {
+            "method": model.method.card.title + (", cached features" if cached else ""),
+            "seconds": statistics.median(own for _, own in pairs),
+            "time / peer": ratio,
+            "bytes above weights": (own := stepper.above_weights()),
+            "memory / peer": own / peer.above_weights(),
+        }
+        del stepper, model
+        gc.collect()
+
+
+def cases(methods: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    for name in methods or METHODS.names():
+        yield name, False
+        if METHODS.load(name).METHOD.kind == "side":
+            yield name, True
+
+
+def command(
+    backbone: str = "vit_small_patch16_224",
+    batch_size: Annotated[int, typer.Option(min=1)] = 8,
+    methods: Annotated[str, typer.Option(help="Names at commas; all where empty.")] = "",
+    repeats: Annotated[int, typer.Option(min=1)] = 5,
+    device: str = "auto",
+    precision: str = "fp32",
+    json: JSON = False,
+) -> None:
+    """Step time and memory of every method beside Hugging Face PEFT's LoRA on the same model."""
+    from ._stepper import PEER
+
+    rows = []
+    for row in measure(backbone, batch_size, names_of(methods), repeats, device, precision):
+        rows.append(row)
+        console.print(str(row))
+    shown = [
+        {
+            "method": r["method"],
+            "ms per step": f"{1e3 * r['seconds']:,.0f}",
+            "time / peer": f"{r['time / peer']:.2f}",
+            "MB above weights": f"{r['bytes above weights'] / 1e6:,.1f}",
+            "memory / peer": f"{r['memory / peer']:.2f}",
+        }
+        for r in rows
+        if "refused" not in r
+    ]
+    answer(json, rows, f"{backbone}, batch {batch_size}, {precision}; peer: {PEER}", shown)

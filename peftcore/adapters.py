@@ -163,7 +163,7 @@ def plain_copy(model: TunedModel) -> nn.Module:
     backbone = model.backbone
     with torch.device("meta"):
         module = timm.create_model(backbone.name, num_classes=model.head.out_features, **dict(backbone.options))
-    module = module.to_empty(device=backbone.device).eval()
+    module = module.to_empty(device=backbone.device).to(next(backbone.module.parameters()).dtype).eval()
     module.load_state_dict({name: t.clone() for name, t in backbone.module.state_dict().items()}, strict=False)
     _copy_buffers(backbone.module, module)
     classifier = module.get_classifier()

@@ -24,34 +24,41 @@ FAMILIES = {
 }
 
 
+def toy(family: str, dtype: torch.dtype = torch.float64) -> pc.Backbone:
+    """A random backbone, in float64 so that laws hold far below any tolerance. Never changed by a test."""
+    return _toy(family, dtype)
+
+
 @cache
-def toy(family: str) -> pc.Backbone:
-    """A random backbone in float64, so that laws hold far below any tolerance. Never changed by a test."""
+def _toy(family: str, dtype: torch.dtype) -> pc.Backbone:
     name, architecture = FAMILIES[family]
     with torch.random.fork_rng():
         torch.manual_seed(0)
         backbone = pc.load_backbone(name, pretrained=False, **architecture)
         for parameter in backbone.module.parameters():  # livelier than the init, whose deltas would drown
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    backbone.module.double()
+    backbone.module.to(dtype)
     return backbone
 
 
 def images(backbone: pc.Backbone, count: int = 3, seed: int = 1) -> torch.Tensor:
-    return torch.randn(count, *backbone.input_size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    drawn = torch.randn(count, *backbone.input_size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return drawn.to(next(backbone.module.parameters()).dtype)
 
 
 def labels(count: int = 3, classes: int = 5) -> torch.Tensor:
     return torch.arange(count) % classes
 
 
-def attached(family: str, name: str, size: float = 0.3, **settings) -> pc.TunedModel:
-    """A model in float64 and eval mode whose trainable tensors have been nudged by normal noise of this size."""
-    model = pc.attach(toy(family), pc.make_method(name, **settings), 5, verify=False).double().eval()
+def attached(
+    family: str, name: str, size: float = 0.3, dtype: torch.dtype = torch.float64, **settings
+) -> pc.TunedModel:
+    """A model in `dtype` and eval mode whose trainable tensors have been nudged by normal noise of this size."""
+    model = pc.attach(toy(family, dtype), pc.make_method(name, **settings), 5, verify=False).to(dtype).eval()
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in model.trainable_parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * size)
+            parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(dtype) * size)
     return model
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from against import written_again
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from low_rank_toys import attached, images, merged_logits, toy
@@ -169,7 +170,7 @@ def test_a_model_of_ours_leaves_and_comes_back(tmp_path):
     assert file.stat().st_size == packed_bytes(model.tuner) + 4 * (5 * 32 + 5)
     back = petl_vit.load(file, backbone)
     assert back.method == model.method
-    batch = images(backbone)
+    batch = images(backbone).double()
     with torch.no_grad():
         assert torch.allclose(back.double().eval()(batch), model.double()(batch), atol=1e-4)
     file.write_bytes(file.read_bytes()[:-3])
@@ -184,9 +185,9 @@ def test_a_model_of_ours_leaves_and_comes_back(tmp_path):
 @pytest.mark.skipif(not RELEASED, reason="the released adapters are not on this machine")
 def test_released_files_decode_and_encode_to_the_same_bytes():
     assert {petl_vit.read(f).task for f in RELEASED} == set(petl_vit.SCALES)
+    assert written_again(RELEASED) == 0
     for file in RELEASED[:4]:
         adapter = petl_vit.read(file)
-        assert adapter.to_bytes() == file.read_bytes()
         assert len(adapter.matrices) == 48 and adapter.head_weight.shape == (len(adapter.head_bias), 768)
         state = adapter.state()
         for name, weight in list(adapter.weights().items())[:8]:

@@ -1,8 +1,6 @@
-"""LoRA: counts, start, frozen split, merge, and Hugging Face PEFT with the same weights as oracle."""
+"""LoRA: counts, start, frozen split, merge. Hugging Face PEFT with the same weights: test_oracles.py."""
 
 from __future__ import annotations
-
-import copy
 
 import pytest
 import torch
@@ -33,64 +31,6 @@ def test_starts_as_the_backbone_and_merges_exactly(family, rank, projections):
     merged = pc.merge(model)
     torch.testing.assert_close(merged(x), model(x), rtol=1e-4, atol=1e-4)
     assert not torch.allclose(merged.forward_features(x), backbone.module.forward_features(x))
-
-
-def _peft_twin(backbone, model, rank, alpha):
-    """Hugging Face's LoRA on the fused qkv, with our q and v pairs as blocks of one pair of twice the rank."""
-    from peft import LoraConfig, inject_adapter_in_model
-
-    module = copy.deepcopy(backbone.module)
-    module.reset_classifier(model.head.out_features)
-    config = LoraConfig(r=2 * rank, lora_alpha=2 * alpha, target_modules=["qkv"], lora_dropout=0.0)
-    module = inject_adapter_in_model(config, module)
-    pairs = {(a.layer, a.projection): a for a in model.tuner}
-    with torch.no_grad():
-        for layer, block in enumerate(backbone.blocks):
-            qkv = module.get_submodule(f"{block.path}.attn.qkv")
-            q, v = pairs[layer, "q"], pairs[layer, "v"]
-            qkv.lora_A["default"].weight.copy_(torch.cat([q.pair.lora_A.weight, v.pair.lora_A.weight]))
-            B = qkv.lora_B["default"].weight.zero_()
-            B[q.site.rows, :rank] = q.pair.lora_B.weight
-            B[v.site.rows, rank:] = v.pair.lora_B.weight
-        module.get_classifier().weight.copy_(model.head.weight)
-        module.get_classifier().bias.copy_(model.head.bias)
-    module.get_classifier().requires_grad_(True)
-    return module.eval()
-
-
-@pytest.mark.parametrize("family", BOTH)
-def test_same_function_gradients_and_steps_as_hugging_face_peft(family):
-    backbone, x, y = small(family), images(small(family), 4), torch.tensor([0, 1, 2, 0])
-    rank, alpha = 3, 6.0
-    model = nudge(pc.attach(backbone, LoRA(rank=rank, alpha=alpha), 3), 0.05).eval()
-    twin = _peft_twin(backbone, model, rank, alpha)
-    torch.testing.assert_close(model(x), twin(x), rtol=1e-5, atol=1e-5)
-
-    first = next(iter(model.tuner))
-    theirs = twin.get_submodule(f"{first.block.path}.attn.qkv")
-    mine_steps = torch.optim.AdamW(model.trainable_parameters(), lr=1e-3, weight_decay=0)
-    # Their B has rows and columns that our blocks do not; held at zero they never matter.
-    masks = {p: (p != 0) for n, p in twin.named_parameters() if "lora_B" in n}
-    their_steps = torch.optim.AdamW([p for p in twin.parameters() if p.requires_grad], lr=1e-3, weight_decay=0)
-    for _ in range(10):
-        for m in (model, twin):
-            m.zero_grad()
-            torch.nn.functional.cross_entropy(m(x), y).backward()
-        for p, mask in masks.items():
-            p.grad.mul_(mask)
-        torch.testing.assert_close(
-            first.pair.lora_A.weight.grad, theirs.lora_A["default"].weight.grad[:rank], rtol=1e-3, atol=1e-6
-        )
-        torch.testing.assert_close(
-            first.pair.lora_B.weight.grad,
-            theirs.lora_B["default"].weight.grad[first.site.rows, :rank],
-            rtol=1e-3,
-            atol=1e-6,
-        )
-        mine_steps.step()
-        their_steps.step()
-    torch.testing.assert_close(first.pair.lora_A.weight, theirs.lora_A["default"].weight[:rank], rtol=1e-3, atol=2e-5)
-    torch.testing.assert_close(model(x), twin(x), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("family", BOTH)

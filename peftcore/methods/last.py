@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .. import errors
 from . import Card, Method, SideNetwork
+
+EPS = 1e-5  # of LayerNorm
 
 
 class LAST(Method):
@@ -59,7 +62,7 @@ class LowRankAttention(nn.Module):
     def __init__(self, width: int, rank: int, heads: int, up_bias: bool, dropout: float):
         super().__init__()
         self.heads, self.dropout = heads, dropout
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, eps=EPS)
         self.q = nn.Linear(width, rank, bias=False)
         self.k = nn.Linear(width, rank, bias=False)
         self.v = nn.Linear(width, rank, bias=False)
@@ -95,9 +98,11 @@ class LASTNetwork(SideNetwork):
     is the bias correction without the cancellation of two large sums.
     """
 
+    plain = False  # by the modules as they are written, which a probe listens to; slower, the same numbers
+
     def __init__(self, backbone, method: LAST):
         super().__init__()
-        self.correct = method.bias_correction
+        self.correct, self.heads = method.bias_correction, method.heads
         self.finish: Callable[[Tensor], Tensor] = backbone.finish
         self.groups: list[list[int]] = []  # per stage, the last block of each group
         self.transitions = [backbone.transition(s).forward for s in range(1, len(backbone.stages))]
@@ -116,89 +121,190 @@ class LASTNetwork(SideNetwork):
         self.taps = tuple(taps)
 
     def forward(self, features: tuple[Tensor, ...]) -> Tensor:
+        if self.plain or any(m.dropout and m.training for group in self.side for m in group):
+            return self._walk(features, self._stage_by_modules)
+        return self.abreast([self], tuple(z[None] for z in features))[0]
+
+    @classmethod
+    def abreast(cls, networks: Sequence[LASTNetwork], features: tuple[Tensor, ...]) -> Tensor:
+        """K networks of one shape, without dropout, in one call: features (K, B, ...), or (1, B, ...) where all read the
+        same, to pooled features (K, B, d). Each row is what its network gives alone."""
+
+        def stage(first: int, last: int, z: tuple[Tensor, ...], carried: Tensor | None) -> Tensor:
+            modules = [[m for group in n.side[first:last] for m in group] for n in networks]
+            return _Lean.apply(networks[0].heads, last - first, carried, *_folded(modules), *z)
+
+        return networks[0]._walk(features, stage)
+
+    def _walk(self, features: tuple[Tensor, ...], stage: Callable[..., Tensor]) -> Tensor:
+        """The stages one after the other, `stage` giving what the groups [first, last) add to the tokens."""
         start, first, y = 0, 0, None
-        for stage, ends in enumerate(self.groups):
+        lead = features[0].ndim - (4 if self.transitions else 3)  # 1 where networks run abreast
+        for number, ends in enumerate(self.groups):
             z = features[start : start + len(ends) + 1]  # z_0 .. z_m, (B, N, d), or (B, H, W, d) on Swin
-            groups = self.side[first : first + len(ends)]
-            carried = None if y is None else (self.transitions[stage - 1](y) - z[0]).flatten(1, -2)
-            added = run_stage(groups, tuple(t.flatten(1, -2) for t in z), carried).view_as(z[-1])
-            y = (z[-1] if self.correct else sum(z[1:], z[0])) + added
-            start, first = start + len(z), first + len(ends)
-        return self.finish(y)  # (B, d)
+            last = first + len(ends)
+            carried = None if y is None else self._tokens(_over(lead, self.transitions[number - 1], y) - z[0], lead)
+            added = stage(first, last, tuple(self._tokens(t, lead) for t in z), carried)
+            shape = (*added.shape[:lead], *z[-1].shape[lead:])
+            y = (z[-1] if self.correct else sum(z[1:], z[0])) + added.view(shape)
+            start, first = start + len(z), last
+        return _over(lead, self.finish, y)  # (B, d)
 
+    @staticmethod
+    def _tokens(z: Tensor, lead: int) -> Tensor:
+        return z.flatten(1 + lead, -2)
 
-def run_stage(groups: nn.ModuleList, z: tuple[Tensor, ...], carried: Tensor | None) -> Tensor:
-    """What the modules of one stage add, (B, N, d). Dropout would have to be drawn twice, so with it autograd keeps all."""
-    if any(m.dropout and m.training for group in groups for m in group):
-        added = 0 if carried is None else carried
-        total = z[0]
-        for group, more in zip(groups, z[1:], strict=True):
+    def _stage_by_modules(self, first: int, last: int, z: tuple[Tensor, ...], carried: Tensor | None) -> Tensor:
+        added, total = 0 if carried is None else carried, z[0]
+        for group, more in zip(self.side[first:last], z[1:], strict=True):
             total = total + more  # sum of z_j, j <= i
             for module in group:
                 added = added + module(total + added)
         return added
-    return _Lean.apply(groups, len(z), *z, carried, *groups.parameters())
+
+
+def _over(lead: int, frozen: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
+    """A frozen module on (K, B, ...), whose two leading dimensions it sees as one."""
+    return frozen(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2]) if lead else frozen(tokens)
+
+
+def _folded(networks: list[list[LowRankAttention]]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """K networks' T modules of one stage as W (T, K, 3r, d), c (T, K, 3r), U (T, K, d, r) and U's bias (T, K, d).
+
+    q, k, v = LN(x) A^T = (x W^T) / sigma + c: the norm's affine part is folded into A, and since the rows of W sum to
+    zero, x need not be centred.
+    """
+
+    def stacked(get: Callable[[LowRankAttention], Tensor]) -> Tensor:
+        both = torch.stack([get(m) for modules in networks for m in modules])
+        return both.unflatten(0, (len(networks), -1)).transpose(0, 1)
+
+    A = torch.cat([stacked(lambda m, n=n: getattr(m, n).weight) for n in "qkv"], 2)
+    W = A * stacked(lambda m: m.norm.weight)[:, :, None]
+    c = (A * stacked(lambda m: m.norm.bias)[:, :, None]).sum(-1)  # elementwise: autocast leaves it alone
+    bias = stacked(lambda m: m.up.bias) if networks[0][0].up.bias is not None else None
+    return W - W.mean(-1, keepdim=True), c, stacked(lambda m: m.up.weight), bias
 
 
 class _Lean(torch.autograd.Function):
-    """The same sums, keeping of each module only what leaves its attention, (B, N, r), beside the frozen features.
+    """What the T modules of one stage add to the tokens of K networks: features (K or 1, B, N, d) -> (K, B, N, d).
 
-    Backward walks the modules from the last to the first: with mixed_t at hand, added_t = added_{t+1} - U mixed_t gives
-    each module its input back, and the module itself runs again for its gradient. Inputs so regained differ from the
-    forward's by rounding.
+    Beside the frozen features it keeps of each module what enters and leaves its attention, (K, B N, 4r) in all.
+    Backward walks the modules from the last to the first: x_t = x_{t+1} - U out_t gives each module its input back
+    (by rounding other than the forward's), and LayerNorm's gradient is taken in the space of rank r, where it needs two
+    sums per token instead of passes over the width.
     """
 
     @staticmethod
-    def forward(ctx, groups: nn.ModuleList, n: int, *tensors: Tensor | None) -> Tensor:
-        z, carried = tensors[:n], tensors[n]
-        added = torch.zeros_like(z[0]) if carried is None else carried.clone()
-        total, mixed = z[0].clone(), []
-        for group, more in zip(groups, z[1:], strict=True):
-            total += more  # sum of z_j, j <= i
-            for module in group:
-                mixed.append(module.mix(total + added))
-                added += module.up(mixed[-1])
-        ctx.groups, ctx.n, ctx.has_carried = groups, n, carried is not None
-        ctx.save_for_backward(*z, *mixed, *([carried] if ctx.has_carried else []))
-        ctx.autocast = torch.is_autocast_enabled(added.device.type), torch.get_autocast_dtype(added.device.type)
-        return added
+    def forward(ctx, heads: int, groups: int, carried, W, c, U, bias, *z: Tensor) -> Tensor:
+        T, K, _, d = W.shape
+        lean = _Arithmetic(W)
+        x = _start(z[:1], carried, W)  # (K, B N, d)
+        per_group, inner = T // groups, []
+        for t in range(T):
+            if t % per_group == 0:
+                x += z[t // per_group + 1].flatten(1, 2)
+            mean = x.mean(-1, keepdim=True)
+            spread = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(d).addcmul_(mean, mean, value=-1)
+            spread = spread.clamp_(min=0).add_(EPS).rsqrt_()  # 1 / sigma, (K, B N, 1)
+            qkv = lean.mm(x, W[t].mT) * spread + c[t][:, None]  # (K, B N, 3r)
+            out = _attend(qkv, heads, z[0].shape[1])  # (K, B N, r)
+            lean.add(x, out, U[t].mT)
+            if bias is not None:
+                x += bias[t][:, None]
+            inner += [mean, spread, qkv, out]
+        added = _added(lean, inner[3::4], U, bias, carried)
+        ctx.save_for_backward(carried, W, c, U, bias, *z, *inner)
+        ctx.heads, ctx.per_group, ctx.lean = heads, per_group, lean
+        return added.unflatten(1, z[0].shape[1:3])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad: Tensor):
-        z, rest = ctx.saved_tensors[: ctx.n], ctx.saved_tensors[ctx.n :]
-        modules = [m for group in ctx.groups for m in group]
-        mixed = rest[: len(modules)]
-        enabled, dtype = ctx.autocast
-        gradients: dict[int, tuple[Tensor, ...]] = {}
-        with torch.autocast(grad.device.type, dtype, enabled=enabled):
-            x = rest[-1].clone() if ctx.has_carried else torch.zeros_like(z[0])
-            for more in z:
-                x += more
-            for module, out in zip(modules, mixed, strict=True):
-                x += module.up(out)  # total + added behind the last module
-            grad, t = grad.clone(), len(modules)
-            for group, more in zip(reversed(ctx.groups), reversed(z[1:]), strict=True):
-                for module in reversed(group):
-                    t -= 1
-                    x -= module.up(mixed[t])
-                    dx, gradients[t] = _back_through(module, x, mixed[t], grad)
-                    grad += dx  # through the residual and through the module
-                x -= more
-        ordered = [g for i in range(len(modules)) for g in gradients[i]]
-        return None, None, *([None] * ctx.n), grad if ctx.has_carried else None, *ordered
+        carried, W, c, U, bias, *rest = ctx.saved_tensors
+        T, K, _, d = W.shape
+        z, inner = rest[: -4 * T], rest[-4 * T :]
+        lean, B = ctx.lean, z[0].shape[1]
+        x = _added(lean, inner[3::4], U, bias, None)
+        x += _start(z, carried, W)
+        shape = grad.shape
+        grad = grad.flatten(1, 2).to(x.dtype, copy=True)  # (K, B N, d)
+        dW, dc, dU = torch.empty_like(W), torch.empty_like(c), torch.empty_like(U)
+        dbias = None if bias is None else torch.empty_like(bias)
+        one = W.new_ones(K, 1, d)
+        for t in reversed(range(T)):
+            mean, spread, qkv, out = inner[4 * t : 4 * t + 4]
+            lean.add(x, out, U[t].mT, sign=-1)
+            if bias is not None:
+                x -= bias[t][:, None]
+                dbias[t] = grad.sum(1)
+            dU[t] = lean.mm(grad.mT, out)
+            leaf = qkv.detach().requires_grad_()
+            with torch.enable_grad(), lean.cast():
+                again = _attend(leaf, ctx.heads, B)
+            (dqkv,) = torch.autograd.grad(again, leaf, lean.mm(grad, U[t]).to(again.dtype))
+            dc[t] = dqkv.sum(1)
+            # With n = LN(x): dx = (dn - n mean(dn n)) / sigma, and mean(dn n) = <dqkv, qkv - c> / d.
+            pull = ((qkv - c[t][:, None]) * dqkv).sum(-1, keepdim=True) * spread.square() / d
+            dqkv = dqkv * spread
+            dW[t] = lean.mm(dqkv.mT, x)
+            lean.add(grad, torch.cat([dqkv, pull * mean], -1), torch.cat([W[t], one], 1))
+            grad.addcmul_(x, pull, value=-1)
+            if t % ctx.per_group == 0:
+                x -= z[t // ctx.per_group + 1].flatten(1, 2)
+        dcarried = None if carried is None else grad.view(shape)
+        return None, None, dcarried, dW, dc, dU, dbias, *([None] * len(z))
 
 
-def _back_through(module: LowRankAttention, x: Tensor, mixed: Tensor, grad: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Gradients of x and of the module's parameters, in their order, where U's are known without running it again."""
-    flat = grad.flatten(0, -2)  # (B N, d)
-    of_up = [flat.T @ mixed.flatten(0, -2).to(flat.dtype)] + ([flat.sum(0)] if module.up.bias is not None else [])
-    of_mixed = (grad @ module.up.weight).to(mixed.dtype)  # (B, N, r)
-    inner = [p for name, p in module.named_parameters() if not name.startswith("up.")]
-    leaf = x.detach().requires_grad_()
-    with torch.enable_grad():
-        again = module.mix(leaf)
-    dx, *of_inner = torch.autograd.grad(again, [leaf, *inner], of_mixed)
-    return dx, [*of_inner, *of_up]
+class _Arithmetic:
+    """Batched products in autocast's type where it is on; sums stay in that of the weights."""
+
+    def __init__(self, like: Tensor):
+        kind = like.device.type
+        self.type = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        self.kind = kind
+
+    def cast(self) -> torch.autocast:
+        return torch.autocast(self.kind, self.type, enabled=self.type is not None)
+
+    def mm(self, a: Tensor, b: Tensor) -> Tensor:
+        if self.type is None:
+            return torch.bmm(a, b)
+        with torch.autocast(self.kind, enabled=False):
+            return torch.bmm(a.to(self.type), b.to(self.type)).float()
+
+    def add(self, to: Tensor, a: Tensor, b: Tensor, sign: int = 1) -> None:
+        """to += sign a b, in place."""
+        if self.type is None:
+            to.baddbmm_(a, b, alpha=sign)
+        else:
+            to.add_(self.mm(a, b), alpha=sign)
+
+
+def _start(z: Sequence[Tensor], carried: Tensor | None, like: Tensor) -> Tensor:
+    """The sum of the features and of what came from the stage before, anew, (K, B N, d)."""
+    first = z[0].flatten(1, 2).to(like.dtype)
+    x = first.expand(like.shape[1], -1, -1).clone() if carried is None else first + carried.flatten(1, 2)
+    for more in z[1:]:
+        x += more.flatten(1, 2)
+    return x
+
+
+def _added(lean: _Arithmetic, outs: Sequence[Tensor], U: Tensor, bias: Tensor | None, carried: Tensor | None) -> Tensor:
+    """carried + sum_t (U_t out_t + bias_t) as one product over all modules, (K, B N, d)."""
+    U = U.permute(1, 0, 3, 2).flatten(1, 2)  # (K, T r, d)
+    added = lean.mm(torch.cat([*outs], -1), U)
+    if bias is not None:
+        added += bias.sum(0)[:, None]
+    return added if carried is None else added.add_(carried.flatten(1, 2))
+
+
+def _attend(qkv: Tensor, heads: int, batch: int) -> Tensor:
+    """(K, B N, 3r) -> softmax(q k^T / sqrt(r / heads)) v, (K, B N, r)."""
+    K = len(qkv)
+    q, k, v = qkv.unflatten(-1, (3, heads, -1)).unflatten(1, (batch, -1)).flatten(0, 1).permute(2, 0, 3, 1, 4)
+    out = F.scaled_dot_product_attention(q, k, v)  # (K B, h, N, r/h)
+    return out.transpose(1, 2).flatten(2).unflatten(0, (K, batch)).flatten(1, 2)
 
 
 METHOD = LAST

@@ -99,15 +99,15 @@ def side_attention(model: TunedModel, images: Tensor) -> list[Tensor]:
             f"{model.method.card.title} has no side network with attention; train LAST to see where one looks."
         )
     maps: list[Tensor] = []
-    # Each module norms its input first, whatever way its network runs the rest.
     handles = [
         m.norm.register_forward_hook(lambda _, __, normed, m=m: maps.append(m.attention(normed))) for m in modules
     ]
-    training = model.training
+    training, model.tuner.plain = model.training, True
     try:
         model.eval()(images)
     finally:
         model.train(training)
+        model.tuner.plain = False
         for handle in handles:
             handle.remove()
     return maps

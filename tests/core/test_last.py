@@ -132,8 +132,29 @@ def test_gradients_of_the_lean_backward_are_autograds(family, gap, stack):
     assert max(errors_by_part.values()) < 1e-11, errors_by_part
 
 
+@pytest.mark.parametrize("family", BOTH)
+@pytest.mark.parametrize("shared", [True, False])
+def test_networks_abreast_are_what_each_is_alone(family, shared):
+    """Pooled features and gradients of K networks in one call, on one set of features or on one each."""
+    backbone = small(family)
+    models = [nudge(pc.attach(backbone, LAST(rank=4, heads=2, gap=2), 3, seed=k), 0.3, seed=k) for k in range(3)]
+    features = [m.features(images(backbone, 2, seed=0 if shared else k)) for k, m in enumerate(models)]
+    together = tuple(z[0][None] if shared else torch.stack(z) for z in zip(*features, strict=True))
+    pooled = models[0].tuner.abreast([m.tuner for m in models], together)
+    (pooled.square().sum()).backward()
+    for k, model in enumerate(models):
+        found = [p.grad.clone() for p in model.tuner.parameters()]
+        model.zero_grad()
+        alone = model.tuner(features[k])
+        assert torch.equal(pooled[k], alone)
+        alone.square().sum().backward()
+        for a, p in zip(found, model.tuner.parameters(), strict=True):
+            assert (a - p.grad).norm() <= 1e-6 * p.grad.norm()
+
+
 def test_a_step_keeps_little_beside_the_features():
-    """Bytes kept for backward: per module one (B, N, r), and the final norm's input; with plain autograd ten times that."""
+    """Kept for backward: per module what enters and leaves its attention, (B, N, 4r) and two numbers a token, its folded
+    weights, and the final norm's input; with plain autograd thrice that."""
     from peftcore.memory import measure_step
 
     backbone, x = small("vit"), images(small("vit"), 8)
@@ -142,10 +163,11 @@ def test_a_step_keeps_little_beside_the_features():
         model = pc.attach(backbone, LAST(rank=4, gap=1, dropout=dropout), 3).train()
         report = measure_step(model, x, torch.arange(8) % 3, torch.optim.AdamW(model.trainable_parameters()))
         kept[dropout] = report.kept
-    tokens, width = 25, 32
-    low_rank = 10 * 8 * tokens * 4 * 4
-    assert kept[0.0] <= low_rank + 3 * 8 * tokens * width * 4
-    assert kept[1e-12] > 4 * kept[0.0]
+    tokens, width, rank, modules = 8 * 25, 32, 4, 10
+    low_rank = modules * tokens * (4 * rank + 2)
+    folded = 3 * modules * 3 * rank * width
+    assert kept[0.0] <= 4 * (low_rank + folded + 3 * tokens * width)
+    assert kept[1e-12] > 3 * kept[0.0]
 
 
 def test_dropout_acts_only_in_training():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,14 @@ class TunedModel(nn.Module):
         """Side methods only: frozen features -> logits (B, num_classes)."""
         self._needs_side()
         return self.head(self.tuner(features))
+
+    @staticmethod
+    def abreast(models: Sequence[TunedModel], features: tuple[Tensor, ...]) -> Tensor:
+        """K side models with equal methods on one backbone: features (K, B, ...), or (1, B, ...) where all read the same,
+        to logits (K, B, num_classes). Same-shaped side networks run in one call where their method knows how."""
+        pooled = models[0].tuner.abreast([m.tuner for m in models], features)  # (K, B, d)
+        weight, bias = (torch.stack([getattr(m.head, n) for m in models]) for n in ("weight", "bias"))
+        return torch.baddbmm(bias[:, None], pooled, weight.mT)
 
     def _needs_side(self) -> None:
         if not self.is_side:

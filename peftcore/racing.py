@@ -1,37 +1,74 @@
-"""Races: variations of a run compared together. Side methods on one backbone read one set of frozen features."""
+"""Races: variations of a run trained together. Side methods on one backbone read one set of frozen features, and side
+networks of one shape run in one call."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing
 from itertools import groupby
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from . import errors
 from .backbone import Backbone, load_backbone
+from .events import Event, Failed, Finished, Progress
 from .features import FeatureCache, should_cache
-from .model import attach
+from .model import TunedModel
 from .recipe import choose_device
 from .spec import RunSpec
-from .tasks import load_task
-from .train import Result, drain, finetune
+from .train import Batch, Result, Trainer, finetune, memory_sentence, result_of
 
 
-def race(specs: Sequence[RunSpec]) -> list[Result]:
+def race(specs: Sequence[RunSpec], backbone: Backbone | None = None) -> list[Result]:
     """Runs every spec and returns the results in the order of `specs`, each what it would be alone.
-
-    The backbone is loaded once per (backbone, weights), and the side methods among specs that agree on backbone, task and
-    preprocessing share its features: the frozen forward runs once for all of them.
 
     Raises:
         InvalidSetting: no specs; and whatever a single run raises.
     """
+    finished: dict[int, Finished] = {}
+    stream = race_events(specs, backbone)
+    while True:
+        try:
+            number, event = next(stream)
+        except StopIteration as end:
+            return [result_of(spec, finished[i], end.value[i]) for i, spec in enumerate(specs)]
+        if isinstance(event, Finished):
+            finished[number] = event
+        if isinstance(event, Failed):
+            raise getattr(errors, event.error)(event.message)
+
+
+def race_events(
+    specs: Sequence[RunSpec], backbone: Backbone | None = None, resume: Sequence[bytes | None] = ()
+) -> Generator[tuple[int, Event], None, list[TunedModel | None]]:
+    """(i, event of specs[i]) as they happen; returns the trained models, None where one failed.
+
+    Side methods that agree on backbone, task and preprocessing train together, step by step: the frozen forward runs once
+    for all of them, and those with equal method settings (other learning rates, seeds and the like) in one call. In-backbone
+    methods train one after the other. One that fails tells so as a last event, `Failed`, and the others go on.
+
+    Raises:
+        InvalidSetting: no specs.
+    """
     if not specs:
         raise errors.InvalidSetting("A race needs at least one RunSpec.")
-    results: dict[int, Result] = {}
+    blobs = {i: blob for i, blob in enumerate(resume)}
+    models: list[TunedModel | None] = [None] * len(specs)
     numbered = sorted(enumerate(specs), key=lambda pair: (_forward(pair[1]), pair[0]))
     for _, group in groupby(numbered, key=lambda pair: _forward(pair[1])):
-        for number, result in _together(list(group)):
-            results[number] = result
-    return [results[i] for i in range(len(specs))]
+        members = dict(group)
+        first = next(iter(members.values()))
+        shared = backbone or load_backbone(first.backbone, first.pretrained, first.weights)
+        shared.to(choose_device(first.device))
+        sides = {i: spec for i, spec in members.items() if spec.method.kind == "side"}
+        streams = [_lockstep(sides, shared, blobs)] if sides else []
+        streams += [_alone(i, spec, shared, blobs.get(i)) for i, spec in members.items() if i not in sides]
+        for stream in streams:
+            for i, model in (yield from stream).items():
+                models[i] = model
+    return models
 
 
 def _forward(spec: RunSpec) -> tuple[str, ...]:
@@ -40,28 +77,127 @@ def _forward(spec: RunSpec) -> tuple[str, ...]:
                            spec.precision, spec.augmentation, spec.cache_features)))  # fmt: skip
 
 
-def _together(group: list[tuple[int, RunSpec]]) -> Iterator[tuple[int, Result]]:
-    first = group[0][1]
-    backbone = load_backbone(first.backbone, first.pretrained, first.weights).to(choose_device(first.device))
-    sides = [spec for _, spec in group if spec.method.kind == "side"]
-    caches = _shared(backbone, sides) if len(sides) > 1 else None
-    for number, spec in group:
-        shared = caches if spec.method.kind == "side" else None
-        yield number, drain(spec, finetune(spec, backbone=backbone, caches=shared))
+def _alone(
+    number: int, spec: RunSpec, backbone: Backbone, resume: bytes | None
+) -> Generator[tuple[int, Event], None, dict[int, TunedModel]]:
+    with closing(finetune(spec, resume, backbone)) as stream:
+        while True:
+            try:
+                yield number, next(stream)
+            except StopIteration as end:
+                return {number: end.value}
+            except errors.HeadroomError as error:
+                yield number, Failed(type(error).__name__, str(error))
+                return {}
 
 
-def _shared(backbone: Backbone, specs: list[RunSpec]) -> dict[str, FeatureCache] | None:
-    """Features at every tap that one of the methods reads; None where they do not fit or may not be kept."""
-    spec, task = specs[0], load_task(specs[0].task)
-    models = [attach(backbone, s.method, len(task.classes), verify=False) for s in specs]
-    widest = max(models, key=lambda model: len(model.tuner.taps))
-    images = len(task.train) + len(task.val)
-    if spec.precision != "fp32" or not should_cache(widest, images, spec.cache_features, spec.augmentation):
-        return None
-    taps = [tap for model in models for tap in model.tuner.taps]
-    caches = {}
-    for name, split in (("train", task.train), ("val", task.val)):
-        caches[name] = FeatureCache(backbone, taps, split.images, spec.normalisation)
-        for _ in caches[name].fill():
-            pass
-    return caches
+def _lockstep(
+    specs: dict[int, RunSpec], backbone: Backbone, resume: dict[int, bytes | None]
+) -> Generator[tuple[int, Event], None, dict[int, TunedModel]]:
+    """Trains side methods together: each goes on to its next batch, then all batches are computed at once."""
+    trainers: dict[int, Trainer] = {}
+    for i, spec in specs.items():
+        try:
+            trainers[i] = Trainer(spec, backbone, traced=1)  # a traced step is computed alone
+        except errors.HeadroomError as error:
+            yield i, Failed(type(error).__name__, str(error))
+    if not trainers:
+        return {}
+    yield from _share_features(trainers)
+    with ExitStack() as stack:
+        streams = {i: stack.enter_context(closing(t.events(resume.get(i)))) for i, t in trainers.items()}
+        losses: dict[int, Tensor | None] = dict.fromkeys(streams)
+        while streams:
+            batches: dict[int, Batch] = {}
+            for i in list(streams):
+                try:
+                    while not isinstance(told := streams[i].send(losses.pop(i, None)), Batch):
+                        yield i, told
+                    batches[i] = told
+                except StopIteration:
+                    del streams[i]
+                except errors.HeadroomError as error:
+                    yield i, Failed(type(error).__name__, str(error))
+                    del streams[i], trainers[i]
+            if batches:
+                with memory_sentence(next(iter(batches.values())).spec):
+                    losses = _together(batches)
+    return {i: trainer.model for i, trainer in trainers.items()}
+
+
+def _share_features(trainers: dict[int, Trainer]) -> Generator[tuple[int, Event], None, None]:
+    """Where features can be kept, those of all splits at every tap that one of the trainers reads."""
+    if len(trainers) == 1:
+        return  # it fills a cache of its own, as it would alone
+    first = next(iter(trainers.values()))
+    widest = max((t.model for t in trainers.values()), key=lambda model: len(model.tuner.taps))
+    splits = {name: getattr(first.task, name) for name in ("train", "val", "test")}
+    total = sum(len(split) for split in splits.values())
+    if not should_cache(widest, total, first.spec.cache_features, first.spec.augmentation):
+        return
+    taps = [tap for t in trainers.values() for tap in t.model.tuner.taps]
+    before = 0
+    for name, split in splits.items():
+        cache = FeatureCache(first.backbone, taps, split.images, first.spec.normalisation)
+        with first.autocast():
+            for done in cache.fill():
+                for i in trainers:
+                    yield i, Progress(what="caching frozen features for all", done=before + done, total=total)
+        before += len(split)
+        for trainer in trainers.values():
+            trainer.caches[name] = cache
+
+
+def _together(batches: dict[int, Batch]) -> dict[int, Tensor]:
+    """The loss of each batch, after every model has its gradients."""
+    features = _frozen(batches)
+    alike: dict[tuple, list[int]] = {}
+    for i, batch in batches.items():
+        # Dropout's random numbers belong to one run, so a method that has it is computed by itself.
+        alone = i if getattr(batch.spec.method, "dropout", 0) else None
+        alike.setdefault((str(batch.spec.method.settings()), len(batch.index), alone), []).append(i)
+    losses = {}
+    for members in alike.values():
+        if len(members) == 1:
+            (i,) = members
+            losses[i] = batches[i].alone(features.get(i))
+        else:
+            losses |= _abreast({i: batches[i] for i in members}, features)
+    return losses
+
+
+def _frozen(batches: dict[int, Batch]) -> dict[int, tuple[Tensor, ...]]:
+    """Where features are not cached: each batch's, with one forward for all that see the same images."""
+    seeing: dict[tuple[int, ...], list[int]] = {}
+    for i, batch in batches.items():
+        if not batch.trainer.caches:
+            seeing.setdefault((batch.spec.seed, batch.epoch, batch.step, len(batch.index)), []).append(i)
+    found = {}
+    for members in seeing.values():
+        first, wanted = batches[members[0]], {i: batches[i].trainer.model.tuner.taps for i in members}
+        points = tuple(dict.fromkeys(tap for taps in wanted.values() for tap in taps))
+        with first.trainer.autocast():
+            tokens = dict(zip(points, first.trainer.backbone.taps(first.images(), points), strict=True))
+        found |= {i: tuple(tokens[tap] for tap in taps) for i, taps in wanted.items()}
+    return found
+
+
+def _abreast(batches: dict[int, Batch], features: dict[int, tuple[Tensor, ...]]) -> dict[int, Tensor]:
+    """The losses of K models with equal method settings, in one call."""
+    first, *others = batches.values()
+    models = [batch.trainer.model for batch in batches.values()]
+    if first.trainer.caches:
+        same = all(torch.equal(first.index, other.index) for other in others)
+        index = first.index if same else torch.cat([batch.index for batch in batches.values()])
+        gathered = first.trainer.caches["train"].batch(index, first.trainer.model.tuner.taps)
+        z = tuple(t.unflatten(0, (-1, len(first.index))) for t in gathered)
+    else:
+        rows = [features[i] for i in batches]
+        same = all(row[0] is rows[0][0] for row in rows)
+        z = tuple(t[0][None] if same else torch.stack(t) for t in zip(*rows, strict=True))
+    labels = torch.stack([batch.labels() for batch in batches.values()])  # (K, B)
+    with first.trainer.autocast():
+        logits = TunedModel.abreast(models, z).float()  # (K, B, classes)
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(1)
+    losses.sum().backward()
+    return dict(zip(batches, losses.detach(), strict=True))

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from .tasks import Split, Task, load_task
 if TYPE_CHECKING:
     import pandas as pd
 
-_TRACED = 24  # steps of a run whose memory is traced, spread evenly
+TRACED = 24  # steps of a run whose memory is traced, spread evenly
 _CHECKPOINT_LIMIT = 64_000_000  # bytes: larger states are not kept, so such a run cannot resume
 
 
@@ -57,8 +57,6 @@ def run(spec: RunSpec, resume: bytes | None = None, backbone: Backbone | None = 
 
 def drain(spec: RunSpec, events: Generator[Event, None, TunedModel]) -> Result:
     """The result of a `finetune` that is run to its end."""
-    import pandas as pd
-
     last: Event | None = None
     while True:
         try:
@@ -67,8 +65,14 @@ def drain(spec: RunSpec, events: Generator[Event, None, TunedModel]) -> Result:
             model = end.value
             break
     assert isinstance(last, Finished)
+    return result_of(spec, last, model)
+
+
+def result_of(spec: RunSpec, told: Finished, model: TunedModel) -> Result:
+    import pandas as pd
+
     return Result(
-        spec, last.test_accuracy, last.val_accuracy, last.memory, last.seconds, pd.DataFrame(last.epochs), model
+        spec, told.test_accuracy, told.val_accuracy, told.memory, told.seconds, pd.DataFrame(told.epochs), model
     )
 
 
@@ -87,20 +91,109 @@ def finetune(
         Diverged: NaN or infinite loss or gradient, with step and remedy.
         OutOfMemory: with remedies; and whatever loading the backbone, the task or the method raises.
     """
-    trainer = _Trainer(spec, backbone, caches)
+    with memory_sentence(spec):
+        trainer = Trainer(spec, backbone, caches)
+        with closing(trainer.events(resume)) as stream:
+            loss = None
+            while True:
+                try:
+                    told = stream.send(loss)
+                except StopIteration:
+                    return trainer.model
+                loss = told.alone() if isinstance(told, Batch) else None
+                if loss is None:
+                    yield told
+
+
+@contextmanager
+def memory_sentence(spec: RunSpec) -> Iterator[None]:
+    """Turns what torch says of memory that is used up into a sentence with remedies."""
     try:
-        yield from trainer.events(resume)
+        yield
     except torch.OutOfMemoryError as error:
         raise errors.OutOfMemory(_out_of_memory(spec, str(error))) from error
     except RuntimeError as error:
         if "can't allocate memory" not in str(error):
             raise
         raise errors.OutOfMemory(_out_of_memory(spec, str(error))) from error
-    return trainer.model
 
 
-class _Trainer:
-    def __init__(self, spec: RunSpec, backbone: Backbone | None, caches: dict[str, FeatureCache] | None):
+@dataclass(frozen=True)
+class Batch:
+    """The images of one training step, `index` into the training split, whose loss and gradients a trainer asks for."""
+
+    trainer: Trainer
+    epoch: int
+    step: int
+    index: Tensor
+
+    @property
+    def spec(self) -> RunSpec:
+        return self.trainer.spec
+
+    def labels(self) -> Tensor:
+        return torch.from_numpy(self.trainer.task.train.labels[self.index.numpy()]).to(self.trainer.device)
+
+    def images(self) -> Tensor:
+        """(b, C, H, W), normed and augmented; the same whenever it is asked."""
+        chosen = self.trainer.task.train.images[self.index.numpy()]
+        images = prepare(chosen, self.trainer.backbone, self.spec.normalisation, self.trainer.device)
+        if self.spec.augmentation == "light":
+            images = augment_light(images, generator_of(self.spec.seed, self.epoch, self.step))
+        return images
+
+    def features(self) -> tuple[Tensor, ...] | None:
+        """The frozen features where they are cached."""
+        cache = self.trainer.caches.get("train")
+        return cache and cache.batch(self.index, self.trainer.model.tuner.taps)
+
+    def alone(self, features: tuple[Tensor, ...] | None = None, ledger: Ledger | None = None) -> Tensor:
+        """The loss, after backward has put its gradients into the model's parameters. `features`: this batch's frozen
+        ones, where somebody has computed them already."""
+        features, labels = features or self.features(), self.labels()
+        images = self.images() if features is None else None
+        phase = ledger.phase if ledger else lambda _: nullcontext()
+        with ledger or nullcontext(), seeded(self.spec.seed, self.step, self.trainer.device):
+            if ledger:
+                ledger.declare((labels, *([] if images is None else [images])))
+                ledger.features(features or ())
+                for cache in self.trainer.caches.values():
+                    ledger.features(cache.tensors.values())
+            with phase("forward"), self.trainer.autocast():
+                loss = F.cross_entropy(self._logits(images, features, ledger).float(), labels)
+            if ledger and self.step == min(2, self.trainer.steps):  # the step whose report is shown in full
+                ledger.explain(loss)
+            with phase("backward"):
+                loss.backward()
+            if ledger:
+                self.trainer.update(self.epoch, loss, phase)
+        return loss.detach()
+
+    def _logits(self, images: Tensor | None, features: tuple[Tensor, ...] | None, ledger: Ledger | None) -> Tensor:
+        model = self.trainer.model
+        if not model.is_side:
+            return model(images)
+        if features is None:
+            with ledger.region("features") if ledger else nullcontext():
+                features = model.features(images)
+            if ledger:
+                ledger.features(features)
+        return model.from_features(features)
+
+
+class Trainer:
+    """One run in the making: `events` yields what happens, and a `Batch` wherever it wants to be sent the loss of one.
+
+    Who answers may compute several trainers' batches together (see racing.py).
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        backbone: Backbone | None = None,
+        caches: dict[str, FeatureCache] | None = None,
+        traced: int = TRACED,
+    ):
         self.spec = spec
         self.device = choose_device(spec.device)
         self.task: Task = load_task(spec.task)
@@ -110,7 +203,7 @@ class _Trainer:
         self.optimizer = make_optimizer(self.model, spec)
         self.per_epoch = math.ceil(len(self.task.train) / spec.batch_size)
         self.steps = spec.epochs * self.per_epoch
-        self.caches = caches or {}
+        self.caches, self.traced = caches or {}, traced
         self.coach = spec.method.coach(self.model, self.optimizer, spec.epochs, self.per_epoch)
         self.epochs: list[dict[str, float]] = []
         self.step = self.first_epoch = 0
@@ -121,7 +214,7 @@ class _Trainer:
     def seconds(self) -> float:
         return time.perf_counter() - self.begun
 
-    def events(self, resume: bytes | None) -> Iterator[Event]:
+    def events(self, resume: bytes | None = None) -> Generator[Event | Batch, Tensor, None]:
         spec, task = self.spec, self.task
         if resume is not None:
             self._restore(resume)
@@ -175,63 +268,44 @@ class _Trainer:
             cache = self.caches[name] = FeatureCache(
                 self.backbone, self.model.tuner.taps, split.images, self.spec.normalisation
             )
-            with self._autocast():
+            with self.autocast():
                 for done in cache.fill():
                     yield Progress(what="caching frozen features", done=before + done, total=total)
             before += len(split)
 
-    def _train_epoch(self, epoch: int) -> Iterator[Event]:
-        began, losses = time.perf_counter(), []
+    def _train_epoch(self, epoch: int) -> Generator[Event | Batch, Tensor, None]:
+        began, total = time.perf_counter(), 0.0
         order = torch.randperm(len(self.task.train), generator=generator_of(self.spec.seed, epoch, 0))
         self.model.train()
         for start in range(0, len(order), self.spec.batch_size):
             index = order[start : start + self.spec.batch_size]
-            for event in self._train_step(epoch, index):
-                if isinstance(event, Step):
-                    losses.append(event.loss * len(index))
-                yield event
+            total += len(index) * (yield from self._train_step(epoch, index))
         seconds = time.perf_counter() - began
-        self.epochs.append({"epoch": epoch + 1, "seconds": seconds, "train_loss": sum(losses) / len(order)})
+        self.epochs.append({"epoch": epoch + 1, "seconds": seconds, "train_loss": total / len(order)})
 
-    def _train_step(self, epoch: int, index: Tensor) -> Iterator[Event]:
+    def _train_step(self, epoch: int, index: Tensor) -> Generator[Event | Batch, Tensor, float]:
         began = time.perf_counter()
         self.step += 1
         lr = learning_rate(self.step, self.steps, self.spec)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_ratio"]
+        batch, report = Batch(self, epoch, self.step, index), None
         # The second step is the first with optimizer state; a traced step computes the same numbers, only slower.
-        traced = self.step == min(2, self.steps) or self.step % max(1, self.steps // _TRACED) == 0
-        inputs, labels = self._batch(epoch, index)
-        ledger = Ledger(self.model, self.optimizer) if traced else None
-        with ledger or nullcontext(), seeded(self.spec.seed, self.step, self.device):
-            phase = ledger.phase if ledger else lambda _: nullcontext()
-            if ledger:
-                ledger.declare((*inputs, labels))
-                for cache in self.caches.values():
-                    ledger.features(cache.tensors.values())
-            with phase("forward"), self._autocast():
-                loss = F.cross_entropy(self._forward(inputs, ledger).float(), labels)
-            if ledger and self.step == min(2, self.steps):  # the step whose report is shown in full
-                ledger.explain(loss)
-            with phase("backward"):
-                loss.backward()
-            self.coach.after_backward()
-            norm = torch.nn.utils.get_total_norm(
-                [p.grad for p in self.model.trainable_parameters() if p.grad is not None]
-            )
-            self._must_be_finite(loss, norm, epoch)
-            with phase("optimizer"):
-                self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
-        report = ledger.report() if ledger else None
-        if report and report.peak > self.peak.get("peak", -1):
-            self.peak = {"peak": report.peak, **report.components}
+        if self.step == min(2, self.steps) or self.step % max(1, self.steps // self.traced) == 0:
+            ledger = Ledger(self.model, self.optimizer)
+            loss = batch.alone(ledger=ledger)
+            report = ledger.report()
+            if report.peak > self.peak.get("peak", -1):
+                self.peak = {"peak": report.peak, **report.components}
+        else:
+            loss = yield batch
+            self.update(epoch, loss)
         yield Step(
             step=self.step,
             epoch=epoch + 1,
             loss=loss.item(),
             lr=lr,
-            grad_norm=norm.item(),
+            grad_norm=self.norm.item(),
             images_per_second=len(index) / (time.perf_counter() - began),
             seconds=self.seconds,
             memory=dict(report.components) if report else None,
@@ -239,28 +313,18 @@ class _Trainer:
         if report and self.step == min(2, self.steps):
             yield StepMemory(step=self.step, report=report.to_dict())
         yield from self.coach.after_step(self.step, epoch + 1)
+        return loss.item()
 
-    def _forward(self, inputs: tuple[Tensor, ...], ledger: Ledger | None = None) -> Tensor:
-        """Logits of a batch of images, or of their cached features."""
-        if not self.model.is_side:
-            return self.model(inputs[0])
-        if self.caches:
-            features = inputs
-        else:
-            with ledger.region("features") if ledger else nullcontext():
-                features = self.model.features(inputs[0])
-        if ledger:
-            ledger.features(features)
-        return self.model.from_features(features)
-
-    def _batch(self, epoch: int, index: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        labels = torch.from_numpy(self.task.train.labels[index.numpy()]).to(self.device)
-        if self.caches:
-            return self.caches["train"].batch(index, self.model.tuner.taps), labels
-        images = prepare(self.task.train.images[index.numpy()], self.backbone, self.spec.normalisation, self.device)
-        if self.spec.augmentation == "light":
-            images = augment_light(images, generator_of(self.spec.seed, epoch, self.step))
-        return (images,), labels
+    def update(self, epoch: int, loss: Tensor, phase: Callable = lambda _: nullcontext()) -> None:
+        """Moves the weights along the gradients that are there."""
+        self.coach.after_backward()
+        self.norm = torch.nn.utils.get_total_norm(
+            [p.grad for p in self.model.trainable_parameters() if p.grad is not None]
+        )
+        self._must_be_finite(loss, self.norm, epoch)
+        with phase("optimizer"):
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def _must_be_finite(self, loss: Tensor, norm: Tensor, epoch: int) -> None:
         for what, value in (("loss", loss), ("gradient norm", norm)):
@@ -278,7 +342,7 @@ class _Trainer:
         for start in range(0, len(split), self.spec.batch_size):
             index = torch.arange(start, min(start + self.spec.batch_size, len(split)))
             labels = torch.from_numpy(split.labels[index.numpy()]).to(self.device)
-            with self._autocast():
+            with self.autocast():
                 if name in self.caches:
                     logits = self.model.from_features(self.caches[name].batch(index, self.model.tuner.taps))
                 else:
@@ -296,7 +360,7 @@ class _Trainer:
             seconds=time.perf_counter() - began,
         )
 
-    def _autocast(self):
+    def autocast(self):
         if self.spec.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
@@ -330,9 +394,9 @@ class _Trainer:
         )
         for name, parameter in self.model.named_trainable():
             keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"optimizer.{k}.{name}" in tensors]
-            self.optimizer.state[parameter] = {k: tensors[f"optimizer.{k}.{name}"].clone() for k in keys}
-            for key in keys[1:]:
-                self.optimizer.state[parameter][key] = self.optimizer.state[parameter][key].to(self.device)
+            self.optimizer.state[parameter] = {
+                k: tensors[f"optimizer.{k}.{name}"].clone().to(self.device) for k in keys
+            }
         self.coach.load({n.removeprefix("coach."): t for n, t in tensors.items() if n.startswith("coach.")})
         self.step, self.epochs, self.peak = about["step"], about["epochs"], about["peak"]
         self.first_epoch = len(self.epochs)

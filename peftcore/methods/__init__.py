@@ -18,7 +18,7 @@ from ..registry import METHODS
 from ..spec import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ..backbone import Backbone
     from ..events import Event
@@ -131,6 +131,13 @@ class SideNetwork(nn.Module):
     """A network that reads frozen features: forward(features at `taps`) -> pooled features (B, width)."""
 
     taps: tuple[str, ...]
+
+    @classmethod
+    def abreast(cls, networks: Sequence[SideNetwork], features: tuple[Tensor, ...]) -> Tensor:
+        """K networks with equal settings: features (K, B, ...), or (1, B, ...) where all read the same, to pooled features
+        (K, B, width). One after the other, unless a method knows how to run them in one call."""
+        rows = [tuple(z[k if len(z) > 1 else 0] for z in features) for k in range(len(networks))]
+        return torch.stack([network(row) for network, row in zip(networks, rows, strict=True)])
 
 
 def make_method(name: str, **settings: Any) -> Method:

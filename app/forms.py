@@ -12,18 +12,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 import streamlit as st
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from app import words
-from peftcore.spec import RunSpec
+from peftcore.errors import HeadroomError
+from peftcore.spec import RunSpec, Settings
 
 LABELS = {"lr": "learning rate", "lr_ratio": "learning rate of B over A", "batch_size": "batch size"}
 SWITCH = {"auto": "auto", True: "on", False: "off"}
+_REFUSED = "refused_by_forms"  # in the session: key of a widget -> why the address was not followed, the widget's value
 
 
 def fields(
-    model: type[BaseModel], names: Iterable[str] | None = None, *, prefix: str = "", columns: int = 4
+    model: type[Settings], names: Iterable[str] | None = None, *, prefix: str = "", columns: int = 4
 ) -> dict[str, Any]:
     """Draws a widget for each field, in rows of `columns`, and returns what they say.
 
@@ -36,9 +37,41 @@ def fields(
     for start in range(0, len(names), columns):
         row = names[start : start + columns]
         for name, place in zip(row, st.columns(columns), strict=False):
+            refusal = _refusal(model, name, prefix + name)
             with place:
                 values[name] = field(name, model.model_fields[name], prefix + name)
+            if refusal:
+                shown = st.session_state[prefix + name]
+                st.session_state.setdefault(_REFUSED, {})[prefix + name] = refusal, shown
     return values
+
+
+def _refusal(model: type[Settings], name: str, key: str) -> str | None:
+    """Why what the address says of a field is impossible: Streamlit takes it out of the address without a word."""
+    said = st.query_params.get_all(key)
+    kind = _unwrap(model.model_fields[name].annotation)[0]
+    bounded = kind in ("switch", bool, int, float) or get_origin(kind) is Literal or _several(kind)
+    if not any(said) or not bounded:  # a text goes to the schema as it is
+        return None
+    switch = {label: value for value, label in SWITCH.items()}
+    value = said if _several(kind) else switch.get(said[0], said[0]) if kind == "switch" else _json(said[0], None)
+    try:
+        model.check_field(name, value)
+    except HeadroomError as error:
+        return str(error)
+    return None
+
+
+def refusals() -> list[str]:
+    """What the link to this page asks for and the forms do not show, a sentence each, until another value is chosen."""
+    refused = st.session_state.get(_REFUSED, {})
+    for key in [key for key, (_, shown) in refused.items() if st.session_state.get(key) != shown]:
+        del refused[key]
+    return [f"From the link: {why} The form shows {_listed(shown)}." for why, shown in refused.values()]
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def field(name: str, info: FieldInfo, key: str) -> Any:

@@ -149,10 +149,11 @@ def launcher(spec: RunSpec | None, fault: HeadroomError | None) -> DeltaGenerato
     """The button and what stands around it; returns the place of the bill. A fault is shown instead of a bill."""
     st.subheader("What it will cost", anchor=False)
     place = st.container(height=BILL_HEIGHT, border=False).empty()
-    fault = fault or costs.known_fault(spec)
     if fault:
         with place.container():
             errors.show(fault)
+    for refusal in _unknown() + forms.refusals():
+        st.warning(errors.plain(refusal), icon=":material/link_off:")
     st.markdown(_time(spec) + costs.queue(state.store()))
     if st.button(
         "Launch", type="primary", width="stretch", key="launch", icon=":material/rocket_launch:", disabled=bool(fault)
@@ -169,6 +170,17 @@ def launcher(spec: RunSpec | None, fault: HeadroomError | None) -> DeltaGenerato
     return place
 
 
+def _unknown() -> list[str]:
+    """A sentence for a method or a task of the link that there is not; the first choice stands in its place."""
+    told = []
+    for name, registry in (("method", METHODS), ("task", TASKS)):
+        try:
+            registry.load(links.read(name) or registry.names()[0])
+        except HeadroomError as error:
+            told.append(f"From the link: {error} The form shows {st.session_state[f'launch_{name}']}.")
+    return told
+
+
 def _time(spec: RunSpec | None) -> str:
     told = spec and costs.seconds(spec, state.store())
     return (
@@ -179,7 +191,7 @@ def _time(spec: RunSpec | None) -> str:
 
 
 def bill(place: DeltaGenerator, spec: RunSpec) -> None:
-    """What the run will cost, as soon as it is predicted; or why it cannot be launched."""
+    """What the run will cost, as soon as it is predicted. Where it turns out to be impossible, the page begins again."""
     job = costs.of(spec)
     background.wait(job, lambda: place.caption("Predicting: one training step on tensors without data."))
     with place.container():
@@ -188,7 +200,7 @@ def bill(place: DeltaGenerator, spec: RunSpec) -> None:
             kind = type(job.exception()).__name__
             st.warning(f"What {spec.method.card.title} costs here cannot be predicted ({kind}). It can be launched.")
         elif isinstance(job.result(), HeadroomError):
-            errors.show(job.result())
+            st.rerun()  # the fault is known now, and the button is drawn without a click in it
         else:
             _cost(spec, job.result())
 

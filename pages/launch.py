@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import cut, launching, libraries
+from app import costs, cut, launching, libraries
 from peftcore.errors import HeadroomError
 from peftcore.spec import RunSpec
 
@@ -17,6 +17,7 @@ with form:
     settings, recipe, heads_off = launching.settings(method)
 try:
     spec = RunSpec(backbone=backbone, method=settings, task=task, **recipe)
+    fault = costs.known_fault(spec)
 except HeadroomError as error:
     fault = error
 with bill:
@@ -26,5 +27,5 @@ with bill:
 images = launching.preview(preview, task)
 if spec and heads_off:
     cut.preview(heads_off, spec, images)
-if spec:
+if spec and not fault:
     launching.bill(place, spec)

@@ -7,7 +7,19 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 
 from . import errors
 from .registry import METHODS, TASKS
@@ -24,27 +36,80 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise as_sentence(type(self), error) from None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise errors.InvalidSetting(
+            f"{_owner(type(self))} is frozen, so {name} cannot be set on it; take a changed copy: "
+            f".replace({name}={value!r})."
+        )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python counts True as 1; as a rank or a rate it is a mistake."""
+        if _holds_bool(value) and "bool" not in str(kind := cls.model_fields[info.field_name].annotation):
+            wanted = "a number" if "int" in str(kind) or "float" in str(kind) else "a value"
+            raise ValueError(f"{wanted}, not true or false")
+        return value
+
     def replace(self, **changes: Any) -> Settings:
         """A validated copy with some fields changed."""
         return type(self)(**{**dict(self), **changes})
 
+    @classmethod
+    def check_field(cls, name: str, value: Any) -> None:
+        """Raises InvalidSetting where a field cannot have this value, whatever the other fields are."""
+        info = cls.model_fields[name]
+        try:
+            TypeAdapter(Annotated[info.annotation, info]).validate_python(value)
+        except ValidationError as error:
+            raise as_sentence(cls, error, (name,)) from None
 
-def as_sentence(model: type[BaseModel], error: ValidationError) -> errors.HeadroomError:
-    """The first fault of a ValidationError as one sentence with the range that is allowed."""
-    fault = error.errors()[0]
-    here = [other for other in error.errors() if other["loc"][:1] == fault["loc"][:1]]
+
+def _owner(model: type[BaseModel]) -> str:
+    return getattr(model, "name", None) or model.__name__
+
+
+def _holds_bool(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, (list, tuple)) and any(map(_holds_bool, value)))
+
+
+def allowed(info: FieldInfo) -> str | None:
+    """The range of a number in words: 'at least 1 and at most 1024'; None for a field without one."""
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    bounds = [f"{say} {bound:.12g}" for name, say in words.items() for rule in info.metadata
+              if (bound := getattr(rule, name, None)) is not None]  # fmt: skip
+    return " and ".join(bounds) or None
+
+
+def as_sentence(model: type[BaseModel], error: ValidationError, at: tuple[str, ...] = ()) -> errors.HeadroomError:
+    """The first fault of a ValidationError as one sentence with the range that is allowed. `at`: where it was found."""
+    faults = [{**fault, "loc": (*at, *fault["loc"])} for fault in error.errors()]
+    fault = faults[0]
+    here = [other for other in faults if other["loc"][:1] == fault["loc"][:1]]
+    here = [other for other in here if other["type"] != "too_short"] or here  # since another left it out
     # Where a field is a choice of types, each of them has a fault of its own: told together.
     places = fault["loc"] if len(here) == 1 else fault["loc"][:1]
     field = ".".join(str(part) for part in places) or "value"
-    owner = getattr(model, "name", None) or model.__name__
+    owner = _owner(model)
     if fault["type"] == "extra_forbidden":
         return errors.unknown(f"setting of {owner} called", field, model.model_fields)
     cause = fault.get("ctx", {}).get("error")
     if isinstance(cause, errors.HeadroomError):
         return cause
-    reasons = dict.fromkeys(other["msg"].removeprefix("Input should be ") for other in here)
+    reasons = dict.fromkeys(_reason(other, model.model_fields.get(fault["loc"][0])) for other in here)
     reason = str(cause) if cause else " or ".join(reasons)
     return errors.InvalidSetting(f"{owner}: {field} = {fault['input']!r} is not possible; it must be {reason}.")
+
+
+def _reason(fault: Mapping[str, Any], info: FieldInfo | None) -> str:
+    """What pydantic says a value should be, in our words where its own read badly."""
+    if fault["type"].startswith(("greater_than", "less_than")) and len(fault["loc"]) == 1:
+        return allowed(info)
+    if fault["type"] == "too_short":
+        return "at least one" if fault["ctx"]["min_length"] == 1 else f"at least {fault['ctx']['min_length']}"
+    if fault["type"] == "tuple_type":
+        return "a list"
+    return fault["msg"].removeprefix("Input should be ")
 
 
 def _as_method(value: Any) -> Any:

@@ -11,14 +11,15 @@ import importlib.util
 import warnings
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 from torch import nn
 
 from .. import errors
 from . import Card, Method
+from ._options import freeze, thaw
 from ._thaw import Thawed
 
 _ADAPTER = "default"
@@ -52,7 +53,9 @@ class HfPeft(Method):
     )
 
     tuner: str = Field("lora", description="A tuner by PEFT's name: lora, dora, adalora, vera, oft, boft, ia3, ...")
-    options: dict[str, Any] = Field(default_factory=dict, description="Settings passed on to the tuner's own config.")
+    options: Annotated[dict[str, Any], AfterValidator(freeze)] = Field(
+        default_factory=dict, description="Settings passed on to the tuner's own config."
+    )
 
     @field_validator("tuner")
     @classmethod
@@ -107,7 +110,7 @@ class HfPeft(Method):
                 f"{self._who} works on the token embeddings of language models; on images choose vpt for prompts, or a "
                 "tuner that adapts layers, such as lora, dora, vera, oft or ia3."
             )
-        options = {"target_modules": targets, **_DEFAULTS.get(name, {}), **variant, **self.options}
+        options = {"target_modules": targets, **_DEFAULTS.get(name, {}), **variant, **thaw(self.options)}
         known = {field.name for field in dataclasses.fields(config_class) if field.init}
         for option in options.keys() - known:
             if option in self.options:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -41,6 +41,16 @@ class LAST(Method):
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the attention's output inside the side network.")
 
+    @model_validator(mode="after")
+    def _heads_share_the_rank(self) -> LAST:
+        if self.rank % self.heads:
+            fits = [h for h in range(1, 65) if self.rank % h == 0]
+            raise errors.InvalidSetting(
+                f"LAST: {self.heads} heads do not divide rank {self.rank} evenly; choose "
+                f"{', '.join(map(str, fits))} heads, or a rank that is a multiple of {self.heads}."
+            )
+        return self
+
     def check(self, backbone) -> None:
         narrowest, depth = min(b.width for b in backbone.blocks), backbone.depth
         if self.rank > narrowest:
@@ -49,8 +59,6 @@ class LAST(Method):
             )
         if self.gap > depth:
             raise errors.DoesNotFit(f"LAST: gap {self.gap} is above the depth of {backbone.name}; choose 1 to {depth}.")
-        if self.rank % self.heads:
-            raise errors.DoesNotFit(f"LAST: {self.heads} heads do not divide rank {self.rank} evenly.")
 
     def install(self, backbone) -> SideNetwork:
         return LASTNetwork(backbone, self)

@@ -101,17 +101,67 @@ def test_command_means_the_same_spec(spec):
     assert RunSpec.from_dict(json.loads(result.stdout)["spec"]) == spec
 
 
-def test_impossible_settings_are_a_sentence_before_the_launch(at):
-    page = at("launch", **{"last.gap": 60})
-    assert len(page.error) == 1 and "gap 60 is above the depth" in page.error[0].value
-    page.run()  # what is known is known before the button is drawn
-    assert len(page.error) == 1 and page.button("launch").disabled
+IMPOSSIBLE = [  # method, its settings, backbone, what is told; each is told in the library too: tests/core/test_bad_input.py
+    ("last", {"rank": 129}, "vit_micro", "rank 129 is above the width of vit_micro; choose 1 to 128"),
+    ("lora", {"rank": 129}, "vit_micro", "rank 129 is above the width of vit_micro (128); choose 1 to 128"),
+    ("heart_lora", {"rank": 129}, "vit_micro", "choose 1 to 128"),
+    ("last", {"gap": 60}, "vit_micro", "gap 60 is above the depth of vit_micro; choose 1 to 8"),
+    ("last", {"heads": 3}, "vit_micro", "3 heads do not divide rank 16 evenly; choose 1, 2, 4, 8, 16 heads"),
+    ("heart_lora", {"n_off": 9}, "vit_micro", "n_off 9 leaves no head in a block of vit_micro with 8; choose 0 to 7"),
+    ("heart_lora", {"n_off": 3}, "swin_tiny_patch4_window7_224", "choose 0 to 2, or percent_off"),
+    ("vpt", {}, "swin_tiny_patch4_window7_224", "have no place for prompt tokens; choose a plain ViT"),
+    ("hf_peft", {"tuner": "lorra"}, "vit_micro", "Did you mean 'lora'? There are: adalora"),
+]
+
+
+@pytest.mark.parametrize("method, settings, backbone, told", IMPOSSIBLE, ids=lambda value: str(value)[:30])
+def test_what_is_impossible_is_a_sentence_before_the_launch(at, store, method, settings, backbone, told):
+    page = at("launch", method=method, backbone=backbone, **{f"{method}.{k}": v for k, v in settings.items()})
+    (error,) = page.error
+    assert told in error.value.replace("\\", "")
+    assert page.button("launch").disabled and not store.runs()
+
+
+LINKS = [  # query, what is told, what the form shows instead
+    ({"method": "bi_lora", "bi_lora.bits": 3}, "bits = 3 is not possible; it must be 1, 2, 4, 8 or 32", "shows 1."),
+    ({"method": "heart_lora", "heart_lora.bits": 3}, "it must be 1, 2, 4, 8 or 32", "shows 1."),
+    (
+        {"method": "lora", "lora.rank": 2000},
+        "rank = 2000 is not possible; it must be at least 1 and at most 1024",
+        "8.",
+    ),
+    ({"method": "lora", "lora.rank": "x"}, "rank = 'x' is not possible", "shows 8."),
+    ({"method": "lora", "lora.projections": ["z"]}, "it must be 'q', 'k', 'v', 'proj', 'fc1' or 'fc2'", "shows q, v."),
+    ({"method": "last", "last.gap": 65}, "at least 1 and at most 64", "shows 2."),
+    ({"method": "last", "epochs": 0}, "RunSpec: epochs = 0", "shows 10."),
+    ({"precision": "fp8"}, "it must be 'fp32' or 'bf16'", "shows fp32."),
+    ({"method": "lorra"}, "There is no method 'lorra'. Did you mean 'lora'?", "shows last."),
+    ({"task": "digit"}, "There is no task 'digit'. Did you mean 'digits'?", "shows digits."),
+]
+
+
+@pytest.mark.parametrize("query, told, shown", LINKS, ids=lambda value: str(value)[:30])
+def test_a_link_outside_the_form_is_told_and_not_silently_replaced(at, query, told, shown):
+    page = at("launch", **query)
+    (warning,) = page.warning
+    text = warning.value.replace("\\", "")
+    assert told in text and text.endswith(shown) and not page.error
+
+
+def test_what_the_link_asked_for_is_forgotten_once_another_value_is_chosen(at):
+    page = at("launch", method="bi_lora", **{"bi_lora.bits": 3})
+    page.run()
+    assert len(page.warning) == 1
+    page.selectbox("bi_lora.bits").set_value(2).run()
+    assert not page.warning
+    assert not at("launch", method="bi_lora", **{"bi_lora.bits": 2}).warning
 
 
 def test_a_value_that_the_schema_forbids_names_the_range(at):
     page = at("launch")
     page.number_input("lr").set_value(0.0).run()
-    assert "lr = 0.0 is not possible" in page.error[0].value.replace("\\", "")
+    told = page.error[0].value.replace("\\", "")
+    assert "lr = 0.0 is not possible; it must be above 0 and at most 10" in told
     assert page.button("launch").disabled
 
 

@@ -55,11 +55,11 @@ def test_a_spec_is_frozen():
         (dict(task="digit"), errors.UnknownName, "Did you mean 'digits'"),
         (dict(method={"rank": 2}), errors.InvalidSetting, "'name'"),
         (dict(method=3), errors.InvalidSetting, "'name'"),
-        (dict(epochs=0), errors.InvalidSetting, "greater than or equal to 1"),
+        (dict(epochs=0), errors.InvalidSetting, "at least 1 and at most 1000"),
         (dict(lr=float("nan")), errors.InvalidSetting, "a finite number"),
         (dict(cache_features="x"), errors.InvalidSetting, "cache_features = 'x' .*'auto' or a valid boolean"),
         (dict(precision="fp8"), errors.InvalidSetting, "'fp32' or 'bf16'"),
-        (dict(seed=-1), errors.InvalidSetting, "greater than or equal to 0"),
+        (dict(seed=-1), errors.InvalidSetting, "at least 0 and below 2147483648"),
     ],
 )
 def test_bad_specs_get_a_sentence(given, kind, words):

@@ -1,0 +1,51 @@
+"""A mapping of options that nothing changes, so that settings which hold it have a hash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from .. import errors
+
+
+class Options(dict):
+    """A frozen dict: equal to the dict of the same items, with a hash, and refusing every change."""
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self):
+        return type(self), (dict(self),)
+
+    def _refuse(self, *_args: Any, **_named: Any) -> NoReturn:
+        raise errors.InvalidSetting(
+            "Options are frozen; give a changed copy: .replace(options={**options, 'NAME': ...})."
+        )
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+
+def freeze(value: Any) -> Any:
+    """JSON's values with lists as tuples and objects as Options, so that all of it has a hash.
+
+    Raises:
+        ValueError: a value that JSON does not have, which no saved spec could hold.
+    """
+    if isinstance(value, Mapping):
+        return Options({str(name): freeze(part) for name, part in value.items()})
+    if isinstance(value, (list, tuple)):
+        return tuple(map(freeze, value))
+    if isinstance(value, (set, frozenset)):
+        return tuple(sorted(map(freeze, value), key=str))
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise ValueError(
+        f"made of numbers, texts, lists and true, false or null; {value!r} is of type {type(value).__name__}"
+    )
+
+
+def thaw(value: Any) -> Any:
+    """The dicts and lists that were frozen."""
+    if isinstance(value, Mapping):
+        return {name: thaw(part) for name, part in value.items()}
+    return [thaw(part) for part in value] if isinstance(value, tuple) else value

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import secrets
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,23 @@ def _token(folder: Path) -> Path:
     return path
 
 
+def leave_out(group: str, which: Collection[int]) -> None:
+    """Tells the process that works on a group which of its runs are to go no further; none: it has ended."""
+    from ray.experimental import internal_kv as shared
+
+    if which:
+        shared._internal_kv_put(group, json.dumps(sorted(which)), overwrite=True)
+    else:
+        shared._internal_kv_del(group)
+
+
+def left_out(group: str) -> frozenset[int]:
+    """What `leave_out` said last, in whichever process of the cluster."""
+    from ray.experimental import internal_kv as shared
+
+    return frozenset(json.loads(shared._internal_kv_get(group) or "[]"))
+
+
 class Workers:
     """Ray's worker processes as runs use them: how much each run takes, how many work at once, and a warm one ready.
 
@@ -158,13 +176,21 @@ class Workers:
             self.slots = min(self.slots, gpus * runs_per_gpu)
         # A process that has used one GPU cannot move to another. Where there is only one, it stays and stays warm.
         calls = 1 if gpus > 1 else 0
-        self._task = ray.remote(max_calls=calls, max_retries=0, num_cpus=self.cpus_per_run)(worker.work)
+        task = ray.remote(max_calls=calls, max_retries=0, num_cpus=self.cpus_per_run)
+        self._alone, self._together = task(worker.work), task(worker.work_together)
         self._warming: list[Any] = []  # streams, kept so that Ray does not forget them
 
     def begin(self, function: str, settings: Mapping[str, Any], resume: bytes | None = None) -> Any:
         """Queues a run in Ray and returns the stream of what `worker.work` tells."""
-        share = 0 if settings.get("device") == "cpu" else self.gpu_share
-        return self._task.options(num_gpus=share).remote(function, dict(settings), resume, self.cpus_per_run)
+        return self._on(self._alone, settings).remote(function, dict(settings), resume, self.cpus_per_run)
+
+    def begin_together(self, function: str, settings: Sequence[Mapping[str, Any]], group: str) -> Any:
+        """The same for several runs in one process, which takes as much as one run; see `worker.work_together`."""
+        every = [dict(one) for one in settings]
+        return self._on(self._together, every[0]).remote(function, every, group, self.cpus_per_run)
+
+    def _on(self, task: Any, settings: Mapping[str, Any]) -> Any:
+        return task.options(num_gpus=0 if settings.get("device") == "cpu" else self.gpu_share)
 
     def warm_up(self, count: int = 1) -> None:
         """Lets workers import torch, and take a step, before a run comes to them."""

@@ -6,7 +6,7 @@ import contextlib
 import queue
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from . import errors
@@ -23,13 +23,17 @@ REASONS = {
 
 
 class Database:
-    """The SQLite file `path`, in WAL mode, with the tables of `schema` at `version`.
+    """The SQLite file `path`, in WAL mode, with the tables of `schema`.
+
+    Args:
+        changes: what each later format added to the one before it. A new file is of the newest format, made by
+            `schema` alone; an older one is brought there.
 
     Raises:
         StoreUnavailable: the file cannot be read or written, or a newer program wrote it.
     """
 
-    def __init__(self, path: Path, schema: str, version: int):
+    def __init__(self, path: Path, schema: str, changes: Sequence[str] = ()):
         self.path = path
         # Connections are lent, not tied to threads: threads that serve one page view come and go by the thousand.
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
@@ -37,7 +41,7 @@ class Database:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise errors.StoreUnavailable(self._sentence(f"the folder cannot be made ({error.strerror})")) from None
-        self._prepare(schema, version)
+        self._prepare(schema, changes)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -80,7 +84,8 @@ class Database:
         db.execute("PRAGMA synchronous = NORMAL")  # with WAL: nothing is lost when the program dies
         return db
 
-    def _prepare(self, schema: str, known: int) -> None:
+    def _prepare(self, schema: str, changes: Sequence[str]) -> None:
+        known = 1 + len(changes)
         with self.read() as db:
             for attempt in range(50):
                 try:
@@ -92,15 +97,15 @@ class Database:
                     time.sleep(0.1)
         with self.write() as db:
             version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                for statement in schema.split(";"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {known}")
-            elif version > known:
+            if version > known:
                 raise errors.StoreUnavailable(
                     f"{self.path} was written by a newer Headroom (format {version}; this one knows up to "
                     f"{known}); update Headroom, or set HEADROOM_HOME to another folder."
                 )
+            for part in changes[version - 1 :] if version else [schema]:
+                for statement in part.split(";"):
+                    db.execute(statement)
+            db.execute(f"PRAGMA user_version = {known}")
 
     def _sentence(self, reason: str) -> str:
         return f"Runs cannot be kept in {self.path}: {reason}, or set HEADROOM_HOME to another folder."

@@ -8,20 +8,30 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from . import cluster, errors, events
 from .job import Job
 from .lease import Lease
+from .spec import RunSpec
 from .store import WAITING, RunRecord, Store
 
 log = logging.getLogger(__name__)
 
-FINETUNE = "peftcore.worker:finetune"
-GRACE_SECONDS = 3.0  # from the polite request to stop to the end of the process
+FINETUNE, RACE = "peftcore.worker:finetune", "peftcore.worker:race"
+STOPPED = ("interrupted", "failed", "cancelled")  # statuses from which a run can go on
 MOST_ATTEMPTS = 3  # a run whose app ended this often is not begun again by itself
 POLL_SECONDS = 1.0  # how often requests of other processes are looked for
+
+
+def shared_forward(settings: Mapping[str, Any]) -> Hashable:
+    """What decides the frozen forward that a side method's run reads; None for other methods."""
+    try:
+        return RunSpec.from_dict(settings).forward
+    except errors.HeadroomError:
+        return None  # alone it will tell why it is impossible
 
 
 class Engine:
@@ -36,6 +46,9 @@ class Engine:
         cpus_per_run: CPUs and threads of each run; by default HEADROOM_CPUS_PER_RUN, else all, at most 4.
         runs_per_gpu: how many runs share one GPU, where there is one.
         function: 'module:name' of what a run is, called as name(settings, resume) and yielding events.
+        race: the same of several runs that share a forward, called as name(list of settings, left_out) and yielding
+            (which, event).
+        forward: what runs must agree on to share a forward, of a run's settings; None for one that shares nothing.
     """
 
     def __init__(
@@ -47,13 +60,15 @@ class Engine:
         cpus_per_run: int | None = None,
         runs_per_gpu: int = 2,
         function: str = FINETUNE,
+        race: str = RACE,
+        forward: Callable[[Mapping[str, Any]], Hashable] = shared_forward,
     ):
         self.store = store
         self.address = address or os.environ.get("RAY_ADDRESS") or None
         self.num_cpus = num_cpus
         self.cpus_per_run = cpus_per_run or int(os.environ.get("HEADROOM_CPUS_PER_RUN", 0))
         self.runs_per_gpu = runs_per_gpu
-        self.function = function
+        self.function, self.race, self.forward = function, race, forward
         self._workers: cluster.Workers | None = None
         self._owns_ray = False
         self._reason: str | None = None
@@ -102,26 +117,51 @@ class Engine:
 
     def submit(self, spec: Any, owner: str = "", title: str = "") -> int:
         """Queues a RunSpec, or the settings of one, and returns the run's number."""
-        settings = dict(spec) if isinstance(spec, Mapping) else spec.to_dict()
-        run = self.store.create_run(settings, owner=owner, title=title, engine=self._lease.id)
-        self._commands.put(lambda: self._launch(run))
+        run = self.store.create_run(_settings(spec), owner=owner, title=title, engine=self._lease.id)
+        self._commands.put(lambda: self._launch([run]))
         return run
+
+    def submit_race(self, specs: Iterable[Any], owner: str = "", title: str = "") -> int:
+        """Queues variations as the runs of one race and returns the race's number, that of its first run.
+
+        Side methods that read the same frozen forward train together in one process; the others are queued alone.
+        """
+        settings = [_settings(spec) for spec in specs]
+        if not settings:
+            raise errors.InvalidSetting("A race needs at least one RunSpec.")
+        runs = self.store.create_race(settings, owner=owner, title=title, engine=self._lease.id)
+        self._launch_soon(runs)
+        return runs[0]
 
     def cancel(self, run: int) -> bool:
         """Stops a run, queued or running, whichever process holds it; False where it has ended already."""
-        if not self.store.want_stop(run):
-            return False
+        return self._cancel([run])
+
+    def cancel_race(self, race: int) -> bool:
+        """Stops all variations of a race that have not ended."""
+        return self._cancel([record.id for record in self.store.runs(race=race)])
+
+    def _cancel(self, runs: Sequence[int]) -> bool:
+        wanted = [run for run in runs if self.store.want_stop(run)]
         with self._lock:
-            if run not in self._jobs:  # Ray has not got it yet
-                self._note_cancelled(run, only_from=("queued",), held_by=self._lease.id)
-        self._commands.put(self._stop_wanted)
-        return True
+            for run in wanted:
+                if run not in self._jobs:  # Ray has not got it yet
+                    self._note_cancelled(run, only_from=("queued",), held_by=self._lease.id)
+        if wanted:
+            self._commands.put(self._stop_wanted)
+        return bool(wanted)
 
     def resume(self, run: int) -> None:
         """Queues a run that stopped before its end again, from its last checkpoint where it has one."""
         status = self.store.run(run).status
-        if status not in ("interrupted", "failed", "cancelled") or not self._requeue(run, status):
+        if status not in STOPPED or not self._requeue(run, status):
             raise errors.InvalidSetting(f"Run {run} is {status}; only one that stopped before its end can go on.")
+        self._launch_soon([run])
+
+    def resume_race(self, race: int) -> None:
+        """Queues all variations of a race again that stopped before their end."""
+        stopped = [(r.id, r.status) for r in reversed(self.store.runs(race=race, status=STOPPED))]
+        self._launch_soon([run for run, status in stopped if self._requeue(run, status)])
 
     def queue(self) -> list[int]:
         """The queued runs, the next one first."""
@@ -138,11 +178,13 @@ class Engine:
         Several engines may share a store. Each holds a lease, and of two that find one orphan one gets it.
         """
         orphans = [record for record in self.store.runs(status=WAITING) if not self._held(record)]
+        claimed = []
         for record in sorted(orphans, key=lambda record: (record.queued, record.id)):
             if record.stop_wanted:
                 self._note_cancelled(record.id, held_by=record.engine)
             elif record.status == "queued" or (self._checkpoint(record.id) and record.attempts < MOST_ATTEMPTS):
-                self._requeue(record.id, record.status, held_by=record.engine)
+                if self._requeue(record.id, record.status, held_by=record.engine):
+                    claimed.append(record.id)
             else:
                 self.store.set_status(
                     record.id,
@@ -151,6 +193,7 @@ class Engine:
                     only_from=("running",),
                     held_by=record.engine,
                 )
+        self._launch_soon(claimed)
 
     # In the engine's own thread
 
@@ -201,33 +244,38 @@ class Engine:
         if self.function == FINETUNE:
             self._workers.warm_up(count)
 
-    def _launch(self, run: int) -> None:
+    def _launch(self, runs: Sequence[int]) -> None:
         with self._lock:
-            record = self.store.run(run)
-            if record.status != "queued" or record.engine != self._lease.id or run in self._jobs:
-                return  # cancelled, or taken over, meanwhile
+            records = [self.store.run(run) for run in runs if run not in self._jobs]
+            # Without those that were cancelled, or taken over, meanwhile.
+            records = [record for record in records if record.status == "queued" and record.engine == self._lease.id]
+            runs = [record.id for record in records]
             if self._reason:
-                self.store.set_status(run, "failed", error=f"Runs cannot be started: {self._reason}")
+                for run in runs:
+                    self.store.set_status(run, "failed", error=f"Runs cannot be started: {self._reason}")
+            if self._reason or not runs:
                 return
-            stream = self._workers.begin(self.function, record.spec, self.store.get_artifact(run, "checkpoint"))
-            job = self._jobs[run] = Job(self.store, run, stream, self._leave, self._forget)
+            name = f"headroom-{uuid.uuid4().hex}" if len(runs) > 1 else ""
+            if name:
+                stream = self._workers.begin_together(self.race, [record.spec for record in records], name)
+            else:
+                checkpoint = self.store.get_artifact(runs[0], "checkpoint")
+                stream = self._workers.begin(self.function, records[0].spec, checkpoint)
+            job = Job(self.store, runs, stream, self._leave, self._forget, name)
+            self._jobs |= dict.fromkeys(runs, job)
         job.start()
 
     def _stop_wanted(self) -> None:
         """Stops what this process, or another one, asked to stop."""
+        stopping: dict[Job, list[int]] = {}
         for record in self.store.runs(status=WAITING):
             job = self._jobs.get(record.id)
-            if record.stop_wanted and job and not job.stopping:
-                job.stop()
-                timer = threading.Timer(GRACE_SECONDS, self._commands.put, [lambda job=job: self._insist(job)])
-                timer.daemon = True
-                timer.start()
+            if record.stop_wanted and job and record.id not in job.unwanted:
+                stopping.setdefault(job, []).append(record.id)
             elif record.stop_wanted and not job and not self._held(record):  # its app died, or it waits for its launch
                 self._note_cancelled(record.id, held_by=record.engine)
-
-    def _insist(self, job: Job) -> None:
-        if self._jobs.get(job.run) is job:
-            job.stop(force=True)
+        for job, runs in stopping.items():
+            job.stop(runs)
 
     def _end(self) -> None:
         self._leave.set()
@@ -241,10 +289,24 @@ class Engine:
 
     # Shared
 
-    def _forget(self, job: Job) -> None:
-        self._jobs.pop(job.run, None)
-        if job.crashed and not self._leave.is_set():
+    def _launch_soon(self, runs: Sequence[int]) -> None:
+        """Launches queued runs; those of one race that share a forward, and have not begun, in one process."""
+        groups: dict[Hashable, list[int]] = {}
+        for run in runs:
+            record = self.store.run(run)
+            fresh = record.race is not None and not self._checkpoint(run)
+            shared = self.forward(record.spec) if fresh else None
+            groups.setdefault(run if shared is None else (record.race, shared), []).append(run)
+        for group in groups.values():
+            self._commands.put(lambda group=group: self._launch(group))
+
+    def _forget(self, job: Job, run: int) -> None:
+        self._jobs.pop(run, None)
+        if self._leave.is_set():
+            return
+        if job.crashed and not job.live:
             self._commands.put(self._warm_up)
+        self._commands.put(lambda: self._launch([run]))  # where somebody resumed it meanwhile
 
     def _held(self, record: RunRecord) -> bool:
         """Whether somebody works on a run, or will."""
@@ -262,12 +324,15 @@ class Engine:
         if not self.store.set_status(run, "queued", **claim):
             return False
         self.store.rewind(run, self._checkpoint(run))  # what came after it will be told again
-        self._commands.put(lambda: self._launch(run))
         return True
 
     def _note_cancelled(self, run: int, only_from: tuple[str, ...] = WAITING, held_by: str | None = None) -> None:
         if self.store.set_status(run, "cancelled", only_from=only_from, held_by=held_by):
             self.store.append(run, [events.Cancelled().to_dict()])
+
+
+def _settings(spec: Any) -> dict[str, Any]:
+    return dict(spec) if isinstance(spec, Mapping) else spec.to_dict()
 
 
 _engine: Engine | None = None

@@ -24,6 +24,10 @@ from pydantic.fields import FieldInfo
 from . import errors
 from .registry import METHODS, TASKS
 
+FORWARD = (
+    "backbone", "pretrained", "weights", "device", "task", "normalisation", "precision", "augmentation", "cache_features",
+)  # fmt: skip
+
 
 class Settings(BaseModel):
     """A frozen pydantic model whose errors are sentences of ours and whose unknown keys name the nearest known one."""
@@ -207,6 +211,13 @@ class RunSpec(Settings):
         if not isinstance(settings, dict):
             raise errors.InvalidSetting(f"A RunSpec is a JSON object, not {type(settings).__name__}.")
         return cls(**settings)
+
+    @property
+    def forward(self) -> tuple[Any, ...] | None:
+        """What decides the frozen forward of a side method: runs that agree on it can share it. None for other methods."""
+        if self.method.kind != "side":
+            return None
+        return tuple(getattr(self, name) for name in FORWARD)
 
     @property
     def key(self) -> str:

@@ -18,11 +18,11 @@ from typing import Any
 from . import errors
 from .database import Database
 
-SCHEMA_VERSION = 1
 WAITING = ("queued", "running")
 ENDED = ("finished", "failed", "cancelled", "interrupted")
 STATUSES = WAITING + ENDED
 
+# race: the number of the first run of its race, which is the number of the race.
 # AUTOINCREMENT: the number of a deleted run is never given again, so an old link never shows another run.
 # last_seq: numbers of events are never given again either, even after a rewind, so followers only look forward.
 SCHEMA = """
@@ -30,8 +30,10 @@ CREATE TABLE runs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, spec TEXT NOT NULL, title TEXT NOT NULL, owner TEXT NOT NULL,
     status TEXT NOT NULL, created REAL NOT NULL, queued REAL NOT NULL, started REAL, finished REAL,
     error TEXT, summary TEXT NOT NULL DEFAULT '{}', engine TEXT NOT NULL DEFAULT '',
-    attempts INTEGER NOT NULL DEFAULT 0, stop_wanted INTEGER NOT NULL DEFAULT 0, last_seq INTEGER NOT NULL DEFAULT 0);
+    attempts INTEGER NOT NULL DEFAULT 0, stop_wanted INTEGER NOT NULL DEFAULT 0, last_seq INTEGER NOT NULL DEFAULT 0,
+    race INTEGER);
 CREATE INDEX runs_by_status ON runs (status);
+CREATE INDEX runs_by_race ON runs (race);
 CREATE TABLE events (
     run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE, seq INTEGER NOT NULL, kind TEXT NOT NULL,
     time REAL NOT NULL, data TEXT NOT NULL, PRIMARY KEY (run, seq)) WITHOUT ROWID;
@@ -40,6 +42,7 @@ CREATE TABLE artifacts (
     run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE, name TEXT NOT NULL,
     time REAL NOT NULL, data BLOB NOT NULL, PRIMARY KEY (run, name));
 """
+CHANGES = ("ALTER TABLE runs ADD COLUMN race INTEGER; CREATE INDEX runs_by_race ON runs (race)",)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class RunRecord:
     engine: str  # the engine that holds the run, "" for none
     attempts: int  # how many times a worker began it
     stop_wanted: bool  # somebody asked to cancel it
+    race: int | None  # the race it is a variation in
 
     @property
     def ended(self) -> bool:
@@ -95,20 +99,24 @@ class Store:
 
     def __init__(self, folder: str | os.PathLike | None = None):
         self.folder = Path(folder) if folder is not None else home()
-        self._db = Database(self.folder / "headroom.sqlite3", SCHEMA, SCHEMA_VERSION)
+        self._db = Database(self.folder / "headroom.sqlite3", SCHEMA, CHANGES)
         self.close = self._db.close
 
     # Runs
 
     def create_run(self, spec: Mapping[str, Any], owner: str = "", title: str = "", engine: str = "") -> int:
         """Writes a queued run and returns its number."""
-        now = time.time()
         with self._db.write() as db:
-            row = db.execute(
-                "INSERT INTO runs (spec, title, owner, status, created, queued, engine) VALUES (?,?,?,'queued',?,?,?)",
-                (json.dumps(dict(spec), sort_keys=True), title, owner, now, now, engine),
-            )
-            return row.lastrowid
+            return _insert(db, spec, owner, title, engine)
+
+    def create_race(
+        self, specs: Iterable[Mapping[str, Any]], owner: str = "", title: str = "", engine: str = ""
+    ) -> list[int]:
+        """Writes queued runs as the variations of one race and returns their numbers; the first is the race's."""
+        with self._db.write() as db:
+            runs = [_insert(db, spec, owner, title, engine) for spec in specs]
+            db.executemany("UPDATE runs SET race = ? WHERE id = ?", [(runs[0], run) for run in runs])
+            return runs
 
     def run(self, run: int) -> RunRecord:
         with self._db.read() as db:
@@ -118,17 +126,22 @@ class Store:
         return _record(row)
 
     def runs(
-        self, limit: int | None = None, status: str | Iterable[str] | None = None, owner: str | None = None
+        self,
+        limit: int | None = None,
+        status: str | Iterable[str] | None = None,
+        owner: str | None = None,
+        race: int | None = None,
     ) -> list[RunRecord]:
-        """The newest runs first, of one status or of several, of one owner or of all."""
+        """The newest runs first, of one status or of several, of one owner or of all, of one race or of all."""
         where, values = ["1"], []
         if status is not None:
             wanted = [status] if isinstance(status, str) else list(status)
             where.append(f"status IN ({','.join('?' * len(wanted))})")
             values += wanted
-        if owner is not None:
-            where.append("owner = ?")
-            values.append(owner)
+        for column, wanted in (("owner", owner), ("race", race)):
+            if wanted is not None:
+                where.append(f"{column} = ?")
+                values.append(wanted)
         values.append(-1 if limit is None else limit)
         with self._db.read() as db:
             query = f"SELECT {COLUMNS} FROM runs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?"
@@ -272,6 +285,15 @@ def _plain(value: Any) -> Any:
 
 def _no_run(run: int) -> errors.UnknownName:
     return errors.UnknownName(f"There is no run {run}; it may have been deleted. The list of runs shows all.")
+
+
+def _insert(db: sqlite3.Connection, spec: Mapping[str, Any], owner: str, title: str, engine: str) -> int:
+    now = time.time()
+    row = db.execute(
+        "INSERT INTO runs (spec, title, owner, status, created, queued, engine) VALUES (?,?,?,'queued',?,?,?)",
+        (json.dumps(dict(spec), sort_keys=True), title, owner, now, now, engine),
+    )
+    return row.lastrowid
 
 
 def _put(db: sqlite3.Connection, run: int, name: str, data: bytes, now: float) -> None:

@@ -1,4 +1,4 @@
-"""What happens inside a worker process: one run, told in batches of events."""
+"""What happens inside a worker process: a run, or several that share a forward, told in batches of events."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
-from . import errors, events
+from . import cluster, errors, events
 
 FLUSH_SECONDS = 0.08  # a run of thousands of short steps is told in about twelve batches a second
+ASK_SECONDS = 0.5  # how often a group looks whether somebody is to leave it
 BATCHED = ("step", "progress")  # everything else is told at once
+ENDS = ("finished", "failed", "cancelled")  # kinds of a last event, and the statuses that they lead to
 ARTIFACTS = {"checkpoint": "checkpoint", "finished": "adapter"}  # the name under which an event's blob is kept
 
-# (process id, events as JSON objects, artifacts by name)
-Batch = tuple[int, list[dict[str, Any]], dict[str, bytes]]
+# (process id, {which of the runs: (events as JSON objects, artifacts by name)})
+Batch = tuple[int, dict[int, tuple[list[dict[str, Any]], dict[str, bytes]]]]
+Told = Iterator[tuple[int, events.Event]]
 
 
 def finetune(settings: dict[str, Any], resume: bytes | None) -> Iterator[events.Event]:
@@ -27,6 +30,14 @@ def finetune(settings: dict[str, Any], resume: bytes | None) -> Iterator[events.
     from .train import finetune as run
 
     yield from run(RunSpec.from_dict(settings), resume=resume)
+
+
+def race(settings: list[dict[str, Any]], left_out: Callable[[], Collection[int]]) -> Told:
+    """What the engine runs for variations that share a frozen forward: `peftcore.race_events` of their RunSpecs."""
+    from .racing import race_events
+    from .spec import RunSpec
+
+    yield from race_events([RunSpec.from_dict(one) for one in settings], left_out=left_out)
 
 
 def warm_up(settings: dict[str, Any], resume: bytes | None) -> Iterator[events.Event]:
@@ -43,26 +54,66 @@ def work(function: str, settings: dict[str, Any], resume: bytes | None, cpus: in
 
     An error becomes a last event 'failed'; only a cancellation leaves this generator as an exception.
     """
+
+    def alone() -> Told:
+        with contextlib.closing(_named(function)(settings, resume)) as told:
+            for event in told:
+                yield 0, event
+
+    yield from _batches(alone, 1, cpus)
+
+
+def work_together(function: str, settings: list[dict[str, Any]], group: str, cpus: int) -> Iterator[Batch]:
+    """Several runs in one process, as `work` tells one. `group`: the name under which runs are told to leave it."""
+    yield from _batches(lambda: _named(function)(settings, _LeftOut(group)), len(settings), cpus)
+
+
+def _named(function: str) -> Callable:
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _batches(begin: Callable[[], Told], runs: int, cpus: int) -> Iterator[Batch]:
     pid = os.getpid()
-    yield pid, [], {}
+    yield pid, {}
     _use_threads(cpus)
-    batch: list[dict[str, Any]] = []
+    batch: dict[int, tuple[list, dict]] = {}
+    ended: set[int] = set()
     flushed = 0.0
     try:
-        module, _, name = function.partition(":")
-        with contextlib.closing(getattr(importlib.import_module(module), name)(settings, resume)) as told:
-            for event in told:
-                batch.append(event.to_dict())
-                blob = getattr(event, "blob", None)
+        with contextlib.closing(begin()) as told:
+            for which, event in told:
+                happened, artifacts = batch.setdefault(which, ([], {}))
+                happened.append(event.to_dict())
+                if (blob := getattr(event, "blob", None)) is not None:
+                    artifacts[ARTIFACTS[event.kind]] = blob
+                if event.kind in ENDS:
+                    ended.add(which)
                 now = time.monotonic()
                 if event.kind not in BATCHED or now - flushed >= FLUSH_SECONDS:
-                    yield pid, batch, {} if blob is None else {ARTIFACTS[event.kind]: blob}
-                    batch, flushed = [], now
+                    yield pid, batch
+                    batch, flushed = {}, now
         if batch:
-            yield pid, batch, {}
+            yield pid, batch
     except Exception as error:
-        failed, artifacts = _failed(error)
-        yield pid, [*batch, failed.to_dict()], artifacts
+        failed, traces = _failed(error)
+        for which in set(range(runs)) - ended:
+            happened, artifacts = batch.setdefault(which, ([], {}))
+            happened.append(failed.to_dict())
+            artifacts |= traces
+        yield pid, batch
+
+
+class _LeftOut:
+    """Which runs of a group are to go no further, asked of the engine now and then."""
+
+    def __init__(self, group: str):
+        self.group, self.known, self.asked = group, frozenset(), time.monotonic()
+
+    def __call__(self) -> frozenset[int]:
+        if time.monotonic() - self.asked >= ASK_SECONDS:
+            self.known, self.asked = cluster.left_out(self.group), time.monotonic()
+        return self.known
 
 
 def _failed(error: Exception) -> tuple[events.Failed, dict[str, bytes]]:

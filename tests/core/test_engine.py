@@ -17,6 +17,7 @@ from peftcore.store import Store
 
 HERE = Path(__file__).parent
 TOY = "engine_toys:toy"
+RACE = {"race": "engine_toys:toy_race", "forward": lambda settings: settings.get("forward")}
 ENDLESS = {"steps": 10_000, "pause": 0.01}
 
 
@@ -25,7 +26,7 @@ def engine(tmp_path_factory):
     """One Ray with room for one run at a time, whose workers find the toys."""
     before = {name: os.environ.pop(name, None) for name in ("RAY_ADDRESS", "PYTHONPATH")}
     os.environ["PYTHONPATH"] = str(HERE)
-    engine = Engine(Store(tmp_path_factory.mktemp("home")), num_cpus=1, function=TOY).start()
+    engine = Engine(Store(tmp_path_factory.mktemp("home")), num_cpus=1, function=TOY, **RACE).start()
     early = engine.submit({"steps": 2})
     assert engine.state == "starting" and engine.store.run(early).status == "queued"
     assert engine.wait_ready(90), engine.state
@@ -151,6 +152,95 @@ def test_errors_are_sentences(engine):
     assert ended(engine, silent).error.startswith("The run ended without a result")
 
 
+def race(engine, *changes, **common):
+    """A race of toys that share a forward; their numbers."""
+    first = engine.submit_race([{"forward": "same"} | common | change for change in changes])
+    return list(range(first, first + len(changes)))
+
+
+def process(engine, run):
+    return engine.store.last_event(run, "progress")["done"]
+
+
+def together(engine, one, other):
+    """Whether two runs took steps at once."""
+    a, b = ([event["time"] for event in engine.store.events(run, kinds="step")] for run in (one, other))
+    return max(a[0], b[0]) < min(a[-1], b[-1])
+
+
+def test_variations_with_one_forward_work_in_one_process_each_with_its_own_events(engine):
+    runs = race(engine, {"steps": 30}, {"steps": 60}, {"steps": 5, "forward": None}, pause=0.005)
+    records = [ended(engine, run) for run in runs]
+    assert [record.status for record in records] == ["finished"] * 3 and {r.race for r in records} == {runs[0]}
+    assert [len(steps(engine, run)) for run in runs] == [30, 60, 5]
+    for run in runs:
+        assert steps(engine, run) == sorted(steps(engine, run))
+        assert engine.store.get_artifact(run, "adapter") == b"weights" and engine.store.run(run).attempts == 1
+    assert process(engine, runs[0]) == process(engine, runs[1])
+    assert together(engine, *runs[:2])
+    assert not together(engine, *runs[1:])  # the one that shares nothing waits for the slot
+    assert records[0].finished < records[1].finished  # each ends when it ends
+
+
+def test_one_variation_may_leave_and_come_back_alone(engine, tmp_path):
+    runs = race(engine, {"left": str(tmp_path / "left")}, {}, steps=200, pause=0.01, checkpoints=[20])
+    until(lambda: engine.store.last_event(runs[0], "checkpoint"))
+    assert engine.cancel(runs[0])
+    assert ended(engine, runs[0], seconds=5).status == "cancelled"
+    assert engine.store.run(runs[1]).status == "running"
+    until(lambda: (tmp_path / "left").exists(), seconds=5)  # it is really left out
+    engine.resume(runs[0])
+    for run in runs:
+        assert ended(engine, run).status == "finished" and steps(engine, run) == list(range(200))
+
+
+def test_one_variation_may_fail_and_the_others_go_on(engine):
+    runs = race(engine, {"raises_at": 3, "raises": "ours"}, {}, steps=20)
+    assert ended(engine, runs[0]).error == "The loss is NaN at step 3; lower lr."
+    assert ended(engine, runs[1]).status == "finished"
+    runs = race(engine, {"raises_at": 3, "raises": "other"}, {}, {"steps": 1}, steps=20)  # this one ends them all
+    assert ended(engine, runs[0]).status == ended(engine, runs[1]).status == "failed"
+    assert ended(engine, runs[2]).status == "finished"  # but for the one that had ended
+    assert "engine_toys.py" in engine.store.get_artifact(runs[1], "traceback").decode()
+
+
+def test_a_race_is_stopped_as_a_whole(engine, tmp_path):
+    runs = race(engine, {"left": str(tmp_path / "left")}, {}, {"forward": None}, **ENDLESS)
+    worker = working(engine, runs[1])
+    assert engine.cancel_race(runs[0])
+    assert [ended(engine, run).status for run in runs] == ["cancelled"] * 3
+    until(lambda: (tmp_path / "left").exists(), seconds=5)
+    assert [engine.store.events(run)[-1]["kind"] for run in runs] == ["cancelled"] * 3
+    assert not engine.cancel_race(runs[0])
+    after = engine.submit({"steps": 1})
+    assert ended(engine, after).status == "finished" and process(engine, after) == worker
+
+
+def test_a_race_whose_worker_was_killed_goes_on(engine):
+    runs = race(engine, {"checkpoints": [10]}, {}, {}, {"steps": 2}, steps=60, pause=0.01)
+    until(lambda: engine.store.last_event(runs[0], "checkpoint"))
+    os.kill(working(engine, runs[0]), signal.SIGKILL)
+    for run in runs[:3]:
+        record = ended(engine, run, seconds=5)
+        assert record.status == "failed" and "Resume it" in record.error
+    assert engine.store.run(runs[3]).status == "finished"
+    engine.resume_race(runs[0])
+    for run in runs[:3]:
+        assert ended(engine, run).status == "finished" and steps(engine, run) == list(range(60))
+    assert together(engine, *runs[1:3]) and not together(engine, *runs[:2])  # one goes on alone, two begin anew
+
+
+def test_a_race_of_a_dead_app_begins_together(engine):
+    runs = engine.store.create_race([{"steps": 60, "pause": 0.01, "forward": "same"}] * 2, engine="dead")
+    engine.recover()
+    assert [ended(engine, run).status for run in runs] == ["finished"] * 2 and together(engine, *runs)
+
+
+def test_an_empty_race_says_so(engine):
+    with pytest.raises(errors.InvalidSetting, match="at least one"):
+        engine.submit_race([])
+
+
 def test_a_run_outlives_the_thread_that_submitted_it(engine):
     runs = []
     thread = threading.Thread(target=lambda: runs.append(engine.submit({"steps": 30, "pause": 0.02})))
@@ -219,7 +309,7 @@ def test_an_app_that_was_killed_is_continued_by_the_next(engine, tmp_path):
     app.wait()
     until(lambda: not Path(f"/proc/{worker}").exists())  # its workers do not outlive it
     assert store.run(run).status == "running"
-    heir = Engine(store, function=TOY).start()  # on the Ray of this process
+    heir = Engine(store, function=TOY, **RACE).start()  # on the Ray of this process
     assert heir.wait_ready(30)
     assert ended(heir, run).status == "finished" and steps(heir, run) == list(range(40))
     assert store.get_artifact(run, "adapter") == b"weights"

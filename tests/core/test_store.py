@@ -245,3 +245,59 @@ def test_a_store_of_a_newer_version_is_left_alone(store):
         db.execute("PRAGMA user_version = 99")
     with pytest.raises(errors.StoreUnavailable, match="newer Headroom.*99"):
         Store(store.folder)
+
+
+def test_a_race_is_its_runs(store):
+    alone = store.create_run({"seed": 9})
+    race = store.create_race([{"seed": 0}, {"seed": 1}], owner="ann", title="seeds", engine="here")
+    assert race == [alone + 1, alone + 2]
+    assert [record.race for record in store.runs()] == [race[0], race[0], None]
+    assert [record.id for record in store.runs(race=race[0])] == race[::-1]
+    record = store.run(race[1])
+    assert (record.spec, record.owner, record.title, record.engine) == ({"seed": 1}, "ann", "seeds", "here")
+    assert store.waiting() == [alone, *race]
+    store.set_status(race[0], "cancelled")
+    store.delete_run(race[0])  # what is left is the same race still
+    assert [record.id for record in store.runs(race=race[0])] == race[1:]
+
+
+FORMAT_1 = """
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, spec TEXT NOT NULL, title TEXT NOT NULL, owner TEXT NOT NULL,
+    status TEXT NOT NULL, created REAL NOT NULL, queued REAL NOT NULL, started REAL, finished REAL,
+    error TEXT, summary TEXT NOT NULL DEFAULT '{}', engine TEXT NOT NULL DEFAULT '',
+    attempts INTEGER NOT NULL DEFAULT 0, stop_wanted INTEGER NOT NULL DEFAULT 0, last_seq INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX runs_by_status ON runs (status);
+CREATE TABLE events (
+    run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE, seq INTEGER NOT NULL, kind TEXT NOT NULL,
+    time REAL NOT NULL, data TEXT NOT NULL, PRIMARY KEY (run, seq)) WITHOUT ROWID;
+CREATE INDEX events_by_kind ON events (run, kind, seq);
+CREATE TABLE artifacts (
+    run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE, name TEXT NOT NULL,
+    time REAL NOT NULL, data BLOB NOT NULL, PRIMARY KEY (run, name));
+PRAGMA user_version = 1;
+INSERT INTO runs (spec, title, owner, status, created, queued) VALUES ('{"seed": 5}', 'old', 'ann', 'queued', 1, 2);
+INSERT INTO events VALUES (1, 1, 'step', 3.0, '{"kind":"step","step":7}');
+"""
+
+
+def test_a_store_of_an_older_format_is_brought_to_this_one(tmp_path):
+    """The first format had no races."""
+    (tmp_path / "old").mkdir()
+    old = sqlite3.connect(tmp_path / "old" / "headroom.sqlite3")
+    old.executescript(FORMAT_1)
+    old.close()
+    store, new = Store(tmp_path / "old"), Store(tmp_path / "new")
+    record = store.run(1)
+    assert (record.spec, record.owner, record.race, record.queued) == ({"seed": 5}, "ann", None, 2.0)
+    assert store.last_event(1, "step")["step"] == 7
+    assert store.create_race([{}, {}]) == [2, 3] and [r.race for r in store.runs(race=2)] == [2, 2]
+    assert Store(tmp_path / "old").waiting() == [1, 2, 3]  # opened again, nothing is changed twice
+
+    def made(store):
+        with store._db.read() as db:
+            names = db.execute("SELECT name, type FROM sqlite_master WHERE name NOT LIKE 'sqlite%' ORDER BY name")
+            columns = db.execute("SELECT name, type, \"notnull\" FROM pragma_table_info('runs')")
+            return names.fetchall(), columns.fetchall(), db.execute("PRAGMA user_version").fetchone()
+
+    assert made(store) == made(new)

@@ -184,10 +184,12 @@ class Workers:
         """Queues a run in Ray and returns the stream of what `worker.work` tells."""
         return self._on(self._alone, settings).remote(function, dict(settings), resume, self.cpus_per_run)
 
-    def begin_together(self, function: str, settings: Sequence[Mapping[str, Any]], group: str) -> Any:
+    def begin_together(
+        self, function: str, settings: Sequence[Mapping[str, Any]], resume: Sequence[bytes | None], group: str
+    ) -> Any:
         """The same for several runs in one process, which takes as much as one run; see `worker.work_together`."""
         every = [dict(one) for one in settings]
-        return self._on(self._together, every[0]).remote(function, every, group, self.cpus_per_run)
+        return self._on(self._together, every[0]).remote(function, every, list(resume), group, self.cpus_per_run)
 
     def _on(self, task: Any, settings: Mapping[str, Any]) -> Any:
         return task.options(num_gpus=0 if settings.get("device") == "cpu" else self.gpu_share)

@@ -29,9 +29,10 @@ POLL_SECONDS = 1.0  # how often requests of other processes are looked for
 def shared_forward(settings: Mapping[str, Any]) -> Hashable:
     """What decides the frozen forward that a side method's run reads; None for other methods."""
     try:
-        return RunSpec.from_dict(settings).forward
+        spec = RunSpec.from_dict(settings)
     except errors.HeadroomError:
         return None  # alone it will tell why it is impossible
+    return spec.forward if spec.method.kind == "side" else None
 
 
 class Engine:
@@ -46,8 +47,8 @@ class Engine:
         cpus_per_run: CPUs and threads of each run; by default HEADROOM_CPUS_PER_RUN, else all, at most 4.
         runs_per_gpu: how many runs share one GPU, where there is one.
         function: 'module:name' of what a run is, called as name(settings, resume) and yielding events.
-        race: the same of several runs that share a forward, called as name(list of settings, left_out) and yielding
-            (which, event).
+        race: the same of several runs that share a forward, called as name(settings, resume, left_out), the first two
+            lists, and yielding (which, event).
         forward: what runs must agree on to share a forward, of a run's settings; None for one that shares nothing.
     """
 
@@ -256,11 +257,12 @@ class Engine:
             if self._reason or not runs:
                 return
             name = f"headroom-{uuid.uuid4().hex}" if len(runs) > 1 else ""
+            settings = [record.spec for record in records]
+            checkpoints = [self.store.get_artifact(run, "checkpoint") for run in runs]
             if name:
-                stream = self._workers.begin_together(self.race, [record.spec for record in records], name)
+                stream = self._workers.begin_together(self.race, settings, checkpoints, name)
             else:
-                checkpoint = self.store.get_artifact(runs[0], "checkpoint")
-                stream = self._workers.begin(self.function, records[0].spec, checkpoint)
+                stream = self._workers.begin(self.function, settings[0], checkpoints[0])
             job = Job(self.store, runs, stream, self._leave, self._forget, name)
             self._jobs |= dict.fromkeys(runs, job)
         job.start()
@@ -290,12 +292,11 @@ class Engine:
     # Shared
 
     def _launch_soon(self, runs: Sequence[int]) -> None:
-        """Launches queued runs; those of one race that share a forward, and have not begun, in one process."""
+        """Launches queued runs; those of one race that share a forward in one process."""
         groups: dict[Hashable, list[int]] = {}
         for run in runs:
             record = self.store.run(run)
-            fresh = record.race is not None and not self._checkpoint(run)
-            shared = self.forward(record.spec) if fresh else None
+            shared = None if record.race is None else self.forward(record.spec)
             groups.setdefault(run if shared is None else (record.race, shared), []).append(run)
         for group in groups.values():
             self._commands.put(lambda group=group: self._launch(group))

@@ -3,7 +3,7 @@ networks of one shape run in one call."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import ExitStack, closing
 from itertools import groupby
 
@@ -41,13 +41,18 @@ def race(specs: Sequence[RunSpec], backbone: Backbone | None = None) -> list[Res
 
 
 def race_events(
-    specs: Sequence[RunSpec], backbone: Backbone | None = None, resume: Sequence[bytes | None] = ()
+    specs: Sequence[RunSpec],
+    backbone: Backbone | None = None,
+    resume: Sequence[bytes | None] = (),
+    left_out: Callable[[], Collection[int]] = tuple,
 ) -> Generator[tuple[int, Event], None, list[TunedModel | None]]:
     """(i, event of specs[i]) as they happen; returns the trained models, None where one failed.
 
     Side methods that agree on backbone, task and preprocessing train together, step by step: the frozen forward runs once
     for all of them, and those with equal method settings (other learning rates, seeds and the like) in one call. In-backbone
     methods train one after the other. One that fails tells so as a last event, `Failed`, and the others go on.
+
+    `left_out` says, whenever it is asked, which are to go no further; it is asked before each step.
 
     Raises:
         InvalidSetting: no specs.
@@ -56,43 +61,45 @@ def race_events(
         raise errors.InvalidSetting("A race needs at least one RunSpec.")
     blobs = {i: blob for i, blob in enumerate(resume)}
     models: list[TunedModel | None] = [None] * len(specs)
-    numbered = sorted(enumerate(specs), key=lambda pair: (_forward(pair[1]), pair[0]))
-    for _, group in groupby(numbered, key=lambda pair: _forward(pair[1])):
+    numbered = sorted(enumerate(specs), key=lambda pair: (pair[1].forward, pair[0]))
+    for _, group in groupby(numbered, key=lambda pair: pair[1].forward):
         members = dict(group)
         first = next(iter(members.values()))
         shared = backbone or load_backbone(first.backbone, first.pretrained, first.weights)
         shared.to(choose_device(first.device))
         sides = {i: spec for i, spec in members.items() if spec.method.kind == "side"}
-        streams = [_lockstep(sides, shared, blobs)] if sides else []
-        streams += [_alone(i, spec, shared, blobs.get(i)) for i, spec in members.items() if i not in sides]
+        streams = [_lockstep(sides, shared, blobs, left_out)] if sides else []
+        streams += [_alone(i, spec, shared, blobs.get(i), left_out) for i, spec in members.items() if i not in sides]
         for stream in streams:
             for i, model in (yield from stream).items():
                 models[i] = model
     return models
 
 
-def _forward(spec: RunSpec) -> tuple[str, ...]:
-    """What decides the frozen forward: specs that agree on it can share its features."""
-    return tuple(map(str, (spec.backbone, spec.pretrained, spec.weights, spec.device, spec.task, spec.normalisation,
-                           spec.precision, spec.augmentation, spec.cache_features)))  # fmt: skip
-
-
 def _alone(
-    number: int, spec: RunSpec, backbone: Backbone, resume: bytes | None
+    number: int,
+    spec: RunSpec,
+    backbone: Backbone,
+    resume: bytes | None,
+    left_out: Callable[[], Collection[int]],
 ) -> Generator[tuple[int, Event], None, dict[int, TunedModel]]:
     with closing(finetune(spec, resume, backbone)) as stream:
-        while True:
+        while number not in left_out():
             try:
                 yield number, next(stream)
             except StopIteration as end:
                 return {number: end.value}
             except errors.HeadroomError as error:
                 yield number, Failed(type(error).__name__, str(error))
-                return {}
+                break
+        return {}
 
 
 def _lockstep(
-    specs: dict[int, RunSpec], backbone: Backbone, resume: dict[int, bytes | None]
+    specs: dict[int, RunSpec],
+    backbone: Backbone,
+    resume: dict[int, bytes | None],
+    left_out: Callable[[], Collection[int]],
 ) -> Generator[tuple[int, Event], None, dict[int, TunedModel]]:
     """Trains side methods together: each goes on to its next batch, then all batches are computed at once."""
     trainers: dict[int, Trainer] = {}
@@ -109,6 +116,9 @@ def _lockstep(
         losses: dict[int, Tensor | None] = dict.fromkeys(streams)
         while streams:
             batches: dict[int, Batch] = {}
+            for i in streams.keys() & set(left_out()):
+                streams.pop(i).close()
+                del trainers[i]
             for i in list(streams):
                 try:
                     while not isinstance(told := streams[i].send(losses.pop(i, None)), Batch):

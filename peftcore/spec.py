@@ -213,11 +213,9 @@ class RunSpec(Settings):
         return cls(**settings)
 
     @property
-    def forward(self) -> tuple[Any, ...] | None:
-        """What decides the frozen forward of a side method: runs that agree on it can share it. None for other methods."""
-        if self.method.kind != "side":
-            return None
-        return tuple(getattr(self, name) for name in FORWARD)
+    def forward(self) -> tuple[str, ...]:
+        """What decides the frozen forward of a side method: those that agree on it can share its features."""
+        return tuple(str(getattr(self, name)) for name in FORWARD)
 
     @property
     def key(self) -> str:

@@ -32,12 +32,12 @@ def finetune(settings: dict[str, Any], resume: bytes | None) -> Iterator[events.
     yield from run(RunSpec.from_dict(settings), resume=resume)
 
 
-def race(settings: list[dict[str, Any]], left_out: Callable[[], Collection[int]]) -> Told:
+def race(settings: list[dict[str, Any]], resume: list[bytes | None], left_out: Callable[[], Collection[int]]) -> Told:
     """What the engine runs for variations that share a frozen forward: `peftcore.race_events` of their RunSpecs."""
     from .racing import race_events
     from .spec import RunSpec
 
-    yield from race_events([RunSpec.from_dict(one) for one in settings], left_out=left_out)
+    yield from race_events([RunSpec.from_dict(one) for one in settings], resume=resume, left_out=left_out)
 
 
 def warm_up(settings: dict[str, Any], resume: bytes | None) -> Iterator[events.Event]:
@@ -63,9 +63,11 @@ def work(function: str, settings: dict[str, Any], resume: bytes | None, cpus: in
     yield from _batches(alone, 1, cpus)
 
 
-def work_together(function: str, settings: list[dict[str, Any]], group: str, cpus: int) -> Iterator[Batch]:
+def work_together(
+    function: str, settings: list[dict[str, Any]], resume: list[bytes | None], group: str, cpus: int
+) -> Iterator[Batch]:
     """Several runs in one process, as `work` tells one. `group`: the name under which runs are told to leave it."""
-    yield from _batches(lambda: _named(function)(settings, _LeftOut(group)), len(settings), cpus)
+    yield from _batches(lambda: _named(function)(settings, resume, _LeftOut(group)), len(settings), cpus)
 
 
 def _named(function: str) -> Callable:

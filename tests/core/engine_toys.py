@@ -38,9 +38,9 @@ def toy(settings, resume):
                 file.write("closed")
 
 
-def toy_race(settings, left_out):
+def toy_race(settings, resume, left_out):
     """Toys that take turns in one process."""
-    toys = {which: toy(one, None) for which, one in enumerate(settings)}
+    toys = {which: toy(one, resume[which]) for which, one in enumerate(settings)}
     while toys:
         for which in list(toys):
             if which in left_out():

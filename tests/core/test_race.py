@@ -87,6 +87,21 @@ def test_one_that_fails_says_so_and_the_others_go_on(monkeypatch):
         pc.race(racers)
 
 
+def test_those_left_out_go_no_further_and_change_nothing_for_the_others():
+    base = pc.RunSpec(epochs=2, batch_size=8, pretrained=False, method="linear")
+    racers = [base, base.replace(lr=1e-2), base.replace(method={"name": "lora", "rank": 2})]
+    told, out = [], set()
+    stream = racing.race_events(racers, left_out=lambda: out)
+    for i, event in stream:
+        told.append((i, event))
+        if event.kind == "step" and event.step == 4:
+            out |= {1, 2}
+    steps = {i: [e.step for which, e in told if which == i and e.kind == "step"] for i in range(3)}
+    assert steps[0] == [1, 2, 3, 4, 5, 6] and steps[1][-1] in (3, 4) and not steps[2]
+    alone = pc.run(base)
+    assert dict(told)[0].test_accuracy == alone.test_accuracy and dict(told)[0].blob is not None
+
+
 def test_an_empty_race_says_so():
     with pytest.raises(errors.InvalidSetting, match="at least one"):
         pc.race([])

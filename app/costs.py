@@ -11,10 +11,12 @@ from app import background, state
 from peftcore.errors import HeadroomError
 
 if TYPE_CHECKING:
+    from peftcore.model import TunedModel
     from peftcore.spec import RunSpec
     from peftcore.store import Store
 
-DECIDE_MEMORY = ("backbone", "method", "task", "batch_size", "precision", "device", "augmentation", "cache_features")
+DECIDE_MEMORY = ("backbone", "method", "task", "batch_size", "precision", "device", "augmentation", "cache_features",
+                 "cache_precision")  # fmt: skip
 LOOK_BACK = 60  # newest finished runs among which one like this is looked for
 
 
@@ -26,7 +28,7 @@ class Cost:
     components: dict[str, int]
     peak: int
     full: int
-    cache: int = 0  # bytes of all frozen features, which a side method keeps beside the step where they fit
+    cache: str = ""  # where a side method will keep the frozen features of all images, how many bytes, and why
 
     @property
     def trained(self) -> int:
@@ -59,24 +61,25 @@ def _predict(spec: RunSpec) -> Cost | HeadroomError:
 
     try:
         backbone = load_backbone(spec.backbone, pretrained=False, device="meta")
-        counts = attach(backbone, spec.method, classes_of(spec.task)).parameter_counts()
+        model = attach(backbone, spec.method, classes_of(spec.task))
         report = predict_memory(spec)
         full = (
             report if spec.method.name == "full" else predict_memory(spec.replace(method="full", cache_features="auto"))
         )
+        cache = _cache(model, spec)
     except HeadroomError as error:
         return error
-    return Cost(counts, dict(report.components), report.peak, full.peak, _cache(spec, report.components["features"]))
+    return Cost(model.parameter_counts(), dict(report.components), report.peak, full.peak, cache)
 
 
-def _cache(spec: RunSpec, batch: int) -> int:
-    """Bytes of the frozen features of all training and validation images; `batch` are those of one batch."""
+def _cache(model: TunedModel, spec: RunSpec) -> str:
+    """Where a side method's frozen features of all training and validation images will be kept, in a sentence."""
+    from peftcore.placement import plan_cache
     from peftcore.tasks import load_task
 
-    if spec.method.kind != "side" or spec.cache_features is False or spec.augmentation != "none":
-        return 0
     task = load_task(spec.task)
-    return batch * (len(task.train) + len(task.val)) // spec.batch_size
+    plan = plan_cache(model, len(task.train) + len(task.val), spec)
+    return plan.why if model.is_side else ""
 
 
 def seconds(spec: RunSpec, store: Store) -> tuple[float, int] | None:

@@ -19,7 +19,7 @@ from peftcore.errors import HeadroomError
 from peftcore.spec import RunSpec, Settings
 
 LABELS = {"lr": "learning rate", "lr_ratio": "learning rate of B over A", "batch_size": "batch size"}
-SWITCH = {"auto": "auto", True: "on", False: "off"}
+SWITCH = {"auto": "auto", "disk": "disk", True: "on", False: "off"}
 _REFUSED = "refused_by_forms"  # in the session: key of a widget -> why the address was not followed, the widget's value
 
 
@@ -115,7 +115,7 @@ def _json(text: str, default: Any) -> Any:
 
 
 def _unwrap(annotation: Any) -> tuple[Any, bool]:
-    """The type without None, and whether None was in it; `Literal["auto"] | bool` is a 'switch'."""
+    """The type without None, and whether None was in it; `Literal["auto", "disk"] | bool` is a 'switch'."""
     if get_origin(annotation) not in (Union, types.UnionType):
         return annotation, False
     parts = [part for part in get_args(annotation) if part is not type(None)]

@@ -15,7 +15,7 @@ from app.captions import POWERS
 from peftcore import embedded
 from peftcore.errors import HeadroomError
 from peftcore.figures import memory as figures
-from peftcore.figures.theme import human_count, method_title, percent, si_bytes
+from peftcore.figures.theme import human_count, method_title, percent
 from peftcore.registry import METHODS, TASKS
 from peftcore.spec import RunSpec
 
@@ -216,12 +216,8 @@ def _cost(spec: RunSpec, cost: costs.Cost) -> None:
     st.caption(
         words.components(cost.components)
         + f"  \nPredicted for one training step of {spec.batch_size} images, without running it. "
-        + (
-            f"All images' frozen features, computed once, take {si_bytes(cost.cache)} more where they fit. "
-            if cost.cache
-            else ""
-        )
         + POWERS
+        + (f"  \n{cost.cache}" if cost.cache else "")
     )
 
 

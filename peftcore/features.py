@@ -2,85 +2,166 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import Any, Literal
 
 import numpy as np
-import psutil
+import timm
 import torch
 from torch import Tensor
 
 from . import errors
 from .backbone import Backbone
-from .model import TunedModel
-from .preprocess import prepare
+from .preprocess import RESIZE, normalisation, prepare
+from .shelf import Shelf, Writer
 
-_SHARE = 0.4  # of the memory that is free: what a cache may take without being told to
+Place = Literal["device", "host", "disk", "none"]
+Precision = Literal["fp32", "bf16"]
 
 
 class FeatureCache:
-    """The frozen features of a set of images at some taps, one tensor (n, ...) each, in the order of the images."""
+    """The frozen features of a set of images at some taps, one tensor (n, ...) each, in the order of the images.
 
-    def __init__(self, backbone: Backbone, taps: Iterable[str], images: np.ndarray, norm: str, batch_size: int = 64):
+    Args:
+        images: uint8 (n, H, W, 3).
+        norm: the normalisation's name (preprocess.py).
+        batch_size: images per forward while it is filled.
+        precision: how features are kept; fp32 keeps what was computed, bf16 half of the bytes.
+        compute: the forward's precision; bf16 is autocast.
+        place: 'device' (the backbone's), 'host' (pinned where the backbone is on a GPU), or 'disk', by memory map:
+            what was made of the same weights, pixels and settings before is read again.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        taps: Iterable[str],
+        images: np.ndarray,
+        norm: str,
+        batch_size: int = 64,
+        *,
+        precision: Precision = "fp32",
+        compute: Precision = "fp32",
+        place: Place = "device",
+        shelf: Shelf | None = None,
+    ):
         self._backbone, self.taps = backbone, tuple(dict.fromkeys(taps))
         self._images, self._norm, self._batch_size = images, norm, batch_size
+        self.precision, self.compute, self.place = precision, compute, place
+        self._shelf = shelf
         self.tensors: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._images)
 
     def fill(self) -> Iterator[int]:
-        """Computes the features batch by batch and yields how many images are done."""
-        for start in range(0, len(self), self._batch_size):
-            chunk = self._images[start : start + self._batch_size]
-            parts = self._backbone.taps(prepare(chunk, self._backbone, self._norm, self._backbone.device), self.taps)
-            for tap, part in zip(self.taps, parts, strict=True):
-                if tap not in self.tensors:
-                    self.tensors[tap] = part.new_empty((len(self), *part.shape[1:]))
-                self.tensors[tap][start : start + len(chunk)] = part
-            yield start + len(chunk)
+        """Computes the features batch by batch and yields how many images are done.
 
-    def batch(self, index: Tensor, taps: Iterable[str]) -> tuple[Tensor, ...]:
-        """Features of the images at `index` (b,), one tensor (b, ...) per tap."""
-        index = index.to(self._backbone.device)
-        return tuple(self.tensors[tap].index_select(0, index) for tap in taps)
+        Raises:
+            StoreUnavailable: place is 'disk', and it is full or cannot be written. No half file stays.
+        """
+        if self.place == "disk":
+            yield from self._fill_on_disk()
+            return
+        host = self.place == "host"
+        where = {"device": "cpu", "pin_memory": self._backbone.device.type == "cuda"} if host else {}
+        for start, parts in self._compute(self.taps):
+            for tap, part in parts.items():
+                if tap not in self.tensors:
+                    self.tensors[tap] = part.new_empty((len(self), *part.shape[1:]), **where)
+                self.tensors[tap][start : start + len(part)] = part
+            yield start + len(part)
+
+    def _fill_on_disk(self) -> Iterator[int]:
+        shelf = self._shelf or Shelf()
+        abouts = self.about()
+        known = {tap: shelf.read(about) for tap, about in abouts.items()}
+        missing = [tap for tap, tensor in known.items() if tensor is None]
+        if missing:
+            keep = {shelf.path(about) for about in abouts.values()}
+            shelf.make_room(len(self) * bytes_per_image(self._backbone, missing, self.precision), keep)
+        writers: dict[str, Writer] = {}
+        with ExitStack() as stack:
+            for start, parts in self._compute(missing):
+                for tap, part in parts.items():
+                    if tap not in writers:
+                        writers[tap] = shelf.writer(abouts[tap], (len(self), *part.shape[1:]), part.dtype)
+                        stack.callback(writers[tap].close)
+                    writers[tap].write(part)
+                yield start + len(part)
+            for writer in writers.values():
+                writer.commit()
+        self.tensors = {tap: shelf.read(abouts[tap]) if tap in missing else known[tap] for tap in self.taps}
+        if any(tensor is None for tensor in self.tensors.values()):
+            raise errors.StoreUnavailable(
+                f"{shelf.folder} does not give back the features that were written there; use cache_features=False."
+            )
+        if not missing:
+            yield len(self)
+
+    def _compute(self, taps: Iterable[str]) -> Iterator[tuple[int, dict[str, Tensor]]]:
+        """(first image, features (b, ...) by tap as they are to be kept), batch by batch."""
+        taps, device = tuple(taps), self._backbone.device
+        for start in range(0, len(self) if taps else 0, self._batch_size):
+            chunk = self._images[start : start + self._batch_size]
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.compute == "bf16"):
+                parts = self._backbone.taps(prepare(chunk, self._backbone, self._norm, device), taps)
+            if self.precision == "bf16":
+                parts = [part.bfloat16() for part in parts]
+            yield start, dict(zip(taps, parts, strict=True))
+
+    def batch(self, index: Tensor | slice, taps: Iterable[str]) -> tuple[Tensor, ...]:
+        """Features of the images at `index` (b,), one tensor (b, ...) per tap, on the backbone's device: as they were
+        computed, or float32 where they were kept in bf16. A slice of what is there already is no copy."""
+        rows = (_rows(self.tensors[tap], index).to(self._backbone.device, non_blocking=True) for tap in taps)
+        return tuple(part.float() if self.precision == "bf16" else part for part in rows)
 
     @property
     def nbytes(self) -> int:
         return sum(t.nbytes for t in self.tensors.values())
 
+    @property
+    def resident(self) -> list[Tensor]:
+        """The tensors that take memory; what is mapped from disk takes none that the system could not have back."""
+        return [] if self.place == "disk" else list(self.tensors.values())
 
-def bytes_per_image(backbone: Backbone, taps: Iterable[str]) -> int:
-    """What one image's frozen features take, in bytes, found by running one image."""
+    def about(self) -> dict[str, dict[str, Any]]:
+        """By tap, everything that decides its features: equal where, and only where, they are the same numbers."""
+        backbone, mean_std = self._backbone, normalisation(self._backbone, self._norm)
+        common = {
+            "weights": backbone.hash_weights(),
+            "architecture": [backbone.name, str(backbone.options), list(backbone.heads), _hash(repr(backbone.module))],
+            "preprocessing": {
+                "mean": list(mean_std[0]),
+                "std": list(mean_std[1]),
+                "size": list(backbone.input_size),
+                "resize": RESIZE,
+            },
+            "images": [_hash(np.ascontiguousarray(self._images).data), list(self._images.shape)],
+            "kept": self.precision,
+            "computed": [self.compute, backbone.device.type, torch.get_float32_matmul_precision()],
+            "versions": {"torch": torch.__version__, "timm": timm.__version__},
+        }
+        return {tap: {**common, "tap": tap} for tap in self.taps}
+
+
+def _rows(kept: Tensor, index: Tensor | slice) -> Tensor:
+    if isinstance(index, slice):
+        return kept[index]
+    index = index.to(kept.device)
+    # Out of pinned memory into pinned memory: the copy to the GPU then need not wait.
+    out = kept.new_empty((len(index), *kept.shape[1:]), pin_memory=True) if kept.is_pinned() else None
+    return torch.index_select(kept, 0, index, out=out)
+
+
+def _hash(value: Any) -> str:
+    return hashlib.blake2b(value.encode() if isinstance(value, str) else value, digest_size=16).hexdigest()
+
+
+def bytes_per_image(backbone: Backbone, taps: Iterable[str], precision: Precision = "fp32") -> int:
+    """What one image's frozen features take at most, in bytes, found by running one image (on meta: none)."""
     image = torch.zeros(1, *backbone.input_size, device=backbone.device)
-    return sum(t.nbytes for t in backbone.taps(image, tuple(dict.fromkeys(taps))))
-
-
-def should_cache(model: TunedModel, images: int, wanted: bool | str, augmentation: str) -> bool:
-    """Whether to keep the features of so many images.
-
-    Raises:
-        InvalidSetting: a cache is demanded where features change with every epoch or the method has none.
-        OutOfMemory: a cache is demanded that does not fit.
-    """
-    if wanted is False:
-        return False
-    if not model.is_side or augmentation != "none":
-        if wanted is True:
-            why = (
-                "images are augmented anew in every epoch"
-                if model.is_side
-                else "this method changes the backbone's features"
-            )
-            raise errors.InvalidSetting(f"cache_features=True is not possible: {why}; use 'auto'.")
-        return False
-    need = images * bytes_per_image(model.backbone, model.tuner.taps)
-    device = model.backbone.device
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
-    if need <= _SHARE * free:
-        return True
-    if wanted is True:
-        raise errors.OutOfMemory(
-            f"The frozen features of {images} images take {need / 1e9:.2f} GB, more than {_SHARE:.0%} of the "
-            f"{free / 1e9:.2f} GB that are free; use cache_features='auto' or fewer images."
-        )
-    return False
+    size = 2 if precision == "bf16" else 4
+    return sum(size * t.numel() for t in backbone.taps(image, tuple(dict.fromkeys(taps))))

@@ -10,6 +10,7 @@ from torch import Tensor
 from . import errors
 from .backbone import Backbone
 
+RESIZE = "bicubic"
 _NORMALISATIONS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5,) * 3, (0.5,) * 3),
@@ -34,10 +35,12 @@ def prepare(
         raise errors.BadData(
             f"Images must be uint8 of shape (n, height, width, 3); these are {images.dtype} of shape {images.shape}."
         )
-    pixels = torch.tensor(images, device=device).permute(0, 3, 1, 2).float()  # (n, 3, H, W)
+    pixels = torch.tensor(images, device=device).permute(0, 3, 1, 2)  # (n, 3, H, W)
+    # Rows of pixels by channel, as cached features have them: a convolution then adds in the same order for both.
+    pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format)
     if pixels.shape[-2:] != backbone.input_size[-2:]:
         size = backbone.input_size[-2:]
-        pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True, align_corners=False).clamp_(0, 255)
+        pixels = F.interpolate(pixels, size, mode=RESIZE, antialias=True, align_corners=False).clamp_(0, 255)
     mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in normalisation(backbone, norm))
     return pixels.div_(255).sub_(mean).div_(std)
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from . import errors
 from .backbone import Backbone, load_backbone
 from .events import Event, Failed, Finished, Progress
-from .features import FeatureCache, should_cache
 from .model import TunedModel
+from .placement import plan_cache
 from .recipe import choose_device
 from .spec import RunSpec
 from .train import Batch, Result, Trainer, finetune, memory_sentence, result_of
@@ -140,19 +140,18 @@ def _share_features(trainers: dict[int, Trainer]) -> Generator[tuple[int, Event]
     if len(trainers) == 1:
         return  # it fills a cache of its own, as it would alone
     first = next(iter(trainers.values()))
-    widest = max((t.model for t in trainers.values()), key=lambda model: len(model.tuner.taps))
+    taps = tuple(dict.fromkeys(tap for t in trainers.values() for tap in t.model.tuner.taps))
     splits = {name: getattr(first.task, name) for name in ("train", "val", "test")}
     total = sum(len(split) for split in splits.values())
-    if not should_cache(widest, total, first.spec.cache_features, first.spec.augmentation):
+    plan = plan_cache(first.model, total, first.spec, taps)
+    if plan.place == "none":
         return
-    taps = [tap for t in trainers.values() for tap in t.model.tuner.taps]
     before = 0
     for name, split in splits.items():
-        cache = FeatureCache(first.backbone, taps, split.images, first.spec.normalisation)
-        with first.autocast():
-            for done in cache.fill():
-                for i in trainers:
-                    yield i, Progress(what="caching frozen features for all", done=before + done, total=total)
+        cache = plan.cache(first.backbone, taps, split.images, first.spec)
+        for done in cache.fill():
+            for i in trainers:
+                yield i, Progress(what="caching frozen features for all", done=before + done, total=total)
         before += len(split)
         for trainer in trainers.values():
             trainer.caches[name] = cache

@@ -25,7 +25,7 @@ from . import errors
 from .registry import METHODS, TASKS
 
 FORWARD = (
-    "backbone", "pretrained", "weights", "device", "task", "normalisation", "precision", "augmentation", "cache_features",
+    "backbone", "pretrained", "weights", "device", "task", "normalisation", "precision", "augmentation", "cache_features", "cache_precision",
 )  # fmt: skip
 
 
@@ -167,8 +167,13 @@ class RunSpec(Settings):
     augmentation: Literal["none", "light"] = Field(
         "none", description="light: random shift by up to 1/16 of the image and horizontal flip."
     )
-    cache_features: Literal["auto"] | bool = Field(
-        "auto", description="Compute a side method's frozen features once and keep them; auto does so when they fit."
+    cache_features: Literal["auto", "disk"] | bool = Field(
+        "auto",
+        description="Compute a side method's frozen features once and keep them: in memory where they fit, else on "
+        "disk; auto does so when they fit. disk keeps them for later runs as well.",
+    )
+    cache_precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="How cached features are kept: exactly, or rounded to bf16 in half of the bytes."
     )
     pretrained: bool = Field(True, description="Load pretrained weights; False means random weights, on purpose.")
     weights: str | None = Field(None, description="A local file or folder that holds the backbone's weights.")

@@ -21,10 +21,11 @@ from . import errors
 from .adapters import to_bytes
 from .backbone import Backbone, load_backbone
 from .events import Checkpoint, Evaluation, Event, Finished, Progress, Started, Step, StepMemory
-from .features import FeatureCache, should_cache
+from .features import FeatureCache
 from .memory import Ledger
 from .model import TunedModel, attach
 from .packing import pack, unpack
+from .placement import CachePlan, plan_cache
 from .preprocess import augment_light, normalisation, prepare
 from .recipe import choose_device, generator_of, learning_rate, make_optimizer, seeded
 from .spec import RunSpec
@@ -158,7 +159,7 @@ class Batch:
                 ledger.declare((labels, *([] if images is None else [images])))
                 ledger.features(features or ())
                 for cache in self.trainer.caches.values():
-                    ledger.features(cache.tensors.values())
+                    ledger.features(cache.resident)
             with phase("forward"), self.trainer.autocast():
                 loss = F.cross_entropy(self._logits(images, features, ledger).float(), labels)
             if ledger and self.step == min(2, self.trainer.steps):  # the step whose report is shown in full
@@ -219,6 +220,7 @@ class Trainer:
         if resume is not None:
             self._restore(resume)
         mean, std = normalisation(self.backbone, spec.normalisation)
+        plan = self._plan()
         yield Started(
             spec=spec.to_dict(),
             method_kind=spec.method.kind,
@@ -235,9 +237,11 @@ class Trainer:
                 "model_selection": "last epoch",
                 "pretrained": self.backbone.pretrained,
                 "weight_decay": spec.decay,
+                "features": plan.to_dict(),
             },
         )
-        yield from self._fill_caches()
+        if not self.caches and plan.place != "none":
+            yield from self._fill_caches(plan)
         for epoch in range(self.first_epoch, spec.epochs):
             yield from self._train_epoch(epoch)
             evaluation = self._evaluate("val", task.val, epoch)
@@ -258,19 +262,22 @@ class Trainer:
             blob=to_bytes(self.model, spec, list(task.classes)),
         )
 
-    def _fill_caches(self) -> Iterator[Event]:
-        splits = {"train": self.task.train, "val": self.task.val}
-        total = sum(len(s) for s in splits.values())
-        if self.caches or not should_cache(self.model, total, self.spec.cache_features, self.spec.augmentation):
-            return
-        before = 0
-        for name, split in splits.items():
-            cache = self.caches[name] = FeatureCache(
-                self.backbone, self.model.tuner.taps, split.images, self.spec.normalisation
-            )
-            with self.autocast():
-                for done in cache.fill():
-                    yield Progress(what="caching frozen features", done=before + done, total=total)
+    def _splits(self) -> dict[str, Split]:
+        """Splits whose features are read more than once. The test images are not: a run reads them once, at its end."""
+        return {"train": self.task.train, "val": self.task.val}
+
+    def _plan(self) -> CachePlan:
+        if self.caches:
+            held, place = sum(c.nbytes for c in self.caches.values()), self.caches["train"].place
+            return CachePlan(held, place, {}, "The features were computed before, for all runs of this race.")
+        return plan_cache(self.model, sum(len(s) for s in self._splits().values()), self.spec)
+
+    def _fill_caches(self, plan: CachePlan) -> Iterator[Event]:
+        before, total = 0, sum(len(s) for s in self._splits().values())
+        for name, split in self._splits().items():
+            cache = self.caches[name] = plan.cache(self.backbone, self.model.tuner.taps, split.images, self.spec)
+            for done in cache.fill():
+                yield Progress(what="caching frozen features", done=before + done, total=total)
             before += len(split)
 
     def _train_epoch(self, epoch: int) -> Generator[Event | Batch, Tensor, None]:
@@ -340,13 +347,13 @@ class Trainer:
         began, right, loss = time.perf_counter(), 0, 0.0
         self.model.eval()
         for start in range(0, len(split), self.spec.batch_size):
-            index = torch.arange(start, min(start + self.spec.batch_size, len(split)))
-            labels = torch.from_numpy(split.labels[index.numpy()]).to(self.device)
+            index = slice(start, start + self.spec.batch_size)
+            labels = torch.from_numpy(split.labels[index].copy()).to(self.device)
             with self.autocast():
                 if name in self.caches:
                     logits = self.model.from_features(self.caches[name].batch(index, self.model.tuner.taps))
                 else:
-                    images = prepare(split.images[index.numpy()], self.backbone, self.spec.normalisation, self.device)
+                    images = prepare(split.images[index], self.backbone, self.spec.normalisation, self.device)
                     logits = self.model(images)
             logits = logits.float()
             loss += F.cross_entropy(logits, labels, reduction="sum").item()

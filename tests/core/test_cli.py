@@ -36,7 +36,7 @@ def test_a_run_is_json_and_its_adapter_is_read_by_heads(tmp_path):
         (("run", "--method", "lorra"), "Did you mean 'lora'"),
         (("run", "--method", "[/red]"), "There is no method '[/red]'"),
         (("run", "--set", "rank"), "NAME=VALUE"),
-        (("run", "--cache-features", "x"), "'auto' or a valid boolean"),
+        (("run", "--cache-features", "x"), "'auto' or 'disk' or a valid boolean"),
         (("run", "--save", "/proc/nowhere"), "cannot be written"),
         (("heads", "/nowhere"), "holds no adapter_model"),
     ],

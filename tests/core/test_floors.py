@@ -16,6 +16,7 @@ FLOORS = {
     "preprocess": 1, "packing": 1, "embedded": 1, "database": 1,
     "anatomy": 1,
     "weights": 1,
+    "shelf": 1, "placement": 1,
     "recipe": 1, "petl_vit": 1,
     "train": 2, "probes": 2, "figures": 2, "adapters": 2, "exchange": 2, "racing": 2, "bench": 2,
     "engine": 3, "__main__": 3,

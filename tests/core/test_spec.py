@@ -19,7 +19,7 @@ from peftcore import errors
     lr=st.floats(1e-6, 10, exclude_min=True),
     seed=st.integers(0, 2**31 - 1),
     decay=st.none() | st.floats(0, 1),
-    cache=st.sampled_from(["auto", True, False]),
+    cache=st.sampled_from(["auto", "disk", True, False]),
 )
 def test_a_spec_is_the_same_after_json(method, epochs, lr, seed, decay, cache):
     spec = pc.RunSpec(method=method, epochs=epochs, lr=lr, seed=seed, weight_decay=decay, cache_features=cache)
@@ -33,7 +33,7 @@ def test_the_key_covers_every_field():
     spec = pc.RunSpec()
     changes = dict(backbone="vit_tiny_patch16_224", method="lora", task="counting", epochs=11, batch_size=3, lr=2e-3,
                    weight_decay=0.1, warmup=0.2, precision="bf16", normalisation="none", augmentation="light",
-                   cache_features=False, pretrained=False, weights="x", device="cpu", seed=1)  # fmt: skip
+                   cache_features=False, cache_precision="bf16", pretrained=False, weights="x", device="cpu", seed=1)  # fmt: skip
     assert set(changes) == set(pc.RunSpec.model_fields)
     keys = {spec.replace(**{name: value}).key for name, value in changes.items()}
     assert len(keys | {spec.key}) == len(changes) + 1
@@ -57,7 +57,7 @@ def test_a_spec_is_frozen():
         (dict(method=3), errors.InvalidSetting, "'name'"),
         (dict(epochs=0), errors.InvalidSetting, "at least 1 and at most 1000"),
         (dict(lr=float("nan")), errors.InvalidSetting, "a finite number"),
-        (dict(cache_features="x"), errors.InvalidSetting, "cache_features = 'x' .*'auto' or a valid boolean"),
+        (dict(cache_features="x"), errors.InvalidSetting, "cache_features = 'x' .*'auto' or 'disk' or a valid boolean"),
         (dict(precision="fp8"), errors.InvalidSetting, "'fp32' or 'bf16'"),
         (dict(seed=-1), errors.InvalidSetting, "at least 0 and below 2147483648"),
     ],

@@ -12,9 +12,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from . import errors
 from .answers import JSON, answer, console
 from .bench import app as bench
-from .options import make_spec, spec_options, value_of
+from .options import choices, make_spec, spec_options
 from .registry import METHODS, TASKS
 from .spec import RunSpec
+from .variations import differences, variations
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -35,14 +36,7 @@ def run(
     spec = make_spec(fields)
     if save:
         writable(save)  # a folder that cannot be written is told before the training, not after it
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[say]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=json, disable=json and not sys.stderr.isatty()) as progress:
+    with _progress(json) as progress:
         bar = progress.add_task("loading", total=None, say="")
         stream = finetune(spec)
         last: Any = None
@@ -108,34 +102,65 @@ def race(
     fields=None,
 ) -> None:
     """Fine-tune variations and rank them; side methods share the frozen features."""
-    from itertools import product
+    from . import events as ev
+    from .racing import race_events
 
-    from .racing import race as compete
-
-    choices = [(pair.partition("=")[0], [value_of(v) for v in pair.partition("=")[2].split(",")]) for pair in vary]
+    several = choices(vary)
     base = make_spec(fields)
-    specs = []
-    for values in product(*(values for _, values in choices)):
-        changes = dict(zip((name for name, _ in choices), values, strict=True))
-        recipe = {name: changes.pop(name) for name in list(changes) if name in RunSpec.model_fields}
-        specs.append(base.replace(**{"method": {**base.method.settings(), **changes}, **recipe}))
-    results = sorted(zip(specs, compete(specs), strict=True), key=lambda pair: -pair[1].test_accuracy)
-    names = [name for name, _ in choices]
-    told = [{n: {**spec.to_dict(), **spec.method.settings()}[n] for n in names} for spec, _ in results]
-    rows = [
-        {
-            **varied,
-            "test accuracy": f"{r.test_accuracy:.3f}",
-            "val accuracy": f"{r.val_accuracy:.3f}",
-            "seconds": f"{r.seconds:.1f}",
-        }
-        for varied, (_, r) in zip(told, results, strict=True)
-    ]
-    answer = [
-        {"spec": spec.to_dict(), "test_accuracy": r.test_accuracy, "val_accuracy": r.val_accuracy, "seconds": r.seconds}
-        for spec, r in results
-    ]
-    answer(json, answer, f"{base.method.card.title} on {base.task}, {base.backbone}", rows)
+    specs = variations(base, several)
+    names = [", ".join(f"{n} {v}" for n, v in told.items()) or base.method.name for told in _told(specs)]
+    steps, last = [0] * len(specs), dict[int, Any]()
+    with _progress(json) as progress:
+        bars = [progress.add_task(name, total=None, say="waits") for name in names]
+        for i, event in race_events(specs):
+            match event:
+                case ev.Started():
+                    steps[i] = event.steps
+                case ev.Progress():
+                    progress.update(bars[i], completed=event.done, total=event.total, say=event.what)
+                case ev.Step():
+                    progress.update(bars[i], completed=event.step, total=steps[i], say=f"loss {event.loss:.3f}")
+                case ev.Finished():
+                    progress.update(bars[i], say=f"test accuracy {event.test_accuracy:.3f}")
+                case ev.Failed():
+                    progress.update(bars[i], say="failed")
+            last[i] = event
+    order = sorted(last, key=lambda i: -getattr(last[i], "test_accuracy", -1.0))
+    answers: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    for i in order:
+        end = last[i]
+        if isinstance(end, ev.Failed):
+            answers.append({"spec": specs[i].to_dict(), "error": end.error, "message": end.message})
+            result = {"test accuracy": "failed", "val accuracy": "", "seconds": "", "why": end.message}
+        else:
+            numbers = {name: getattr(end, name) for name in ("test_accuracy", "val_accuracy", "seconds")}
+            answers.append({"spec": specs[i].to_dict(), **numbers})
+            told = zip(("test accuracy", "val accuracy", "seconds"), numbers.values(), (3, 3, 1), strict=True)
+            result = {title: f"{value:.{digits}f}" for title, value, digits in told}
+        rows.append({**{name: _setting(specs[i], name) for name in several}, **result})
+    titles = ", ".join(dict.fromkeys(spec.method.card.title for spec in specs))
+    answer(json, answers, f"{titles} on {base.task}, {base.backbone}", rows)
+
+
+def _told(specs: list[RunSpec]) -> list[dict[str, Any]]:
+    return differences([spec.to_dict() for spec in specs])
+
+
+def _setting(spec: RunSpec, name: str) -> Any:
+    return spec.method.name if name == "method" else {**spec.method.settings(), **spec.to_dict()}[name]
+
+
+def _progress(json: bool) -> Progress:
+    """Bars on standard error; none for machines that do not look at it."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[say]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, transient=json, disable=json and not sys.stderr.isatty())
 
 
 @app.command()

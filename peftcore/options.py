@@ -69,3 +69,14 @@ def value_of(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError:
         return text.split(",") if "," in text else text
+
+
+def choices(pairs: list[str]) -> dict[str, list[Any]]:
+    """Values by name from NAME=V1,V2,... of the option --vary."""
+    several = {}
+    for pair in pairs:
+        name, sign, values = pair.partition("=")
+        if not sign or not values:
+            raise errors.InvalidSetting(f"--vary takes NAME=V1,V2,..., such as --vary rank=4,8; got {pair!r}.")
+        several[name.replace("-", "_")] = [value_of(value) for value in values.split(",")]
+    return several

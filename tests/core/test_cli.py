@@ -37,6 +37,8 @@ def test_a_run_is_json_and_its_adapter_is_read_by_heads(tmp_path):
         (("run", "--method", "[/red]"), "There is no method '[/red]'"),
         (("run", "--set", "rank"), "NAME=VALUE"),
         (("run", "--cache-features", "x"), "'auto' or 'disk' or a valid boolean"),
+        (("race", "--vary", "rank"), "NAME=V1,V2"),
+        (("race", "--vary", "rank=4,0"), "rank = 0 is not possible"),
         (("run", "--save", "/proc/nowhere"), "cannot be written"),
         (("heads", "/nowhere"), "holds no adapter_model"),
     ],

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
 import peftcore as pc
 from peftcore import errors, racing, train
+from peftcore.__main__ import app
 from peftcore.backbone import Backbone
 from peftcore.tasks import Split, load_task
 
@@ -100,6 +102,16 @@ def test_those_left_out_go_no_further_and_change_nothing_for_the_others():
     assert steps[0] == [1, 2, 3, 4, 5, 6] and steps[1][-1] in (3, 4) and not steps[2]
     alone = pc.run(base)
     assert dict(told)[0].test_accuracy == alone.test_accuracy and dict(told)[0].blob is not None
+
+
+def test_the_command_ranks_and_one_that_fails_ends_no_other():
+    words = ("race", "--epochs", "1", "--batch-size", "8", "--no-pretrained", "--vary", "gap=60,4,8", "--json")
+    told = CliRunner().invoke(app, words)
+    assert told.exit_code == 0, told.output
+    answer = json.loads(told.stdout)
+    assert answer[0]["test_accuracy"] >= answer[1]["test_accuracy"] >= 0
+    assert {one["spec"]["method"]["gap"] for one in answer[:2]} == {4, 8}
+    assert answer[2]["error"] == "DoesNotFit" and "gap 60 is above the depth" in answer[2]["message"]
 
 
 def test_an_empty_race_says_so():

@@ -1,61 +1,187 @@
-"""Why memory did or didn't drop: what autograd keeps, part by part, under two methods or more."""
+"""Why memory did or didn't drop: what autograd keeps of one block under two methods, tensor beside tensor."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import theme
 
+SMALL = 0.01  # of the largest tensor: smaller ones share one row
+LINE = 19  # pixels a bar
+NEEDS = {
+    "activations": "activations kept for backward",
+    "gradients": "gradients and optimizer state",
+    "features": "frozen features that the side network reads",
+}
+
 
 def kept_activations(
-    kept: Mapping[str, Mapping[str, float]],
+    rows: Sequence[Mapping],
+    block: str,
     *,
     kinds: Mapping[str, str] | None = None,
-    by: str = "block",
     dark: bool = False,
     height: int | None = None,
 ) -> go.Figure:
-    """Bytes kept for backward by part of the model, one bar per method beside each other.
+    """One tensor a row, one bar per method, and beside each bar why the tensor is kept, or why it need not be.
 
     Args:
-        kept: method -> {part -> bytes}, parts in forward order; the first method is the one compared with.
+        rows: dicts of `what`, `bytes` {method: int} and `reason` {method: sentence}, in forward order, as
+            `peftcore.memory.compare_block` gives them; the first method is the one compared with.
         kinds: method -> "in-backbone" | "side", where the name alone does not tell.
-        by: what the parts are, for the axis: "block" or "kind of layer".
     """
-    if not kept or not any(kept.values()):
-        raise BadData("Kept activations need at least one method with its bytes by part of the model.")
-    parts = list(dict.fromkeys(part for row in kept.values() for part in row))
-    largest = max(size for row in kept.values() for size in row.values())
+    if not rows or not any(size for row in rows for size in row["bytes"].values()):
+        raise BadData("Kept activations need at least one tensor that one of the methods keeps.")
+    methods = list(rows[0]["bytes"])
+    total = {name: sum(row["bytes"][name] for row in rows) for name in methods}
+    rows = _gathered(rows, methods)
+    return _pairs(rows, methods, _title(total, block), f"kept-{block}", kinds, dark, height)
+
+
+def training_needs(
+    needs: Mapping[str, Mapping[str, float]],
+    *,
+    kinds: Mapping[str, str] | None = None,
+    dark: bool = False,
+    height: int | None = None,
+) -> go.Figure:
+    """What training needs beside the weights under each method: activations, gradients with optimizer state, features.
+
+    Args:
+        needs: method -> bytes of NEEDS and of `trained` weights, as `peftcore.memory.totals` gives them.
+    """
+    if not needs:
+        raise BadData("A comparison needs at least one method with its bytes.")
+    rows = [
+        {
+            "what": what,
+            "bytes": {name: row[part] for name, row in needs.items()},
+            "reason": {name: _cause(part, row) for name, row in needs.items()},
+        }
+        for part, what in NEEDS.items()
+        if any(row[part] for row in needs.values())
+    ]
+    return _pairs(rows, list(needs), conclusion(needs), "training-needs", kinds, dark, height)
+
+
+def conclusion(needs: Mapping[str, Mapping[str, float]]) -> str:
+    """What the step from the first method to the last one did to gradients with optimizer state and to activations."""
+    (first, before), (last, after) = list(needs.items())[0], list(needs.items())[-1]
+    name, other = theme.method_title(last), _called(first)
+    if first == last:
+        return f"{name} keeps {theme.si_bytes(after['activations'])} of activations for backward"
+    saved, kept = _share(after, before, "gradients"), _share(after, before, "activations")
+    if saved is None or kept is None:
+        return f"{name} keeps {theme.si_bytes(after['activations'])} of activations, {other} {theme.si_bytes(before['activations'])}"
+    parts = f"{theme.percent(saved)} of the gradients and optimizer state of {other}"
+    word = "but still" if kept > 2 * saved and kept > 0.2 else "and"
+    return f"{name} keeps {parts}, {word} {theme.percent(kept)} of the activations"
+
+
+def _share(after: Mapping[str, float], before: Mapping[str, float], part: str) -> float | None:
+    return after[part] / before[part] if before[part] else None
+
+
+def _cause(part: str, row: Mapping[str, float]) -> str:
+    if part == "gradients":
+        return f"for {theme.si_bytes(row['trained'])} of weights that train"
+    if part == "activations":
+        return "whatever backward passes through, however few weights train"
+    return "computed once, without gradient" if row[part] else "none"
+
+
+def _gathered(rows: Sequence[Mapping], methods: Sequence[str]) -> list[Mapping]:
+    """The rows as they are, tiny ones summed in a last row."""
+    least = SMALL * max(size for row in rows for size in row["bytes"].values())
+    large = [row for row in rows if max(row["bytes"].values()) >= least]
+    small = [row for row in rows if max(row["bytes"].values()) < least]
+    if len(small) < 2:
+        return list(rows)
+    sums = {name: sum(row["bytes"][name] for row in small) for name in methods}
+    count = {name: sum(bool(row["bytes"][name]) for row in small) for name in methods}
+    why = {name: f"{count[name]} of them, listed below" if sums[name] else "none of them" for name in methods}
+    return [*large, {"what": f"{len(small)} small ones", "bytes": sums, "reason": why}]
+
+
+def _pairs(
+    rows: Sequence[Mapping],
+    methods: Sequence[str],
+    title: str,
+    name: str,
+    kinds: Mapping[str, str] | None,
+    dark: bool,
+    height: int | None,
+) -> go.Figure:
+    """Rows of bars with their words: bars in the left half, one fixed column of words at the right of them."""
+    largest = max(size for row in rows for size in row["bytes"].values())
     divisor, unit = theme.byte_unit(largest)
-    figure = go.Figure()
-    for (method, row), pattern in zip(kept.items(), ("", "/", ".", "x", "\\", "-", "+", "|") * 4, strict=False):
+    count, figure = len(methods), go.Figure()
+    for place, method in enumerate(methods):
         colour = theme.method_colour(method, (kinds or {}).get(method), dark)
+        at = [index + (place - (count - 1) / 2) * 0.8 / count for index in range(len(rows))]
         figure.add_bar(
             orientation="h",
             name=theme.plain(theme.method_title(method)),
-            y=[theme.plain(p) for p in parts],
-            x=[row.get(part, 0) / divisor for part in parts],
-            marker=dict(color=colour, pattern=theme.PATTERN | dict(shape=pattern, size=6, bgcolor=colour)),
-            customdata=[theme.si_bytes(row.get(part, 0)) for part in parts],
-            hovertemplate=f"%{{y}}<br>{theme.plain(theme.method_title(method))} keeps "
-            "<b>%{customdata}</b><extra></extra>",
+            x=[row["bytes"][method] / divisor for row in rows],
+            y=at,
+            width=0.7 / count,
+            marker=dict(
+                color=colour, pattern=theme.PATTERN | dict(shape=("", "/", ".")[place % 3], size=6, bgcolor=colour)
+            ),
+            customdata=[
+                [theme.plain(row["what"]), theme.si_bytes(row["bytes"][method]), theme.wrap(row["reason"][method], 60)]
+                for row in rows
+            ],
+            hovertemplate=f"%{{customdata[0]}}<br>{theme.plain(theme.method_title(method))} "
+            "<b>%{customdata[1]}</b><br>%{customdata[2]}<extra></extra>",
         )
-    figure.update_xaxes(title_text=f"kept for backward ({unit})", range=[0, theme.ceiling(largest * 1.03 / divisor)])
-    figure.update_yaxes(type="category", autorange="reversed", title_text=by, showgrid=False, ticks="")
-    figure.update_layout(barmode="group", bargap=0.25, bargroupgap=0.05, showlegend=True)
-    height = height or 140 + (10 + 13 * len(kept)) * min(len(parts), 40)
-    return theme.finish(figure, _title(kept), name=f"kept-{by}", dark=dark, height=height)
+        for y, row in zip(at, rows, strict=True):
+            size = row["bytes"][method]
+            said = f"<b>{theme.si_bytes(size)}</b>  {_short(row['reason'][method])}" if size else ""
+            figure.add_annotation(
+                x=1.0,
+                xref="x domain",
+                xanchor="left",
+                xshift=8,
+                y=y,
+                text=said or f"not kept: {_short(row['reason'][method])}",
+                align="left",
+                font=dict(size=11.5, color=theme.ink(dark) if size else theme.muted(dark)),
+            )
+    figure.update_xaxes(
+        title_text=f"kept for backward ({unit})", range=[0, theme.ceiling(largest * 1.02 / divisor)], domain=[0, 0.36]
+    )
+    figure.update_yaxes(
+        tickvals=list(range(len(rows))),
+        ticktext=[theme.wrap(theme.plain(row["what"]), 26) for row in rows],
+        range=[len(rows) - 0.5, -0.5],
+        showgrid=False,
+        ticks="",
+    )
+    figure.update_layout(barmode="overlay", showlegend=True)
+    height = height or 130 + (LINE * count + 6) * len(rows)
+    return theme.finish(figure, title, name=name, dark=dark, height=height, line=90)
 
 
-def _title(kept: Mapping[str, Mapping[str, float]]) -> str:
-    """What the last method keeps of what the first one keeps."""
-    (first, before), (last, after) = list(kept.items())[0], list(kept.items())[-1]
-    total = sum(before.values())
-    if len(kept) == 1 or not total:
-        return f"{theme.method_title(last)} keeps {theme.si_bytes(sum(after.values()))} for backward"
-    share = theme.percent(sum(after.values()) / total)
-    name = "full fine-tuning" if first == "full" else theme.method_title(first)
-    return f"{theme.method_title(last)} keeps {share} of the activations that {name} keeps"
+def _short(reason: str) -> str:
+    """The first reason without its subject, which the row names: 'input of GELU: its derivative ...'."""
+    first = reason.partition("; ")[0]
+    return theme.plain(first.partition(": ")[2] or first)
+
+
+def _called(method: str) -> str:
+    return "full fine-tuning" if method == "full" else theme.method_title(method)
+
+
+def _title(total: Mapping[str, float], block: str) -> str:
+    """What the last method keeps of this block, of what the first one keeps."""
+    (first, before), (last, after) = list(total.items())[0], list(total.items())[-1]
+    name = theme.method_title(last)
+    if first == last or not before:
+        return f"{name} keeps {theme.si_bytes(after)} of {theme.plain(block)} for backward"
+    if not after:
+        return f"{name} keeps nothing of {theme.plain(block)}, {_called(first)} {theme.si_bytes(before)}"
+    return f"{name} keeps {theme.percent(after / before)} of what {_called(first)} keeps of {theme.plain(block)}"

@@ -4,6 +4,7 @@ machine.
 
 from __future__ import annotations
 
+from .comparison import blocks_of, compare_block, totals
 from .ledger import Ledger
 from .predict import predict_memory, predict_step
 from .report import COMPONENTS, MemoryReport, block_of
@@ -14,7 +15,10 @@ __all__ = [
     "Ledger",
     "MemoryReport",
     "block_of",
+    "blocks_of",
+    "compare_block",
     "measure_step",
     "predict_memory",
     "predict_step",
+    "totals",
 ]

@@ -135,8 +135,10 @@ class Ledger(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         for tensor in _tensors(args):
             self._meet(tensor)
-        for tensor in _tensors(out if isinstance(out, (tuple, list)) else (out,)):
-            self._meet(tensor)
+        for index, tensor in enumerate(_tensors(out if isinstance(out, (tuple, list)) else (out,))):
+            life = self._meet(tensor)
+            if life is not None and life.born == self.tick:
+                life.made = (self._places[self.tick], func._schema.name.rpartition("::")[2], index)
         return out
 
     def _advance(self) -> None:

@@ -26,6 +26,7 @@ class Life:
     born: int
     died: int | None = None
     role: str | None = None
+    made: tuple[str, str, int] = ("", "", 0)  # the module under way, the operator, and which of its results
     keepers: int = 0
     kept_until: int = -1
     module: str = ""
@@ -62,6 +63,7 @@ class Life:
         return {
             "module": self.module,
             "kind": self.kind,
+            "made": list(self.made),
             "shape": [len(shapes), *shapes[0]] if equal else list(shapes[0]),
             "dtype": self.dtype,
             "bytes": self.nbytes,

@@ -83,8 +83,10 @@ def predict_step(
         features, cache = None, ()
         if cached:
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-                features, batch = model.features(batch), None
-            cache = tuple(t.new_empty((cache_images, *t.shape[1:])) for t in features)
+                one, batch = model.features(batch[:1]), None
+            features, cache = (
+                tuple(t.new_empty((count, *t.shape[1:])) for t in one) for count in (images[0], cache_images)
+            )
         report = measure_step(model, batch, labels, optimizer, features=features, cache=cache, precision=precision)
     return replace(report, device=target, predicted=True)
 

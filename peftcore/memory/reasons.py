@@ -40,6 +40,8 @@ _WHY = {
     ("NllLoss", "target"): "labels",
     ("NllLoss", "total_weight"): "weight of the batch in the loss",
 }
+# Reasons that hold only while some weight trains: nobody below it needs the tensor.
+FOR_A_WEIGHT = frozenset(_WHY[key] for key in (("Addmm", "mat1"), ("Mm", "self"), ("Convolution", "input")))
 _ATTENTION = {
     "query": "queries of fused attention: backward recomputes the map from them",
     "key": "keys of fused attention: backward recomputes the map from them",

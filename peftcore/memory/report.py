@@ -19,7 +19,8 @@ class MemoryReport:
 
     peak: the highest sum of live bytes; components: that moment by component; at: its phase and module.
     curve: moments of the step, {"t": 0 to 1, "phase", "where", and each component}.
-    activations: each storage that autograd kept, {"module", "kind", "shape", "dtype", "bytes", "reason"}.
+    activations: each storage that autograd kept, {"module", "kind", "made", "shape", "dtype", "bytes",
+    "reason"}; made: the module, the operator and the number of its result that it is.
     allocator: on CUDA, the allocator's own counters and the differences to the ledger, each by name; else
     None.
     """

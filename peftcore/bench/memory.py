@@ -1,0 +1,121 @@
+"""Predicted and measured bytes of a training step of every method, and their ratio to full fine-tuning, in one run."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any
+
+import typer
+
+from .. import errors
+from ..answers import JSON, answer, console, names_of
+from ..registry import METHODS
+from ..spec import RunSpec
+
+CLASSES = 10
+
+
+def measure(
+    backbones: Iterable[str] = ("vit_small_patch16_224",),
+    batch_size: int = 4,
+    methods: Iterable[str] = (),
+    device: str = "auto",
+    precision: str = "fp32",
+    image_size: int | None = None,
+    predict_only: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """One row per backbone and method, side methods also from cached features: bytes at the peak of a step, `predicted`
+    and, unless `predict_only`, `measured` on random images, the prediction's `error` as a share, the bytes above the
+    weights, and these as a share of full fine-tuning's. A combination that is refused has the sentence instead."""
+    from ..memory import predict_memory
+    from ..memory.predict import target_device
+
+    place = device if predict_only else target_device(device)
+    for backbone in backbones:
+        base = RunSpec(
+            backbone=backbone, batch_size=batch_size, precision=precision, device=place, pretrained=False, method="full"
+        )
+        full = predict_memory(base, num_classes=CLASSES, image_size=image_size).above_weights
+        shared = None if predict_only else _backbone(backbone, place, image_size)
+        for name, cached in cases(methods):
+            spec = base.replace(method=name, cache_features="auto" if cached else False)
+            row = {"backbone": backbone, "method": spec.method.card.title + (", cached features" if cached else "")}
+            try:
+                guess = predict_memory(spec, num_classes=CLASSES, image_size=image_size, cached=cached)
+            except (errors.DoesNotFit, errors.InvalidSetting) as why:
+                yield {**row, "refused": str(why)}
+                continue
+            row |= {"predicted": guess.peak, "prediction seconds": guess.seconds}
+            known = guess
+            if shared is not None:
+                known = _step(shared, spec, cached)
+                row |= {"measured": known.peak, "error": guess.peak / known.peak - 1}
+            yield {**row, "above weights": known.above_weights, "of full": known.above_weights / full}
+            gc.collect()
+
+
+def cases(methods: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """Names of methods, each with whether features are cached; side methods both ways."""
+    for name in methods or METHODS.names():
+        yield name, False
+        if METHODS.load(name).METHOD.kind == "side":
+            yield name, True
+
+
+def _backbone(name: str, device: str, image_size: int | None):
+    from ..backbone import load_backbone
+
+    architecture = {} if image_size is None else {"img_size": image_size}
+    return load_backbone(name, pretrained=False, **architecture).to(device)
+
+
+def _step(shared, spec: RunSpec, cached: bool):
+    """A real step of `spec` on the shared backbone, whose weights the method may change: bytes do not depend on them."""
+    import torch
+
+    from ..memory import measure_step
+    from ..model import attach
+    from ..recipe import make_optimizer
+
+    model = attach(shared, spec.method, CLASSES).train()
+    images = torch.randn(spec.batch_size, *shared.input_size, device=shared.device)
+    labels = torch.arange(spec.batch_size, device=shared.device) % CLASSES
+    features = None
+    if cached:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
+            features, images = model.features(images), None
+    return measure_step(model, images, labels, make_optimizer(model, spec), features=features, precision=spec.precision)
+
+
+def command(
+    backbones: Annotated[str, typer.Option(help="Names at commas.")] = "vit_small_patch16_224",
+    batch_size: Annotated[int, typer.Option(min=1)] = 4,
+    methods: Annotated[str, typer.Option(help="Names at commas; all where empty.")] = "",
+    device: str = "auto",
+    precision: str = "fp32",
+    image_size: Annotated[int | None, typer.Option(min=1, help="Pixels; the backbone's own where not given.")] = None,
+    predict_only: Annotated[bool, typer.Option(help="Measure nothing; any backbone, batch and device then.")] = False,
+    json: JSON = False,
+) -> None:
+    """Predicted and measured memory of every method, and its ratio to full fine-tuning."""
+    rows = []
+    for row in measure(names_of(backbones), batch_size, names_of(methods), device, precision, image_size, predict_only):
+        rows.append(row)
+        console.print(str(row))
+    shown = [_shown(row) for row in rows if "refused" not in row]
+    errors_made = [abs(row["error"]) for row in rows if "error" in row]
+    told = f"; error {statistics.median(errors_made):.2%} median, {max(errors_made):.2%} largest" if errors_made else ""
+    answer(json, rows, f"batch {batch_size}, {precision}, on {device}{told}", shown)
+
+
+def _shown(row: dict[str, Any]) -> dict[str, str]:
+    shown = {"backbone": row["backbone"], "method": row["method"], "predicted MB": f"{row['predicted'] / 1e6:,.1f}"}
+    if "measured" in row:
+        shown |= {"measured MB": f"{row['measured'] / 1e6:,.1f}", "error": f"{row['error']:+.2%}"}
+    return shown | {
+        "MB above weights": f"{row['above weights'] / 1e6:,.1f}",
+        "of full": f"{row['of full']:.3f}",
+        "predicted in": f"{row['prediction seconds']:.1f} s",
+    }

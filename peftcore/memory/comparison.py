@@ -1,0 +1,152 @@
+"""Why memory did or didn't drop: what two methods keep of one block, tensor beside tensor, and what they keep in all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from .. import errors
+from .reasons import FOR_A_WEIGHT
+from .report import MemoryReport, block_of
+
+NO_GRADIENT = "no gradient passes through the backbone"
+ABOVE = "nothing that trains lies below this block, so backward ends above it"
+FROZEN = "only the gradient of a weight would need it, and that weight is frozen"
+UNMADE = "this method does not compute it"
+UNNEEDED = "nothing that this method trains needs it"
+
+_RESULTS = {
+    ("native_layer_norm", 1): "means of {}",
+    ("native_layer_norm", 2): "inverse deviations of {}",
+    ("attention", 0): "output of attention",
+    ("attention", 1): "log-normalisers of attention",
+    ("_softmax", 0): "attention map",
+}
+_OF_THE_BLOCK = {
+    "add": "tokens after attention",
+    "cat": "tokens, prompts among them",
+    "clone": "tokens in windows",
+}
+
+
+def blocks_of(report: MemoryReport) -> list[str]:
+    """The backbone's blocks that keep something for backward, in forward order, by timm's paths."""
+    return [name for name in report.activations_by("block") if block_of(f"{name}.x") == name]
+
+
+def compare_block(
+    reports: Mapping[str, MemoryReport], block: str, reference: MemoryReport | None = None
+) -> list[dict[str, Any]]:
+    """What each method keeps of `block` for backward, one row per tensor, aligned by what made it, in forward order.
+
+    Args:
+        reports: name of the method -> report of the same backbone and batch, with `activations`.
+        reference: a report, full fine-tuning's by habit, whose tensors are listed also where none of `reports` keeps
+            them; what it lacks counts as a method's own.
+
+    Returns:
+        {"what", "shape", "bytes": {name: int}, "reason": {name: sentence}} each; bytes 0: not kept, and why not.
+
+    Raises:
+        UnknownName: no report keeps anything in a block of that name.
+    """
+    everything = [*([reference] if reference else []), *reports.values()]
+    known = list(dict.fromkeys(name for report in everything for name in blocks_of(report)))
+    if block not in known:
+        raise errors.unknown("block", block, known)
+    listed = {name: _keyed(report, block) for name, report in reports.items()}
+    known_rows = _keyed(reference, block) if reference else {}
+    order = _merged([known_rows, *listed.values()])
+    first = {key: row for rows in (*reversed(listed.values()), known_rows) for key, row in rows.items()}
+    rows = []
+    for key in order:
+        kept = {name: own.get(key) for name, own in listed.items()}
+        rows.append(
+            {
+                "what": _title(key),
+                "shape": first[key]["shape"],
+                "bytes": {name: row["bytes"] if row else 0 for name, row in kept.items()},
+                "reason": {
+                    name: row["reason"] if row else _why_not(reports[name], block, first[key], key in known_rows)
+                    for name, row in kept.items()
+                },
+            }
+        )
+    return rows
+
+
+def totals(report: MemoryReport) -> dict[str, int]:
+    """What training needs beside the weights, each at its own highest moment of the step, in bytes."""
+
+    def highest(*names: str) -> int:
+        return max(sum(moment[name] for name in names) for moment in report.curve)
+
+    return {
+        "gradients": highest("gradients", "optimizer"),
+        "activations": report.kept,
+        "features": highest("features"),
+        "trained": report.components["trainable_weights"],
+    }
+
+
+def _keyed(report: MemoryReport, block: str) -> dict[tuple, dict[str, Any]]:
+    """Rows of a block by (place below the block, operator where it tells results apart, result, how many before)."""
+    seen: Counter = Counter()
+    keyed = {}
+    for row in report.activations:
+        if block_of(row["module"]) != block:
+            continue
+        place, operator, result = row["made"]
+        if "scaled_dot_product" in operator:
+            operator = "attention"
+        if place == block:
+            name = ("", operator, result)
+        elif block_of(place) != block:
+            name = ("input", "", 0)
+        else:  # a linear layer's output is one thing, whether an adapter added to it or not
+            local = place.removeprefix(f"{block}.")
+            name = (local, operator if (operator, result) in _RESULTS else "", result)
+        keyed[(*name, seen[name])] = row
+        seen[name] += 1
+    return keyed
+
+
+def _merged(lists: list[Mapping[tuple, Any]]) -> list[tuple]:
+    """One order for all: what only a later list has stands behind what it follows there."""
+    order: list[tuple] = []
+    for keys in lists:
+        at = 0
+        for key in keys:
+            if key in order:
+                at = order.index(key) + 1
+            else:
+                order.insert(at, key)
+                at += 1
+    return order
+
+
+def _title(key: tuple) -> str:
+    place, operator, result, number = key
+    if place == "input":
+        title = "input of the block"
+    elif not place:
+        title = _OF_THE_BLOCK.get(operator, f"{operator.strip('_')} in the block")
+    else:
+        title = _RESULTS.get((operator, result), "output of {}").format(place)
+    if place == "attn" and not operator:  # without a fused kernel: queries, keys, values and what they give
+        return f"tensor {number + 1} in attention"
+    if place.endswith("qkv"):
+        title = "q, k and v"
+    return f"{title} ({number + 1})" if number else title
+
+
+def _why_not(report: MemoryReport, block: str, row: Mapping[str, Any], common: bool) -> str:
+    reached = blocks_of(report)
+    if not any(name.split(".")[-2] == block.split(".")[-2] for name in reached):
+        return NO_GRADIENT
+    if block not in reached:
+        return ABOVE
+    if not common:
+        return UNMADE
+    return FROZEN if set(row["reason"].split("; ")) <= FOR_A_WEIGHT else UNNEEDED

@@ -6,18 +6,20 @@ all see.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from app import background
+from app import background, forms, words
 from peftcore import embedded
-from peftcore.errors import HeadroomError, OutOfMemory
+from peftcore.errors import HeadroomError, InvalidSetting, OutOfMemory
 from peftcore.figures import memory as figures
 from peftcore.figures.theme import method_kind, method_title, si_bytes
+from peftcore.registry import METHODS
 
 if TYPE_CHECKING:
     from peftcore.memory import MemoryReport
@@ -34,8 +36,10 @@ COMMON = (
     "swin_tiny_patch4_window7_224",
     "swin_base_patch4_window7_224",
 )
-TASK = "digits"  # whose images a measured step sees, and whose classes the classifier has
-BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+TASK = "digits"  # whose images a measured step sees, and whose classes the classifier has, where no link says another
+BATCHES = ("1", "2", "4", "8", "16", "32", "64", "128", "256")
+OWN = "own"
+SIZES = (OWN, "64", "96", "128", "160", "192", "224", "256", "320", "384", "448", "512")
 FEATURES = {"cached": "read from the cache", "computed": "computed in the step"}
 DEVICES = {"auto": "this machine", "cuda": "a CUDA GPU"}
 SPARE = 1.15  # a step is measured only where its predicted bytes, times this, are free
@@ -43,37 +47,99 @@ SPARE = 1.15  # a step is measured only where its predicted bytes, times this, a
 
 @dataclass(frozen=True)
 class Case:
-    """One training step to account for. `cached`: side methods read frozen features that were computed before."""
+    """One training step to account for. `cached`: side methods read frozen features that were computed before.
+
+    What a reader may type (batch, size) is text until a spec is made of it, which says what is wrong with it; `options`
+    are the method's settings as JSON.
+    """
 
     method: str
     backbone: str
-    batch: int
+    batch: str
     precision: str
     device: str
     cached: bool
+    size: str = OWN
+    options: str = "{}"
+    task: str = TASK
 
     @property
     def reads_cache(self) -> bool:
         return self.cached and method_kind(self.method) == "side"
 
+    @property
+    def image_size(self) -> int | None:
+        """Pixels; None is the backbone's own size."""
+        if self.size == OWN:
+            return None
+        if not self.size.isdecimal():
+            raise InvalidSetting(f"An image size is a number of pixels such as 224; got {self.size!r}.")
+        return int(self.size)
+
     def settings(self) -> dict[str, Any]:
         """The fields of a RunSpec, without torch."""
-        settings = {"backbone": self.backbone, "batch_size": self.batch, "precision": self.precision, "task": TASK}
+        batch = int(self.batch) if self.batch.isdecimal() else self.batch
+        settings = {"backbone": self.backbone, "batch_size": batch, "precision": self.precision, "task": self.task}
         settings |= {"device": self.device, "pretrained": False}
         if not self.reads_cache:
             settings["cache_features"] = False
-        return {"method": {"name": self.method}, **settings}
+        return {"method": {"name": self.method, **json.loads(self.options)}, **settings}
 
     def spec(self) -> RunSpec:
         from peftcore.spec import RunSpec
 
         return RunSpec.from_dict(self.settings())
 
+    def command(self) -> str:
+        """The command line that predicts the same."""
+        size = "" if self.size == OWN else f" --image-size {self.size}"
+        return words.command(self.settings(), "predict") + size
+
+
+def preset(spec: Mapping[str, Any]) -> dict[str, str | list[str]]:
+    """Query parameters of the Memory page for a spec: its method with its own settings, beside full fine-tuning."""
+    method = spec["method"]["name"]
+    said = {name: value for name, value in forms.preset(spec).items() if name.startswith(f"{method}.")}
+    said |= {name: str(spec[name]) for name in ("backbone", "precision", "device", "task")}
+    computed = spec["cache_features"] is False or spec["augmentation"] != "none"
+    said |= {"batch": str(spec["batch_size"]), "features": "computed" if computed else "cached", "curve": method}
+    return said | {"methods": method if method == "full" else f"full,{method}"}
+
+
+def offered(defaults: Iterable[str], asked: str | None) -> list[str]:
+    """What a choice offers: the defaults, and whatever else the address asks for."""
+    known = list(defaults)
+    return known if asked is None or asked in known else [*known, asked]
+
 
 def backbones(asked: str | None = None) -> list[str]:
-    """What the page offers: the embedded backbones, common ones of timm, and whatever else was asked for."""
-    offered = [*embedded.names(), *COMMON]
-    return offered if asked is None or asked in offered else [*offered, asked]
+    """The embedded backbones, common ones of timm, and what was asked for."""
+    return offered([*embedded.names(), *COMMON], asked)
+
+
+def options(methods: Iterable[str]) -> dict[str, str]:
+    """A form for the settings of the methods that have any; by method, as JSON, what differs from the default."""
+    said = {}
+    with st.popover("Settings", icon=":material/tune:", help="The methods' own settings; they stand in the address."):
+        for name in methods:
+            cls = METHODS.load(name).METHOD
+            if cls.model_fields:
+                st.markdown(f"**{method_title(name)}**")
+            values = forms.fields(cls, prefix=f"{name}.", columns=3)
+            plain = {field: info.get_default(call_default_factory=True) for field, info in cls.model_fields.items()}
+            changed = {field: value for field, value in values.items() if value != plain[field]}
+            said[name] = json.dumps(changed, sort_keys=True)
+    return said
+
+
+def classes(task: str) -> str:
+    """'10 classes' of a task, as far as its card says."""
+    from peftcore.memory.predict import classes_of
+
+    try:
+        return f"{classes_of(task)} classes"
+    except HeadroomError:
+        return f"the classes of {task}"
 
 
 def predicted(case: Case) -> Future:
@@ -166,21 +232,15 @@ def rows(cases: Iterable[Case]) -> list[dict[str, Any]]:
 
 def table(cases: Iterable[Case]) -> list[dict[str, str]]:
     """One line per method: peak, what of it lies above the weights, the prediction's error, and the smallest card."""
-    lines = []
+    lines, some = [], any(report(measured(case)) for case in cases)
     for case in cases:
         guess, real = report(predicted(case)), report(measured(case))
         if known := real or guess:
-            lines.append(
-                {
-                    "method": method_title(case.method),
-                    "peak": si_bytes(known.peak),
-                    "above weights": si_bytes(known.above_weights),
-                    "prediction": f"{100 * (guess.peak / real.peak - 1):+.1f} %" if guess and real else "not measured",
-                    "fits on": next(
-                        (f"{card} GB" for card in figures.CARDS if card * 1e9 >= known.peak), "none of these"
-                    ),
-                }
-            )
+            error = f"{100 * (guess.peak / real.peak - 1):+.1f} %" if guess and real else "not measured"
+            card = next((f"{card} GB" for card in figures.CARDS if card * 1e9 >= known.peak), "none of these")
+            line = {"method": method_title(case.method), "peak": si_bytes(known.peak)}
+            line |= {"above weights": si_bytes(known.above_weights), "fits on": card}
+            lines.append(line | ({"prediction": error} if some else {}))
     return lines
 
 
@@ -207,7 +267,7 @@ def _said(work, case: Case) -> MemoryReport | HeadroomError:
 def _predict(case: Case) -> MemoryReport:
     from peftcore.memory import predict_memory
 
-    return replace(predict_memory(case.spec(), cached=case.reads_cache), activations=())
+    return predict_memory(case.spec(), cached=case.reads_cache, image_size=case.image_size)
 
 
 def _measure(case: Case) -> MemoryReport:
@@ -224,11 +284,13 @@ def _measure(case: Case) -> MemoryReport:
     from peftcore.recipe import choose_device, make_optimizer
     from peftcore.tasks import load_task
 
-    spec, task = case.spec(), load_task(TASK)
+    spec, task = case.spec(), load_task(case.task)
     device = choose_device(case.device)
     _must_fit(case, device)
-    model = attach(load_backbone(spec.backbone, pretrained=False, device=device), spec.method, len(task.classes))
-    which = np.arange(case.batch) % len(task.train)
+    size = {"img_size": case.image_size} if case.image_size else {}
+    backbone = load_backbone(spec.backbone, pretrained=False, device=device, **size)
+    model = attach(backbone, spec.method, len(task.classes))
+    which = np.arange(spec.batch_size) % len(task.train)
     images = prepare(task.train.images[which], model.backbone, device=device)
     labels = torch.tensor(task.train.labels[which]).to(device)
     features = None
@@ -236,8 +298,7 @@ def _measure(case: Case) -> MemoryReport:
         half = torch.autocast(device.type, torch.bfloat16) if case.precision == "bf16" else contextlib.nullcontext()
         with half:
             features, images = model.features(images), None
-    told = measure_step(model, images, labels, make_optimizer(model, spec), features=features, precision=case.precision)
-    return replace(told, activations=())
+    return measure_step(model, images, labels, make_optimizer(model, spec), features=features, precision=case.precision)
 
 
 def _must_fit(case: Case, device: Any) -> None:

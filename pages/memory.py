@@ -2,13 +2,14 @@
 
 import streamlit as st
 
-from app import background, captions, errors, ledgers, links, theme, words
+from app import background, batches, captions, errors, keeping, ledgers, libraries, links, theme
 from peftcore.figures import memory as figures
 from peftcore.figures.theme import method_title
 from peftcore.registry import METHODS
 
 st.title("Why does this fit?")
-row = st.columns([6, 2, 2, 3, 4], vertical_alignment="bottom")
+libraries.ready()
+row = st.columns([5, 2, 3, 2, 3, 4], vertical_alignment="bottom")
 with row[0]:
     backbone = links.choice(
         st.selectbox,
@@ -21,14 +22,35 @@ with row[0]:
         help="Any ViT or Swin that timm has can be typed.",
     )
 with row[1]:
-    batch = links.choice(st.selectbox, "memory", "batch", "batch", ledgers.BATCHES, default=32, help="Images per step.")
+    batch = links.choice(
+        st.selectbox,
+        "memory",
+        "batch",
+        "batch",
+        ledgers.offered(ledgers.BATCHES, links.read("batch")),
+        default="32",
+        accept_new_options=True,
+        help="Images per step.",
+    )
 with row[2]:
-    precision = links.choice(st.selectbox, "memory", "precision", "precision", ["fp32", "bf16"], default="fp32")
+    size = links.choice(
+        st.selectbox,
+        "memory",
+        "size",
+        "image size",
+        ledgers.offered(ledgers.SIZES, links.read("size")),
+        default=ledgers.OWN,
+        show=lambda size: "its own" if size == ledgers.OWN else size,
+        accept_new_options=True,
+        help="Pixels of a side: a multiple of the backbone's patch. Its own is what it was trained on.",
+    )
 with row[3]:
+    precision = links.choice(st.selectbox, "memory", "precision", "precision", ["fp32", "bf16"], default="fp32")
+with row[4]:
     device = links.choice(
         st.selectbox, "memory", "device", "on", list(ledgers.DEVICES), default="auto", show=ledgers.DEVICES.get
     )
-with row[4]:
+with row[5]:
     features = links.choice(
         st.selectbox,
         "memory",
@@ -40,13 +62,19 @@ with row[4]:
         help="Side methods such as LAST only read frozen features: these can be computed once and kept, "
         "or computed again in every step.",
     )
-row = st.columns([12, 5], vertical_alignment="bottom")
+row = st.columns([12, 3, 5], vertical_alignment="bottom")
 with row[0]:
     methods = links.several(
         "memory", "methods", "methods", METHODS.names(), default=["full", "lora", "last"], show=method_title
     )
-cases = [ledgers.Case(method, backbone, batch, precision, device, features == "cached") for method in methods]
-with row[1], st.container(horizontal=True):
+with row[1]:
+    options = ledgers.options(methods)
+task = links.read("task") or ledgers.TASK
+cases = [
+    ledgers.Case(method, backbone, batch, precision, device, features == "cached", size, options[method], task)
+    for method in methods
+]
+with row[2], st.container(horizontal=True):
     st.button(
         "Measure one real step",
         key="memory_measure",
@@ -62,8 +90,9 @@ if not cases:
     st.info("Choose at least one method.")
     st.stop()
 
-busy, (share, text) = st.empty(), ledgers.progress(cases)
-if ledgers.under_way(cases):
+asked = list(dict.fromkeys([*cases, keeping.reference(cases)]))
+busy, (share, text) = st.empty(), ledgers.progress(asked)
+if ledgers.under_way(asked):
     busy.progress(share, text=text)
 for trouble in ledgers.troubles(cases):
     errors.show(trouble)
@@ -75,9 +104,9 @@ if rows:
     with right:
         st.dataframe(ledgers.table(cases), hide_index=True, key="memory_table")
     captions.caption(
-        f"The highest moment of one training step of {backbone}: {batch} images, {precision}, on "
+        f"The highest moment of one training step of {backbone}: {batch} images, {precision}, {ledgers.classes(task)}, on "
         f"{ledgers.DEVICES[device]}, side methods' features {ledgers.FEATURES[features]}. {captions.POWERS}",
-        words.command(cases[-1].settings(), "predict"),
+        cases[-1].command(),
     )
     known = [case for case in cases if ledgers.curve(case)]
     case = links.choice(
@@ -97,9 +126,14 @@ if rows:
         f"One step of {method_title(case.method)}, {source}, operation by operation. "
         "Point at it to read which block is under way."
     )
+    keeping.draw(cases)
+    searching = batches.draw(cases)
 elif ledgers.under_way(cases):
     st.skeleton(340)
 
-if job := ledgers.under_way(cases):
+if job := ledgers.under_way(asked):
     background.wait(job, lambda: busy.progress(share, text=text))
+    st.rerun()
+if job := batches.next_job(cases):
+    background.wait(job, lambda: batches.tell(searching, cases))
     st.rerun()

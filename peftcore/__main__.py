@@ -165,12 +165,17 @@ def _progress(json: bool) -> Progress:
 
 @app.command()
 @spec_options
-def predict(json: JSON = False, *, fields=None) -> None:
+def predict(
+    json: JSON = False,
+    image_size: Annotated[int | None, typer.Option(help="Pixels; the backbone's own where not given.")] = None,
+    *,
+    fields=None,
+) -> None:
     """Predict the memory of one training step, without weights, data or a GPU."""
     from .memory import predict_memory
 
     spec = make_spec(fields)
-    report = predict_memory(spec)
+    report = predict_memory(spec, image_size=image_size)
     rows = [
         {"component": name.replace("_", " "), "MB": f"{size / 1e6:,.2f}"} for name, size in report.components.items()
     ]

@@ -226,6 +226,7 @@ def load_backbone(
     Raises:
         UnknownName: no such architecture; the nearest is named.
         WeightsUnavailable: the weights are neither local nor reachable, or do not match.
+        InvalidSetting: it cannot be built so; an image size that its patches do not divide is refused, not cut.
         DoesNotFit: the architecture has no attention blocks.
     """
     from timm.data import resolve_model_data_config
@@ -247,8 +248,12 @@ def load_backbone(
         raise
     except _UNREADABLE as error:
         if not pretrained:
-            raise errors.InvalidSetting(f"{name} cannot be built: {first_line(error)}.") from error
+            options = ", ".join(f"{option}={value}" for option, value in architecture.items())
+            told = f"{name} cannot be built{f' with {options}' if options else ''}: {first_line(error)}."
+            raise errors.InvalidSetting(told) from error
         raise errors.WeightsUnavailable(why_no_weights(name, weights, error)) from error
+    if "img_size" in architecture:
+        _check_size(name, module)
     module = module.to(device).eval().requires_grad_(False)
     config = resolve_model_data_config(module)
     return Backbone(
@@ -263,6 +268,17 @@ def load_backbone(
         pretrained=pretrained,
         options=tuple(sorted(architecture.items())),
     )
+
+
+def _check_size(name: str, module: nn.Module) -> None:
+    for pixels, patch in zip(module.patch_embed.img_size, module.patch_embed.patch_size, strict=True):
+        if pixels % patch:
+            below = pixels // patch * patch
+            near = f"{below} or {below + patch}" if below else f"{patch}"
+            raise errors.InvalidSetting(
+                f"{name} cuts images into patches of {patch} pixels, which do not divide an image size of {pixels}; "
+                f"take a multiple, such as {near}."
+            )
 
 
 def backbones() -> list[str]:

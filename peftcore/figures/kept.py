@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from peftcore.errors import BadData
 from peftcore.figures import theme
 
-SMALL = 0.01  # of the largest tensor: smaller ones share one row
+SMALL = 0.02  # of the largest tensor: smaller ones share one row
 LINE = 19  # pixels a bar
 NEEDS = {
     "activations": "activations kept for backward",
@@ -29,7 +29,7 @@ def kept_activations(
     """One tensor a row, one bar per method, and beside each bar why the tensor is kept, or why it need not be.
 
     Args:
-        rows: dicts of `what`, `bytes` {method: int} and `reason` {method: sentence}, in forward order, as
+        rows: dicts of `what`, `size` where it is kept, `bytes` {method: int} and `reason` {method: sentence}, in forward order, as
             `peftcore.memory.compare_block` gives them; the first method is the one compared with.
         kinds: method -> "in-backbone" | "side", where the name alone does not tell.
     """
@@ -38,7 +38,8 @@ def kept_activations(
     methods = list(rows[0]["bytes"])
     total = {name: sum(row["bytes"][name] for row in rows) for name in methods}
     rows = _gathered(rows, methods)
-    return _pairs(rows, methods, _title(total, block), f"kept-{block}", kinds, dark, height)
+    axis = "kept for backward"
+    return _pairs(rows, methods, _title(total, block), f"kept-{block}", axis, "not kept:", kinds, dark, height)
 
 
 def training_needs(
@@ -51,7 +52,7 @@ def training_needs(
     """What training needs beside the weights under each method: activations, gradients with optimizer state, features.
 
     Args:
-        needs: method -> bytes of NEEDS and of `trained` weights, as `peftcore.memory.totals` gives them.
+        needs: method -> bytes of NEEDS and of `inside` and `trained`, as `peftcore.memory.totals` gives them.
     """
     if not needs:
         raise BadData("A comparison needs at least one method with its bytes.")
@@ -64,7 +65,8 @@ def training_needs(
         for part, what in NEEDS.items()
         if any(row[part] for row in needs.values())
     ]
-    return _pairs(rows, list(needs), conclusion(needs), "training-needs", kinds, dark, height)
+    axis = "memory at its highest moment"
+    return _pairs(rows, list(needs), conclusion(needs), "training-needs", axis, "<b>0</b>", kinds, dark, height)
 
 
 def conclusion(needs: Mapping[str, Mapping[str, float]]) -> str:
@@ -89,15 +91,16 @@ def _cause(part: str, row: Mapping[str, float]) -> str:
     if part == "gradients":
         return f"for {theme.si_bytes(row['trained'])} of weights that train"
     if part == "activations":
-        return "whatever backward passes through, however few weights train"
-    return "computed once, without gradient" if row[part] else "none"
+        inside = row["inside"] > row["activations"] / 2
+        return "backward passes through the backbone" if inside else "the backbone keeps nothing"
+    return "computed once, without gradient" if row[part] else "it reads none"
 
 
 def _gathered(rows: Sequence[Mapping], methods: Sequence[str]) -> list[Mapping]:
     """The rows as they are, tiny ones summed in a last row."""
-    least = SMALL * max(size for row in rows for size in row["bytes"].values())
-    large = [row for row in rows if max(row["bytes"].values()) >= least]
-    small = [row for row in rows if max(row["bytes"].values()) < least]
+    least = SMALL * max(row["size"] for row in rows)
+    large = [row for row in rows if row["size"] >= least]
+    small = [row for row in rows if row["size"] < least]
     if len(small) < 2:
         return list(rows)
     sums = {name: sum(row["bytes"][name] for row in small) for name in methods}
@@ -111,6 +114,8 @@ def _pairs(
     methods: Sequence[str],
     title: str,
     name: str,
+    axis: str,
+    absent: str,
     kinds: Mapping[str, str] | None,
     dark: bool,
     height: int | None,
@@ -140,19 +145,19 @@ def _pairs(
         )
         for y, row in zip(at, rows, strict=True):
             size = row["bytes"][method]
-            said = f"<b>{theme.si_bytes(size)}</b>  {_short(row['reason'][method])}" if size else ""
+            said = f"<b>{theme.si_bytes(size)}</b>" if size else absent
             figure.add_annotation(
                 x=1.0,
                 xref="x domain",
                 xanchor="left",
                 xshift=8,
                 y=y,
-                text=said or f"not kept: {_short(row['reason'][method])}",
+                text=f"{said} {_short(row['reason'][method])}",
                 align="left",
                 font=dict(size=11.5, color=theme.ink(dark) if size else theme.muted(dark)),
             )
     figure.update_xaxes(
-        title_text=f"kept for backward ({unit})", range=[0, theme.ceiling(largest * 1.02 / divisor)], domain=[0, 0.36]
+        title_text=f"{axis} ({unit})", range=[0, theme.ceiling(largest * 1.02 / divisor)], domain=[0, 0.36]
     )
     figure.update_yaxes(
         tickvals=list(range(len(rows))),

@@ -5,6 +5,7 @@ machine.
 from __future__ import annotations
 
 from .comparison import blocks_of, compare_block, totals
+from .largest import largest_batch, largest_batches
 from .ledger import Ledger
 from .predict import predict_memory, predict_step
 from .report import COMPONENTS, MemoryReport, block_of
@@ -17,6 +18,8 @@ __all__ = [
     "block_of",
     "blocks_of",
     "compare_block",
+    "largest_batch",
+    "largest_batches",
     "measure_step",
     "predict_memory",
     "predict_step",

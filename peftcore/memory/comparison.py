@@ -11,8 +11,8 @@ from .reasons import FOR_A_WEIGHT
 from .report import MemoryReport, block_of
 
 NO_GRADIENT = "no gradient passes through the backbone"
-ABOVE = "nothing that trains lies below this block, so backward ends above it"
-FROZEN = "only the gradient of a weight would need it, and that weight is frozen"
+ABOVE = "backward ends above this block, as nothing below it trains"
+FROZEN = "only a frozen weight's gradient would need it"
 UNMADE = "this method does not compute it"
 UNNEEDED = "nothing that this method trains needs it"
 
@@ -46,7 +46,8 @@ def compare_block(
             them; what it lacks counts as a method's own.
 
     Returns:
-        {"what", "shape", "bytes": {name: int}, "reason": {name: sentence}} each; bytes 0: not kept, and why not.
+        {"what", "shape", "size", "bytes": {name: int}, "reason": {name: sentence}} each; size: what it takes where it is
+        kept; bytes 0: not kept, and why not.
 
     Raises:
         UnknownName: no report keeps anything in a block of that name.
@@ -66,6 +67,7 @@ def compare_block(
             {
                 "what": _title(key),
                 "shape": first[key]["shape"],
+                "size": max(row["bytes"] for row in (first[key], *kept.values()) if row),
                 "bytes": {name: row["bytes"] if row else 0 for name, row in kept.items()},
                 "reason": {
                     name: row["reason"] if row else _why_not(reports[name], block, first[key], key in known_rows)
@@ -77,7 +79,8 @@ def compare_block(
 
 
 def totals(report: MemoryReport) -> dict[str, int]:
-    """What training needs beside the weights, each at its own highest moment of the step, in bytes."""
+    """What training needs beside the weights, each at its own highest moment of the step, in bytes; `inside`: of the
+    activations, those of the backbone's blocks; `trained`: the weights that train."""
 
     def highest(*names: str) -> int:
         return max(sum(moment[name] for name in names) for moment in report.curve)
@@ -85,6 +88,7 @@ def totals(report: MemoryReport) -> dict[str, int]:
     return {
         "gradients": highest("gradients", "optimizer"),
         "activations": report.kept,
+        "inside": sum(report.activations_by("block")[name] for name in blocks_of(report)),
         "features": highest("features"),
         "trained": report.components["trainable_weights"],
     }

@@ -79,7 +79,7 @@ def predict_step(
     with FakeTensorMode(), _rules(target, precision):
         _give_fake_tensors(model)
         batch, labels = torch.empty(images), torch.zeros(images[0], dtype=torch.int64)
-        optimizer = _steady_optimizer([p for p in model.parameters() if p.requires_grad], target)
+        optimizer = _steady_optimizer([p for p in model.parameters() if p.requires_grad])
         features, cache = None, ()
         if cached:
             with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
@@ -129,9 +129,9 @@ def _give_fake_tensors(model: nn.Module) -> None:
             held.update({name: fake(tensor) for name, tensor in held.items() if tensor is not None})
 
 
-def _steady_optimizer(parameters: list[Tensor], target: str) -> torch.optim.Optimizer:
-    """AdamW whose state exists, as after a first step. On CUDA its kernels take all tensors at once."""
-    optimizer = torch.optim.AdamW(parameters, foreach=target == "cuda")
+def _steady_optimizer(parameters: list[Tensor]) -> torch.optim.Optimizer:
+    """AdamW whose state exists, as after a first step; fused, as `recipe.make_optimizer` makes it."""
+    optimizer = torch.optim.AdamW(parameters, fused=True)
     for parameter in parameters:
         parameter.grad = torch.empty_like(parameter)
     optimizer.step()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app import ledgers
+from app import batches, ledgers
 from peftcore.errors import OutOfMemory
 
 
@@ -11,13 +11,14 @@ def text(app) -> str:
 
 
 def case(method: str, **changes) -> ledgers.Case:
-    settings = dict(backbone="vit_micro", batch=4, precision="fp32", device="cpu", cached=True) | changes
+    settings = dict(backbone="vit_micro", batch="4", precision="fp32", device="cpu", cached=True) | changes
     return ledgers.Case(method=method, **settings)
 
 
 @pytest.fixture(autouse=True)
 def nothing_measured():
     ledgers._bench.clear()
+    batches._desk.clear()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,8 +33,8 @@ def test_predictions_of_three_methods(at):
     assert app.title[0].value == "Why does this fit?"
     table = app.dataframe[0].value
     assert table["method"].tolist() == ["Full fine-tuning", "LoRA", "LAST"]
-    assert (table["prediction"] == "not measured").all() and not app.error
-    assert len(app.get("plotly_chart")) == 2 and "powers of ten" in text(app)
+    assert "prediction" not in table and not app.error
+    assert len(app.get("plotly_chart")) == 4 and "powers of ten" in text(app)
 
 
 def test_measured_beside_predicted(at):
@@ -54,7 +55,7 @@ def test_predictions_are_near_what_is_measured(method):
 
 
 def test_last_keeps_less_than_full_and_lora():
-    peaks = {m: ledgers.predicted(case(m, batch=32)).result().above_weights for m in ("full", "lora", "last")}
+    peaks = {m: ledgers.predicted(case(m, batch="32")).result().above_weights for m in ("full", "lora", "last")}
     assert peaks["last"] < 0.5 * peaks["lora"] < peaks["full"]
 
 
@@ -72,7 +73,7 @@ def test_a_step_that_does_not_fit_is_not_begun(monkeypatch):
 
     small = psutil.virtual_memory()._replace(available=1_000_000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: small)
-    refused = ledgers.measure(case("full", batch=8)).result(timeout=60)
+    refused = ledgers.measure(case("full", batch="8")).result(timeout=60)
     assert isinstance(refused, OutOfMemory) and "its prediction stands" in str(refused)
 
 
@@ -80,3 +81,59 @@ def test_no_method_chosen_is_said(at):
     app = at("memory", batch=4, methods="linear")
     app.multiselect(key="memory_methods").set_value([]).run()
     assert "Choose at least one method" in text(app)
+
+
+def test_two_methods_side_by_side(at):
+    app = at("memory", batch=4)
+    assert app.selectbox(key="memory_left").value == "full" and app.selectbox(key="memory_right").value == "lora"
+    tensors = next(d.value for d in app.dataframe if "tensor" in d.value).set_index("tensor")
+    assert tensors.loc["output of mlp.fc1", "LoRA"] == tensors.loc["output of mlp.fc1", "Full fine-tuning"]
+    assert tensors.loc["output of mlp.act", "LoRA"].startswith("not kept: only a frozen weight's gradient")
+    app = at("memory", batch=4, methods="last,linear", left="last", right="linear", block="blocks.2")
+    assert "Neither keeps anything of blocks.2" in text(app)
+
+
+def test_the_methods_own_settings_come_by_link(at):
+    app = at("memory", batch=4, methods="lora", **{"lora.rank": 64})
+    assert app.number_input(key="lora.rank").value == 64
+    small, large = (ledgers.predicted(case("lora", device="auto", options=o)) for o in ("{}", '{"rank": 64}'))
+    grown = large.result(timeout=60).components["trainable_weights"] / small.result().components["trainable_weights"]
+    assert grown > 7 and app.dataframe[0].value["peak"][0] == ledgers.si_bytes(large.result().peak)
+
+
+def test_a_spec_and_its_link_predict_the_same():
+    from peftcore.memory import predict_memory
+    from peftcore.spec import RunSpec
+
+    spec = RunSpec(
+        method={"name": "lora", "rank": 3, "projections": ("q",)}, batch_size=6, task="counting", device="cpu"
+    )
+    said = ledgers.preset(spec.to_dict())
+    assert said["methods"] == "full,lora" and said["lora.rank"] == "3" and said["lora.projections"] == ["q"]
+    same = case("lora", batch=said["batch"], task=said["task"], options='{"rank": 3, "projections": ["q"]}')
+    assert ledgers.predicted(same).result(timeout=60).components == predict_memory(spec).components
+
+
+@pytest.mark.parametrize(
+    ("size", "sentence"), [("60", "take a multiple, such as 56 or 64"), ("big", "number of pixels")]
+)
+def test_impossible_image_sizes_are_sentences(at, size, sentence):
+    assert sentence in text(at("memory", batch=4, methods="linear", size=size))
+
+
+def test_a_larger_image_is_measured_as_predicted():
+    told = case("last", size="80", cached=False)
+    real, guess = ledgers.measure(told).result(timeout=120), ledgers.predicted(told).result()
+    assert guess.peak == real.peak
+
+
+def test_the_largest_batch_by_card(at, monkeypatch):
+    from peftcore.memory import largest
+
+    monkeypatch.setattr(largest, "LIMIT", 8)
+    app = at("memory", batch=4, methods="linear")
+    app.button(key="memory_search").click().run()
+    batches.found(case("linear")).result(timeout=120)
+    app.run()
+    table = next(d.value for d in app.dataframe if "80 GB" in d.value)
+    assert (table.loc[0, ["8 GB", "80 GB"]] == "8 or more").all() and not app.error

@@ -58,6 +58,43 @@ def one_step(blocks: int = 4, each: int = 5) -> list[dict]:
     return [row | {"t": index / (len(rows) - 1)} for index, row in enumerate(rows)]
 
 
+def kept_rows() -> list[dict]:
+    """Rows as compare_block gives them: one tensor that both keep, one that is dropped, two small ones."""
+    why = {
+        "norm": "input of a linear layer: the gradient of its weight is dL/dy^T x",
+        "pair": "input of a product with a trained matrix: that matrix's gradient needs it; input of a layer norm: its",
+        "off": "only a frozen weight's gradient would need it",
+        "none": "this method does not compute it",
+    }
+    rows = [
+        ("output of norm1", 60, 60, "norm", "pair"),
+        ("output of mlp.act", 40, 0, "norm", "off"),
+        ("means of norm1", 0.5, 0.5, "norm", "norm"),
+        ("output of attn.q", 0, 0.7, "none", "pair"),
+    ]
+    return [
+        {
+            "what": what,
+            "shape": [4, 65, 128],
+            "size": max(full, lora) * MB,
+            "bytes": {"full": int(full * MB), "lora": int(lora * MB)},
+            "reason": {"full": why[first], "lora": why[second]},
+        }
+        for what, full, lora, first, second in rows
+    ]
+
+
+def needs() -> dict[str, dict[str, int]]:
+    """Sums as memory.totals gives them, of ViT-B/16."""
+    rows = {
+        "full": (1030, 3720, 3700, 0, 343),
+        "lora": (3.6, 2546, 2540, 0, 1.2),
+        "last": (7.5, 60, 0, 136, 2.5),
+    }
+    parts = ("gradients", "activations", "inside", "features", "trained")
+    return {name: {p: int(v * MB) for p, v in zip(parts, row, strict=True)} for name, row in rows.items()}
+
+
 def bars() -> list[dict]:
     full = {"method": "full", "trainable_weights": 340 * MB, "gradients": 340 * MB, "activations": 3660 * MB}
     last = {
@@ -93,9 +130,8 @@ FIGURES = {
     "memory over steps, empty": lambda dark: curves.memory_over_steps(pd.DataFrame(), 200, dark=dark),
     "step memory": lambda dark: memory.step_memory(one_step(), dark=dark),
     "memory bars": lambda dark: memory.memory_bars(bars(), cards=memory.CARDS, dark=dark),
-    "kept": lambda dark: kept.kept_activations(
-        {"full": {"blocks.0": 40 * MB, "blocks.1": 60 * MB}, "last": {"blocks.1": 5 * MB, "side": 2 * MB}}, dark=dark
-    ),
+    "kept": lambda dark: kept.kept_activations(kept_rows(), "blocks.6", dark=dark),
+    "needs": lambda dark: kept.training_needs(needs(), dark=dark),
     "memory bar": lambda dark: memory.memory_bar(bars()[1], ghost=4.3e9, dark=dark),
     "heads": lambda dark: heads.head_grid(SCORES, score="taylor", projection="v", selected=(2, 3), dark=dark),
     "heads off": lambda dark: masks.heads_off(
@@ -309,10 +345,39 @@ def test_bars_without_a_baseline_name_the_largest() -> None:
     assert title.startswith("LAST peaks at 582 MB, 58 % of it frozen weights")
 
 
-def test_kept_activations_compare_part_by_part() -> None:
+def test_kept_tensors_stand_side_by_side_with_their_reasons() -> None:
     figure = FIGURES["kept"](False)
-    assert figure.layout.title.text == "LAST keeps 7 % of the activations that full fine-tuning keeps"
-    assert list(figure.data[0].y) == ["blocks.0", "blocks.1", "side"] and list(figure.data[1].x) == [0, 5, 2]
+    assert figure.layout.title.text == "LoRA keeps 61 % of what full fine-tuning keeps of blocks.6"
+    assert list(figure.layout.yaxis.ticktext) == ["output of norm1", "output of mlp.act", "2 small ones"]
+    for bar, total in zip(figure.data, (100.5, 61.2), strict=True):
+        assert sum(bar.x) == pytest.approx(total)
+    said = [note.text for note in figure.layout.annotations]
+    assert "<b>60 MB</b> that matrix's gradient needs it" in said  # without its subject, which the row names
+    assert "not kept: only a frozen weight's gradient would need it" in said
+    assert len(said) == 2 * 3
+
+
+def test_where_neither_small_nor_large_is_kept_the_row_stays() -> None:
+    rows = [
+        row
+        | {
+            "bytes": {"lora": row["bytes"]["lora"], "last": 0},
+            "reason": {"lora": row["reason"]["lora"], "last": "no gradient passes through the backbone"},
+        }
+        for row in kept_rows()[:2]
+    ]
+    figure = kept.kept_activations(rows, "blocks.6")
+    assert list(figure.layout.yaxis.ticktext) == ["output of norm1", "output of mlp.act"]
+    assert figure.layout.title.text == "LAST keeps nothing of blocks.6, LoRA 60 MB"
+
+
+def test_the_conclusion_says_why_memory_did_not_drop() -> None:
+    told = needs()
+    assert kept.conclusion({"full": told["full"], "lora": told["lora"]}) == (
+        "LoRA keeps 0.4 % of the gradients and optimizer state of full fine-tuning, but still 68 % of the activations"
+    )
+    assert "and 2 % of the activations" in kept.conclusion({"lora": told["lora"], "last": told["last"]})
+    assert kept.conclusion({"last": told["last"]}) == "LAST keeps 60 MB of activations for backward"
 
 
 # Heads
@@ -454,7 +519,8 @@ def test_names_from_outside_are_not_markup() -> None:
         lambda: heads.scores_over_steps([], score="s", projection="v"),
         lambda: memory.step_memory([{"t": 0}]),
         lambda: memory.memory_bars([]),
-        lambda: kept.kept_activations({"full": {}}),
+        lambda: kept.kept_activations([], "blocks.6"),
+        lambda: kept.training_needs({}),
         lambda: curves.gradient_norm(pd.DataFrame({"step": [1]}), 10),
         lambda: attention.attention_overlay(IMAGE.astype(float), MAP),
         lambda: attention.attention_overlay(IMAGE, np.full((2, 2), np.nan)),

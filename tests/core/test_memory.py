@@ -21,10 +21,17 @@ from peftcore.memory import (
     Ledger,
     MemoryReport,
     block_of,
+    blocks_of,
+    compare_block,
+    largest_batch,
+    largest_batches,
     measure_step,
     predict_memory,
     predict_step,
+    totals,
 )
+from peftcore.memory.comparison import FROZEN, NO_GRADIENT
+from peftcore.memory.largest import _search
 from peftcore.memory.timeline import levels
 from peftcore.methods import make_method
 from peftcore.model import attach
@@ -62,7 +69,7 @@ def batch_for(model, size: int = 4):
 def measured(model, size: int = 4, **options) -> MemoryReport:
     images, labels = batch_for(model, size)
     images = None if "features" in options else images
-    return measure_step(model, images, labels, torch.optim.AdamW(model.trainable_parameters()), **options)
+    return measure_step(model, images, labels, torch.optim.AdamW(model.trainable_parameters(), fused=True), **options)
 
 
 def chain() -> nn.Sequential:
@@ -377,3 +384,104 @@ def test_blocks_of_paths():
     }
     assert {path: block_of(path) for path in paths} == paths
     assert block_of("norm") == block_of("") == "" and block_of("layers.1.downsample.norm") == "layers.1"
+
+
+# Two methods side by side, and the largest batch
+
+
+def predicted(family: str, method: str, size: int = 4, **options) -> MemoryReport:
+    return predict_step(
+        tuned(family, method, "meta"), (size, *tuned(family, method, "meta").backbone.input_size), **options
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", ["lora", "ssf", "last"])
+def test_a_block_side_by_side_loses_no_byte(family, method):
+    reports = {name: predicted(family, name) for name in ("full", method)}
+    for block in blocks_of(reports["full"]):
+        rows = compare_block(reports, block)
+        for name, report in reports.items():
+            assert sum(row["bytes"][name] for row in rows) == report.activations_by("block").get(block, 0)
+        assert all(row["reason"][name] for row in rows for name in reports)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_lora_keeps_what_full_keeps_but_inputs_of_frozen_layers(family):
+    reports = {name: predicted(family, name) for name in ("full", "lora")}
+    rows = compare_block(reports, blocks_of(reports["full"])[1], reports["full"])
+    dropped = [row for row in rows if row["bytes"]["full"] and not row["bytes"]["lora"]]
+    own = [row for row in rows if row["bytes"]["lora"] and not row["bytes"]["full"]]
+    assert {"output of norm2", "output of mlp.act"} <= {row["what"] for row in dropped}
+    assert {row["reason"]["lora"] for row in dropped} == {FROZEN}
+    assert all("attn.q" in row["what"] or "attn.v" in row["what"] for row in own) and len(own) == 2
+    assert all(row["bytes"]["lora"] == row["bytes"]["full"] for row in rows if row not in dropped + own)
+
+
+def test_a_side_method_keeps_nothing_of_a_block_and_says_so():
+    reports = {name: predicted("vit", name) for name in ("full", "last")}
+    rows = compare_block(reports, "blocks.1")
+    assert {row["reason"]["last"] for row in rows} == {NO_GRADIENT} and not any(row["bytes"]["last"] for row in rows)
+    with pytest.raises(errors.UnknownName, match="blocks.1"):
+        compare_block(reports, "blocks.11")
+
+
+def test_totals_of_a_step():
+    full, lora = (totals(predicted("vit", name)) for name in ("full", "lora"))
+    assert full["gradients"] > 2.9 * full["trained"] and lora["gradients"] < 0.2 * full["gradients"]
+    assert 0.4 < lora["activations"] / full["activations"] < 1 and lora["inside"] > 0.9 * lora["activations"]
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "last"])
+def test_the_largest_batch_fits_and_one_more_does_not(method):
+    spec = RunSpec(method=method, device="cpu", cache_features=False)
+    budgets = [9_000_000, 30_123_456]
+    for budget, batch in largest_batches(spec, budgets, num_classes=10).items():
+        peak = {n: predict_memory(spec.replace(batch_size=n), num_classes=10).peak for n in (batch, batch + 1) if n}
+        assert peak.get(batch, 0) <= budget < peak[batch + 1]
+
+
+def test_a_memory_too_small_for_one_image_and_one_too_large_for_any(monkeypatch):
+    spec = RunSpec(method="linear", device="cpu")
+    assert largest_batch(spec, 1_000_000) == 0
+    monkeypatch.setattr("peftcore.memory.largest.LIMIT", 64)
+    assert largest_batch(spec, 10**12) == 64
+    with pytest.raises(errors.InvalidSetting, match="positive"):
+        largest_batch(spec, 0)
+
+
+def test_a_search_among_straight_pieces_is_short_and_exact():
+    asked = []
+
+    def peak(batch):  # flat, then two slopes, then a step: as weights, activations and a kernel's padding make it
+        asked.append(batch)
+        return max(5000, 40 * batch, 90 * batch - 20_000) + 777 * (batch // 100)
+
+    for budget in (*range(4000, 60_000, 777), 5000, 4999):
+        asked.clear()
+        found = _search(peak, budget, 64)
+        assert found == 0 and budget < peak(1) or peak(found) <= budget < peak(found + 1)
+        assert len(asked) < 60
+
+
+def test_very_many_chunks_without_data_are_not_all_followed(monkeypatch):
+    spec = RunSpec(method="linear", device="cpu", batch_size=16 * 20, cache_features=False)
+    few = predict_memory(spec)
+    monkeypatch.setattr("peftcore.backbone._CHUNKS_WITHOUT_DATA", 10**6)
+    every = predict_memory(spec)
+    assert few.components == every.components and few.at == every.at
+    assert len(few.activations) == len(every.activations)
+
+
+@pytest.mark.parametrize("size", [72, 96])
+def test_another_image_size_is_measured_as_predicted(size):
+    spec = RunSpec(method="lora", device="cpu", batch_size=2, pretrained=False)
+    backbone = load_backbone("vit_micro", pretrained=False, img_size=size)
+    model = attach(backbone, spec.method, num_classes=10)
+    assert predict_memory(spec, num_classes=10, image_size=size).peak == measured(model, 2).peak
+
+
+@pytest.mark.parametrize(("size", "told"), [(60, "56 or 64"), (7, "such as 8"), (0, "img_size=0"), (-8, "img_size=-8")])
+def test_image_sizes_that_the_patch_does_not_divide_are_refused(size, told):
+    with pytest.raises(errors.InvalidSetting, match=told):
+        load_backbone("vit_micro", pretrained=False, device="meta", img_size=size)

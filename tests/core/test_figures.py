@@ -374,7 +374,7 @@ def test_where_neither_small_nor_large_is_kept_the_row_stays() -> None:
 def test_the_conclusion_says_why_memory_did_not_drop() -> None:
     told = needs()
     assert kept.conclusion({"full": told["full"], "lora": told["lora"]}) == (
-        "LoRA keeps 0.4 % of the gradients and optimizer state of full fine-tuning, but still 68 % of the activations"
+        "LoRA keeps 0.3 % of the gradients and optimizer state of full fine-tuning, but still 68 % of the activations"
     )
     assert "and 2 % of the activations" in kept.conclusion({"lora": told["lora"], "last": told["last"]})
     assert kept.conclusion({"last": told["last"]}) == "LAST keeps 60 MB of activations for backward"

@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 import pytest
+from typer.testing import CliRunner
 
 import peftcore as pc
 from peftcore import errors, racing, train

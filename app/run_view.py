@@ -6,7 +6,20 @@ import json
 
 import streamlit as st
 
-from app import cut, errors, following, forms, navigation, run_charts, run_list, state, theme, words
+from app import (
+    cut,
+    errors,
+    following,
+    forms,
+    ledgers,
+    navigation,
+    predictions,
+    run_charts,
+    run_list,
+    state,
+    theme,
+    words,
+)
 from app.captions import POWERS
 from app.following import Follower
 from peftcore.figures.theme import human_count, percent, si_bytes
@@ -132,12 +145,15 @@ def _result(record: RunRecord, told: Follower) -> None:
         help=f"{counts['method']:,} in the method and {counts['head']:,} in the classifier: {of_the_backbone}.",
     )
     columns[2].metric("Peak memory", si_bytes(peak), help=f"Of one training step, measured. {POWERS}")
+    if told_before := predictions.sentence(summary["memory"]):
+        columns[2].caption(told_before)
     exactly = f"{summary['seconds']:.1f} seconds on {started['device']}"
     columns[3].metric("Took", words.duration(summary["seconds"]), help=exactly)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("Open in", width="content")
-        for page in ("heads", "attention", "memory"):
+        for page in ("heads", "attention"):
             navigation.link(page, run=record.id)
+        navigation.link("memory", **ledgers.preset(record.spec))
     settings = started["settings"]
     st.caption(
         f"Validation accuracy {summary['val_accuracy']:.3f}. Seed {record.spec['seed']}, "

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import background, batches, captions, errors, keeping, ledgers, libraries, links, theme
+from app import background, batches, captions, errors, keeping, ledgers, libraries, links, predictions, theme
 from peftcore.figures import memory as figures
 from peftcore.figures.theme import method_title
 from peftcore.registry import METHODS
@@ -128,6 +128,7 @@ if rows:
     )
     keeping.draw(cases)
     searching = batches.draw(cases)
+    predictions.draw()
 elif ledgers.under_way(cases):
     st.skeleton(340)
 

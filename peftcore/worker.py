@@ -26,18 +26,25 @@ Told = Iterator[tuple[int, events.Event]]
 
 def finetune(settings: dict[str, Any], resume: bytes | None) -> Iterator[events.Event]:
     """What the engine runs: `peftcore.finetune` of a RunSpec's dict, from a checkpoint where there is one."""
+    from .memory.foretold import Foretelling
     from .spec import RunSpec
     from .train import finetune as run
 
-    yield from run(RunSpec.from_dict(settings), resume=resume)
+    with contextlib.closing(run(RunSpec.from_dict(settings), resume=resume)) as told:
+        yield from map(Foretelling(), told)
 
 
 def race(settings: list[dict[str, Any]], resume: list[bytes | None], left_out: Callable[[], Collection[int]]) -> Told:
     """What the engine runs for variations that share a frozen forward: `peftcore.race_events` of their RunSpecs."""
+    from .memory.foretold import Foretelling
     from .racing import race_events
     from .spec import RunSpec
 
-    yield from race_events([RunSpec.from_dict(one) for one in settings], resume=resume, left_out=left_out)
+    foretelling = [Foretelling() for _ in settings]
+    specs = [RunSpec.from_dict(one) for one in settings]
+    with contextlib.closing(race_events(specs, resume=resume, left_out=left_out)) as told:
+        for which, event in told:
+            yield which, foretelling[which](event)
 
 
 def warm_up(settings: dict[str, Any], resume: bytes | None) -> Iterator[events.Event]:

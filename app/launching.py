@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, costs, cut, errors, forms, links, navigation, state, theme, words
+from app import background, costs, cut, errors, forms, ledgers, links, navigation, state, theme, words
 from app.captions import POWERS
 from peftcore import embedded
 from peftcore.errors import HeadroomError
@@ -167,6 +167,7 @@ def launcher(spec: RunSpec | None, fault: HeadroomError | None) -> DeltaGenerato
             with st.popover("Command", type="tertiary", icon=":material/terminal:"):
                 st.caption("The same run without the app.")
                 st.code(words.command(spec.to_dict()), language="bash", wrap_lines=True)
+            navigation.link("memory", "Why does this fit?", **ledgers.preset(spec.to_dict()))
     return place
 
 

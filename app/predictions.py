@@ -15,11 +15,11 @@ MOST_RUNS = 300  # the newest
 
 
 def sentence(memory: Mapping[str, Any]) -> str | None:
-    """'Predicted 31.2 MB (+0.1 %).' of a run's summary; None where no prediction was kept with it."""
+    """'predicted 31.2 MB (+0.1 %)' of a run's summary; None where no prediction was kept with it."""
     if not memory.get("peak") or "predicted" not in memory:
         return None
     predicted = memory["predicted"]["peak"]
-    return f"Predicted {si_bytes(predicted)} ({100 * (predicted / memory['peak'] - 1):+.1f} %)"
+    return f"predicted {si_bytes(predicted)} ({100 * (predicted / memory['peak'] - 1):+.1f} %)"
 
 
 def rows() -> list[dict[str, Any]]:

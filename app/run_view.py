@@ -144,9 +144,14 @@ def _result(record: RunRecord, told: Follower) -> None:
         human_count(trained),
         help=f"{counts['method']:,} in the method and {counts['head']:,} in the classifier: {of_the_backbone}.",
     )
-    columns[2].metric("Peak memory", si_bytes(peak), help=f"Of one training step, measured. {POWERS}")
-    if told_before := predictions.sentence(summary["memory"]):
-        columns[2].caption(told_before)
+    columns[2].metric(
+        "Peak memory",
+        si_bytes(peak),
+        delta=predictions.sentence(summary["memory"]),
+        delta_color="off",
+        delta_arrow="off",
+        help=f"Of one training step, measured; below, what was predicted for it and how far off that is. {POWERS}",
+    )
     exactly = f"{summary['seconds']:.1f} seconds on {started['device']}"
     columns[3].metric("Took", words.duration(summary["seconds"]), help=exactly)
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -6,6 +6,7 @@ import gc
 import json
 import weakref
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.checkpoint import checkpoint
 
-from peftcore import errors
+from peftcore import errors, train
 from peftcore.backbone import load_backbone
 from peftcore.memory import (
     COMPONENTS,
@@ -23,6 +24,7 @@ from peftcore.memory import (
     block_of,
     blocks_of,
     compare_block,
+    foretold,
     largest_batch,
     largest_batches,
     measure_step,
@@ -36,6 +38,8 @@ from peftcore.memory.timeline import levels
 from peftcore.methods import make_method
 from peftcore.model import attach
 from peftcore.spec import RunSpec
+from peftcore.tasks import Split
+from peftcore.worker import finetune
 
 FAMILIES = {
     "vit": ("vit_tiny_patch16_224", dict(img_size=64, embed_dim=64, depth=3, num_heads=4)),
@@ -485,3 +489,43 @@ def test_another_image_size_is_measured_as_predicted(size):
 def test_image_sizes_that_the_patch_does_not_divide_are_refused(size, told):
     with pytest.raises(errors.InvalidSetting, match=told):
         load_backbone("vit_micro", pretrained=False, device="meta", img_size=size)
+
+
+# Runs
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    """The digits, 24 images of each split."""
+    whole = train.load_task("digits")
+    parts = {name: getattr(whole, name) for name in ("train", "val", "test")}
+    few = {name: Split(part.images[:24], part.labels[:24]) for name, part in parts.items()}
+    monkeypatch.setattr(train, "load_task", lambda name: replace(whole, **few))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"method": "last"},
+        {"method": "last", "cache_features": False},
+        {"method": "lora", "augmentation": "light"},
+        {"method": {"name": "heart_lora", "warmup_epochs": 1}},
+    ],
+)
+def test_a_run_keeps_its_prediction_and_it_is_what_was_measured(settings, few_digits):
+    told = list(finetune({"epochs": 2, "batch_size": 12, "pretrained": False, "device": "cpu", **settings}, None))
+    memory = dict(told[-1].memory)
+    predicted = memory.pop("predicted")
+    assert predicted["peak"] == memory["peak"] and set(predicted) == set(memory)
+    assert predicted["features"] == memory["features"] and sum(predicted.values()) == 2 * predicted["peak"]
+
+
+def test_a_run_is_not_lost_for_its_prediction(monkeypatch, few_digits, caplog):
+    def broken(*_, **__):
+        raise RuntimeError("no such kernel")
+
+    foretold._report.cache_clear()
+    monkeypatch.setattr(foretold, "predict_memory", broken)
+    *_, last = finetune({"method": "linear", "epochs": 1, "batch_size": 12, "pretrained": False}, None)
+    assert last.kind == "finished" and "predicted" not in last.memory and "no prediction" in caplog.text
+    foretold._report.cache_clear()

@@ -1,0 +1,54 @@
+"""Every run keeps its prediction, and the pages say how near it was."""
+
+import pytest
+
+from app import predictions
+
+
+def kept(store, trained, method, predicted, measured=1000):
+    summary = store.run(trained[method]).summary
+    summary["memory"] = summary["memory"] | {"peak": measured}
+    if predicted:
+        summary["memory"]["predicted"] = {"peak": predicted}
+    store.set_status(trained[method], "finished", summary=summary)
+
+
+def test_a_run_says_what_was_predicted_and_how_far_off(at, store, trained):
+    kept(store, trained, "lora", 1_010_000, 1_000_000)
+    app = at("runs", run=trained["lora"])
+    metric = next(m for m in app.metric if m.label == "Peak memory")
+    assert (metric.value, metric.delta) == ("1 MB", "predicted 1.01 MB (+1.0 %)")
+
+
+def test_a_run_without_a_prediction_says_nothing(at, store, trained):
+    kept(store, trained, "lora", None)
+    metric = next(m for m in at("runs", run=trained["lora"]).metric if m.label == "Peak memory")
+    assert not metric.delta
+    assert [row["run"] for row in predictions.rows()] == []
+
+
+def test_all_runs_in_one_figure(at, store, trained):
+    kept(store, trained, "lora", 1010)
+    kept(store, trained, "last", 970)
+    assert [(row["method"], row["predicted"], row["measured"]) for row in predictions.rows()] == [
+        ("last", 970, 1000),
+        ("lora", 1010, 1000),
+    ]
+    app = at("memory", batch=4, methods="linear")
+    assert any("2 finished runs" in caption.value for caption in app.caption)
+
+
+def test_the_link_from_a_run_opens_its_own_spec(at, trained):
+    from app import ledgers
+
+    spec = {"method": {"name": "lora", "rank": 3}, "backbone": "vit_micro", "task": "digits", "batch_size": 6}
+    spec |= {"precision": "fp32", "device": "auto", "cache_features": "auto", "augmentation": "light"}
+    app = at("memory", **ledgers.preset(spec))
+    assert app.multiselect(key="memory_methods").value == ["full", "lora"]
+    assert app.number_input(key="lora.rank").value == 3 and app.selectbox(key="memory_batch").value == "6"
+    assert app.selectbox(key="memory_features").value == "computed"
+
+
+@pytest.mark.parametrize("memory", [{}, {"peak": 0, "predicted": {"peak": 1}}, {"peak": 5}])
+def test_no_sentence_without_both(memory):
+    assert predictions.sentence(memory) is None

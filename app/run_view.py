@@ -132,9 +132,12 @@ def _result(record: RunRecord, told: Follower) -> None:
     """The numbers that a reader wants first, the settings that stand beside them, and where to look next."""
     if not told.started:
         return
-    summary, started, counts = record.summary, told.started, told.started["parameters"]
+    summary, started = record.summary, told.started
+    first = started["parameters"]
+    counts = (told.cut or {}).get("parameters") or first  # fewer train where heads were switched off
     trained, peak = counts["method"] + counts["head"], summary["memory"].get("peak", 0)
     of_the_backbone = f"{percent(trained / counts['backbone'])} of the backbone's {counts['backbone']:,}"
+    before = f" Before heads were switched off, {first['method']:,} in the method." if counts != first else ""
     columns = st.columns(4)
     columns[0].metric(
         "Test accuracy", f"{summary['test_accuracy']:.3f}", help="Share of the test images, weights of the last epoch."
@@ -142,7 +145,7 @@ def _result(record: RunRecord, told: Follower) -> None:
     columns[1].metric(
         "Trained weights",
         human_count(trained),
-        help=f"{counts['method']:,} in the method and {counts['head']:,} in the classifier: {of_the_backbone}.",
+        help=f"{counts['method']:,} in the method and {counts['head']:,} in the classifier: {of_the_backbone}.{before}",
     )
     columns[2].metric(
         "Peak memory",

@@ -63,9 +63,10 @@ def run(
             last = event
     if save:
         save_adapter(save, model, spec, started.classes)
+    counts = model.parameter_counts()  # at the end: a method may have switched something off
     result = {
         "spec": spec.to_dict(),
-        "parameters": started.parameters,
+        "parameters": counts,
         "test_accuracy": last.test_accuracy,
         "val_accuracy": last.val_accuracy,
         "seconds": last.seconds,
@@ -80,7 +81,7 @@ def run(
             "task": spec.task,
             "test accuracy": f"{last.test_accuracy:.3f}",
             "val accuracy": f"{last.val_accuracy:.3f}",
-            "trained": f"{started.parameters['method']:,} + {started.parameters['head']:,} (head)",
+            "trained": f"{counts['method']:,} + {counts['head']:,} (head)",
             "peak memory": f"{last.memory['peak'] / 1e6:,.1f} MB",
             "seconds": f"{last.seconds:.1f}",
             "normalisation": spec.normalisation,
@@ -95,7 +96,10 @@ def run(
 def race(
     vary: Annotated[
         list[str],
-        typer.Option(help="NAME=V1,V2,...: a setting of the method or a field of the recipe; may be repeated."),
+        typer.Option(
+            help="NAME=V1,V2,...: a setting of the method or a field of the recipe; may be repeated. A list is written "
+            "with plus signs, as in projections=q+v,q, or as JSON."
+        ),
     ],
     json: JSON = False,
     *,
@@ -254,7 +258,10 @@ def backbones(
     """List the backbones: the embedded ones, then timm's ViT and Swin families."""
     from .backbone import backbones as names
 
-    rows = [{"name": n} for n in names() if contains in n]
+    every = names()
+    rows = [{"name": n} for n in every if contains.lower() in n]
+    if not rows:
+        raise errors.unknown("backbone whose name contains", contains, every)
     answer(json, [r["name"] for r in rows], "Backbones", rows)
 
 

@@ -104,7 +104,8 @@ class Scores(Event):
 class HeadsCut(Event):
     """Heads were switched off: `off` lists them by block, `scores` is what was collected until then, with the mask.
 
-    `overruled`: the user named the heads; else they are the least responsive by `scores`.
+    `overruled`: the user named the heads; else they are the least responsive by `scores`. `parameters`: what trains from
+    here on, as Started told it of the time before.
     """
 
     kind: ClassVar[str] = "heads_cut"
@@ -113,6 +114,7 @@ class HeadsCut(Event):
     off: list[list[int]]
     overruled: bool
     scores: dict[str, Any]
+    parameters: dict[str, int] | None = None
 
 
 @dataclass(frozen=True)

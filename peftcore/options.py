@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -64,19 +65,32 @@ def make_spec(fields: dict[str, Any]) -> RunSpec:
 
 
 def value_of(text: str) -> Any:
-    """JSON where it is JSON (4, true, ["q", "v"]), a list at commas, else the text itself."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text.split(",") if "," in text else text
+    """JSON where it is JSON (4, true, ["q", "v"]), a list at plus signs or commas, else the text itself."""
+    value = _json(text)
+    return re.split(r"[+,]", value) if isinstance(value, str) and re.search(r"[+,]", value) else value
 
 
 def choices(pairs: list[str]) -> dict[str, list[Any]]:
-    """Values by name from NAME=V1,V2,... of the option --vary."""
+    """Values by name from the option --vary: rank=4,8 or projections=q+v,q or projections=[["q", "v"], ["q"]].
+
+    Raises:
+        InvalidSetting: no NAME=V1,V2,...
+    """
     several = {}
     for pair in pairs:
-        name, sign, values = pair.partition("=")
-        if not sign or not values:
-            raise errors.InvalidSetting(f"--vary takes NAME=V1,V2,..., such as --vary rank=4,8; got {pair!r}.")
-        several[name.replace("-", "_")] = [value_of(value) for value in values.split(",")]
+        name, sign, text = pair.partition("=")
+        if not (name and sign and text):
+            raise errors.InvalidSetting(
+                f"--vary takes NAME=V1,V2,..., such as --vary rank=4,8 or --vary projections=q+v,q; got {pair!r}."
+            )
+        name, whole = name.replace("-", "_"), _json(text)
+        read = _json if name in RunSpec.model_fields else value_of  # no field of the recipe is a list
+        several[name] = whole if isinstance(whole, list) else [read(part) for part in text.split(",")]
     return several
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import (
     BaseModel,
@@ -48,9 +48,12 @@ class Settings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Python counts True as 1; as a rank or a rate it is a mistake."""
-        if _holds_bool(value) and "bool" not in str(kind := cls.model_fields[info.field_name].annotation):
+    def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        """One text is a list of one. Python counts True as 1; as a rank or a rate it is a mistake."""
+        kind = cls.model_fields[info.field_name].annotation
+        if isinstance(value, str) and get_origin(kind) is tuple:
+            return (value,)
+        if _holds_bool(value) and "bool" not in str(kind):
             wanted = "a number" if "int" in str(kind) or "float" in str(kind) else "a value"
             raise ValueError(f"{wanted}, not true or false")
         return value

@@ -197,8 +197,8 @@ class HeartCoach(Coach):
         if step == self.cut_at:
             off, scores = self.cut()
             yield Scores(step=step, epoch=epoch, scores=scores.to_dict())
-            overruled = self.method.off is not None
-            yield HeadsCut(step=step, epoch=epoch, off=off, overruled=overruled, scores=scores.to_dict())
+            overruled, left = self.method.off is not None, self.model.parameter_counts()
+            yield HeadsCut(step, epoch, off, overruled, scores.to_dict(), left)
         elif step < self.cut_at and step % self.every == 0:
             yield Scores(step=step, epoch=epoch, scores=self.scores().to_dict())
 

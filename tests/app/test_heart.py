@@ -10,6 +10,7 @@ import pytest
 
 from app import forms, libraries, overrule
 from app.following import Follower
+from peftcore.figures.theme import human_count
 from peftcore.spec import RunSpec
 from peftcore.tasks import Split
 
@@ -153,6 +154,10 @@ def test_the_run_tells_of_its_cut(at, run, heart):
     assert title(chart(page, f"cut_{run}")).startswith("24 of 64 heads switched off")
     crossed = [trace for trace in chart(page, f"cut_{run}")["data"] if trace["name"] == "switched off"]
     assert len(numbers(crossed[0]["x"])) == 24 and not page.error
+    trained = next(metric for metric in page.metric if metric.label == "Trained weights")
+    start, after = (next(e["parameters"] for e in heart[1] if e["kind"] == k) for k in ("started", "heads_cut"))
+    assert after["method"] < start["method"] and trained.value == human_count(after["method"] + after["head"])
+    assert f"Before heads were switched off, {start['method']:,} in the method." in trained.help
 
 
 def test_the_warm_up_shows_scores_and_no_mask(at, store, heart):

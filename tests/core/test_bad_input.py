@@ -22,7 +22,7 @@ WHEN_MADE = [  # impossible whatever the backbone
     ("lora", {"dropout": 1}, errors.InvalidSetting, "it must be at least 0 and below 1"),
     ("lora", {"projections": []}, errors.InvalidSetting, "it must be at least one"),
     ("lora", {"projections": ["z"]}, errors.InvalidSetting, "it must be 'q', 'k', 'v', 'proj', 'fc1' or 'fc2'."),
-    ("lora", {"projections": "q"}, errors.InvalidSetting, "it must be a list"),
+    ("lora", {"projections": 3}, errors.InvalidSetting, "it must be a list"),
     ("heart_lora", {"off": [[True]]}, errors.InvalidSetting, "not true or false"),
     ("heart_lora", {"n_off": True}, errors.InvalidSetting, "it must be a number"),
 ]

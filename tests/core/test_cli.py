@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from peftcore.options import choices
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -31,6 +33,30 @@ def test_a_run_is_json_and_its_adapter_is_read_by_heads(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text, values",
+    [
+        ("rank=4,8", [4, 8]),
+        ("projections=q+v,q", [["q", "v"], "q"]),
+        ('projections=[["q", "v"], ["q"]]', [["q", "v"], ["q"]]),
+        ("lr=1e-3,1e+0", [0.001, 1.0]),
+        ("weights=a+b,c", ["a+b", "c"]),
+        ("cache-features=auto,false", ["auto", False]),
+    ],
+)
+def test_values_to_vary(text, values):
+    name = text.partition("=")[0].replace("-", "_")
+    assert choices([text]) == {name: values}
+
+
+def test_a_race_of_lists_is_ranked():
+    """Through the command itself: lists on the command line, and what varied in the table."""
+    words = ("race", "--method", "lora", "--set", "rank=2", "--vary", "projections=q+v,q", "--epochs", "1", "--json")
+    answer = json.loads(peftcore(*words, "--no-pretrained").stdout)
+    assert sorted(tuple(r["spec"]["method"]["projections"]) for r in answer) == [("q",), ("q", "v")]
+    assert answer[0]["test_accuracy"] >= answer[1]["test_accuracy"]
+
+
+@pytest.mark.parametrize(
     "words, told",
     [
         (("run", "--method", "lorra"), "Did you mean 'lora'"),
@@ -41,6 +67,9 @@ def test_a_run_is_json_and_its_adapter_is_read_by_heads(tmp_path):
         (("race", "--vary", "rank=4,0"), "rank = 0 is not possible"),
         (("run", "--save", "/proc/nowhere"), "cannot be written"),
         (("heads", "/nowhere"), "holds no adapter_model"),
+        (("race", "--vary", "rank"), "such as --vary rank=4,8"),
+        (("race", "--method", "lora", "--vary", "projections=q+v,x"), "'q', 'k', 'v', 'proj', 'fc1' or 'fc2'"),
+        (("backbones", "vit_microo"), "Did you mean 'vit_micro'"),
     ],
 )
 def test_a_mistake_is_one_sentence(words, told):

@@ -287,6 +287,7 @@ def test_a_run_cuts_once_and_resumes_bit_for_bit(monkeypatch, family, cut_at, op
     scores = [e for e in events if e.kind == "scores"]
     assert cut.step == cut_at == scores[-1].step and len(scores) >= 2 and from_dict(cut.to_dict()) == cut
     assert cut.overruled == ("off" in options) and cut.off == options.get("off", cut.off)
+    assert cut.parameters == model.parameter_counts() != events[0].parameters
     mask, state = HeadScores.from_dict(cut.scores).mask, model.adapter_state()
     for adapted in model.tuner:
         off, path = cut.off[adapted.layer], adapted.site.path

@@ -261,7 +261,7 @@ def backbones(
     every = names()
     rows = [{"name": n} for n in every if contains.lower() in n]
     if not rows:
-        raise errors.unknown("backbone whose name contains", contains, every)
+        raise errors.unknown("backbone whose name contains", contains, every, most=5)
     answer(json, [r["name"] for r in rows], "Backbones", rows)
 
 

@@ -134,8 +134,29 @@ class Backbone:
         return self.module.get_submodule(f"layers.{stage}.downsample")
 
     def pooled(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) -> pooled, normed features (B, width)."""
+        """Images (B, C, H, W) -> pooled, normed features (B, width).
+
+        Raises:
+            BadData: no float tensor of images, or of another size than the backbone's.
+        """
+        self.check_images(images)
         return self.module.forward_head(self.module.forward_features(images), pre_logits=True)
+
+    def check_images(self, images: Tensor) -> None:
+        """Raises BadData where `images` is no float tensor of images of this backbone's size."""
+        channels, *size = self.input_size
+        what = "x".join(map(str, images.shape)) if isinstance(images, Tensor) else type(images).__name__
+        if not isinstance(images, Tensor) or not images.is_floating_point():
+            kind = images.dtype if isinstance(images, Tensor) else f"an object of type {what}"
+            raise errors.BadData(
+                f"{self.name} takes a float tensor of normalised images, (batch, {channels}, height, width); got {kind}."
+            )
+        strict = getattr(getattr(self.module, "patch_embed", None), "strict_img_size", True)
+        if images.ndim != 4 or images.shape[1] != channels or (strict and list(images.shape[2:]) != size):
+            raise errors.BadData(
+                f"{self.name} takes images (batch, {channels}, {size[0]}, {size[1]}); got {what}. Resize them, or load "
+                "the backbone with img_size=(height, width)."
+            )
 
     def finish(self, tokens: Tensor) -> Tensor:
         """The last block's tokens -> pooled features (B, width): the backbone's own final norm and pooling."""
@@ -146,7 +167,11 @@ class Backbone:
 
         Nothing behind the last point is computed. Images run `chunk` at a time: what a block needs while it works
         (the MLP's hidden layer is four times as wide) is then small beside what is returned.
+
+        Raises:
+            BadData: as `pooled`.
         """
+        self.check_images(images)
         seen: dict[str, Tensor] = {"image": images}
         inner = {p for p in points if p not in ("image", "pooled")}
         rows, missing = slice(0), set()

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from . import errors
 
-REASONS = {
-    "SQLITE_FULL": "the disk is full; free some space",
-    "SQLITE_IOERR": "reading or writing it failed; the disk may be full or gone",
-    "SQLITE_BUSY": "another program keeps it locked; close that program and try again",
-    "SQLITE_READONLY": "it may not be written; give yourself write permission",
-    "SQLITE_CANTOPEN": "it cannot be opened; check the folder and its permissions",
-    "SQLITE_NOTADB": "it is no SQLite file; move it away",
-    "SQLITE_CORRUPT": "it is damaged; move it away",
+REASONS = {  # by SQLite's name of the error: what happened, and what to do
+    "SQLITE_FULL": ("the disk is full", "Free some space"),
+    "SQLITE_IOERR": ("reading or writing it failed", "See whether the disk is full or gone"),
+    "SQLITE_BUSY": ("another program keeps it locked", "Close that program and try again"),
+    "SQLITE_READONLY": ("it may not be written", "Give yourself write permission"),
+    "SQLITE_CANTOPEN": ("it cannot be opened", "Check the folder and its permissions"),
+    "SQLITE_NOTADB": ("it is no SQLite file", "Move it away"),
+    "SQLITE_CORRUPT": ("it is damaged", "Move it away"),
 }
 
 
@@ -40,7 +40,8 @@ class Database:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise errors.StoreUnavailable(self._sentence(f"the folder cannot be made ({error.strerror})")) from None
+            why = f"its folder cannot be made ({error.strerror})"
+            raise errors.StoreUnavailable(self._sentence(why, "Give yourself write permission there")) from None
         self._prepare(schema, changes)
 
     @contextlib.contextmanager
@@ -57,7 +58,8 @@ class Database:
                 self._idle.put(db)
         except sqlite3.Error as error:
             name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
-            raise errors.StoreUnavailable(self._sentence(REASONS.get(name, str(error)))) from error
+            why, remedy = REASONS.get(name, (f"SQLite says {str(error)!r}", "Try again"))
+            raise errors.StoreUnavailable(self._sentence(why, remedy)) from error
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -107,5 +109,5 @@ class Database:
                     db.execute(statement)
             db.execute(f"PRAGMA user_version = {known}")
 
-    def _sentence(self, reason: str) -> str:
-        return f"Runs cannot be kept in {self.path}: {reason}, or set HEADROOM_HOME to another folder."
+    def _sentence(self, why: str, remedy: str) -> str:
+        return f"Runs cannot be kept in {self.path}: {why}. {remedy}, or set HEADROOM_HOME to another folder."

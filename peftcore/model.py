@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from . import errors
 from .backbone import Backbone
 from .methods import Method, SideNetwork
+from .spec import as_method
 
 
 class TunedModel(nn.Module):
@@ -128,18 +130,28 @@ def _first(names: list[str]) -> str:
     return f" ({names[0]} first)" if names else ""
 
 
-def attach(backbone: Backbone, method: Method, num_classes: int, seed: int = 0, verify: bool = True) -> TunedModel:
+def attach(
+    backbone: Backbone, method: Method | str | Mapping, num_classes: int, seed: int = 0, verify: bool = True
+) -> TunedModel:
     """A TunedModel; `backbone` itself is not changed, and its weights are shared, not copied.
 
-    The same seed gives every method the same classifier at the start. `verify` runs one image through the model,
+    `method` may be its name, or its settings with a 'name' among them. The same seed gives every method the same classifier at the start. `verify` runs one image through the model,
     nudges what is zero at the start, and raises if the logits do not move or a trainable tensor would get no gradient.
 
     Raises:
         DoesNotFit: settings that are impossible on this backbone, or an adapter that this architecture never runs.
-        InvalidSetting: fewer than two classes.
+        InvalidSetting: fewer than two classes, or no Backbone or Method.
     """
-    if num_classes < 2:
-        raise errors.InvalidSetting(f"num_classes = {num_classes} is not possible; a classifier needs at least 2.")
+    if not isinstance(backbone, Backbone):
+        raise errors.InvalidSetting(f"attach takes a Backbone, as load_backbone(NAME) makes it; got {backbone!r}.")
+    try:
+        method = as_method(method)
+    except ValueError as error:
+        raise errors.InvalidSetting(f"attach takes {error}.") from None
+    if not isinstance(num_classes, Integral) or isinstance(num_classes, bool) or num_classes < 2:
+        raise errors.InvalidSetting(
+            f"num_classes = {num_classes!r} is not possible; a classifier needs a whole number, at least 2."
+        )
     method.check(backbone)
     own = backbone.clone()
     with torch.random.fork_rng(), torch.device(backbone.device):

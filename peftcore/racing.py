@@ -27,7 +27,7 @@ def race(specs: Sequence[RunSpec], backbone: Backbone | None = None) -> list[Res
     Raises:
         InvalidSetting: no specs; and whatever a single run raises.
     """
-    finished: dict[int, Finished] = {}
+    specs, finished = [RunSpec.of(spec) for spec in specs], dict[int, Finished]()
     stream = race_events(specs, backbone)
     while True:
         try:

@@ -118,7 +118,7 @@ class Collector:
 
     def __init__(self, tuner: object, score: Score = "taylor"):
         if score not in SCORES or score == "energy":
-            raise errors.unknown("Taylor score", score, [s for s in SCORES if s != "energy"])
+            raise errors.unknown("score that needs gradients called", score, [s for s in SCORES if s != "energy"])
         self.pairs, self.score, self.steps = head_pairs(tuner), score, 0
         self.sums = [torch.zeros(a.block.heads, device=a.pair.lora_B.weight.device) for a in self.pairs]
         for adapted in self.pairs:

@@ -119,7 +119,7 @@ def _reason(fault: Mapping[str, Any], info: FieldInfo | None) -> str:
     return fault["msg"].removeprefix("Input should be ")
 
 
-def _as_method(value: Any) -> Any:
+def as_method(value: Any) -> Any:
     """'last', {'name': 'last', 'rank': 16} or a Method, as a Method."""
     if isinstance(value, str):
         value = {"name": value}
@@ -152,7 +152,7 @@ class RunSpec(Settings):
     """
 
     backbone: str = Field("vit_micro", description="A timm architecture, an embedded backbone, or hf-hub:OWNER/NAME.")
-    method: Annotated[Any, BeforeValidator(_as_method), PlainSerializer(lambda m: m.settings())] = Field(
+    method: Annotated[Any, BeforeValidator(as_method), PlainSerializer(lambda m: m.settings())] = Field(
         "last", description="The PEFT method and its settings."
     )
     task: Annotated[str, BeforeValidator(_known_task)] = Field("digits", description="A task by name.")
@@ -209,6 +209,22 @@ class RunSpec(Settings):
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> RunSpec:
         return cls(**settings)
+
+    @classmethod
+    def of(cls, spec: RunSpec | Mapping[str, Any]) -> RunSpec:
+        """A RunSpec as it is, or made from its fields.
+
+        Raises:
+            InvalidSetting: neither of both.
+        """
+        if isinstance(spec, cls):
+            return spec
+        if isinstance(spec, Mapping):
+            return cls.from_dict(spec)
+        raise errors.InvalidSetting(
+            f"A run is described by a RunSpec, or by a dict of its fields such as {{'method': 'last', 'epochs': 5}}; "
+            f"got {spec!r}."
+        )
 
     @classmethod
     def from_json(cls, text: str) -> RunSpec:

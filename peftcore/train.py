@@ -53,6 +53,7 @@ class Result:
 
 def run(spec: RunSpec, resume: bytes | None = None, backbone: Backbone | None = None) -> Result:
     """Drains `finetune` and returns its result."""
+    spec = RunSpec.of(spec)
     return drain(spec, finetune(spec, resume=resume, backbone=backbone))
 
 
@@ -85,13 +86,14 @@ def finetune(
 ) -> Generator[Event, None, TunedModel]:
     """Trains as `spec` says and yields events; its return value is the trained model. Closing it stops the run.
 
-    `resume`: the blob of a Checkpoint of the same spec. `backbone`: one that is loaded already. `caches`:
+    `spec` may be a dict of a RunSpec's fields. `resume`: the blob of a Checkpoint of the same spec. `backbone`: one that is loaded already. `caches`:
     its features of the 'train' and 'val' images, filled, with all taps that the method reads (see racing.py).
 
     Raises:
         Diverged: NaN or infinite loss or gradient, with step and remedy.
         OutOfMemory: with remedies; and whatever loading the backbone, the task or the method raises.
     """
+    spec = RunSpec.of(spec)
     with memory_sentence(spec):
         trainer = Trainer(spec, backbone, caches)
         with closing(trainer.events(resume)) as stream:

@@ -45,7 +45,7 @@ def predict_memory(
     from ..backbone import load_backbone
     from ..model import attach
 
-    started = time.perf_counter()
+    started, spec = time.perf_counter(), RunSpec.of(spec)
     architecture = {} if image_size is None else {"img_size": image_size}
     backbone = load_backbone(spec.backbone, pretrained=False, device="meta", **architecture)
     model = attach(backbone, spec.method, num_classes or classes_of(spec.task))

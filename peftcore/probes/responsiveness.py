@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import errors
 from ..adapters import load_adapter
 from ..exchange import foreign_energy
 from ..model import TunedModel
-from ..scores import Collector, HeadScores, Score, energies, head_pairs
+from ..scores import SCORES, Collector, HeadScores, Score, energies, head_pairs
 
 __all__ = ["HeadScores", "head_energy", "head_scores"]
 
@@ -30,7 +31,10 @@ def head_scores(
     Raises:
         NotMeasurable: the model has no low-rank update on q, k or v.
         UnknownName: no such score.
+        BadData: no images.
     """
+    if score not in SCORES:
+        raise errors.unknown("score", score, SCORES)
     if score == "energy":
         return energies(head_pairs(model.tuner))
     steps = [(images, labels)] if isinstance(images, Tensor) else zip(images, labels, strict=True)
@@ -40,11 +44,15 @@ def head_scores(
     model.eval()
     try:
         for x, y in steps:
+            if not len(x):
+                continue  # its mean loss would be NaN
             for parameter in trainable:
                 parameter.grad = None
             with torch.enable_grad():
                 F.cross_entropy(model(x), y).backward()
             collector.step()
+        if not collector.steps:
+            raise errors.BadData("Head scores are means over images, and there was none; give at least one batch.")
         return collector.scores()
     finally:
         collector.close()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 import pytest
+import torch
+from backbones import small
 
 import peftcore as pc
 from peftcore import errors
@@ -57,6 +62,74 @@ def test_refused_when_it_is_attached(backbone, method, settings, told):
     with pytest.raises(errors.DoesNotFit) as caught:
         pc.attach(pc.load_backbone(backbone, device="meta"), pc.make_method(method, **settings), 10)
     assert told in str(caught.value)
+
+
+def no_labels() -> torch.Tensor:
+    return torch.zeros(0, dtype=torch.long)
+
+
+CALLS = [  # what is given in the wrong place, kind, words
+    (partial(pc.attach, "vit_micro", "last", 10), errors.InvalidSetting, "takes a Backbone, as load_backbone"),
+    (lambda: pc.attach(small("vit"), 3, 10), errors.InvalidSetting, "a method's name, or its settings"),
+    (lambda: pc.attach(small("vit"), "lasst", 10), errors.UnknownName, "Did you mean 'last'"),
+    (lambda: pc.attach(small("vit"), {"rank": 3}, 10), errors.InvalidSetting, "with a 'name' among them"),
+    (lambda: pc.attach(small("vit"), "last", "10"), errors.InvalidSetting, "a whole number, at least 2"),
+    (lambda: pc.attach(small("vit"), "last", 1), errors.InvalidSetting, "a whole number, at least 2"),
+    (lambda: next(pc.finetune(3)), errors.InvalidSetting, "a RunSpec, or by a dict of its fields"),
+    (lambda: next(pc.finetune({"epochz": 3})), errors.UnknownName, "Did you mean 'epochs'"),
+    (lambda: pc.run("digits"), errors.InvalidSetting, "a RunSpec, or by a dict of its fields"),
+    (lambda: pc.race([{"epochs": 0}]), errors.InvalidSetting, "at least 1 and at most 1000"),
+    (lambda: pc.predict_memory(None), errors.InvalidSetting, "a RunSpec, or by a dict of its fields"),
+]
+
+
+@pytest.mark.parametrize("call, kind, told", CALLS, ids=[told for *_, told in CALLS])
+def test_what_is_no_spec_backbone_or_method_is_a_sentence(call, kind, told):
+    with pytest.raises(kind) as caught:
+        call()
+    assert told in str(caught.value)
+
+
+def test_names_and_dicts_are_taken_where_they_are_meant():
+    named = pc.attach(small("vit"), "lora", 3).adapter_state()
+    for method in ({"name": "lora"}, pc.make_method("lora")):
+        state = pc.attach(small("vit"), method, np.int64(3)).adapter_state()
+        assert all(torch.equal(t, state[name]) for name, t in named.items())
+    run = pc.finetune({"method": {"name": "lora", "rank": 2}, "epochs": 1, "pretrained": False})
+    assert next(run).spec == pc.RunSpec(method={"name": "lora", "rank": 2}, epochs=1, pretrained=False).to_dict()
+    run.close()
+    assert pc.predict_memory({"method": "lora"}).peak == pc.predict_memory(pc.RunSpec(method="lora")).peak
+
+
+@pytest.mark.parametrize("method", ["lora", "last"])
+@pytest.mark.parametrize(
+    "images, told",
+    [
+        (torch.zeros(2, 3, 32, 32), "takes images (batch, 3, 32, 48); got 2x3x32x32. Resize them"),
+        (torch.zeros(2, 1, 32, 48), "got 2x1x32x48"),
+        (torch.zeros(3, 32, 48), "got 3x32x48"),
+        (torch.zeros(2, 3, 32, 48, dtype=torch.uint8), "a float tensor of normalised images"),
+        (np.zeros((2, 3, 32, 48)), "got an object of type ndarray"),
+    ],
+)
+def test_images_that_the_backbone_cannot_take(method, images, told):
+    with pytest.raises(errors.BadData) as caught:
+        pc.attach(small("vit"), method, 3)(images)
+    assert told in str(caught.value)
+
+
+def test_a_backbone_that_takes_any_size_still_does():
+    backbone = pc.load_backbone("vit_tiny_patch16_224", pretrained=False, depth=2, dynamic_img_size=True)
+    assert pc.attach(backbone, "last", 3)(torch.zeros(1, 3, 64, 96)).shape == (1, 3)
+
+
+def test_head_scores_of_nothing_or_by_an_unknown_score():
+    model = pc.attach(small("vit"), "lora", 3)
+    with pytest.raises(errors.UnknownName, match="Did you mean 'energy'.*taylor_squared"):
+        pc.head_scores(model, torch.zeros(1, 3, 32, 48), torch.zeros(1, dtype=torch.long), "enery")
+    for images, labels in (([], []), (torch.zeros(0, 3, 32, 48), no_labels())):
+        with pytest.raises(errors.BadData, match="at least one batch"):
+            pc.head_scores(model, images, labels)
 
 
 @pytest.mark.parametrize("frozen, name", [(pc.RunSpec(), "epochs"), (pc.make_method("last"), "rank")])

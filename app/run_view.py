@@ -147,14 +147,7 @@ def _result(record: RunRecord, told: Follower) -> None:
         human_count(trained),
         help=f"{counts['method']:,} in the method and {counts['head']:,} in the classifier: {of_the_backbone}.{before}",
     )
-    columns[2].metric(
-        "Peak memory",
-        si_bytes(peak),
-        delta=predictions.sentence(summary["memory"]),
-        delta_color="off",
-        delta_arrow="off",
-        help=f"Of one training step, measured; below, what was predicted for it and how far off that is. {POWERS}",
-    )
+    columns[2].metric("Peak memory", si_bytes(peak), help=f"Of one training step, measured. {POWERS}")
     exactly = f"{summary['seconds']:.1f} seconds on {started['device']}"
     columns[3].metric("Took", words.duration(summary["seconds"]), help=exactly)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -167,7 +160,8 @@ def _result(record: RunRecord, told: Follower) -> None:
         f"Validation accuracy {summary['val_accuracy']:.3f}. Seed {record.spec['seed']}, "
         f"normalisation {settings['normalisation']}, augmentation {settings['augmentation']}, "
         f"weight decay {settings['weight_decay']:g}, {'pretrained' if settings['pretrained'] else 'random'} backbone; "
-        f"the {settings['model_selection']}'s weights, so the test images chose nothing."
+        f"the {settings['model_selection']}'s weights, so the test images chose nothing. "
+        + predictions.sentence(summary["memory"])
     )
 
 

@@ -48,7 +48,7 @@ def step_memory(curve: pd.DataFrame | Iterable[Mapping], *, dark: bool = False, 
         hovertemplate=f"%{{y:.4~f}} {unit}<br><b>%{{customdata[0]}}: %{{customdata[1]}}</b>",
     )
     top = theme.ceiling(total.max() * 1.12 / divisor)
-    _phase_bands(figure, t, frame["phase"].to_numpy(), top, dark)
+    _phase_bands(figure, t, frame["phase"].to_numpy(), dark)
     peak = int(total.argmax())
     figure.add_annotation(
         x=t[peak],
@@ -69,7 +69,8 @@ def step_memory(curve: pd.DataFrame | Iterable[Mapping], *, dark: bool = False, 
     place = theme.plain(frame["where"][peak])
     at = f" at {place}" if place else ", outside the blocks"
     title = f"Peak in {frame['phase'][peak]}{at}: {share} of it {theme.component_title(largest)}"
-    return theme.finish(figure, title, name="step-memory", dark=dark, height=height)
+    room = theme.title_height(title) + 16  # for the names of the phases
+    return theme.finish(figure, title, name="step-memory", dark=dark, height=height, margin=dict(t=room))
 
 
 def _changes(phases: np.ndarray) -> list[int]:
@@ -87,8 +88,8 @@ def _thin(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.iloc[sorted(keep | set(_changes(frame["phase"].to_numpy())))].reset_index(drop=True)
 
 
-def _phase_bands(figure: go.Figure, t: np.ndarray, phases: np.ndarray, top: float, dark: bool) -> None:
-    """Shade every second phase, draw a line where one ends, and write its name at the top."""
+def _phase_bands(figure: go.Figure, t: np.ndarray, phases: np.ndarray, dark: bool) -> None:
+    """Shade every second phase, draw a line where one ends, and write its name above."""
     starts = [0, *_changes(phases)]
     ends = [*starts[1:], len(t) - 1]
     for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
@@ -102,8 +103,9 @@ def _phase_bands(figure: go.Figure, t: np.ndarray, phases: np.ndarray, top: floa
         wide = (t[end] - t[start]) > 0.12 * (t[-1] - t[0])
         figure.add_annotation(
             x=(t[start] + t[end]) / 2 if wide else t[end],
-            y=top,
-            yanchor="top",
+            y=1,
+            yref="paper",
+            yanchor="bottom",
             text=phases[start],
             xanchor="center" if wide else "right",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Annotated, Any
 
 import typer
@@ -263,6 +264,33 @@ def backbones(
     if not rows:
         raise errors.unknown("backbone whose name contains", contains, every, most=5)
     answer(json, [r["name"] for r in rows], "Backbones", rows)
+
+
+@app.command()
+def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove them all.")] = False, json: JSON = False) -> None:
+    """List the frozen features that are kept on disk, or remove them."""
+    from .shelf import Shelf
+
+    shelf = Shelf()
+    entries = shelf.entries()
+    if clear:
+        freed = shelf.clear()
+        answer(json, {"freed": freed}, str(shelf.folder), [{"freed": f"{freed / 1e6:,.1f} MB"}])
+        return
+    told = [{"file": str(e.path), "bytes": e.bytes, "used": e.used, "made_of": e.about} for e in entries]
+    rows = [
+        {
+            "backbone": e.about.get("architecture", ["not readable"])[0],
+            "tap": e.about.get("tap", ""),
+            "images": f"{e.about['images'][1][0]:,}" if e.about else "",
+            "kept": e.about.get("kept", ""),
+            "MB": f"{e.bytes / 1e6:,.1f}",
+            "last used": time.strftime("%Y-%m-%d %H:%M", time.localtime(e.used)),
+        }
+        for e in entries
+    ]
+    total = sum(e.bytes for e in entries)
+    answer(json, told, f"{shelf.folder}: {total / 1e6:,.1f} MB of {shelf.limit / 1e6:,.0f} MB", rows)
 
 
 app.add_typer(bench, name="bench")

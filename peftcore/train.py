@@ -34,7 +34,8 @@ from .tasks import Split, Task, load_task
 if TYPE_CHECKING:
     import pandas as pd
 
-TRACED = 24  # steps of a run whose memory is traced, spread evenly
+TRACED = 24  # steps of a run whose memory is traced at most, spread evenly
+APART = 8  # so many steps apart at least: tracing takes longer than a step of a side network does
 _CHECKPOINT_LIMIT = 64_000_000  # bytes: larger states are not kept, so such a run cannot resume
 
 
@@ -300,7 +301,7 @@ class Trainer:
             group["lr"] = lr * group["lr_ratio"]
         batch, report = Batch(self, epoch, self.step, index), None
         # The second step is the first with optimizer state; a traced step computes the same numbers, only slower.
-        if self.step == min(2, self.steps) or self.step % max(1, self.steps // self.traced) == 0:
+        if self.step == min(2, self.steps) or self.step % max(APART, self.steps // self.traced) == 0:
             ledger = Ledger(self.model, self.optimizer)
             loss = batch.alone(ledger=ledger)
             report = ledger.report()

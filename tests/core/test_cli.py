@@ -76,3 +76,20 @@ def test_a_mistake_is_one_sentence(words, told):
     result = peftcore(*words)
     assert result.returncode == 1 and told in result.stderr and "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+def test_a_race_is_ranked():
+    words = ("race", "--method", "linear", "--vary", "lr=0.0001,0.01", "--epochs", "1", "--no-pretrained", "--json")
+    answer = json.loads(peftcore(*words).stdout)
+    assert {row["spec"]["lr"] for row in answer} == {0.0001, 0.01}
+    assert answer[0]["test_accuracy"] >= answer[1]["test_accuracy"]
+
+
+def test_features_on_disk_are_listed_and_removed():
+    words = ("run", "--method", "linear", "--epochs", "1", "--no-pretrained", "--cache-features", "disk", "--json")
+    assert json.loads(peftcore(*words).stdout)["settings"]["features"]["place"] == "disk"
+    listed = json.loads(peftcore("cache", "--json").stdout)
+    assert [entry["made_of"]["tap"] for entry in listed] == ["pooled"] * 2
+    assert "pooled" in peftcore("cache").stdout
+    assert json.loads(peftcore("cache", "--clear", "--json").stdout)["freed"] == sum(e["bytes"] for e in listed)
+    assert json.loads(peftcore("cache", "--json").stdout) == []

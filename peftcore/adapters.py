@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +101,31 @@ def writable(folder: str | Path) -> Path:
         ) from error
 
 
-def load_adapter(folder: str | Path, backbone: Backbone | None = None) -> TunedModel:
+def load_adapter(
+    folder: str | Path,
+    backbone: Backbone | None = None,
+    *,
+    scale: float | None = None,
+    bits: int | None = None,
+    rank: int | None = None,
+) -> TunedModel:
     """The saved model, on `backbone` or on one loaded by the name that was saved.
+
+    What was trained elsewhere needs the `backbone` said: a Hugging Face PEFT LoRA folder, and a .bin file of PETL-ViT's
+    Bi-LoRA, whose `scale`, `bits` and `rank` its name tells where it is one of the released.
 
     Raises:
         BadAdapter: missing, truncated, altered, or written by a newer Headroom.
         AdapterMismatch: `backbone` is not the one that the adapter was trained on.
+        InvalidSetting: no backbone, or numbers of a PETL-ViT file that its name does not tell.
     """
+    if foreign := _loader_elsewhere(Path(folder)):
+        if backbone is None:
+            raise errors.InvalidSetting(
+                f"{str(folder)!r} was trained elsewhere and does not hold its backbone; give the one that it was trained "
+                "on: load_adapter(..., backbone=load_backbone(NAME))."
+            )
+        return foreign(backbone, scale, bits, rank)
     folder = Path(folder)
     try:
         about = json.loads((folder / _ABOUT).read_text())
@@ -123,6 +142,19 @@ def load_adapter(folder: str | Path, backbone: Backbone | None = None) -> TunedM
             f"{_TENSORS} in {str(folder)!r} is truncated or altered: its hash is not the one saved."
         )
     return _rebuild(unpack(tensors)[0], about, backbone)
+
+
+def _loader_elsewhere(source: Path) -> Callable[..., TunedModel] | None:
+    """What loads an adapter that another program wrote, given backbone, scale, bits and rank; None for our own."""
+    from . import exchange, petl_vit
+
+    if (source / _ABOUT).exists():
+        return None
+    if source.is_file() and source.suffix == ".bin":
+        return lambda backbone, *numbers: petl_vit.load(source, backbone, *numbers)
+    if (source / exchange.CONFIG).exists():
+        return lambda backbone, *_: exchange.import_peft(source, backbone)
+    return None
 
 
 def _check_format(about: Any) -> None:

@@ -22,7 +22,7 @@ from .methods import make_method
 from .model import TunedModel, attach
 from .scores import HeadScores, table
 
-_CONFIG, _WEIGHTS = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
+CONFIG, _WEIGHTS = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
 # How Linear layers of vision transformers are called in timm and in transformers.
 _NAMES = {
     "qkv": ("q", "k", "v"),
@@ -157,10 +157,10 @@ def read_peft(source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if file is None:
         raise errors.BadAdapter(f"{str(source)!r} holds no {' or '.join(_WEIGHTS)}.")
     try:
-        config = json.loads((folder / _CONFIG).read_text())
+        config = json.loads((folder / CONFIG).read_text())
         tensors = _load(file)
     except FileNotFoundError:
-        raise errors.BadAdapter(f"{str(folder)!r} has no {_CONFIG}; give a Hugging Face PEFT adapter folder.") from None
+        raise errors.BadAdapter(f"{str(folder)!r} has no {CONFIG}; give a Hugging Face PEFT adapter folder.") from None
     except Exception as error:  # safetensors, pickle and JSON each have their own
         raise errors.BadAdapter(
             f"{str(source)!r} is damaged or no PEFT adapter: {str(error).splitlines()[0]}."
@@ -207,7 +207,7 @@ def foreign_energy(source: Path, scale: float | None = None) -> HeadScores:
     Raises:
         BadAdapter: neither of both. NotMeasurable: no update on q, k or v.
     """
-    if source.is_file() and source.suffix == ".bin" and not (source.parent / _CONFIG).exists():
+    if source.is_file() and source.suffix == ".bin" and not (source.parent / CONFIG).exists():
         return _petl_energy(source, scale)
     config, tensors = read_peft(source)
     pairs = _pairs(tensors)

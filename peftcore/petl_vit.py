@@ -195,16 +195,23 @@ def parse(blob: bytes, task: str, bits: int, rank: int, scale: float, depth: int
     return PetlVit(task, bits, rank, scale, matrices, floats[: head * width].view(head, width), floats[head * width :])
 
 
-def load(path: str | Path, backbone: Backbone, scale: float | None = None) -> TunedModel:
-    """A TunedModel from a PETL-ViT file, to be used, measured or trained on.
+def load(
+    path: str | Path,
+    backbone: Backbone,
+    scale: float | None = None,
+    bits: int | None = None,
+    rank: int | None = None,
+) -> TunedModel:
+    """A TunedModel from a PETL-ViT file, to be used, measured or trained on. Numbers that its name tells may be left out.
 
     Raises:
+        InvalidSetting: the name does not tell bits, rank or scale, and they are not given.
         BadAdapter: the file does not fit this backbone's depth and width.
     """
-    read_from = read(path, scale, depth=backbone.depth, width=backbone.blocks[0].width)
+    read_from = read(path, scale, bits=bits, rank=rank, depth=backbone.depth, width=backbone.blocks[0].width)
     model = attach(backbone, read_from.method(), len(read_from.head_bias))
     model.load_adapter_state(read_from.state())
-    return model
+    return model.eval()
 
 
 def write(model: TunedModel) -> bytes:

@@ -122,11 +122,17 @@ def test_home_has_three_doors_and_a_picture(page):
     shot(page, "home")
 
 
-def test_last_on_digits_from_click_to_accuracy(page):
+@pytest.fixture(scope="module")
+def last_run(page) -> int:
+    """A run of LAST on the digits, launched with clicks and finished."""
     clicked = time.perf_counter()
     run = launch(page, "LAST", "Handwritten digits", 3)
     expect(page.get_by_text("Test accuracy", exact=True)).to_be_visible(timeout=PATIENCE)
     print(f"\nlaunch to result, 3 epochs: {time.perf_counter() - clicked:.1f} s")
+    return run
+
+
+def test_last_on_digits_from_click_to_accuracy(page, last_run):
     accuracy = float(page.get_by_test_id("stMetricValue").first.inner_text())
     assert 0.5 < accuracy <= 1, "three epochs of LAST reach about 0.77; chance is 0.1"
     expect(page.locator(".js-plotly-plot")).to_have_count(5)
@@ -134,11 +140,11 @@ def test_last_on_digits_from_click_to_accuracy(page):
     page.reload()
     expect(page.get_by_text("Test accuracy", exact=True)).to_be_visible(timeout=PATIENCE)
     assert float(page.get_by_test_id("stMetricValue").first.inner_text()) == accuracy
-    assert f"run={run}" in page.url
+    assert f"run={last_run}" in page.url
 
 
-def test_attention_of_the_run_and_a_clicked_patch(page):
-    page.goto("/runs?run=1")
+def test_attention_of_the_run_and_a_clicked_patch(page, last_run):
+    page.goto(f"/runs?run={last_run}")
     page.get_by_role("link", name="Attention").last.click()
     pictures = page.locator(".js-plotly-plot")
     expect(pictures.filter(has_text="Side network, module")).to_be_visible()

@@ -133,3 +133,41 @@ def test_energy_of_a_released_adapter():
     np.testing.assert_allclose(
         pc.head_energy(RELEASED / "svhn-bit1-dim32.bin", scale=1).values * 10, scores.values, rtol=1e-4
     )
+
+
+def test_a_file_in_petl_vits_layout_is_loaded_as_any_adapter(tmp_path):
+    """A file written here, and the same file under a name that tells nothing."""
+    from peftcore import petl_vit
+
+    backbone, x = small("vit"), images(small("vit"))
+    model = nudge(pc.attach(backbone, pc.make_method("bi_lora", rank=4, scale=10), 3), 0.1).eval()
+    file = tmp_path / "svhn-bit1-dim4.bin"
+    file.write_bytes(petl_vit.write(model))
+    loaded = pc.load_adapter(file, backbone)
+    assert loaded.method == model.method and not loaded.training
+    torch.testing.assert_close(loaded(x), model(x), rtol=1e-4, atol=1e-4)
+    other = file.rename(tmp_path / "mine.bin")
+    with pytest.raises(errors.InvalidSetting, match="scale"):
+        pc.load_adapter(other, backbone)
+    again = pc.load_adapter(other, backbone, scale=10, bits=1, rank=4)
+    assert torch.equal(again(x), loaded(x))
+    with pytest.raises(errors.InvalidSetting, match="trained elsewhere.*backbone=load_backbone"):
+        pc.load_adapter(other)
+    with pytest.raises(errors.BadAdapter, match="of another model"):
+        pc.load_adapter(other, small("swin"), scale=10, bits=1, rank=4)
+
+
+def test_a_peft_folder_is_loaded_as_any_adapter(tmp_path):
+    model, x = nudge(pc.attach(small("vit"), "lora", 3), 0.1).eval(), images(small("vit"))
+    pc.export_peft(model, tmp_path)
+    torch.testing.assert_close(pc.load_adapter(tmp_path, small("vit"))(x), model(x), rtol=1e-4, atol=1e-4)
+    with pytest.raises(errors.InvalidSetting, match="give the one that it was trained on"):
+        pc.load_adapter(tmp_path)
+
+
+@pytest.mark.skipif(not RELEASED.exists(), reason="the released PETL-ViT adapters are not here")
+def test_a_released_file_comes_in_as_a_model():
+    file = RELEASED / "clevr_count-bit1-dim32.bin"
+    model = pc.load_adapter(file, pc.load_backbone("vit_base_patch16_224", pretrained=False))
+    assert model.head.out_features == 8 and model.method.scale == 1
+    np.testing.assert_allclose(pc.head_energy(model).values, pc.head_energy(file).values, rtol=1e-4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .. import errors
 from ..backbone import Backbone, Block, Site
 from . import graft
+from ._beside import AddPairs, Source
 
 
 class Pair(nn.Module):
@@ -39,21 +40,27 @@ class Pair(nn.Module):
         A, B = self.weights()
         return self.scale * (B @ A)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def used(self) -> tuple[Tensor, Tensor]:
+        """`weights` for a forward; where a probe collects, B is held and will get its gradient."""
         A, B = self.weights()
         if self.collect:
             object.__setattr__(self, "used_B", B)  # past Module, which would register a Parameter a second time
             if not B.is_leaf:
                 B.retain_grad()
-        h = F.linear(self.before(x), A)  # (..., r)
-        return self.scale * F.linear(self.between(h), B)  # (..., d_out)
+        return A, B
 
-    def before(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        """The delta alone, (..., d_out)."""
+        return add_pairs([self], [slice(None)])(self, (x,), x.new_zeros(*x.shape[:-1], self.lora_B.out_features))
+
+    @property
+    def input_dropout(self) -> float:
         """LoRA drops entries of the input, as Hugging Face PEFT does."""
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+        return self.dropout if self.training else 0.0
 
-    def between(self, h: Tensor) -> Tensor:
-        return h
+    def mask(self, x: Tensor) -> Tensor | None:
+        """Dropout on the low-rank vector, (..., r), zeros and 1 / (1 - p); None without."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -65,21 +72,6 @@ class Adapted:
     projection: str
     site: Site
     pair: Pair
-
-
-class AddRows(torch.autograd.Function):
-    """out[..., start:stop] += delta, in place: the other rows are neither copied nor kept."""
-
-    @staticmethod
-    def forward(ctx, out: Tensor, delta: Tensor, start: int) -> Tensor:
-        ctx.start, ctx.stop = start, start + delta.shape[-1]
-        out[..., ctx.start : ctx.stop] += delta
-        ctx.mark_dirty(out)
-        return out
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        return grad, grad[..., ctx.start : ctx.stop], None
 
 
 class LowRank(nn.Module):
@@ -97,6 +89,7 @@ def install_pairs(backbone: Backbone, projections: tuple[str, ...], make: Callab
     """Puts a pair beside each chosen projection of each block, by one forward hook per frozen Linear."""
     tuner = LowRank()
     hooked: dict[nn.Linear, list[Adapted]] = defaultdict(list)
+    sources: dict[nn.Linear, Source | None] = {}
     for layer, block in enumerate(backbone.blocks):
         for projection in projections:
             site = backbone.site(block, projection)
@@ -104,18 +97,34 @@ def install_pairs(backbone: Backbone, projections: tuple[str, ...], make: Callab
             adapted = Adapted(layer, block, projection, site, graft(tuner, site.path, pair))
             tuner.adapted.append(adapted)
             hooked[site.linear].append(adapted)
+            if site.linear not in sources:  # q, k and v read one norm
+                sources[site.linear] = source_of(backbone, block, projection)
     for linear, here in hooked.items():
-        linear.register_forward_hook(_add_deltas(here))
+        linear.register_forward_hook(add_pairs([a.pair for a in here], [a.site.rows for a in here], sources[linear]))
     return tuner
 
 
-def _add_deltas(here: list[Adapted]):
-    parts = [(a.pair, a.site.rows.start) for a in here]
+def source_of(backbone: Backbone, block: Block, projection: str) -> Source | None:
+    """The norm whose output a projection reads, in families that norm before attention and MLP."""
+    norm = {"q": "norm1", "k": "norm1", "v": "norm1", "fc1": "norm2"}.get(projection)
+    return Source(backbone.part(block, norm)) if norm else None
 
-    def hook(_linear: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        for pair, start in parts:
-            out = AddRows.apply(out, pair(args[0]).to(out.dtype), start)
-        return out
+
+def add_pairs(pairs: Sequence[Pair], rows: Sequence[slice], source: Source | None = None):
+    """A forward hook that adds what the pairs compute from a layer's input to rows of its output, in place."""
+
+    def hook(_layer: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        x = args[0]
+        read = source and source.of(x)
+        weights, scales = [pair.used() for pair in pairs], [pair.scale for pair in pairs]
+        if any(pair.input_dropout for pair in pairs):  # then each pair has an x of its own
+            for pair, where, scale, (A, B) in zip(pairs, rows, scales, weights, strict=True):
+                out = AddPairs.apply(out, F.dropout(x, pair.input_dropout), None, None, [where], [scale], None, A, B)
+            return out
+        masks = [pair.mask(x) for pair in pairs]
+        mask = None if masks[0] is None else torch.cat(masks, -1)
+        A = torch.cat([A for A, _ in weights]) if len(weights) > 1 else weights[0][0]
+        return AddPairs.apply(out, x, read, source, rows, scales, mask, A, *(B for _, B in weights))
 
     return hook
 

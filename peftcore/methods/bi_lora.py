@@ -88,11 +88,14 @@ class QuantisedPair(Pair):
     def weights(self) -> tuple[Tensor, Tensor]:
         return quantise(self.lora_A.weight, self.bits), quantise(self.lora_B.weight, self.bits)
 
-    def before(self, x: Tensor) -> Tensor:
-        return x
+    @property
+    def input_dropout(self) -> float:
+        return 0.0
 
-    def between(self, h: Tensor) -> Tensor:
-        return F.dropout(h, self.dropout, self.training) if self.dropout else h
+    def mask(self, x: Tensor) -> Tensor | None:
+        if not (self.dropout and self.training):
+            return None
+        return F.dropout(x.new_ones(*x.shape[:-1], self.lora_A.weight.shape[0]), self.dropout)
 
 
 def packed_bytes(tuner: nn.Module) -> int:

@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from . import Card, Method, graft
-from ._low_rank import Pair, check_rank
+from ._beside import Source
+from ._low_rank import Pair, add_pairs, check_rank
 
 # The Linear layers that read an attention's input, by the names that timm gives them.
 _READERS = ("qkv", "q_proj", "k_proj", "v_proj", "gate")
@@ -44,7 +45,9 @@ class SerialLoRA(Method):
             pair = graft(
                 tuner, f"{block.path}.attn.serial", Pair(block.width, block.width, self.rank, self.scale, self.dropout)
             )
-            backbone.part(block, "attn").register_forward_pre_hook(_compose(pair))
+            backbone.part(block, "attn").register_forward_pre_hook(
+                _compose(pair, Source(backbone.part(block, "norm1")))
+            )
         return tuner
 
     @torch.no_grad()
@@ -58,10 +61,12 @@ class SerialLoRA(Method):
         return updates
 
 
-def _compose(pair: Pair):
-    def hook(_attention: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        x, *rest = args
-        return x + pair(x).to(x.dtype), *rest  # (B, N, d); on Swin (windows * B, N, d)
+def _compose(pair: Pair, source: Source):
+    add = add_pairs([pair], [slice(None)], source)
+
+    def hook(attention: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        x, *rest = args  # (B, N, d); on Swin (windows * B, N, d)
+        return add(attention, args, x.clone()), *rest
 
     return hook
 

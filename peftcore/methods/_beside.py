@@ -1,0 +1,83 @@
+"""What low-rank pairs add beside frozen projections, in as few passes and kept bytes as it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+
+class Source:
+    """Remembers what a norm read, so that its output, an adapter's input, need not be kept for backward.
+
+    The norm keeps its own input anyway, and its output is made from it again by one cheap pass.
+    """
+
+    def __init__(self, norm: nn.Module):
+        self.norm = norm
+        self._read: tuple[Tensor, Tensor] | None = None  # what it read and what it gave, until the adapter asks
+        norm.register_forward_hook(self._note)
+
+    def _note(self, _norm: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
+        self._read = args[0], out
+
+    def of(self, x: Tensor) -> Tensor | None:
+        """What the norm read where `x` is what it gave, else None (Swin's windows are copies)."""
+        read, self._read = self._read, None
+        return read[0] if read is not None and read[1] is x else None
+
+    def again(self, read: Tensor) -> Tensor:
+        return type(self.norm).forward(self.norm, read)  # past the hooks
+
+
+class AddPairs(torch.autograd.Function):
+    """out[..., rows_i] += s_i B_i (m_i * A_i x), in place, for every pair i beside one frozen layer.
+
+    x (..., d), out (..., D); A (r, d) holds all A_i below each other, `masks` (..., r) is dropout's or None. Beside x, or
+    what x is made from, nothing is kept: the low-rank vector is computed again. Other rows of `out` are not touched.
+    """
+
+    @staticmethod
+    def forward(ctx, out, x, read, source: Source | None, rows, scales, masks, A, *Bs) -> Tensor:
+        flat, h = out.view(-1, out.shape[-1]), _low(x, A, masks, out.dtype)
+        for B, part, where, scale in zip(Bs, _split(h, Bs), rows, scales, strict=True):
+            flat[:, where].addmm_(part, B.to(out.dtype).T, alpha=scale)
+        ctx.mark_dirty(out)
+        ctx.save_for_backward(x if read is None else read, masks, A, *Bs)
+        ctx.source, ctx.rows, ctx.scales = None if read is None else source, rows, scales
+        kind = out.device.type
+        ctx.autocast = kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        x, masks, A, *Bs = ctx.saved_tensors
+        if ctx.source is not None:
+            with torch.autocast(ctx.autocast[0], ctx.autocast[1], enabled=ctx.autocast[2]):
+                x = ctx.source.again(x)
+        shape, dtype = x.shape, x.dtype
+        flat = grad.reshape(-1, grad.shape[-1])
+        h = _low(x, A, masks, flat.dtype)  # (M, r)
+        gh, dBs = torch.empty_like(h), []
+        for B, part, into, where, scale in zip(Bs, _split(h, Bs), _split(gh, Bs), ctx.rows, ctx.scales, strict=True):
+            own = flat[:, where]
+            dBs.append((own.T @ part).to(B.dtype).mul_(scale))
+            into.copy_(own @ B.to(own.dtype)).mul_(scale)
+        if masks is not None:
+            gh *= masks.reshape(gh.shape)
+        dA = (gh.T @ x.reshape(-1, shape[-1]).to(gh.dtype)).to(A.dtype)
+        dx = (gh @ A.to(gh.dtype)).view(shape).to(dtype) if ctx.needs_input_grad[1] else None
+        return grad, dx, None, None, None, None, None, dA, *dBs
+
+
+def _low(x: Tensor, A: Tensor, masks: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """m * A x, (M, r)."""
+    h = x.reshape(-1, x.shape[-1]).to(dtype) @ A.to(dtype).T
+    return h if masks is None else h * masks.reshape(h.shape)
+
+
+def _split(h: Tensor, Bs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return h.split([B.shape[1] for B in Bs], 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import contextmanager
 
 import numpy as np
@@ -42,6 +43,27 @@ def make_optimizer(model: TunedModel, spec: RunSpec) -> torch.optim.AdamW:
         groups.setdefault((decay, spec.method.lr_ratio_of(name)), []).append(parameter)
     settings = [{"params": p, "weight_decay": decay, "lr_ratio": ratio} for (decay, ratio), p in groups.items()]
     return torch.optim.AdamW(settings, lr=spec.lr, fused=True)  # one kernel for all tensors, and no temporary ones
+
+
+def compiled(model: TunedModel) -> Callable[[Tensor], Tensor]:
+    """The model through torch.compile, which happens at the first call.
+
+    Raises (at a call):
+        InvalidSetting: this machine cannot compile it, for want of a C++ compiler say.
+    """
+    fast = torch.compile(model)
+
+    def call(images: Tensor) -> Tensor:
+        try:
+            return fast(images)
+        except Exception as error:
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            raise errors.InvalidSetting(
+                f"torch.compile does not work here: {str(error).strip().splitlines()[0]} Use compile=False."
+            ) from error
+
+    return call
 
 
 def learning_rate(step: int, steps: int, spec: RunSpec) -> float:

@@ -178,6 +178,11 @@ class RunSpec(Settings):
     cache_precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="How cached features are kept: exactly, or rounded to bf16 in half of the bytes."
     )
+    compile: bool = Field(
+        False,
+        description="Run training steps through torch.compile: in-backbone methods only. The first one then takes long, "
+        "and memory is traced on steps that are not compiled.",
+    )
     pretrained: bool = Field(True, description="Load pretrained weights; False means random weights, on purpose.")
     weights: str | None = Field(None, description="A local file or folder that holds the backbone's weights.")
     device: str = Field("auto", description="auto takes the GPU where there is one; cpu and cuda force it.")
@@ -191,6 +196,11 @@ class RunSpec(Settings):
     @model_validator(mode="after")
     def _method_fits_the_run(self) -> RunSpec:
         self.method.check_run(self.epochs)
+        if self.compile and self.method.kind == "side":
+            raise errors.InvalidSetting(
+                f"compile=True is for in-backbone methods; {self.method.card.title} reads frozen features, which are "
+                "computed once. Use cache_features instead."
+            )
         return self
 
     @property

@@ -27,7 +27,7 @@ from .model import TunedModel, attach
 from .packing import pack, unpack
 from .placement import CachePlan, plan_cache
 from .preprocess import augment_light, normalisation, prepare
-from .recipe import choose_device, generator_of, learning_rate, make_optimizer, seeded
+from .recipe import choose_device, compiled, generator_of, learning_rate, make_optimizer, seeded
 from .spec import RunSpec
 from .tasks import Split, Task, load_task
 
@@ -176,7 +176,7 @@ class Batch:
     def _logits(self, images: Tensor | None, features: tuple[Tensor, ...] | None, ledger: Ledger | None) -> Tensor:
         model = self.trainer.model
         if not model.is_side:
-            return model(images)
+            return model(images) if ledger else self.trainer.network(images)
         if features is None:
             with ledger.region("features") if ledger else nullcontext():
                 features = model.features(images)
@@ -196,7 +196,7 @@ class Trainer:
         spec: RunSpec,
         backbone: Backbone | None = None,
         caches: dict[str, FeatureCache] | None = None,
-        traced: int = TRACED,
+        traced: int | None = None,
     ):
         self.spec = spec
         self.device = choose_device(spec.device)
@@ -204,10 +204,11 @@ class Trainer:
         self.backbone = backbone or load_backbone(spec.backbone, spec.pretrained, spec.weights)
         self.backbone.to(self.device)
         self.model = attach(self.backbone, spec.method, len(self.task.classes), spec.seed)
+        self.network = compiled(self.model) if spec.compile else self.model
         self.optimizer = make_optimizer(self.model, spec)
         self.per_epoch = math.ceil(len(self.task.train) / spec.batch_size)
         self.steps = spec.epochs * self.per_epoch
-        self.caches, self.traced = caches or {}, traced
+        self.caches, self.traced = caches or {}, traced or TRACED
         self.coach = spec.method.coach(self.model, self.optimizer, spec.epochs, self.per_epoch)
         self.epochs: list[dict[str, float]] = []
         self.step = self.first_epoch = 0

@@ -11,8 +11,11 @@ from ..backbone import Backbone
 from ..memory import measure_step
 from ..methods import make_method
 from ..model import TunedModel, attach
+from ..recipe import compiled
+from ..scores import Collector
 
 PEER = "Hugging Face PEFT LoRA"
+CACHED, SCORED, COMPILED = "cached features", "head scores collected", "compiled"
 
 
 def peer_of(backbone: Backbone) -> TunedModel:
@@ -23,10 +26,12 @@ def peer_of(backbone: Backbone) -> TunedModel:
 class Stepper:
     """One model and its optimizer, ready to be stepped and measured."""
 
-    def __init__(self, model: TunedModel, images, labels, precision: str, cached: bool = False):
+    def __init__(self, model: TunedModel, images, labels, precision: str, variant: str = ""):
         self.model, self.images, self.labels, self.precision = model.train(), images, labels, precision
-        self.optimizer = torch.optim.AdamW(model.trainable_parameters(), lr=1e-4)
-        self.features = model.features(images) if cached else None
+        self.optimizer = torch.optim.AdamW(model.trainable_parameters(), lr=1e-4, fused=True)
+        self.features = model.features(images) if variant == CACHED else None
+        self.network = compiled(model) if variant == COMPILED else model
+        self.collector = Collector(model.tuner) if variant == SCORED else None
         self._bytes: int | None = None
         self.seconds()
 
@@ -35,8 +40,10 @@ class Stepper:
             torch.cuda.synchronize()
         began = time.perf_counter()
         with torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits = self.model(self.images) if self.features is None else self.model.from_features(self.features)
+            logits = self.network(self.images) if self.features is None else self.model.from_features(self.features)
         F.cross_entropy(logits.float(), self.labels).backward()
+        if self.collector:
+            self.collector.step()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.images.is_cuda:

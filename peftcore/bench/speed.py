@@ -21,6 +21,7 @@ def measure(
     repeats: int = 5,
     device: str = "auto",
     precision: str = "fp32",
+    compile: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Seconds of a training step (median) and peak bytes above the weights, as ratios to Hugging Face PEFT's LoRA on
     the same model in the same run. Every measurement of a method is paired with one of the peer right before it."""
@@ -37,17 +38,17 @@ def measure(
     images = torch.randn(batch_size, *shared.input_size, device=place)
     labels = torch.arange(batch_size, device=place) % 10
     peer = Stepper(peer_of(shared), images, labels, precision)
-    for name, cached in cases(methods):
+    for name, variant in cases(methods, compile):
         try:
             model = attach(shared, make_method(name), 10)
         except errors.DoesNotFit as why:
             yield {"method": name, "refused": str(why)}
             continue
-        stepper = Stepper(model, images, labels, precision, cached)
+        stepper = Stepper(model, images, labels, precision, variant)
         pairs = [(peer.seconds(), stepper.seconds()) for _ in range(repeats)]
         ratio = statistics.median(own / other for other, own in pairs)
         yield {
-            "method": model.method.card.title + (", cached features" if cached else ""),
+            "method": ", ".join(filter(None, (model.method.card.title, variant))),
             "seconds": statistics.median(own for _, own in pairs),
             "time / peer": ratio,
             "bytes above weights": (own := stepper.above_weights()),
@@ -57,11 +58,19 @@ def measure(
         gc.collect()
 
 
-def cases(methods: Iterable[str]) -> Iterator[tuple[str, bool]]:
+def cases(methods: Iterable[str], compile: bool) -> Iterator[tuple[str, str]]:
+    """Methods and variants of them: from cache, collecting head scores, compiled."""
+    from ._stepper import CACHED, COMPILED, SCORED
+
     for name in methods or METHODS.names():
-        yield name, False
-        if METHODS.load(name).METHOD.kind == "side":
-            yield name, True
+        side = METHODS.load(name).METHOD.kind == "side"
+        yield name, ""
+        if side:
+            yield name, CACHED
+        if name == "lora":
+            yield name, SCORED
+        if compile and not side:
+            yield name, COMPILED
 
 
 def command(
@@ -71,13 +80,14 @@ def command(
     repeats: Annotated[int, typer.Option(min=1)] = 5,
     device: str = "auto",
     precision: str = "fp32",
+    compile: Annotated[bool, typer.Option("--compile", help="Measure in-backbone methods compiled as well.")] = False,
     json: JSON = False,
 ) -> None:
     """Step time and memory of every method beside Hugging Face PEFT's LoRA on the same model."""
     from ._stepper import PEER
 
     rows = []
-    for row in measure(backbone, batch_size, names_of(methods), repeats, device, precision):
+    for row in measure(backbone, batch_size, names_of(methods), repeats, device, precision, compile):
         rows.append(row)
         console.print(str(row))
     shown = [

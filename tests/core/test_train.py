@@ -175,3 +175,32 @@ def test_learning_rate_rises_then_falls_to_nearly_zero(steps, warmup):
 def test_no_such_device():
     with pytest.raises(errors.InvalidSetting, match="'auto' or 'cpu'"):
         train.choose_device("xpuu")
+
+
+def test_compile_is_refused_for_side_methods():
+    with pytest.raises(errors.InvalidSetting, match="in-backbone"):
+        pc.RunSpec(method="last", compile=True)
+
+
+def test_a_compiled_run_trains_through_the_compiled_model(monkeypatch):
+    """What torch.compile gives is what the steps call, save the traced ones; here it gives the model itself."""
+    calls = []
+    monkeypatch.setattr(torch, "compile", lambda model: lambda x: calls.append(len(x)) or model(x))
+    monkeypatch.setattr(train, "TRACED", 1)
+    plain, fast = (pc.run(spec({"name": "lora", "rank": 2}, epochs=1, compile=c)) for c in (False, True))
+    assert calls and plain.test_accuracy == fast.test_accuracy
+
+
+def test_where_nothing_can_be_compiled_the_run_says_so(monkeypatch):
+    from torch._dynamo.exc import TorchDynamoException
+
+    def broken(model):
+        def call(x):
+            raise TorchDynamoException("no C++ compiler.")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    monkeypatch.setattr(train, "TRACED", 1)
+    with pytest.raises(errors.InvalidSetting, match=r"no C\+\+ compiler"):
+        pc.run(spec({"name": "lora", "rank": 2}, compile=True))

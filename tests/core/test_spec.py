@@ -34,8 +34,10 @@ def test_the_key_covers_every_field():
     changes = dict(backbone="vit_tiny_patch16_224", method="lora", task="counting", epochs=11, batch_size=3, lr=2e-3,
                    weight_decay=0.1, warmup=0.2, precision="bf16", normalisation="none", augmentation="light",
                    cache_features=False, cache_precision="bf16", pretrained=False, weights="x", device="cpu", seed=1)  # fmt: skip
-    assert set(changes) == set(pc.RunSpec.model_fields)
     keys = {spec.replace(**{name: value}).key for name, value in changes.items()}
+    changes["compile"] = True  # of in-backbone methods alone
+    keys.add(spec.replace(method="lora", compile=True).key)
+    assert set(changes) == set(pc.RunSpec.model_fields)
     assert len(keys | {spec.key}) == len(changes) + 1
 
 

@@ -297,7 +297,8 @@ def _measure(case: Case) -> MemoryReport:
     if case.reads_cache:
         half = torch.autocast(device.type, torch.bfloat16) if case.precision == "bf16" else contextlib.nullcontext()
         with half:
-            features, images = model.features(images), None
+            # Copies, as a cache gives them: a class token alone is a view, and all tokens would stay with it.
+            features, images = tuple(part.clone() for part in model.features(images)), None
     return measure_step(model, images, labels, make_optimizer(model, spec), features=features, precision=case.precision)
 
 

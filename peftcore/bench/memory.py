@@ -85,7 +85,8 @@ def _step(shared, spec: RunSpec, cached: bool):
     features = None
     if cached:
         with torch.autocast(images.device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
-            features, images = model.features(images), None
+            # Copies, as a cache gives them: a class token alone is a view, and all tokens would stay with it.
+            features, images = tuple(part.clone() for part in model.features(images)), None
     return measure_step(model, images, labels, make_optimizer(model, spec), features=features, precision=spec.precision)
 
 

@@ -529,3 +529,12 @@ def test_a_run_is_not_lost_for_its_prediction(monkeypatch, few_digits, caplog):
     *_, last = finetune({"method": "linear", "epochs": 1, "batch_size": 12, "pretrained": False}, None)
     assert last.kind == "finished" and "predicted" not in last.memory and "no prediction" in caplog.text
     foretold._report.cache_clear()
+
+
+def test_cached_features_of_a_probe_are_the_pooled_ones_alone():
+    """Measured on copies, as a cache gives them: a class token that is a view would hold all tokens."""
+    model = tuned("vit", "linear")
+    features = tuple(part.clone() for part in model.features(batch_for(model)[0]))
+    shape = (4, *model.backbone.input_size)
+    guess, real = predict_step(tuned("vit", "linear", "meta"), shape, cached=True), measured(model, features=features)
+    assert guess.components == real.components and guess.components["features"] == 4 * 64 * 4

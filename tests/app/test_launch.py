@@ -179,6 +179,13 @@ def test_cost_names_weights_memory_and_the_queue(at, engine, store):
     assert "1 run waits before it." in " ".join(m.value for m in page.markdown)
 
 
+@pytest.mark.parametrize("room, told", [("8", "are kept in memory"), ("0", "are kept on disk")])
+def test_the_place_of_the_frozen_features_is_told_before_the_launch(at, monkeypatch, room, told):
+    monkeypatch.setenv("HEADROOM_CACHE_GB", room)
+    page = at("launch", method="linear", batch_size=32 if room == "0" else 64)  # predictions are kept per spec
+    assert told in " ".join(c.value for c in page.caption)
+
+
 def test_duration_is_told_from_an_earlier_run_like_it(at, store):
     run = store.create_run(RunSpec(epochs=2).to_dict())
     store.append(run, [{"kind": "finished", "seconds": 14.0, "epochs": [{"seconds": 2.0}, {"seconds": 2.0}]}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 DECIDE_MEMORY = ("backbone", "method", "task", "batch_size", "precision", "device", "augmentation", "cache_features",
                  "cache_precision")  # fmt: skip
+EACH_ITS_OWN = ("trainable_weights", "gradients", "optimizer")  # in a race; the rest is there once
+ALIKE = ("backbone", "method", "task", "batch_size")  # runs that agree on it take as long
 LOOK_BACK = 60  # newest finished runs among which one like this is looked for
 
 
@@ -40,11 +43,13 @@ class Cost:
         return self.trained / self.parameters["backbone"]
 
 
-def known_fault(spec: RunSpec) -> HeadroomError | None:
-    """Why this spec is impossible, where that is known already."""
-    job = of(spec)
-    known = job.result() if job.done() and not job.exception() else None
-    return known if isinstance(known, HeadroomError) else None
+def known_fault(specs: Sequence[RunSpec]) -> HeadroomError | None:
+    """Why one of these specs is impossible, where that is known already."""
+    for job in map(of, specs):
+        known = job.result() if job.done() and not job.exception() else None
+        if isinstance(known, HeadroomError):
+            return known
+    return None
 
 
 def of(spec: RunSpec) -> Future:
@@ -82,22 +87,55 @@ def _cache(model: TunedModel, spec: RunSpec) -> str:
     return plan.why if model.is_side else ""
 
 
-def seconds(spec: RunSpec, store: Store) -> tuple[float, int] | None:
-    """Seconds this run will take and the number of the earlier run that tells so; None where none is like it.
+def together(specs: Sequence[RunSpec], each: Sequence[Cost]) -> tuple[Cost, int]:
+    """What a race costs, and how many side networks share a forward at its peak.
 
-    Like it: the newest finished run of the same backbone, method, task and batch size. What that run spent outside
-    its epochs (loading, caching) is taken once, its mean epoch as often as this run has epochs.
+    Those that share one hold its weights and features once, their own weights, gradients and optimizer state all at
+    once, and the activations of those that are computed in one call. The rest works one after the other.
     """
-    for record in store.runs(limit=LOOK_BACK, status="finished"):
-        if all(
-            _trait(record.spec, name) == _trait(spec.to_dict(), name)
-            for name in ("backbone", "method", "task", "batch_size")
-        ):
-            end = store.last_event(record.id, "finished")
-            if end and end["epochs"]:
-                epochs = sum(epoch["seconds"] for epoch in end["epochs"])
-                return end["seconds"] - epochs + epochs / len(end["epochs"]) * spec.epochs, record.id
-    return None
+    groups: dict[Any, list[int]] = {}
+    for nth, spec in enumerate(specs):
+        groups.setdefault(spec.forward if spec.method.kind == "side" else nth, []).append(nth)
+    held = [_held([specs[i] for i in group], [each[i] for i in group]) for group in groups.values()]
+    largest = max(range(len(held)), key=lambda nth: sum(held[nth].values()))
+    counts = {name: sum(cost.parameters[name] for cost in each) for name in ("method", "head")}
+    counts["backbone"] = each[0].parameters["backbone"]
+    cost = Cost(counts, held[largest], sum(held[largest].values()), each[0].full)
+    return cost, len(list(groups.values())[largest])
+
+
+def _held(specs: Sequence[RunSpec], each: Sequence[Cost]) -> dict[str, int]:
+    """Bytes by component of runs that share a forward, at their peak."""
+    in_one_call: dict[str, int] = {}
+    for spec, cost in zip(specs, each, strict=True):
+        call = json.dumps([spec.to_dict()["method"], spec.batch_size])
+        in_one_call[call] = in_one_call.get(call, 0) + cost.components["activations"]
+    held = {}
+    for name in each[0].components:
+        sizes = [cost.components[name] for cost in each]
+        held[name] = sum(sizes) if name in EACH_ITS_OWN else max(sizes)
+    return held | {"activations": max(in_one_call.values())}
+
+
+def seconds(specs: Sequence[RunSpec], store: Store) -> tuple[float, int] | None:
+    """Seconds these runs take one by one, and the number of an earlier run that tells so; None where one has none like it.
+
+    Like it: the newest finished run of the same backbone, method, task and batch size that shared its time with no
+    other. What that run spent outside its epochs (loading, caching) is taken once, its mean epoch as often as this
+    run has epochs.
+    """
+    total, told = 0.0, 0
+    records = [record for record in store.runs(limit=LOOK_BACK, status="finished") if record.race is None]
+    for spec in specs:
+        settings = spec.to_dict()
+        like = (r for r in records if all(_trait(r.spec, name) == _trait(settings, name) for name in ALIKE))
+        ends = ((record.id, store.last_event(record.id, "finished")) for record in like)
+        told, end = next(((run, end) for run, end in ends if end and end["epochs"]), (0, None))
+        if end is None:
+            return None
+        epochs = sum(epoch["seconds"] for epoch in end["epochs"])
+        total += end["seconds"] - epochs + epochs / len(end["epochs"]) * spec.epochs
+    return total, told
 
 
 def _trait(settings: dict[str, Any], name: str) -> Any:

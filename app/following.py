@@ -16,6 +16,7 @@ from peftcore.store import RunRecord, Store
 
 KINDS = ("started", "progress", "step", "evaluation", "step_memory", "heads_cut")
 MOST_POINTS = 1500  # of a curve; a longer run is thinned evenly
+MOST_FOLLOWED = 40  # runs of one session; a race follows several
 RECENT = 40  # steps from which the speed is told
 
 
@@ -102,7 +103,7 @@ def follow(store: Store, record: RunRecord) -> Follower:
     followers = st.session_state.setdefault("followers", {})
     key = (str(store.folder), record.id)
     if key not in followers:
-        while len(followers) >= 8:
+        while len(followers) >= MOST_FOLLOWED:
             followers.pop(next(iter(followers)))
         # Scores are many numbers, so they are read where the page shows them: for a method that switches heads off.
         followers[key] = Follower(kinds=(*KINDS, "scores") if "off" in record.spec["method"] else KINDS)

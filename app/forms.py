@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 import streamlit as st
@@ -18,25 +18,34 @@ from app import words
 from peftcore.errors import HeadroomError
 from peftcore.spec import RunSpec, Settings
 
-LABELS = {"lr": "learning rate", "lr_ratio": "learning rate of B over A", "batch_size": "batch size"}
 SWITCH = {"auto": "auto", "disk": "disk", True: "on", False: "off"}
 _REFUSED = "refused_by_forms"  # in the session: key of a widget -> why the address was not followed, the widget's value
 
 
 def fields(
-    model: type[Settings], names: Iterable[str] | None = None, *, prefix: str = "", columns: int = 4
+    model: type[Settings],
+    names: Iterable[str] | None = None,
+    *,
+    prefix: str = "",
+    columns: int = 4,
+    instead: Mapping[str, Callable[[type[Settings], str], Any]] | None = None,
 ) -> dict[str, Any]:
     """Draws a widget for each field, in rows of `columns`, and returns what they say.
 
     Args:
         names: which fields and in which order; all by default.
         prefix: before each key, as `last.` in `last.rank`.
+        instead: what draws a field, by its name, in place of its own widget.
     """
     names = list(model.model_fields if names is None else names)
     values = {}
     for start in range(0, len(names), columns):
         row = names[start : start + columns]
         for name, place in zip(row, st.columns(columns), strict=False):
+            if name in (instead or {}):
+                with place:
+                    values[name] = instead[name](model, name)
+                continue
             refusal = _refusal(model, name, prefix + name)
             with place:
                 values[name] = field(name, model.model_fields[name], prefix + name)
@@ -49,7 +58,7 @@ def fields(
 def _refusal(model: type[Settings], name: str, key: str) -> str | None:
     """Why what the address says of a field is impossible: Streamlit takes it out of the address without a word."""
     said = st.query_params.get_all(key)
-    kind = _unwrap(model.model_fields[name].annotation)[0]
+    kind = unwrap(model.model_fields[name].annotation)[0]
     bounded = kind in ("switch", bool, int, float) or get_origin(kind) is Literal or _several(kind)
     if not any(said) or not bounded:  # a text goes to the schema as it is
         return None
@@ -76,10 +85,10 @@ def _listed(value: Any) -> str:
 
 def field(name: str, info: FieldInfo, key: str) -> Any:
     """One field's widget and its value."""
-    label = LABELS.get(name, name.replace("_", " "))
+    label = words.setting(name)
     common = {"key": key, "help": info.description, "bind": "query-params"}
     default = info.get_default(call_default_factory=True)
-    kind, optional = _unwrap(info.annotation)
+    kind, optional = unwrap(info.annotation)
     if kind == "switch":
         return st.selectbox(label, list(SWITCH), index=list(SWITCH).index(default), format_func=SWITCH.get, **common)
     if kind is bool:
@@ -114,7 +123,7 @@ def _json(text: str, default: Any) -> Any:
         return text
 
 
-def _unwrap(annotation: Any) -> tuple[Any, bool]:
+def unwrap(annotation: Any) -> tuple[Any, bool]:
     """The type without None, and whether None was in it; `Literal["auto", "disk"] | bool` is a 'switch'."""
     if get_origin(annotation) not in (Union, types.UnionType):
         return annotation, False
@@ -160,7 +169,7 @@ def preset(spec: Mapping[str, Any]) -> dict[str, str | list[str]]:
     method = spec["method"]
     query: dict[str, str | list[str]] = {"method": method["name"]}
     for name, value in words.changed(spec).items():
-        switch = _unwrap(RunSpec.model_fields[name].annotation)[0] == "switch"
+        switch = unwrap(RunSpec.model_fields[name].annotation)[0] == "switch"
         query[name] = SWITCH[value] if switch else _written(value)
     for name, value in method.items():
         if name != "name" and value not in (None, {}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -10,7 +11,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, costs, cut, errors, forms, ledgers, links, navigation, state, theme, words
+from app import background, costs, cut, errors, forms, ledgers, links, navigation, race_form, races, state, theme, words
 from app.captions import POWERS
 from peftcore import embedded
 from peftcore.errors import HeadroomError
@@ -25,7 +26,7 @@ UP_FRONT = ("epochs", "batch_size", "lr", "seed")
 CHOSEN_ABOVE = ("backbone", "method", "task")
 FIRST_FIELDS = 4  # of a method: as many as stand in one row
 PREVIEWED = 10  # images of a task, one of each class
-PREVIEW_HEIGHT, BILL_HEIGHT = 136, 340  # pixels
+PREVIEW_HEIGHT, BILL_HEIGHT = 136, 395  # pixels
 PAD = 5  # transparent pixels around each of them
 KINDS = {"side": "Reads the frozen backbone from its side", "in-backbone": "Changes what the backbone computes"}
 
@@ -128,24 +129,39 @@ def _framed(image: np.ndarray) -> np.ndarray:
     return np.pad(opaque, ((PAD, PAD), (PAD, PAD), (0, 0)))
 
 
-def settings(cls: type) -> tuple[dict[str, Any], dict[str, Any], DeltaGenerator | None]:
-    """The method's settings and the recipe, as the widgets say them, and where `cut.preview` draws, if it does."""
-    names = sorted(cls.model_fields, key=lambda name: name not in cls.up_front)
+def settings(
+    cls: type,
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, str | list[str]], DeltaGenerator | None]:
+    """The method's settings, the recipe, and what is raced, as the widgets say them; where `cut.preview` draws, if it does."""
+    raced = race_form.chosen(cls)
+    draw = {"instead": dict.fromkeys(raced, race_form.widget)}
+    own = sorted(cls.model_fields, key=lambda name: name not in cls.up_front)
+    first, rest = _split(own, own[:FIRST_FIELDS], raced)
     method: dict[str, Any] = {"name": cls.name}
-    if names:
+    if first:
         st.markdown(f"**{cls.card.title}**")
-        method |= forms.fields(cls, names[:FIRST_FIELDS], prefix=f"{cls.name}.")
+        method |= forms.fields(cls, first, prefix=f"{cls.name}.", **draw)
     heads_off = cut.place_for_preview(cls)
     st.markdown("**Recipe**")
-    recipe = forms.fields(RunSpec, UP_FRONT)
+    up_front, others = _split([name for name in RunSpec.model_fields if name not in CHOSEN_ABOVE], UP_FRONT, raced)
+    recipe = forms.fields(RunSpec, up_front, **draw)
+    said = race_form.chooser(cls)
     with st.expander("More settings"):
-        method |= forms.fields(cls, names[FIRST_FIELDS:], prefix=f"{cls.name}.")
-        rest = [name for name in RunSpec.model_fields if name not in (*UP_FRONT, *CHOSEN_ABOVE)]
-        recipe |= forms.fields(RunSpec, rest)
-    return method, recipe, heads_off
+        method |= forms.fields(cls, rest, prefix=f"{cls.name}.")
+        recipe |= forms.fields(RunSpec, others)
+    for name in raced:
+        if name != "method":
+            said[name] = method.pop(name) if name in method else recipe.pop(name)
+    return method, recipe, said, heads_off
 
 
-def launcher(spec: RunSpec | None, fault: HeadroomError | None) -> DeltaGenerator:
+def _split(names: list[str], first: Sequence[str], raced: list[str]) -> tuple[list[str], list[str]]:
+    """Settings that stand up front, with all that are raced, and the others."""
+    shown = [*first, *(name for name in names if name in raced and name not in first)]
+    return shown, [name for name in names if name not in shown]
+
+
+def launcher(specs: Sequence[RunSpec], values: dict[str, list[Any]], fault: HeadroomError | None) -> DeltaGenerator:
     """The button and what stands around it; returns the place of the bill. A fault is shown instead of a bill."""
     st.subheader("What it will cost", anchor=False)
     place = st.container(height=BILL_HEIGHT, border=False).empty()
@@ -154,21 +170,33 @@ def launcher(spec: RunSpec | None, fault: HeadroomError | None) -> DeltaGenerato
             errors.show(fault)
     for refusal in _unknown() + forms.refusals():
         st.warning(errors.plain(refusal), icon=":material/link_off:")
-    st.markdown(_time(spec) + costs.queue(state.store()))
+    st.markdown(_time(specs) + costs.queue(state.store()))
+    label = f"Launch {len(specs)} runs" if len(specs) > 1 else "Launch"
     if st.button(
-        "Launch", type="primary", width="stretch", key="launch", icon=":material/rocket_launch:", disabled=bool(fault)
+        label, type="primary", width="stretch", key="launch", icon=":material/rocket_launch:", disabled=bool(fault)
     ):
-        navigation.go("runs", run=state.engine().submit(spec))
-    if spec:
+        _launch(specs, values)
+    if specs:
         with st.container(horizontal=True):
             with st.popover("Copy preset link", type="tertiary", icon=":material/link:"):
                 st.caption("Opens this page with these settings, for you or somebody else.")
-                st.code(link(spec), language=None, wrap_lines=True)
+                st.code(link(specs[0], values), language=None, wrap_lines=True)
             with st.popover("Command", type="tertiary", icon=":material/terminal:"):
-                st.caption("The same run without the app.")
-                st.code(words.command(spec.to_dict()), language="bash", wrap_lines=True)
-            navigation.link("memory", "Why does this fit?", **ledgers.preset(spec.to_dict()))
+                st.caption("The same without the app.")
+                spec = specs[0].to_dict()
+                command = words.command(spec, "race", values) if len(specs) > 1 else words.command(spec)
+                st.code(command, language="bash", wrap_lines=True)
+            navigation.link("memory", "Why does this fit?", **ledgers.preset(spec))
     return place
+
+
+def _launch(specs: Sequence[RunSpec], values: dict[str, list[Any]]) -> None:
+    engine = state.engine()
+    if len(specs) == 1:
+        navigation.go("runs", run=engine.submit(specs[0]))
+    race = engine.submit_race(specs)
+    races.remember(race, specs[0], values)
+    navigation.go("runs", race=race)
 
 
 def _unknown() -> list[str]:
@@ -182,28 +210,55 @@ def _unknown() -> list[str]:
     return told
 
 
-def _time(spec: RunSpec | None) -> str:
-    told = spec and costs.seconds(spec, state.store())
-    return (
-        f"About **{words.duration(told[0])}**, as run {told[1]} took. "
-        if told
-        else "No run like it yet to tell the time from. "
-    )
+def _time(specs: Sequence[RunSpec]) -> str:
+    told = costs.seconds(specs, state.store()) if specs else None
+    if told is None:
+        return "No run like it yet to tell the time from. "
+    if len(specs) > 1:
+        return f"At most **{words.duration(told[0])}**, as long as the runs take one by one. "
+    return f"About **{words.duration(told[0])}**, as run {told[1]} took. "
 
 
-def bill(place: DeltaGenerator, spec: RunSpec) -> None:
-    """What the run will cost, as soon as it is predicted. Where it turns out to be impossible, the page begins again."""
-    job = costs.of(spec)
-    background.wait(job, lambda: place.caption("Predicting: one training step on tensors without data."))
+def bill(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list[Any]]) -> None:
+    """What the runs will cost, as soon as it is predicted. Where one turns out impossible, the page begins again."""
+    jobs = [costs.of(spec) for spec in specs]
+    told = "Predicting: one training step on tensors without data."
+    for nth, job in enumerate(jobs, 1):
+        which = f" {nth} of {len(jobs)}." if len(jobs) > 1 else ""
+        background.wait(job, lambda which=which: place.caption(told + which))
+    broken = next((job.exception() for job in jobs if job.exception()), None)
     with place.container():
-        if job.exception():
-            log.error("no prediction for %s", spec.to_json(), exc_info=job.exception())
-            kind = type(job.exception()).__name__
-            st.warning(f"What {spec.method.card.title} costs here cannot be predicted ({kind}). It can be launched.")
-        elif isinstance(job.result(), HeadroomError):
+        if broken:
+            log.error("no prediction for %s", specs[0].to_json(), exc_info=broken)
+            kind = type(broken).__name__
+            st.warning(
+                f"What {specs[0].method.card.title} costs here cannot be predicted ({kind}). It can be launched."
+            )
+        elif any(isinstance(job.result(), HeadroomError) for job in jobs):
             st.rerun()  # the fault is known now, and the button is drawn without a click in it
+        elif len(specs) > 1:
+            _race_cost(specs, [job.result() for job in jobs], values)
         else:
-            _cost(spec, job.result())
+            _cost(specs[0], jobs[0].result())
+
+
+def _race_cost(specs: Sequence[RunSpec], each: Sequence[costs.Cost], values: dict[str, list[Any]]) -> None:
+    whole, sharing = costs.together(specs, each)
+    st.markdown(f"**{race_form.product(values)}**. They train {human_count(whole.trained)} weights in all.")
+    theme.show(figures.memory_bar(whole.components, dark=theme.is_dark(), height=150), key="launch_memory")
+    alone = [spec for spec in specs if spec.method.kind != "side"]
+    st.caption(
+        words.components(whole.components)
+        + "  \n"
+        + (f"{sharing} side networks train together and read one set of frozen features. " if sharing > 1 else "")
+        + (
+            f"{len(alone)} {'runs change' if len(alone) > 1 else 'run changes'} the backbone: one after the other. "
+            if alone
+            else ""
+        )
+        + f"Predicted peak of what works at once. {POWERS}"
+        + (f"  \n{each[0].cache}" if each[0].cache else "")
+    )
 
 
 def _cost(spec: RunSpec, cost: costs.Cost) -> None:
@@ -222,7 +277,8 @@ def _cost(spec: RunSpec, cost: costs.Cost) -> None:
     )
 
 
-def link(spec: RunSpec) -> str:
+def link(spec: RunSpec, values: dict[str, list[Any]]) -> str:
     """The launch page's whole address with every setting in it."""
     here = urlsplit(st.context.url or "http://localhost:8501/launch")
-    return here._replace(query=urlencode(forms.preset(spec.to_dict()), doseq=True), fragment="").geturl()
+    query = races.preset(spec.to_dict(), values)
+    return here._replace(query=urlencode(query, doseq=True), fragment="").geturl()

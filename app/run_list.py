@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import streamlit as st
 
-from app import errors, links, state, theme, words
+from app import errors, links, race_card, state, theme, words
 from peftcore.store import WAITING, RunRecord
 
 MOST_SHOWN = 200
@@ -20,29 +22,53 @@ ICONS = {
 }
 
 
-def chosen(records: list[RunRecord]) -> int | None:
-    """The run that the address names, else the newest."""
-    said = links.read("run")
-    if said is not None and said.isdigit():
-        return int(said)
-    return records[0].id if records else None
+ORDER = tuple(ICONS)
 
 
-def draw(run: int | None) -> None:
+class Choice(NamedTuple):
+    """What the page shows: a run, or a race, by its number. `race` of a run: the one it is a variation in."""
+
+    run: int | None
+    race: int | None
+
+
+def chosen(records: list[RunRecord]) -> Choice | None:
+    """What the address names, else the newest run or race."""
+    for name in ("run", "race"):
+        said = links.read(name)
+        if said is not None and said.isdigit():
+            return Choice(**{"run": None, "race": None, name: int(said)})
+    if not records:
+        return None
+    newest = records[0]
+    return Choice(None, newest.race) if newest.race else Choice(newest.id, None)
+
+
+def choose(run: int | None = None, race: int | None = None) -> None:
+    """Puts a run or a race into the address."""
+    links.write(run=run, race=race)
+
+
+def draw(choice: Choice) -> None:
     """The list, which looks for news by itself."""
     busy = bool(state.store().runs(limit=1, status=WAITING))
-    st.fragment(_list, run_every=EVERY[busy])(run, busy)
+    st.fragment(_list, run_every=EVERY[busy])(choice, busy)
 
 
 @errors.sentences()
-def _list(run: int | None, was_busy: bool) -> None:
+def _list(choice: Choice, was_busy: bool) -> None:
     records = state.store().runs(limit=MOST_SHOWN)
     busy = any(record.status in WAITING for record in records)
-    if busy != was_busy:
+    if busy != was_busy or chosen(records) != choice:
         st.rerun()
+    drawn: set[int] = set()
     with st.container(height=HEIGHT, border=False, gap=None):
         for record in records:
-            _row(record, record.id == run)
+            if record.race is None:
+                _row(record, record.id == choice.run)
+            elif record.race not in drawn:
+                drawn.add(record.race)
+                race_card.draw([other for other in records if other.race == record.race], choice)
 
 
 def _row(record: RunRecord, selected: bool) -> None:
@@ -55,7 +81,7 @@ def _row(record: RunRecord, selected: bool) -> None:
         key=f"run_{record.id}",
         type="secondary" if selected else "tertiary",
         width="stretch",
-        on_click=links.write,
+        on_click=choose,
         kwargs={"run": record.id},
         help=f"{record.status}, {words.exact(when)}" + (f", {record.owner}" if record.owner else ""),
     )

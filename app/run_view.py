@@ -14,6 +14,7 @@ from app import (
     ledgers,
     navigation,
     predictions,
+    race_view,
     run_charts,
     run_list,
     state,
@@ -52,6 +53,8 @@ def _view(run: int, was_live: bool) -> None:
 
 def _header(record: RunRecord, told: Follower) -> None:
     """Title, status and the buttons that fit the status."""
+    if record.race is not None:
+        race_view.back(record.race)
     title, actions = st.columns([3, 2])
     title.subheader(
         f"{words.mark(record.spec['method']['name'], theme.is_dark())} Run {record.id}: {words.run_title(record.spec)} "

@@ -15,6 +15,8 @@ _BARE = {"displaylogo": False, "displayModeBar": False, "scrollZoom": False, "re
 # made of buttons is centred.
 _STYLE = """<style>
 .stMainBlockContainer {padding-top: 4.25rem; padding-bottom: 3rem}
+[class*="st-key-card_"] {padding: 0 0 0.4rem}
+[class*="st-key-card_"] .stMarkdown {padding: 0 0.75rem}
 [class*="st-key-run_"] button {padding: 0.3rem 0.75rem}
 [class*="st-key-run_"] button, [class*="st-key-run_"] button > div {justify-content: flex-start; text-align: left}
 </style>"""

@@ -6,7 +6,7 @@ import base64
 import json
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -15,7 +15,9 @@ from peftcore import errors
 from peftcore.figures import theme
 from peftcore.spec import RunSpec
 from peftcore.tasks import task_card
+from peftcore.variations import differences
 
+SETTINGS = {"lr": "learning rate", "lr_ratio": "learning rate of B over A", "batch_size": "batch size"}
 ALWAYS = ("backbone", "task", "epochs", "seed")  # in every command, though they may be the defaults
 
 
@@ -62,6 +64,37 @@ def run_title(spec: Mapping[str, Any]) -> str:
     return f"{theme.method_title(spec['method']['name'])} on {spec['task']}"
 
 
+def setting(name: str) -> str:
+    """A setting's name in words: 'learning rate'."""
+    return SETTINGS.get(name, name.replace("_", " "))
+
+
+def value(of: Any) -> str:
+    """A setting's value: '0.001', 'on', 'q, v'."""
+    if isinstance(of, bool) or of is None:
+        return {True: "on", False: "off", None: "by itself"}[of]
+    if isinstance(of, (list, tuple)):
+        return ", ".join(map(value, of))
+    return f"{of:g}" if isinstance(of, float) else str(of)
+
+
+def variation(differs: Mapping[str, Any]) -> str:
+    """What sets a variation apart: 'rank 8', 'LoRA, learning rate 0.01'."""
+    told = [
+        theme.method_title(what) if name == "method" else f"{setting(name)} {value(what)}"
+        for name, what in differs.items()
+    ]
+    return ", ".join(told) or "as the others"
+
+
+def race_title(specs: Sequence[Mapping[str, Any]]) -> str:
+    """'LAST on digits over rank', 'LoRA, LAST on digits'."""
+    methods = dict.fromkeys(theme.method_title(spec["method"]["name"]) for spec in specs)
+    names = dict.fromkeys(name for told in differences(specs) for name in told if name != "method")
+    over = f" over {' and '.join(map(setting, names))}" if names else ""
+    return f"{', '.join(methods)} on {specs[0]['task']}{over}"
+
+
 @lru_cache(maxsize=64)
 def mark(method: str, dark: bool = False) -> str:
     """Markdown of the method's mark in its colour: a dot, or a diamond for a side method."""
@@ -93,8 +126,8 @@ def changed(spec: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def command(spec: Mapping[str, Any], verb: str = "run") -> str:
-    """The command line that does the same as the app."""
+def command(spec: Mapping[str, Any], verb: str = "run", several: Mapping[str, Sequence[Any]] | None = None) -> str:
+    """The command line that does the same as the app; `several`: the values of a race by name."""
     words = ["python", "-m", "peftcore", verb, "--method", spec["method"]["name"]]
     for name, value in spec["method"].items():
         if name != "name" and value not in (None, {}):
@@ -105,6 +138,8 @@ def command(spec: Mapping[str, Any], verb: str = "run") -> str:
             words.append("--pretrained" if value else "--no-pretrained")
         else:
             words += [f"--{option}", str(value).lower() if isinstance(value, bool) else str(value)]
+    for name, values in (several or {}).items():
+        words += ["--vary", f"{name}={','.join(one if isinstance(one, str) else json.dumps(one) for one in values)}"]
     return shlex.join(words)
 
 

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import costs, cut, launching, libraries
+from app import costs, cut, launching, libraries, race_form
 from peftcore.errors import HeadroomError
 from peftcore.spec import RunSpec
 
@@ -11,21 +11,24 @@ libraries.ready()
 
 form, bill = st.columns([7, 4], gap="large")
 spec = fault = None
+specs, values = [], {}
 with form:
     backbone, method, task = launching.choices()
     preview = launching.place_for_preview()
-    settings, recipe, heads_off = launching.settings(method)
+    settings, recipe, raced, heads_off = launching.settings(method)
 try:
     spec = RunSpec(backbone=backbone, method=settings, task=task, **recipe)
-    fault = costs.known_fault(spec)
+    values = race_form.several(method, raced)
+    specs = race_form.runs(spec, values)
+    fault = costs.known_fault(specs)
 except HeadroomError as error:
     fault = error
 with bill:
-    place = launching.launcher(spec, fault)
+    place = launching.launcher(specs, values, fault)
 
 # All that is quick stands; now what takes a while.
 images = launching.preview(preview, task)
 if spec and heads_off:
     cut.preview(heads_off, spec, images)
-if spec and not fault:
-    launching.bill(place, spec)
+if specs and not fault:
+    launching.bill(place, specs, values)

@@ -1,17 +1,20 @@
-"""Runs: the queue and the history at the left, the chosen run live at the right."""
+"""Runs: the queue and the history at the left, the chosen run or race live at the right."""
 
 import streamlit as st
 
-from app import run_list, run_view, state, welcome
+from app import race_view, run_list, run_view, state, welcome
 
 st.title("What did each run learn, and what did it take?")
 records = state.store().runs(limit=1)
-run = run_list.chosen(records)
-if run is None:
+choice = run_list.chosen(records)
+if choice is None:
     welcome.no_runs()
     st.stop()
 left, right = st.columns([3, 10], gap="medium")
 with left:
-    run_list.draw(run)
+    run_list.draw(choice)
 with right:
-    run_view.draw(run)
+    if choice.race is not None:
+        race_view.draw(choice.race)
+    else:
+        run_view.draw(choice.run)

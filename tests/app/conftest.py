@@ -32,6 +32,16 @@ class StillEngine:
     def resume(self, run):
         self.store.set_status(run, "queued")
 
+    def submit_race(self, specs, owner="", title=""):
+        return self.store.create_race([spec.to_dict() for spec in specs], owner=owner, title=title)[0]
+
+    def cancel_race(self, race):
+        return [self.cancel(record.id) for record in self.store.runs(race=race)]
+
+    def resume_race(self, race):
+        for record in self.store.runs(race=race, status=("failed", "cancelled", "interrupted")):
+            self.resume(record.id)
+
     def queue(self):
         return self.store.waiting()
 

@@ -252,7 +252,7 @@ def _race_cost(specs: Sequence[RunSpec], each: Sequence[costs.Cost], values: dic
         + "  \n"
         + (f"{sharing} side networks train together and read one set of frozen features. " if sharing > 1 else "")
         + (
-            f"{len(alone)} {'runs change' if len(alone) > 1 else 'run changes'} the backbone: one after the other. "
+            f"{len(alone)} {'runs change the backbone, so they work one after the other' if len(alone) > 1 else 'run changes the backbone, so it works alone'}. "
             if alone
             else ""
         )

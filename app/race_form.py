@@ -68,10 +68,10 @@ def widget(model: type[Settings], name: str) -> str | list[str]:
         return st.pills(label, options, default=options, selection_mode="multi", key=key, wrap=True, bind="query-params",
                         help=info.description)  # fmt: skip
     told = f"{info.description} Several values, with commas between."
-    return st.text_input(label, value=_suggested(model, name), key=key, bind="query-params", help=told)
+    return st.text_input(label, value=suggested(model, name), key=key, bind="query-params", help=told)
 
 
-def _suggested(model: type[Settings], name: str) -> str:
+def suggested(model: type[Settings], name: str) -> str:
     """Three values around the default, as far as the setting may have them."""
     info = model.model_fields[name]
     kind, default = unwrap(info.annotation)[0], info.get_default(call_default_factory=True)

@@ -12,7 +12,20 @@ import plotly.graph_objects as go
 import pytest
 
 from peftcore.errors import BadData
-from peftcore.figures import attention, compare, curves, heads, kept, masks, memory, predictions, squares, tasks, theme
+from peftcore.figures import (
+    attention,
+    compare,
+    curves,
+    heads,
+    kept,
+    masks,
+    memory,
+    predictions,
+    races,
+    squares,
+    tasks,
+    theme,
+)
 
 RNG = np.random.default_rng(0)
 MB = 1e6
@@ -121,6 +134,18 @@ def bars() -> list[dict]:
     ]
 
 
+def lanes() -> list[races.Lane]:
+    """Two that run and one that waits."""
+    steps = pd.DataFrame({"epoch": np.arange(1, 31) / 10, "loss": np.geomspace(2, 0.5, 30)})
+    told = pd.DataFrame({"epoch": [1, 2, 3], "accuracy": [0.3, 0.5, 0.6]})
+    empty = pd.DataFrame({"epoch": [], "loss": []}), pd.DataFrame({"epoch": [], "accuracy": []})
+    return [
+        races.Lane("a", "last", steps, told, 30),
+        races.Lane("b", "last", steps, told, 30),
+        races.Lane("c", "lora", *empty),
+    ]
+
+
 IMAGE = RNG.integers(0, 255, (64, 64, 3), dtype=np.uint8)
 SCORES = RNG.gamma(2, 0.01, (8, 6))
 MAP, OTHER = RNG.gamma(0.5, 1, (8, 8)), RNG.gamma(0.5, 1, (8, 8))
@@ -169,6 +194,7 @@ FIGURES = {
         methods={"one": ("last", "side"), "two": ("lora", None)},
         dark=dark,
     ),
+    "race": lambda dark: races.race_curves(lanes(), 3, title="rank 8 leads", leader=1, dark=dark),
     "parameters": lambda dark: compare.accuracy_vs_parameters(RESULTS, dark=dark),
     "memory": lambda dark: compare.accuracy_vs_memory(RESULTS, dark=dark),
     "balance": lambda dark: tasks.class_balance({"train": {"a": 8, "b": 4}, "test": {"a": 2, "b": 2}}, dark=dark),
@@ -457,6 +483,32 @@ def test_scores_over_steps_keep_one_scale() -> None:
     scales = {(frame.data[0].marker.cmin, frame.data[0].marker.cmax) for frame in figure.frames}
     assert scales == {(0.0, float((SCORES * 4).max()))}
     assert [frame.name for frame in figure.frames] == [step.label for step in figure.layout.sliders[0].steps]
+
+
+# Races
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_variations_have_colours_and_marks_of_their_own_and_methods_keep_theirs(dark: bool) -> None:
+    methods = ["last"] * 8 + ["lora"] + ["lst"] * 2
+    colours = races.lane_colours(methods, dark)
+    assert len(set(colours)) == len(methods) and colours[8] == theme.method_colour("lora", dark=dark)
+    brightness = [sum(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in colours[:8]]
+    assert brightness == sorted(brightness, reverse=True)
+    assert len(set(races.lane_symbols(10))) == 10
+
+
+def test_the_leader_is_thick_and_axes_stay_while_curves_grow() -> None:
+    figure = races.race_curves(lanes(), 3, title="t", leader=1)
+    width = {trace.name: trace.line.width for trace in figure.data}
+    assert width["b"] > width["a"] == width["c"]
+    shown = [
+        trace.name for trace in sorted((t for t in figure.data if t.showlegend is None), key=lambda t: t.legendrank)
+    ]
+    assert shown == ["a", "b", "c"]  # one entry each, also for the one that waits, in the order of the race
+    early = races.race_curves([lane for lane in lanes()[2:]], 3, title="t")
+    for axis in ("xaxis", "xaxis2", "yaxis2"):
+        assert early.layout[axis].range == figure.layout[axis].range
 
 
 # Attention

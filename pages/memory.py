@@ -69,9 +69,9 @@ with row[0]:
     )
 with row[1]:
     options = ledgers.options(methods)
-task = links.read("task") or ledgers.TASK
+task, epochs = links.read("task") or ledgers.TASK, links.read("epochs") or "10"
 cases = [
-    ledgers.Case(method, backbone, batch, precision, device, features == "cached", size, options[method], task)
+    ledgers.Case(method, backbone, batch, precision, device, features == "cached", size, options[method], task, epochs)
     for method in methods
 ]
 with row[2], st.container(horizontal=True):

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from . import errors
 from .backbone import Backbone, load_backbone
+from .batch import Batch, memory_sentence
 from .events import Event, Failed, Finished, Progress
 from .model import TunedModel
 from .placement import plan_cache
 from .recipe import choose_device
 from .spec import RunSpec
-from .train import Batch, Result, Trainer, finetune, memory_sentence, result_of
+from .train import Result, Trainer, finetune, result_of
 
 
 def race(specs: Sequence[RunSpec], backbone: Backbone | None = None) -> list[Result]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,15 @@ from torch import Tensor
 from . import errors
 from .adapters import to_bytes
 from .backbone import Backbone, load_backbone
+from .batch import Batch, memory_sentence
+from .checkpoint import restore, state_of
 from .events import Checkpoint, Evaluation, Event, Finished, Progress, Started, Step, StepMemory
 from .features import FeatureCache
 from .memory import Ledger
 from .model import TunedModel, attach
-from .packing import pack, unpack
 from .placement import CachePlan, plan_cache
-from .preprocess import augment_light, normalisation, prepare
-from .recipe import choose_device, compiled, generator_of, learning_rate, make_optimizer, seeded
+from .preprocess import normalisation, prepare
+from .recipe import choose_device, compiled, generator_of, learning_rate, make_optimizer
 from .spec import RunSpec
 from .tasks import Split, Task, load_task
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 TRACED = 24  # steps of a run whose memory is traced at most, spread evenly
 APART = 8  # so many steps apart at least: tracing takes longer than a step of a side network does
-_CHECKPOINT_LIMIT = 64_000_000  # bytes: larger states are not kept, so such a run cannot resume
 
 
 @dataclass(frozen=True)
@@ -109,82 +109,6 @@ def finetune(
                     yield told
 
 
-@contextmanager
-def memory_sentence(spec: RunSpec) -> Iterator[None]:
-    """Turns what torch says of memory that is used up into a sentence with remedies."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise errors.OutOfMemory(_out_of_memory(spec, str(error))) from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
-            raise
-        raise errors.OutOfMemory(_out_of_memory(spec, str(error))) from error
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The images of one training step, `index` into the training split, whose loss and gradients a trainer asks for."""
-
-    trainer: Trainer
-    epoch: int
-    step: int
-    index: Tensor
-
-    @property
-    def spec(self) -> RunSpec:
-        return self.trainer.spec
-
-    def labels(self) -> Tensor:
-        return torch.from_numpy(self.trainer.task.train.labels[self.index.numpy()]).to(self.trainer.device)
-
-    def images(self) -> Tensor:
-        """(b, C, H, W), normed and augmented; the same whenever it is asked."""
-        chosen = self.trainer.task.train.images[self.index.numpy()]
-        images = prepare(chosen, self.trainer.backbone, self.spec.normalisation, self.trainer.device)
-        if self.spec.augmentation == "light":
-            images = augment_light(images, generator_of(self.spec.seed, self.epoch, self.step))
-        return images
-
-    def features(self) -> tuple[Tensor, ...] | None:
-        """The frozen features where they are cached."""
-        cache = self.trainer.caches.get("train")
-        return cache and cache.batch(self.index, self.trainer.model.tuner.taps)
-
-    def alone(self, features: tuple[Tensor, ...] | None = None, ledger: Ledger | None = None) -> Tensor:
-        """The loss, after backward has put its gradients into the model's parameters. `features`: this batch's frozen
-        ones, where somebody has computed them already."""
-        features, labels = features or self.features(), self.labels()
-        images = self.images() if features is None else None
-        phase = ledger.phase if ledger else lambda _: nullcontext()
-        with ledger or nullcontext(), seeded(self.spec.seed, self.step, self.trainer.device):
-            if ledger:
-                ledger.declare((labels, *([] if images is None else [images])))
-                ledger.features(features or ())
-                for cache in self.trainer.caches.values():
-                    ledger.features(cache.resident)
-            with phase("forward"), self.trainer.autocast():
-                loss = F.cross_entropy(self._logits(images, features, ledger).float(), labels)
-            if ledger and self.step == min(2, self.trainer.steps):  # the step whose report is shown in full
-                ledger.explain(loss)
-            with phase("backward"):
-                loss.backward()
-            if ledger:
-                self.trainer.update(self.epoch, loss, phase)
-        return loss.detach()
-
-    def _logits(self, images: Tensor | None, features: tuple[Tensor, ...] | None, ledger: Ledger | None) -> Tensor:
-        model = self.trainer.model
-        if not model.is_side:
-            return model(images) if ledger else self.trainer.network(images)
-        if features is None:
-            with ledger.region("features") if ledger else nullcontext():
-                features = model.features(images)
-            if ledger:
-                ledger.features(features)
-        return model.from_features(features)
-
-
 class Trainer:
     """One run in the making: `events` yields what happens, and a `Batch` wherever it wants to be sent the loss of one.
 
@@ -222,7 +146,7 @@ class Trainer:
     def events(self, resume: bytes | None = None) -> Generator[Event | Batch, Tensor, None]:
         spec, task = self.spec, self.task
         if resume is not None:
-            self._restore(resume)
+            restore(self, resume)
         mean, std = normalisation(self.backbone, spec.normalisation)
         plan = self._plan()
         yield Started(
@@ -253,7 +177,7 @@ class Trainer:
             yield evaluation
             yield from self.coach.end_epoch(self.step, epoch + 1)
             if epoch + 1 < spec.epochs:
-                yield Checkpoint(epoch=epoch + 1, step=self.step, blob=self._state())
+                yield Checkpoint(epoch=epoch + 1, step=self.step, blob=state_of(self))
         test = self._evaluate("test", task.test, spec.epochs - 1)
         yield test
         self.coach.close()
@@ -375,49 +299,3 @@ class Trainer:
         if self.spec.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
-
-    def _state(self) -> bytes | None:
-        """Everything that decides the rest of the run: weights, AdamW's moments, and how far it is."""
-        tensors = {f"adapter.{n}": t for n, t in self.model.adapter_state().items()}
-        for name, parameter in self.model.named_trainable():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = value
-        tensors |= {f"coach.{n}": t for n, t in self.coach.state().items()}
-        if sum(t.nbytes for t in tensors.values()) > _CHECKPOINT_LIMIT:
-            return None
-        about = {
-            "spec": self.spec.key,
-            "step": self.step,
-            "epochs": self.epochs,
-            "seconds": self.seconds,
-            "peak": self.peak,
-        }
-        return pack(tensors, about)
-
-    def _restore(self, blob: bytes) -> None:
-        tensors, about = unpack(blob)
-        if about["spec"] != self.spec.key:
-            raise errors.AdapterMismatch(
-                "This checkpoint belongs to another RunSpec; resume with the spec that made it."
-            )
-        self.model.load_adapter_state(
-            {n.removeprefix("adapter."): t for n, t in tensors.items() if n.startswith("adapter.")}
-        )
-        for name, parameter in self.model.named_trainable():
-            keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"optimizer.{k}.{name}" in tensors]
-            self.optimizer.state[parameter] = {
-                k: tensors[f"optimizer.{k}.{name}"].clone().to(self.device) for k in keys
-            }
-        self.coach.load({n.removeprefix("coach."): t for n, t in tensors.items() if n.startswith("coach.")})
-        self.step, self.epochs, self.peak = about["step"], about["epochs"], about["peak"]
-        self.first_epoch = len(self.epochs)
-        self.begun -= about["seconds"]
-
-
-def _out_of_memory(spec: RunSpec, detail: str) -> str:
-    remedies = [f"a batch smaller than {spec.batch_size}"]
-    if spec.precision == "fp32":
-        remedies.append("precision='bf16'")
-    if spec.method.kind == "in-backbone":
-        remedies.append("a side method such as LAST, which keeps nothing of the backbone")
-    return f"The device ran out of memory. Try {', or '.join(remedies)}. ({detail.strip().splitlines()[0]})"

@@ -15,7 +15,7 @@ from peftcore.store import RunRecord
 if TYPE_CHECKING:
     from app.run_list import Choice
 
-WIDTH, HEIGHT = 240, 44  # of the picture, pixels
+WIDTH, HEIGHT, EDGE = 240, 44, 5  # of the picture, pixels
 
 
 def draw(records: Sequence[RunRecord], choice: Choice) -> None:
@@ -51,16 +51,25 @@ def draw(records: Sequence[RunRecord], choice: Choice) -> None:
 
 
 def _curves(records: Sequence[RunRecord]) -> str:
-    """Markdown of a picture: the validation accuracy of each variation over its epochs, 0 to 1."""
+    """Markdown of a picture: the validation accuracy of each variation after each epoch, from the lowest to the highest."""
     dark = theme.is_dark()
     colours = figures.lane_colours([record.spec["method"]["name"] for record in records], dark)
     longest = max(record.spec["epochs"] for record in records)
+    told = [_accuracies(record.id, record.ended, record.attempts) for record in records]
+    known = [accuracy for curve in told for _, accuracy in curve] or [0.0]
+    low, reach = min(known), max(max(known) - min(known), 0.01)
     lines = []
-    for record, colour in zip(records, colours, strict=True):
-        told = _accuracies(record.id, record.ended, record.attempts)
-        points = [(epoch / longest * WIDTH, (1 - accuracy) * (HEIGHT - 6) + 3) for epoch, accuracy in told]
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in [(0, HEIGHT - 3), *points]) if points else ""
+    for curve, colour in zip(told, colours, strict=True):
+        points = [
+            (
+                EDGE + epoch / longest * (WIDTH - 2 * EDGE),
+                HEIGHT - EDGE - (accuracy - low) / reach * (HEIGHT - 2 * EDGE),
+            )
+            for epoch, accuracy in curve
+        ]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         lines.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
+        lines += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points[-1:]]
     floor = f'<path d="M0 {HEIGHT - 1}H{WIDTH}" stroke="{"#3A444F" if dark else "#D9DEE4"}"/>'
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}">{floor}{"".join(lines)}</svg>'
     return f"![curves](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"

@@ -11,7 +11,7 @@ from app import errors, navigation, races, run_list, state, theme, words
 from app.captions import caption
 from app.races import Runner
 from peftcore.figures import races as figures
-from peftcore.store import WAITING
+from peftcore.store import WAITING, RunRecord
 
 LIVE_SECONDS = 1.0
 HEIGHT = 330  # of the curves' place, pixels
@@ -213,7 +213,10 @@ def _caption(race: int, runners: Sequence[Runner]) -> None:
     )
 
 
-def back(race: int) -> None:
-    """From a run to its race."""
-    st.button(f"Race {race}", key="to_race", icon=":material/arrow_back:", type="tertiary", on_click=run_list.choose,
-              kwargs={"race": race}, help="All variations of this race")  # fmt: skip
+def back(record: RunRecord) -> None:
+    """From a run to its race; says what sets the run apart in it."""
+    records = state.store().runs(race=record.race)[::-1]
+    names = races.labels([other.spec for other in records])
+    own = next(name for other, name in zip(records, names, strict=True) if other.id == record.id)
+    st.button(f"Race {record.race}: {errors.plain(own)}", key="to_race", icon=":material/arrow_back:", type="tertiary",
+              on_click=run_list.choose, kwargs={"race": record.race}, help="All variations of this race")  # fmt: skip

@@ -54,7 +54,7 @@ def _view(run: int, was_live: bool) -> None:
 def _header(record: RunRecord, told: Follower) -> None:
     """Title, status and the buttons that fit the status."""
     if record.race is not None:
-        race_view.back(record.race)
+        race_view.back(record)
     title, actions = st.columns([3, 2])
     title.subheader(
         f"{words.mark(record.spec['method']['name'], theme.is_dark())} Run {record.id}: {words.run_title(record.spec)} "

@@ -218,6 +218,7 @@ def test_a_race_is_one_card_in_the_list_and_leads_to_its_runs_and_back(at, store
     assert page.query_params == {"race": ["1"]} or page.query_params["race"] == "1"
     page.button(f"run_lane_{race[1]}").click().run()
     assert f"Run {race[1]}: LAST on digits" in text(page)
+    assert page.button("to_race").label == "Race 1: rank 8"
     page.button("to_race").click().run()
     assert order(page) == ["rank 4", "rank 8", "rank 16"]
     page = at("runs", race=99)

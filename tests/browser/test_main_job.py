@@ -180,6 +180,20 @@ def test_memory_is_told_by_component(page):
     shot(page, "memory")
 
 
+def test_a_race_settles_and_leads_to_its_runs(page):
+    page.goto("/launch?method=linear&task=digits&epochs=2&race=lr&race.lr=0.01,%200.0001")
+    page.get_by_role("button", name="Launch 2 runs").click()
+    page.wait_for_url(re.compile(r"/runs\?.*race=\d+"))
+    expect(page.get_by_text("2 runs, all finished")).to_be_visible(timeout=PATIENCE)
+    rows = page.locator("[class*='st-key-run_lane_']")
+    expect(rows.first).to_contain_text("learning rate 0.01")  # a hundredth of it learns nothing in two epochs
+    shot(page, "race_finished")
+    rows.last.locator("button").first.click()
+    expect(page.get_by_text("Test accuracy", exact=True)).to_be_visible(timeout=PATIENCE)
+    page.locator(".st-key-to_race button").first.click()
+    expect(page.get_by_text("2 runs, all finished")).to_be_visible(timeout=PATIENCE)
+
+
 def test_a_run_is_stopped_and_stays_stopped_after_a_reload(page):
     run = launch(page, "LoRA", "Handwritten digits", 200)
     expect(page.get_by_text(re.compile(r"Epoch 1 of 200"))).to_be_visible(timeout=PATIENCE)

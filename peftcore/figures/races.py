@@ -111,7 +111,7 @@ def race_curves(
     figure.update_yaxes(title_text="training loss (nats)", range=[0, top], col=1)
     figure.update_yaxes(title_text="validation accuracy", range=[0, 1.03], tickvals=[0, 0.25, 0.5, 0.75, 1], col=2)
     figure.update_layout(showlegend=True)
-    return theme.finish(figure, title, name=f"race-{len(lanes)}-{epochs}", dark=dark, height=height)
+    return theme.finish(figure, title, name=f"race-{len(lanes)}-{epochs}", dark=dark, height=height, line=76)
 
 
 def _mix(colour: str, other: str, share: float) -> str:

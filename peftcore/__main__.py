@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from . import errors
+from . import embedded, errors
 from .answers import JSON, answer, console
 from .bench import app as bench
 from .options import choices, make_spec, spec_options
@@ -256,14 +256,71 @@ def tasks(json: JSON = False) -> None:
 def backbones(
     contains: Annotated[str, typer.Argument(help="Only names with this in them.")] = "", json: JSON = False
 ) -> None:
-    """List the backbones: the embedded ones, then timm's ViT and Swin families."""
+    """List the backbones: embedded, then curated with their sizes and licences; give part of a name to search all of timm."""
     from .backbone import backbones as names
+    from .curated import CURATED
 
     every = names()
-    rows = [{"name": n} for n in every if contains.lower() in n]
-    if not rows:
+    found = [name for name in every if contains.lower() in name]
+    if not found:
         raise errors.unknown("backbone whose name contains", contains, every, most=5)
-    answer(json, [r["name"] for r in rows], "Backbones", rows)
+    told = [_told_backbone(name) for name in found]
+    detailed = len(embedded.names()) + len(CURATED)
+    shown = told if contains else told[:detailed]
+    rows = [
+        {
+            "name": one["name"],
+            "params": f"{one['parameters'] / 1e6:,.1f} M" if one["parameters"] else "",
+            "MB fp32": f"{one['bytes'] / 1e6:,.0f}" if one["parameters"] else "",
+            "licence": one["licence"] or "",
+            "weights": {True: "here", False: "fetch", None: "none"}[one["here"]],
+        }
+        for one in shown
+    ]
+    more = "" if contains else f"; {len(every) - detailed} more of timm: give part of a name"
+    answer(json, told, f"Backbones{more}", rows)
+
+
+def _told_backbone(name: str) -> dict[str, Any]:
+    """What is known of a backbone without building it; `here`: whether pretrained weights are, None if there are none."""
+    from timm.models import get_pretrained_cfg
+
+    from . import weights
+    from .curated import CURATED
+
+    known = dict.fromkeys(("title", "parameters", "bytes", "licence", "trained_on", "here"))
+    if name in embedded.names():
+        card = embedded.card(name)
+        count = card["training"]["parameters"]
+        known |= {"parameters": count, "bytes": 4 * count, "trained_on": "pictures that Headroom draws", "here": True}
+        known |= {"title": card["title"]}
+    elif one := CURATED.get(name):
+        known |= {key: getattr(one, key) for key in known if key != "here"} | {"here": weights.here(name)}
+    elif config := get_pretrained_cfg(name):
+        known |= {"licence": config.license, "here": weights.here(name) if config.has_weights else None}
+    return {"name": name, **known}
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str], typer.Argument(help="Backbones of timm, with or without the tag of their weights.")],
+    json: JSON = False,
+) -> None:
+    """Download pretrained weights into the folder of HEADROOM_WEIGHTS, for machines without a network."""
+    from .download import fetch as download
+
+    rows = []
+    with _progress(json) as progress:
+        for name in names:
+            bar = progress.add_task(name, total=None, say="")
+
+            def tell(done: int, total: int | None, bar=bar) -> None:
+                progress.update(bar, completed=done, total=total, say=f"{done / 1e6:,.0f} MB")
+
+            file = download(name, tell=tell)
+            rows.append({"name": name, "file": str(file), "bytes": file.stat().st_size})
+            progress.update(bar, completed=1, total=1, say="loads")
+    answer(json, rows, "Weights", [{**row, "bytes": f"{row['bytes']:,}"} for row in rows])
 
 
 @app.command()

@@ -17,7 +17,8 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
     table = Table(title=title)
     for column in rows[0] if rows else ():
-        table.add_column(column)
+        # A name is copied from here, so it is never cut short.
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
     for row in rows:
         table.add_row(*(str(v) for v in row.values()))
     Console().print(table)

@@ -20,7 +20,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from . import errors
 from .anatomy import PROJECTIONS, Block, Site, anatomy
-from .weights import first_line, no_waiting_for_an_unreachable_hub, weights_file, why_no_weights
+from .curated import CURATED
+from .weights import fetched, first_line, no_waiting_for_an_unreachable_hub, weights_file, whole, why_no_weights
 
 
 @dataclass(frozen=True)
@@ -244,6 +245,7 @@ def load_backbone(
     """A frozen Backbone by name.
 
     `name`: an embedded backbone, any timm ViT or Swin (with or without a tag), or 'hf-hub:OWNER/NAME'.
+    Pretrained weights are looked for in HEADROOM_WEIGHTS (`weights.folder()`), then in the hub's cache, then on the hub.
     `weights`: a local file or a folder that holds one; `device='meta'` builds the anatomy without weights.
     Random weights (`pretrained=False`) follow from `seed` alone: the same name and seed are the same backbone.
     Further arguments go to `timm.create_model` (img_size=..., for example).
@@ -262,8 +264,13 @@ def load_backbone(
         meta = torch.device(device).type == "meta"
     except RuntimeError:
         raise errors.InvalidSetting(f"There is no device {device!r}; use 'cpu', 'cuda' or 'meta'.") from None
+    if weights is None and pretrained and not meta:
+        weights = fetched(name)
     if weights is not None and not meta:
-        options["pretrained_cfg_overlay"] = {"file": str(weights_file(Path(weights))), "custom_load": False}
+        file = weights_file(Path(weights))
+        if file.suffix == ".safetensors" and not whole(file):  # timm takes an empty one for none, with random weights
+            raise errors.WeightsUnavailable(why_no_weights(name, file, "it is empty, damaged or cut short"))
+        options["pretrained_cfg_overlay"] = {"file": str(file), "custom_load": False}
     pretrained = bool(pretrained or weights) and not meta
     try:
         with torch.random.fork_rng(), torch.device(device), no_waiting_for_an_unreachable_hub():
@@ -307,11 +314,11 @@ def _check_size(name: str, module: nn.Module) -> None:
 
 
 def backbones() -> list[str]:
-    """Names of the embedded backbones, then of every ViT and Swin family that timm has."""
+    """Names of the embedded backbones, then of the curated ones, then of every ViT and Swin family that timm has."""
     from . import embedded
 
     families = ("vit_*", "deit*", "swin_*", "swinv2_*", "beit*", "eva02_*")
-    return [*embedded.names(), *(n for n in timm.list_models(families) if n not in embedded.names())]
+    return [*embedded.names(), *CURATED, *(n for n in timm.list_models(families) if n not in embedded.names())]
 
 
 @lru_cache(maxsize=1)

@@ -241,7 +241,7 @@ def tasks(json: JSON = False) -> None:
     cards = [task_card(name) for name in TASKS.names()]
     rows = [
         {
-            "name": c.name,
+            "name": c.shown,
             "title": c.title,
             "group": c.group,
             "classes": len(c.classes) or None,

@@ -139,7 +139,7 @@ class FeatureCache:
                 "size": list(backbone.input_size),
                 "resize": RESIZE,
             },
-            "images": [_hash(np.ascontiguousarray(self._images).data), list(self._images.shape)],
+            "images": [_hash_images(self._images), list(self._images.shape)],
             "kept": self.precision,
             "computed": [self.compute, backbone.device.type, torch.get_float32_matmul_precision()],
             "versions": {"torch": torch.__version__, "timm": timm.__version__},
@@ -158,6 +158,14 @@ def _rows(kept: Tensor, index: Tensor | slice) -> Tensor:
 
 def _hash(value: Any) -> str:
     return hashlib.blake2b(value.encode() if isinstance(value, str) else value, digest_size=16).hexdigest()
+
+
+def _hash_images(images: np.ndarray, chunk: int = 256) -> str:
+    """Of all bytes, a chunk of images at a time: those of a large folder are never in memory together."""
+    digest = hashlib.blake2b(digest_size=16)
+    for start in range(0, len(images), chunk):
+        digest.update(np.ascontiguousarray(images[start : start + chunk]).data)
+    return digest.hexdigest()
 
 
 def bytes_per_image(backbone: Backbone, taps: Iterable[str], precision: Precision = "fp32") -> int:

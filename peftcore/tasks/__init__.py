@@ -2,7 +2,8 @@
 
 A task file `peftcore/tasks/<name>.py` has the constants TITLE, DESCRIPTION, GROUP, CLASSES (empty where they are
 known only after loading) and SOURCE, and `load(argument="") -> Task`. The constants are read without loading any
-image; whatever is slow to import is imported inside `load`. Files whose name starts with an underscore are shared
+image; whatever is slow to import is imported inside `load`. A kind of task that is nothing without an argument also
+has ARGUMENT, the word for it ("PATH"): lists then show `<name>:PATH`. Files whose name starts with an underscore are shared
 tools, not tasks.
 """
 
@@ -22,7 +23,8 @@ GROUPS = ("natural", "specialised", "structured")
 class Split:
     """Images and their labels, in a fixed order. The arrays may be read-only: copy before changing them."""
 
-    images: np.ndarray  # uint8 (n, H, W, 3), RGB
+    # uint8 (n, H, W, 3), RGB: an array, or what is read like one by number, slice or array of numbers (_pictures.py)
+    images: np.ndarray
     labels: np.ndarray  # int64 (n,), indices into Task.classes
 
     def __len__(self) -> int:
@@ -54,13 +56,27 @@ class TaskCard:
     group: str
     classes: tuple[str, ...]  # empty where they depend on the argument
     source: str
+    argument: str = ""  # the word for what must stand after "name:", such as "PATH"; empty for tasks without
+
+    @property
+    def shown(self) -> str:
+        """The name as lists show it: "digits", "vtab:PATH"."""
+        return f"{self.name}:{self.argument}" if self.argument else self.name
 
 
 def task_card(name: str) -> TaskCard:
     """The card of the task called `name` ("digits", or "name:argument"). Raises UnknownName."""
     kind = name.partition(":")[0]
     module = registry.TASKS.load(kind)
-    return TaskCard(kind, module.TITLE, module.DESCRIPTION, module.GROUP, tuple(module.CLASSES), module.SOURCE)
+    argument = getattr(module, "ARGUMENT", "")
+    return TaskCard(
+        kind, module.TITLE, module.DESCRIPTION, module.GROUP, tuple(module.CLASSES), module.SOURCE, argument
+    )
+
+
+def embedded_tasks() -> tuple[str, ...]:
+    """The tasks that are complete by their name, and come with Headroom."""
+    return tuple(name for name in registry.TASKS.names() if not task_card(name).argument)
 
 
 def load_task(name: str) -> Task:

@@ -1,0 +1,411 @@
+"""Tasks from folders: what is read is what is on disk, upright and in RGB; what is wrong is told by its name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from peftcore import errors
+from peftcore.features import _hash_images
+from peftcore.tasks import _pictures, embedded_tasks, load_task, task_card, vtab
+from peftcore.tasks._pictures import Pictures, decode
+
+SHARED = Path(__file__).parents[3] / "shared"
+CIFAR10 = SHARED / "data/vtab-1k/cifar10"
+PUBLISHED = SHARED / "reference/vtab1k_published.json"
+LISTS = {"train800": 8, "val200": 4, "test": 6}
+KEPT = (0, _pictures.KEPT_BYTES)  # streamed, and kept
+
+
+def colour(split: str, i: int) -> tuple[int, int, int]:
+    return (36 * i, 255 - 30 * i, 80 * list(LISTS).index(split))
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A task of four classes in VTAB-1K's layout, each image of one colour of its own; the test writes 5 x 3 pixels."""
+    task = tmp_path / "berries"
+    lines = {}
+    for split, count in LISTS.items():
+        (task / "images" / split).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (5, 3), colour(split, i)).save(task / f"images/{split}/{i:06}.png")
+        lines[split] = [f"images/{split}/{i:06}.png {i % 4}" for i in range(count)]
+    lines["train800val200"] = lines["train800"] + lines["val200"]
+    for split, rows in lines.items():
+        (task / f"{split}.txt").write_text("\n".join(rows) + "\n")
+    return task
+
+
+def test_a_folder_becomes_its_lists_in_their_order(folder):
+    task = load_task(f"vtab:{folder}?size=8")
+    assert task.classes == ("0", "1", "2", "3") and task.title.endswith("berries")
+    for name, split in zip(LISTS, (task.train, task.val, task.test), strict=True):
+        assert len(split) == LISTS[name] and split.images.shape == (len(split), 8, 8, 3)
+        assert split.labels.dtype == np.int64 and split.labels.tolist() == [i % 4 for i in range(len(split))]
+        wanted = np.array([colour(name, i) for i in range(len(split))], np.uint8)
+        assert (split.images[:] == wanted[:, None, None]).all()
+
+
+def test_protocols_say_what_is_trained_on(folder):
+    apart, all_of_it = load_task(f"vtab:{folder}"), load_task(f"vtab:{folder}?protocol=train800val200")
+    assert (len(apart.train), len(apart.val)) == (8, 4) and len(all_of_it.train) == 12
+    assert not {*apart.train.images.files} & {*apart.val.images.files}
+    assert {*all_of_it.train.images.files} == {*apart.train.images.files, *apart.val.images.files}
+    for task in (apart, all_of_it):
+        assert not {*task.test.images.files} & {*task.train.images.files, *task.val.images.files}
+
+
+@pytest.mark.parametrize("kept", KEPT)
+def test_pictures_read_like_the_array_they_stand_for(folder, kept):
+    pictures = Pictures(sorted((folder / "images/train800").iterdir()), 6, kept_bytes=kept)
+    whole = np.stack([decode(file, 6) for file in pictures.files])
+    assert (pictures.shape, pictures.dtype, pictures.ndim) == (whole.shape, whole.dtype, whole.ndim)
+    assert pictures.nbytes == whole.nbytes and len(pictures) == len(whole)
+    for index in (3, -1, np.int64(2), slice(2, 7, 2), [4, 4, 0], np.array([], int), whole.sum((1, 2, 3)) > 9000):
+        read = pictures[index]
+        assert isinstance(read, np.ndarray) and read.dtype == np.uint8 and (read == whole[index]).all()
+        assert read.shape == whole[index].shape
+        read[:] = 0  # the reader's own copy
+    assert (np.stack(list(pictures)) == whole).all() and _hash_images(pictures) == _hash_images(whole)
+    with pytest.raises(IndexError):
+        pictures[8]
+
+
+@pytest.mark.parametrize("kept", KEPT)
+def test_memory_is_bounded_and_what_is_kept_is_decoded_once(folder, kept, monkeypatch):
+    calls = []
+    monkeypatch.setattr(_pictures, "decode", lambda file, *how: calls.append(file) or decode(file, *how))
+    pictures = Pictures(sorted((folder / "images/train800").iterdir()), 6, kept_bytes=kept)
+    assert not calls, "nothing is decoded before it is read"
+    for _ in range(2):
+        pictures[2:5], pictures[[4, 5]]
+    assert len(calls) == (4 if kept else 10) and (pictures._kept is None) == (not kept)
+
+
+def test_many_are_decoded_in_the_order_of_the_index(folder):
+    """More than one per thread, so that threads decode."""
+    files = sorted((folder / "images/train800").iterdir()) * _pictures.WORKERS * 2
+    index = np.random.default_rng(0).permutation(len(files))
+    read = [Pictures(files, 4, kept_bytes=kept)[index][:, 0, 0].tolist() for kept in KEPT]
+    assert read[0] == read[1] == [list(colour("train800", i % 8)) for i in index]
+
+
+# ------------------------------------------------------------------------------------------- kinds of images
+
+RED, LIGHT = (255, 0, 0), (255, 127, 127)
+
+
+def ramp16(mode: str) -> Image.Image:
+    return Image.fromarray(np.full((8, 8), 0x80FF, np.uint16 if mode == "I;16" else np.int32))
+
+
+KINDS = {  # file name: (what makes it, how it should read)
+    "grey.png": (lambda: Image.new("L", (8, 8), 90), (90, 90, 90)),
+    "bits.png": (lambda: Image.new("1", (8, 8), 1), (255, 255, 255)),
+    "grey_alpha.png": (lambda: Image.new("LA", (8, 8), (0, 0)), (255, 255, 255)),
+    "palette.png": (lambda: Image.new("RGB", (8, 8), RED).convert("P"), RED),
+    "palette.gif": (lambda: Image.new("RGB", (8, 8), RED).convert("P"), RED),
+    "alpha.png": (lambda: Image.new("RGBA", (8, 8), (*RED, 128)), LIGHT),
+    "hidden.png": (lambda: Image.new("RGBA", (8, 8), (*RED, 0)), (255, 255, 255)),
+    "deep.png": (lambda: ramp16("I;16"), (128, 128, 128)),
+    "deep.tif": (lambda: ramp16("I;16"), (128, 128, 128)),
+    "deeper.tif": (lambda: ramp16("I"), (128, 128, 128)),
+    "ink.tif": (lambda: Image.new("CMYK", (8, 8), (0, 255, 255, 0)), RED),
+    "ink.jpg": (lambda: Image.new("CMYK", (8, 8), (0, 255, 255, 0)), RED),
+    "lossy.webp": (lambda: Image.new("RGB", (8, 8), RED), RED),
+    "plain.bmp": (lambda: Image.new("RGB", (8, 8), RED), RED),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_of_image_comes_out_in_its_colours(name, tmp_path):
+    make, wanted = KINDS[name]
+    make().save(tmp_path / name)
+    for size in (8, 5):
+        assert np.abs(decode(tmp_path / name, size).astype(int) - wanted).max() <= (
+            3 if name[-3:] in ("jpg", "ebp") else 1
+        )
+
+
+def test_a_palettes_transparent_colour_is_white(tmp_path):
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([0, 0, 0, 0, 0, 255])
+    image.save(tmp_path / "sprite.png", transparency=1)
+    assert (decode(tmp_path / "sprite.png", 8) == 255).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_stand_upright(orientation, tmp_path):
+    """The eight ways a camera may be held: a file that says how its pixels lie reads as the scene does."""
+    scene = np.zeros((16, 24, 3), np.uint8)
+    scene[:8, :12] = RED
+    scene[8:, 12:] = (0, 0, 255)
+    stored = {  # how a scene is laid down for each value, from the EXIF standard: row 0 and column 0 of the file
+        1: scene, 2: scene[:, ::-1], 3: scene[::-1, ::-1], 4: scene[::-1],
+        5: scene.swapaxes(0, 1), 6: np.rot90(scene), 7: scene.swapaxes(0, 1)[::-1, ::-1], 8: np.rot90(scene, -1),
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "photo.png", exif=exif)
+    read = decode(tmp_path / "photo.png", 16, "crop")
+    assert (read == scene[:, 4:20]).all()
+
+
+def test_fit_stretches_all_of_it_or_takes_the_middle(tmp_path):
+    strip = np.zeros((10, 30, 3), np.uint8)
+    strip[:, 10:20] = 255
+    Image.fromarray(strip).save(tmp_path / "strip.png")
+    assert (decode(tmp_path / "strip.png", 10, "crop") == 255).all()
+    stretched = decode(tmp_path / "strip.png", 30)
+    assert (stretched[:, [0, -1]] == 0).all() and (stretched[:, 15] == 255).all()
+
+
+# ------------------------------------------------------------------------------------------- what is refused
+
+
+def break_list(name: str, row: str):
+    def change(folder: Path) -> None:
+        path = folder / name
+        path.write_text(path.read_text() + row + "\n")
+
+    return change
+
+
+def outside(folder: Path) -> None:
+    Image.new("RGB", (4, 4)).save(folder.parent / "secret.png")
+    (folder / "images/link.png").symlink_to(folder.parent / "secret.png")
+    (folder / "images/up").symlink_to(folder.parent)
+
+
+def outside_by(row: str):
+    return lambda folder: (outside(folder), break_list("test.txt", row)(folder))
+
+
+WRONG = {
+    "list": (lambda f: (f / "val200.txt").unlink(), r"val200\.txt is missing"),
+    "empty list": (lambda f: (f / "test.txt").write_text("\n \n"), r"test\.txt is empty"),
+    "no text": (lambda f: (f / "test.txt").write_bytes(b"\xff\xfe\x00"), r"test\.txt cannot be read as text"),
+    "no label": (break_list("train800.txt", "images/a.png"), r"train800\.txt, line 9: 'images/a.png' is not"),
+    "negative": (break_list("train800.txt", "images/a.png -1"), r"line 9: 'images/a.png -1' is not"),
+    "fraction": (break_list("train800.txt", "images/a.png 1.5"), r"line 9: 'images/a.png 1.5' is not"),
+    "null byte": (break_list("train800.txt", "images/a\0.png 1"), "line 9: "),
+    "missing": (break_list("test.txt", "images/test/9.png 1"), r"test\.txt: the image .*9\.png is missing"),
+    "folder": (break_list("test.txt", "images/test 1"), r"the image .*images/test is no file"),
+    "long name": (break_list("test.txt", "a" * 300 + " 1"), "is missing"),
+    "empty": (lambda f: (f / "images/test/000001.png").write_bytes(b""), r"000001\.png is an empty file"),
+    "huge label": (break_list("test.txt", "images/test/000001.png 99999999"), "go up to 99999999, but .* 19 images"),
+    "up": (outside_by("../secret.png 1"), r"\.\./secret\.png leads out of"),
+    "absolute": (outside_by("/etc/hostname 1"), r"/etc/hostname leads out of"),
+    "dots": (outside_by("images/test/.. 1"), "leads out of"),
+    "linked file": (outside_by("images/link.png 1"), r"images/link\.png leads out of"),
+    "linked folder": (outside_by("images/up/secret.png 1"), r"images/up/secret\.png leads out of"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_wrong_is_told_by_its_name_when_the_task_is_loaded(what, folder):
+    change, told = WRONG[what]
+    change(folder)
+    with pytest.raises(errors.BadData, match=told):
+        load_task(f"vtab:{folder}")
+
+
+def test_links_that_stay_in_the_folder_are_followed(folder):
+    (folder / "images/again").symlink_to(folder / "images/test")
+    (folder / "images/one.png").symlink_to("test/000001.png")
+    break_list("test.txt", "images/again/000002.png 0\nimages/one.png 0")(folder)
+    assert load_task(f"vtab:{folder}?size=8").test.images[-2:][:, 0, 0].tolist() == [
+        list(colour("test", 2)),
+        list(colour("test", 1)),
+    ]
+
+
+def test_names_with_spaces_and_windows_line_ends_are_read(folder):
+    Image.new("RGB", (4, 4)).save(folder / "images/a b.png")
+    rows = (folder / "test.txt").read_text() + "images/a b.png 3\n"
+    (folder / "test.txt").write_bytes(b"\xef\xbb\xbf" + rows.replace("\n", "\r\n").encode())
+    task = load_task(f"vtab:{folder}")
+    assert task.test.images.files[-1].name == "a b.png" and task.test.labels[-1] == 3
+
+
+def test_a_broken_image_is_named_when_it_is_read(folder):
+    target = folder / "images/train800/000003.png"
+    whole = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    Image.fromarray(whole).save(target)
+    for data, told in ((target.read_bytes()[:900], "cannot be decoded"), (b"no image", "is no image")):
+        target.write_bytes(data)
+        task = load_task(f"vtab:{folder}?size=16")
+        task.train.images[[0, 1, 2, 4]]
+        with pytest.raises(errors.BadData, match=rf"000003\.png {told}"):
+            task.train.images[:4]
+    target.unlink()
+    with pytest.raises(errors.BadData, match=r"000003\.png is missing"):
+        task.train.images[3]
+
+
+def test_images_too_large_or_without_a_range_are_refused(tmp_path, monkeypatch):
+    Image.new("F", (4, 4), 0.5).save(tmp_path / "float.tif")
+    with pytest.raises(errors.BadData, match="floating-point"):
+        decode(tmp_path / "float.tif", 8)
+    Image.fromarray(np.full((4, 4), -5, np.int32)).save(tmp_path / "wide.tif")
+    with pytest.raises(errors.BadData, match="32-bit"):
+        decode(tmp_path / "wide.tif", 8)
+    Image.new("1", (100, 100)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(errors.BadData, match=r"bomb\.png cannot be decoded.*pixels"):
+        decode(tmp_path / "bomb.png", 8)
+
+
+ARGUMENTS = {
+    "": "needs a folder: write vtab:PATH",
+    "/no/such/folder": "There is no folder /no/such/folder",
+    "{}?protocol=train1000": "protocol=train1000 is not possible; it must be one of train800, train800val200",
+    "{}?size=4": "size=4 is not possible; it must be one of 8 to 1024",
+    "{}?fit=": "fit= is not possible",
+    "{}?protocl=train800": "Did you mean 'protocol'",
+}
+
+
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_arguments_are_checked(argument, folder):
+    with pytest.raises(errors.HeadroomError, match=re.escape(ARGUMENTS[argument])):
+        load_task("vtab:" + argument.format(folder))
+
+
+def test_the_folder_of_all_tasks_names_those_in_it(folder):
+    with pytest.raises(errors.BadData, match="have it: berries; give one of them"):
+        load_task(f"vtab:{folder.parent}")
+
+
+def test_a_relative_path_and_a_changed_list_are_read_as_they_are_now(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    task = load_task("vtab:berries")
+    assert load_task("vtab:berries") is task and task.name == "vtab:berries"
+    (folder / "test.txt").write_text("images/test/000005.png 2\n")
+    assert len(load_task("vtab:berries").test) == 1
+
+
+# ------------------------------------------------------------------------------------------- the 19
+
+
+def test_names_of_classes_come_from_their_file(folder):
+    (folder / "classes.txt").write_text("a\nb\nc\nd\ne\n")
+    assert load_task(f"vtab:{folder}").classes == ("a", "b", "c", "d", "e")
+    (folder / "classes.txt").write_text("a\nb\nc\n")
+    with pytest.raises(errors.BadData, match="has label 3, but .*classes.txt names 3 classes, 0 to 2"):
+        load_task(f"vtab:{folder}")
+    (folder / "classes.txt").write_text("a\nb\nc\na\n")
+    with pytest.raises(errors.BadData, match="4 names, 3 of them different"):
+        load_task(f"vtab:{folder}")
+
+
+@pytest.mark.parametrize(
+    "spelt, name",
+    [("cifar", "cifar"), ("CIFAR-100", "cifar"), ("cifar10", None), ("oxford_pet", "oxford_iiit_pet"), ("pcam", "patch_camelyon"),
+     ("Oxford-IIIT-Pet", "oxford_iiit_pet"), ("flowers102", "oxford_flowers102"), ("clevr_distance", "clevr_dist"),
+     ("dSprites_location", "dsprites_loc"), ("smallnorb_azimuth", "smallnorb_azi"), ("images", None)],
+)  # fmt: skip
+def test_spellings_of_the_19_are_known(spelt, name):
+    assert vtab.known(spelt) == name
+
+
+def test_a_folder_with_a_known_name_has_that_tasks_classes_and_group(folder):
+    known = folder.rename(folder.with_name("KITTI"))
+    task = load_task(f"vtab:{known}")
+    assert task.group == "structured" and len(task.classes) == 4
+    break_list("val200.txt", "images/val200/000000.png 4")(known)
+    with pytest.raises(errors.BadData, match="val200.txt: .* has label 4, but KITTI has 4 classes, 0 to 3"):
+        load_task(f"vtab:{known}")
+    fewer = known.rename(folder.with_name("dtd"))
+    assert len(load_task(f"vtab:{fewer}").classes) == 47, "not only those whose labels occur"
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the shared folder is not here")
+def test_the_19_are_those_that_are_published():
+    told = json.loads(PUBLISHED.read_text())
+    groups = {name: group.replace("ized", "ised") for group, names in told["tasks"].items() for name in names}
+    assert {name: (group, count) for name, (group, count, _) in vtab.KNOWN.items()} == {
+        name: (groups[name], told["classes"][name]) for name in groups
+    }
+    assert len(vtab.KNOWN) == 19
+
+
+def test_no_spelling_means_two_tasks():
+    spellings = [spelt for name, (_, _, others) in vtab.KNOWN.items() for spelt in (name, *others)]
+    assert len({s.replace("_", "") for s in spellings}) == len(spellings)
+
+
+# ------------------------------------------------------------------------------------------- few shots
+
+
+@pytest.mark.parametrize("below", ["images", "."])
+def test_few_shot_lists_in_noahs_layout(tmp_path, below):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / below).mkdir(exist_ok=True)
+    for i in range(12):
+        Image.new("RGB", (4, 4), (20 * i, 0, 0)).save(tmp_path / below / f"{i:07}.png")
+    lists = {"val_meta.list": [9], "test_meta.list": [10, 11]}
+    lists |= {f"train_meta.list.num_shot_{n}.seed_{s}": range(s, s + n) for n in (1, 2, 4) for s in (0, 1, 2)}
+    for name, chosen in lists.items():
+        (tmp_path / "annotations" / name).write_text("".join(f"{i:07}.png {i % 3}\n" for i in chosen))
+    task = load_task(f"fewshot:{tmp_path}?shots=4&seed=2&size=8")
+    assert task.train.images[:][:, 0, 0, 0].tolist() == [40, 60, 80, 100] and task.train.labels.tolist() == [2, 0, 1, 2]
+    assert task.val.images[:][:, 0, 0, 0].tolist() == [180] and len(task.test) == 2 and len(task.classes) == 3
+    with pytest.raises(errors.InvalidSetting, match="shots=3 is not possible; it must be one of 1, 2, 4, 8, 16"):
+        load_task(f"fewshot:{tmp_path}?shots=3")
+    with pytest.raises(errors.BadData, match=r"num_shot_16\.seed_0 is missing"):
+        load_task(f"fewshot:{tmp_path}")
+
+
+# ------------------------------------------------------------------------------------------- with the rest
+
+
+def test_kinds_that_need_an_argument_say_so():
+    assert task_card("vtab:/any/where").shown == "vtab:PATH" and task_card("digits").shown == "digits"
+    assert "digits" in embedded_tasks() and not {"vtab", "fewshot"} & {*embedded_tasks()}
+
+
+@pytest.mark.parametrize("method, cached", [("last", "disk"), ("last", False), ("lora", False)])
+def test_a_run_on_a_folder_trains_as_on_the_same_images_in_memory(folder, method, cached, monkeypatch, tmp_path):
+    from dataclasses import replace
+
+    from peftcore import train
+
+    monkeypatch.setenv("HEADROOM_HOME", str(tmp_path / "home"))
+    task = load_task(f"vtab:{folder}?size=64")
+    held = {
+        n: replace(s, images=s.images[:]) for n, s in (("train", task.train), ("val", task.val), ("test", task.test))
+    }
+    spec = {
+        "task": f"vtab:{folder}?size=64",
+        "method": method,
+        "epochs": 1,
+        "batch_size": 4,
+        "cache_features": cached,
+        "device": "cpu",
+    }
+    losses = []
+    for loaded in (task, replace(task, **held)):
+        monkeypatch.setattr(train, "load_task", lambda name, loaded=loaded: loaded)
+        events = list(train.finetune(spec))
+        losses.append([e.loss for e in events if hasattr(e, "loss")])
+    assert losses[0] == losses[1] and losses[0]
+
+
+@pytest.mark.skipif(not CIFAR10.exists(), reason="the shared folder is not here")
+def test_the_real_folder_is_read():
+    task = load_task(f"vtab:{CIFAR10}?size=32")
+    assert (len(task.train), len(task.val), len(task.test)) == (800, 200, 2000)
+    assert task.classes[0] == "airplane" and len(task.classes) == 10
+    file = CIFAR10 / (CIFAR10 / "test.txt").read_text().split()[0]
+    assert (task.test.images[0] == np.asarray(Image.open(file))).all()
+    # a photograph's pixels vary, and no two of the first are one
+    assert len({image.tobytes() for image in task.test.images[:50]}) == 50
+    assert os.path.isfile(task.train.images.files[-1])

@@ -14,11 +14,12 @@ from streamlit.delta_generator import DeltaGenerator
 from app import background, costs, cut, errors, forms, ledgers, links, navigation, race_form, races, state, theme, words
 from app.captions import POWERS
 from peftcore import embedded
-from peftcore.errors import HeadroomError
+from peftcore.errors import HeadroomError, InvalidSetting
 from peftcore.figures import memory as figures
 from peftcore.figures.theme import human_count, method_title, percent
 from peftcore.registry import METHODS, TASKS
 from peftcore.spec import RunSpec
+from peftcore.tasks import embedded_tasks, load_task, task_card
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +39,21 @@ def choices() -> tuple[str, type, str]:
     with left:
         backbone = _backbone()
         task = links.choice(
-            st.pills, "launch", "task", "Task", TASKS.names(), default="digits", show=words.task_title, wrap=True
+            st.pills, "launch", "task", "Task", _tasks(), default="digits", show=words.task_title, wrap=True
         )
     with right:
         cls = _method()
     return backbone, cls, task
+
+
+def _tasks() -> list[str]:
+    """Those that are complete by their name, and one from a folder or the like where the address names it."""
+    return [*embedded_tasks(), *([said] if _has_argument(said := links.read("task") or "") else [])]
+
+
+def _has_argument(task: str) -> bool:
+    kind, _, argument = task.partition(":")
+    return bool(argument) and kind in TASKS.names() and bool(task_card(kind).argument)
 
 
 def _remember(*names: str) -> None:
@@ -108,19 +119,25 @@ def preview(place: DeltaGenerator, task: str) -> int:
     """One training image of each class, with its name; returns how many training images there are."""
     job = background.later(("preview", task), lambda: _one_of_each(task))
     background.wait(job, lambda: place.caption("Drawing the task's images."))
-    images, names, count = job.result()
+    if isinstance(images := job.result(), HeadroomError):
+        place.warning(errors.plain(str(images)), icon=":material/folder_off:")
+        return 0
+    images, names, count = images
     with place.container(gap=None):
         st.image(images, caption=names, width=56)
         st.caption(f"{words.task_description(task)} {count:,} training images.")
     return count
 
 
-def _one_of_each(name: str) -> tuple[list[np.ndarray], list[str], int]:
-    from peftcore.tasks import load_task
-
-    task = load_task(name)
-    first = [int(np.flatnonzero(task.train.labels == index)[0]) for index in range(min(PREVIEWED, len(task.classes)))]
-    return [_framed(task.train.images[i]) for i in first], list(task.classes[: len(first)]), len(task.train)
+def _one_of_each(name: str) -> tuple[list[np.ndarray], list[str], int] | HeadroomError:
+    """Images, their classes' names, how many there are to train on; or why the task cannot be read."""
+    try:
+        task = load_task(name)
+        labels, first = (found[:PREVIEWED] for found in np.unique(task.train.labels, return_index=True))
+        images = [_framed(image) for image in task.train.images[first]]
+        return images, [task.classes[label] for label in labels], len(task.train)
+    except HeadroomError as error:
+        return error
 
 
 def _framed(image: np.ndarray) -> np.ndarray:
@@ -204,7 +221,11 @@ def _unknown() -> list[str]:
     told = []
     for name, registry in (("method", METHODS), ("task", TASKS)):
         try:
-            registry.load(links.read(name) or registry.names()[0])
+            said = links.read(name) or registry.names()[0]
+            if name == "method" or not _has_argument(said):
+                registry.load(said)
+            if name == "task" and (argument := task_card(said).argument) and not _has_argument(said):
+                raise InvalidSetting(f"Task {said!r} needs an argument: {said}:{argument}.")
         except HeadroomError as error:
             told.append(f"From the link: {error} The form shows {st.session_state[f'launch_{name}']}.")
     return told

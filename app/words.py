@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from pathlib import PurePath
 from typing import Any
 
 from peftcore import errors
@@ -55,8 +56,10 @@ def task_title(name: str) -> str:
         title = task_card(name).title
     except errors.UnknownName:
         return name
-    argument = name.partition(":")[2]
-    return f"{title}: {argument}" if argument else title
+    path, _, settings = name.partition(":")[2].partition("?")
+    # Of a path its last part, which is what tells folders apart, and no more of the machine than that.
+    told = [part for part in (PurePath(path).name, *settings.split("&")) if part]
+    return f"{title}: {', '.join(told)}" if told else title
 
 
 def run_title(spec: Mapping[str, Any]) -> str:

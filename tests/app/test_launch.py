@@ -137,6 +137,8 @@ LINKS = [  # query, what is told, what the form shows instead
     ({"precision": "fp8"}, "it must be 'fp32' or 'bf16'", "shows fp32."),
     ({"method": "lorra"}, "There is no method 'lorra'. Did you mean 'lora'?", "shows last."),
     ({"task": "digit"}, "There is no task 'digit'. Did you mean 'digits'?", "shows digits."),
+    ({"task": "vtab"}, "Task 'vtab' needs an argument: vtab:PATH.", "shows digits."),
+    ({"task": "vtabb:/data"}, "There is no task 'vtabb:/data'. Did you mean 'vtab'?", "shows digits."),
 ]
 
 
@@ -146,6 +148,25 @@ def test_a_link_outside_the_form_is_told_and_not_silently_replaced(at, query, to
     (warning,) = page.warning
     text = warning.value.replace("\\", "")
     assert told in text and text.endswith(shown) and not page.error
+
+
+def test_a_folder_that_the_link_names_is_one_choice_more(at, tmp_path):
+    """The form itself lists only what is complete by its name; a folder that is not there is told, not launched."""
+    from PIL import Image
+
+    from peftcore.tasks import embedded_tasks
+
+    assert tuple(at("launch").pills("launch_task").options) == tuple(map(words.task_title, embedded_tasks()))
+    for name in ("train800", "val200", "test"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_text(f"{name}.png 1\n")
+    page = at("launch", task=f"vtab:{tmp_path}?size=64")
+    assert page.pills("launch_task").options[-1] == f"VTAB-1K folder: {tmp_path.name}, size=64"
+    assert page.pills("launch_task").value == f"vtab:{tmp_path}?size=64" and not page.warning and not page.error
+    assert any("1 training images" in caption.value for caption in page.caption)
+    page = at("launch", task="vtab:/no/such/folder")
+    assert any("There is no folder" in told.value for told in (*page.warning, *page.error))
+    assert page.button("launch").disabled
 
 
 def test_what_the_link_asked_for_is_forgotten_once_another_value_is_chosen(at):

@@ -28,7 +28,7 @@ CHOSEN_ABOVE = ("backbone", "method", "task")
 FIRST_FIELDS = 4  # of a method: as many as stand in one row
 PREVIEWED = 10  # images of a task, one of each class
 PREVIEW_HEIGHT, BILL_HEIGHT = 136, 395  # pixels
-PAD = 5  # transparent pixels around each of them
+PAD = 1 / 13  # of an image's width, transparent around it
 KINDS = {"side": "Reads the frozen backbone from its side", "in-backbone": "Changes what the backbone computes"}
 
 
@@ -120,30 +120,31 @@ def preview(place: DeltaGenerator, task: str) -> int:
     job = background.later(("preview", task), lambda: _one_of_each(task))
     background.wait(job, lambda: place.caption("Drawing the task's images."))
     if isinstance(images := job.result(), HeadroomError):
-        place.warning(errors.plain(str(images)), icon=":material/folder_off:")
+        place.caption(f"No images to show. {errors.plain(str(images))}")
         return 0
-    images, names, count = images
+    images, names, count, asks = images
     with place.container(gap=None):
-        st.image(images, caption=names, width=56)
-        st.caption(f"{words.task_description(task)} {count:,} training images.")
+        st.image(images, caption=[name if len(name) < 9 else f"{name[:5]}…" for name in names], width=56)
+        st.caption(f"{asks} {count:,} training images.")
     return count
 
 
-def _one_of_each(name: str) -> tuple[list[np.ndarray], list[str], int] | HeadroomError:
-    """Images, their classes' names, how many there are to train on; or why the task cannot be read."""
+def _one_of_each(name: str) -> tuple[list[np.ndarray], list[str], int, str] | HeadroomError:
+    """Images, their classes' names, how many there are to train on, what the task asks; or why the task cannot be read."""
     try:
         task = load_task(name)
         labels, first = (found[:PREVIEWED] for found in np.unique(task.train.labels, return_index=True))
         images = [_framed(image) for image in task.train.images[first]]
-        return images, [task.classes[label] for label in labels], len(task.train)
+        return images, [task.classes[label] for label in labels], len(task.train), task.description
     except HeadroomError as error:
         return error
 
 
 def _framed(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) -> (H + 2 PAD, W + 2 PAD, 4) with a transparent edge, since Streamlit sets images edge to edge."""
+    """(H, W, 3) -> (H + 2 pad, W + 2 pad, 4) with a transparent edge, since Streamlit sets images edge to edge."""
+    pad = round(PAD * image.shape[1])
     opaque = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
-    return np.pad(opaque, ((PAD, PAD), (PAD, PAD), (0, 0)))
+    return np.pad(opaque, ((pad, pad), (pad, pad), (0, 0)))
 
 
 def settings(

@@ -144,12 +144,3 @@ def command(spec: Mapping[str, Any], verb: str = "run", several: Mapping[str, Se
     for name, values in (several or {}).items():
         words += ["--vary", f"{name}={','.join(one if isinstance(one, str) else json.dumps(one) for one in values)}"]
     return shlex.join(words)
-
-
-@lru_cache(maxsize=256)
-def task_description(name: str) -> str:
-    """What a task asks, in a sentence or two."""
-    try:
-        return task_card(name).description
-    except errors.UnknownName:
-        return ""

@@ -44,7 +44,8 @@ def parse(kind: str, argument: str, settings: Mapping[str, tuple[Any, Sequence]]
             raise errors.InvalidSetting(f"Task {kind!r}: {name}={value} is not possible; it must be one of {told}.")
     folder = Path(path).expanduser().absolute()
     if not folder.is_dir():
-        raise errors.BadData(f"There is no folder {folder}. A relative path starts at {Path.cwd()}.")
+        start = "" if Path(path).expanduser().is_absolute() else " A path that begins at / means the same everywhere."
+        raise errors.BadData(f"There is no folder {folder}.{start}")
     return folder, said
 
 

@@ -44,4 +44,4 @@ def _task(argument: str, folder: Path, files: tuple[Path, ...], size: int, fit: 
     images = folder / "images" if (folder / "images" / first).exists() else folder
     splits = [_folders.read_split(folder, images, file, lines, size, fit) for file, lines in lists.items()]
     title = f"{TITLE}: {folder.name}"
-    return Task(f"fewshot:{argument}", title, DESCRIPTION, GROUP, classes, *splits, source=SOURCE)
+    return Task(f"fewshot:{argument}", title, f"From the folder {folder.name}.", GROUP, classes, *splits, source=SOURCE)

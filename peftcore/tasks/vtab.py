@@ -29,6 +29,7 @@ CLASSES = ()
 ARGUMENT = "PATH"
 SOURCE = "A folder in the layout of VTAB-1K (Zhai et al. 2019, arXiv 1910.04867)"
 PROTOCOLS = {"train800": ("train800.txt", "val200.txt"), "train800val200": ("train800val200.txt", "val200.txt")}
+LEARNT_BY_HEART = " It trains on the validation images too, so only test is new."
 SETTINGS = {"protocol": ("train800", tuple(PROTOCOLS)), **_folders.DECODING}
 
 # name: (group, classes, other spellings)
@@ -84,4 +85,5 @@ def _task(argument: str, folder: Path, names: tuple[str, ...], size: int, fit: s
     classes = _folders.class_names(folder, lists, count)
     splits = [_folders.read_split(folder, folder, file, lines, size, fit) for file, lines in lists.items()]
     title = f"{TITLE}: {folder.name}"
-    return Task(f"vtab:{argument}", title, DESCRIPTION, group, classes, *splits, source=SOURCE)
+    told = f"From the folder {folder.name}." + (LEARNT_BY_HEART if names[0] == "train800val200.txt" else "")
+    return Task(f"vtab:{argument}", title, told, group, classes, *splits, source=SOURCE)

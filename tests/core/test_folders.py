@@ -58,6 +58,7 @@ def test_protocols_say_what_is_trained_on(folder):
     assert (len(apart.train), len(apart.val)) == (8, 4) and len(all_of_it.train) == 12
     assert not {*apart.train.images.files} & {*apart.val.images.files}
     assert {*all_of_it.train.images.files} == {*apart.train.images.files, *apart.val.images.files}
+    assert "trains on the validation images" in all_of_it.description not in apart.description
     for task in (apart, all_of_it):
         assert not {*task.test.images.files} & {*task.train.images.files, *task.val.images.files}
 

@@ -14,6 +14,7 @@ from .. import errors
 from . import Card, Method, SideNetwork
 
 EPS = 1e-5  # of LayerNorm
+CROWD = 200_000  # floats of a batch's tokens above which K networks in one call fall out of a CPU's cache: slower than K calls
 
 
 class LAST(Method):
@@ -137,6 +138,8 @@ class LASTNetwork(SideNetwork):
     def abreast(cls, networks: Sequence[LASTNetwork], features: tuple[Tensor, ...]) -> Tensor:
         """K networks of one shape, without dropout, in one call: features (K, B, ...), or (1, B, ...) where all read the
         same, to pooled features (K, B, d). Each row is what its network gives alone."""
+        if len(networks) > 1 and features[0].device.type == "cpu" and features[0][0].numel() > CROWD:
+            return super().abreast(networks, features)
 
         def stage(first: int, last: int, z: tuple[Tensor, ...], carried: Tensor | None) -> Tensor:
             modules = [[m for group in n.side[first:last] for m in group] for n in networks]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import peftcore as pc
 from peftcore import errors
+from peftcore.methods import last
 
 LAST = pc.make_method("last").__class__
 
@@ -132,8 +133,10 @@ def test_gradients_of_the_lean_backward_are_autograds(family, gap, stack):
 
 @pytest.mark.parametrize("family", BOTH)
 @pytest.mark.parametrize("shared", [True, False])
-def test_networks_abreast_are_what_each_is_alone(family, shared):
-    """Pooled features and gradients of K networks in one call, on one set of features or on one each."""
+@pytest.mark.parametrize("crowd", [0, last.CROWD])
+def test_networks_abreast_are_what_each_is_alone(family, shared, crowd, monkeypatch):
+    """Pooled features and gradients of K networks in one call, on one set of features or on one each; and in K calls."""
+    monkeypatch.setattr(last, "CROWD", crowd)
     backbone = small(family)
     models = [nudge(pc.attach(backbone, LAST(rank=4, heads=2, gap=2), 3, seed=k), 0.3, seed=k) for k in range(3)]
     features = [m.features(images(backbone, 2, seed=0 if shared else k)) for k, m in enumerate(models)]

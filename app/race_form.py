@@ -61,14 +61,18 @@ def chooser(cls: type[Settings]) -> dict[str, list[str]]:
 def widget(model: type[Settings], name: str) -> str | list[str]:
     """Several values of a setting: a text with commas between, or the options of a choice."""
     info, key = model.model_fields[name], f"race.{name}"
-    kind, _ = unwrap(info.annotation)
     label = words.setting(name)
-    options = list(SWITCH) if kind is bool else [str(option) for option in get_args(kind)]
-    if options:
+    if options := choices(model, name):
         return st.pills(label, options, default=options, selection_mode="multi", key=key, wrap=True, bind="query-params",
                         help=info.description)  # fmt: skip
     told = f"{info.description} Several values, with commas between."
     return st.text_input(label, value=suggested(model, name), key=key, bind="query-params", help=told)
+
+
+def choices(model: type[Settings], name: str) -> list[str]:
+    """What a setting may be, where it is a choice; empty where it is a number."""
+    kind, _ = unwrap(model.model_fields[name].annotation)
+    return list(SWITCH) if kind is bool else [str(option) for option in get_args(kind)]
 
 
 def suggested(model: type[Settings], name: str) -> str:
@@ -160,16 +164,16 @@ def product(values: Mapping[str, Sequence[Any]]) -> str:
     return f"{count} runs" + (f": {' x '.join(parts)}" if len(parts) > 1 else "")
 
 
-def preset(values: Mapping[str, Sequence[Any]]) -> dict[str, str | list[str]]:
-    """What the values add to the query parameters of the launch page."""
+def preset(cls: type[Settings], values: Mapping[str, Sequence[Any]]) -> dict[str, str | list[str]]:
+    """What the values add to the query parameters of the launch page, of a race around the method `cls`."""
     if not values:
         return {}
     query: dict[str, str | list[str]] = {"race": ",".join(values)}
     for name, each in values.items():
         if name == "method":
             query["race.method"] = list(each[1:])
-        elif isinstance(each[0], (int, float)) and not isinstance(each[0], bool):
-            query[f"race.{name}"] = ", ".join(map(repr, each))
-        else:
+        elif choices((cls if name in cls.model_fields else RunSpec), name):
             query[f"race.{name}"] = [words.value(one) for one in each]
+        else:
+            query[f"race.{name}"] = ", ".join(map(repr, each))
     return query

@@ -12,6 +12,7 @@ import pandas as pd
 from app import following, forms, race_form, state, words
 from app.following import Follower
 from peftcore.figures.races import Lane
+from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import WAITING, RunRecord
 from peftcore.variations import differences
@@ -99,4 +100,4 @@ def preset(spec: Mapping[str, Any], values: Mapping[str, Sequence[Any]]) -> dict
     """Query parameters of the launch page that show a race: the spec's but for what is raced, and the values."""
     raced = {name for name in values} | {f"{spec['method']['name']}.{name}" for name in values}
     keep = {name: value for name, value in forms.preset(spec).items() if name == "method" or name not in raced}
-    return keep | race_form.preset(values)
+    return keep | race_form.preset(METHODS.load(spec["method"]["name"]).METHOD, values)

@@ -119,14 +119,20 @@ def load_adapter(
         AdapterMismatch: `backbone` is not the one that the adapter was trained on.
         InvalidSetting: no backbone, or numbers of a PETL-ViT file that its name does not tell.
     """
-    if foreign := _loader_elsewhere(Path(folder)):
+    from . import petl_vit
+
+    folder, numbers = Path(folder), {"scale": scale, "bits": bits, "rank": rank}
+    foreign = _loader_elsewhere(folder)
+    given = [name for name, value in numbers.items() if value is not None]
+    if given and foreign is not petl_vit.load:
+        raise errors.InvalidSetting(f"{given[0]} is a number of PETL-ViT's .bin files; {str(folder)!r} is none.")
+    if foreign:
         if backbone is None:
             raise errors.InvalidSetting(
                 f"{str(folder)!r} was trained elsewhere and does not hold its backbone; give the one that it was trained "
                 "on: load_adapter(..., backbone=load_backbone(NAME))."
             )
-        return foreign(backbone, scale, bits, rank)
-    folder = Path(folder)
+        return foreign(folder, backbone, **(numbers if foreign is petl_vit.load else {}))
     try:
         about = json.loads((folder / _ABOUT).read_text())
         tensors = (folder / _TENSORS).read_bytes()
@@ -145,16 +151,14 @@ def load_adapter(
 
 
 def _loader_elsewhere(source: Path) -> Callable[..., TunedModel] | None:
-    """What loads an adapter that another program wrote, given backbone, scale, bits and rank; None for our own."""
+    """What loads an adapter that another program wrote; None for our own."""
     from . import exchange, petl_vit
 
     if (source / _ABOUT).exists():
         return None
-    if source.is_file() and source.suffix == ".bin":
-        return lambda backbone, *numbers: petl_vit.load(source, backbone, *numbers)
-    if (source / exchange.CONFIG).exists():
-        return lambda backbone, *_: exchange.import_peft(source, backbone)
-    return None
+    if ((source.parent if source.is_file() else source) / exchange.CONFIG).exists():
+        return exchange.import_peft
+    return petl_vit.load if source.is_file() and source.suffix == ".bin" else None
 
 
 def _check_format(about: Any) -> None:

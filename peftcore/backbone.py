@@ -303,7 +303,10 @@ def load_backbone(
 
 
 def _check_size(name: str, module: nn.Module) -> None:
-    for pixels, patch in zip(module.patch_embed.img_size, module.patch_embed.patch_size, strict=True):
+    sizes = [getattr(module.patch_embed, name, None) for name in ("img_size", "patch_size")]
+    if not all(isinstance(size, tuple) for size in sizes):
+        return  # whether such a family has an anatomy is told there
+    for pixels, patch in zip(*sizes, strict=True):
         if pixels % patch:
             below = pixels // patch * patch
             near = f"{below} or {below + patch}" if below else f"{patch}"

@@ -78,8 +78,9 @@ def budgets(device: str) -> dict[str, int]:
     """Bytes that a cache may take by place, in the order in which they are tried. `device`: a RunSpec's."""
     most = gigabytes("HEADROOM_CACHE_GB", None)
     free = {"host": psutil.virtual_memory().available, "disk": Shelf().room()}
-    if torch.cuda.is_available() and torch.device("cuda" if device == "auto" else device).type == "cuda":
-        free = {"device": torch.cuda.mem_get_info()[0], **free}
+    place = torch.device("cuda" if device == "auto" else device)
+    if torch.cuda.is_available() and place.type == "cuda":
+        free = {"device": torch.cuda.mem_get_info(place)[0], **free}
     share = {place: int(_SHARE * room if most is None else min(room, most * 1e9)) for place, room in free.items()}
     return {**share, "disk": free["disk"]}
 

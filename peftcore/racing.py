@@ -3,7 +3,7 @@ networks of one shape run in one call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import groupby
 
@@ -66,8 +66,12 @@ def race_events(
     for _, group in groupby(numbered, key=lambda pair: pair[1].forward):
         members = dict(group)
         first = next(iter(members.values()))
-        shared = backbone or load_backbone(first.backbone, first.pretrained, first.weights)
-        shared.to(choose_device(first.device))
+        try:
+            shared = backbone or load_backbone(first.backbone, first.pretrained, first.weights)
+            shared.to(choose_device(first.device))
+        except errors.HeadroomError as error:
+            yield from _failed(members, error)
+            continue
         sides = {i: spec for i, spec in members.items() if spec.method.kind == "side"}
         streams = [_lockstep(sides, shared, blobs, left_out)] if sides else []
         streams += [_alone(i, spec, shared, blobs.get(i), left_out) for i, spec in members.items() if i not in sides]
@@ -75,6 +79,11 @@ def race_events(
             for i, model in (yield from stream).items():
                 models[i] = model
     return models
+
+
+def _failed(members: Iterable[int], error: errors.HeadroomError) -> Iterator[tuple[int, Event]]:
+    for i in members:
+        yield i, Failed(type(error).__name__, str(error))
 
 
 def _alone(
@@ -91,7 +100,7 @@ def _alone(
             except StopIteration as end:
                 return {number: end.value}
             except errors.HeadroomError as error:
-                yield number, Failed(type(error).__name__, str(error))
+                yield from _failed([number], error)
                 break
         return {}
 
@@ -106,12 +115,16 @@ def _lockstep(
     trainers: dict[int, Trainer] = {}
     for i, spec in specs.items():
         try:
-            trainers[i] = Trainer(spec, backbone, traced=1)  # a traced step is computed alone
+            with memory_sentence(spec):
+                trainers[i] = Trainer(spec, backbone, traced=1)  # a traced step is computed alone
         except errors.HeadroomError as error:
-            yield i, Failed(type(error).__name__, str(error))
-    if not trainers:
+            yield from _failed([i], error)
+    try:
+        with memory_sentence(next(iter(specs.values()))):
+            yield from _share_features(trainers)
+    except errors.HeadroomError as error:
+        yield from _failed(trainers, error)
         return {}
-    yield from _share_features(trainers)
     with ExitStack() as stack:
         streams = {i: stack.enter_context(closing(t.events(resume.get(i)))) for i, t in trainers.items()}
         losses: dict[int, Tensor | None] = dict.fromkeys(streams)
@@ -122,30 +135,50 @@ def _lockstep(
                 del trainers[i]
             for i in list(streams):
                 try:
-                    while not isinstance(told := streams[i].send(losses.pop(i, None)), Batch):
+                    while True:
+                        with memory_sentence(specs[i]):
+                            told = streams[i].send(losses.pop(i, None))
+                        if isinstance(told, Batch):
+                            break
                         yield i, told
                     batches[i] = told
                 except StopIteration:
                     del streams[i]
                 except errors.HeadroomError as error:
-                    yield i, Failed(type(error).__name__, str(error))
+                    yield from _failed([i], error)
                     del streams[i], trainers[i]
             if batches:
-                with memory_sentence(next(iter(batches.values())).spec):
-                    losses = _together(batches)
+                try:
+                    with memory_sentence(next(iter(batches.values())).spec):
+                        losses = _together(batches)
+                except errors.HeadroomError as error:  # nobody's in particular: one call for all
+                    yield from _failed(batches, error)
+                    for i in batches:
+                        del streams[i], trainers[i]
     return {i: trainer.model for i, trainer in trainers.items()}
 
 
 def _share_features(trainers: dict[int, Trainer]) -> Generator[tuple[int, Event], None, None]:
-    """Where features can be kept, those of all splits at every tap that one of the trainers reads."""
-    if len(trainers) == 1:
+    """Where features can be kept, those of all splits at every tap that one of the trainers reads; without those of the
+    test images where only these are too many. Else no trainer keeps any: K caches would take K times what is allowed."""
+    if len(trainers) <= 1:
         return  # it fills a cache of its own, as it would alone
     first = next(iter(trainers.values()))
     taps = tuple(dict.fromkeys(tap for t in trainers.values() for tap in t.model.tuner.taps))
-    splits = {name: getattr(first.task, name) for name in ("train", "val", "test")}
-    total = sum(len(split) for split in splits.values())
-    plan = plan_cache(first.model, total, first.spec, taps)
-    if plan.place == "none":
+    for names in (("train", "val", "test"), ("train", "val")):
+        splits = {name: getattr(first.task, name) for name in names}
+        total = sum(len(split) for split in splits.values())
+        try:
+            plan = plan_cache(first.model, total, first.spec, taps)
+        except errors.OutOfMemory:
+            if "test" not in names:
+                raise
+            continue
+        if plan.place != "none":
+            break
+    else:
+        for trainer in trainers.values():
+            trainer.plan = plan
         return
     before = 0
     for name, split in splits.items():

@@ -28,6 +28,8 @@ FORWARD = (
     "backbone", "pretrained", "weights", "device", "task", "normalisation", "precision", "augmentation", "cache_features", "cache_precision",
 )  # fmt: skip
 
+LATER = {"cache_precision": "fp32", "compile": False}  # fields that came later, with what went without saying before
+
 
 class Settings(BaseModel):
     """A frozen pydantic model whose errors are sentences of ours and whose unknown keys name the nearest known one."""
@@ -253,5 +255,7 @@ class RunSpec(Settings):
 
     @property
     def key(self) -> str:
-        """What identifies the run: a hash of the whole sorted spec, defaults included."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+        """What identifies the run: a hash of the whole sorted spec, defaults included. Fields that came later count where
+        they say something else than what went without saying before, so that older runs and logs keep their keys."""
+        told = {name: value for name, value in self.to_dict().items() if LATER.get(name, ...) != value}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]

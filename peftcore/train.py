@@ -133,6 +133,7 @@ class Trainer:
         self.per_epoch = math.ceil(len(self.task.train) / spec.batch_size)
         self.steps = spec.epochs * self.per_epoch
         self.caches, self.traced = caches or {}, traced or TRACED
+        self.plan: CachePlan | None = None  # where features are kept, where somebody else decides it
         self.coach = spec.method.coach(self.model, self.optimizer, spec.epochs, self.per_epoch)
         self.epochs: list[dict[str, float]] = []
         self.step = self.first_epoch = 0
@@ -198,7 +199,7 @@ class Trainer:
         if self.caches:
             held, place = sum(c.nbytes for c in self.caches.values()), self.caches["train"].place
             return CachePlan(held, place, {}, "The features were computed before, for all runs of this race.")
-        return plan_cache(self.model, sum(len(s) for s in self._splits().values()), self.spec)
+        return self.plan or plan_cache(self.model, sum(len(s) for s in self._splits().values()), self.spec)
 
     def _fill_caches(self, plan: CachePlan) -> Iterator[Event]:
         before, total = 0, sum(len(s) for s in self._splits().values())

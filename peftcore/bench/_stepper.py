@@ -30,7 +30,8 @@ class Stepper:
         self.model, self.images, self.labels, self.precision = model.train(), images, labels, precision
         self.optimizer = torch.optim.AdamW(model.trainable_parameters(), lr=1e-4, fused=True)
         # Copies, as a cache holds them: a class token is else a view that keeps all tokens alive.
-        self.features = tuple(t.clone() for t in model.features(images)) if variant == CACHED else None
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            self.features = tuple(t.clone() for t in model.features(images)) if variant == CACHED else None
         self.network = compiled(model) if variant == COMPILED else model
         self.collector = Collector(model.tuner) if variant == SCORED else None
         self._bytes: int | None = None

@@ -12,21 +12,28 @@ from torch.autograd.function import once_differentiable
 class Source:
     """Remembers what a norm read, so that its output, an adapter's input, need not be kept for backward.
 
-    The norm keeps its own input anyway, and its output is made from it again by one cheap pass.
+    The norm keeps its own input anyway, and its output is made from it again by one cheap pass. Where the adapter turns
+    out to read something else (Swin's windows are copies; some blocks norm afterwards), this stops listening for good.
     """
 
     def __init__(self, norm: nn.Module):
         self.norm = norm
         self._read: tuple[Tensor, Tensor] | None = None  # what it read and what it gave, until the adapter asks
-        norm.register_forward_hook(self._note)
+        # Another's hook may change what the norm gives, which `again` would not know.
+        self._hook = None if norm._forward_hooks else norm.register_forward_hook(self._note)
 
     def _note(self, _norm: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
         self._read = args[0], out
 
     def of(self, x: Tensor) -> Tensor | None:
-        """What the norm read where `x` is what it gave, else None (Swin's windows are copies)."""
+        """What the norm read where `x` is what it gave, else None."""
         read, self._read = self._read, None
-        return read[0] if read is not None and read[1] is x else None
+        if read is not None and read[1] is x:
+            return read[0]
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+        return None
 
     def again(self, read: Tensor) -> Tensor:
         return type(self.norm).forward(self.norm, read)  # past the hooks
@@ -67,7 +74,7 @@ class AddPairs(torch.autograd.Function):
             dBs.append((own.T @ part).to(B.dtype).mul_(scale))
             into.copy_(own @ B.to(own.dtype)).mul_(scale)
         if masks is not None:
-            gh *= masks.reshape(gh.shape)
+            gh *= masks.reshape(gh.shape).to(gh.dtype)
         dA = (gh.T @ x.reshape(-1, shape[-1]).to(gh.dtype)).to(A.dtype)
         dx = (gh @ A.to(gh.dtype)).view(shape).to(dtype) if ctx.needs_input_grad[1] else None
         return grad, dx, None, None, None, None, None, dA, *dBs
@@ -75,8 +82,8 @@ class AddPairs(torch.autograd.Function):
 
 def _low(x: Tensor, A: Tensor, masks: Tensor | None, dtype: torch.dtype) -> Tensor:
     """m * A x, (M, r)."""
-    h = x.reshape(-1, x.shape[-1]).to(dtype) @ A.to(dtype).T
-    return h if masks is None else h * masks.reshape(h.shape)
+    h = (x.reshape(-1, x.shape[-1]).to(dtype) @ A.to(dtype).T).to(dtype)  # under autocast a product has its type
+    return h if masks is None else h * masks.reshape(h.shape).to(dtype)
 
 
 def _split(h: Tensor, Bs: Sequence[Tensor]) -> tuple[Tensor, ...]:

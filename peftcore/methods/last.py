@@ -130,7 +130,8 @@ class LASTNetwork(SideNetwork):
         self.taps = tuple(taps)
 
     def forward(self, features: tuple[Tensor, ...]) -> Tensor:
-        if self.plain or any(m.dropout and m.training for group in self.side for m in group):
+        dropped = any(m.dropout and m.training for group in self.side for m in group)
+        if self.plain or dropped or any(z.requires_grad for z in features):  # the lean way has no gradient for features
             return self._walk(features, self._stage_by_modules)
         return self.abreast([self], tuple(z[None] for z in features))[0]
 
@@ -215,9 +216,8 @@ class _Lean(torch.autograd.Function):
         for t in range(T):
             if t % per_group == 0:
                 x += z[t // per_group + 1].flatten(1, 2)
-            mean = x.mean(-1, keepdim=True)
-            spread = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(d).addcmul_(mean, mean, value=-1)
-            spread = spread.clamp_(min=0).add_(EPS).rsqrt_()  # 1 / sigma, (K, B N, 1)
+            spread, mean = torch.var_mean(x, -1, correction=0, keepdim=True)
+            spread = spread.add_(EPS).rsqrt_()  # 1 / sigma, (K, B N, 1)
             qkv = lean.mm(x, W[t].mT) * spread + c[t][:, None]  # (K, B N, 3r)
             out = _attend(qkv, heads, z[0].shape[1])  # (K, B N, r)
             lean.add(x, out, U[t].mT)

@@ -95,3 +95,8 @@ def test_a_state_of_another_model_changes_nothing():
         with pytest.raises(errors.AdapterMismatch):
             model.load_adapter_state(wrong)
     assert all(torch.equal(t, before[n]) for n, t in model.adapter_state().items())
+
+
+def test_numbers_of_a_petl_vit_file_are_refused_for_other_adapters(tmp_path):
+    with pytest.raises(errors.InvalidSetting, match="scale is a number of PETL-ViT"):
+        pc.load_adapter(tmp_path, small("vit"), scale=7.0)

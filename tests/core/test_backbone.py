@@ -117,3 +117,8 @@ def test_taps_in_chunks_are_the_same_tokens(family):
     points = (f"{backbone.blocks[0].path}:in", f"{backbone.blocks[1].path}:out", "pooled", "image")
     for whole, parts in zip(backbone.taps(x, points), backbone.taps(x, points, chunk=2), strict=True):
         torch.testing.assert_close(whole, parts)
+
+
+def test_a_family_without_an_anatomy_says_so_whatever_its_image_size():
+    with pytest.raises(errors.DoesNotFit):
+        pc.load_backbone("hiera_tiny_224", pretrained=False, img_size=64)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import peftcore as pc
@@ -118,3 +119,46 @@ def test_the_command_ranks_and_one_that_fails_ends_no_other():
 def test_an_empty_race_says_so():
     with pytest.raises(errors.InvalidSetting, match="at least one"):
         pc.race([])
+
+
+def test_a_backbone_that_cannot_be_had_fails_its_own_runs_alone():
+    base = pc.RunSpec(epochs=1, batch_size=8, pretrained=False, method="linear")
+    last = dict(racing.race_events([base.replace(backbone="resnet18"), base]))
+    assert [last[i].kind for i in range(2)] == ["failed", "finished"] and last[0].error == "DoesNotFit"
+
+
+def test_out_of_memory_in_one_run_leaves_the_others(monkeypatch):
+    base = pc.RunSpec(epochs=1, batch_size=8, pretrained=False, method="linear")
+    evaluate = train.Trainer._evaluate
+
+    def tight(self, *args):
+        if self.spec.seed == 1:
+            raise torch.OutOfMemoryError("no more")
+        return evaluate(self, *args)
+
+    monkeypatch.setattr(train.Trainer, "_evaluate", tight)
+    last = dict(racing.race_events([base, base.replace(seed=1), base.replace(seed=2)]))
+    assert [last[i].kind for i in range(3)] == ["finished", "failed", "finished"]
+    assert last[1].error == "OutOfMemory" and "batch smaller" in last[1].message
+
+
+@pytest.mark.parametrize("splits, cached", [(2, {"train", "val"}), (3, {"train", "val", "test"}), (1, set())])
+def test_a_race_keeps_what_the_budget_allows_once(monkeypatch, splits, cached):
+    """One set of features for all, without the test images where these are too many; none of them keeps one of its own."""
+    base = pc.RunSpec(epochs=1, batch_size=8, pretrained=False, method="linear")
+    one_image = 128 * 4
+    room = {1: 24, 2: 32, 3: 40}[splits] * one_image
+    monkeypatch.setattr("peftcore.placement.budgets", lambda device: {"host": room})
+    made, trainer = [], train.Trainer
+
+    def noted(*args, **kwargs):
+        made.append(trainer(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(racing, "Trainer", noted)
+    last = dict(racing.race_events([base, base.replace(seed=1)]))
+    assert all(event.kind == "finished" for event in last.values())
+    assert [set(t.caches) for t in made] == [cached, cached]
+    if splits == 1:
+        with pytest.raises(errors.OutOfMemory, match="fit nowhere"):
+            pc.race([base.replace(cache_features=True), base.replace(cache_features=True, seed=1)])

@@ -95,3 +95,8 @@ def test_events_survive_json():
     assert events.from_dict(json.loads(json.dumps(step.to_dict()))) == step
     checkpoint = events.Checkpoint(epoch=1, step=2, blob=b"x")
     assert "blob" not in checkpoint.to_dict() and events.from_dict(checkpoint.to_dict()).blob is None
+
+
+def test_fields_that_came_later_leave_older_keys_alone():
+    """Checkpoints and logs of specs that were made before a field existed still belong to them."""
+    assert pc.RunSpec(method="last").key == "0ea1572620fc"

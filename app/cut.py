@@ -13,7 +13,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, subjects, theme
+from app import background, subjects, theme, words
 from app.captions import caption
 from app.following import Follower
 from peftcore.errors import HeadroomError
@@ -172,7 +172,7 @@ def draw(record: RunRecord, told: Follower) -> None:
             )
             theme.show(grid, f"cut_{record.id}")
     caption(
-        f"Head scores of run {record.id} through its warm-up, the mean over its steps so far, summed over the "
+        f"Head scores of run {record.id}{words.random_weights(record.spec)} through its warm-up, the mean over its steps so far, summed over the "
         f"projections {', '.join(history[-1][1].projections)} as the cut weighs them"
         f"{'; at the right the heads that were switched off, crossed' if told.cut else ''}. "
         "Layers count from 1 at the bottom."

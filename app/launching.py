@@ -11,9 +11,23 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, costs, cut, errors, forms, ledgers, links, navigation, race_form, races, state, theme, words
+from app import (
+    backbone_choice,
+    background,
+    costs,
+    cut,
+    errors,
+    forms,
+    ledgers,
+    links,
+    navigation,
+    race_form,
+    races,
+    state,
+    theme,
+    words,
+)
 from app.captions import POWERS
-from peftcore import embedded
 from peftcore.errors import HeadroomError, InvalidSetting
 from peftcore.figures import memory as figures
 from peftcore.figures.theme import human_count, method_title, percent
@@ -34,10 +48,10 @@ KINDS = {"side": "Reads the frozen backbone from its side", "in-backbone": "Chan
 
 def choices() -> tuple[str, type, str]:
     """Backbone, method and task; the backbone's name, the method's class, the task's name."""
-    _remember("method", "task")
+    _remember("backbone", "method", "task")
     left, right = st.columns([4, 7], gap="medium")
     with left:
-        backbone = _backbone()
+        backbone = backbone_choice.choose()
         task = links.choice(
             st.pills, "launch", "task", "Task", _tasks(), default="digits", show=words.task_title, wrap=True
         )
@@ -78,36 +92,6 @@ def _method() -> type:
 
 def _method_label(name: str) -> str:
     return f"{words.mark(name, theme.is_dark())} {method_title(name)}"
-
-
-def _backbone() -> str:
-    name = st.selectbox(
-        "Backbone",
-        _backbones(),
-        key="backbone",
-        bind="query-params",
-        accept_new_options=True,
-        help="A backbone that comes with Headroom, any ViT or Swin of timm, or hf-hub:OWNER/NAME.",
-    )
-    if name in embedded.names():
-        card = embedded.card(name)
-        sides = card["arguments"]
-        st.caption(
-            f"Comes with Headroom: {sides['depth']} layers of {sides['num_heads']} heads, width {sides['embed_dim']}, "
-            f"{card['input_size'][-1]} x {card['input_size'][-1]} pixels."
-        )
-    else:
-        st.caption(
-            "Its weights are downloaded from the model hub when the run begins, unless they are on this machine."
-        )
-    return name
-
-
-@st.cache_data(show_spinner=False)
-def _backbones() -> list[str]:
-    from peftcore.backbone import backbones
-
-    return backbones()
 
 
 def place_for_preview() -> DeltaGenerator:
@@ -188,6 +172,8 @@ def launcher(specs: Sequence[RunSpec], values: dict[str, list[Any]], fault: Head
             errors.show(fault)
     for refusal in _unknown() + forms.refusals():
         st.warning(errors.plain(refusal), icon=":material/link_off:")
+    if specs and not fault:
+        backbone_choice.download_note(specs[0])
     st.markdown(_time(specs) + costs.queue(state.store()))
     label = f"Launch {len(specs)} runs" if len(specs) > 1 else "Launch"
     if st.button(

@@ -206,7 +206,7 @@ def _caption(race: int, runners: Sequence[Runner]) -> None:
     spec, chosen = runners[0].record.spec, races.remembered(race)
     together = sum(runner.told.started["method_kind"] == "side" for runner in runners if runner.told.started)
     caption(
-        f"Race {race} on {words.task_title(spec['task'])}, {spec['backbone']}. Loss on training images, smoothed; accuracy on "
+        f"Race {race} on {words.task_title(spec['task'])}, {spec['backbone']}{words.random_weights(spec)}. Loss on training images, smoothed; accuracy on "
         "validation images after each epoch, by which they are ranked, so the test images chose nothing. "
         + (f"{together} side networks read one set of frozen features." if together > 1 else ""),
         words.command(chosen["spec"], "race", chosen["several"]) if chosen else None,

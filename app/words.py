@@ -63,8 +63,13 @@ def task_title(name: str) -> str:
 
 
 def run_title(spec: Mapping[str, Any]) -> str:
-    """'LAST on digits'."""
-    return f"{theme.method_title(spec['method']['name'])} on {spec['task']}"
+    """'LAST on digits'; 'LAST on digits, random weights' where the backbone was chosen without pretrained ones."""
+    return f"{theme.method_title(spec['method']['name'])} on {spec['task']}{random_weights(spec)}"
+
+
+def random_weights(spec: Mapping[str, Any]) -> str:
+    """', random weights' where a run's backbone has no pretrained ones: it stands in every title and caption."""
+    return "" if spec.get("pretrained", True) or spec.get("weights") else ", random weights"
 
 
 def setting(name: str) -> str:
@@ -94,8 +99,10 @@ def race_title(specs: Sequence[Mapping[str, Any]]) -> str:
     """'LAST on digits over rank', 'LoRA, LAST on digits'."""
     methods = dict.fromkeys(theme.method_title(spec["method"]["name"]) for spec in specs)
     names = dict.fromkeys(name for told in differences(specs) for name in told if name != "method")
+    marks = set(map(random_weights, specs))  # both kinds: then `over` says that pretrained is raced
+    random = marks.pop() if len(marks) == 1 else ""
     over = f" over {' and '.join(map(setting, names))}" if names else ""
-    return f"{', '.join(methods)} on {specs[0]['task']}{over}"
+    return f"{', '.join(methods)} on {specs[0]['task']}{over}{random}"
 
 
 @lru_cache(maxsize=64)

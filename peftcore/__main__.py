@@ -273,7 +273,7 @@ def backbones(
             "params": f"{one['parameters'] / 1e6:,.1f} M" if one["parameters"] else "",
             "MB fp32": f"{one['bytes'] / 1e6:,.0f}" if one["parameters"] else "",
             "licence": one["licence"] or "",
-            "weights": {True: "here", False: "fetch", None: "none"}[one["here"]],
+            "cached": {True: "yes", False: "no", None: ""}[one["here"]],
         }
         for one in shown
     ]

@@ -11,6 +11,9 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
+import timm
+import torch
+
 from . import embedded, errors
 from .backbone import load_backbone
 from .weights import ON_THE_HUB, REMOTE, first_line, folder, repository, tagged, whole
@@ -24,6 +27,17 @@ def address(repo: str, file: str) -> str:
     from huggingface_hub import hf_hub_url
 
     return hf_hub_url(repo, file)
+
+
+def size(name: str) -> int:
+    """About how many bytes a timm name's weights are to download: fp32, with the classifier that they come with.
+
+    Raises:
+        UnknownName: no such backbone or tag.
+    """
+    with torch.device("meta"):
+        module = timm.create_model(tagged(name), pretrained=False)
+    return 4 * sum(tensor.numel() for tensor in module.state_dict().values())
 
 
 def fetch(name: str, to: Path | None = None, tell: Callable[[int, int | None], None] = lambda *_: None) -> Path:

@@ -48,6 +48,13 @@ def folder() -> Path:
     return Path(chosen).expanduser() if chosen else home() / "weights"
 
 
+def hub() -> str:
+    """The model hub's address: HF_ENDPOINT, else huggingface.co."""
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT
+
+
 def tagged(name: str) -> str:
     """A timm name with the tag of its weights: 'deit_tiny_patch16_224' is 'deit_tiny_patch16_224.fb_in1k'.
 

@@ -1,0 +1,98 @@
+"""Which backbone, and whether its weights are here: the curated ones first, then any name of timm or of the hub."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import errors, links
+from peftcore import embedded, weights
+from peftcore.curated import CURATED
+from peftcore.errors import HeadroomError
+from peftcore.figures.theme import human_count, si_bytes
+from peftcore.spec import RunSpec
+
+DEFAULT = RunSpec.model_fields["backbone"].default
+
+
+def choose() -> str:
+    """The picker and a line on what is picked; any name may be typed. `backbone` in the address."""
+    known, asked = _names(), links.read("backbone")
+    name = links.choice(
+        st.selectbox,
+        "launch",
+        "backbone",
+        "Backbone",
+        known if asked is None or asked in known else [*known, asked],
+        default=DEFAULT,
+        show=_label,
+        accept_new_options=True,
+        help="A backbone that comes with Headroom, any ViT or Swin of timm, or hf-hub:OWNER/NAME. Type to search. "
+        "First stand those that are used most, with their number of weights: ✓ they are here, ↓ they can be downloaded.",
+    )
+    st.caption(_about(name))
+    return name
+
+
+@st.cache_data(show_spinner=False)
+def _names() -> list[str]:
+    from peftcore.backbone import backbones
+
+    return backbones()
+
+
+def _label(name: str) -> str:
+    """'↓ ViT-B/16, 85.8 M: vit_base_patch16_224.orig_in21k'; a name alone of what is not curated."""
+    if name in embedded.names():
+        return f"✓ {name}, {human_count(embedded.card(name)['training']['parameters'])}"
+    if one := CURATED.get(name):
+        return f"{'✓' if weights.here(name) else '↓'} {one.title}, {human_count(one.parameters)}: {name}"
+    return name
+
+
+def _about(name: str) -> str:
+    if name in embedded.names():
+        card = embedded.card(name)
+        sides, pixels = card["arguments"], card["input_size"][-1]
+        return (
+            f"Comes with Headroom: {sides['depth']} layers of {sides['num_heads']} heads, width {sides['embed_dim']}, "
+            f"{pixels} x {pixels} pixels."
+        )
+    if one := CURATED.get(name):
+        return f"`{name}`: {si_bytes(one.bytes)} in fp32, licence {one.licence}. Trained on {one.trained_on}. " + (
+            "Its weights are here." if weights.here(name) else "Its weights are not here yet."
+        )
+    return "Any name of timm, with or without the tag of its weights, or hf-hub:OWNER/NAME."
+
+
+def download_note(spec: RunSpec) -> None:
+    """Before the launch: what will be downloaded and from where, or that the weights will be random."""
+    name = spec.backbone
+    if spec.weights:
+        return
+    if not spec.pretrained:
+        st.caption(":material/casino: **Random weights**, chosen on purpose: every caption of the run will say so.")
+        return
+    try:
+        if weights.here(name):
+            return
+        size, repo = _download_bytes(name), weights.repository(name) if not name.startswith(weights.REMOTE) else None
+    except HeadroomError as error:
+        st.warning(errors.plain(str(error)), icon=":material/cloud_off:")
+        return
+    much = f"About {si_bytes(size)}" if size else "Its weights"
+    where = f"{weights.hub()}/{repo}" if repo else "the hub" if size is None else "the address that timm knows"
+    text = f":material/download: **{much} will be downloaded** from {where} when the run begins."
+    if repo:
+        text += (
+            f" Without a network here: `python -m peftcore fetch {name}` on a machine that has one, and name the folder "
+            "in `HEADROOM_WEIGHTS`."
+        )
+    st.caption(text)
+
+
+@st.cache_data(show_spinner=False)
+def _download_bytes(name: str) -> int | None:
+    """None where only the hub knows."""
+    from peftcore.download import size
+
+    return None if name.startswith(weights.REMOTE) else size(name)

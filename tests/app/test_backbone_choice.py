@@ -1,0 +1,83 @@
+"""The backbone picker: curated first, any name by typing, what will be downloaded, and random weights on purpose."""
+
+from __future__ import annotations
+
+import pytest
+from safetensors.torch import save_file
+
+from app import libraries, words
+from peftcore import load_backbone
+from peftcore.curated import CURATED
+from peftcore.spec import RunSpec
+
+SMALL = "vit_small_patch16_224.augreg_in21k"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def loaded():
+    libraries.load()
+
+
+def told(page) -> str:
+    return " ".join(part.value.replace("\\", "") for kind in (page.warning, page.caption) for part in kind)
+
+
+def picker(page):
+    return page.selectbox("launch_backbone")
+
+
+def test_curated_backbones_come_first_with_their_size_and_place(at):
+    labels = picker(at("launch")).options
+    assert labels[0] == "✓ vit_micro, 1.62 M"
+    for name, label in zip(CURATED, labels[1:], strict=False):
+        assert label.startswith(f"↓ {CURATED[name].title}, ") and label.endswith(f": {name}")
+    assert "beit_base_patch16_224" in labels
+
+
+def test_a_download_is_told_before_the_launch_and_no_more_once_it_is_here(at, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADROOM_WEIGHTS", str(tmp_path))
+    page = at("launch", backbone=SMALL)
+    said = told(page)
+    # 21.7 M weights and a classifier of 21,843 classes, four bytes each
+    assert f"About 120 MB will be downloaded** from https://huggingface.co/timm/{SMALL}" in said
+    assert f"peftcore fetch {SMALL}" in said and not page.button("launch").disabled
+    file = tmp_path / f"{SMALL}.safetensors"
+    save_file(load_backbone(SMALL, pretrained=False).module.state_dict(), file)
+    page = at("launch", backbone=SMALL)
+    assert "downloaded" not in told(page) and "Its weights are here." in told(page)
+    assert f"✓ ViT-S/16 AugReg, 21.7 M: {SMALL}" in picker(page).options
+    file.write_bytes(file.read_bytes()[:-1])
+    assert "will be downloaded" in told(at("launch", backbone=SMALL))
+
+
+def test_any_name_stands_in_the_link(at, store):
+    page = at("launch", method="linear")
+    picker(page).set_value("deit_tiny_patch16_224").run()
+    assert page.query_params["backbone"] == "deit_tiny_patch16_224"
+    assert "timm/deit_tiny_patch16_224.fb_in1k" in told(page)
+    typed = "deit_tiny_patch16_224.fb_in1k"  # no option by itself
+    page = at("launch", method="linear", backbone=typed)
+    assert typed in picker(page).options
+    page.button("launch").click().run()
+    assert RunSpec.from_dict(store.runs()[0].spec).backbone == typed
+
+
+def test_embedded_weights_are_never_downloaded(at):
+    assert "downloaded" not in told(at("launch"))
+
+
+def test_random_weights_are_chosen_on_purpose_and_marked(at):
+    page = at("launch", backbone=SMALL)
+    assert page.toggle("pretrained").value and "Random weights" not in told(page)
+    page.toggle("pretrained").set_value(False).run()
+    assert "**Random weights**, chosen on purpose" in told(page) and "will be downloaded" not in told(page)
+
+
+def test_titles_mark_random_weights():
+    spec = {"method": {"name": "lora"}, "task": "digits", "pretrained": True}
+    assert words.run_title(spec) == "LoRA on digits"
+    assert words.run_title(spec | {"pretrained": False}) == "LoRA on digits, random weights"
+    assert words.run_title(spec | {"pretrained": False, "weights": "own.safetensors"}) == "LoRA on digits"
+    both = [spec | {"pretrained": value} for value in (False, True)]
+    assert words.race_title(both[:1] * 2).endswith(", random weights")
+    assert words.race_title(both).endswith("over pretrained")

@@ -51,6 +51,7 @@ def compiled(model: TunedModel) -> Callable[[Tensor], Tensor]:
     Raises (at a call):
         InvalidSetting: this machine cannot compile it, for want of a C++ compiler say.
     """
+    torch._dynamo.reset()  # after eight models of one architecture in a process it would go back to eager without a word
     fast = torch.compile(model)
 
     def call(images: Tensor) -> Tensor:

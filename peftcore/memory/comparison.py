@@ -12,7 +12,7 @@ from .report import MemoryReport, block_of
 
 NO_GRADIENT = "no gradient passes through the backbone"
 ABOVE = "backward ends above this block, as nothing below it trains"
-FROZEN = "only a frozen weight's gradient would need it"
+FROZEN = "only a frozen weight's gradient would need it kept"
 UNMADE = "this method does not compute it"
 UNNEEDED = "nothing that this method trains needs it"
 

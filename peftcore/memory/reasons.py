@@ -36,6 +36,11 @@ _WHY = {
     ("Div", "self"): "dividend: the divisor's gradient needs it",
     ("Div", "other"): "divisor: both gradients need it",
     ("Index", "indices"): "positions that were read",
+    ("AddPairs", "tensors"): "what a low-rank pair reads, or is made of: the gradients of its matrices need it",
+    (
+        "Lean",
+        "tensors",
+    ): "what enters and leaves a side network's attention, and its weights: backward starts from them",
     ("NllLoss", "self"): "log-probabilities of the loss",
     ("NllLoss", "target"): "labels",
     ("NllLoss", "total_weight"): "weight of the batch in the loss",

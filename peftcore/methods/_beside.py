@@ -42,17 +42,18 @@ class Source:
 class AddPairs(torch.autograd.Function):
     """out[..., rows_i] += s_i B_i (m_i * A_i x), in place, for every pair i beside one frozen layer.
 
-    x (..., d), out (..., D); A (r, d) holds all A_i below each other, `masks` (..., r) is dropout's or None. Beside x, or
-    what x is made from, nothing is kept: the low-rank vector is computed again. Other rows of `out` are not touched.
+    x (..., d), out (..., D), weights A_1, B_1, A_2, ...; `masks` (..., r of all) is dropout's or None. Beside x, or what x
+    is made from, nothing is kept: the low-rank vector is computed again. Other rows of `out` are not touched.
     """
 
     @staticmethod
-    def forward(ctx, out, x, read, source: Source | None, rows, scales, masks, A, *Bs) -> Tensor:
-        flat, h = out.view(-1, out.shape[-1]), _low(x, A, masks, out.dtype)
+    def forward(ctx, out, x, read, source: Source | None, rows, scales, masks, *weights) -> Tensor:
+        As, Bs = weights[::2], weights[1::2]
+        flat, h = out.view(-1, out.shape[-1]), _low(x, _joint(As), masks, out.dtype)
         for B, part, where, scale in zip(Bs, _split(h, Bs), rows, scales, strict=True):
             flat[:, where].addmm_(part, B.to(out.dtype).T, alpha=scale)
         ctx.mark_dirty(out)
-        ctx.save_for_backward(x if read is None else read, masks, A, *Bs)
+        ctx.save_for_backward(x if read is None else read, masks, *weights)
         ctx.source, ctx.rows, ctx.scales = None if read is None else source, rows, scales
         kind = out.device.type
         ctx.autocast = kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
@@ -61,7 +62,9 @@ class AddPairs(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        x, masks, A, *Bs = ctx.saved_tensors
+        x, masks, *weights = ctx.saved_tensors
+        As, Bs = weights[::2], weights[1::2]
+        A = _joint(As)
         if ctx.source is not None:
             with torch.autocast(ctx.autocast[0], ctx.autocast[1], enabled=ctx.autocast[2]):
                 x = ctx.source.again(x)
@@ -77,7 +80,13 @@ class AddPairs(torch.autograd.Function):
             gh *= masks.reshape(gh.shape).to(gh.dtype)
         dA = (gh.T @ x.reshape(-1, shape[-1]).to(gh.dtype)).to(A.dtype)
         dx = (gh @ A.to(gh.dtype)).view(shape).to(dtype) if ctx.needs_input_grad[1] else None
-        return grad, dx, None, None, None, None, None, dA, *dBs
+        dAs = dA.split([A.shape[0] for A in As])
+        return grad, dx, None, None, None, None, None, *(g for pair in zip(dAs, dBs, strict=True) for g in pair)
+
+
+def _joint(As: Sequence[Tensor]) -> Tensor:
+    """All A_i below each other, (r, d)."""
+    return torch.cat(tuple(As)) if len(As) > 1 else As[0]
 
 
 def _low(x: Tensor, A: Tensor, masks: Tensor | None, dtype: torch.dtype) -> Tensor:

@@ -110,6 +110,15 @@ def source_of(backbone: Backbone, block: Block, projection: str) -> Source | Non
     return Source(backbone.part(block, norm)) if norm else None
 
 
+def _owner(out: Tensor) -> Tensor:
+    """The tensor of which `out` is another shape: what is added in place to a view costs autograd a copy of the gradient."""
+    if torch.compiler.is_compiling() or not out._is_view():
+        return out
+    base = out._base
+    same = base.numel() == out.numel() and base.shape[-1] == out.shape[-1] and base.is_contiguous()
+    return base if same and out.is_contiguous() else out
+
+
 def add_pairs(pairs: Sequence[Pair], rows: Sequence[slice], source: Source | None = None):
     """A forward hook that adds what the pairs compute from a layer's input to rows of its output, in place."""
 
@@ -117,14 +126,15 @@ def add_pairs(pairs: Sequence[Pair], rows: Sequence[slice], source: Source | Non
         x = args[0]
         read = source and source.of(x)
         weights, scales = [pair.used() for pair in pairs], [pair.scale for pair in pairs]
+        base = _owner(out)
         if any(pair.input_dropout for pair in pairs):  # then each pair has an x of its own
             for pair, where, scale, (A, B) in zip(pairs, rows, scales, weights, strict=True):
-                out = AddPairs.apply(out, F.dropout(x, pair.input_dropout), None, None, [where], [scale], None, A, B)
-            return out
+                base = AddPairs.apply(base, F.dropout(x, pair.input_dropout), None, None, [where], [scale], None, A, B)
+            return base.view(out.shape)
         masks = [pair.mask(x) for pair in pairs]
         mask = None if masks[0] is None else torch.cat(masks, -1)
-        A = torch.cat([A for A, _ in weights]) if len(weights) > 1 else weights[0][0]
-        return AddPairs.apply(out, x, read, source, rows, scales, mask, A, *(B for _, B in weights))
+        flat = [weight for both in weights for weight in both]
+        return AddPairs.apply(base, x, read, source, rows, scales, mask, *flat).view(out.shape)
 
     return hook
 

@@ -18,6 +18,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "screenshots"
+TASKS = {"Handwritten digits": "digits"}  # as the address writes them
 PATIENCE = 120_000  # milliseconds; two cores may be busy with something else
 
 expect.set_options(timeout=PATIENCE)
@@ -100,12 +101,13 @@ def shot(page: Page, name: str) -> None:
 def launch(page: Page, method: str, task: str, epochs: int) -> int:
     """Chooses with clicks and launches; returns the number of the run."""
     page.goto(f"/launch?task=counting&method=linear&epochs={epochs}")
-    for name in (task, method):
+    for name, told in ((task, f"task={TASKS[task]}"), (method, f"method={method.lower()}")):
         text = re.compile(rf"^\W*{name}$")
         page.get_by_role("radio").filter(has_text=text).first.click()
         # While the page draws itself anew, an old pill may still stand beside the new one.
         expect(page.get_by_role("radio", checked=True).filter(has_text=text)).to_have_count(1)
         expect(page.get_by_role("radio").filter(has_text=text)).to_have_count(1)
+        page.wait_for_function("told => location.search.includes(told)", arg=told)  # the server has heard of it
     button = page.get_by_role("button", name="Launch", exact=True)
     expect(page.get_by_text(re.compile(r"Trains .* weights"))).to_be_visible(timeout=PATIENCE)
     shot(page, f"launch_{method.lower()}")

@@ -418,7 +418,7 @@ def test_lora_keeps_what_full_keeps_but_inputs_of_frozen_layers(family):
     own = [row for row in rows if row["bytes"]["lora"] and not row["bytes"]["full"]]
     assert {"output of norm2", "output of mlp.act"} <= {row["what"] for row in dropped}
     assert {row["reason"]["lora"] for row in dropped} == {FROZEN}
-    assert all("attn.q" in row["what"] or "attn.v" in row["what"] for row in own) and len(own) == 2
+    assert not own, "a pair's low-rank vector is computed again"
     assert all(row["bytes"]["lora"] == row["bytes"]["full"] for row in rows if row not in dropped + own)
 
 

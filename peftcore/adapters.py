@@ -200,7 +200,9 @@ def plain_copy(model: TunedModel) -> nn.Module:
     with torch.device("meta"):
         module = timm.create_model(backbone.name, num_classes=model.head.out_features, **dict(backbone.options))
     module = module.to_empty(device=backbone.device).to(next(backbone.module.parameters()).dtype).eval()
-    module.load_state_dict({name: t.clone() for name, t in backbone.module.state_dict().items()}, strict=False)
+    # Hugging Face PEFT keeps a layer that it wraps below it, as base_layer.
+    state = {name.replace(".base_layer.", "."): t.clone() for name, t in backbone.module.state_dict().items()}
+    module.load_state_dict(state, strict=False)
     _copy_buffers(backbone.module, module)
     classifier = module.get_classifier()
     with torch.no_grad():

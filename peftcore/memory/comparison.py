@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import errors
-from .reasons import FOR_A_WEIGHT
+from .reasons import FOR_A_WEIGHT, NORMED, PAIR
 from .report import MemoryReport, block_of
 
 NO_GRADIENT = "no gradient passes through the backbone"
 ABOVE = "backward ends above this block, as nothing below it trains"
-FROZEN = "only a frozen weight's gradient would need it kept"
+FROZEN = "only a frozen weight's gradient would need it"
+REMADE = "a low-rank pair reads it, and backward makes it again from the norm's own input"
 UNMADE = "this method does not compute it"
 UNNEEDED = "nothing that this method trains needs it"
 
@@ -60,6 +61,14 @@ def compare_block(
     known_rows = _keyed(reference, block) if reference else {}
     order = _merged([known_rows, *listed.values()])
     first = {key: row for rows in (*reversed(listed.values()), known_rows) for key, row in rows.items()}
+
+    def why(name: str, key: tuple) -> str:
+        if key in listed[name]:
+            return listed[name][key]["reason"]
+        if _made_again(key, order, listed[name]):
+            return REMADE
+        return _why_not(reports[name], block, first[key], key in known_rows)
+
     rows = []
     for key in order:
         kept = {name: own.get(key) for name, own in listed.items()}
@@ -69,10 +78,7 @@ def compare_block(
                 "shape": first[key]["shape"],
                 "size": max(row["bytes"] for row in (first[key], *kept.values()) if row),
                 "bytes": {name: row["bytes"] if row else 0 for name, row in kept.items()},
-                "reason": {
-                    name: row["reason"] if row else _why_not(reports[name], block, first[key], key in known_rows)
-                    for name, row in kept.items()
-                },
+                "reason": {name: why(name, key) for name in reports},
             }
         )
     return rows
@@ -128,6 +134,15 @@ def _merged(lists: list[Mapping[tuple, Any]]) -> list[tuple]:
                 order.insert(at, key)
                 at += 1
     return order
+
+
+def _made_again(key: tuple, order: list[tuple], own: Mapping[tuple, Mapping[str, Any]]) -> bool:
+    """Whether `key` is what a norm gives, of which a method keeps what the norm reads for a low-rank pair as well."""
+    if not key[0].startswith("norm") or key[1]:
+        return False
+    before = [own[other]["reason"] for other in order[: order.index(key)] if other in own]
+    read = next((reason for reason in reversed(before) if NORMED in reason), "")
+    return PAIR in read
 
 
 def _title(key: tuple) -> str:

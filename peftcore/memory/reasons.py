@@ -45,6 +45,7 @@ _WHY = {
     ("NllLoss", "target"): "labels",
     ("NllLoss", "total_weight"): "weight of the batch in the loss",
 }
+PAIR, NORMED = _WHY["AddPairs", "tensors"], _WHY["NativeLayerNorm", "input"]
 # Reasons that hold only while some weight trains: nobody below it needs the tensor.
 FOR_A_WEIGHT = frozenset(_WHY[key] for key in (("Addmm", "mat1"), ("Mm", "self"), ("Convolution", "input")))
 _ATTENTION = {

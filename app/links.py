@@ -8,25 +8,60 @@ label into the address; here a short code stands for it (`run=12`, `layer=5`), a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from time import monotonic
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 import streamlit as st
 
 T = TypeVar("T")
+LAG = 2.0  # seconds within which a browser may still send an address that it has not been told to change
+
+
+class Written(NamedTuple):
+    """What a name was last set to, what the address said of it shortly before, and when it was set."""
+
+    value: str | None
+    before: frozenset[str | None]
+    when: float
 
 
 def read(name: str) -> str | None:
-    """What the address says of `name`, or None."""
-    return st.query_params.get(name) or None
+    """What the address says of `name`, or None.
+
+    A click sends the address that the browser knows. Where one click follows another before the first one's change has
+    reached the browser, that address is older than what was written here, which then counts.
+    """
+    said = st.query_params.get(name) or None
+    last = _written().get(name)
+    if last and said in last.before and monotonic() - last.when < LAG:
+        _put(name, last.value)
+        return last.value
+    return said
 
 
 def write(**values: object) -> None:
     """Puts values into the address; None takes a name out of it."""
     for name, value in values.items():
-        if value is not None:
-            st.query_params[name] = str(value)
-        elif name in st.query_params:
-            del st.query_params[name]
+        before, value = st.query_params.get(name) or None, None if value is None else str(value)
+        if before != value:
+            last = _written().get(name)
+            recent = last.before if last and monotonic() - last.when < LAG else frozenset()
+            _written()[name] = Written(value, (recent | {before}) - {value}, monotonic())
+            _put(name, value)
+
+
+def _put(name: str, value: str | None) -> None:
+    if value is not None:
+        st.query_params[name] = value
+    elif name in st.query_params:
+        del st.query_params[name]
+
+
+def _written() -> dict[str, Written]:
+    """By name, what was written on this page; a link to another page brings an address of its own."""
+    page = urlsplit(st.context.url or "").path
+    return st.session_state.setdefault("links_written", {}).setdefault(page, {})
 
 
 def number(name: str, low: int, high: int, default: int) -> int:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from typer.testing import CliRunner
 
-from app import forms, libraries, words
+from app import forms, libraries, links, words
 from peftcore.__main__ import app as cli
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
@@ -213,3 +213,15 @@ def test_duration_is_told_from_an_earlier_run_like_it(at, store):
     store.set_status(run, "finished", summary={"test_accuracy": 0.9})
     page = at("launch", epochs=50)
     assert "About **2 min**, as run 1 took" in " ".join(m.value for m in page.markdown)
+
+
+@pytest.mark.parametrize("late, task", [(False, "digits"), (True, "counting")])
+def test_a_click_that_overtakes_the_address_loses_nothing(at, monkeypatch, late, task):
+    """The browser sends the address as it was before the first click; later than that, an older address is a reader's."""
+    page = at("launch", task="counting", method="linear")
+    page.pills("launch_task").set_value("digits").run()
+    page.query_params["task"] = "counting"
+    monkeypatch.setattr(links, "LAG", 0.0 if late else 60.0)
+    page.pills("launch_method").set_value("lora").run()
+    assert page.query_params["task"] == [task] or page.query_params["task"] == task
+    assert page.query_params["method"] in ("lora", ["lora"])

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app import races, run_list, state, theme, words
+from app import races, state, theme, words
+from app.selection import ICONS, ORDER, Choice, choose
 from peftcore.figures import races as figures
 from peftcore.store import RunRecord
-
-if TYPE_CHECKING:
-    from app.run_list import Choice
 
 WIDTH, HEIGHT, EDGE = 240, 44, 5  # of the picture, pixels
 
@@ -30,7 +27,7 @@ def draw(records: Sequence[RunRecord], choice: Choice) -> None:
     told = f"{ended} of {len(records)} ended" if ended < len(records) else f"{len(records)} runs"
     if best is not None:
         told = f"up to **{best:.3f}**, {told}"
-    status = next((status for status in run_list.ORDER[::-1] if any(r.status == status for r in records)), "queued")
+    status = next((status for status in ORDER[::-1] if any(r.status == status for r in records)), "queued")
     if races.busy(records):
         status = "running" if any(record.status == "running" for record in records) else "queued"
     elif any(record.status == "finished" for record in records):
@@ -38,12 +35,12 @@ def draw(records: Sequence[RunRecord], choice: Choice) -> None:
     chosen = choice.race == race or choice.run in [record.id for record in records]
     card = st.container(border=chosen, gap=None, key=f"card_{race}")
     card.button(
-        f"{run_list.ICONS[status]} :material/flag: **{race}** {words.race_title(specs)}  \n"
+        f"{ICONS[status]} :material/flag: **{race}** {words.race_title(specs)}  \n"
         f":small[{told} :gray[{words.age(when)}]]",
         key=f"run_race_{race}",
         type="tertiary",
         width="stretch",
-        on_click=run_list.choose,
+        on_click=choose,
         kwargs={"race": race},
         help=f"A race of {len(records)} runs, {words.exact(when)}",
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import errors, navigation, races, run_list, state, theme, words
+from app import errors, navigation, races, selection, state, theme, words
 from app.captions import caption
 from app.races import Runner
 from peftcore.figures import races as figures
@@ -78,7 +78,7 @@ def _header(race: int, runners: Sequence[Runner]) -> None:
 def _state(runners: Sequence[Runner]) -> str:
     """'4 runs, 3 finished, 1 failed'."""
     told = [runner.record.status for runner in runners]
-    counts = [f"{told.count(status)} {status}" for status in dict.fromkeys(sorted(told, key=run_list.ORDER.index))]
+    counts = [f"{told.count(status)} {status}" for status in dict.fromkeys(sorted(told, key=selection.ORDER.index))]
     return f"{len(told)} runs, all {told[0]}" if len(set(told)) == 1 else ", ".join([f"{len(told)} runs", *counts])
 
 
@@ -172,7 +172,7 @@ def _row(runner: Runner, mark: str) -> None:
         f"{mark} {'**' if place == 1 else ''}{errors.plain(runner.label)}{'**' if place == 1 else ''}",
         key=f"run_lane_{record.id}",
         type="tertiary",
-        on_click=run_list.choose,
+        on_click=selection.choose,
         kwargs={"run": record.id},
         help=f"Open run {record.id}",
         width="stretch",
@@ -186,7 +186,7 @@ def _row(runner: Runner, mark: str) -> None:
     )
     for column, number in zip(columns[2:6], numbers, strict=True):
         column.markdown(number or "")
-    columns[6].markdown(f"{run_list.ICONS[record.status]} :small[{_where(runner)}]", help=record.error)
+    columns[6].markdown(f"{selection.ICONS[record.status]} :small[{_where(runner)}]", help=record.error)
 
 
 def _where(runner: Runner) -> str:
@@ -219,4 +219,4 @@ def back(record: RunRecord) -> None:
     names = races.labels([other.spec for other in records])
     own = next(name for other, name in zip(records, names, strict=True) if other.id == record.id)
     st.button(f"Race {record.race}: {errors.plain(own)}", key="to_race", icon=":material/arrow_back:", type="tertiary",
-              on_click=run_list.choose, kwargs={"race": record.race}, help="All variations of this race")  # fmt: skip
+              on_click=selection.choose, kwargs={"race": record.race}, help="All variations of this race")  # fmt: skip

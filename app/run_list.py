@@ -2,51 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import streamlit as st
 
-from app import errors, links, race_card, state, theme, words
+from app import errors, race_card, state, theme, words
+from app.selection import ICONS, Choice, choose, chosen
 from peftcore.store import WAITING, RunRecord
 
 MOST_SHOWN = 200
 HEIGHT = 640  # pixels, what a laptop's screen leaves
 EVERY = {True: 1.5, False: 10.0}  # seconds between looks, while runs are under way and while none is
-ICONS = {
-    "queued": ":gray[:material/schedule:]",
-    "running": ":blue[:material/play_circle:]",
-    "finished": ":green[:material/check_circle:]",
-    "failed": ":red[:material/error:]",
-    "cancelled": ":gray[:material/cancel:]",
-    "interrupted": ":orange[:material/pause_circle:]",
-}
-
-
-ORDER = tuple(ICONS)
-
-
-class Choice(NamedTuple):
-    """What the page shows: a run, or a race, by its number. `race` of a run: the one it is a variation in."""
-
-    run: int | None
-    race: int | None
-
-
-def chosen(records: list[RunRecord]) -> Choice | None:
-    """What the address names, else the newest run or race."""
-    for name in ("run", "race"):
-        said = links.read(name)
-        if said is not None and said.isdigit():
-            return Choice(**{"run": None, "race": None, name: int(said)})
-    if not records:
-        return None
-    newest = records[0]
-    return Choice(None, newest.race) if newest.race else Choice(newest.id, None)
-
-
-def choose(run: int | None = None, race: int | None = None) -> None:
-    """Puts a run or a race into the address."""
-    links.write(run=run, race=race)
 
 
 def draw(choice: Choice) -> None:

@@ -16,7 +16,7 @@ from app import (
     predictions,
     race_view,
     run_charts,
-    run_list,
+    selection,
     state,
     theme,
     words,
@@ -58,7 +58,7 @@ def _header(record: RunRecord, told: Follower) -> None:
     title, actions = st.columns([3, 2])
     title.subheader(
         f"{words.mark(record.spec['method']['name'], theme.is_dark())} Run {record.id}: {words.run_title(record.spec)} "
-        f":small[{run_list.ICONS[record.status]} :gray[{record.status}, {words.age(_when(record))}]]",
+        f":small[{selection.ICONS[record.status]} :gray[{record.status}, {words.age(_when(record))}]]",
         anchor=False,
     )
     with actions.container(horizontal=True, horizontal_alignment="right"):

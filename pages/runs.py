@@ -2,11 +2,11 @@
 
 import streamlit as st
 
-from app import race_view, run_list, run_view, state, welcome
+from app import race_view, run_list, run_view, selection, state, welcome
 
 st.title("What did each run learn, and what did it take?")
 records = state.store().runs(limit=1)
-choice = run_list.chosen(records)
+choice = selection.chosen(records)
 if choice is None:
     welcome.no_runs()
     st.stop()

@@ -1,0 +1,154 @@
+"""LAST's modules in the space of their rank: several networks in one call, and a backward that keeps little."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+if TYPE_CHECKING:
+    from .last import LowRankAttention
+
+EPS = 1e-5  # of LayerNorm
+
+
+def folded(networks: list[list[LowRankAttention]]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """K networks' T modules of one stage as W (T, K, 3r, d), c (T, K, 3r), U (T, K, d, r) and U's bias (T, K, d).
+
+    q, k, v = LN(x) A^T = (x W^T) / sigma + c: the norm's affine part is folded into A, and since the rows of W sum to
+    zero, x need not be centred.
+    """
+
+    def stacked(get: Callable[[LowRankAttention], Tensor]) -> Tensor:
+        both = torch.stack([get(m) for modules in networks for m in modules])
+        return both.unflatten(0, (len(networks), -1)).transpose(0, 1)
+
+    A = torch.cat([stacked(lambda m, n=n: getattr(m, n).weight) for n in "qkv"], 2)
+    W = A * stacked(lambda m: m.norm.weight)[:, :, None]
+    c = (A * stacked(lambda m: m.norm.bias)[:, :, None]).sum(-1)  # elementwise: autocast leaves it alone
+    bias = stacked(lambda m: m.up.bias) if networks[0][0].up.bias is not None else None
+    return W - W.mean(-1, keepdim=True), c, stacked(lambda m: m.up.weight), bias
+
+
+class Lean(torch.autograd.Function):
+    """What the T modules of one stage add to the tokens of K networks: features (K or 1, B, N, d) -> (K, B, N, d).
+
+    Beside the frozen features it keeps of each module what enters and leaves its attention, (K, B N, 4r) in all.
+    Backward walks the modules from the last to the first: x_t = x_{t+1} - U out_t gives each module its input back
+    (by rounding other than the forward's), and LayerNorm's gradient is taken in the space of rank r, where it needs two
+    sums per token instead of passes over the width.
+    """
+
+    @staticmethod
+    def forward(ctx, heads: int, groups: int, carried, W, c, U, bias, *z: Tensor) -> Tensor:
+        T, K, _, d = W.shape
+        lean = Arithmetic(W)
+        x = _start(z[:1], carried, W)  # (K, B N, d)
+        per_group, inner = T // groups, []
+        for t in range(T):
+            if t % per_group == 0:
+                x += z[t // per_group + 1].flatten(1, 2)
+            spread, mean = torch.var_mean(x, -1, correction=0, keepdim=True)
+            spread = spread.add_(EPS).rsqrt_()  # 1 / sigma, (K, B N, 1)
+            qkv = lean.mm(x, W[t].mT) * spread + c[t][:, None]  # (K, B N, 3r)
+            out = _attend(qkv, heads, z[0].shape[1])  # (K, B N, r)
+            lean.add(x, out, U[t].mT)
+            if bias is not None:
+                x += bias[t][:, None]
+            inner += [mean, spread, qkv, out]
+        added = _added(lean, inner[3::4], U, bias, carried)
+        ctx.save_for_backward(carried, W, c, U, bias, *z, *inner)
+        ctx.heads, ctx.per_group, ctx.lean = heads, per_group, lean
+        return added.unflatten(1, z[0].shape[1:3])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        carried, W, c, U, bias, *rest = ctx.saved_tensors
+        T, K, _, d = W.shape
+        z, inner = rest[: -4 * T], rest[-4 * T :]
+        lean, B = ctx.lean, z[0].shape[1]
+        x = _added(lean, inner[3::4], U, bias, None)
+        x += _start(z, carried, W)
+        shape = grad.shape
+        grad = grad.flatten(1, 2).to(x.dtype, copy=True)  # (K, B N, d)
+        dW, dc, dU = torch.empty_like(W), torch.empty_like(c), torch.empty_like(U)
+        dbias = None if bias is None else torch.empty_like(bias)
+        one = W.new_ones(K, 1, d)
+        for t in reversed(range(T)):
+            mean, spread, qkv, out = inner[4 * t : 4 * t + 4]
+            lean.add(x, out, U[t].mT, sign=-1)
+            if bias is not None:
+                x -= bias[t][:, None]
+                dbias[t] = grad.sum(1)
+            dU[t] = lean.mm(grad.mT, out)
+            leaf = qkv.detach().requires_grad_()
+            with torch.enable_grad(), lean.cast():
+                again = _attend(leaf, ctx.heads, B)
+            (dqkv,) = torch.autograd.grad(again, leaf, lean.mm(grad, U[t]).to(again.dtype))
+            dc[t] = dqkv.sum(1)
+            # With n = LN(x): dx = (dn - n mean(dn n)) / sigma, and mean(dn n) = <dqkv, qkv - c> / d.
+            pull = ((qkv - c[t][:, None]) * dqkv).sum(-1, keepdim=True) * spread.square() / d
+            dqkv = dqkv * spread
+            dW[t] = lean.mm(dqkv.mT, x)
+            lean.add(grad, torch.cat([dqkv, pull * mean], -1), torch.cat([W[t], one], 1))
+            grad.addcmul_(x, pull, value=-1)
+            if t % ctx.per_group == 0:
+                x -= z[t // ctx.per_group + 1].flatten(1, 2)
+        dcarried = None if carried is None else grad.view(shape)
+        return None, None, dcarried, dW, dc, dU, dbias, *([None] * len(z))
+
+
+class Arithmetic:
+    """Batched products in autocast's type where it is on; sums stay in that of the weights."""
+
+    def __init__(self, like: Tensor):
+        kind = like.device.type
+        self.type = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+        self.kind = kind
+
+    def cast(self) -> torch.autocast:
+        return torch.autocast(self.kind, self.type, enabled=self.type is not None)
+
+    def mm(self, a: Tensor, b: Tensor) -> Tensor:
+        if self.type is None:
+            return torch.bmm(a, b)
+        with torch.autocast(self.kind, enabled=False):
+            return torch.bmm(a.to(self.type), b.to(self.type)).float()
+
+    def add(self, to: Tensor, a: Tensor, b: Tensor, sign: int = 1) -> None:
+        """to += sign a b, in place."""
+        if self.type is None:
+            to.baddbmm_(a, b, alpha=sign)
+        else:
+            to.add_(self.mm(a, b), alpha=sign)
+
+
+def _start(z: Sequence[Tensor], carried: Tensor | None, like: Tensor) -> Tensor:
+    """The sum of the features and of what came from the stage before, anew, (K, B N, d)."""
+    first = z[0].flatten(1, 2).to(like.dtype)
+    x = first.expand(like.shape[1], -1, -1).clone() if carried is None else first + carried.flatten(1, 2)
+    for more in z[1:]:
+        x += more.flatten(1, 2)
+    return x
+
+
+def _added(lean: Arithmetic, outs: Sequence[Tensor], U: Tensor, bias: Tensor | None, carried: Tensor | None) -> Tensor:
+    """carried + sum_t (U_t out_t + bias_t) as one product over all modules, (K, B N, d)."""
+    U = U.permute(1, 0, 3, 2).flatten(1, 2)  # (K, T r, d)
+    added = lean.mm(torch.cat([*outs], -1), U)
+    if bias is not None:
+        added += bias.sum(0)[:, None]
+    return added if carried is None else added.add_(carried.flatten(1, 2))
+
+
+def _attend(qkv: Tensor, heads: int, batch: int) -> Tensor:
+    """(K, B N, 3r) -> softmax(q k^T / sqrt(r / heads)) v, (K, B N, r)."""
+    K = len(qkv)
+    q, k, v = qkv.unflatten(-1, (3, heads, -1)).unflatten(1, (batch, -1)).flatten(0, 1).permute(2, 0, 3, 1, 4)
+    out = F.scaled_dot_product_attention(q, k, v)  # (K B, h, N, r/h)
+    return out.transpose(1, 2).flatten(2).unflatten(0, (K, batch)).flatten(1, 2)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from app import (
     backbone_choice,
-    background,
     costs,
     cut,
     errors,
@@ -27,22 +24,16 @@ from app import (
     theme,
     words,
 )
-from app.captions import POWERS
 from peftcore.errors import HeadroomError, InvalidSetting
-from peftcore.figures import memory as figures
-from peftcore.figures.theme import human_count, method_title, percent
+from peftcore.figures.theme import method_title
 from peftcore.registry import METHODS, TASKS
 from peftcore.spec import RunSpec
-from peftcore.tasks import embedded_tasks, load_task, task_card
-
-log = logging.getLogger(__name__)
+from peftcore.tasks import embedded_tasks, task_card
 
 UP_FRONT = ("epochs", "batch_size", "lr", "seed")
 CHOSEN_ABOVE = ("backbone", "method", "task")
 FIRST_FIELDS = 4  # of a method: as many as stand in one row
-PREVIEWED = 10  # images of a task, one of each class
-PREVIEW_HEIGHT, BILL_HEIGHT = 136, 395  # pixels
-PAD = 1 / 13  # of an image's width, transparent around it
+BILL_HEIGHT = 395  # pixels
 KINDS = {"side": "Reads the frozen backbone from its side", "in-backbone": "Changes what the backbone computes"}
 
 
@@ -92,43 +83,6 @@ def _method() -> type:
 
 def _method_label(name: str) -> str:
     return f"{words.mark(name, theme.is_dark())} {method_title(name)}"
-
-
-def place_for_preview() -> DeltaGenerator:
-    """Where `preview` draws, of its size already, so that nothing moves when it comes."""
-    return st.container(height=PREVIEW_HEIGHT, border=False).empty()
-
-
-def preview(place: DeltaGenerator, task: str) -> int:
-    """One training image of each class, with its name; returns how many training images there are."""
-    job = background.later(("preview", task), lambda: _one_of_each(task))
-    background.wait(job, lambda: place.caption("Drawing the task's images."))
-    if isinstance(images := job.result(), HeadroomError):
-        place.caption(f"No images to show. {errors.plain(str(images))}")
-        return 0
-    images, names, count, asks = images
-    with place.container(gap=None):
-        st.image(images, caption=[name if len(name) < 9 else f"{name[:5]}…" for name in names], width=56)
-        st.caption(f"{asks} {count:,} training images.")
-    return count
-
-
-def _one_of_each(name: str) -> tuple[list[np.ndarray], list[str], int, str] | HeadroomError:
-    """Images, their classes' names, how many there are to train on, what the task asks; or why the task cannot be read."""
-    try:
-        task = load_task(name)
-        labels, first = (found[:PREVIEWED] for found in np.unique(task.train.labels, return_index=True))
-        images = [_framed(image) for image in task.train.images[first]]
-        return images, [task.classes[label] for label in labels], len(task.train), task.description
-    except HeadroomError as error:
-        return error
-
-
-def _framed(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) -> (H + 2 pad, W + 2 pad, 4) with a transparent edge, since Streamlit sets images edge to edge."""
-    pad = round(PAD * image.shape[1])
-    opaque = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
-    return np.pad(opaque, ((pad, pad), (pad, pad), (0, 0)))
 
 
 def settings(
@@ -225,64 +179,6 @@ def _time(specs: Sequence[RunSpec]) -> str:
     if len(specs) > 1:
         return f"At most **{words.duration(told[0])}**, as long as the runs take one by one. "
     return f"About **{words.duration(told[0])}**, as run {told[1]} took. "
-
-
-def bill(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list[Any]]) -> None:
-    """What the runs will cost, as soon as it is predicted. Where one turns out impossible, the page begins again."""
-    jobs = [costs.of(spec) for spec in specs]
-    told = "Predicting: one training step on tensors without data."
-    for nth, job in enumerate(jobs, 1):
-        which = f" {nth} of {len(jobs)}." if len(jobs) > 1 else ""
-        background.wait(job, lambda which=which: place.caption(told + which))
-    broken = next((job.exception() for job in jobs if job.exception()), None)
-    with place.container():
-        if broken:
-            log.error("no prediction for %s", specs[0].to_json(), exc_info=broken)
-            kind = type(broken).__name__
-            st.warning(
-                f"What {specs[0].method.card.title} costs here cannot be predicted ({kind}). It can be launched."
-            )
-        elif any(isinstance(job.result(), HeadroomError) for job in jobs):
-            st.rerun()  # the fault is known now, and the button is drawn without a click in it
-        elif len(specs) > 1:
-            _race_cost(specs, [job.result() for job in jobs], values)
-        else:
-            _cost(specs[0], jobs[0].result())
-
-
-def _race_cost(specs: Sequence[RunSpec], each: Sequence[costs.Cost], values: dict[str, list[Any]]) -> None:
-    whole, sharing = costs.together(specs, each)
-    st.markdown(f"**{race_form.product(values)}**. They train {human_count(whole.trained)} weights in all.")
-    theme.show(figures.memory_bar(whole.components, dark=theme.is_dark(), height=150), key="launch_memory")
-    alone = [spec for spec in specs if spec.method.kind != "side"]
-    st.caption(
-        words.components(whole.components)
-        + "  \n"
-        + (f"{sharing} side networks train together and read one set of frozen features. " if sharing > 1 else "")
-        + (
-            f"{len(alone)} {'runs change the backbone, so they work one after the other' if len(alone) > 1 else 'run changes the backbone, so it works alone'}. "
-            if alone
-            else ""
-        )
-        + f"Predicted peak of what works at once. {POWERS}"
-        + (f"  \n{each[0].cache}" if each[0].cache else "")
-    )
-
-
-def _cost(spec: RunSpec, cost: costs.Cost) -> None:
-    st.markdown(
-        f"Trains **{human_count(cost.trained)}** of {human_count(cost.parameters['backbone'])} weights "
-        f"(**{percent(cost.share)}**): {cost.parameters['method']:,} in {spec.method.card.title}, "
-        f"{cost.parameters['head']:,} in the classifier."
-    )
-    ghost = None if spec.method.name == "full" else cost.full
-    theme.show(figures.memory_bar(cost.components, ghost=ghost, dark=theme.is_dark(), height=150), key="launch_memory")
-    st.caption(
-        words.components(cost.components)
-        + f"  \nPredicted for one training step of {spec.batch_size} images, without running it. "
-        + POWERS
-        + (f"  \n{cost.cache}" if cost.cache else "")
-    )
 
 
 def link(spec: RunSpec, values: dict[str, list[Any]]) -> str:

@@ -2,19 +2,19 @@
 
 import streamlit as st
 
-from app import costs, cut, launching, libraries, race_form
+from app import bill, costs, cut, launching, libraries, preview, race_form
 from peftcore.errors import HeadroomError
 from peftcore.spec import RunSpec
 
 st.title("Which backbone, which method, which task?")
 libraries.ready()
 
-form, bill = st.columns([7, 4], gap="large")
+form, price = st.columns([7, 4], gap="large")
 spec = fault = None
 specs, values = [], {}
 with form:
     backbone, method, task = launching.choices()
-    preview = launching.place_for_preview()
+    pictures = preview.place()
     settings, recipe, raced, heads_off = launching.settings(method)
 try:
     spec = RunSpec(backbone=backbone, method=settings, task=task, **recipe)
@@ -23,12 +23,12 @@ try:
     fault = costs.known_fault(specs)
 except HeadroomError as error:
     fault = error
-with bill:
+with price:
     place = launching.launcher(specs, values, fault)
 
 # All that is quick stands; now what takes a while.
-images = launching.preview(preview, task)
+images = preview.draw(pictures, task)
 if spec and heads_off:
     cut.preview(heads_off, spec, images)
 if specs and not fault:
-    launching.bill(place, specs, values)
+    bill.draw(place, specs, values)

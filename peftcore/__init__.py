@@ -8,9 +8,11 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from .compat import guard_torchvision
+from .compat import after_import, guard_torchvision
+from .embedded import register as _register
 
 guard_torchvision()
+after_import("timm", _register)
 
 __version__ = "0.1.0"
 

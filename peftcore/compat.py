@@ -1,6 +1,7 @@
-"""Lets torchvision be imported beside a torch of another build (timm imports it).
+"""What `import peftcore` arranges for modules that are imported later.
 
-Where torch is a CPU build and torchvision a CUDA build, `import torchvision` stops at the operators that its C++
+`after_import` lets timm learn of the embedded backbones. The guard lets torchvision (timm imports it) be imported
+beside a torch of another build: where torch is a CPU build and torchvision a CUDA build, `import torchvision` stops at the operators that its C++
 library would have declared. Headroom uses none of them, so declaring their names is enough. A pair that matches imports
 untouched, and nothing is imported before somebody asks for torchvision.
 """
@@ -8,6 +9,7 @@ untouched, and nothing is imported before somebody asks for torchvision.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import PathFinder
 from typing import Any
@@ -19,24 +21,27 @@ _OPERATORS = (
 _kept_alive = []  # declarations live as long as their Library object
 
 
-class _TorchvisionGuard(MetaPathFinder):
-    """Gives torchvision's first import a loader that knows the cure.
+class _Finder(MetaPathFinder):
+    """Gives one module's first import a loader of ours.
 
     Finders are called under Python's global import lock, so nothing may be imported here: a thread that forks (Ray
     starting its processes) takes the logging lock and then that one, and an import takes them the other way round.
     """
 
+    def __init__(self, name: str, wrap: Callable[[Loader], Loader]):
+        self.name, self.wrap = name, wrap
+
     def find_spec(self, name, path=None, target=None):
-        if name != "torchvision":
+        if name != self.name:
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _CuringLoader(spec.loader)
+            spec.loader = self.wrap(spec.loader)
         return spec
 
 
-class _CuringLoader(Loader):
-    """Runs the module; where just those operators are missing, declares them and runs it again."""
+class _Wrapper(Loader):
+    """The module's own loader, but for what a subclass changes."""
 
     def __init__(self, loader: Any):
         self._loader = loader
@@ -45,16 +50,35 @@ class _CuringLoader(Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module) -> None:
+        self._loader.exec_module(module)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)  # its source, its files
+
+
+class _ActingLoader(_Wrapper):
+    """Runs the module, then does what was asked for."""
+
+    def __init__(self, loader: Any, act: Callable[[], Any]):
+        super().__init__(loader)
+        self._act = act
+
+    def exec_module(self, module) -> None:
+        super().exec_module(module)
+        self._act()
+
+
+class _CuringLoader(_Wrapper):
+    """Runs the module; where just those operators are missing, declares them and runs it again."""
+
+    def exec_module(self, module) -> None:
         try:
-            self._loader.exec_module(module)
+            super().exec_module(module)
         except RuntimeError as error:
             if "operator torchvision::" not in str(error):
                 raise
             self._declare()
-            self._loader.exec_module(module)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)  # its source, its files
+            super().exec_module(module)
 
     @staticmethod
     def _declare() -> None:
@@ -68,5 +92,18 @@ class _CuringLoader(Loader):
 
 def guard_torchvision() -> None:
     """Installs the guard once; harmless where torchvision is already imported or absent."""
-    if "torchvision" not in sys.modules and not any(isinstance(f, _TorchvisionGuard) for f in sys.meta_path):
-        sys.meta_path.insert(0, _TorchvisionGuard())
+    _install("torchvision", _CuringLoader)
+
+
+def after_import(name: str, act: Callable[[], Any]) -> None:
+    """Calls `act` once the module `name` has been imported: at once where it has been."""
+    if name in sys.modules:
+        act()
+    else:
+        _install(name, lambda loader: _ActingLoader(loader, act))
+
+
+def _install(name: str, wrap: Callable[[Loader], Loader]) -> None:
+    there = any(isinstance(finder, _Finder) and finder.name == name for finder in sys.meta_path)
+    if name not in sys.modules and not there:
+        sys.meta_path.insert(0, _Finder(name, wrap))

@@ -15,7 +15,7 @@ from shapes import CLASSES, HUES, TEXTURES
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Global outputs, read from the class token, and dense ones, read from every patch token.
+# Global outputs, read from what the backbone pools, and dense ones, read from every token.
 GLOBAL = {
     "classes": CLASSES,
     "hues": len(HUES),
@@ -41,20 +41,33 @@ WEIGHTS = {
 
 
 class Reader(nn.Module):
-    """One linear layer on the class token and one on the patch tokens; thrown away after pretraining."""
+    """One linear layer on the pooled token and one on the others; thrown away after pretraining.
 
-    def __init__(self, width: int) -> None:
+    A token of a hierarchical backbone covers `fine` x `fine` of the patches that labels are given for; it says
+    something of each of them.
+    """
+
+    def __init__(self, width: int, fine: int = 1) -> None:
         super().__init__()
+        self.fine = fine
         self.whole = nn.Linear(width, sum(GLOBAL.values()))
-        self.patch = nn.Linear(width, sum(DENSE.values()))
+        self.patch = nn.Linear(width, fine**2 * sum(DENSE.values()))
         for layer in (self.whole, self.patch):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
 
     def forward(self, tokens: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Tokens (B, 1 + N, width) to the global outputs (B, k) and the dense ones (B, N, k), by name."""
-        whole = self.whole(tokens[:, 0]).float().split(list(GLOBAL.values()), -1)
-        patch = self.patch(tokens[:, 1:]).float().split(list(DENSE.values()), -1)
+        """Tokens, (B, 1 + N, width) of a ViT or (B, h, w, width) of a Swin, to outputs by name.
+
+        Returns the global outputs (B, k) and the dense ones (B, N, k) for the N patches in row order.
+        """
+        pooled, grid = (tokens[:, 0], tokens[:, 1:]) if tokens.ndim == 3 else (tokens.mean((1, 2)), tokens)
+        whole = self.whole(pooled).float().split(list(GLOBAL.values()), -1)
+        patch = self.patch(grid).float()
+        if self.fine > 1:
+            batch, rows, columns, _ = patch.shape
+            patch = patch.view(batch, rows, columns, self.fine, self.fine, -1).transpose(2, 3).flatten(1, 4)
+        patch = patch.split(list(DENSE.values()), -1)
         return dict(zip(GLOBAL, whole, strict=True)), dict(zip(DENSE, patch, strict=True))
 
 
@@ -109,16 +122,18 @@ def accuracies(whole: dict[str, Tensor], patch: dict[str, Tensor], labels: Label
 
 @torch.no_grad()
 def prepare(model: nn.Module, seed: int) -> None:
-    """In place: cosine patches, sine-cosine positions, mimetic attention; the rest stays timm's."""
+    """In place: cosine patches, sine-cosine positions where there are any, mimetic attention; the rest stays timm's."""
     generator = torch.Generator().manual_seed(seed)
     weight = model.patch_embed.proj.weight  # (width, 3, p, p)
     weight.copy_(_cosine_basis(*weight.shape[:1], weight.shape[-1]))
     model.patch_embed.proj.bias.zero_()
-    grid = model.patch_embed.grid_size
-    model.pos_embed.zero_()
-    model.pos_embed[0, model.num_prefix_tokens :] = 0.5 * _sine_cosine(model.embed_dim, *grid)
-    for block in model.blocks:
-        _mimetic(block.attn, generator)
+    if hasattr(model, "pos_embed"):
+        model.pos_embed.zero_()
+        positions = _sine_cosine(model.embed_dim, *model.patch_embed.grid_size)
+        model.pos_embed[0, model.num_prefix_tokens :] = 0.5 * positions
+    for module in model.modules():
+        if hasattr(module, "qkv"):
+            _mimetic(module, generator)
 
 
 def _cosine_basis(width: int, patch: int) -> Tensor:

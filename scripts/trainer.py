@@ -10,7 +10,7 @@ import platform
 from pathlib import Path
 
 import torch
-from drawing import draw
+from drawing import PATCH, draw
 from recipe import Reader, accuracies, losses, prepare, total
 from torch import Tensor, nn
 
@@ -48,12 +48,13 @@ class Trainer:
         self.model.init_weights("jax")
         prepare(self.model, options.seed)
         self.model.to(self.device)
-        self.reader = Reader(self.model.num_features).to(self.device)
+        coarsest = getattr(self.model, "feature_info", [{"reduction": PATCH}])[-1]["reduction"]
+        self.reader = Reader(self.model.num_features, coarsest // PATCH).to(self.device)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         matrices, rest = [], []
         for module in (self.model, self.reader):
             for key, value in module.named_parameters():
-                hidden = value.ndim == 2 and key.startswith("blocks.")
+                hidden = value.ndim == 2 and key.startswith(("blocks.", "layers.")) and key.endswith(".weight")
                 (matrices if hidden else rest).append(value)
         groups = [
             {"params": matrices, "weight_decay": options.weight_decay},

@@ -19,8 +19,24 @@ ROOT = Path(__file__).resolve().parents[2]
 def create(name: str, **arguments):
     import timm
 
-    embedded.register()
     return timm.create_model(name, **arguments).eval()
+
+
+def test_timm_knows_them_as_soon_as_both_are_imported():
+    code = (
+        f"import peftcore, timm; print(all(timm.is_model(n) for n in {embedded.names()!r})); "
+        "print(timm.create_model('vit_micro').num_features)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "128"]
+
+
+def test_what_waits_for_an_import_that_was_is_done_at_once():
+    from peftcore.compat import after_import
+
+    done = []
+    after_import("json", lambda: done.append("json"))
+    assert done == ["json"]
 
 
 def test_names_and_cards_need_no_torch():
@@ -41,7 +57,7 @@ def test_an_unknown_name_names_the_nearest():
 
 @pytest.mark.parametrize("name", embedded.names())
 def test_weights_are_small_and_change_the_output(name):
-    assert embedded.weights(name).stat().st_size <= 8_000_000
+    assert embedded.weights(name).stat().st_size <= 10_000_000
     images = torch.randn(2, *embedded.config(name)["input_size"], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         loaded, again = create(name, pretrained=True)(images), create(name, pretrained=True)(images)
@@ -81,7 +97,6 @@ def test_missing_weights_are_a_clear_error(tmp_path, monkeypatch):
     (tmp_path / "vit_micro").mkdir()
     text = (embedded.BACKBONES / "vit_micro" / "config.json").read_text()
     (tmp_path / "vit_micro" / "config.json").write_text(text)
-    embedded.register()
     monkeypatch.setattr(embedded, "BACKBONES", tmp_path)
     with pytest.raises(WeightsUnavailable, match="pretrained=False"):
         create("vit_micro", pretrained=True)

@@ -14,14 +14,14 @@ from peftcore.spec import RunSpec
 DEFAULT = RunSpec.model_fields["backbone"].default
 
 
-def choose() -> str:
-    """The picker and a line on what is picked; any name may be typed. `backbone` in the address."""
+def choose(page: str = "launch", label: str = "Backbone") -> str:
+    """The picker; any name may be typed. `backbone` in the address."""
     known, asked = _names(), links.read("backbone")
-    name = links.choice(
+    return links.choice(
         st.selectbox,
-        "launch",
+        page,
         "backbone",
-        "Backbone",
+        label,
         known if asked is None or asked in known else [*known, asked],
         default=DEFAULT,
         show=_label,
@@ -29,8 +29,6 @@ def choose() -> str:
         help="A backbone that comes with Headroom, any ViT or Swin of timm, or hf-hub:OWNER/NAME. Type to search. "
         "First stand those that are used most, with their number of weights: ✓ they are here, ↓ they can be downloaded.",
     )
-    st.caption(_about(name))
-    return name
 
 
 @st.cache_data(show_spinner=False)
@@ -49,7 +47,8 @@ def _label(name: str) -> str:
     return name
 
 
-def _about(name: str) -> str:
+def about(name: str) -> str:
+    """A line on a backbone."""
     if name in embedded.names():
         card = embedded.card(name)
         sides, pixels = card["arguments"], card["input_size"][-1]

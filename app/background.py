@@ -36,6 +36,11 @@ class Desk:
             self.jobs.move_to_end(key)
             return self.jobs[key]
 
+    def forget(self, key: Hashable) -> None:
+        """What is asked for by this key again is done again."""
+        with self.lock:
+            self.jobs.pop(key, None)
+
 
 @st.cache_resource(show_spinner=False)
 def _desk() -> Desk:

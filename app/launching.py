@@ -21,6 +21,7 @@ from app import (
     race_form,
     races,
     state,
+    task_choice,
     theme,
     words,
 )
@@ -28,7 +29,7 @@ from peftcore.errors import HeadroomError, InvalidSetting
 from peftcore.figures.theme import method_title
 from peftcore.registry import METHODS, TASKS
 from peftcore.spec import RunSpec
-from peftcore.tasks import embedded_tasks, task_card
+from peftcore.tasks import task_card
 
 UP_FRONT = ("epochs", "batch_size", "lr", "seed")
 CHOSEN_ABOVE = ("backbone", "method", "task")
@@ -43,22 +44,11 @@ def choices() -> tuple[str, type, str]:
     left, right = st.columns([4, 7], gap="medium")
     with left:
         backbone = backbone_choice.choose()
-        task = links.choice(
-            st.pills, "launch", "task", "Task", _tasks(), default="digits", show=words.task_title, wrap=True
-        )
+        st.caption(backbone_choice.about(backbone))
+        task = task_choice.choose("launch")
     with right:
         cls = _method()
     return backbone, cls, task
-
-
-def _tasks() -> list[str]:
-    """Those that are complete by their name, and one from a folder or the like where the address names it."""
-    return [*embedded_tasks(), *([said] if _has_argument(said := links.read("task") or "") else [])]
-
-
-def _has_argument(task: str) -> bool:
-    kind, _, argument = task.partition(":")
-    return bool(argument) and kind in TASKS.names() and bool(task_card(kind).argument)
 
 
 def _remember(*names: str) -> None:
@@ -163,9 +153,10 @@ def _unknown() -> list[str]:
     for name, registry in (("method", METHODS), ("task", TASKS)):
         try:
             said = links.read(name) or registry.names()[0]
-            if name == "method" or not _has_argument(said):
+            if name == "method" or not task_choice.is_complete(said):
                 registry.load(said)
-            if name == "task" and (argument := task_card(said).argument) and not _has_argument(said):
+            if name == "task" and not task_choice.is_complete(said):
+                argument = task_card(said).argument
                 raise InvalidSetting(f"Task {said!r} needs an argument: {said}:{argument}.")
         except HeadroomError as error:
             told.append(f"From the link: {error} The form shows {st.session_state[f'launch_{name}']}.")

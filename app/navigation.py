@@ -10,6 +10,7 @@ import streamlit as st
 
 PAGES = {
     "home": ("Home", ":material/home:"),
+    "tasks": ("Tasks", ":material/category:"),
     "launch": ("Launch", ":material/rocket_launch:"),
     "runs": ("Runs", ":material/monitoring:"),
     "heads": ("Heads", ":material/grid_on:"),

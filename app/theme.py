@@ -17,6 +17,7 @@ _STYLE = """<style>
 .stMainBlockContainer {padding-top: 4.25rem; padding-bottom: 3rem}
 [class*="st-key-card_"] {padding: 0 0 0.4rem}
 [class*="st-key-card_"] .stMarkdown {padding: 0 0.75rem}
+[class*="st-key-task_"] a {background: none; padding-left: 0}
 [class*="st-key-run_"] button {padding: 0.3rem 0.75rem}
 [class*="st-key-run_"] button, [class*="st-key-run_"] button > div {justify-content: flex-start; text-align: left}
 </style>"""

@@ -101,13 +101,15 @@ def shot(page: Page, name: str) -> None:
 def launch(page: Page, method: str, task: str, epochs: int) -> int:
     """Chooses with clicks and launches; returns the number of the run."""
     page.goto(f"/launch?task=counting&method=linear&epochs={epochs}")
-    for name, told in ((task, f"task={TASKS[task]}"), (method, f"method={method.lower()}")):
-        text = re.compile(rf"^\W*{name}$")
-        page.get_by_role("radio").filter(has_text=text).first.click()
-        # While the page draws itself anew, an old pill may still stand beside the new one.
-        expect(page.get_by_role("radio", checked=True).filter(has_text=text)).to_have_count(1)
-        expect(page.get_by_role("radio").filter(has_text=text)).to_have_count(1)
-        page.wait_for_function("told => location.search.includes(told)", arg=told)  # the server has heard of it
+    page.get_by_role("combobox", name=re.compile("Task$")).click()
+    page.get_by_role("option", name=task).click()
+    page.wait_for_function("told => location.search.includes(told)", arg=f"task={TASKS[task]}")
+    text = re.compile(rf"^\W*{method}$")
+    page.get_by_role("radio").filter(has_text=text).first.click()
+    # While the page draws itself anew, an old pill may still stand beside the new one.
+    expect(page.get_by_role("radio", checked=True).filter(has_text=text)).to_have_count(1)
+    expect(page.get_by_role("radio").filter(has_text=text)).to_have_count(1)
+    page.wait_for_function("told => location.search.includes(told)", arg=f"method={method.lower()}")  # the server heard
     button = page.get_by_role("button", name="Launch", exact=True)
     expect(page.get_by_text(re.compile(r"Trains .* weights"))).to_be_visible(timeout=PATIENCE)
     shot(page, f"launch_{method.lower()}")

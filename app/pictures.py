@@ -1,0 +1,89 @@
+"""Images as the page takes them: small, many at once, each with its name on hover."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+SHARP = 2  # pixels per pixel of the page, for dense screens
+QUALITY = 88  # of WebP
+
+
+class Thumbnail(NamedTuple):
+    """An image's data address and what is said of it."""
+
+    address: str
+    name: str
+
+
+def thumbnail(image: np.ndarray, name: str, side: int) -> Thumbnail:
+    """uint8 (H, W, 3), made no larger than `side` pixels of the page need."""
+    return Thumbnail(_address(_smaller(image, SHARP * side)), name)
+
+
+def row(images: Sequence[Thumbnail], side: int, *, wrap: bool = True) -> str:
+    """HTML of images side by side, `side` pixels each; without `wrap`, one line of as many as there is room for."""
+    bound = "" if wrap else f"height:{side}px;overflow:hidden;"
+    drawn = "".join(
+        f'<img src="{image.address}" width="{side}" height="{side}" alt="{html.escape(image.name)}" '
+        f'title="{html.escape(image.name)}" style="border-radius:2px;object-fit:cover">'
+        for image in images
+    )
+    return f'<div style="display:flex;flex-wrap:wrap;gap:4px;{bound}">{drawn}</div>'
+
+
+def labelled(name: str, images: Sequence[Thumbnail], side: int) -> str:
+    """HTML of one class: its name at the left, its images beside it."""
+    return (
+        '<div style="display:flex;gap:12px;align-items:center">'
+        f'<div style="flex:0 0 6.5rem;text-align:right;overflow-wrap:anywhere;font-size:0.9rem">{html.escape(name)}</div>'
+        f"{row(images, side)}</div>"
+    )
+
+
+def blank(height: int) -> str:
+    """HTML that keeps the place of what comes."""
+    return f'<div style="height:{height}px"></div>'
+
+
+class Sheet(NamedTuple):
+    """Many images in one picture, row by row: its data address, images per row, pixels of each one's side."""
+
+    address: str
+    columns: int
+    side: int
+
+
+def sheet(images: Sequence[np.ndarray], side: int) -> Sheet:
+    """One picture of all images, each `side` pixels square."""
+    columns = max(1, int(np.ceil(np.sqrt(len(images)))))
+    whole = np.zeros((-(-len(images) // columns) * side, columns * side, 3), np.uint8)
+    for i, image in enumerate(images):
+        y, x = i // columns * side, i % columns * side
+        whole[y : y + side, x : x + side] = _resized(image, side)
+    return Sheet(_address(whole), columns, side)
+
+
+def _smaller(image: np.ndarray, most: int) -> np.ndarray:
+    return _resized(image, most) if max(image.shape[:2]) > most else image
+
+
+def _resized(image: np.ndarray, side: int) -> np.ndarray:
+    from PIL import Image
+
+    if image.shape[:2] == (side, side):
+        return image
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def _address(image: np.ndarray) -> str:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "WEBP", quality=QUALITY)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,41 @@
+"""What does each task ask, and what does a backbone see of it? All tasks as cards; one task image by image."""
+
+from importlib.util import find_spec
+
+import streamlit as st
+
+from app import backbone_choice, errors, libraries, links, navigation, task_choice, task_gallery, task_view
+from peftcore.tasks import load_task
+
+st.title("What does each task ask, and what does a backbone see of it?")
+if links.read("view") == "upload" and find_spec("app.upload"):
+    from app import upload
+
+    navigation.link("tasks", "All tasks")
+    upload.draw()
+    st.stop()
+asked = links.read("task")
+if asked is None:
+    task_gallery.draw()
+    st.stop()
+
+if not task_choice.is_complete(asked):
+    with errors.sentences(stop=False):
+        load_task(asked)
+    navigation.link("tasks", "All tasks")
+    st.stop()
+
+libraries.ready()
+row = st.columns([5, 5, 3, 4], vertical_alignment="bottom")
+with row[0]:
+    task = task_choice.choose("tasks")
+with row[1]:
+    backbone = backbone_choice.choose("tasks", "As read by")
+with row[2]:
+    navigation.link("tasks", "All tasks")
+with row[3]:
+    if st.button("Fine-tune on this task", key="tasks_launch", type="primary", icon=":material/rocket_launch:"):
+        navigation.go("launch", task=task, backbone=backbone)
+facts = task_view.await_facts(task)
+st.markdown(facts.description)
+task_view.images(task, facts, backbone)

@@ -1,0 +1,94 @@
+"""What frozen features say of a task before any training: two dimensions to look at, and how well a line parts them.
+
+Everything here takes features (n, width) as plain arrays. PCA is a linear view, so its distances are true as far as it
+goes; t-SNE (van der Maaten and Hinton 2008) keeps neighbours together and says nothing by the distance of two groups.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import errors
+
+PERPLEXITY = 30.0  # t-SNE's own default: about how many neighbours each image should have
+FIRST = 50  # principal components that t-SNE starts from, as its authors do
+
+
+def pca(features: np.ndarray, dimensions: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """Principal components by singular values: points (n, dimensions), and the share of the variance of each.
+
+    Each axis points to where its largest entry is positive, so the same features give the same picture.
+
+    Raises:
+        BadData: fewer than three rows, or numbers that are not finite.
+    """
+    features = _checked(features)
+    centred = features - features.mean(0)
+    u, s, axes = np.linalg.svd(centred, full_matrices=False)  # (n, k), (k,), (k, width)
+    u, s, axes = u[:, :dimensions], s[:dimensions], axes[:dimensions]
+    signs = np.sign(np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], 1))[:, 0]
+    signs[signs == 0] = 1
+    points = np.zeros((len(features), dimensions))
+    points[:, : len(s)] = u * s * signs
+    total = float((centred**2).sum())
+    shares = np.zeros(dimensions)
+    shares[: len(s)] = s**2 / total if total else 0.0
+    return points, shares
+
+
+def tsne(features: np.ndarray, perplexity: float = PERPLEXITY, seed: int = 0) -> np.ndarray:
+    """t-SNE of the first 50 principal components, started from PCA: points (n, 2). The same seed gives the same points.
+
+    Raises:
+        BadData: as `pca`.
+        InvalidSetting: a perplexity that is not above 0, or no fewer than the images there are.
+    """
+    from sklearn.manifold import TSNE
+
+    features = _checked(features)
+    if not 0 < perplexity < len(features):
+        raise errors.InvalidSetting(
+            f"Perplexity {perplexity:g} is not possible with {len(features)} images; choose above 0 and below "
+            f"{len(features)}."
+        )
+    reduced, _ = pca(features, min(FIRST, *features.shape))
+    fitted = TSNE(2, perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed, n_jobs=1)
+    return fitted.fit_transform(reduced.astype(np.float32)).astype(float)
+
+
+def linear_accuracy(
+    train: np.ndarray, train_labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray
+) -> tuple[float, float]:
+    """Share of `val` that logistic regression on `train` gets right, and the share of the commonest class.
+
+    Features are brought to mean 0 and deviation 1 by what `train` has. This is a look at the features and no
+    benchmark: nothing is tuned, and a linear probe trained on all its settings may be better.
+
+    Raises:
+        BadData: as `pca`; or `train` has one class only, or `val` no image.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    train, val = _checked(train), np.asarray(val, float)
+    train_labels, val_labels = np.asarray(train_labels), np.asarray(val_labels)
+    if len(np.unique(train_labels)) < 2 or not len(val_labels):
+        raise errors.BadData(
+            f"A linear classifier needs training images of two classes and images to check it on; there are "
+            f"{len(np.unique(train_labels))} classes and {len(val_labels)} images."
+        )
+    mean, std = train.mean(0), train.std(0)
+    std[std == 0] = 1.0  # a feature that never changes says nothing, and is divided by nothing
+    fitted = LogisticRegression(max_iter=1000).fit((train - mean) / std, train_labels)
+    commonest = np.bincount(val_labels).max() / len(val_labels)
+    return float((fitted.predict((val - mean) / std) == val_labels).mean()), float(commonest)
+
+
+def _checked(features: np.ndarray) -> np.ndarray:
+    features = np.asarray(features, float)
+    if features.ndim != 2 or len(features) < 3:
+        raise errors.BadData(f"A projection needs at least three rows of features; given was shape {features.shape}.")
+    if not np.isfinite(features).all():
+        raise errors.BadData(
+            "Some features are not finite numbers: the backbone's weights or the normalisation do not fit the images."
+        )
+    return features

@@ -14,7 +14,7 @@ import streamlit as st
 
 from peftcore.store import RunRecord, Store
 
-KINDS = ("started", "progress", "step", "evaluation", "step_memory", "heads_cut")
+KINDS = ("started", "progress", "download", "step", "evaluation", "step_memory", "heads_cut")
 MOST_POINTS = 1500  # of a curve; a longer run is thinned evenly
 MOST_FOLLOWED = 40  # runs of one session; a race follows several
 RECENT = 40  # steps from which the speed is told
@@ -27,6 +27,7 @@ class Follower:
     seq: int = 0
     started: dict[str, Any] | None = None
     progress: dict[str, Any] | None = None
+    download: dict[str, Any] | None = None  # while it is the newest that is told
     step_memory: dict[str, Any] | None = None
     kinds: tuple[str, ...] = KINDS
     cut: dict[str, Any] | None = None
@@ -41,6 +42,7 @@ class Follower:
         return self
 
     def _take(self, event: dict[str, Any]) -> None:
+        self.download = None
         match event["kind"]:
             case "step":
                 self._forget_from(event["step"])

@@ -91,6 +91,8 @@ def _progress(runners: Sequence[Runner]) -> tuple[float, str]:
     working = [runner for runner in runners if runner.record.status == "running"]
     if not working:
         return share, _why_it_waits(runners)
+    if coming := next((r.told.download for r in working if r.told.download), None):
+        return share, errors.plain(words.download(coming)[1])
     caching = next((r.told.progress for r in working if r.told.progress and not r.told.steps), None)
     if caching:
         what = f"{caching['what'].capitalize()}: {caching['done']:,} of {caching['total']:,} images"

@@ -99,9 +99,10 @@ def _state(record: RunRecord, told: Follower) -> None:
                     st.code(trace.decode(errors="replace"), language=None, wrap_lines=True)
         case "cancelled":
             where = f"at step {told.done:,} of {told.total:,}" if told.total else "before it began"
-            st.info(
-                f"Stopped {where}. It resumes from its last checkpoint, the end of an epoch.", icon=":material/cancel:"
-            )
+            again = "It resumes from its last checkpoint, the end of an epoch."
+            if told.download:
+                where, again = "while it was downloading", "What has come is kept: it goes on from there."
+            st.info(f"Stopped {where}. {again}", icon=":material/cancel:")
 
 
 def _why_it_waits(record: RunRecord) -> str:
@@ -118,6 +119,9 @@ def _why_it_waits(record: RunRecord) -> str:
 
 def _progress(record: RunRecord, told: Follower) -> tuple[float, str]:
     """The bar's share and its words."""
+    if told.download:
+        share, text = words.download(told.download)
+        return share, errors.plain(text)
     if told.progress and not told.steps:
         done, total = told.progress["done"], told.progress["total"]
         return done / max(1, total), f"{told.progress['what'].capitalize()}: {done:,} of {total:,} images"

@@ -32,6 +32,22 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def download(told: Mapping[str, Any]) -> tuple[float, str]:
+    """The share that has come, and 'Downloading DTD: 120 of 343 MB, about 12 s left', of a download's newest event."""
+    what, done, total = told["what"], told["done"], told["total"]
+    if not done:
+        return 0.0, f"Asking for {what}"
+    if not total:
+        return 0.0, f"Downloading {what}: {done / 1e6:,.1f} MB so far"
+    if done >= total:
+        return 1.0, f"{what} has come; it is checked and unpacked"
+    digits = 0 if total >= 10e6 else 1
+    text = f"Downloading {what}: {done / 1e6:,.{digits}f} of {total / 1e6:,.{digits}f} MB"
+    if told["speed"]:
+        text += f", about {duration((total - done) / told['speed'])} left"
+    return done / total, text
+
+
 def age(when: float, now: float | None = None) -> str:
     """'just now', '12 min ago', '3 h ago', '5 days ago'."""
     seconds = max(0.0, (now or time.time()) - when)

@@ -52,7 +52,9 @@ def run(
                 case ev.Started():
                     started = event
                 case ev.Progress():
-                    progress.update(bar, description=event.what, completed=event.done, total=event.total)
+                    progress.update(bar, description=event.what, completed=event.done, total=event.total, say="")
+                case ev.Download():
+                    progress.update(bar, **_downloading(event))
                 case ev.Step():
                     progress.update(
                         bar,
@@ -121,6 +123,8 @@ def race(
             match event:
                 case ev.Started():
                     steps[i] = event.steps
+                case ev.Download():
+                    progress.update(bars[i], **_downloading(event) | {"description": names[i]})
                 case ev.Progress():
                     progress.update(bars[i], completed=event.done, total=event.total, say=event.what)
                 case ev.Step():
@@ -146,6 +150,12 @@ def race(
         rows.append({**{name: _setting(specs[i], name) for name in several}, **result})
     titles = ", ".join(dict.fromkeys(spec.method.card.title for spec in specs))
     answer(json, answers, f"{titles} on {base.task}, {base.backbone}", rows)
+
+
+def _downloading(event: Any) -> dict[str, Any]:
+    """How a bar shows a download."""
+    say = f"{event.done / 1e6:,.1f} MB, {event.speed / 1e6:,.1f} MB/s"
+    return {"description": f"downloading {event.what}", "completed": event.done, "total": event.total, "say": say}
 
 
 def _told(specs: list[RunSpec]) -> list[dict[str, Any]]:
@@ -303,10 +313,14 @@ def _told_backbone(name: str) -> dict[str, Any]:
 
 @app.command()
 def fetch(
-    names: Annotated[list[str], typer.Argument(help="Backbones of timm, with or without the tag of their weights.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Backbones of timm, with or without their tag; data sets such as torchvision:DTD."),
+    ],
     json: JSON = False,
 ) -> None:
-    """Download pretrained weights into the folder of HEADROOM_WEIGHTS, for machines without a network."""
+    """Download pretrained weights into the folder of HEADROOM_WEIGHTS, or data sets, for machines without a network."""
+    from . import tasks
     from .download import fetch as download
 
     rows = []
@@ -317,10 +331,12 @@ def fetch(
             def tell(done: int, total: int | None, bar=bar) -> None:
                 progress.update(bar, completed=done, total=total, say=f"{done / 1e6:,.0f} MB")
 
-            file = download(name, tell=tell)
-            rows.append({"name": name, "file": str(file), "bytes": file.stat().st_size})
-            progress.update(bar, completed=1, total=1, say="loads")
-    answer(json, rows, "Weights", [{**row, "bytes": f"{row['bytes']:,}"} for row in rows])
+            is_task = name.partition(":")[0] in TASKS.names()
+            place = tasks.fetch(name, tell) if is_task else download(name, tell=tell)
+            files = [place] if place.is_file() else [file for file in place.rglob("*") if file.is_file()]
+            rows.append({"name": name, "file": str(place), "bytes": sum(file.stat().st_size for file in files)})
+            progress.update(bar, completed=1, total=1, say="is here")
+    answer(json, rows, "Fetched", [{**row, "bytes": f"{row['bytes']:,}"} for row in rows])
 
 
 @app.command()

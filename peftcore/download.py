@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import http.client
-import shutil
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
+from urllib.error import HTTPError
 
 import timm
 import torch
 
-from . import embedded, errors
+from . import embedded, errors, transfer
 from .backbone import load_backbone
-from .weights import ON_THE_HUB, REMOTE, first_line, folder, repository, tagged, whole
-
-PIECE = 1 << 20  # bytes read at a time: how often a bar moves and Ctrl-C is heard
-PATIENCE = 30  # seconds without a byte
+from .transfer import Tell
+from .weights import ON_THE_HUB, REMOTE, folder, repository, tagged, whole
 
 
 def address(repo: str, file: str) -> str:
@@ -40,12 +32,12 @@ def size(name: str) -> int:
     return 4 * sum(tensor.numel() for tensor in module.state_dict().values())
 
 
-def fetch(name: str, to: Path | None = None, tell: Callable[[int, int | None], None] = lambda *_: None) -> Path:
+def fetch(name: str, to: Path | None = None, tell: Tell = lambda *_: None) -> Path:
     """Downloads a timm backbone's pretrained weights, proves that they load, and returns their file.
 
     The file is `to`/NAME.TAG.safetensors, `to` being HEADROOM_WEIGHTS unless given; one that is there and whole stays.
-    Until it is whole and loads it lies in a folder of its own, which goes with any error or Ctrl-C; the next call begins
-    again. `tell(bytes so far, bytes in all or None)` follows each piece.
+    Until it is whole and loads it lies in a folder of its own, `.parts`; a download that was stopped goes on from there
+    where the hub can. `tell(bytes so far, bytes in all or None)` follows each piece; what it raises stops the download.
 
     Raises:
         UnknownName: no such backbone or tag.
@@ -64,60 +56,42 @@ def fetch(name: str, to: Path | None = None, tell: Callable[[int, int | None], N
             f"timm knows no repository on the model hub that holds weights of {name}; download them by hand and name "
             "the file with weights=..."
         )
+
+    def check(part: Path) -> None:
+        if not whole(part):
+            raise errors.WeightsUnavailable(
+                f"What the model hub sent for {name} is no whole safetensors file; nothing was kept. Fetch it again."
+            )
+        load_backbone(name, weights=part)
+
     try:
-        to.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=to) as place:
-            part = Path(place) / goal.name
-            _download(repo, part, tell)
-            if not whole(part):
-                raise errors.WeightsUnavailable(
-                    f"What the model hub sent for {name} is no whole safetensors file; nothing was kept. Fetch it again."
-                )
-            load_backbone(name, weights=part)
-            part.replace(goal)
-    except errors.HeadroomError:
-        raise
-    except (URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
-        why = error.reason if type(error) is URLError else error
+        return _download(repo, goal, tell, check)
+    except transfer.NETWORK as error:
         raise errors.WeightsUnavailable(
-            f"{name} could not be downloaded from {address(repo, ON_THE_HUB[0])} ({first_line(why)}); nothing was "
-            "kept. Connect to the network and fetch it again, or copy the file from a machine that has it to "
-            f"{goal}."
+            f"{name} could not be downloaded from {address(repo, ON_THE_HUB[0])} ({transfer.why(error)}); "
+            f"{_kept(goal)}. Connect to the network and try again, or copy the file from a machine that has it to {goal}."
         ) from error
     except OSError as error:
-        room = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "make room or choose" if room else "choose"
+        remedy = "make room or choose" if transfer.no_room(error) else "choose"
         raise errors.WeightsUnavailable(
-            f"{name} cannot be kept in {to}: {error.strerror or error}; nothing was kept. To mend it, {remedy} another "
-            "folder with HEADROOM_WEIGHTS."
+            f"{name} cannot be kept in {to}: {transfer.why(error)}; {_kept(goal)}. To mend it, {remedy} another folder "
+            "with HEADROOM_WEIGHTS."
         ) from error
-    return goal
 
 
-def _download(repo: str, part: Path, tell: Callable[[int, int | None], None]) -> None:
-    """The repository's weights into `part`. Raises OSError, and http.client's errors where the hub hangs up early."""
-    with _answer(repo) as answer, part.open("wb") as file:
-        length = answer.headers.get("Content-Length")
-        total = int(length) if length else None
-        free = shutil.disk_usage(part.parent).free
-        if total and total > free:
-            raise OSError(errno.ENOSPC, f"{total / 1e6:,.0f} MB do not fit into the {free / 1e6:,.0f} MB that are free")
-        done = 0
-        tell(done, total)
-        while piece := answer.read(PIECE):
-            file.write(piece)
-            done += len(piece)
-            tell(done, total)
-    if total and done < total:
-        raise http.client.IncompleteRead(b"", total - done)
+def _download(repo: str, goal: Path, tell: Tell, check) -> Path:
+    """The first file that the repository has, of the names under which the hub keeps weights."""
+    from huggingface_hub.utils import build_hf_headers
 
-
-def _answer(repo: str):
-    """The hub's answer for the first of the names under which it keeps weights."""
     for file in ON_THE_HUB:
         try:
-            return urlopen(address(repo, file), timeout=PATIENCE)
+            return transfer.download(address(repo, file), goal, tell, build_hf_headers(), check, whole)
         except HTTPError as error:
             if error.code != 404 or file == ON_THE_HUB[-1]:
                 raise
     raise AssertionError
+
+
+def _kept(goal: Path) -> str:
+    bytes = transfer.kept(goal)
+    return f"the {bytes / 1e6:,.1f} MB that have come are kept for the next time" if bytes else "nothing was kept"

@@ -29,6 +29,10 @@ class WeightsUnavailable(HeadroomError):
     """Pretrained weights are neither cached nor reachable, or the file given does not hold them."""
 
 
+class DataUnavailable(HeadroomError):
+    """A data set is neither on this machine nor can it be downloaded."""
+
+
 class BadData(HeadroomError):
     """A task, an image or an archive cannot be read as one."""
 

@@ -56,6 +56,20 @@ class Progress(Event):
 
 
 @dataclass(frozen=True)
+class Download(Event):
+    """Weights or a data set on their way here: bytes so far of one file and in all, and bytes a second of late.
+
+    `total` is None where the server does not say; all of it done, the file is checked or unpacked.
+    """
+
+    kind: ClassVar[str] = "download"
+    what: str
+    done: int
+    total: int | None
+    speed: float
+
+
+@dataclass(frozen=True)
 class Step(Event):
     """One optimizer step. `memory`: peak bytes by component where the step was traced, else None."""
 
@@ -157,6 +171,7 @@ KINDS = {
     for cls in (
         Started,
         Progress,
+        Download,
         Step,
         StepMemory,
         Evaluation,

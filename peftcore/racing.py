@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import errors
+from .arriving import arrivals
 from .backbone import Backbone, load_backbone
 from .batch import Batch, memory_sentence
 from .events import Event, Failed, Finished, Progress
@@ -67,6 +68,9 @@ def race_events(
         members = dict(group)
         first = next(iter(members.values()))
         try:
+            for told in arrivals(first, with_weights=backbone is None):
+                for i in members:
+                    yield i, told
             shared = backbone or load_backbone(first.backbone, first.pretrained, first.weights)
             shared.to(choose_device(first.device))
         except errors.HeadroomError as error:

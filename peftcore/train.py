@@ -19,6 +19,7 @@ from torch import Tensor
 
 from . import errors
 from .adapters import to_bytes
+from .arriving import arrivals
 from .backbone import Backbone, load_backbone
 from .batch import Batch, memory_sentence
 from .checkpoint import restore, state_of
@@ -95,6 +96,7 @@ def finetune(
         OutOfMemory: with remedies; and whatever loading the backbone, the task or the method raises.
     """
     spec = RunSpec.of(spec)
+    yield from arrivals(spec, with_weights=backbone is None)
     with memory_sentence(spec):
         trainer = Trainer(spec, backbone, caches)
         with closing(trainer.events(resume)) as stream:

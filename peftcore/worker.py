@@ -15,7 +15,7 @@ from . import cluster, errors, events
 
 FLUSH_SECONDS = 0.08  # a run of thousands of short steps is told in about twelve batches a second
 ASK_SECONDS = 0.5  # how often a group looks whether somebody is to leave it
-BATCHED = ("step", "progress")  # everything else is told at once
+BATCHED = ("step", "progress", "download")  # everything else is told at once
 ENDS = ("finished", "failed", "cancelled")  # kinds of a last event, and the statuses that they lead to
 ARTIFACTS = {"checkpoint": "checkpoint", "finished": "adapter"}  # the name under which an event's blob is kept
 

@@ -5,12 +5,17 @@ known only after loading) and SOURCE, and `load(argument="") -> Task`. The const
 image; whatever is slow to import is imported inside `load`. A kind of task that is nothing without an argument also
 has ARGUMENT, the word for it ("PATH"): lists then show `<name>:PATH`. Files whose name starts with an underscore are shared
 tools, not tasks.
+
+A kind whose data may have to be downloaded also has `here(argument) -> bool` (no network is asked) and
+`fetch(argument, tell) -> Path`, which downloads them; its `load` reads what is here and raises DataUnavailable where it is not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -79,13 +84,54 @@ def embedded_tasks() -> tuple[str, ...]:
     return tuple(name for name in registry.TASKS.names() if not task_card(name).argument)
 
 
-def load_task(name: str) -> Task:
+def load_task(name: str, download: bool = True) -> Task:
     """Load a task by "name", or by "name:argument" where its kind takes one (a folder, a data set's name).
 
-    Raises UnknownName (with the nearest known name), InvalidSetting for an argument the kind does not take.
+    A data set that is not on this machine is downloaded, with a bar on a terminal, or not where `download` is False.
+
+    Raises UnknownName (with the nearest known name), InvalidSetting for an argument the kind does not take,
+    DataUnavailable for a data set that is not here and is not, or cannot be, downloaded.
     """
     kind, _, argument = name.partition(":")
+    if download and not here(name):
+        with _bar(name.partition("?")[0]) as tell:
+            fetch(name, tell)
     return registry.TASKS.load(kind).load(argument)
+
+
+def here(name: str) -> bool:
+    """Whether a task's data need no download. Raises what `load_task` does of a wrong name or setting."""
+    kind, _, argument = name.partition(":")
+    module = registry.TASKS.load(kind)
+    return module.here(argument) if hasattr(module, "here") else True
+
+
+def fetch(name: str, tell: Callable[[int, int | None], None] = lambda *_: None) -> Path:
+    """Downloads a task's data, where they are not here, and returns the folder that holds them.
+
+    `tell(bytes so far, bytes in all or None)` follows each file; what it raises stops the download.
+
+    Raises DataUnavailable: no way to it, no room, what came is not what was promised, or it is nothing to download; and
+    what `here` raises.
+    """
+    kind, _, argument = name.partition(":")
+    module = registry.TASKS.load(kind)
+    if not hasattr(module, "fetch"):
+        raise errors.DataUnavailable(f"The images of task {name!r} are not downloaded: there is nothing to fetch.")
+    return module.fetch(argument, tell)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    from tqdm import tqdm
+
+    with tqdm(desc=title, unit="B", unit_scale=True, disable=None) as bar:
+
+        def tell(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield tell
 
 
 def no_argument(name: str, argument: str) -> None:

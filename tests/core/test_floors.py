@@ -15,7 +15,7 @@ FLOORS = {
     "methods": 1, "tasks": 1, "backbone": 1, "features": 1, "memory": 1, "store": 1, "model": 1, "scores": 1,
     "preprocess": 1, "packing": 1, "embedded": 1, "database": 1,
     "anatomy": 1,
-    "weights": 1, "curated": 0, "download": 2,
+    "weights": 1, "curated": 0, "download": 2, "transfer": 1, "hub": 1, "arriving": 2,
     "shelf": 1, "placement": 1,
     "recipe": 1, "petl_vit": 1,
     "train": 2, "batch": 2, "checkpoint": 2, "probes": 2, "figures": 2, "adapters": 2, "exchange": 2, "racing": 2, "bench": 2,

@@ -30,9 +30,21 @@ def parse(kind: str, argument: str, settings: Mapping[str, tuple[Any, Sequence]]
         InvalidSetting: no path, or a value that is not allowed.
         BadData: there is no such folder.
     """
-    path, _, query = argument.partition("?")
-    if not path:
-        raise errors.InvalidSetting(f"Task {kind!r} needs a folder: write {kind}:PATH.")
+    path, said = parse_settings(kind, argument, settings, "a folder", "PATH")
+    folder = Path(path).expanduser().absolute()
+    if not folder.is_dir():
+        start = "" if Path(path).expanduser().is_absolute() else " A path that begins at / means the same everywhere."
+        raise errors.BadData(f"There is no folder {folder}.{start}")
+    return folder, said
+
+
+def parse_settings(
+    kind: str, argument: str, settings: Mapping[str, tuple[Any, Sequence]], what: str, word: str
+) -> tuple[str, dict[str, Any]]:
+    """What stands before the question mark, and the settings behind it. Raises what `parse` does."""
+    first, _, query = argument.partition("?")
+    if not first:
+        raise errors.InvalidSetting(f"Task {kind!r} needs {what}: write {kind}:{word}.")
     said = {name: default for name, (default, _) in settings.items()}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in settings:
@@ -42,11 +54,7 @@ def parse(kind: str, argument: str, settings: Mapping[str, tuple[Any, Sequence]]
         if said[name] is None:
             told = f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else ", ".join(map(str, allowed))
             raise errors.InvalidSetting(f"Task {kind!r}: {name}={value} is not possible; it must be one of {told}.")
-    folder = Path(path).expanduser().absolute()
-    if not folder.is_dir():
-        start = "" if Path(path).expanduser().is_absolute() else " A path that begins at / means the same everywhere."
-        raise errors.BadData(f"There is no folder {folder}.{start}")
-    return folder, said
+    return first, said
 
 
 def stamps(files: Sequence[Path]) -> tuple[tuple[int, int] | None, ...]:

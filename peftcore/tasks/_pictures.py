@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FITS = ("stretch", "crop")
+# Pillow knows more, among them some that start other programs (EPS) or that nobody has photographs in.
+FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 KEPT_BYTES = 512 * 2**20  # of decoded images per split; a larger split is decoded again whenever it is read
 WORKERS = min(8, os.cpu_count() or 1)  # threads that decode: Pillow lets go of the interpreter meanwhile
 
@@ -77,7 +79,7 @@ def decode(file: str | Path, size: int, fit: str = "stretch") -> np.ndarray:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(file) as opened:
+        with Image.open(file, formats=FORMATS) as opened:
             image = _to_rgb(ImageOps.exif_transpose(opened))
     except FileNotFoundError:
         raise errors.BadData(f"The image {file} is missing. Put it there, or take its line out of the list.") from None

@@ -1,0 +1,71 @@
+"""Zip and tar archives into a folder, told apart by what is in them and not by their names.
+
+What could leave the folder, or is neither a file nor a folder, refuses the whole archive: nobody packs images so.
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import struct
+import tarfile
+import zipfile
+import zlib
+from typing import BinaryIO
+
+from peftcore import errors
+
+from . import tars, zips
+from .intake import Intake, Tell
+from .limits import more, size
+
+OTHERS = {
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!": "a RAR archive",
+    b"\x28\xb5\x2f\xfd": "packed with zstd, which this Python cannot unpack",
+    b"\x1f\x9d": "packed with compress",
+    b"MSCF": "a CAB archive",
+    b"PK\x07\x08": "one part of a zip in several parts",
+}
+DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, struct.error,
+    NotImplementedError, ValueError, OverflowError,
+)  # fmt: skip
+
+
+def is_archive(file: BinaryIO) -> bool:
+    """Whether it begins as an archive of any kind does, one that cannot be read among them."""
+    file.seek(0)
+    start = file.read(tarfile.BLOCKSIZE)
+    known = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", *OTHERS)
+    return start.startswith(known) or start[257:262] == b"ustar"
+
+
+def unpack(file: BinaryIO, intake: Intake, tell: Tell) -> None:
+    """Unpacks an archive, open for reading from any place, within the limits of `intake`.
+
+    Raises:
+        BadData: no archive, a damaged or encrypted one, one past a limit, or one that holds links, devices or names
+            that lead elsewhere. Part of it may then lie in the folder.
+        StoreUnavailable: the disk is full.
+    """
+    file.seek(0, 2)
+    if not (packed := file.tell()):
+        raise errors.BadData("The file is empty; upload a zip or tar archive of images.")
+    if packed > intake.limits.archive:
+        raise errors.BadData(f"The file is larger than {size(intake.limits.archive)}; give less, {more('archive')}.")
+    file.seek(0)
+    start = file.read(tarfile.BLOCKSIZE)
+    file.seek(0)
+    if other := next((what for mark, what in OTHERS.items() if start.startswith(mark)), None):
+        raise errors.BadData(f"The file is {other}; pack the images as zip, tar, tar.gz, tar.bz2 or tar.xz.")
+    try:
+        if start.startswith(b"PK"):
+            zips.unpack(file, intake, tell)
+        else:
+            tars.unpack(file, start, packed, intake, tell)
+    except errors.HeadroomError:
+        raise
+    except DAMAGED as error:
+        why = str(error).rstrip(".") or "its data end too early"
+        raise errors.BadData(f"The archive is damaged or cut off ({why}); pack or upload it again.") from error

@@ -1,0 +1,47 @@
+"""Train, val and test of a set of images: as its folders say, or drawn, with every class in proportion."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from peftcore import errors
+from peftcore.tasks import stratified_split
+
+from .layout import SPLITS
+
+SHARES = tuple(round(step / 20, 2) for step in range(1, 10))  # of all images: 0.05 to 0.45
+FEWEST = 3  # images of a class that is divided; smaller ones go into training
+
+
+def divide(
+    labels: np.ndarray, given: np.ndarray, val: float = 0.2, test: float = 0.2, seed: int = 0, drawn: bool = False
+) -> dict[str, np.ndarray]:
+    """Index arrays of 'train', 'val' and 'test', disjoint, together all images.
+
+    Args:
+        labels: (n,) class indices.
+        given: (n,) indices into SPLITS, -1 where nothing says which; a val or test that no image is in is drawn from
+            the rest, and so are images without a split.
+        val, test: shares of the images that are drawn from, to within one image of each class.
+        drawn: draws all three anew, whatever is given.
+
+    Every class keeps an image in training where it has one there before the drawing. Raises BadData: too few images.
+    """
+    given = np.full_like(given, -1) if drawn else given
+    fixed = {index for index in range(3) if (given == index).any()}
+    loose = (given < 0) | (given == 0) if not {1, 2} <= fixed else given < 0
+    pool = np.flatnonzero(loose)
+    large = np.isin(labels[pool], np.flatnonzero(np.bincount(labels[pool]) >= FEWEST)) if len(pool) else loose[:0]
+    drawable = pool[large]
+    sizes = [0 if index in fixed else max(1, round(share * len(drawable))) for index, share in ((1, val), (2, test))]
+    if sum(sizes) and sum(sizes) >= len(drawable):
+        raise errors.BadData(
+            f"There are too few images to draw from: {len(drawable)} in classes of at least {FEWEST}. "
+            "Add images, or give train, val and test folders."
+        )
+    taken_val, taken_test = (drawable[part] for part in stratified_split(labels[drawable], sizes, seed))
+    where = np.where(given < 0, 0, given)
+    where[taken_val], where[taken_test] = 1, 2
+    for label in np.setdiff1d(labels[pool], labels[where == 0]):  # tiny classes and large shares
+        where[pool[labels[pool] == label][0]] = 0
+    return {name: np.flatnonzero(where == index) for index, name in enumerate(SPLITS)}

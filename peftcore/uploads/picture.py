@@ -1,0 +1,138 @@
+"""One image of a user: whether it is whole and within the limits, and a single one kept for the probes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import tempfile
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from peftcore import errors
+from peftcore.store import home
+from peftcore.tasks._pictures import FORMATS, decode
+
+from .limits import Limits, more, size
+
+SIDE = 512  # pixels of a picture that is kept for the probes, at most, on its longer side
+MOST_KEPT = 200  # of these; the oldest go first
+MOST_BYTES = 50 * 10**6  # of a file that holds one image
+
+
+def measure(file: Path | BinaryIO, limits: Limits, decode: bool = False) -> tuple[int, int]:
+    """Width and height of an image, upright; with `decode` every pixel is read.
+
+    Raises BadData, with what is wrong as a clause without the file's name: no image, too large, or broken.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    from peftcore.tasks._pictures import _to_rgb
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own limit: ours is checked before a pixel is read
+            if _bytes(file) == 0:
+                raise errors.BadData("it is empty")
+            with Image.open(file, formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > limits.pixels:
+                    raise errors.BadData(
+                        f"{width:,} x {height:,} pixels are more than {limits.pixels:,}; make it smaller, {more('pixels')}"
+                    )
+                if max(width, height) > limits.side:
+                    raise errors.BadData(
+                        f"{width:,} x {height:,} pixels: a side is longer than {limits.side:,}; {more('side')[3:]}"
+                    )
+                if decode:
+                    _to_rgb(image)
+                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except errors.BadData:
+        raise
+    except Image.DecompressionBombError:
+        raise errors.BadData(f"it has more than {limits.pixels:,} pixels; make it smaller, {more('pixels')}") from None
+    except UnidentifiedImageError:
+        raise errors.BadData("it is no image that can be read") from None
+    except Exception as error:  # what Pillow's readers raise of a broken file is no closed list
+        raise errors.BadData(f"it is broken: {str(error).rstrip('.') or type(error).__name__}") from error
+    return (height, width) if turned else (width, height)
+
+
+def _bytes(file: Path | BinaryIO) -> int:
+    if isinstance(file, Path):
+        return file.stat().st_size
+    length = file.seek(0, 2)
+    file.seek(0)
+    return length
+
+
+def pictures() -> Path:
+    """Where single images are kept: `pictures` in Headroom's own folder."""
+    return home() / "pictures"
+
+
+def keep_picture(file: BinaryIO, limits: Limits | None = None) -> str:
+    """Keeps one image for the probes, as RGB and at most SIDE pixels, without what else its file tells (place, camera).
+
+    Returns its code, 16 hexadecimal digits, the same for the same pixels.
+
+    Raises:
+        BadData: no image, a broken one, or one past the limits.
+        StoreUnavailable: the disk is full or cannot be written.
+    """
+    from PIL import Image, ImageOps
+
+    from peftcore.tasks._pictures import _to_rgb
+
+    limits = limits or Limits.here()
+    try:
+        if (length := _bytes(file)) > MOST_BYTES:
+            raise errors.BadData(f"it takes {size(length)}, more than {size(MOST_BYTES)}; make it smaller")
+        measure(file, limits)
+        measure(file, limits, decode=True)
+    except errors.BadData as error:
+        raise errors.BadData(f"The image cannot be used: {error}. Choose another one.") from error
+    file.seek(0)
+    with Image.open(file, formats=FORMATS) as opened:
+        image = _to_rgb(ImageOps.exif_transpose(opened))
+    image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+    out = io.BytesIO()
+    Image.frombytes("RGB", image.size, image.tobytes()).save(out, "PNG")  # pixels alone: no profile, no EXIF
+    code = hashlib.sha256(out.getvalue()).hexdigest()[:16]
+    _write(pictures() / f"{code}.png", out.getvalue())
+    return code
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(part, path)
+        kept = sorted(path.parent.glob("*.png"), key=lambda one: one.stat().st_mtime, reverse=True)
+        for old in kept[MOST_KEPT:]:
+            old.unlink(missing_ok=True)
+    except OSError as error:
+        if part:
+            Path(part).unlink(missing_ok=True)
+        raise errors.StoreUnavailable(
+            f"The image cannot be kept in {path.parent}: {error.strerror}. Make room, or set HEADROOM_HOME to another "
+            "folder."
+        ) from error
+
+
+def picture(code: str, pixels: int) -> np.ndarray:
+    """A kept picture as uint8 (pixels, pixels, 3): the shorter side to `pixels`, then the middle.
+
+    Raises BadData where it is not kept (any more).
+    """
+    path = pictures() / f"{code}.png"
+    if not re.fullmatch("[0-9a-f]{16}", code) or not path.is_file():
+        raise errors.BadData("The image of this link is not kept any more; upload it again, or choose a test image.")
+    return decode(path, pixels, "crop")

@@ -1,0 +1,240 @@
+"""What an archive or a folder holds: classes, counts, sizes, duplicates, and what is broken, by name."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from shutil import rmtree
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from peftcore import errors
+from peftcore.store import home
+
+from . import archives, layout
+from .intake import CHUNK, Intake, Tell, silent
+from .layout import SPLITS, Skipped
+from .limits import Limits
+from .names import shown
+from .picture import measure
+
+WORKERS = 2
+LARGE = 8_000_000  # pixels; larger images are decoded one at a time, since each takes hundreds of megabytes
+AT_ONCE = 256  # files between two signs of progress
+UNPACKING = ".unpacking-"
+FORGOTTEN = 24 * 3600  # seconds after which a folder that a killed process left behind is removed
+
+
+class Duplicate(NamedTuple):
+    """Files with the same bytes, as numbers into `Survey.files`."""
+
+    files: tuple[int, ...]
+    across_splits: bool
+    across_classes: bool
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What was found under `folder`. Images are in a fixed order; arrays have a row for each."""
+
+    folder: Path
+    kind: str  # 'folders', 'splits' or 'table'
+    files: tuple[str, ...]  # paths from the folder
+    labels: np.ndarray  # int64 (n,), indices into classes
+    given: np.ndarray  # int8 (n,), indices into SPLITS, -1 where nothing says which
+    sizes: np.ndarray  # int64 (n, 2): width, height, upright
+    classes: tuple[str, ...]
+    bytes: int
+    duplicates: tuple[Duplicate, ...]
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+    _temporary: tempfile.TemporaryDirectory | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def counts(self, splits: Mapping[str, np.ndarray] | None = None) -> dict[str, dict[str, int]]:
+        """{split: {class: images}} of these splits (index arrays by name), or of all images as 'images'."""
+        parts = {"images": np.arange(len(self))} if splits is None else splits
+        return {
+            name: dict(
+                zip(self.classes, np.bincount(self.labels[part], minlength=len(self.classes)).tolist(), strict=True)
+            )
+            for name, part in parts.items()
+        }
+
+    def discard(self) -> None:
+        """Removes what was unpacked; without it that happens once the survey is forgotten."""
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+
+def shelf() -> Path:
+    """Where users' images are kept: `images` in Headroom's own folder."""
+    return home() / "images"
+
+
+def examine(
+    source: str | Path | BinaryIO | Sequence[tuple[str, BinaryIO]],
+    *,
+    limits: Limits | None = None,
+    tell: Tell = silent,
+) -> Survey:
+    """Copies or unpacks `source` into a folder of its own beside what is kept, and looks at every image there.
+
+    Args:
+        source: an archive (a path, or a file open for reading), a folder, or files by their paths.
+        tell: is told how far it is; may raise to stop it.
+
+    Raises:
+        BadData: no images, one class only, an unsafe or damaged archive, or past one of the limits.
+        StoreUnavailable: the disk is full or cannot be written.
+    Whatever it raises, the disk is as before.
+    """
+    limits = limits or Limits.here()
+    temporary = _temporary()
+    try:
+        folder = Path(temporary.name) / "images"
+        folder.mkdir()
+        _take(source, folder, limits, tell)
+        return _survey(folder, limits, tell, temporary)
+    except BaseException:
+        temporary.cleanup()
+        raise
+
+
+def _temporary() -> tempfile.TemporaryDirectory:
+    try:
+        shelf().mkdir(parents=True, exist_ok=True)
+        for left in shelf().glob(UNPACKING + "*"):
+            if time.time() - left.stat().st_mtime > FORGOTTEN:
+                rmtree(left, ignore_errors=True)
+        return tempfile.TemporaryDirectory(dir=shelf(), prefix=UNPACKING, ignore_cleanup_errors=True)
+    except OSError as error:
+        raise errors.StoreUnavailable(
+            f"Images cannot be kept in {shelf()}: {error.strerror}. Set HEADROOM_HOME to a folder that can be written."
+        ) from error
+
+
+def _take(source, folder: Path, limits: Limits, tell: Tell) -> None:
+    if isinstance(source, (str, Path)):
+        path = Path(source).expanduser()
+        if path.is_dir():
+            files = layout.walk(path, limits)
+            for name in files:
+                if (path / name).is_symlink() or not (path / name).is_file():
+                    raise errors.BadData(f"{shown(name)} in {path} is a link or no file; put the file itself there.")
+            _copy(((name, (path / name).open("rb")) for name in files), len(files), Intake(folder, limits), tell)
+            return
+        if not path.is_file():
+            raise errors.BadData(f"There is no file or folder {path}.")
+        with path.open("rb") as file:
+            _unpack(file, folder, limits, tell)
+    elif hasattr(source, "read"):
+        _unpack(source, folder, limits, tell)
+    else:
+        _copy(source, len(source), Intake(folder, limits), tell)
+
+
+def _unpack(file: BinaryIO, folder: Path, limits: Limits, tell: Tell) -> None:
+    file.seek(0, 2)
+    packed = file.tell()
+    archives.unpack(file, Intake(folder, limits, packed), tell)
+
+
+def _copy(files: Iterable[tuple[str, BinaryIO]], count: int, intake: Intake, tell: Tell) -> None:
+    intake.foresee(count, 0)
+    for done, (name, file) in enumerate(files):
+        tell("Copying", done / count)
+        with file:
+            file.seek(0)
+            intake.add(name, iter(lambda file=file: file.read(CHUNK), b""))
+
+
+def _survey(folder: Path, limits: Limits, tell: Tell, temporary: tempfile.TemporaryDirectory) -> Survey:
+    found = layout.read(folder, layout.walk(folder, limits), limits)
+    good, skipped = [], list(found.skipped)
+    sizes, hashes, total = [], [], 0
+    for one, seen in zip(found.placed, _look(folder, [one.file for one in found.placed], limits, tell), strict=True):
+        if isinstance(seen, str):
+            skipped.append(Skipped(one.file, seen))
+        else:
+            good.append(one)
+            sizes.append(seen[0])
+            hashes.append(seen[1])
+            total += seen[2]
+    classes = tuple(name for name in found.classes if name in {one.label for one in good})
+    if len(classes) < 2:
+        first = f": {skipped[0].file}, {skipped[0].why}" if skipped else ""
+        kept = f"of one class, {shown(classes[0])}, are" if classes else "at all is"
+        raise errors.BadData(f"No image {'but those ' if classes else ''}{kept} whole{first[:200]}. {layout.FAR}")
+    number = {name: index for index, name in enumerate(classes)}
+    labels = np.array([number[one.label] for one in good], np.int64)
+    given = np.array([one.split for one in good], np.int8)
+    notes = (*found.notes, *_notes(found.classes, classes, labels, given))
+    return Survey(
+        folder, found.kind, tuple(one.file for one in good), labels, given, np.array(sizes, np.int64), classes, total,
+        _duplicates(hashes, labels, given), tuple(skipped), notes, temporary,
+    )  # fmt: skip
+
+
+def _look(folder: Path, files: Sequence[str], limits: Limits, tell: Tell) -> Iterator[tuple | str]:
+    """Of each file its size (width, height), hash and bytes, or why it is no image that can be used."""
+    one_at_a_time = threading.Lock()
+
+    def look(file: str) -> tuple | str:
+        path = folder / file
+        try:
+            width, height = measure(path, limits)
+            with one_at_a_time if width * height > LARGE else nullcontext():
+                measure(path, limits, decode=True)
+        except errors.BadData as error:
+            return str(error)
+        with path.open("rb") as opened:
+            return (width, height), hashlib.file_digest(opened, "sha256").digest(), path.stat().st_size
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for start in range(0, len(files), AT_ONCE):
+            tell("Looking at every image", start / len(files))
+            yield from pool.map(look, files[start : start + AT_ONCE])
+
+
+def _duplicates(hashes: Sequence[bytes], labels: np.ndarray, given: np.ndarray) -> tuple[Duplicate, ...]:
+    groups = defaultdict(list)
+    for index, digest in enumerate(hashes):
+        groups[digest].append(index)
+    return tuple(
+        Duplicate(tuple(group), len({*given[group].tolist()}) > 1, len({*labels[group].tolist()}) > 1)
+        for group in groups.values()
+        if len(group) > 1
+    )
+
+
+def _notes(before: Sequence[str], classes: Sequence[str], labels: np.ndarray, given: np.ndarray) -> Iterator[str]:
+    """What a person should know before training."""
+    if gone := [name for name in before if name not in classes]:
+        yield f"Not one image is whole in {_listed(gone)}; left out."
+    count = Counter(labels.tolist())
+    if few := [name for index, name in enumerate(classes) if count[index] < 3]:
+        what = "has" if len(few) == 1 else "have"
+        yield f"{_listed(few)} {what} fewer than three images: they all go into training."
+    if (given >= 0).any():
+        trained = {*labels[given == 0].tolist()}
+        if new := [name for index, name in enumerate(classes) if index not in trained]:
+            yield f"No training image is of {_listed(new)}."
+        if missing := [name for index, name in enumerate(SPLITS) if not (given == index).any()]:
+            yield f"There is no {' and no '.join(missing)} folder; it is drawn from training."
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    told = ", ".join(shown(name, 40) for name in names[:most])
+    return told + (f" and {len(names) - most} more" if len(names) > most else "")

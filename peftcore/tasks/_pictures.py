@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FITS = ("stretch", "crop")
 # Pillow knows more, among them some that start other programs (EPS) or that nobody has photographs in.
-FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 KEPT_BYTES = 512 * 2**20  # of decoded images per split; a larger split is decoded again whenever it is read
 WORKERS = min(8, os.cpu_count() or 1)  # threads that decode: Pillow lets go of the interpreter meanwhile
 

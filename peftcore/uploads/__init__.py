@@ -6,7 +6,7 @@
 
 From the bottom: limits (settings), names (of files that others chose), intake (into a folder, within the limits),
 archives (zip, tar), table (a CSV of labels), layout (which image is of which class), survey (what is whole), division
-(train, val, test), shelf (what is kept), picture (one image, for the probes).
+(train, val, test), shelf (what is kept), images (whether one is whole; one for the probes).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _HOME = {
     "keep": "shelf",
     "kept": "shelf",
     "remove": "shelf",
-    "keep_picture": "picture",
-    "picture": "picture",
+    "keep_picture": "images",
+    "picture": "images",
 }
 
 

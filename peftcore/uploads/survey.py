@@ -21,11 +21,11 @@ from peftcore import errors
 from peftcore.store import home
 
 from . import archives, layout
+from .images import measure
 from .intake import CHUNK, Intake, Tell, silent
 from .layout import SPLITS, Skipped
 from .limits import Limits
 from .names import shown
-from .picture import measure
 
 WORKERS = 2
 LARGE = 8_000_000  # pixels; larger images are decoded one at a time, since each takes hundreds of megabytes

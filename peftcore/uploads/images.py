@@ -46,7 +46,7 @@ def measure(file: Path | BinaryIO, limits: Limits, decode: bool = False) -> tupl
                     )
                 if max(width, height) > limits.side:
                     raise errors.BadData(
-                        f"{width:,} x {height:,} pixels: a side is longer than {limits.side:,}; {more('side')[3:]}"
+                        f"{width:,} x {height:,} pixels have a side longer than {limits.side:,}; make it smaller, {more('side')}"
                     )
                 if decode:
                     _to_rgb(image)

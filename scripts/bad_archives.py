@@ -1,0 +1,70 @@
+"""Tries every kind of bad archive, table and image, and writes what each got to docs/bad_archives.md.
+
+python scripts/bad_archives.py            # the cases are tests/core/bad_uploads.py, which the tests run as well
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "core"))
+
+from bad_uploads import CASES, Case, limits_of
+
+from peftcore import errors, uploads
+from peftcore.uploads.survey import shelf
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "bad_archives.md"
+
+
+def outcome(case: Case, folder: Path) -> tuple[str, str]:
+    """What it got, and the sentence."""
+    source = case.make(folder)
+    try:
+        found = uploads.examine(source, limits=limits_of(case))
+    except errors.HeadroomError as error:
+        return "refused", str(error)
+    left_out = [f"{file}: {why}" for file, why in found.skipped]
+    found.discard()
+    return ("left out, with consent", "; ".join(left_out)) if left_out else ("noted", " ".join(found.notes))
+
+
+def files(folder: Path) -> set[Path]:
+    return {*folder.rglob("*")}
+
+
+def main() -> None:
+    rows, counts = [], {}
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["HEADROOM_HOME"] = home
+        shelf().mkdir()
+        for case in CASES:
+            with tempfile.TemporaryDirectory() as made:
+                before = files(Path(home))
+                got, sentence = outcome(case, Path(made))
+                assert files(Path(home)) == before, f"{case.kind}: the disk is not as before"
+                counts[got] = counts.get(got, 0) + 1
+                cells = (case.kind, got, sentence.replace(made, "FOLDER"))
+                rows.append("| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |")
+    told = ", ".join(f"{count} {got}" for got, count in counts.items())
+    lines = [
+        "# Bad archives, tables and images, and what each got",
+        "",
+        f"{len(CASES)} kinds: {told}. After each, the disk was as before. Written by `python scripts/bad_archives.py`; the",
+        "tests run the same cases (tests/core/bad_uploads.py), some with smaller limits than the defaults.",
+        "",
+        "| kind | what it got | sentence |",
+        "|---|---|---|",
+        *rows,
+    ]
+    PAGE.write_text("\n".join(lines) + "\n")
+    print(f"{len(CASES)} kinds: {told}; {PAGE.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

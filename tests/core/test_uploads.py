@@ -1,0 +1,447 @@
+"""Users' own images: what is bad is refused or left out by name and the disk is as before; what is good comes out right."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bad_uploads import CASES, good, limits_of, picture, tarred, zipped
+from PIL import Image
+
+from peftcore import errors, uploads
+from peftcore.tasks import load_task
+from peftcore.uploads import intake, layout, names, survey, table
+from peftcore.uploads.division import divide
+from peftcore.uploads.limits import Limits
+from peftcore.uploads.shelf import slug
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file and folder under it, with size and time."""
+    return {
+        str(path.relative_to(folder)): (path.lstat().st_size, path.lstat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file() or path.is_symlink()
+    } | {str(path.relative_to(folder)) + "/": (0, 0) for path in folder.rglob("*") if path.is_dir()}
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """A home in which one set is kept already."""
+    monkeypatch.setenv("HEADROOM_HOME", str(tmp_path / "home"))
+    (tmp_path / "first").mkdir()
+    uploads.keep(uploads.examine(zipped(tmp_path / "first", good())), "first")
+    return tmp_path / "home"
+
+
+def told(case, source) -> str:
+    """The sentence that refuses it, or what is left out and noted."""
+    try:
+        found = uploads.examine(source, limits=limits_of(case))
+    except errors.HeadroomError as error:
+        assert case.refused, error
+        return str(error)
+    assert not case.refused, f"{case.kind} was not refused"
+    try:
+        if found.skipped:
+            with pytest.raises(errors.BadData, match="agree to leaving such files out"):
+                uploads.keep(found, "bad")
+        return "\n".join([*(f"{file}: {why}" for file, why in found.skipped), *found.notes])
+    finally:
+        found.discard()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: re.sub(r"\W+", "-", case.kind))
+def test_bad_is_refused_or_left_out_with_its_sentence_and_the_disk_as_before(case, home, tmp_path):
+    (tmp_path / "made").mkdir()
+    source = case.make(tmp_path / "made")
+    before = tree(tmp_path)
+    sentence = told(case, source)
+    assert re.search(case.says, sentence), sentence
+    assert tree(tmp_path) == before
+    assert "\n" not in sentence or not case.refused
+    assert all(c.isprintable() or c == "\n" for c in sentence), "names are told in letters that can be seen"
+
+
+def test_there_are_at_least_forty_kinds():
+    assert len(CASES) >= 40 and len({case.kind for case in CASES}) == len(CASES)
+
+
+def test_every_kind_is_reported():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "bad_archives.md").read_text()
+    for case in CASES:
+        kind = case.kind.replace("\\", "\\\\")
+        assert f"| {kind} |" in page, f"run python scripts/bad_archives.py: it does not tell of {kind}"
+
+
+# ------------------------------------------------------------------------------------------- safety as laws
+
+
+def test_whatever_bytes_are_turned_an_archive_is_read_or_refused_with_a_sentence(home, tmp_path):
+    """Nothing but a sentence comes of it, and nothing lands outside, whichever bytes of a good archive are others."""
+    rng = np.random.default_rng(0)
+    makers = (zipped, lambda f, x: tarred(f, x, "set.tar"), lambda f, x: tarred(f, x, "set.tar.gz"))
+    before = tree(home)
+    for make in makers:
+        (folder := tmp_path / f"m{len(list(tmp_path.iterdir()))}").mkdir()
+        whole = np.frombuffer(make(folder, good()).read_bytes(), np.uint8)
+        for _ in range(60):
+            bad = whole.copy()
+            places = rng.integers(0, len(bad), rng.integers(1, 6))
+            bad[places] = rng.integers(0, 256, len(places))
+            try:
+                uploads.examine(io.BytesIO(bad.tobytes())).discard()
+            except errors.HeadroomError as error:
+                assert str(error)
+    assert tree(home) == before
+
+
+def test_a_full_disk_is_told_and_left_as_it_was(home, tmp_path, monkeypatch):
+    source = zipped(tmp_path, good())
+    before = tree(home)
+    monkeypatch.setattr(intake, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    with pytest.raises(errors.StoreUnavailable, match="10 bytes are free; make room"):
+        uploads.examine(source)
+    monkeypatch.undo()
+    monkeypatch.setenv("HEADROOM_HOME", str(home))
+    opened, written = Path.open, []
+
+    def full(self, mode="r", *rest, **more):
+        if mode == "xb" and len(written) == 3:
+            raise OSError(28, "No space left on device")
+        written.append(self)
+        return opened(self, mode, *rest, **more)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(errors.StoreUnavailable, match="The disk of .* is full; make room"):
+        uploads.examine(source)
+    assert tree(home) == before
+
+
+def test_who_stops_it_leaves_the_disk_as_it_was(home, tmp_path):
+    """`tell` may raise at any of its calls."""
+    source, before, told = zipped(tmp_path, good()), tree(home), []
+    for stop in range(100):
+
+        def tell(what, share, stop=stop):
+            told.append(share)
+            if len(told) > stop:
+                raise KeyboardInterrupt
+
+        told.clear()
+        try:
+            uploads.examine(source, tell=tell).discard()
+        except KeyboardInterrupt:
+            assert tree(home) == before
+        else:
+            break
+    assert stop > 3 and tree(home) == before and all(0 <= share <= 1 for share in told)
+
+
+def test_what_a_killed_process_left_goes_a_day_later(home, tmp_path):
+    for name, age in (("old", 2 * survey.FORGOTTEN), ("new", 60)):
+        (left := survey.shelf() / f"{survey.UNPACKING}{name}").mkdir()
+        when = left.stat().st_mtime - age
+        os.utime(left, (when, when))
+    uploads.examine(zipped(tmp_path, good())).discard()
+    assert [path.name for path in survey.shelf().glob(".*")] == [f"{survey.UNPACKING}new"]
+
+
+@pytest.mark.parametrize(
+    "name, wanted",
+    [("a/b.png", ("a", "b.png")), ("./a//b.png", ("a", "b.png")), ("a\\b.png", ("a", "b.png")), ("a/.DS_Store", None),
+     ("__MACOSX/a/._b.png", None), ("a/Thumbs.db", None), (".", None), ("a/x..b.png", ("a", "x..b.png")),
+     ("\u05d7\u05ea\u05d5\u05dc/1.png", ("\u05d7\u05ea\u05d5\u05dc", "1.png")), ("e\u0301.png", ("\u00e9.png",)),
+     ("\u0645\u06cc\u200c\u062e/1.png", ("\u0645\u06cc\u200c\u062e", "1.png"))],
+)  # fmt: skip
+def test_names_as_they_are_kept(name, wanted):
+    assert names.parts(name) == wanted
+
+
+def test_limits_are_settings(monkeypatch):
+    monkeypatch.setenv("HEADROOM_UPLOAD_FILES", "7")
+    monkeypatch.setenv("HEADROOM_UPLOAD_BYTES", "2e9")
+    assert (Limits.here().files, Limits.here().bytes) == (7, 2 * 10**9)
+    for bad in ("many", "-1", "1.5", "1e"):
+        monkeypatch.setenv("HEADROOM_UPLOAD_FILES", bad)
+        with pytest.raises(errors.InvalidSetting, match=f"HEADROOM_UPLOAD_FILES={bad} is not possible"):
+            Limits.here()
+
+
+def test_the_server_takes_what_the_limits_allow():
+    config = (Path(__file__).resolve().parents[2] / ".streamlit/config.toml").read_text()
+    assert int(re.search(r"maxUploadSize = (\d+)", config)[1]) * 2**20 == Limits().archive
+
+
+# ------------------------------------------------------------------------------------------- layouts
+
+
+def test_every_packing_of_the_same_images_gives_the_same_survey(home, tmp_path):
+    plain = None
+    wrapped = {f"my set/deeper/{name}": data for name, data in good("abc").items()}
+    noise = {"my set/.DS_Store": b"x", "__MACOSX/my set/._0.png": b"x", "my set/deeper/a/Thumbs.db": b"x"}
+    for number, make in enumerate(
+        (lambda f: zipped(f, good("abc")), lambda f: zipped(f, wrapped | noise, how=zipfile.ZIP_BZIP2),
+         lambda f: tarred(f, good("abc")), lambda f: tarred(f, wrapped | noise, "x.tar.gz"),
+         lambda f: tarred(f, wrapped, "x.tar.bz2"), lambda f: tarred(f, good("abc"), "x.tar.xz"),
+         lambda f: zipped(f, good("abc")).rename(f / "wrong.tar.gz"), lambda f: tarred(f, good("abc"), format=tarfile.PAX_FORMAT))
+    ):  # fmt: skip
+        (folder := tmp_path / str(number)).mkdir()
+        found = uploads.examine(make(folder))
+        shown = [(Path(file).name, found.classes[label]) for file, label in zip(found.files, found.labels, strict=True)]
+        plain = plain or shown
+        assert shown == plain and found.classes == ("a", "b", "c") and not found.skipped and found.kind == "folders"
+        assert (found.sizes == (6, 5)).all() and found.bytes == sum(map(len, good("abc").values()))
+        found.discard()
+    loose = [(name, io.BytesIO(data)) for name, data in good("abc").items()]
+    assert len(uploads.examine(loose)) == len(plain)
+
+
+def test_names_in_any_script_survive(home, tmp_path):
+    files = {
+        f"{name}/1{i}.png": picture(hash((name, i)) % 999)
+        for name in ("\u732b", "\u05db\u05dc\u05d1", "cr\u00e8me")
+        for i in range(3)
+    }
+    for make in (zipped, tarred):
+        kept = uploads.keep(uploads.examine(make(tmp_path, files)), "scripts")
+        assert {*kept.classes} == {"\u732b", "\u05db\u05dc\u05d1", "cr\u00e8me"} and len(
+            load_task(f"upload:{kept.name}").train
+        )
+
+
+def split_set() -> dict[str, bytes]:
+    parts = (("Train", 6), ("valid", 2), ("TEST", 3))
+    return {f"set/{p}/{c}/{i}.png": picture(hash((p, c, i)) % 9999) for p, n in parts for c in "ab" for i in range(n)}
+
+
+def test_splits_are_taken_from_their_folders_and_missing_ones_drawn(home, tmp_path):
+    kept = uploads.keep(uploads.examine(zipped(tmp_path, split_set())), "given")
+    task = load_task(f"upload:{kept.name}?seed=5")
+    for split, folder in ((task.train, "Train"), (task.val, "valid"), (task.test, "TEST")):
+        assert {path.parts[-3] for path in split.images.files} == {folder}
+    drawn = load_task(f"upload:{kept.name}?split=drawn")
+    assert {path.parts[-3] for path in drawn.train.images.files} == {"Train", "valid", "TEST"}
+    (tmp_path / "two").mkdir()
+    part = {name: data for name, data in split_set().items() if "valid" not in name}
+    found = uploads.examine(zipped(tmp_path / "two", part))
+    assert "There is no val folder; it is drawn from training." in found.notes
+    task = load_task(f"upload:{uploads.keep(found, 'part').name}")
+    assert len(task.val) == 2 and len(task.train) == 10 and {p.parts[-3] for p in task.test.images.files} == {"TEST"}
+
+
+TABLES = {
+    "comma": "0.png,x\n1.png,y\n2.png,x\n3.png,y\n",
+    "header": "file,label\n0.png,x\n1.png,y\n2.png,x\n3.png,y\n",
+    "other way": "label;file\nx;0.png\ny;1.png\nx;2.png\ny;3.png\n",
+    "tabs, Windows": "0.png\tx\r\n1.png\ty\r\n2.png\tx\r\n3.png\ty\r\n",
+    "pipes and quotes": '"0.png"|"x"\n"1.png"|"y"\n2.png|x\n3.png|y\n',
+    "paths": "pics/0.png,x\npics/1.png,y\n./pics/2.png,x\npics\\3.png,y\n",
+    "full paths": "/home/me/pics/0.png,x\nC:\\pics\\1.png,y\npics/2.png,x\npics/3.png,y\n",
+    "no endings": "id,breed\n0,x\n1,y\n2,x\n3,y\n",
+    "spaces": "0.png x\n1.png y\n2.png x\n3.png y\n",
+    "more columns": "id,width,filename,label\n7,6,0.png,x\n8,6,1.png,y\n9,6,2.png,x\n1,6,3.png,y\n",
+    "twice the same": "0.png,x\n1.png,y\n2.png,x\n3.png,y\n0.png,x\n",
+    "blank lines": "\n0.png,x\n\n1.png,y\n2.png,x\n ,\n3.png,y\n\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("coding", ("utf-8", "utf-8-sig", "utf-16"))
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_in_every_shape_say_the_same(name, coding, tmp_path):
+    (tmp_path / "t.csv").write_bytes(TABLES[name].encode(coding))
+    files = [f"pics/{i}.png" for i in range(4)]
+    rows, _, note = table.read(tmp_path / "t.csv", "t.csv", table.Known(files), Limits())
+    found = layout.read(tmp_path, [*files, "t.csv"], Limits())
+    assert [(one.file, one.label) for one in found.placed] == [(f"pics/{i}.png", "xyxy"[i]) for i in range(4)]
+    assert found.kind == "table" and not found.skipped and not note and len(rows) >= 4
+
+
+def test_tables_may_say_splits_or_be_one_for_each(home, tmp_path):
+    files = {f"img/{i}.png": picture(i) for i in range(12)}
+    where = ["train"] * 6 + ["val"] * 2 + ["test"] * 4
+    rows = [f"{i}.png,{'xy'[i % 2]},{where[i]}" for i in range(12)]
+    one = {**files, "labels.csv": ("name,class,split\n" + "\n".join(rows)).encode()}
+    three = files | {
+        f"{s}.csv": "".join(f"{i}.png,{'xy'[i % 2]}\n" for i in range(12) if where[i] == s).encode() for s in {*where}
+    }
+    for told in (one, three):
+        kept = uploads.keep(uploads.examine(zipped(tmp_path, told)), "table")
+        task = load_task(f"upload:{kept.name}")
+        assert [len(part) for part in (task.train, task.val, task.test)] == [6, 2, 4]
+
+
+def test_folders_count_where_a_table_is_about_something_else(home, tmp_path):
+    rows = "file,width\n" + "".join(f"{name},6\n" for name in good())
+    found = uploads.examine(zipped(tmp_path, good() | {"sizes.csv": rows.encode()}))
+    assert found.kind == "folders" and [file for file, _ in found.skipped] == ["sizes.csv"]
+    rows = "file,label\n" + "".join(f"{name},{i % 2}\n" for i, name in enumerate(good()))
+    found = uploads.examine(zipped(tmp_path, good() | {"labels.csv": rows.encode()}))
+    assert found.kind == "table" and found.classes == ("0", "1")
+
+
+def test_classes_stand_in_the_order_people_count():
+    placed = [layout.Placed(f"{name}.png", name, -1) for name in ("10", "9", "b", "a10", "a9", "B")]
+    assert layout._classes(placed) == ("9", "10", "a9", "a10", "B", "b")
+
+
+# ------------------------------------------------------------------------------------------- duplicates, keeping
+
+
+def test_duplicates_are_found_across_classes_and_splits_and_may_go(home, tmp_path):
+    files = split_set()
+    files["set/TEST/a/0.png"] = files["set/Train/a/1.png"]  # in training and in test
+    files["set/Train/b/3.png"] = files["set/Train/b/2.png"]  # twice in training
+    files["set/Train/b/5.png"] = files["set/Train/a/5.png"]  # of two classes
+    found = uploads.examine(zipped(tmp_path, files))
+    told = {
+        tuple(sorted(found.files[i][4:] for i in d.files)): (d.across_splits, d.across_classes)
+        for d in found.duplicates
+    }
+    assert told == {
+        ("TEST/a/0.png", "Train/a/1.png"): (True, False), ("Train/b/2.png", "Train/b/3.png"): (False, False),
+        ("Train/a/5.png", "Train/b/5.png"): (False, True),
+    }  # fmt: skip
+    kept = uploads.keep(found, "once", drop_duplicates=True)
+    gone = {*files} - {*kept.files}
+    assert gone == {f"set/{name}" for name in ("Train/a/1.png", "Train/b/3.png", "Train/a/5.png", "Train/b/5.png")}
+    on_disk = {path.relative_to(kept.folder).as_posix() for path in kept.folder.rglob("*.png")}
+    assert on_disk == {*kept.files} and kept.left_out == 4
+
+
+def test_a_name_is_never_taken_twice_and_a_set_can_go(home, tmp_path):
+    first = uploads.kept()
+    sets = [uploads.keep(uploads.examine(zipped(tmp_path, good())), "My set!") for _ in range(3)]
+    assert [one.name for one in sets] == ["my-set", "my-set-2", "my-set-3"]
+    uploads.remove("my-set-2")
+    assert uploads.kept() == sorted([*first, "my-set", "my-set-3"]) and not list(survey.shelf().glob(".*"))
+    with pytest.raises(errors.UnknownName, match="There is no kept set of images 'my-set-2'"):
+        load_task("upload:my-set-2")
+    with pytest.raises(errors.UnknownName):
+        uploads.remove("../../etc")
+
+
+@pytest.mark.parametrize("name", ["../..", "", "a/b", "C:\\x", ".", "\u732b", "x" * 300, "CON\0", "-"])
+def test_a_set_s_name_is_a_plain_word(name):
+    assert (
+        re.fullmatch("[a-z0-9](-?[a-z0-9])*", slug(name)) and len(slug(name)) <= 48 and slug(slug(name)) == slug(name)
+    )
+
+
+def test_what_is_left_out_is_not_kept_on_the_disk(home, tmp_path):
+    found = uploads.examine(zipped(tmp_path, good() | {"a/notes.txt": b"hello", "readme": b"x"}))
+    kept = uploads.keep(found, "clean", consent=True)
+    assert kept.left_out == 2 and {p.suffix for p in kept.folder.rglob("*") if p.is_file()} == {".png"}
+
+
+# ------------------------------------------------------------------------------------------- division
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_division_is_of_all_images_in_proportion_and_its_seed_s(seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(6), [1, 2, 3, 10, 40, 100]))
+    given = np.full(len(labels), -1, np.int8)
+    parts = divide(labels, given, 0.2, 0.25, seed)
+    assert sorted(np.concatenate([*parts.values()])) == [*range(len(labels))]
+    assert {*labels[parts["train"]]} == {*labels}, "every class can be learnt"
+    for part, share in (("val", 0.2), ("test", 0.25)):
+        for label in range(3, 6):
+            assert abs((labels[parts[part]] == label).sum() - share * (labels == label).sum()) <= 1
+    again, other = divide(labels, given, 0.2, 0.25, seed), divide(labels, given, 0.2, 0.25, seed + 1)
+    assert all((parts[name] == again[name]).all() for name in parts)
+    assert any(not np.array_equal(parts[name], other[name]) for name in parts)
+
+
+def test_too_few_images_to_divide_are_told():
+    with pytest.raises(errors.BadData, match="too few images to draw from"):
+        divide(np.array([0, 0, 1, 1]), np.full(4, -1))
+
+
+# ------------------------------------------------------------------------------------------- pixels
+
+
+def _save(image: Image.Image, form: str, **how) -> bytes:
+    out = io.BytesIO()
+    image.save(out, form, **how)
+    return out.getvalue()
+
+
+def test_every_kind_of_image_comes_out_right_through_an_upload(home, tmp_path):
+    """Grey, palette, half transparent, 16-bit, CMYK and turned: the pixels that a person would see."""
+    red, turned = (255, 0, 0), Image.Exif()
+    turned[0x0112] = 6  # stored lying on its left side
+    lying = Image.fromarray(np.array([[red] * 4 + [(0, 0, 255)] * 4] * 8, np.uint8))  # red left, blue right, as stored
+    kinds = {
+        "grey.png": (_save(Image.new("L", (8, 8), 90), "PNG"), (90, 90, 90)),
+        "palette.gif": (_save(Image.new("RGB", (8, 8), red).convert("P"), "GIF"), red),
+        "alpha.png": (_save(Image.new("RGBA", (8, 8), (*red, 128)), "PNG"), (255, 127, 127)),
+        "deep.png": (_save(Image.fromarray(np.full((8, 8), 0x80FF, np.uint16)), "PNG"), (128, 128, 128)),
+        "ink.jpg": (_save(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"), red),
+        "turned.png": (_save(lying, "PNG", exif=turned), None),
+    }
+    files = {f"a/{name}": data for name, (data, _) in kinds.items()} | {f"b/{i}.png": picture(i) for i in range(4)}
+    kept = uploads.keep(uploads.examine(zipped(tmp_path, files)), "kinds")
+    task = load_task(f"upload:{kept.name}?size=8")
+    seen = {
+        path.name: part.images[i]
+        for part in (task.train, task.val, task.test)
+        for i, path in enumerate(part.images.files)
+    }
+    for name, (_, wanted) in kinds.items():
+        if wanted:
+            assert np.abs(seen[name].astype(int) - wanted).max() <= 2, name
+    upright = seen["turned.png"]  # turned to the right: what was left is on top
+    assert (upright[:4] == red).all() and (upright[4:] == (0, 0, 255)).all()
+
+
+def test_one_picture_for_the_probes_is_kept_without_what_else_its_file_tells(home):
+    exif = Image.Exif()
+    exif[0x010E] = "my address"
+    exif[0x0112] = 3
+    scene = np.zeros((600, 1200, 3), np.uint8)
+    scene[:300] = (255, 0, 0)
+    code = uploads.keep_picture(io.BytesIO(_save(Image.fromarray(scene), "PNG", exif=exif)))
+    stored = next((home / "pictures").iterdir())
+    assert b"my address" not in stored.read_bytes() and Image.open(stored).size == (512, 256)
+    seen = uploads.picture(code, 64)
+    assert seen.shape == (64, 64, 3) and (seen[40:] == (255, 0, 0)).all() and (seen[:24] == 0).all()
+    for bad, why in (
+        (b"", "it is empty"),
+        (b"text", "it is no image"),
+        (picture(1, size=(90, 90))[:5000], "it is broken"),
+    ):
+        with pytest.raises(errors.BadData, match=f"The image cannot be used: {why}"):
+            uploads.keep_picture(io.BytesIO(bad))
+    with pytest.raises(errors.BadData, match="is not kept any more"):
+        uploads.picture("../../../etc/passwd", 64)
+    assert len([*(home / "pictures").iterdir()]) == 1
+
+
+# ------------------------------------------------------------------------------------------- folder:
+
+
+def test_a_folder_is_a_task_without_any_upload(tmp_path):
+    for name, data in (good("abc", 10) | {"a/.hidden.png": b"x"}).items():
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(data)
+    (tmp_path / "set/README.md").write_text("hello")
+    task = load_task(f"folder:{tmp_path}/set?val=0.1&test=0.3&size=8")
+    assert task.classes == ("a", "b", "c") and [len(p) for p in (task.train, task.val, task.test)] == [18, 3, 9]
+    assert load_task(f"folder:{tmp_path}/set?val=0.1&test=0.3&size=8") is task
+    (tmp_path / "set/stray.png").write_bytes(picture(0))
+    with pytest.raises(errors.BadData, match=r"stray.png cannot be used: .*leave such files out with skip=yes"):
+        load_task(f"folder:{tmp_path}/set")
+    assert len(load_task(f"folder:{tmp_path}/set?skip=yes").test) == 6
+    (tmp_path / "secret.png").write_bytes(picture(0))
+    (tmp_path / "set/a/link.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(errors.BadData, match="leads out of"):
+        load_task(f"folder:{tmp_path}/set?skip=yes")
+    with pytest.raises(errors.BadData, match="is a link or no file"):
+        uploads.examine(tmp_path / "set")

@@ -41,6 +41,7 @@ class Backbone:
     std: tuple[float, ...]
     interpolation: str
     pretrained: bool
+    crop_pct: float = 1.0  # the share of a resized image's shorter side that its own preprocessing keeps
     options: tuple[tuple[str, Any], ...] = ()  # what else was said to timm.create_model
 
     @property
@@ -298,6 +299,7 @@ def load_backbone(
         std=tuple(config["std"]),
         interpolation=config["interpolation"],
         pretrained=pretrained,
+        crop_pct=config["crop_pct"],
         options=tuple(sorted(architecture.items())),
     )
 

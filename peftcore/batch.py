@@ -13,7 +13,7 @@ from torch import Tensor
 
 from . import errors
 from .memory import Ledger
-from .preprocess import augment_light, prepare
+from .preprocess import augmented
 from .recipe import generator_of, seeded
 from .spec import RunSpec
 
@@ -38,12 +38,18 @@ class Batch:
         return torch.from_numpy(self.trainer.task.train.labels[self.index.numpy()]).to(self.trainer.device)
 
     def images(self) -> Tensor:
-        """(b, C, H, W), normed and augmented; the same whenever it is asked."""
+        """(b, C, H, W), resized, augmented and normed; the same whenever it is asked."""
         chosen = self.trainer.task.train.images[self.index.numpy()]
-        images = prepare(chosen, self.trainer.backbone, self.spec.normalisation, self.trainer.device)
-        if self.spec.augmentation == "light":
-            images = augment_light(images, generator_of(self.spec.seed, self.epoch, self.step))
-        return images
+        return augmented(
+            chosen,
+            self.trainer.backbone,
+            self.spec.normalisation,
+            self.trainer.device,
+            self.spec.resize,
+            self.spec.augmentation,
+            generator_of(self.spec.seed, self.epoch, self.step),
+            self.trainer.task.symmetries,
+        )
 
     def features(self) -> tuple[Tensor, ...] | None:
         """The frozen features where they are cached."""

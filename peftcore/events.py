@@ -143,7 +143,8 @@ class Checkpoint(Event):
 
 @dataclass(frozen=True)
 class Finished(Event):
-    """The end. Accuracies are shares in 0..1 of the last epoch's weights; `blob` is the adapter as safetensors."""
+    """The end. Accuracies are shares in 0..1, of the weights of `selected_epoch` (from 1; None in older logs: the last);
+    `blob` is the adapter as safetensors."""
 
     kind: ClassVar[str] = "finished"
     test_accuracy: float
@@ -152,6 +153,7 @@ class Finished(Event):
     memory: dict[str, Any]
     epochs: list[dict[str, float]]
     blob: bytes | None = field(default=None, repr=False)
+    selected_epoch: int | None = None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class FeatureCache:
 
     Args:
         images: uint8 (n, H, W, 3).
-        norm: the normalisation's name (preprocess.py).
+        norm, resize: how images become what the backbone reads (preprocess.py).
         batch_size: images per forward while it is filled.
         precision: how features are kept; fp32 keeps what was computed, bf16 half of the bytes.
         compute: the forward's precision; bf16 is autocast.
@@ -45,10 +45,11 @@ class FeatureCache:
         precision: Precision = "fp32",
         compute: Precision = "fp32",
         place: Place = "device",
+        resize: str = "stretch",
         shelf: Shelf | None = None,
     ):
         self._backbone, self.taps = backbone, tuple(dict.fromkeys(taps))
-        self._images, self._norm, self._batch_size = images, norm, batch_size
+        self._images, self._norm, self._resize, self._batch_size = images, norm, resize, batch_size
         self.precision, self.compute, self.place = precision, compute, place
         self._shelf = shelf
         self.tensors: dict[str, Tensor] = {}
@@ -107,7 +108,7 @@ class FeatureCache:
         for start in range(0, len(self) if taps else 0, self._batch_size):
             chunk = self._images[start : start + self._batch_size]
             with torch.autocast(device.type, torch.bfloat16, enabled=self.compute == "bf16"):
-                parts = self._backbone.taps(prepare(chunk, self._backbone, self._norm, device), taps)
+                parts = self._backbone.taps(prepare(chunk, self._backbone, self._norm, device, self._resize), taps)
             if self.precision == "bf16":
                 parts = [part.bfloat16() for part in parts]
             yield start, dict(zip(taps, parts, strict=True))
@@ -137,7 +138,7 @@ class FeatureCache:
                 "mean": list(mean_std[0]),
                 "std": list(mean_std[1]),
                 "size": list(backbone.input_size),
-                "resize": RESIZE,
+                "resize": RESIZE if self._resize == "stretch" else f"{RESIZE}, {self._resize} {backbone.crop_pct:g}",
             },
             "images": [_hash_images(self._images), list(self._images.shape)],
             "kept": self.precision,

@@ -13,7 +13,13 @@ from .worker import ENDS
 
 log = logging.getLogger(__name__)
 
-SUMMARY = ("test_accuracy", "val_accuracy", "seconds", "memory")  # of the event 'finished', for lists of runs
+SUMMARY = (
+    "test_accuracy",
+    "val_accuracy",
+    "seconds",
+    "memory",
+    "selected_epoch",
+)  # of the event 'finished', for lists of runs
 GRACE_SECONDS = 3.0  # from the polite request to stop to the end of the process
 LOOK_UP_SECONDS = 0.5  # how often a follower looks whether it has to leave
 TRY_AGAIN_SECONDS = 5.0  # after the store refused to note how a run ended

@@ -36,7 +36,7 @@ class CachePlan:
     def cache(self, backbone: Backbone, taps: Iterable[str], images: np.ndarray, spec: RunSpec) -> FeatureCache:
         """A cache of these images at this place, still to be filled."""
         kept = {"precision": spec.cache_precision, "compute": spec.precision, "place": self.place}
-        return FeatureCache(backbone, taps, images, spec.normalisation, **kept)
+        return FeatureCache(backbone, taps, images, spec.normalisation, resize=spec.resize, **kept)
 
 
 def plan_cache(model: TunedModel, images: int, spec: RunSpec, taps: Iterable[str] | None = None) -> CachePlan:

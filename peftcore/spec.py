@@ -25,10 +25,12 @@ from . import errors
 from .registry import METHODS, TASKS
 
 FORWARD = (
-    "backbone", "pretrained", "weights", "device", "task", "normalisation", "precision", "augmentation", "cache_features", "cache_precision",
+    "backbone", "pretrained", "weights", "device", "task", "normalisation", "resize", "precision", "augmentation", "cache_features",
+    "cache_precision",
 )  # fmt: skip
 
-LATER = {"cache_precision": "fp32", "compile": False}  # fields that came later, with what went without saying before
+# Fields that came later, with what went without saying before.
+LATER = {"cache_precision": "fp32", "compile": False, "resize": "stretch", "select": "last"}
 
 
 class Settings(BaseModel):
@@ -169,8 +171,15 @@ class RunSpec(Settings):
     normalisation: Literal["backbone", "imagenet", "half", "none"] = Field(
         "backbone", description="Mean and deviation of the inputs: the backbone's own, ImageNet's, 0.5/0.5, or none."
     )
-    augmentation: Literal["none", "light"] = Field(
-        "none", description="light: random shift by up to 1/16 of the image and horizontal flip."
+    resize: Literal["stretch", "crop"] = Field(
+        "stretch",
+        description="How images of another size reach the backbone's, bicubic. stretch: each side by itself. crop: the "
+        "shorter side a little larger (the backbone's own crop share), then the middle.",
+    )
+    augmentation: Literal["none", "light", "randaugment"] = Field(
+        "none",
+        description="Of training images, anew in every epoch, so features are not cached. light: a shift by up to 1/16 and "
+        "a mirror image. randaugment: two of 14 operations at magnitude 9. What would change a task's labels is left out.",
     )
     cache_features: Literal["auto", "disk"] | bool = Field(
         "auto",
@@ -179,6 +188,11 @@ class RunSpec(Settings):
     )
     cache_precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="How cached features are kept: exactly, or rounded to bf16 in half of the bytes."
+    )
+    select: Literal["last", "val"] = Field(
+        "last",
+        description="Whose weights are tested and kept: the last epoch's, or those of the epoch with the best validation "
+        "accuracy (of equals the earlier one), which takes memory for one more copy of the trained weights.",
     )
     compile: bool = Field(
         False,

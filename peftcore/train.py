@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import errors
+from . import conditions, errors
 from .adapters import to_bytes
 from .arriving import arrivals
 from .backbone import Backbone, load_backbone
 from .batch import Batch, memory_sentence
-from .checkpoint import restore, state_of
+from .checkpoint import Best, restore, state_of
 from .events import Checkpoint, Evaluation, Event, Finished, Progress, Started, Step, StepMemory
 from .features import FeatureCache
 from .memory import Ledger
@@ -42,7 +42,7 @@ APART = 8  # so many steps apart at least: tracing takes longer than a step of a
 
 @dataclass(frozen=True)
 class Result:
-    """What `run` returns. Accuracies are shares in 0..1, of the last epoch's weights; memory in bytes."""
+    """What `run` returns. Accuracies are shares in 0..1, of the selected epoch's weights (spec.select); memory in bytes."""
 
     spec: RunSpec
     test_accuracy: float
@@ -51,6 +51,7 @@ class Result:
     seconds: float
     epochs: pd.DataFrame
     model: TunedModel
+    selected_epoch: int  # from 1
 
 
 def run(spec: RunSpec, resume: bytes | None = None, backbone: Backbone | None = None) -> Result:
@@ -76,7 +77,14 @@ def result_of(spec: RunSpec, told: Finished, model: TunedModel) -> Result:
     import pandas as pd
 
     return Result(
-        spec, told.test_accuracy, told.val_accuracy, told.memory, told.seconds, pd.DataFrame(told.epochs), model
+        spec,
+        told.test_accuracy,
+        told.val_accuracy,
+        told.memory,
+        told.seconds,
+        pd.DataFrame(told.epochs),
+        model,
+        told.selected_epoch,
     )
 
 
@@ -127,6 +135,7 @@ class Trainer:
         self.spec = spec
         self.device = choose_device(spec.device)
         self.task: Task = load_task(spec.task)
+        conditions.must_be_fair(spec, self.task)
         self.backbone = backbone or load_backbone(spec.backbone, spec.pretrained, spec.weights)
         self.backbone.to(self.device)
         self.model = attach(self.backbone, spec.method, len(self.task.classes), spec.seed)
@@ -138,6 +147,7 @@ class Trainer:
         self.plan: CachePlan | None = None  # where features are kept, where somebody else decides it
         self.coach = spec.method.coach(self.model, self.optimizer, spec.epochs, self.per_epoch)
         self.epochs: list[dict[str, float]] = []
+        self.best: Best | None = None  # where select='val'
         self.step = self.first_epoch = 0
         self.peak: dict[str, int] = {}
         self.begun = time.perf_counter()
@@ -164,8 +174,12 @@ class Trainer:
                 "mean": list(mean),
                 "std": list(std),
                 "normalisation": spec.normalisation,
+                "resize": spec.resize,
+                "image_size": list(task.train.images.shape[1:3]),
+                "input_size": list(self.backbone.input_size[-2:]),
                 "augmentation": spec.augmentation,
-                "model_selection": "last epoch",
+                "symmetries": list(task.symmetries),
+                "model_selection": conditions.SELECTED[spec.select],
                 "pretrained": self.backbone.pretrained,
                 "weight_decay": spec.decay,
                 "features": plan.to_dict(),
@@ -178,20 +192,33 @@ class Trainer:
             evaluation = self._evaluate("val", task.val, epoch)
             self.epochs[-1]["val_accuracy"] = evaluation.accuracy
             yield evaluation
+            self._select(epoch + 1, evaluation.accuracy)
             yield from self.coach.end_epoch(self.step, epoch + 1)
             if epoch + 1 < spec.epochs:
                 yield Checkpoint(epoch=epoch + 1, step=self.step, blob=state_of(self))
-        test = self._evaluate("test", task.test, spec.epochs - 1)
-        yield test
         self.coach.close()
+        chosen = spec.epochs
+        if self.best:
+            chosen = self.best.epoch
+            self.model.load_adapter_state(self.best.state)
+        test = self._evaluate("test", task.test, chosen - 1)
+        yield test
         yield Finished(
             test_accuracy=test.accuracy,
-            val_accuracy=self.epochs[-1]["val_accuracy"],
+            val_accuracy=self.epochs[chosen - 1]["val_accuracy"],
             seconds=self.seconds,
             memory=self.peak,
             epochs=self.epochs,
             blob=to_bytes(self.model, spec, list(task.classes)),
+            selected_epoch=chosen,
         )
+
+    def _select(self, epoch: int, accuracy: float) -> None:
+        """Keeps a copy of these weights where they are the best by validation accuracy; of equals the earlier ones stay."""
+        if self.spec.select == "last" or not self.coach.is_settled(self.step):
+            return
+        if self.best is None or accuracy > self.best.accuracy:
+            self.best = Best(epoch, accuracy, {n: t.cpu() for n, t in self.model.adapter_state().items()})
 
     def _splits(self) -> dict[str, Split]:
         """Splits whose features are read more than once. The test images are not: a run reads them once, at its end."""
@@ -284,14 +311,15 @@ class Trainer:
                 if name in self.caches:
                     logits = self.model.from_features(self.caches[name].batch(index, self.model.tuner.taps))
                 else:
-                    images = prepare(split.images[index], self.backbone, self.spec.normalisation, self.device)
-                    logits = self.model(images)
+                    spec = self.spec
+                    images = split.images[index]
+                    logits = self.model(prepare(images, self.backbone, spec.normalisation, self.device, spec.resize))
             logits = logits.float()
             loss += F.cross_entropy(logits, labels, reduction="sum").item()
             right += (logits.argmax(1) == labels).sum().item()
         return Evaluation(
             epoch=epoch + 1,
-            step=self.step,
+            step=(epoch + 1) * self.per_epoch,
             split=name,
             accuracy=right / len(split),
             loss=loss / len(split),

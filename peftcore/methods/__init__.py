@@ -51,6 +51,10 @@ class Coach:
     def end_epoch(self, step: int, epoch: int) -> Iterable[Event]:
         return ()
 
+    def is_settled(self, step: int) -> bool:
+        """Whether the weights after this step may be the run's result, where one of its epochs is selected."""
+        return True
+
     def state(self) -> dict[str, Tensor]:
         """What a resumed run needs beside the adapter's state."""
         return {}

@@ -220,6 +220,10 @@ class HeartCoach(Coach):
                     moments[name] = value[left]
         return off, replace(scores, mask=energies(self.pairs).mask)
 
+    def is_settled(self, step: int) -> bool:
+        """Not before heads are off: what has them all is no Heart-LoRA yet."""
+        return step >= self.cut_at
+
     def state(self) -> dict[str, Tensor]:
         return self.collector.state() if self.collector else {}
 

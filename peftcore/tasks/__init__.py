@@ -1,8 +1,8 @@
 """Tasks: named splits of images and labels. One file per kind of data in this folder; each is found by its name.
 
 A task file `peftcore/tasks/<name>.py` has the constants TITLE, DESCRIPTION, GROUP, CLASSES (empty where they are
-known only after loading) and SOURCE, and `load(argument="") -> Task`. The constants are read without loading any
-image; whatever is slow to import is imported inside `load`. A kind of task that is nothing without an argument also
+known only after loading) and SOURCE, and `load(argument="") -> Task`. Where some changes of an image change its label it
+also has SYMMETRIES: those that do not. The constants are read without loading any image; whatever is slow to import is imported inside `load`. A kind of task that is nothing without an argument also
 has ARGUMENT, the word for it ("PATH"): lists then show `<name>:PATH`. Files whose name starts with an underscore are shared
 tools, not tasks.
 
@@ -22,6 +22,9 @@ import numpy as np
 from peftcore import errors, registry
 
 GROUPS = ("natural", "specialised", "structured")
+# Changes of an image that may leave its label as it is, so that augmentation may make them: left and right exchanged;
+# moved by a few pixels; turned, sheared or moved further.
+SYMMETRIES = ("mirror", "shift", "warp")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class Task:
     val: Split
     test: Split
     source: str
+    symmetries: tuple[str, ...] = SYMMETRIES  # those of them that keep labels as they are
+    val_is_new: bool = (
+        True  # False where training has seen the validation images, so that nothing can be selected by them
+    )
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class TaskCard:
     classes: tuple[str, ...]  # empty where they depend on the argument
     source: str
     argument: str = ""  # the word for what must stand after "name:", such as "PATH"; empty for tasks without
+    symmetries: tuple[str, ...] | None = SYMMETRIES  # None where they depend on the argument
 
     @property
     def shown(self) -> str:
@@ -74,8 +82,9 @@ def task_card(name: str) -> TaskCard:
     kind = name.partition(":")[0]
     module = registry.TASKS.load(kind)
     argument = getattr(module, "ARGUMENT", "")
+    symmetries = None if argument else getattr(module, "SYMMETRIES", SYMMETRIES)
     return TaskCard(
-        kind, module.TITLE, module.DESCRIPTION, module.GROUP, tuple(module.CLASSES), module.SOURCE, argument
+        kind, module.TITLE, module.DESCRIPTION, module.GROUP, tuple(module.CLASSES), module.SOURCE, argument, symmetries
     )
 
 

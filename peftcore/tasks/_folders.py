@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -13,10 +14,14 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from peftcore import errors
-from peftcore.tasks import Split
+from peftcore.tasks import SYMMETRIES, Split
 from peftcore.tasks._pictures import FITS, Pictures
 
 SIZE = 224  # pixels on a side, unless the argument says otherwise
+# What the setting `symmetries` may say: which of tasks.SYMMETRIES keep the labels, with commas between.
+SYMMETRIES_SAID = {"all": SYMMETRIES, "none": ()} | {
+    ",".join(some): some for count in (1, 2) for some in combinations(SYMMETRIES, count)
+}
 DECODING = {"size": (SIZE, range(8, 1025)), "fit": (FITS[0], FITS)}  # settings of every task from a folder
 
 Line = tuple[str, int]

@@ -18,6 +18,7 @@ DESCRIPTION = "How many berries lie among the leaves, stones and twigs: one to e
 GROUP = "structured"
 CLASSES = ("one", "two", "three", "four", "five", "six", "seven", "eight")
 SOURCE = "Drawn by Headroom (peftcore/tasks/counting.py), seed 8128"
+SYMMETRIES = ("mirror", "shift")
 SEED = 8128
 
 BERRIES = (0.98, 0.02, 0.06, 0.13, 0.27, 0.62, 0.68, 0.78, 0.92)  # hues: reds, yellows, green, blues, plums
@@ -32,7 +33,7 @@ def load(argument: str = "") -> Task:
 @lru_cache(maxsize=1)
 def _task() -> Task:
     splits = d.draw_splits(lambda rng, label: scene(rng, label + 1), len(CLASSES), SEED)
-    return Task("counting", TITLE, DESCRIPTION, GROUP, CLASSES, **splits, source=SOURCE)
+    return Task("counting", TITLE, DESCRIPTION, GROUP, CLASSES, **splits, source=SOURCE, symmetries=SYMMETRIES)
 
 
 def scene(rng: np.random.Generator, berries: int) -> np.ndarray:

@@ -15,6 +15,7 @@ CLASSES = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 SOURCE = (
     "scikit-learn's load_digits: UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998), CC BY 4.0"
 )
+SYMMETRIES = ("shift", "warp")
 SEED = 1797
 SIZES = (800, 200, 797)  # train, val, test
 SIZE = 64  # pixels on a side
@@ -38,7 +39,7 @@ def _task() -> Task:
         split = Split(images[part], labels[part])
         split.images.flags.writeable = split.labels.flags.writeable = False  # callers share this one copy
         splits.append(split)
-    return Task("digits", TITLE, DESCRIPTION, GROUP, CLASSES, *splits, source=SOURCE)
+    return Task("digits", TITLE, DESCRIPTION, GROUP, CLASSES, *splits, source=SOURCE, symmetries=SYMMETRIES)
 
 
 def enlarge(image: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 The folder has annotations/ with train_meta.list.num_shot_{1,2,4,8,16}.seed_{0,1,2}, val_meta.list and
 test_meta.list, with lines `0548719.jpg 0`. Images lie in images/ of the folder, or in the folder itself where the
 first training image is not there. Settings: shots (default 16) and seed (default 0) choose the training list;
-size and fit as in vtab.py.
+size, fit and symmetries (default all) as in vtab.py.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ CLASSES = ()
 ARGUMENT = "PATH"
 SOURCE = "A folder in the layout of NOAH's few-shot sets (Zhang et al. 2022, arXiv 2206.04673)"
 SETTINGS = {"shots": (16, (1, 2, 4, 8, 16)), "seed": (0, (0, 1, 2)), **_folders.DECODING}
+SETTINGS["symmetries"] = ("all", tuple(_folders.SYMMETRIES_SAID))
 
 
 def load(argument: str = "") -> Task:
@@ -33,15 +34,25 @@ def load(argument: str = "") -> Task:
     train = f"train_meta.list.num_shot_{said['shots']}.seed_{said['seed']}"
     files = tuple(folder / "annotations" / name for name in (train, "val_meta.list", "test_meta.list"))
     stamps = _folders.stamps((*files, folder / "classes.txt"))
-    return _task(argument, folder, files, said["size"], said["fit"], stamps)
+    symmetries = _folders.SYMMETRIES_SAID[said["symmetries"]]
+    return _task(argument, folder, files, said["size"], said["fit"], symmetries, stamps)
 
 
 @lru_cache(maxsize=4)
-def _task(argument: str, folder: Path, files: tuple[Path, ...], size: int, fit: str, stamps: tuple) -> Task:
+def _task(
+    argument: str,
+    folder: Path,
+    files: tuple[Path, ...],
+    size: int,
+    fit: str,
+    symmetries: tuple[str, ...],
+    stamps: tuple,
+) -> Task:
     lists = {str(file): _folders.read_list(file) for file in files}
     classes = _folders.class_names(folder, lists)
     first = next(iter(lists.values()))[0][0]
     images = folder / "images" if (folder / "images" / first).exists() else folder
     splits = [_folders.read_split(folder, images, file, lines, size, fit) for file, lines in lists.items()]
     title = f"{TITLE}: {folder.name}"
-    return Task(f"fewshot:{argument}", title, f"From the folder {folder.name}.", GROUP, classes, *splits, source=SOURCE)
+    told = f"From the folder {folder.name}."
+    return Task(f"fewshot:{argument}", title, told, GROUP, classes, *splits, source=SOURCE, symmetries=symmetries)

@@ -19,6 +19,7 @@ DESCRIPTION = "Towards which hour of the clock does the fish swim, seen from abo
 GROUP = "structured"
 CLASSES = ("12 o'clock",) + tuple(f"{hour} o'clock" for hour in range(1, 12))
 SOURCE = "Drawn by Headroom (peftcore/tasks/orientation.py), seed 3301"
+SYMMETRIES = ("shift",)
 SEED = 3301
 
 BIN = 2 * np.pi / len(CLASSES)
@@ -34,7 +35,7 @@ def load(argument: str = "") -> Task:
 @lru_cache(maxsize=1)
 def _task() -> Task:
     splits = d.draw_splits(scene, len(CLASSES), SEED)
-    return Task("orientation", TITLE, DESCRIPTION, GROUP, CLASSES, **splits, source=SOURCE)
+    return Task("orientation", TITLE, DESCRIPTION, GROUP, CLASSES, **splits, source=SOURCE, symmetries=SYMMETRIES)
 
 
 def scene(rng: np.random.Generator, hour: int) -> np.ndarray:

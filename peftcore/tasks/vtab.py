@@ -8,6 +8,8 @@ The folder has train800.txt, val200.txt, train800val200.txt and test.txt with li
               training ones: their accuracy says what was learnt by heart, and no model is selected by it.
     size      pixels on a side to which images are brought when they are decoded; 224 by default
     fit       stretch (default, as published code does) or crop: the shorter side to size, then the middle
+    symmetries   what augmentation may do to an image without changing its label: all, none, or some of
+              mirror,shift,warp with commas between; by default what is known of the task, all of any other folder
 
 A folder with the name of one of the 19 tasks, in any of the spellings in use, has that task's group, and its labels
 must be below that task's number of classes. Any other folder counts as natural, with as many classes as its
@@ -20,7 +22,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from peftcore.tasks import Task, _folders
+from peftcore.tasks import SYMMETRIES, Task, _folders
 
 TITLE = "VTAB-1K folder"
 DESCRIPTION = "One of VTAB-1K's 19 tasks, or another in their layout, from a folder on this machine."
@@ -30,7 +32,11 @@ ARGUMENT = "PATH"
 SOURCE = "A folder in the layout of VTAB-1K (Zhai et al. 2019, arXiv 1910.04867)"
 PROTOCOLS = {"train800": ("train800.txt", "val200.txt"), "train800val200": ("train800val200.txt", "val200.txt")}
 LEARNT_BY_HEART = " It trains on the validation images too, so only test is new."
-SETTINGS = {"protocol": ("train800", tuple(PROTOCOLS)), **_folders.DECODING}
+SETTINGS = {
+    "protocol": ("train800", tuple(PROTOCOLS)),
+    "symmetries": (None, tuple(_folders.SYMMETRIES_SAID)),
+    **_folders.DECODING,
+}
 
 # name: (group, classes, other spellings)
 KNOWN = {
@@ -54,6 +60,13 @@ KNOWN = {
     "smallnorb_azi": ("structured", 18, ("smallnorb_azimuth", "smallnorb_label_azimuth", "snorb_azim")),
     "smallnorb_ele": ("structured", 9, ("smallnorb_elevation", "smallnorb_label_elevation", "snorb_elev")),
 }  # fmt: skip
+# Of those whose labels say more than what is seen, whichever way it is turned.
+SYMMETRIES_OF = {
+    "svhn": ("shift", "warp"),
+    **dict.fromkeys(("clevr_count", "clevr_dist", "dmlab", "kitti", "smallnorb_ele"), ("mirror", "shift")),
+    "dsprites_loc": (),
+    **dict.fromkeys(("dsprites_ori", "smallnorb_azi"), ("shift",)),
+}
 _SPELLINGS = {spelt: name for name, (_, _, others) in KNOWN.items() for spelt in (name, *others)}
 
 
@@ -74,16 +87,22 @@ def load(argument: str = "") -> Task:
     folder, said = _folders.parse("vtab", argument, SETTINGS)
     names = (*PROTOCOLS[said["protocol"]], "test.txt")
     files = tuple(folder / name for name in (*names, "classes.txt"))
-    return _task(argument, folder, names, said["size"], said["fit"], _folders.stamps(files))
+    own = SYMMETRIES_OF.get(known(folder.name), SYMMETRIES)
+    symmetries = own if said["symmetries"] is None else _folders.SYMMETRIES_SAID[said["symmetries"]]
+    return _task(argument, folder, names, said["size"], said["fit"], symmetries, _folders.stamps(files))
 
 
 @lru_cache(maxsize=4)
-def _task(argument: str, folder: Path, names: tuple[str, ...], size: int, fit: str, stamps: tuple) -> Task:
+def _task(
+    argument: str, folder: Path, names: tuple[str, ...], size: int, fit: str, symmetries: tuple[str, ...], stamps: tuple
+) -> Task:
     name = known(folder.name)
     group, count, _ = KNOWN[name] if name else (GROUP, None, ())
     lists = {str(folder / name): _folders.read_list(folder / name) for name in names}
     classes = _folders.class_names(folder, lists, count)
     splits = [_folders.read_split(folder, folder, file, lines, size, fit) for file, lines in lists.items()]
     title = f"{TITLE}: {folder.name}"
-    told = f"From the folder {folder.name}." + (LEARNT_BY_HEART if names[0] == "train800val200.txt" else "")
-    return Task(f"vtab:{argument}", title, told, group, classes, *splits, source=SOURCE)
+    by_heart = names[0] == "train800val200.txt"
+    told = f"From the folder {folder.name}." + (LEARNT_BY_HEART if by_heart else "")
+    more = {"source": SOURCE, "symmetries": symmetries, "val_is_new": not by_heart}
+    return Task(f"vtab:{argument}", title, told, group, classes, *splits, **more)

@@ -1,0 +1,103 @@
+"""Under which conditions an accuracy was measured, in words: how images became inputs, and whose weights were tested.
+No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from . import errors
+from .registry import TASKS
+from .spec import RunSpec
+from .tasks import SYMMETRIES, Task, task_card
+
+FIELDS = ("resize", "normalisation", "augmentation", "select")
+NORMALISATIONS = {
+    "backbone": "the backbone's normalisation",
+    "imagenet": "ImageNet's normalisation",
+    "half": "normalisation by 0.5/0.5",
+    "none": "no normalisation",
+}
+SELECTED = {"last": "last epoch", "val": "best epoch by validation accuracy"}
+
+Size = Sequence[int]  # height, width
+
+
+def words(
+    spec: Mapping[str, Any],
+    image: Size | None = None,
+    size: Size | None = None,
+    symmetries: Collection[str] | None = None,
+) -> str:
+    """'64 x 64 images stretched to 224 x 224 (bicubic), the backbone's normalisation, no augmentation, last epoch'.
+
+    Args:
+        spec: a RunSpec as a dict; fields that came later may be missing in an older one.
+        image, size: of the task's images and of the backbone's input, where they are known.
+        symmetries: the task's; by default what its card says.
+    """
+    return ", ".join(part(spec, name, image, size, symmetries) for name in FIELDS)
+
+
+def part(
+    spec: Mapping[str, Any],
+    name: str,
+    image: Size | None = None,
+    size: Size | None = None,
+    symmetries: Collection[str] | None = None,
+) -> str:
+    """What one of FIELDS means for this run; arguments as in `words`."""
+    said = spec.get(name, RunSpec.model_fields[name].default)
+    match name:
+        case "resize":
+            return _resizing(said, image, size)
+        case "normalisation":
+            return NORMALISATIONS[said]
+        case "augmentation":
+            return _augmentation(said, _symmetries(spec["task"]) if symmetries is None else symmetries)
+        case _:
+            return SELECTED[said]
+
+
+def of_run(spec: Mapping[str, Any], started: Mapping[str, Any] | None) -> str:
+    """`words` with what the run itself told of its images where it has begun; `started`: that event as a dict."""
+    told = (started or {}).get("settings", {})
+    return words(spec, told.get("image_size"), told.get("input_size"), told.get("symmetries"))
+
+
+def in_common(specs: Sequence[Mapping[str, Any]]) -> str:
+    """Those conditions that all of these runs share, in words; what differs among them is left out."""
+    same = [name for name in FIELDS if len({part(spec, name) for spec in specs}) == 1]
+    return ", ".join(part(specs[0], name) for name in same)
+
+
+def must_be_fair(spec: RunSpec, task: Task) -> None:
+    """Raises InvalidSetting where an epoch would be selected by images that training has seen."""
+    if spec.select == "val" and not task.val_is_new:
+        raise errors.InvalidSetting(
+            f"select='val' is not possible on {task.title}: it trains on its validation images too, so they would select "
+            "what was learnt by heart. Use select='last', or protocol=train800, which keeps them apart."
+        )
+
+
+def _resizing(said: str, image: Size | None, size: Size | None) -> str:
+    target = "the backbone's size" if size is None else " x ".join(map(str, size))
+    images = "images" if image is None else f"{image[0]} x {image[1]} images"
+    if image is not None and size is not None and list(image) == list(size):
+        return f"{images} as they are"
+    return f"{images} {'stretched' if said == 'stretch' else 'resized and cropped'} to {target} (bicubic)"
+
+
+def _augmentation(said: str, symmetries: Collection[str] | None) -> str:
+    """`symmetries`: None where they are not known."""
+    if said == "none":
+        return "no augmentation"
+    if said == "light":
+        done = [name for name in ("shift", "mirror") if name in (SYMMETRIES if symmetries is None else symmetries)]
+        return f"light augmentation ({' and '.join(done) or 'nothing that keeps these labels'})"
+    return "RandAugment" + ("" if symmetries is None or "warp" in symmetries else " of colour and sharpness alone")
+
+
+def _symmetries(task: str) -> tuple[str, ...] | None:
+    kind = task.partition(":")[0]
+    return task_card(kind).symmetries if kind in TASKS.names() else None

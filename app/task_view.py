@@ -17,6 +17,7 @@ from peftcore.spec import RunSpec
 
 NORMS = {"backbone": "the backbone's own", "imagenet": "ImageNet's", "half": "0.5 and 0.5", "none": "none"}
 SPLITS = {"train": "train", "val": "validate", "test": "test"}
+VIEWS = {"images": "Images", "features": "Frozen features"}
 EVERY = "every"
 MOST_RUNS, LOOK_BACK = 5, 200
 
@@ -42,6 +43,24 @@ def _result(job: Future):
     return None
 
 
+def choose(facts: Facts) -> str:
+    """What is asked, and the choice of what to look at: 'images' or 'features'. `view` in the address."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        view = links.choice(
+            st.segmented_control,
+            "tasks",
+            "view",
+            "view",
+            list(VIEWS),
+            default="images",
+            show=VIEWS.get,
+            required=True,
+            label_visibility="collapsed",
+        )
+        st.markdown(errors.plain(facts.description))
+    return view
+
+
 def norm() -> str:
     """The normalisation; `norm` in the address."""
     return links.choice(
@@ -52,6 +71,7 @@ def norm() -> str:
         list(NORMS),
         default=RunSpec.model_fields["normalisation"].default,
         show=NORMS.get,
+        width=210,
         help="Mean and deviation by which pixels are shifted and scaled. A backbone was trained with its own: choose "
         "another and see what it then reads.",
     )

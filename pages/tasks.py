@@ -4,7 +4,17 @@ from importlib.util import find_spec
 
 import streamlit as st
 
-from app import backbone_choice, errors, libraries, links, navigation, task_choice, task_gallery, task_view
+from app import (
+    backbone_choice,
+    errors,
+    libraries,
+    links,
+    navigation,
+    task_choice,
+    task_features,
+    task_gallery,
+    task_view,
+)
 from peftcore.tasks import load_task
 
 st.title("What does each task ask, and what does a backbone see of it?")
@@ -37,5 +47,8 @@ with row[3]:
     if st.button("Fine-tune on this task", key="tasks_launch", type="primary", icon=":material/rocket_launch:"):
         navigation.go("launch", task=task, backbone=backbone)
 facts = task_view.await_facts(task)
-st.markdown(facts.description)
-task_view.images(task, facts, backbone)
+view = task_view.choose(facts)
+if view == "features":
+    task_features.draw(task, backbone)
+else:
+    task_view.images(task, facts, backbone)

@@ -13,6 +13,7 @@ from peftcore.figures import theme
 # Greys, since the splits are no methods and no components; patterns tell them apart.
 SPLITS = {"train": ("#5F6B7A", ""), "val": ("#9AA5B1", "/"), "test": ("#C9D0D8", ".")}
 MOST_NEIGHBOURS = 3000
+MOST_NAMED = 24  # classes that a legend names; of more, each point says its own
 
 
 def class_balance(
@@ -81,6 +82,8 @@ def projection(
     labels: np.ndarray,
     classes: Sequence[str],
     *,
+    title: str | None = None,
+    axes: tuple[str, str] = ("", ""),
     dark: bool = False,
     height: int = 480,
     width: int | None = None,
@@ -89,6 +92,9 @@ def projection(
 
     Args:
         points: (n, 2). labels: (n,) class indices. classes: their names.
+        title: what the figure says; by default how many points lie nearest to one of their own class, which is then
+            the note under the title.
+        axes: what each of them is.
     """
     points, labels = np.asarray(points, float), np.asarray(labels, int)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) != len(labels) or not len(points):
@@ -108,20 +114,21 @@ def projection(
                     color=theme.CATEGORIES[index % len(theme.CATEGORIES)],
                     size=7,
                     opacity=0.85,
-                    symbol=theme.SYMBOLS[index % len(theme.SYMBOLS)],
-                    line=dict(width=0.4, color="#FFFFFF"),
+                    symbol=theme.SYMBOLS[(index + index // len(theme.CATEGORIES)) % len(theme.SYMBOLS)],
+                    line=dict(width=0.4, color="#11151A" if dark else "#FFFFFF"),
                 ),
                 hovertemplate=f"{theme.plain(name)}, image %{{customdata}}<extra></extra>",
             )
-    agree = nearest_agreement(points, labels)
-    bare = dict(showticklabels=False, ticks="", title_text="", showgrid=False)
-    figure.update_xaxes(**bare)
-    figure.update_yaxes(**bare, scaleanchor="x")
-    figure.update_layout(showlegend=True)
+    agree = f"{theme.percent(nearest_agreement(points, labels))} of the images lie nearest to one of their own class"
+    bare = dict(showticklabels=False, ticks="", showgrid=False)
+    figure.update_xaxes(**bare, title_text=axes[0])
+    figure.update_yaxes(**bare, title_text=axes[1], scaleanchor="x")
+    figure.update_layout(showlegend=len(figure.data) <= MOST_NAMED)
     return theme.finish(
         figure,
-        f"{theme.percent(agree)} of the images lie nearest to one of their own class",
+        title or agree,
         name="projection",
+        note=agree if title else "",
         dark=dark,
         height=height,
         width=width,

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
-from app import libraries, words
-from peftcore.tasks import embedded_tasks
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from app import libraries, task_data, task_points, words
+from app.task_view import NORMS
+from peftcore.spec import RunSpec
+from peftcore.tasks import embedded_tasks, stratified_split
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -21,8 +28,12 @@ def pictures(app) -> str:
     return "\n".join(part.proto.body for part in app.get("html"))
 
 
-def test_the_gallery_has_a_card_with_images_for_every_task(at):
+def test_the_gallery_has_a_card_with_images_for_every_task(at, monkeypatch):
+    digits = task_data.load_task("digits")  # drawing them all takes a while, and each has a test of its own below
+    monkeypatch.setattr(task_data, "load_task", lambda name: digits)
+    task_data._desk.clear()
     app = at("tasks")
+    task_data._desk.clear()
     assert not app.error
     assert {words.task_title(name) for name in embedded_tasks()} <= {
         link.label.strip("*") for link in app.get("page_link")
@@ -36,3 +47,107 @@ def test_one_task_shows_its_classes_as_the_backbone_reads_them(at, task):
     assert not app.error
     assert "As vit_micro reads them" in text(app) and "800 to train, 200 to validate" in text(app)
     assert pictures(app).count("<img") >= 60
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Some images of each split are enough to see that features come."""
+    monkeypatch.setattr(task_points, "MOST", {"train": 40, "val": 16})
+    for shared in (task_points._quick, task_points._slow, task_points._readings):
+        shared.clear()
+
+
+def charts(app) -> list[dict]:
+    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+
+
+@pytest.mark.parametrize("by, told", [("pca", "; PCA."), ("tsne", "t-SNE, perplexity 5, seed 0.")])
+def test_features_are_points_beside_those_of_random_weights(at, few, by, told):
+    app = at("tasks", task="digits", view="features", by=by, perplexity=5)
+    assert not app.error and told in text(app) and "40 training and 16 validation images of digits" in text(app)
+    pretrained, random = charts(app)
+    for figure, weights in ((pretrained, "Pretrained"), (random, "Random")):
+        assert figure["layout"]["title"]["text"].startswith(f"{weights} weights: a linear classifier tells")
+        shown = [image for trace in figure["data"] for image in trace["customdata"]]
+        assert sorted(shown) == list(range(56)), "each point knows its image"
+    assert pretrained["data"] != random["data"]
+
+
+def test_features_are_those_of_the_frozen_backbone_and_are_computed_once(store, few, monkeypatch):
+    from peftcore.backbone import load_backbone
+    from peftcore.preprocess import prepare
+    from peftcore.tasks import load_task
+
+    wish = task_points.Wish("digits", "vit_micro", True, "half")
+    found = task_points._features(wish, task_points.Reading(), False)
+    backbone, train = load_backbone("vit_micro"), load_task("digits").train
+    chosen = np.sort(stratified_split(train.labels, [40], task_points.SEED)[0])
+    with torch.no_grad():
+        expected = backbone.pooled(prepare(train.images[chosen], backbone, "half")).numpy()
+    np.testing.assert_allclose(found.values[:40], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(found.labels[:40], train.labels[chosen])
+    monkeypatch.setattr("peftcore.backbone.Backbone.pooled", None)  # to run it again would fail
+    again = task_points._features(wish, task_points.Reading(), False)
+    np.testing.assert_array_equal(again.values, found.values)
+
+
+def test_a_computation_that_nobody_watches_stops_and_begins_again_when_asked(store, few):
+    wish = task_points.Wish("digits", "vit_micro", True, "backbone")
+    with pytest.raises(task_points.Left):
+        task_points._features(wish, task_points.Reading(looked=0.0), False)
+    desk = task_points._slow()
+    task_points._ask(
+        desk, wish, lambda: task_points._features(wish, task_points.Reading(looked=0.0), False)
+    ).exception()
+    job, _ = task_points.features(wish)
+    assert job.result().values.shape == (56, 128)
+
+
+@pytest.mark.parametrize("task, told", [("digitz", "There is no task"), ("vtab", "needs a folder")])
+def test_a_link_to_no_task_says_so(at, task, told):
+    app = at("tasks", task=task)
+    assert told in text(app) and not app.get("plotly_chart")
+
+
+def test_a_folder_that_is_not_there_is_said_and_found_once_it_is(at, tmp_path):
+    folder = tmp_path / "brought"
+    assert "There is no folder" in text(at("tasks", task=f"vtab:{folder}"))
+    folder.mkdir()
+    for name in ("train800", "val200", "test"):
+        Image.new("RGB", (8, 8)).save(folder / f"{name}.png")
+        (folder / f"{name}.txt").write_text(f"{name}.png 0\n")
+    app = at("tasks", task=f"vtab:{folder}?size=64")
+    assert not app.error and "1 to train, 1 to validate, 1 to test" in text(app)
+    app = at("tasks", task=f"vtab:{folder}?size=64", view="features")
+    assert "at least three rows" in text(app) or "two classes" in text(app)
+
+
+def test_a_link_names_split_class_and_normalisation(at):
+    app = at("tasks", task="digits", split="test", norm="none", values="normalised", **{"class": "3"})
+    assert not app.error and "less 0, divided by 1 (none)" in text(app)
+    shown = pictures(app)
+    assert "3, test image" in shown and "4, test image" not in shown and shown.count("<img") == task_data.OF_ONE
+    app.button(key="tasks_more").click().run()
+    assert app.query_params["more"] == ["2"] or app.query_params["more"] == "2"
+    assert pictures(app).count("<img") > task_data.OF_ONE
+
+
+def test_with_the_normalisation_undone_images_are_as_they_were(store):
+    """What is undone is exactly what was done, whatever the normalisation; the values themselves differ."""
+    wishes = [
+        task_data.Wish("digits", "vit_micro", norm, "train", 0, 1, raw) for norm in NORMS for raw in (False, True)
+    ]
+    found = {(wish.norm, wish.raw): task_data._seen(wish) for wish in wishes}
+    addresses = {key: [image.address for image in seen.rows["0"]] for key, seen in found.items()}
+    assert len({tuple(addresses[norm, False]) for norm in NORMS}) == 1
+    assert len({tuple(addresses[norm, True]) for norm in ("imagenet", "half", "none")}) == 3
+    assert (found["none", False].low, found["none", False].high) == (0.0, 1.0)
+
+
+def test_runs_on_the_task_are_links_and_one_button_launches_it(at, store):
+    run = store.create_run(RunSpec(task="digits").to_dict())
+    store.set_status(run, "finished", summary={"test_accuracy": 0.875})
+    app = at("tasks", task="digits")
+    assert any(link.label.startswith("0.875: LAST on vit_micro") for link in app.get("page_link"))
+    app.button(key="tasks_launch").click().run()
+    assert app.query_params["task"] == "digits" and app.title[0].value.startswith("Which backbone")

@@ -576,6 +576,18 @@ def test_nearest_agreement() -> None:
     assert tasks.nearest_agreement(points, np.array([0, 1, 0, 1])) == 0.0
 
 
+def test_every_class_of_a_projection_has_a_mark_of_its_own() -> None:
+    points, labels = RNG.normal(size=(90, 2)), np.arange(90) % 30
+    figure = tasks.projection(points, labels, [f"c{n}" for n in range(30)])
+    assert len({(trace.marker.color, trace.marker.symbol) for trace in figure.data}) == 30
+    assert not figure.layout.showlegend, "thirty names would leave no room for the points"
+    for trace in figure.data:
+        np.testing.assert_array_equal(points[list(trace.customdata)], np.column_stack([trace.x, trace.y]))
+    titled = tasks.projection(points, labels, ["c"] * 30, title="What it says", axes=("first", "second"))
+    assert titled.layout.title.text.startswith("What it says<br>") and "lie nearest" in titled.layout.title.text
+    assert titled.layout.xaxis.title.text == "first" and titled.layout.yaxis.title.text == "second"
+
+
 def test_names_from_outside_are_not_markup() -> None:
     figure = tasks.projection(np.zeros((2, 2)), np.array([0, 1]), ["<b>x</b>", "y"])
     assert figure.data[0].name == "&lt;b&gt;x&lt;/b&gt;"

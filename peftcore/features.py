@@ -16,6 +16,7 @@ from . import errors
 from .backbone import Backbone
 from .preprocess import RESIZE, normalisation, prepare
 from .shelf import Shelf, Writer
+from .tasks import read_ahead
 
 Place = Literal["device", "host", "disk", "none"]
 Precision = Literal["fp32", "bf16"]
@@ -107,6 +108,7 @@ class FeatureCache:
         taps, device = tuple(taps), self._backbone.device
         for start in range(0, len(self) if taps else 0, self._batch_size):
             chunk = self._images[start : start + self._batch_size]
+            read_ahead(self._images, slice(start + self._batch_size, start + 2 * self._batch_size))
             with torch.autocast(device.type, torch.bfloat16, enabled=self.compute == "bf16"):
                 parts = self._backbone.taps(prepare(chunk, self._backbone, self._norm, device, self._resize), taps)
             if self.precision == "bf16":

@@ -14,7 +14,8 @@ from . import errors
 from .backbone import Backbone
 from .features import FeatureCache, Place, bytes_per_image
 from .model import TunedModel
-from .shelf import Shelf, gigabytes
+from .shelf import Shelf
+from .sizes import gigabytes
 from .spec import RunSpec
 
 _SHARE = 0.4  # of the memory that is free: what a cache may take without being told to

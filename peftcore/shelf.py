@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from . import errors
+from .sizes import gigabytes
 from .store import home
 
 log = logging.getLogger(__name__)
@@ -31,26 +32,6 @@ _HEADER = 4096  # bytes
 _CHUNK = 1 << 24  # bytes that are checked at a time
 _DISK_GB = 20.0
 _DTYPES = {str(t).removeprefix("torch."): t for t in (torch.float32, torch.bfloat16, torch.float16, torch.float64)}
-
-
-def gigabytes(variable: str, default: float | None) -> float | None:
-    """A size in GB from the environment.
-
-    Raises:
-        InvalidSetting: it is set to something that is no number of at least 0.
-    """
-    text = os.environ.get(variable)
-    if not text:
-        return default
-    try:
-        size = float(text)
-    except ValueError:
-        size = -1.0
-    if not 0 <= size < float("inf"):
-        raise errors.InvalidSetting(
-            f"{variable}={text!r} is no size; give a number of gigabytes such as 8, or 0 for none."
-        )
-    return size
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,7 +32,7 @@ from .placement import CachePlan, plan_cache
 from .preprocess import normalisation, prepare
 from .recipe import choose_device, compiled, generator_of, learning_rate, make_optimizer
 from .spec import RunSpec
-from .tasks import Split, Task, load_task
+from .tasks import Split, Task, check_images, load_task, read_ahead
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -185,6 +186,7 @@ class Trainer:
                 "features": plan.to_dict(),
             },
         )
+        yield from self._check_images()
         if not self.caches and plan.place != "none":
             yield from self._fill_caches(plan)
         for epoch in range(self.first_epoch, spec.epochs):
@@ -220,6 +222,15 @@ class Trainer:
         if self.best is None or accuracy > self.best.accuracy:
             self.best = Best(epoch, accuracy, {n: t.cpu() for n, t in self.model.adapter_state().items()})
 
+    def _check_images(self) -> Iterator[Event]:
+        """A file that is broken is named now, not at the end of the run when the test images are read."""
+        splits = (self.task.train, self.task.val, self.task.test)
+        before, total = 0, sum(map(len, splits))
+        for split in splits:
+            for done in check_images(split.images):
+                yield Progress(what="looking at the files", done=before + done, total=total)
+            before += len(split)
+
     def _splits(self) -> dict[str, Split]:
         """Splits whose features are read more than once. The test images are not: a run reads them once, at its end."""
         return {"train": self.task.train, "val": self.task.val}
@@ -242,8 +253,10 @@ class Trainer:
         began, total = time.perf_counter(), 0.0
         order = torch.randperm(len(self.task.train), generator=generator_of(self.spec.seed, epoch, 0))
         self.model.train()
-        for start in range(0, len(order), self.spec.batch_size):
-            index = order[start : start + self.spec.batch_size]
+        batches = order.split(self.spec.batch_size)
+        for index, following in zip_longest(batches, batches[1:]):
+            if following is not None and "train" not in self.caches:
+                read_ahead(self.task.train.images, following.numpy())
             total += len(index) * (yield from self._train_step(epoch, index))
         seconds = time.perf_counter() - began
         self.epochs.append({"epoch": epoch + 1, "seconds": seconds, "train_loss": total / len(order)})
@@ -305,7 +318,9 @@ class Trainer:
         began, right, loss = time.perf_counter(), 0, 0.0
         self.model.eval()
         for start in range(0, len(split), self.spec.batch_size):
-            index = slice(start, start + self.spec.batch_size)
+            index, end = slice(start, start + self.spec.batch_size), start + 2 * self.spec.batch_size
+            if name not in self.caches:
+                read_ahead(split.images, slice(index.stop, end))
             labels = torch.from_numpy(split.labels[index].copy()).to(self.device)
             with self.autocast():
                 if name in self.caches:

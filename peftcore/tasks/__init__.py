@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -141,6 +142,22 @@ def _bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
             bar.update(done - bar.n)
 
         yield tell
+
+
+def read_ahead(images: np.ndarray, index: Any) -> None:
+    """Says that `images[index]` is read next: what has to be decoded for it is decoded meanwhile, in the background."""
+    if hasattr(images, "ahead"):
+        images.ahead(index)
+
+
+def check_images(images: np.ndarray) -> Iterator[int]:
+    """Makes sure that files which are images can be read, and yields how many are seen; nothing for an array.
+
+    Raises:
+        BadData: naming the first file that is broken.
+    """
+    if hasattr(images, "check"):
+        yield from images.check()
 
 
 def no_argument(name: str, argument: str) -> None:

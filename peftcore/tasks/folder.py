@@ -8,6 +8,7 @@ Files that have no class, and files that a table names but are missing, are an e
     split      given (default): train, val and test as folders or table say, where they do; drawn: all three anew
     skip       no (default), or yes: what has no class is left out
     size, fit  as in vtab.py
+    symmetries what augmentation may do to an image without changing its label, as in vtab.py; all by default
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ DIVIDING = {
     "test": (0.2, SHARES),
     "seed": (0, range(1000)),
     "split": ("given", ("given", "drawn")),
+    "symmetries": ("all", tuple(_folders.SYMMETRIES_SAID)),
     **_folders.DECODING,
 }
 SETTINGS = {**DIVIDING, "skip": ("no", ("no", "yes"))}
@@ -90,7 +92,8 @@ def make(
     parts = divide(labels, given, said["val"], said["test"], said["seed"], said["split"] == "drawn")
     splits = [_split(folder, files, labels, part, said["size"], said["fit"]) for part in parts.values()]
     told = f"{len(files):,} images of the user's own in {len(classes)} classes."
-    return Task(name, f"Your images: {title}", told, GROUP, classes, *splits, source=SOURCE)
+    symmetries = _folders.SYMMETRIES_SAID[said["symmetries"]]
+    return Task(name, f"Your images: {title}", told, GROUP, classes, *splits, source=SOURCE, symmetries=symmetries)
 
 
 def _split(folder: Path, files: Any, labels: np.ndarray, part: np.ndarray, size: int, fit: str) -> Split:

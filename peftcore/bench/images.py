@@ -1,0 +1,159 @@
+"""Image files read for training: kept in memory, streamed, and by torchvision's ImageFolder, each in a process of its own."""
+
+from __future__ import annotations
+
+import json as js
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..answers import JSON, answer, console
+
+PEER = "ImageFolder"
+WAYS = ("nothing", "kept", "streamed", PEER)
+CLASSES = 10
+MOTIFS = 64  # pictures that differ; each file is one of them, rolled by its number
+
+
+def make_files(folder: Path, images: int, size: int) -> int:
+    """Writes PNG and JPEG files by turns, `images` of size x size in folders of classes; their bytes in all."""
+    import numpy as np
+    from PIL import Image
+
+    rng, total = np.random.default_rng(0), 0
+    coarse = rng.integers(0, 256, (MOTIFS, 8, 8, 3), dtype=np.uint8)
+    grain = rng.normal(0, 6, (MOTIFS, size, size, 3))
+    smooth = [np.asarray(Image.fromarray(c).resize((size, size), Image.Resampling.BICUBIC)) for c in coarse]
+    motifs = [(s + g).clip(0, 255).astype(np.uint8) for s, g in zip(smooth, grain, strict=True)]
+    for number in range(CLASSES):
+        (folder / f"class{number}").mkdir(parents=True)
+    for number in range(images):
+        file = folder / f"class{number % CLASSES}" / f"{number:07}.{('png', 'jpg')[number // CLASSES % 2]}"
+        picture = np.roll(motifs[number % MOTIFS], number // MOTIFS, axis=(0, 1))
+        Image.fromarray(picture).save(file, **({"quality": 90} if file.suffix == ".jpg" else {"compress_level": 1}))
+        total += file.stat().st_size
+    return total
+
+
+def read(way: str, folder: Path, size: int, batch_size: int, epochs: int) -> dict[str, Any]:
+    """Seconds of each pass over all images, in an order of its own, as tensors (b, 3, size, size); of the look at the files
+    that a run begins with; and the bytes that this process held at its peak."""
+    import resource
+
+    passes = {"nothing": _nothing, PEER: _peer}.get(way, _ours)
+    first, epoch = passes(way, folder, size, batch_size)
+    seconds = [_seconds(first)] + [_seconds(lambda n=n: epoch(n)) for n in range(epochs)]
+    return {
+        "look": seconds[0],
+        "epochs": seconds[1:],
+        "peak": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    }
+
+
+Passes = tuple[Callable[[], None], Callable[[int], None]]
+
+
+def _nothing(way: str, folder: Path, size: int, batch_size: int) -> Passes:
+    """What a process takes that has imported the same."""
+    import torchvision.datasets  # noqa: F401
+
+    from .. import preprocess  # noqa: F401
+
+    return lambda: None, lambda number: None
+
+
+def _ours(way: str, folder: Path, size: int, batch_size: int) -> Passes:
+    import torch
+
+    from ..tasks import check_images, read_ahead
+    from ..tasks._pictures import Pictures
+
+    files = sorted(folder.glob("*/*"))
+    images = Pictures(files, size, kept_bytes=None if way == "kept" else 0)
+    if (way == "kept") != images.kept:
+        raise SystemExit("They do not fit: allow more with HEADROOM_IMAGES_GB.")
+
+    def look() -> None:
+        for _ in check_images(images):
+            pass
+
+    def epoch(number: int) -> None:
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(number)).split(batch_size)
+        for index, following in zip(order, [*order[1:], order[0][:0]], strict=True):
+            read_ahead(images, following.numpy())
+            torch.tensor(images[index.numpy()]).permute(0, 3, 1, 2).float().div_(255)
+
+    return look, epoch
+
+
+def _peer(way: str, folder: Path, size: int, batch_size: int) -> Passes:
+    """As torchvision's tutorials have it, in one process."""
+    import torch
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
+    data = ImageFolder(str(folder), transforms.Compose([transforms.Resize((size, size)), transforms.ToTensor()]))
+
+    def epoch(number: int) -> None:
+        generator = torch.Generator().manual_seed(number)
+        for _ in torch.utils.data.DataLoader(data, batch_size, shuffle=True, generator=generator):
+            pass
+
+    return lambda: None, epoch
+
+
+def _seconds(what: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    what()
+    return time.perf_counter() - began
+
+
+def measure(images: int, size: int, batch_size: int, epochs: int, folder: Path) -> Iterator[dict[str, Any]]:
+    """A row per way of reading the files in `folder`, each in a process of its own."""
+    code = "import sys, json; from peftcore.bench.images import read; from pathlib import Path; "
+    code += "w, f, s, b, e = sys.argv[1:]; print(json.dumps(read(w, Path(f), int(s), int(b), int(e))))"
+    for way in WAYS:
+        words = [way, str(folder), str(size), str(batch_size), str(epochs)]
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(done.stderr.strip().splitlines()[-1])
+        yield {"way": way, **js.loads(done.stdout.splitlines()[-1])}
+
+
+def command(
+    images: Annotated[int, typer.Option(min=1)] = 50_000,
+    size: Annotated[int, typer.Option(min=8, help="Pixels on a side.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    epochs: Annotated[int, typer.Option(min=1)] = 2,
+    json: JSON = False,
+) -> None:
+    """Time and memory of reading many image files: kept in memory, streamed, and torchvision's ImageFolder."""
+    with tempfile.TemporaryDirectory() as name:
+        began, folder = time.perf_counter(), Path(name)
+        on_disk = make_files(folder, images, size)
+        console.print(f"{images:,} files, {on_disk / 1e6:,.0f} MB, written in {time.perf_counter() - began:.0f} s")
+        rows = list(measure(images, size, batch_size, epochs, folder))
+    ground, *ways = rows
+    peer = ways[-1]
+    for row in ways:
+        row["bytes"] = row["peak"] - ground["peak"]
+    shown = [
+        {
+            "images": row["way"],
+            "look at the files": f"{row['look']:.1f} s" if row is not peer else "",
+            "epoch": f"{min(row['epochs']):.1f} s",
+            "epoch / peer": f"{min(row['epochs']) / min(peer['epochs']):.3f}",
+            "images/s": f"{images / min(row['epochs']):,.0f}",
+            "MB above imports": f"{row['bytes'] / 1e6:,.0f}",
+            "MB / decoded": f"{row['bytes'] / (3 * size * size * images):.2f}",
+        }
+        for row in ways
+    ]
+    title = f"{images:,} images of {size} x {size}, batch {batch_size}; peer: torchvision's {PEER}"
+    answer(json, {"rows": rows, "files_bytes": on_disk}, title, shown)

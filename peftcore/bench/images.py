@@ -16,7 +16,7 @@ import typer
 from ..answers import JSON, answer, console
 
 PEER = "ImageFolder"
-WAYS = ("nothing", "kept", "streamed", PEER)
+WAYS = ("kept", "streamed", PEER)
 CLASSES = 10
 MOTIFS = 64  # pictures that differ; each file is one of them, rolled by its number
 
@@ -43,29 +43,21 @@ def make_files(folder: Path, images: int, size: int) -> int:
 
 def read(way: str, folder: Path, size: int, batch_size: int, epochs: int) -> dict[str, Any]:
     """Seconds of each pass over all images, in an order of its own, as tensors (b, 3, size, size); of the look at the files
-    that a run begins with; and the bytes that this process held at its peak."""
+    that a run begins with; and by how many bytes the process grew above its imports at the most."""
+    first, epoch = (_peer if way == PEER else _ours)(way, folder, size, batch_size)
+    before = _peak()
+    look = _seconds(first)
+    seconds = [_seconds(lambda n=n: epoch(n)) for n in range(epochs)]
+    return {"look": look, "epochs": seconds, "bytes": _peak() - before}
+
+
+def _peak() -> int:
     import resource
 
-    passes = {"nothing": _nothing, PEER: _peer}.get(way, _ours)
-    first, epoch = passes(way, folder, size, batch_size)
-    seconds = [_seconds(first)] + [_seconds(lambda n=n: epoch(n)) for n in range(epochs)]
-    return {
-        "look": seconds[0],
-        "epochs": seconds[1:],
-        "peak": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
-    }
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 Passes = tuple[Callable[[], None], Callable[[int], None]]
-
-
-def _nothing(way: str, folder: Path, size: int, batch_size: int) -> Passes:
-    """What a process takes that has imported the same."""
-    import torchvision.datasets  # noqa: F401
-
-    from .. import preprocess  # noqa: F401
-
-    return lambda: None, lambda number: None
 
 
 def _ours(way: str, folder: Path, size: int, batch_size: int) -> Passes:
@@ -139,10 +131,7 @@ def command(
         on_disk = make_files(folder, images, size)
         console.print(f"{images:,} files, {on_disk / 1e6:,.0f} MB, written in {time.perf_counter() - began:.0f} s")
         rows = list(measure(images, size, batch_size, epochs, folder))
-    ground, *ways = rows
-    peer = ways[-1]
-    for row in ways:
-        row["bytes"] = row["peak"] - ground["peak"]
+    peer = rows[-1]
     shown = [
         {
             "images": row["way"],
@@ -153,7 +142,7 @@ def command(
             "MB above imports": f"{row['bytes'] / 1e6:,.0f}",
             "MB / decoded": f"{row['bytes'] / (3 * size * size * images):.2f}",
         }
-        for row in ways
+        for row in rows
     ]
     title = f"{images:,} images of {size} x {size}, batch {batch_size}; peer: torchvision's {PEER}"
     answer(json, {"rows": rows, "files_bytes": on_disk}, title, shown)

@@ -10,13 +10,20 @@ import concurrent.futures
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
+from math import inf
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 import streamlit as st
 
+from peftcore import errors
+
 MOST_KEPT = 128
 POLL_SECONDS = 0.2
+STALE_SECONDS = 5.0  # after which a fault is no longer believed that may have been mended outside of the app
+# Of a folder, a file, a network; what is wrong with a setting stays wrong.
+MENDED_OUTSIDE = (errors.BadData, errors.DataUnavailable, errors.WeightsUnavailable, OSError)
 
 
 class Desk:
@@ -29,12 +36,22 @@ class Desk:
 
     def ask(self, key: Hashable, work: Callable[[], Any]) -> Future:
         with self.lock:
+            if key in self.jobs and self._is_stale(key):
+                del self.jobs[key]
             if key not in self.jobs:
-                self.jobs[key] = self.pool.submit(work)
+                job = self.jobs[key] = self.pool.submit(work)
+                job.add_done_callback(lambda job: setattr(job, "ended", monotonic()))
                 while len(self.jobs) > MOST_KEPT:
                     self.jobs.popitem(last=False)[1].cancel()
             self.jobs.move_to_end(key)
             return self.jobs[key]
+
+    def _is_stale(self, key: Hashable) -> bool:
+        job = self.jobs[key]
+        if not job.done() or job.cancelled():
+            return False
+        fault = job.exception() or job.result()
+        return isinstance(fault, MENDED_OUTSIDE) and monotonic() - getattr(job, "ended", inf) > STALE_SECONDS
 
     def forget(self, key: Hashable) -> None:
         """What is asked for by this key again is done again."""

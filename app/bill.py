@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import background, costs, race_form, theme, words
 from app.captions import POWERS
-from peftcore.errors import HeadroomError
+from peftcore.errors import DataUnavailable, HeadroomError
 from peftcore.figures import memory as figures
 from peftcore.figures.theme import human_count, percent
 from peftcore.spec import RunSpec
@@ -28,7 +28,11 @@ def draw(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list
         background.wait(job, lambda which=which: place.caption(told + which))
     broken = next((job.exception() for job in jobs if job.exception()), None)
     with place.container():
-        if broken:
+        if isinstance(broken, DataUnavailable):
+            st.caption(
+                "What it will cost is known once the task's images are here, and with them the number of classes."
+            )
+        elif broken:
             log.error("no prediction for %s", specs[0].to_json(), exc_info=broken)
             kind = type(broken).__name__
             st.warning(

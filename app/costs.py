@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app import background, state
-from peftcore.errors import HeadroomError
+from peftcore.errors import DataUnavailable, HeadroomError
 
 if TYPE_CHECKING:
     from peftcore.model import TunedModel
@@ -53,7 +53,10 @@ def known_fault(specs: Sequence[RunSpec]) -> HeadroomError | None:
 
 
 def of(spec: RunSpec) -> Future:
-    """A future of a Cost, or of the HeadroomError that says why this spec is impossible."""
+    """A future of a Cost, or of the HeadroomError that says why this spec is impossible.
+
+    It raises DataUnavailable where the data set is still to be downloaded, so that its classes are not known.
+    """
     settings = spec.to_dict()
     key = json.dumps([settings[name] for name in DECIDE_MEMORY])
     return background.later(("cost", key), lambda: _predict(spec))
@@ -72,6 +75,8 @@ def _predict(spec: RunSpec) -> Cost | HeadroomError:
             report if spec.method.name == "full" else predict_memory(spec.replace(method="full", cache_features="auto"))
         )
         cache = _cache(model, spec)
+    except DataUnavailable:
+        raise
     except HeadroomError as error:
         return error
     return Cost(model.parameter_counts(), dict(report.components), report.peak, full.peak, cache)

@@ -118,6 +118,7 @@ def launcher(specs: Sequence[RunSpec], values: dict[str, list[Any]], fault: Head
         st.warning(errors.plain(refusal), icon=":material/link_off:")
     if specs and not fault:
         backbone_choice.download_note(specs[0])
+        task_choice.download_note(specs[0].task)
     st.markdown(_time(specs) + costs.queue(state.store()))
     label = f"Launch {len(specs)} runs" if len(specs) > 1 else "Launch"
     if st.button(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import links, state, words
-from peftcore.errors import UnknownName
+from app import errors, links, state, words
+from peftcore.errors import HeadroomError, UnknownName
 from peftcore.registry import TASKS
 from peftcore.spec import RunSpec
-from peftcore.tasks import GROUPS, embedded_tasks, task_card
+from peftcore.tasks import GROUPS, embedded_tasks, here, task_card
+from peftcore.weights import hub
 
 DEFAULT = RunSpec.model_fields["task"].default
 LOOK_BACK = 60  # newest runs whose tasks are offered again
@@ -51,6 +52,21 @@ def choose(page: str, label: str = "Task") -> str:
         show=title,
         accept_new_options=True,
         help=f"A task that comes with Headroom, or one of your own: type {', '.join(kinds)}.",
+    )
+
+
+def download_note(name: str) -> None:
+    """Before the launch: that the task's images will be downloaded, and from where."""
+    try:
+        if here(name):
+            return
+    except HeadroomError:
+        return  # the preview says what is wrong
+    kind, _, said = name.partition(":")
+    where = f"the hub, {hub()}" if kind == "hf" else "where torchvision says"
+    st.caption(
+        f":material/download: **{errors.plain(said.partition('?')[0])} will be downloaded** from {where} when the run "
+        f"begins, and kept. Without a network here: `python -m peftcore fetch {name}` on a machine that has one."
     )
 
 

@@ -8,6 +8,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import time
@@ -74,6 +75,12 @@ def download(
         with suppress(OSError):
             part.parent.rmdir()  # unless something is on its way
     return goal
+
+
+def name_of(url: str) -> str:
+    """A file name for an address, another one for another address."""
+    tail = re.sub(r"[^A-Za-z0-9._-]+", "_", urlsplit(url).path.rpartition("/")[2])[-80:]
+    return f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{tail}"
 
 
 def kept(goal: Path) -> int:

@@ -33,7 +33,7 @@ def tasks_table() -> str:
     for name in TASKS.names():
         card = task_card(name)
         rows.append(
-            f"| `{card.shown}` {card.title} | {'by folder' if card.argument else card.group} | {len(card.classes) or 'by folder'} | {card.description} |"
+            f"| `{card.shown}` {card.title} | {'its own' if card.argument else card.group} | {len(card.classes) or 'its own'} | {card.description} |"
         )
     return "\n".join(rows)
 

@@ -94,13 +94,14 @@ def embedded_tasks() -> tuple[str, ...]:
     return tuple(name for name in registry.TASKS.names() if not task_card(name).argument)
 
 
-def load_task(name: str, download: bool = True) -> Task:
+def load_task(name: str, download: bool = False) -> Task:
     """Load a task by "name", or by "name:argument" where its kind takes one (a folder, a data set's name).
 
-    A data set that is not on this machine is downloaded, with a bar on a terminal, or not where `download` is False.
+    A data set that is not on this machine is downloaded where `download` says so, with a bar on a terminal. A run
+    downloads it by itself, before it begins.
 
     Raises UnknownName (with the nearest known name), InvalidSetting for an argument the kind does not take,
-    DataUnavailable for a data set that is not here and is not, or cannot be, downloaded.
+    DataUnavailable for a data set that is not here or cannot be downloaded.
     """
     kind, _, argument = name.partition(":")
     if download and not here(name):

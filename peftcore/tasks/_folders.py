@@ -30,15 +30,24 @@ Line = tuple[str, int]
 def parse(kind: str, argument: str, settings: Mapping[str, tuple[Any, Sequence]]) -> tuple[Path, dict[str, Any]]:
     """The folder and the settings of `PATH?setting=value&...`; `settings` has (default, allowed) by name.
 
+    Where HEADROOM_DATA names a folder, paths begin there, and only folders below it are read.
+
     Raises:
         UnknownName: a setting that is not among them.
         InvalidSetting: no path, or a value that is not allowed.
-        BadData: there is no such folder.
+        BadData: there is no such folder, or it lies elsewhere.
     """
     path, said = parse_settings(kind, argument, settings, "a folder", "PATH")
-    folder = Path(path).expanduser().absolute()
+    path = Path(path).expanduser()
+    within = os.environ.get("HEADROOM_DATA")
+    folder = (Path(within).expanduser() / path if within else path).absolute()
+    if within and not _is_inside(folder, Path(os.path.realpath(Path(within).expanduser()))):
+        raise errors.BadData(
+            f"{path} is not below {within}, and on this machine a task names only folders there (HEADROOM_DATA). Write "
+            f"{kind}:NAME for one of them."
+        )
     if not folder.is_dir():
-        start = "" if Path(path).expanduser().is_absolute() else " A path that begins at / means the same everywhere."
+        start = "" if within or path.is_absolute() else " A path that begins at / means the same everywhere."
         raise errors.BadData(f"There is no folder {folder}.{start}")
     return folder, said
 
@@ -46,7 +55,9 @@ def parse(kind: str, argument: str, settings: Mapping[str, tuple[Any, Sequence]]
 def parse_settings(
     kind: str, argument: str, settings: Mapping[str, tuple[Any, Sequence]], what: str, word: str
 ) -> tuple[str, dict[str, Any]]:
-    """What stands before the question mark, and the settings behind it. Raises what `parse` does."""
+    """What stands before the question mark, and the settings behind it.
+    Among the values allowed may be ranges. Raises what `parse` does of names and values.
+    """
     first, _, query = argument.partition("?")
     if not first:
         raise errors.InvalidSetting(f"Task {kind!r} needs {what}: write {kind}:{word}.")
@@ -55,11 +66,19 @@ def parse_settings(
         if name not in settings:
             raise errors.unknown(f"setting of task {kind!r} called", name, settings)
         allowed = settings[name][1]
-        said[name] = next((choice for choice in allowed if str(choice) == value), None)
+        allowed = (allowed,) if isinstance(allowed, range) else allowed
+        found = [_chosen(choice, value) for choice in allowed]
+        said[name] = next((choice for choice in found if choice is not None), None)
         if said[name] is None:
-            told = f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else ", ".join(map(str, allowed))
+            told = ", ".join(f"{c[0]} to {c[-1]}" if isinstance(c, range) else str(c) for c in allowed)
             raise errors.InvalidSetting(f"Task {kind!r}: {name}={value} is not possible; it must be one of {told}.")
     return first, said
+
+
+def _chosen(choice: Any, value: str) -> Any:
+    if not isinstance(choice, range):
+        return choice if str(choice) == value else None
+    return int(value) if re.fullmatch("[1-9][0-9]{0,11}|0", value) and int(value) in choice else None
 
 
 def stamps(files: Sequence[Path]) -> tuple[tuple[int, int] | None, ...]:

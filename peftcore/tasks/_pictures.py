@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,7 @@ class Pictures:
             if self.kept:
                 self._keep(numbers)
             else:
-                list(_pool().map(look, (self.files[number] for number in numbers)))
+                list(_pool().map(self._look, numbers))
             yield int(numbers[-1]) + 1
         self._checked = True
 
@@ -120,10 +121,16 @@ class Pictures:
 
         def some(rows: np.ndarray) -> None:
             for row in rows:
-                out[row] = decode(self.files[numbers[row]], self.size, self.fit)
+                out[row] = self._read(numbers[row])
 
         rows = np.array_split(np.arange(len(numbers)), min(len(numbers), 4 * WORKERS) or 1)
         return out, [_pool().submit(some, part) for part in rows]
+
+    def _read(self, number: int) -> np.ndarray:
+        return decode(self.files[number], self.size, self.fit)
+
+    def _look(self, number: int) -> None:
+        look(self.files[number])
 
 
 def room() -> int:
@@ -142,19 +149,27 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(WORKERS, thread_name_prefix="headroom-pictures")
 
 
-def decode(file: str | Path, size: int, fit: str = "stretch") -> np.ndarray:
+def decode(file: str | Path | BytesIO, size: int, fit: str = "stretch", name: str = "") -> np.ndarray:
     """One image file as RGB bytes (size, size, 3): upright by its EXIF, what is transparent on white, then bicubic.
 
     `fit` is 'stretch' (the whole image, whatever its shape, as VTAB-1K's published code does) or 'crop' (the shorter
     side to `size`, then the middle). 16 bits per channel keep their upper 8. Of an animation, the first frame.
+    `name` is what errors call bytes that lie in no file of their own.
 
     Raises:
         BadData: missing, no image, broken, too large (Pillow's limit on pixels), or of a kind without a fixed range.
     """
+    from PIL import ImageOps
+
+    with _opened(file, name) as opened:
+        return fitted(ImageOps.exif_transpose(opened), size, fit)
+
+
+def fitted(image: Image.Image, size: int, fit: str) -> np.ndarray:
+    """An opened image as `decode` returns it."""
     from PIL import Image, ImageOps
 
-    with _opened(file) as opened:
-        image = _to_rgb(ImageOps.exif_transpose(opened))
+    image = _to_rgb(image)
     if image.size != (size, size):
         if fit == "crop":
             image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
@@ -178,22 +193,23 @@ def look(file: str | Path) -> None:
 
 
 @contextmanager
-def _opened(file: str | Path) -> Iterator[Image.Image]:
+def _opened(file: str | Path | BytesIO, name: str = "") -> Iterator[Image.Image]:
     """The image in a file; what Pillow's readers raise, now and inside, is a sentence with the file's name."""
     from PIL import Image, UnidentifiedImageError
 
+    name = name or str(file)
     try:
         with Image.open(file, formats=FORMATS) as opened:
             yield opened
     except FileNotFoundError:
-        raise errors.BadData(f"The image {file} is missing. Put it there, or take its line out of the list.") from None
+        raise errors.BadData(f"The image {name} is missing. Put it there, or take its line out of the list.") from None
     except UnidentifiedImageError:
         raise errors.BadData(
-            f"{file} is no image that can be read. Replace it, or take its line out of the list."
+            f"{name} is no image that can be read. Replace it, or take its line out of the list."
         ) from None
     except Exception as error:  # of a broken file they are no closed list
         raise errors.BadData(
-            f"The image {file} cannot be decoded: {str(error).rstrip('.')}. Replace it, or take its line out of the list."
+            f"The image {name} cannot be decoded: {str(error).rstrip('.')}. Replace it, or take its line out of the list."
         ) from error
 
 

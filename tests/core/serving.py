@@ -35,8 +35,12 @@ class Files:
         if data is None or self.status:
             code = self.status or 404
             handler.send_response(code)
-            if path.startswith("/api") or "/resolve/" in path:
-                handler.send_header("X-Error-Code", "RepoNotFound" if path.startswith("/api") else "EntryNotFound")
+            repo, revised, _ = path.partition("/revision/")
+            if revised and not self.status:
+                known = any(page.startswith(f"{repo}/") for page in self.pages)
+                handler.send_header("X-Error-Code", "RevisionNotFound" if known else "RepoNotFound")
+            elif "/resolve/" in path and not self.status:
+                handler.send_header("X-Error-Code", "EntryNotFound")
             handler.send_header("Content-Length", "0")
             handler.end_headers()
             return
@@ -66,7 +70,7 @@ class Files:
 
 
 @contextmanager
-def serving(**how):
+def serving(port: int = 0, **how):
     """A server, as Files with its `url`."""
     files = Files(**how)
 
@@ -83,7 +87,7 @@ def serving(**how):
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     files.url = f"http://127.0.0.1:{server.server_port}"

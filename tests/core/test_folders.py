@@ -410,3 +410,20 @@ def test_the_real_folder_is_read():
     # a photograph's pixels vary, and no two of the first are one
     assert len({image.tobytes() for image in task.test.images[:50]}) == 50
     assert os.path.isfile(task.train.images.files[-1])
+
+
+def test_where_a_folder_is_named_tasks_read_nothing_outside_of_it(folder, tmp_path, monkeypatch):
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    folder.rename(allowed / "berries")
+    (tmp_path / "elsewhere").mkdir()
+    (allowed / "way_out").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setenv("HEADROOM_DATA", str(allowed))
+    for said in ("berries", str(allowed / "berries"), "./berries/../berries"):
+        assert len(load_task(f"vtab:{said}?size=8").train) == 8
+    for said in (tmp_path / "elsewhere", "/etc", "../elsewhere", "way_out", "/no/such/folder"):
+        for kind in ("vtab", "fewshot"):
+            with pytest.raises(errors.BadData, match="HEADROOM_DATA"):
+                load_task(f"{kind}:{said}")
+    with pytest.raises(errors.BadData, match="There is no folder"):
+        load_task("vtab:nothing")

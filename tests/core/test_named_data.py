@@ -1,0 +1,444 @@
+"""Data sets by name: what torchvision and the hub have is read as it is, whole or not at all; the rest is sentences.
+
+No network: files are made in the layout that torchvision expects, and a server on this machine stands for the hosts.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import struct
+import tarfile
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import parquet
+from serving import COMMIT, serving
+
+from peftcore import errors, tasks, transfer
+from peftcore.tasks import _named, hf, load_task, torchvision
+
+EVERY = {"train": 800, "shots": None, "val": 200, "test": "all", "seed": 0}
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """Nothing is here, and no network but this machine."""
+    monkeypatch.setenv("HEADROOM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    endpoint(monkeypatch, "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    for loaded in (torchvision._task, hf._task):
+        loaded.cache_clear()
+    return tmp_path
+
+
+def endpoint(monkeypatch, url: str) -> None:
+    """As HF_ENDPOINT does, which is read once."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+    template = url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+@pytest.fixture
+def server():
+    with serving() as server:
+        yield server
+
+
+def picture(n: int, side: int = 6) -> Image.Image:
+    """One colour a number."""
+    return Image.new("RGB", (side, side), (n % 256, 255 - n % 256, n // 256))
+
+
+def png(n: int) -> bytes:
+    data = io.BytesIO()
+    picture(n).save(data, "png")
+    return data.getvalue()
+
+
+# Which images
+
+
+@pytest.mark.parametrize(
+    "labels, own, tested",
+    [
+        ({"train": 3000, "val": 300, "test": 500}, "train", "test"),
+        ({"train": 3000, "test": 500}, "train", "test"),
+        ({"train": 3000, "val": 300}, "train", "val"),
+        ({"all": 3000}, "all", "all"),
+        ({"train": 3000}, "train", "train"),
+    ],
+)
+def test_splits_are_the_data_sets_own_and_never_share_an_image(labels, own, tested):
+    labels = {split: np.arange(n) % 10 for split, n in labels.items()}
+    found, told = _named.places("x:Y", labels, EVERY)
+    assert {name: split for name, (split, _) in found.items()} == {"train": own, "val": own, "test": tested}
+    assert [len(found[name][1]) for name in ("train", "val")] == [800, 200]
+    assert len(found["test"][1]) == (600 if tested == own else len(labels[tested]))
+    numbers = [(split, n) for split, ns in found.values() for n in ns.tolist()]
+    assert len(numbers) == len(set(numbers))
+    assert set(Counter(labels[own][found["train"][1]]).values()) == {80}
+    assert f"its {tested} split" in told or "a fifth" in told
+    again, _ = _named.places("x:Y", labels, EVERY)
+    other, _ = _named.places("x:Y", labels, EVERY | {"seed": 1})
+    assert all((found[name][1] == again[name][1]).all() for name in found)
+    assert (other["test"][1] == found["test"][1]).all() and (other["train"][1] != found["train"][1]).any()
+
+
+def test_sizes_are_those_that_are_asked_for():
+    labels = {"train": np.arange(2000) % 4, "test": np.arange(400) % 4}
+
+    def sizes(**said):
+        found, _ = _named.places("x:Y", labels, EVERY | said)
+        return {name: len(numbers) for name, (_, numbers) in found.items()}, found
+
+    assert sizes(train="all", val=100)[0] == {"train": 1900, "val": 100, "test": 400}
+    assert sizes(test=40)[0]["test"] == 40
+    counts, found = sizes(shots=5, val=20)
+    assert counts == {"train": 20, "val": 20, "test": 400}
+    assert set(Counter(labels["train"][found["train"][1]]).values()) == {5}
+    assert not {*found["train"][1]} & {*found["val"][1]}
+    for impossible in ({"train": 1900}, {"test": 401}, {"shots": 501}, {"train": "all", "val": 2000}):
+        with pytest.raises(errors.InvalidSetting, match="x:Y"):
+            sizes(**impossible)
+
+
+# torchvision
+
+
+def make_eurosat(root, classes=("Forest", "River"), each=30):
+    for k, name in enumerate(classes):
+        folder = root / "eurosat" / "2750" / name
+        folder.mkdir(parents=True)
+        for i in range(each):
+            picture(k * each + i).save(folder / f"{name}_{i}.png")
+
+
+def make_dtd(root):
+    for k, name in enumerate(("banded", "woven")):
+        for i in range(12):
+            file = root / "dtd" / "dtd" / "images" / name / f"{name}_{i:04}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            picture(k * 12 + i).save(file)
+    labels = root / "dtd" / "dtd" / "labels"
+    labels.mkdir()
+    for split, some in (("train", range(6)), ("val", range(6, 8)), ("test", range(8, 12))):
+        lines = [f"{name}/{name}_{i:04}.png" for i in some for name in ("woven", "banded")]
+        (labels / f"{split}1.txt").write_text("\n".join(lines) + "\n")
+
+
+def idx(values: np.ndarray) -> bytes:
+    return bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
+
+
+def mnist_files() -> dict[str, bytes]:
+    made = {}
+    for split, n in (("train", 60), ("t10k", 20)):
+        images = np.arange(n, dtype=np.uint8)[:, None, None].repeat(28, 1).repeat(28, 2)
+        made[f"{split}-images-idx3-ubyte.gz"] = gzip.compress(idx(images))
+        made[f"{split}-labels-idx1-ubyte.gz"] = gzip.compress(idx(np.arange(n, dtype=np.uint8) % 10))
+    return made
+
+
+def test_every_data_set_of_the_table_is_torchvisions_and_takes_its_arguments():
+    import inspect
+
+    for name, splits in torchvision.SPLITS.items():
+        arguments = {}
+        for cls in torchvision._class(name).__mro__[:-1]:
+            arguments |= inspect.signature(cls.__init__).parameters
+        for which in splits.values():
+            assert which.keys() <= arguments.keys(), name
+        assert ("download" in arguments) or name in torchvision.BY_HAND, name
+        assert {"train", "all"} & splits.keys(), name
+
+
+def test_folders_of_images_become_a_task(place):
+    make_eurosat(torchvision.folder("EuroSAT"))
+    task = load_task("torchvision:EuroSAT?train=30&val=10&size=8")
+    assert task.classes == ("Forest", "River") and task.group == "specialised" and "a fifth" in task.description
+    assert [len(s) for s in (task.train, task.val, task.test)] == [30, 10, 12]
+    seen = set()
+    for split in (task.train, task.val, task.test):
+        images = split.images[:]
+        assert images.shape == (len(split), 8, 8, 3) and images.dtype == np.uint8
+        assert (images[:, 0, 0, 0] // 30 == split.labels).all()  # the colour says the class
+        seen |= set(images[:, 0, 0, 0].tolist())
+    assert len(seen) == 52  # each once
+
+
+def test_own_splits_are_used_as_they_are(place):
+    make_dtd(torchvision.folder("DTD"))
+    task = load_task("torchvision:DTD?train=all&val=2&size=8")
+    assert [len(s) for s in (task.train, task.val, task.test)] == [10, 2, 8]
+    assert sorted(task.test.images[:][:, 0, 0, 0].tolist()) == [8, 9, 10, 11, 20, 21, 22, 23]
+    assert (task.test.labels == (task.test.images[:][:, 0, 0, 0] >= 12)).all() and task.classes == ("banded", "woven")
+
+
+@pytest.fixture
+def mnist(server, monkeypatch):
+    """torchvision's MNIST, sixty images of it, at hosts of this machine."""
+    files = mnist_files()
+    server.files = {f"/{name}": data for name, data in files.items()}
+    cls = torchvision._class("MNIST")
+    monkeypatch.setattr(cls, "mirrors", [f"{server.url}/"])
+    resources = [(name, hashlib.md5(data).hexdigest()) for name, data in files.items()]
+    monkeypatch.setattr(cls, "resources", resources)
+    return server
+
+
+NAME = "torchvision:MNIST"
+
+
+def test_a_fetched_data_set_is_here_and_asks_nobody_again(mnist):
+    assert not tasks.here(NAME)
+    with pytest.raises(errors.DataUnavailable, match=f"peftcore fetch {NAME}"):
+        load_task(NAME)
+    told = []
+    folder = tasks.fetch(NAME, lambda *now: told.append(now))
+    assert tasks.here(NAME) and [path.name for path in folder.parent.iterdir()] == ["MNIST"]
+    assert {total for _, total in told} > {len(data) for data in mnist.files.values()}
+    task = load_task(f"{NAME}?train=30&val=10&size=28")
+    assert len(task.test) == 20 and task.classes[3] == "3 - three"
+    assert (task.train.images[:][:, 0, 0, 0] % 10 == task.train.labels).all()
+    mnist.asked.clear()
+    tasks.fetch(NAME)
+    load_task(NAME + "?train=20&val=10", download=True)
+    assert not mnist.asked
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_stopped_fetch_never_counts_and_goes_on(mnist, at):
+    """Stopped at each of its files, in the middle."""
+    names = list(mnist.files)
+    seen = []
+
+    class Stop(Exception):
+        pass
+
+    def tell(done, total):
+        if total and (not seen or seen[-1] != total):
+            seen.append(total)
+        if len(seen) == at + 1 and done:
+            raise Stop
+
+    with pytest.raises(Stop):
+        tasks.fetch(NAME, tell)
+    assert not tasks.here(NAME)
+    mnist.asked.clear()
+    tasks.fetch(NAME)
+    assert load_task(f"{NAME}?train=30&val=10").classes
+    assert {path for path, _ in mnist.asked} <= set(names[at:])  # what had come whole is not asked for again
+
+
+def test_what_is_left_of_a_crash_does_not_count(mnist):
+    """Killed while it unpacks: nothing is tidied up."""
+    root = torchvision.folder("MNIST").with_name(".MNIST.unpacking") / "MNIST" / "raw"
+    root.mkdir(parents=True)
+    (root / "train-images-idx3-ubyte").write_bytes(b"half")
+    assert not tasks.here(NAME)
+    tasks.fetch(NAME)
+    assert (load_task(f"{NAME}?train=30&val=10").train.images[:].max()) < 60
+
+
+def test_a_wrong_checksum_a_broken_archive_and_a_lost_connection_are_sentences(mnist, monkeypatch):
+    first = next(iter(mnist.files))
+    good = mnist.files[first]
+    mnist.files[first] = good + b"x"
+    with pytest.raises(errors.DataUnavailable, match="another checksum"):
+        tasks.fetch(NAME)
+    assert not tasks.here(NAME) and not list(torchvision.folder("MNIST").parent.iterdir())
+    mnist.files[first], mnist.cut = good, 50
+    with pytest.raises(errors.DataUnavailable, match="could not be downloaded .*MB that have come are kept"):
+        tasks.fetch(NAME)
+    mnist.cut = None
+    tasks.fetch(NAME)
+    assert tasks.here(NAME)
+
+
+def test_an_archive_that_writes_elsewhere_is_refused(server, monkeypatch):
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("../../outside"), io.BytesIO())
+    server.files["/aircraft.tar.gz"] = data.getvalue()
+    monkeypatch.setattr(torchvision._class("FGVCAircraft"), "_URL", f"{server.url}/aircraft.tar.gz")
+    with pytest.raises(errors.DataUnavailable, match="outside the destination"):
+        tasks.fetch("torchvision:FGVCAircraft")
+    assert not tasks.here("torchvision:FGVCAircraft") and not list(torchvision.folder("x").parent.rglob("outside"))
+
+
+def test_torchvision_is_as_it_was_after_a_fetch(mnist):
+    from torchvision.datasets import utils
+
+    before = utils._urlretrieve, tarfile.TarFile.extraction_filter
+    tasks.fetch(NAME)
+    assert before == (utils._urlretrieve, tarfile.TarFile.extraction_filter)
+
+
+@pytest.mark.parametrize(
+    "name, kind, told",
+    [
+        ("torchvision:", errors.InvalidSetting, "needs a data set of torchvision: write torchvision:NAME"),
+        ("torchvision:FGVCAirplane", errors.UnknownName, "Did you mean 'FGVCAircraft'"),
+        ("torchvision:cifar-10", errors.UnknownName, "torchvision:CIFAR10"),
+        ("torchvision:FakeData", errors.UnknownName, "no data set"),
+        ("torchvision:DTD?tests=3", errors.UnknownName, "Did you mean 'test'"),
+        ("torchvision:DTD?train=0", errors.InvalidSetting, "train=0"),
+        ("torchvision:DTD?seed=x", errors.InvalidSetting, "seed=x"),
+        ("torchvision:ImageNet", errors.DataUnavailable, "cannot be downloaded for you"),
+        ("hf:", errors.InvalidSetting, "hf:OWNER/NAME"),
+        ("hf:../../etc", errors.InvalidSetting, "hf:OWNER/NAME"),
+        ("hf:a/b?trust_remote_code=1", errors.UnknownName, "setting"),
+        ("hf:a/b", errors.DataUnavailable, "could not be downloaded"),
+        ("torchvision:SEMEION", errors.DataUnavailable, "Connect to the network"),
+    ],
+)
+def test_what_is_wrong_is_a_sentence(name, kind, told, monkeypatch):
+    monkeypatch.setattr(torchvision._class("SEMEION"), "url", "http://127.0.0.1:9/semeion.data")
+    with pytest.raises(kind, match=told):
+        tasks.fetch(name)
+
+
+def test_files_that_are_no_such_data_set_are_a_sentence(place):
+    torchvision.folder("DTD").mkdir(parents=True)
+    with pytest.raises(errors.DataUnavailable, match="expects them"):
+        load_task("torchvision:DTD")
+
+
+# The hub
+
+
+def table(first: int, count: int, names=("cat", "dog", "owl")) -> bytes:
+    """Parquet as the hub writes it: images as bytes, classes by number, their names in the schema; several row groups."""
+    images = pa.array([{"bytes": png(first + i), "path": f"{i}.png"} for i in range(count)])
+    labels = pa.array([(first + i) % 3 for i in range(count)], pa.int64())
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": list(names)}}
+    told = {"huggingface": json.dumps({"info": {"features": features}})}
+    data = io.BytesIO()
+    made = pa.table({"image": images, "label": labels}).replace_schema_metadata(told)
+    parquet.write_table(made, data, row_group_size=7)
+    return data.getvalue()
+
+
+def publish(server, repo: str, files: dict[str, bytes], revision: str = hf.CONVERTED) -> None:
+    page = {
+        "id": repo,
+        "sha": COMMIT,
+        "siblings": [{"rfilename": file, "size": len(data)} for file, data in files.items()],
+    }
+    server.pages[f"/api/datasets/{repo}/revision/{revision.replace('/', '%2F')}"] = page
+    for file, data in files.items():
+        server.files[f"/datasets/{repo}/resolve/{COMMIT}/{file}"] = data
+
+
+@pytest.fixture
+def animals(server, monkeypatch):
+    endpoint(monkeypatch, server.url)
+    files = {
+        "default/train/0000.parquet": table(0, 60),
+        "default/train/0001.parquet": table(60, 40),
+        "default/test/0000.parquet": table(100, 20),
+    }
+    publish(server, "zoo/animals", files)
+    return server
+
+
+ANIMALS = "hf:zoo/animals?train=60&val=20&size=8"
+
+
+def test_a_data_set_of_the_hub_is_fetched_once_and_read_as_it_is(animals):
+    assert not tasks.here(ANIMALS)
+    told = []
+    tasks.fetch(ANIMALS, lambda *now: told.append(now))
+    assert tasks.here(ANIMALS) and told[-1] == (sum(map(len, animals.files.values())),) * 2 and told == sorted(told)
+    asked = len(animals.asked)
+    task = load_task(ANIMALS)
+    assert task.classes == ("cat", "dog", "owl") and [len(s) for s in (task.train, task.val, task.test)] == [60, 20, 20]
+    for split in (task.train, task.val, task.test):
+        assert (split.images[:][:, 0, 0, 0] % 3 == split.labels).all()
+    assert task.test.images[:][:, 0, 0, 0].tolist() == list(range(100, 120)) and COMMIT[:12] in task.source
+    assert (task.train.images[[5, 3]] == np.stack([task.train.images[5], task.train.images[3]])).all()
+    tasks.fetch(ANIMALS)
+    assert len(animals.asked) == asked  # the hub is not asked again
+
+
+def test_a_stopped_fetch_from_the_hub_goes_on(animals, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def tell(done, total):
+        if done > total * 0.7:
+            raise Stop
+
+    monkeypatch.setattr(transfer, "PIECE", 500)
+
+    with pytest.raises(Stop):
+        tasks.fetch(ANIMALS, tell)
+    assert not tasks.here(ANIMALS)
+    with pytest.raises(errors.DataUnavailable, match="of the 3 files"):
+        load_task(ANIMALS)
+    animals.asked.clear()
+    tasks.fetch(ANIMALS)
+    assert load_task(ANIMALS).classes and any(asked for _, asked in animals.asked)
+
+
+def test_what_other_tools_have_fetched_is_not_fetched_again(animals):
+    from huggingface_hub import hf_hub_download
+
+    for file in ("default/train/0000.parquet", "default/test/0000.parquet"):
+        hf_hub_download("zoo/animals", file, repo_type="dataset", revision=COMMIT, endpoint=animals.url)
+    animals.asked.clear()
+    tasks.fetch(ANIMALS)
+    parquets = {path.rpartition("/")[2] for path, _ in animals.asked if path.endswith(".parquet")}
+    assert parquets == {"0001.parquet"} and load_task(ANIMALS).classes
+
+
+def test_parts_columns_and_words_as_classes(server, monkeypatch):
+    endpoint(monkeypatch, server.url)
+    data = io.BytesIO()
+    kinds = ["red", "blue"] * 20
+    columns = {"photo": [png(i) for i in range(40)], "mask": [png(0)] * 40, "kind": kinds, "taste": ["sour"] * 40}
+    parquet.write_table(pa.table(columns), data)
+    files = {f"{part}/train/0000.parquet": data.getvalue() for part in ("small", "large")}
+    publish(server, "zoo/fruit", files)
+    with pytest.raises(errors.InvalidSetting, match="config=large"):
+        tasks.fetch("hf:zoo/fruit")
+    with pytest.raises(errors.UnknownName, match="Did you mean 'small'"):
+        tasks.fetch("hf:zoo/fruit?config=smal")
+    said = "hf:zoo/fruit?train=20&val=4&size=8&config=small"
+    tasks.fetch(said)
+    assert not tasks.here("hf:zoo/fruit?config=large")
+    with pytest.raises(errors.InvalidSetting, match="several columns of images"):
+        load_task(said)
+    with pytest.raises(errors.InvalidSetting, match="label=kind"):
+        load_task(f"{said}&image=photo")
+    with pytest.raises(errors.UnknownName, match="kind"):
+        load_task(f"{said}&image=photo&label=kinds")
+    task = load_task(f"{said}&image=photo&label=kind")
+    assert task.classes == ("blue", "red") and (task.train.images[:][:, 0, 0, 0] % 2 == 1 - task.train.labels).all()
+
+
+def test_what_the_hub_has_not_is_a_sentence(server, monkeypatch):
+    endpoint(monkeypatch, server.url)
+    with pytest.raises(errors.DataUnavailable, match="no data set 'zoo/unicorns'"):
+        tasks.fetch("hf:zoo/unicorns")
+    publish(server, "zoo/script", {"script.py": b"raise SystemExit"}, "main")
+    with pytest.raises(errors.DataUnavailable, match="runs no data set's own program"):
+        tasks.fetch("hf:zoo/script")
+    server.status = 503
+    with pytest.raises(errors.DataUnavailable, match="503"):
+        tasks.fetch("hf:zoo/busy")
+
+
+def test_without_a_network_it_says_so_at_once(monkeypatch):
+    endpoint(monkeypatch, "http://no-such-host.invalid")
+    with pytest.raises(errors.DataUnavailable, match="zoo/animals could not be downloaded .*Connect to the network"):
+        tasks.fetch("hf:zoo/animals")
+    assert not transfer.kept(hf._note("zoo/animals"))

@@ -222,18 +222,11 @@ def _task(argument: str, repo: str, files: tuple, settings: tuple, commit: str) 
         return decode(BytesIO(data), said["size"], said["fit"], name)
 
     splits = _named.splits(found, labels, read, said["size"], said["fit"])
-    more = {
-        "source": f"{hub.hub()}/datasets/{repo}, commit {commit[:12]}",
-        "symmetries": _named.symmetries(said),
-    }
-    partial = (
-        " The hub gives only a part of it as parquet."
-        if any("/partial-" in p for ps in parts.values() for p in ps)
-        else ""
-    )
-    return Task(
-        f"hf:{argument}", f"{TITLE}: {repo}", f"{repo}. {told}{partial}", GROUP, classes, **splits, source=source
-    )
+    if any("/partial-" in path for paths in parts.values() for path in paths):
+        told += " The hub gives only a part of it as parquet."
+    source = f"{hub.hub()}/datasets/{repo}, commit {commit[:12]}"
+    more = {"source": source, "symmetries": _named.symmetries(said)}
+    return Task(f"hf:{argument}", f"{TITLE}: {repo}", f"{repo}. {told}", GROUP, classes, **splits, **more)
 
 
 class _Table:

@@ -16,6 +16,7 @@ from peftcore.tasks import Split, Task, load_task
 STRIP, STRIP_SIDE = 12, 46  # images on a card of the gallery; pixels of the page
 SIDE = 64  # of an image in the grid
 ROWS, PER_ROW, OF_ONE = 12, 9, 54  # classes with a row of their own, images in it, images of one chosen class
+SEED = 0  # of augmentation
 LOW, HIGH = -2.7, 2.7  # normalised values drawn as black and as white
 SPLITS = ("train", "val", "test")
 
@@ -32,6 +33,7 @@ class Facts:
     source: str
     pixels: tuple[int, int]  # height, width as they are stored
     strip: list[pictures.Thumbnail]
+    symmetries: tuple[str, ...]
 
     def images(self, split: str) -> int:
         return sum(self.counts[split].values())
@@ -51,6 +53,8 @@ class Wish(NamedTuple):
     task: str
     backbone: str
     norm: str
+    resize: str
+    augmentation: str
     split: str
     label: int | None
     more: int
@@ -98,7 +102,7 @@ def _desk() -> background.Desk:
 
 def _facts(name: str) -> Facts | HeadroomError:
     try:
-        task = load_task(name)
+        task = load_task(name, download=False)
         splits = {split: getattr(task, split) for split in SPLITS}
         counts = {split: _counts(part.labels, task.classes) for split, part in splits.items()}
         _, first = np.unique(task.train.labels, return_index=True)
@@ -109,7 +113,7 @@ def _facts(name: str) -> Facts | HeadroomError:
         ]
         return Facts(
             task.title, task.description, task.group, task.classes, counts, task.source,
-            tuple(task.train.images.shape[1:3]), strip,
+            tuple(task.train.images.shape[1:3]), strip, task.symmetries,
         )  # fmt: skip
     except HeadroomError as error:
         return error
@@ -120,16 +124,22 @@ def _counts(labels: np.ndarray, classes: tuple[str, ...]) -> dict[str, int]:
 
 
 def _seen(wish: Wish) -> Seen | HeadroomError:
+    import torch
+
     from peftcore.backbone import load_backbone
-    from peftcore.preprocess import normalisation, prepare
+    from peftcore.preprocess import augmented, normalisation
 
     try:
-        task = load_task(wish.task)
+        task = load_task(wish.task, download=False)
         split: Split = getattr(task, wish.split)
         chosen, left = _which(task, split, wish.label, wish.more)
         numbers = np.array([n for found in chosen.values() for n in found], np.int64)
         backbone = load_backbone(wish.backbone, pretrained=False, device="meta")
-        values = prepare(split.images[numbers], backbone, wish.norm).permute(0, 2, 3, 1).numpy()  # (n, h, w, 3)
+        read = augmented(
+            split.images[numbers], backbone, wish.norm, "cpu", wish.resize, wish.augmentation,
+            torch.Generator().manual_seed(SEED), task.symmetries,
+        )  # fmt: skip
+        values = read.permute(0, 2, 3, 1).numpy()  # (n, h, w, 3)
         mean, std = normalisation(backbone, wish.norm)
     except HeadroomError as error:
         return error

@@ -5,10 +5,10 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors, hover, links, task_points, task_view, theme
+from app import background, errors, hover, links, task_points, task_settings, theme
 from app.captions import caption
 from app.task_points import Features, Wish
-from peftcore import embedded, weights
+from peftcore import conditions, embedded, weights
 from peftcore.errors import HeadroomError
 from peftcore.figures import tasks as figures
 from peftcore.figures.theme import percent, si_bytes
@@ -26,7 +26,7 @@ KINDS = {True: "pretrained", False: "random"}
 
 def draw(task: str, backbone: str) -> None:
     """Controls, then two figures, each as soon as it is computed."""
-    view, perplexity, norm = _controls()
+    view, perplexity, norm, resize = _controls()
     left, right = st.columns(2, gap="medium")
     fetch = st.session_state.get("tasks_fetch") == backbone
     places: dict[Wish, DeltaGenerator] = {}
@@ -36,7 +36,7 @@ def draw(task: str, backbone: str) -> None:
                 _offer(backbone)
             else:
                 place = st.container(height=HEIGHT + 12, border=False).empty()
-                places[Wish(task, backbone, pretrained, norm)] = place
+                places[Wish(task, backbone, pretrained, norm, resize)] = place
     below = st.empty()
     shown: list[Features] = []
     for wish, place in places.items():
@@ -50,10 +50,10 @@ def draw(task: str, backbone: str) -> None:
         if not isinstance(drawn.result(), HeadroomError):
             hover.images(drawn.result(), [_key(wish) for wish in places])
         with below.container():
-            caption(_caption(shown[0], task, backbone, norm, view, perplexity))
+            caption(_caption(shown[0], next(iter(places)), view, perplexity))
 
 
-def _controls() -> tuple[str, float, str]:
+def _controls() -> tuple[str, float, str, str]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = links.choice(
             st.segmented_control,
@@ -79,8 +79,8 @@ def _controls() -> tuple[str, float, str]:
             width=130,
             help="About how many neighbours t-SNE gives each image.",
         )
-        norm = task_view.norm()
-    return view, perplexity, norm
+        norm, resize = task_settings.choose("normalisation"), task_settings.choose("resize")
+    return view, perplexity, norm, resize
 
 
 def _here(backbone: str) -> bool:
@@ -131,7 +131,7 @@ def _points(wish: Wish, found: Features, place: DeltaGenerator, view: str, perpl
     """Draws one figure and returns its points; None after an error was shown."""
     points, axes = found.pca, tuple(f"component {i + 1}: {percent(share)}" for i, share in enumerate(found.shares))
     if view == "tsne":
-        axes = ("", "")
+        axes, perplexity = ("", ""), task_points.perplexity_of(found, perplexity)
         job = task_points.tsne(wish, perplexity, found)
         background.wait(job, lambda: place.caption("t-SNE: some seconds, once for each setting."))
         points = job.result()
@@ -139,11 +139,16 @@ def _points(wish: Wish, found: Features, place: DeltaGenerator, view: str, perpl
         if isinstance(points, HeadroomError):
             errors.show(points)
             return None
+        told = (
+            "too few to fit a classifier"
+            if found.linear is None
+            else f"a linear classifier tells {percent(found.linear)} right"
+        )
         figure = figures.projection(
             points,
             found.labels,
             found.classes,
-            title=f"{KINDS[wish.pretrained].capitalize()} weights: a linear classifier tells {percent(found.linear)} right",
+            title=f"{KINDS[wish.pretrained].capitalize()} weights: {told}",
             axes=axes,
             dark=theme.is_dark(),
             height=HEIGHT,
@@ -156,12 +161,15 @@ def _key(wish: Wish) -> str:
     return f"points_{KINDS[wish.pretrained]}"
 
 
-def _caption(found: Features, task: str, backbone: str, norm: str, view: str, perplexity: float) -> str:
+def _caption(found: Features, wish: Wish, view: str, perplexity: float) -> str:
     train, val = found.train, len(found.labels) - found.train
+    perplexity = task_points.perplexity_of(found, perplexity)
     how = f"t-SNE, perplexity {perplexity:g}, seed {task_points.SEED}" if view == "tsne" else "PCA"
+    spec = {"resize": wish.resize, "normalisation": wish.norm}
+    sized, normed = conditions.part(spec, "resize"), conditions.part(spec, "normalisation")
     return (
-        f"Pooled features of {backbone}, frozen, of {train:,} training and {val:,} validation images of {task}, normalisation "
-        f"{task_view.NORMS[norm]}; {how}. The linear classifier: logistic regression fitted to the training ones, checked on the "
-        f"validation ones; always naming the commonest class gets {percent(found.commonest)}. Point at an image, or step through "
-        "them with the arrow keys."
+        f"Pooled features of {wish.backbone}, frozen, of {train:,} training and {val:,} validation images of {wish.task}, "
+        f"{sized}, {normed}; {how}. The linear classifier: logistic regression fitted to the training ones, checked on the "
+        f"validation ones; always naming the commonest class gets {percent(found.commonest)}. Point at an image, or step "
+        "through them with the arrow keys."
     )

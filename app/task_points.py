@@ -17,8 +17,8 @@ import numpy as np
 import streamlit as st
 
 from app import background, pictures
-from peftcore.errors import HeadroomError, StoreUnavailable
-from peftcore.tasks import Split, Task, load_task, stratified_split
+from peftcore.errors import BadData, HeadroomError, StoreUnavailable
+from peftcore.tasks import Split, Task, fetch, load_task, stratified_split
 
 MOST = {"train": 800, "val": 200}  # images that are looked at
 BATCH = 16
@@ -28,12 +28,14 @@ SHEET_SIDE = 64  # pixels of an image that is shown on hover
 
 
 class Wish(NamedTuple):
-    """Whose features: of a task's images, by a backbone with pretrained or random weights, under a normalisation."""
+    """Whose features: of a task's images, by a backbone with pretrained or random weights, under a normalisation
+    and a way to resize."""
 
     task: str
     backbone: str
     pretrained: bool
     norm: str
+    resize: str
 
 
 class Left(Exception):
@@ -84,7 +86,7 @@ class Features:
     classes: tuple[str, ...]
     pca: np.ndarray
     shares: np.ndarray
-    linear: float
+    linear: float | None  # None where there are too few images or classes for one
     commonest: float
 
 
@@ -93,11 +95,23 @@ def drawn(task: str) -> Future:
     return _ask(_quick(), ("sheet", task), lambda: _drawn(task))
 
 
-def features(wish: Wish, fetch: bool = False) -> tuple[Future, Reading]:
-    """A future of Features, or of a HeadroomError; and how far it is. `fetch`: weights may be downloaded first."""
+def features(wish: Wish, download: bool = False) -> tuple[Future, Reading]:
+    """A future of Features, or of a HeadroomError; and how far it is. `download`: weights may be downloaded first."""
     reading = _readings().setdefault(wish, Reading())
     reading.looked = monotonic()
-    return _ask(_slow(), wish, lambda: _features(wish, reading, fetch)), reading
+    return _ask(_slow(), wish, lambda: _features(wish, reading, download)), reading
+
+
+def images(task: str) -> tuple[Future, Reading]:
+    """A future of None once a task's images were downloaded, or of a HeadroomError; and how far it is."""
+    reading = _readings().setdefault(task, Reading())
+    reading.looked = monotonic()
+    return _ask(_slow(), ("images", task), lambda: _images(task, reading)), reading
+
+
+def perplexity_of(found: Features, asked: float) -> float:
+    """The perplexity asked for, or less where there are few images: each needs three times as many."""
+    return min(asked, max(1.0, (len(found.labels) - 1) // 3))
 
 
 def tsne(wish: Wish, perplexity: float, found: Features) -> Future:
@@ -125,12 +139,20 @@ def _slow() -> background.Desk:
 
 
 @st.cache_resource(show_spinner=False)
-def _readings() -> dict[Wish, Reading]:
+def _readings() -> dict[Wish | str, Reading]:
     return {}
 
 
+def _images(task: str, reading: Reading) -> HeadroomError | None:
+    try:
+        fetch(task, lambda done, total: reading.went_on(done, total, "Downloading the images"))
+    except HeadroomError as error:
+        return error
+    return None
+
+
 def _sample(name: str) -> Sample:
-    task: Task = load_task(name)
+    task: Task = load_task(name, download=False)
     images, labels, names = [], [], []
     for split, most in MOST.items():
         part: Split = getattr(task, split)
@@ -151,35 +173,38 @@ def _drawn(name: str) -> Drawn | HeadroomError:
     return Drawn(pictures.sheet(sample.images, SHEET_SIDE), sample.names)
 
 
-def _features(wish: Wish, reading: Reading, fetch: bool) -> Features | HeadroomError:
+def _features(wish: Wish, reading: Reading, download: bool) -> Features | HeadroomError:
     from peftcore.probes.projection import linear_accuracy, pca
 
     try:
         reading.went_on(0, 0, "Reading the images")
         sample = _sample(wish.task)
-        values = _pooled(wish, sample.images, reading, fetch)
+        values = _pooled(wish, sample.images, reading, download)
         reading.went_on(len(values), len(values), "Fitting a linear classifier")
         points, shares = pca(values)
         n, labels = sample.train, sample.labels
-        linear, commonest = linear_accuracy(values[:n], labels[:n], values[n:], labels[n:])
+        try:
+            linear, commonest = linear_accuracy(values[:n], labels[:n], values[n:], labels[n:])
+        except BadData:
+            linear, commonest = None, 1.0
     except HeadroomError as error:
         return error
     return Features(values, labels, n, sample.classes, points, shares, linear, commonest)
 
 
-def _pooled(wish: Wish, images: np.ndarray, reading: Reading, fetch: bool) -> np.ndarray:
+def _pooled(wish: Wish, images: np.ndarray, reading: Reading, download: bool) -> np.ndarray:
     """Pooled features (n, width), from disk where they were computed before."""
     from peftcore.backbone import load_backbone
-    from peftcore.download import fetch as download
+    from peftcore.download import fetch as weights
     from peftcore.features import FeatureCache
     from peftcore.weights import here
 
-    if fetch and wish.pretrained and not here(wish.backbone):
-        download(wish.backbone, tell=lambda done, total: reading.went_on(done, total, "Downloading the weights"))
+    if download and wish.pretrained and not here(wish.backbone):
+        weights(wish.backbone, tell=lambda done, total: reading.went_on(done, total, "Downloading the weights"))
     reading.went_on(0, len(images), "Loading the backbone")
     backbone = load_backbone(wish.backbone, wish.pretrained)
     for place in ("disk", "device"):
-        cache = FeatureCache(backbone, ["pooled"], images, wish.norm, BATCH, place=place)
+        cache = FeatureCache(backbone, ["pooled"], images, wish.norm, BATCH, place=place, resize=wish.resize)
         try:
             for done in cache.fill():
                 reading.went_on(done, len(images), "Images through the frozen backbone")

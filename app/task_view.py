@@ -7,15 +7,27 @@ from concurrent.futures import Future
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors, links, navigation, pictures, state, task_data, theme, words
+from app import (
+    background,
+    errors,
+    links,
+    navigation,
+    pictures,
+    state,
+    task_data,
+    task_points,
+    task_settings,
+    theme,
+    words,
+)
 from app.captions import caption
 from app.task_data import Facts, Seen, Wish
+from peftcore import conditions
 from peftcore.errors import HeadroomError
 from peftcore.figures import tasks as figures
-from peftcore.figures.theme import method_title
-from peftcore.spec import RunSpec
+from peftcore.figures.theme import method_title, si_bytes
+from peftcore.tasks import here
 
-NORMS = {"backbone": "the backbone's own", "imagenet": "ImageNet's", "half": "0.5 and 0.5", "none": "none"}
 SPLITS = {"train": "train", "val": "validate", "test": "test"}
 VIEWS = {"images": "Images", "features": "Frozen features"}
 EVERY = "every"
@@ -24,6 +36,9 @@ MOST_RUNS, LOOK_BACK = 5, 200
 
 def await_facts(task: str) -> Facts:
     """What there is to say of a task; where it cannot be read, a sentence and the end of the page."""
+    with errors.sentences():
+        if not here(task):
+            _download(task)
     place, job = st.empty(), task_data.facts(task)
     background.wait(job, lambda: place.info("Reading the task's images.", icon=":material/hourglass_top:"))
     place.empty()
@@ -31,6 +46,32 @@ def await_facts(task: str) -> Facts:
     if facts is None:
         st.stop()
     return facts
+
+
+def _download(task: str) -> None:
+    """Offers to download a task's images, and does; the page ends here unless they have come."""
+    if st.session_state.get("tasks_images") != task:
+        st.info("The images of this task are not on this machine yet.", icon=":material/download:")
+        st.button(
+            "Download them",
+            key="tasks_images_download",
+            on_click=lambda: st.session_state.update(tasks_images=task),
+        )
+        st.stop()
+    place = st.empty()
+    st.button("Stop", key="tasks_images_stop", on_click=lambda: st.session_state.pop("tasks_images", None))
+    job, reading = task_points.images(task)
+
+    def tell() -> None:
+        task_points.images(task)
+        share = min(1.0, reading.done / reading.total) if reading.total else 0.0
+        place.progress(share, text=f"{reading.what or 'Waiting'}: {si_bytes(reading.done)} so far.")
+
+    background.wait(job, tell)
+    del st.session_state["tasks_images"]
+    if isinstance(job.result(), HeadroomError):
+        raise job.result()
+    st.rerun()
 
 
 def _result(job: Future):
@@ -61,27 +102,11 @@ def choose(facts: Facts) -> str:
     return view
 
 
-def norm() -> str:
-    """The normalisation; `norm` in the address."""
-    return links.choice(
-        st.selectbox,
-        "tasks",
-        "norm",
-        "Normalisation",
-        list(NORMS),
-        default=RunSpec.model_fields["normalisation"].default,
-        show=NORMS.get,
-        width=210,
-        help="Mean and deviation by which pixels are shifted and scaled. A backbone was trained with its own: choose "
-        "another and see what it then reads.",
-    )
-
-
 def images(task: str, facts: Facts, backbone: str) -> None:
     """The grid at the left; the task in words and numbers at the right."""
+    wish = _wish(task, facts, backbone)
     left, right = st.columns([7, 4], gap="large")
     with left:
-        wish = _wish(task, facts, backbone)
         place = st.empty()
         place.html(pictures.blank(task_data.SIDE * min(len(facts.classes), task_data.ROWS)))
         below = st.container()
@@ -100,37 +125,21 @@ def images(task: str, facts: Facts, backbone: str) -> None:
 def _wish(task: str, facts: Facts, backbone: str) -> Wish:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         split = links.choice(
-            st.segmented_control,
-            "tasks",
-            "split",
-            "Images to",
-            list(SPLITS),
-            default="train",
-            show=SPLITS.get,
+            st.segmented_control, "tasks", "split", "Images to", list(SPLITS), default="train", show=SPLITS.get,
             required=True,
-        )
-        label = links.choice(st.selectbox, "tasks", "class", "Class", [EVERY, *facts.classes], default=EVERY, width=170)
-        chosen = norm()
+        )  # fmt: skip
+        label = links.choice(st.selectbox, "tasks", "class", "Class", [EVERY, *facts.classes], default=EVERY, width=150)
+        resize, norm = task_settings.choose("resize"), task_settings.choose("normalisation")
+        augmentation = task_settings.choose("augmentation", disabled=split != "train")
         raw = links.choice(
-            st.segmented_control,
-            "tasks",
-            "values",
-            "Shown are",
-            ["pixels", "normalised"],
-            default="pixels",
+            st.segmented_control, "tasks", "values", "Shown are", ["pixels", "normalised"], default="pixels",
             required=True,
             help=f"The values that the backbone reads, black at {task_data.LOW:g} and white at {task_data.HIGH:g}, or the "
             "same with the normalisation undone.",
-        )
-    return Wish(
-        task,
-        backbone,
-        chosen,
-        split,
-        None if label == EVERY else facts.classes.index(label),
-        links.number("more", 1, 1000, 1),
-        raw == "normalised",
-    )
+        )  # fmt: skip
+    chosen = None if label == EVERY else facts.classes.index(label)
+    more = links.number("more", 1, 1000, 1)
+    return Wish(task, backbone, norm, resize, augmentation, split, chosen, more, raw == "normalised")
 
 
 def _grid(place: DeltaGenerator, found: Seen) -> None:
@@ -156,13 +165,14 @@ def _more(found: Seen, facts: Facts, wish: Wish) -> None:
 
 def _caption(found: Seen, facts: Facts, wish: Wish) -> str:
     """How the images became what the backbone reads."""
-    stored, size = "{} x {}".format(*facts.pixels), "{} x {}".format(*found.input_size)
-    sized = f"at {size} pixels" if stored == size else f"brought from {stored} to {size} pixels"
+    spec = {"task": wish.task, "resize": wish.resize, "normalisation": wish.norm, "augmentation": wish.augmentation}
+    sized = conditions.part(spec, "resize", facts.pixels, found.input_size)
+    said = conditions.part(spec, "augmentation", symmetries=facts.symmetries)
     mean, std = (", ".join(f"{value:.3g}" for value in dict.fromkeys(of)) for of in (found.mean, found.std))
     return (
-        f"As {wish.backbone} reads them: {sized}, less {mean}, divided by {std} ({NORMS[wish.norm]}). What it gets lies "
-        f"between {found.low:.1f} and {found.high:.1f}, around {found.average:.2f} with a deviation of "
-        f"{found.deviation:.2f}."
+        f"As {wish.backbone} reads them: {sized}, {said}, {conditions.part(spec, 'normalisation')} (less {mean}, divided "
+        f"by {std}). What it gets lies between {found.low:.1f} and {found.high:.1f}, around {found.average:.2f} with a "
+        f"deviation of {found.deviation:.2f}."
     )
 
 
@@ -189,3 +199,4 @@ def _runs(task: str) -> None:
         spec = record.spec
         title = f"{record.summary['test_accuracy']:.3f}: {method_title(spec['method']['name'])} on {spec['backbone']}"
         navigation.link("runs", title + words.random_weights(spec) + f", run {record.id}", run=record.id)
+    st.caption(f"Of all of them: {conditions.in_common([record.spec for record in done])}.")

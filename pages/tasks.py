@@ -13,6 +13,7 @@ from app import (
     task_choice,
     task_features,
     task_gallery,
+    task_settings,
     task_view,
 )
 from peftcore.tasks import load_task
@@ -41,11 +42,11 @@ with row[0]:
     task = task_choice.choose("tasks")
 with row[1]:
     backbone = backbone_choice.choose("tasks", "As read by")
-with row[2]:
+with row[2], st.container(key="task_all"):
     navigation.link("tasks", "All tasks")
 with row[3]:
     if st.button("Fine-tune on this task", key="tasks_launch", type="primary", icon=":material/rocket_launch:"):
-        navigation.go("launch", task=task, backbone=backbone)
+        navigation.go("launch", task=task, backbone=backbone, **task_settings.in_address())
 facts = task_view.await_facts(task)
 view = task_view.choose(facts)
 if view == "features":

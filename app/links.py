@@ -51,6 +51,14 @@ def write(**values: object) -> None:
             _put(name, value)
 
 
+def settle() -> None:
+    """For a page with links to itself: such a link reaches the script and not the address, where the next click finds it."""
+    said = st.query_params.to_dict()
+    if st.session_state.get("links_settled") != said:
+        st.session_state["links_settled"] = said
+        st.query_params.from_dict(said)
+
+
 def _put(name: str, value: str | None) -> None:
     if value is not None:
         st.query_params[name] = value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import errors, links, state, words
+from peftcore import uploads
 from peftcore.errors import HeadroomError, UnknownName
 from peftcore.registry import TASKS
 from peftcore.spec import RunSpec
@@ -22,9 +23,11 @@ def by_group() -> dict[str, list[str]]:
 
 
 def brought() -> list[str]:
-    """Tasks with an argument, such as a folder, that earlier runs learnt from; the newest first."""
-    said = (record.spec["task"] for record in state.store().runs(limit=LOOK_BACK))
-    return [name for name in dict.fromkeys(said) if is_complete(name) and ":" in name]
+    """Images that were uploaded and kept, then tasks with an argument that earlier runs learnt from; the newest first."""
+    said = [record.spec["task"] for record in state.store().runs(limit=LOOK_BACK)]
+    kept = [f"upload:{name}" for name in uploads.kept()]
+    gone = {name for name in said if name.startswith("upload:") and name.partition("?")[0] not in kept}
+    return [name for name in dict.fromkeys(kept + said) if name not in gone and is_complete(name) and ":" in name]
 
 
 def is_complete(name: str) -> bool:

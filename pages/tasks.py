@@ -1,7 +1,5 @@
 """What does each task ask, and what does a backbone see of it? All tasks as cards; one task image by image."""
 
-from importlib.util import find_spec
-
 import streamlit as st
 
 from app import (
@@ -15,18 +13,20 @@ from app import (
     task_gallery,
     task_settings,
     task_view,
+    upload,
 )
 from peftcore.tasks import load_task
 
-st.title("What does each task ask, and what does a backbone see of it?")
-if links.read("view") == "upload" and find_spec("app.upload"):
-    from app import upload
-
+links.settle()
+is_upload = links.read("view") == "upload"
+st.title("What is in your own images?" if is_upload else "What does each task ask, and what does a backbone see of it?")
+if is_upload:
     navigation.link("tasks", "All tasks")
     upload.draw()
     st.stop()
 asked = links.read("task")
 if asked is None:
+    navigation.link("tasks", "Bring your own images", view="upload")
     task_gallery.draw()
     st.stop()
 

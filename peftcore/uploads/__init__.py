@@ -1,7 +1,7 @@
 """Users' own images: archives and folders are examined, shown, and kept; nothing they hold can harm the machine.
 
     survey = uploads.examine("flowers.zip")    # unpacked beside the shelf, every image decoded once
-    survey.classes, survey.counts(), survey.skipped, survey.duplicates
+    survey.classes, survey.sizes, survey.skipped, survey.duplicates
     kept = uploads.keep(survey, "flowers", consent=True)    # now the task upload:flowers
 
 From the bottom: limits (settings), names (of files that others chose), intake (into a folder, within the limits),

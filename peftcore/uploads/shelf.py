@@ -67,7 +67,7 @@ def keep(survey: Survey, name: str, *, consent: bool = False, drop_duplicates: b
             f"{first.file} cannot be used: {first.why}{f' (and {more} more)' if more else ''}. Mend it and upload "
             "again, or agree to leaving such files out."
         )
-    chosen = _without_duplicates(survey) if drop_duplicates else np.arange(len(survey))
+    chosen = staying(survey, drop_duplicates)
     present = np.unique(survey.labels[chosen])
     if len(present) < 2:
         raise errors.BadData("Without the duplicates fewer than two classes are left; keep them, or mend their labels.")
@@ -94,10 +94,10 @@ def keep(survey: Survey, name: str, *, consent: bool = False, drop_duplicates: b
         ) from error
 
 
-def _without_duplicates(survey: Survey) -> np.ndarray:
-    """Numbers of the images that stay. Test images stay what they are: the copies in training go."""
+def staying(survey: Survey, drop_duplicates: bool) -> np.ndarray:
+    """Numbers of the images that `keep` keeps. Test images stay what they are: their copies in training go."""
     gone: set[int] = set()
-    for files, _, across_classes in survey.duplicates:
+    for files, _, across_classes in survey.duplicates if drop_duplicates else ():
         first = max(files, key=lambda index: (survey.given[index], -index))
         gone |= {*files} if across_classes else {*files} - {first}
     return np.array([index for index in range(len(survey)) if index not in gone], np.int64)

@@ -62,14 +62,13 @@ class Survey:
     def __len__(self) -> int:
         return len(self.files)
 
-    def counts(self, splits: Mapping[str, np.ndarray] | None = None) -> dict[str, dict[str, int]]:
-        """{split: {class: images}} of these splits (index arrays by name), or of all images as 'images'."""
-        parts = {"images": np.arange(len(self))} if splits is None else splits
+    def counts(self, splits: Mapping[str, np.ndarray]) -> dict[str, dict[str, int]]:
+        """{split: {class: images}} of index arrays by name."""
         return {
             name: dict(
                 zip(self.classes, np.bincount(self.labels[part], minlength=len(self.classes)).tolist(), strict=True)
             )
-            for name, part in parts.items()
+            for name, part in splits.items()
         }
 
     def discard(self) -> None:

@@ -1,0 +1,142 @@
+"""Bringing one's own images: from the drop to the launch page, in AppTest and in a browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from bad_uploads import good, picture, tarred, zipped
+
+from app import upload
+from peftcore import uploads
+from peftcore.tasks import load_task
+from peftcore.uploads.shelf import kept_set
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 120_000  # milliseconds
+
+
+def text(app) -> str:
+    return "\n".join(element.value for element in [*app.markdown, *app.caption, *app.info, *app.error, *app.success])
+
+
+def drop(app, *paths: Path):
+    """Uploads files and waits, as the page does, until they are examined."""
+    app.file_uploader(key="upload_archive_0").set_value([(path.name, path.read_bytes(), "") for path in paths])
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def test_an_archive_is_looked_at_kept_and_launched(at, tmp_path):
+    app = at("tasks", view="upload")
+    assert "Nothing is kept before you say so" in text(app) and len(app.code) == 3 and not app.error
+    app = drop(app, tarred(tmp_path, good("abc", 6), "three.tar.gz"))
+    assert "three.tar.gz: 18 images in 3 classes" in text(app) and not uploads.kept()
+    assert "all 6 × 5 pixels" in text(app) and len(app.get("plotly_chart")) == 1 and not app.checkbox
+    app.select_slider(key="upload_test").set_value(0.3).run()
+    app.text_input(key="upload_name").set_value("My three!").run()
+    app.button(key="upload_keep").click().run()
+    assert "Its task is `upload:my-three?test=0.3`" in text(app) and uploads.kept() == ["my-three"]
+    assert len(load_task("upload:my-three?test=0.3").test) == 5
+    app.button(key="upload_more").click().run()
+    assert "18 images, 3 classes" in text(app) and app.file_uploader
+    launch = at("launch", task="upload:my-three?test=0.3")
+    assert launch.selectbox(key="launch_task").value == "upload:my-three?test=0.3" and not launch.error
+
+
+def test_what_cannot_be_used_is_named_and_needs_consent(at, tmp_path):
+    files = good() | {"a/bad.png": b"x", "a/9.png": picture(0), "b/9.png": picture(0)}
+    app = drop(at("tasks", view="upload"), zipped(tmp_path, files))
+    assert app.dataframe[0].value.to_dict("records") == [
+        {"file": "a/bad.png", "why": "it is no image that can be read"}
+    ]
+    assert app.button(key="upload_keep").disabled
+    app.checkbox(key="upload_consent").check().run()
+    assert not app.button(key="upload_keep").disabled
+    app.button(key="upload_keep").click().run()
+    kept = kept_set("set")
+    assert len(kept) == 7 and kept.left_out == 4  # the broken one, and three files of one image with two labels
+
+
+def test_what_is_refused_is_a_sentence_and_nothing_stays(at, tmp_path):
+    (tmp_path / "x.zip").write_bytes(b"no archive at all" * 50)
+    app = drop(at("tasks", view="upload"), tmp_path / "x.zip")
+    assert "is no archive that can be read" in app.error[0].value and not list((tmp_path / "images").iterdir())
+    app.button(key="upload_again").click().run()
+    assert app.file_uploader and not app.error
+
+
+def test_loose_files_and_their_table_are_a_set(at, tmp_path):
+    for i in range(8):
+        (tmp_path / f"{i}.png").write_bytes(picture(i))
+    (tmp_path / "labels.csv").write_text("".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(8)))
+    app = drop(at("tasks", view="upload"), *(tmp_path / f"{i}.png" for i in range(8)), tmp_path / "labels.csv")
+    assert "9 files: 8 images in 2 classes" in text(app) and "Labels are those of 'labels.csv'" in text(app)
+    app.button(key="upload_discard").click().run()
+    assert app.file_uploader and not uploads.kept() and not list((tmp_path / "images").iterdir())
+
+
+def test_a_set_that_a_run_is_to_read_is_not_deleted(at, store, tmp_path):
+    for name in ("used", "free"):
+        uploads.keep(uploads.examine(zipped(tmp_path, good())), name)
+    run = store.create_run({"task": "upload:used?seed=1", "method": {"name": "lora"}})
+    app = at("tasks", view="upload")
+    assert f"Run {run} trains on these images" in app.warning[0].value
+    app.button(key="upload_delete_free").click().run()
+    upload._remove("used")
+    assert uploads.kept() == ["used"]
+    store.set_status(run, "cancelled")
+    upload._remove("used")
+    assert not uploads.kept()
+
+
+@pytest.mark.browser
+def test_in_a_browser_from_the_drop_to_the_launch_page(tmp_path):
+    from find_browser import find
+    from playwright.sync_api import expect, sync_playwright
+
+    path = zipped(tmp_path, good("abc", 8) | {"a/bad.png": b"x"}, "letters.zip")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"HEADROOM_HOME": str(tmp_path / "home"), "STREAMLIT_SERVER_HEADLESS": "true"}
+    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)]
+    with (tmp_path / "app.log").open("w") as log:
+        app = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        for _ in range(300):
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.2)
+        expect.set_options(timeout=PATIENCE)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=find(), args=["--no-sandbox", "--disable-gpu"])
+            page = browser.new_page(viewport={"width": 1280, "height": 800}, base_url=f"http://127.0.0.1:{port}")
+            page.set_default_timeout(PATIENCE)
+            page.goto("/tasks")
+            page.get_by_role("link", name="Bring your own images").click()
+            page.locator("input[type=file]").first.set_input_files(path)
+            expect(page.get_by_text("letters.zip: 24 images in 3 classes")).to_be_visible()
+            expect(page.get_by_role("img", name="b/1.png")).to_be_visible()
+            keep = page.get_by_role("button", name="Keep these images")
+            expect(keep).to_be_disabled()
+            page.get_by_text("Go on without it").click()
+            expect(keep).to_be_enabled()
+            keep.click()
+            page.get_by_role("link", name="Launch a run with it").click()
+            page.wait_for_url(re.compile("/launch.*task=upload"))
+            expect(page.get_by_role("button", name="Launch", exact=True)).to_be_visible()
+            browser.close()
+        assert (tmp_path / "home/images/letters/set.json").is_file()
+    finally:
+        os.killpg(app.pid, signal.SIGKILL)
+    assert "Traceback" not in (tmp_path / "app.log").read_text()

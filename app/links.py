@@ -53,7 +53,7 @@ def write(**values: object) -> None:
 
 def settle() -> None:
     """For a page with links to itself: such a link reaches the script and not the address, where the next click finds it."""
-    said = st.query_params.to_dict()
+    said = {name: st.query_params.get_all(name) for name in st.query_params}
     if st.session_state.get("links_settled") != said:
         st.session_state["links_settled"] = said
         st.query_params.from_dict(said)

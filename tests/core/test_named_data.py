@@ -442,3 +442,68 @@ def test_without_a_network_it_says_so_at_once(monkeypatch):
     with pytest.raises(errors.DataUnavailable, match="zoo/animals could not be downloaded .*Connect to the network"):
         tasks.fetch("hf:zoo/animals")
     assert not transfer.kept(hf._note("zoo/animals"))
+
+
+# Runs and the command line
+
+RUN = {"backbone": "vit_micro", "task": f"{NAME}?train=30&val=10&test=20&size=64", "epochs": 1, "batch_size": 16}
+
+
+def test_a_run_fetches_its_data_set_before_it_begins(mnist, monkeypatch):
+    from peftcore import arriving
+    from peftcore.spec import RunSpec
+    from peftcore.train import finetune
+
+    monkeypatch.setattr(arriving, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(arriving, "LOOK_SECONDS", 0.01)
+    mnist.piece, mnist.pause = 100, 0.05
+    spec = RunSpec(method={"name": "linear"}, **RUN)
+    stream = finetune(spec)
+    first = next(stream)
+    stream.close()
+    assert (first.kind, first.what) == ("download", NAME) and not tasks.here(NAME)
+    kinds = list(dict.fromkeys(event.kind for event in finetune(spec)))
+    assert kinds[0] == "download" and kinds[-1] == "finished" and tasks.here(NAME)
+    assert "download" not in {event.kind for event in finetune(spec)}
+
+
+def test_a_race_fetches_it_once_for_all_and_tells_each(mnist, monkeypatch):
+    from peftcore import arriving
+    from peftcore.racing import race_events
+    from peftcore.spec import RunSpec
+
+    monkeypatch.setattr(arriving, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(arriving, "LOOK_SECONDS", 0.01)
+    mnist.piece, mnist.pause = 100, 0.05
+    told = list(race_events([RunSpec(method={"name": "linear"}, lr=lr, **RUN) for lr in (0.01, 0.001)]))
+    assert {i for i, event in told if event.kind == "download"} == {0, 1}
+    assert {i for i, event in told if event.kind == "finished"} == {0, 1}
+    assert len({path for path, _ in mnist.asked}) == len(mnist.asked)  # each file once
+
+
+def test_a_race_without_a_network_says_so_of_each(place):
+    from peftcore.racing import race_events
+    from peftcore.spec import RunSpec
+
+    specs = [RunSpec(method={"name": "linear"}, lr=lr, **RUN | {"task": "hf:zoo/animals"}) for lr in (0.01, 0.001)]
+    told = [(i, event) for i, event in race_events(specs) if event.kind != "download"]
+    assert [(i, event.kind, event.error) for i, event in told] == [(i, "failed", "DataUnavailable") for i in (0, 1)]
+
+
+def test_the_command_line_fetches_data_sets(mnist, capsys):
+    from peftcore.__main__ import app
+
+    app(["fetch", NAME, "--json"], standalone_mode=False)
+    [answer] = json.loads(capsys.readouterr().out)
+    assert answer["name"] == NAME and answer["file"] == str(torchvision.folder("MNIST"))
+    assert answer["bytes"] > sum(map(len, mnist.files.values()))
+    with pytest.raises(errors.DataUnavailable, match="nothing to fetch"):
+        app(["fetch", "vtab:/somewhere"], standalone_mode=False)
+
+
+def test_what_a_task_costs_is_not_predicted_by_downloading_it(mnist):
+    from peftcore.memory.predict import classes_of
+
+    with pytest.raises(errors.DataUnavailable):
+        classes_of(NAME)
+    assert not mnist.asked

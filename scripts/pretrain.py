@@ -24,6 +24,7 @@ from drawing import draw  # noqa: E402
 from trainer import HELD_OUT, Trainer  # noqa: E402
 
 from peftcore import embedded  # noqa: E402
+from peftcore.tasks import embedded_tasks  # noqa: E402
 
 
 def train(options: argparse.Namespace) -> None:
@@ -102,7 +103,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     t.set_defaults(run=train)
     p = verbs.add_parser("probe", help="linear probes on the embedded tasks, beside the random-init twin")
     p.add_argument("name")
-    p.add_argument("--tasks", nargs="+", default=["digits", "counting", "orientation"])
+    p.add_argument("--tasks", nargs="+", default=[*embedded_tasks()], help="all embedded tasks by default")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--weights", default="", help="a checkpoint.pt to probe instead of the exported weights")
     p.add_argument("--write", action=argparse.BooleanOptionalAction, default=True, help="write the result to the card")

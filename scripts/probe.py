@@ -1,10 +1,9 @@
-"""Linear probes of an embedded backbone beside its random-init twin, on the tasks that the app offers."""
+"""Linear probes of an embedded backbone beside its random-init twin, on the embedded tasks."""
 
 from __future__ import annotations
 
 import argparse
 import warnings
-from importlib import import_module
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 from trainer import create, normalise, write_card
 
 from peftcore import embedded
+from peftcore.tasks import load_task
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # inverse L2 penalties; the validation split chooses
 
@@ -68,7 +68,7 @@ def compare(options: argparse.Namespace) -> dict:
     probes = {}
     print(f"{'task':14s} {'pretrained':>10s} {'random twin':>11s} {'chance':>7s}")
     for name in options.tasks:
-        task = import_module(f"peftcore.tasks.{name}").load()
+        task = load_task(name)
         splits = {k: getattr(task, k) for k in ("train", "val", "test")}
         labels = {k: v.labels for k, v in splits.items()}
         scores = {

@@ -23,6 +23,7 @@ _CORNERS = ((X - SIZE / 2) ** 2 + (Y - SIZE / 2) ** 2) / (SIZE**2 / 2)  # 0 in t
 
 Window = tuple[slice, slice]
 Draw = Callable[[np.random.Generator, int], np.ndarray]
+DrawAt = Callable[[np.random.Generator, int, int], np.ndarray]
 
 
 def draw_splits(draw: Draw, classes: int, seed: int) -> dict[str, Split]:
@@ -31,16 +32,25 @@ def draw_splits(draw: Draw, classes: int, seed: int) -> dict[str, Split]:
     Each image has a generator of its own, seeded by (seed, split, index): no image depends on how many others
     are drawn, and no two splits share a stream. Arrays are read-only, because callers share one cached copy.
     """
-    splits = {}
-    for number, (split, count) in enumerate(SIZES.items()):
-        labels = balanced_labels(count, classes, np.random.default_rng([seed, number]))
-        images = np.empty((count, SIZE, SIZE, 3), dtype=np.uint8)
-        for index, label in enumerate(labels):
-            picture = draw(np.random.default_rng([seed, number, index]), int(label))
-            images[index] = to_bytes(picture)
-        images.flags.writeable = labels.flags.writeable = False
-        splits[split] = Split(images, labels)
-    return splits
+    return {
+        split: draw_split(lambda rng, index, label: draw(rng, label), seed, number, count, classes)
+        for number, (split, count) in enumerate(SIZES.items())
+    }
+
+
+def draw_split(draw: DrawAt, seed: int, number: int, count: int, classes: int) -> Split:
+    """Split `number` of a task: `draw(rng, index, label)` makes one (SIZE, SIZE, 3) float image."""
+    labels = split_labels(seed, number, count, classes)
+    images = np.empty((count, SIZE, SIZE, 3), dtype=np.uint8)
+    for index, label in enumerate(labels):
+        images[index] = to_bytes(draw(np.random.default_rng([seed, number, index]), index, int(label)))
+    images.flags.writeable = labels.flags.writeable = False
+    return Split(images, labels)
+
+
+def split_labels(seed: int, number: int, count: int, classes: int) -> np.ndarray:
+    """The labels (count,) of split `number`: balanced, in random order."""
+    return balanced_labels(count, classes, np.random.default_rng([seed, number]))
 
 
 def to_bytes(picture: np.ndarray) -> np.ndarray:
@@ -86,6 +96,14 @@ def gradient(rng: np.random.Generator) -> np.ndarray:
 
 
 # -------------------------------------------------------------------------------------------------- brushes
+
+
+def segment(x: np.ndarray, y: np.ndarray, start: tuple[float, float], end: tuple[float, float]) -> np.ndarray:
+    """Distance in pixels of the points (x, y) to the straight stroke from start to end."""
+    (ax, ay), (bx, by) = start, end
+    dx, dy = bx - ax, by - ay
+    t = np.minimum(np.maximum(((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy + 1e-12), 0), 1)
+    return np.sqrt((x - ax - t * dx) ** 2 + (y - ay - t * dy) ** 2)
 
 
 def local(cx: float, cy: float, angle: float, reach: float) -> tuple[Window, np.ndarray, np.ndarray]:
@@ -174,3 +192,12 @@ def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     image[:, 1:-1] = (1 - 2 * side) * image[:, 1:-1] + side * (image[:, :-2] + image[:, 2:])
     grain = rng.uniform(0.008, 0.035) * np.sqrt(np.maximum(image, 0.05))  # brighter is noisier: photons
     return image + grain * rng.standard_normal(image.shape, dtype=np.float32)
+
+
+def defocus(image: np.ndarray, times: int) -> np.ndarray:
+    """A soft lens: the weights 1, 2, 1 across and down, `times` times."""
+    for _ in range(times):
+        padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        rows = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
+        image = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 4
+    return image

@@ -12,15 +12,23 @@ import numpy as np
 import pytest
 
 from peftcore import errors, registry, tasks
-from peftcore.tasks import balanced_labels, load_task, stratified_split, task_card
+from peftcore.bench.tasks import MINI_VTAB
+from peftcore.tasks import balanced_labels, embedded_tasks, load_task, stratified_split, task_card
 
 ROOT = Path(__file__).parents[2]
-SIZES = {"digits": (800, 200, 797), "counting": (800, 200, 1000), "orientation": (800, 200, 1000)}
-DRAWN = ("counting", "orientation")
+DRAWN = MINI_VTAB
+SIZES = {"digits": (800, 200, 797)} | dict.fromkeys(DRAWN, (800, 200, 1000))
 GOLDEN = {
     "digits": "26f4da07e7a404d75e11ef73b7760558d855deaee2e18b39abe6303a2c3188fc",
     "counting": "4e57b31224cded712f1027111f1984722008386b65efc60fe44196d75209defc",
     "orientation": "f12d6d024578d9f7e996c3f05a434492390eecd4807b755ee001541d7e49e1a9",
+    "house_numbers": "127eff2182aa00bc5a89381cec11684ef7738d70916a6690f0e860575d6003fb",
+    "textures": "74801cf0d1826fb3fcfa6bd754ed9f1d7e2b65e5276697b9359d954516e58bc2",
+    "syllables": "3e209c6af530aa7fc62603b4969deaf11b9e4be33d165916df170097a942bbf3",
+    "cells": "9f3a035623c737e8fe6a5faaa34a2f24a3e18c7bfb8fff2bebd5eb52063cdeaf",
+    "defects": "598423158e0454d77ca43f24102dd641dab646a0caf9d9c5e2e6a08a354b0346",
+    "position": "e6a76ce093dc8f68a2b2b5f5a6835ae83ee7802a775d83fce45bc4db552e8b4b",
+    "distance": "7461c9e042afd65a81bd685952be57600c1edfe05e121d1e5d8a11d8c63a62f0",
 }
 
 
@@ -52,6 +60,12 @@ def test_splits_have_the_promised_sizes_types_and_balance(name):
         assert (np.diff(split.labels) != 0).mean() > 0.8, "labels stand in order: batches would be one class"
 
 
+def test_these_are_the_embedded_tasks_and_each_has_its_group():
+    assert set(embedded_tasks()) == set(SIZES)
+    groups = [task_card(name).group for name in MINI_VTAB]
+    assert groups == ["natural"] * 3 + ["specialised"] * 2 + ["structured"] * 4
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_no_image_is_in_two_places(name):
     images = [image.tobytes() for split in splits(load_task(name)) for image in split.images]
@@ -76,29 +90,46 @@ def test_a_cached_task_is_one_copy_that_cannot_be_changed(name):
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_an_image_depends_on_its_seed_split_and_index_alone(name):
+    """Drawn alone, in another process and with another hash seed, it is the same: no order of a set gets into it."""
+    task, wanted = load_task(name), (7, 150)
+    environment = dict(os.environ, PYTHONHASHSEED="12345", PYTHONPATH=str(ROOT))
+    code = f"import test_tasks; test_tasks.print_alone({name!r}, {wanted!r})"
+    tests = Path(__file__).parent
+    out = subprocess.run([sys.executable, "-c", code], cwd=tests, env=environment, capture_output=True, check=True)
+    images = [split.images[index] for split in splits(task) for index in wanted]
+    assert out.stdout.decode().split() == [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+
+
+def print_alone(name: str, wanted: tuple[int, ...]) -> None:
+    """The sha256 of some images of every split, each drawn by itself."""
     from peftcore.tasks import _drawing
 
-    module, task = registry.TASKS.load(name), load_task(name)
-    first = 1 if name == "counting" else 0  # label 0 of counting means one berry
-    for number, split in enumerate(splits(task)):
-        for index in (7, 150):
+    module = registry.TASKS.load(name)
+    for number, count in enumerate(_drawing.SIZES.values()):
+        labels = _drawing.split_labels(module.SEED, number, count, len(module.CLASSES))
+        for index in wanted:
             rng = np.random.default_rng([module.SEED, number, index])
-            picture = module.scene(rng, int(split.labels[index]) + first)
-            assert (_drawing.to_bytes(picture) == split.images[index]).all()
+            if name == "house_numbers":
+                picture = module.picture(*module.handwriting(number), rng, index)
+            else:
+                picture = module.scene(rng, int(labels[index]) + (name == "counting"))  # its label 0 means one berry
+            print(hashlib.sha256(_drawing.to_bytes(picture).tobytes()).hexdigest())
 
 
-def test_another_process_loads_the_same_bytes():
-    """Also with another hash seed, so that no order of a set or dict gets into the pictures."""
-    code = (
-        "import sys; sys.path.insert(0, 'tests/core')\n"
-        "from test_tasks import SIZES, fingerprint, load_task\n"
-        "print(*(fingerprint(load_task(name)) for name in SIZES))"
+@pytest.mark.parametrize("name", DRAWN)
+def test_colour_and_brightness_hardly_tell_the_class(name):
+    """A logistic regression on the mean and the spread of each colour stays within ten points of guessing."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    task = load_task(name)
+    train, test = (
+        np.concatenate([split.images.mean((1, 2)), split.images.std((1, 2))], axis=1)
+        for split in (task.train, task.test)
     )
-    environment = dict(os.environ, PYTHONHASHSEED="12345")
-    out = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
-    assert out.stdout.split() == [fingerprint(load_task(name)) for name in SIZES]
+    scaler = StandardScaler().fit(train)
+    probe = LogisticRegression(max_iter=200).fit(scaler.transform(train), task.train.labels)
+    assert probe.score(scaler.transform(test), task.test.labels) < 1 / len(task.classes) + 0.10
 
 
 def test_importing_and_describing_tasks_imports_nothing_heavy():
@@ -200,3 +231,104 @@ def test_the_koi_looks_towards_its_hour(hour, monkeypatch):
         seen = np.degrees(np.arctan2(x, -y))  # clockwise from 12 o'clock
         off = (seen - 30 * hour + 180) % 360 - 180
         assert abs(off) < 30, f"seed {seed}: the fish looks {off:.0f} degrees past {hour} o'clock"
+
+
+def test_no_handwriting_of_house_numbers_is_in_two_splits_or_in_another_split_of_the_digits():
+    from peftcore.tasks import digits, house_numbers
+
+    shown = [house_numbers.handwriting(number) for number in range(3)]
+    pools = [{image.tobytes() for image in written} for written, _ in shown]
+    assert sum(map(len, pools)) == len(set.union(*pools)) == 1797
+    for number, ((written, middles), split) in enumerate(zip(shown, splits(load_task("digits")), strict=True)):
+        labels = splits(load_task("house_numbers"))[number].labels
+        assert (split.labels[middles] == labels).all(), "the digit in the middle is another than the label says"
+        assert all((digits.enlarge(written[i] * 16) == split.images[i]).all() for i in (0, 99))
+        assert np.bincount(middles, minlength=len(written)).max() <= 2
+    assert len(set(shown[2][1])) > 780, "nearly all of the digits held out are asked for"
+
+
+def plain(monkeypatch) -> None:
+    """No camera, no noise: what a scene draws, and nothing else."""
+    from peftcore.tasks import _drawing
+
+    monkeypatch.setattr(_drawing, "photograph", lambda rng, image: image)
+
+
+@pytest.mark.parametrize("square", range(16))
+def test_the_crab_sits_in_its_square(square, monkeypatch):
+    from peftcore.tasks import _drawing, position
+
+    plain(monkeypatch)
+    monkeypatch.setattr(position, "_beach", lambda rng: np.ones((64, 64, 3)))
+    monkeypatch.setattr(position, "THINGS", (lambda *_: None,))
+    monkeypatch.setattr(position, "_tint", lambda rng: np.zeros(3))
+    monkeypatch.setattr(_drawing, "darken", lambda *_: None)
+    for seed in range(3):
+        crab = position.scene(np.random.default_rng([seed, square]), square).mean(-1) < 0.5
+        at = [int(axis[crab].mean() // 16) for axis in (_drawing.Y, _drawing.X)]
+        assert at == list(divmod(square, 4)), f"seed {seed}: the crab is in {at}"
+
+
+@pytest.mark.parametrize("infected", range(6))
+def test_as_many_cells_are_infected_as_said_all_in_sight(infected, monkeypatch):
+    from peftcore.tasks import cells
+
+    found: list[tuple[float, float]] = []
+    monkeypatch.setattr(cells, "_parasite", lambda rng, taken, at, radius, purple: found.append(at))
+    for seed in range(5):
+        found.clear()
+        cells.scene(np.random.default_rng([seed, infected]), infected)
+        assert len(found) == infected
+        assert all(4 < value < 60 for place in found for value in place), "a parasite may be cut off"
+        apart = [np.hypot(a[0] - b[0], a[1] - b[1]) for i, a in enumerate(found) for b in found[:i]]
+        assert min(apart, default=9) > 6, "one infected cell hides another"
+
+
+@pytest.mark.parametrize("band", range(6))
+def test_the_nearest_car_is_in_its_range_and_other_cars_are_farther(band, monkeypatch):
+    from peftcore.tasks import distance
+
+    found: list[float] = []
+    monkeypatch.setattr(distance, "_car", lambda rng, image, camera, x, z, air: found.append(z))
+    for seed in range(5):
+        found.clear()
+        distance.scene(np.random.default_rng([seed, band]), band)
+        nearest, *others = sorted(found)
+        assert distance.EDGES[band] < nearest < distance.EDGES[band + 1]
+        assert all(z >= 1.25 * nearest for z in others)
+
+
+def test_the_camera_sees_in_perspective():
+    """A metre at z metres is FOCAL / z pixels, and what is far away sinks into the horizon."""
+    from peftcore.tasks.distance import FOCAL, Camera
+
+    camera = Camera(height=1.5, horizon=25.0, roll=0.0, shift=0.0, bend=0.0)
+    for z in (5.0, 20.0):
+        (ax, ay), (bx, by) = camera.at(0, 0, z), camera.at(1, 1, z)
+        assert bx - ax == pytest.approx(FOCAL / z) and ay - by == pytest.approx(FOCAL / z)
+        assert ay - camera.horizon == pytest.approx(1.5 * FOCAL / z)
+    assert camera.at(3, 0, 1e6) == pytest.approx((32, 25), abs=1e-2)
+
+
+def test_no_two_signs_look_alike():
+    """Rastered without wobble and taken to the same place, any two of the 32 differ in many pixels."""
+    from peftcore.tasks import syllables
+
+    class Still:
+        def normal(self, mean, spread, size):
+            return np.zeros(size)
+
+    y, x = np.mgrid[-1:1:48j, -1:1:48j] * 1.05
+    drawn = [syllables._strokes(Still(), sign, x, y) < 0.1 for sign in range(32)]
+    for i, one in enumerate(drawn):
+        assert 60 < one.sum() < 800
+        assert all((one ^ other).sum() > 15 for other in drawn[:i])
+
+
+def test_each_class_has_its_drawing():
+    from peftcore.tasks import defects, textures
+
+    assert len(textures.MATERIALS) == len(textures.CLASSES) == 12
+    assert len(defects.FAULTS) + 1 == len(defects.CLASSES) == 7
+    clean, scratched = (defects.scene(np.random.default_rng(3), fault) for fault in (0, 1))
+    assert np.abs(clean - scratched).max() > 0.05

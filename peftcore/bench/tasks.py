@@ -1,0 +1,178 @@
+"""The mini-VTAB: nine embedded tasks in VTAB's three groups, every method on each, with both averages in use."""
+
+from __future__ import annotations
+
+import shlex
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..answers import JSON, answer, names_of
+from ..registry import METHODS
+from ..tasks import GROUPS, task_card
+from ._accuracies import Row, by_task, mean_over, measure, spread, told
+
+# A benchmark is a fixed list: a task that joins or leaves makes another one.
+MINI_VTAB = (
+    "house_numbers", "textures", "syllables",  # natural
+    "cells", "defects",  # specialised
+    "counting", "orientation", "position", "distance",  # structured
+)  # fmt: skip
+OF_TASKS, OF_GROUPS = "mean of tasks", "mean of groups"
+
+
+def grouped(tasks: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Group -> its tasks, in the order of the groups; only groups that have any."""
+    groups = {task: task_card(task).group for task in tasks}
+    found = {group: tuple(task for task, own in groups.items() if own == group) for group in GROUPS}
+    return {group: own for group, own in found.items() if own}
+
+
+def averages(rows: Iterable[Row], tasks: Sequence[str] = MINI_VTAB) -> list[dict[str, Any]]:
+    """One entry per backbone and method, the best mean of groups first: accuracies in percent, each a list over seeds.
+
+    "tasks": by task; "groups": by group, the mean over its tasks; "mean of tasks": over all tasks alike; "mean of
+    groups": the mean of the group means, as VTAB's papers mostly have it, in which a task of a small group weighs more.
+    A mean holds the seeds for which every task of it was run.
+    """
+    rows, groups = list(rows), grouped(tasks)
+    entries = []
+    for backbone, method in dict.fromkeys((row["backbone"], row["method"]) for row in rows):
+        own = [row for row in rows if (row["backbone"], row["method"]) == (backbone, method)]
+        found = by_task(own, method)
+        group_means = {group: mean_over(names, found) for group, names in groups.items()}
+        entries.append(
+            {
+                "backbone": backbone,
+                "method": method,
+                "parameters": own[0]["parameters"],
+                "tasks": {task: list(found.get(task, {}).values()) for task in tasks},
+                "groups": {group: list(means.values()) for group, means in group_means.items()},
+                OF_TASKS: list(mean_over(tasks, found).values()),
+                OF_GROUPS: list(mean_over(list(groups), group_means).values()),
+            }
+        )
+    return sorted(entries, key=lambda entry: -statistics.mean(entry[OF_GROUPS] or [0]))
+
+
+def summary(entries: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
+    """Method by group and both averages."""
+    return [
+        {
+            "method": METHODS.load(entry["method"]).METHOD.card.title,
+            "trained weights": f"{entry['parameters']:,}",
+            **{group: spread(values) for group, values in entry["groups"].items()},
+            OF_TASKS: spread(entry[OF_TASKS]),
+            OF_GROUPS: spread(entry[OF_GROUPS]),
+        }
+        for entry in entries
+    ]
+
+
+def by_tasks(entries: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Method by task, and what guessing reaches: one of the classes, which are balanced."""
+    rows = [
+        {
+            "method": METHODS.load(entry["method"]).METHOD.card.title,
+            **{task: spread(values) for task, values in entry["tasks"].items()},
+        }
+        for entry in entries
+    ]
+    tasks = entries[0]["tasks"] if entries else ()
+    chance = {task: f"{100 / len(card.classes):.1f}" for task in tasks if (card := task_card(task)).classes}
+    return [*rows, {"method": "Chance", **{task: chance.get(task, "–") for task in tasks}}]
+
+
+def markdown(entries: Sequence[dict[str, Any]], seeds: int, epochs: int, words: str) -> str:
+    """The benchmark as a page: what was run, by which command, the tables, and how they are read."""
+    tasks = list(entries[0]["tasks"])
+    cards = [task_card(task) for task in tasks]
+    lines = [
+        "# Mini-VTAB" if tuple(tasks) == MINI_VTAB else "# Embedded tasks",
+        "",
+        f"Test accuracy in percent of {len({e['method'] for e in entries})} methods with their default settings on "
+        f"{len(tasks)} embedded tasks in VTAB's groups: mean ± standard deviation over {seeds} seed{'s' * (seeds > 1)}, "
+        f"{epochs} epochs each. Every task has 800 images to train on, 200 to validate and 1,000 to test, all of 64 x 64 "
+        "pixels, drawn by Headroom (the digits of the house numbers are scikit-learn's). Weights of the last epoch: no "
+        "epoch was picked on any split. Trained weights are without the classifier.",
+        "",
+        f"```\n{words}\n```",
+        "",
+    ]
+    for backbone in dict.fromkeys(entry["backbone"] for entry in entries):
+        own = [entry for entry in entries if entry["backbone"] == backbone]
+        lines += [f"## {backbone}", "", *_pipes(summary(own)), "", *_pipes(by_tasks(own)), ""]
+    lines += [
+        "## How to read it",
+        "",
+        "*Mean of tasks* weighs every task alike. *Mean of groups* is the mean of the three group means, as most papers "
+        "on VTAB-1K report it: a task of a small group weighs more in it. The two differ, so numbers are only comparable "
+        "to others of the same kind. A dash stands where runs are missing: no average is made of fewer tasks.",
+        "",
+        "| task | group | classes | what it asks |",
+        "|---|---|---|---|",
+        *(f"| `{c.name}` {c.title} | {c.group} | {len(c.classes)} | {c.description} |" for c in cards),
+    ]
+    return "\n".join(lines)
+
+
+def _pipes(rows: Sequence[dict[str, str]]) -> list[str]:
+    head = list(rows[0])
+    return [
+        f"| {' | '.join(cells)} |"
+        for cells in (head, ["---", *["---:"] * (len(head) - 1)], *(r.values() for r in rows))
+    ]
+
+
+def command(
+    methods: Annotated[str, typer.Option(help="Names at commas; all where empty.")] = "",
+    tasks: Annotated[str, typer.Option(help="Names at commas; the nine of the mini-VTAB where empty.")] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
+    epochs: Annotated[int, typer.Option(min=1)] = 10,
+    backbones: Annotated[str, typer.Option(help="Names at commas.")] = "vit_micro",
+    log: Annotated[
+        str,
+        typer.Option(
+            help="JSON-lines files at commas. Runs found in any are not made again; new ones are added to the first. So "
+            "an interrupted benchmark goes on, and processes with other --tasks and logs of their own make one table."
+        ),
+    ] = "",
+    markdown_page: Annotated[
+        bool, typer.Option("--markdown", help="Print a page of Markdown with this command line in it.")
+    ] = False,
+    json: JSON = False,
+) -> None:
+    """The mini-VTAB, nine embedded tasks: every method's accuracy on each, by group, and both kinds of average."""
+    names, logs = tuple(names_of(tasks)) or MINI_VTAB, [Path(name) for name in names_of(log)]
+    grouped(names)  # an unknown task is refused before the first run
+    rows = []
+    for backbone in names_of(backbones):
+        rows += told(measure(names_of(methods), names, range(seeds), logs, backbone=backbone, epochs=epochs))
+    entries = averages(rows, names)
+    if json:
+        answer(True, entries, "", [])
+    elif markdown_page:
+        said = {
+            "methods": methods,
+            "tasks": tasks,
+            "seeds": seeds,
+            "epochs": epochs,
+            "backbones": backbones,
+            "log": log,
+        }
+        print(markdown(entries, seeds, epochs, _command_line(said)))
+    else:
+        for backbone in names_of(backbones):
+            own = [entry for entry in entries if entry["backbone"] == backbone]
+            title = f"Test accuracy (%), {backbone}, {epochs} epochs, {seeds} seeds: mean ± deviation"
+            answer(False, own, title, summary(own))
+            answer(False, own, "By task", by_tasks(own))
+
+
+def _command_line(said: dict[str, Any]) -> str:
+    """The command that makes this page again; what is empty or was not said is left out."""
+    words = [f"--{name} {shlex.quote(str(value))}" for name, value in said.items() if value != ""]
+    return " ".join(["python -m peftcore bench tasks", *words, "--markdown"])

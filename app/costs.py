@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from app import background, state
+from peftcore import conditions
 from peftcore.errors import DataUnavailable, HeadroomError
 
 if TYPE_CHECKING:
-    from peftcore.model import TunedModel
     from peftcore.spec import RunSpec
     from peftcore.store import Store
 
 DECIDE_MEMORY = ("backbone", "method", "task", "batch_size", "precision", "device", "augmentation", "cache_features",
-                 "cache_precision")  # fmt: skip
+                 "cache_precision", "select")  # fmt: skip
 EACH_ITS_OWN = ("trainable_weights", "gradients", "optimizer")  # in a race; the rest is there once
 ALIKE = ("backbone", "method", "task", "batch_size")  # runs that agree on it take as long
 LOOK_BACK = 60  # newest finished runs among which one like this is looked for
@@ -66,6 +66,8 @@ def _predict(spec: RunSpec) -> Cost | HeadroomError:
     from peftcore.backbone import load_backbone
     from peftcore.memory.predict import classes_of, predict_memory
     from peftcore.model import attach
+    from peftcore.placement import plan_cache
+    from peftcore.tasks import load_task
 
     try:
         backbone = load_backbone(spec.backbone, pretrained=False, device="meta")
@@ -74,22 +76,16 @@ def _predict(spec: RunSpec) -> Cost | HeadroomError:
         full = (
             report if spec.method.name == "full" else predict_memory(spec.replace(method="full", cache_features="auto"))
         )
-        cache = _cache(model, spec)
+        task = load_task(spec.task)
+        conditions.must_be_fair(spec, task)
+        plan = plan_cache(model, len(task.train) + len(task.val), spec)
     except DataUnavailable:
         raise
     except HeadroomError as error:
         return error
-    return Cost(model.parameter_counts(), dict(report.components), report.peak, full.peak, cache)
-
-
-def _cache(model: TunedModel, spec: RunSpec) -> str:
-    """Where a side method's frozen features of all training and validation images will be kept, in a sentence."""
-    from peftcore.placement import plan_cache
-    from peftcore.tasks import load_task
-
-    task = load_task(spec.task)
-    plan = plan_cache(model, len(task.train) + len(task.val), spec)
-    return plan.why if model.is_side else ""
+    return Cost(
+        model.parameter_counts(), dict(report.components), report.peak, full.peak, plan.why if model.is_side else ""
+    )
 
 
 def together(specs: Sequence[RunSpec], each: Sequence[Cost]) -> tuple[Cost, int]:

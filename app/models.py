@@ -8,8 +8,9 @@ by reading this file.
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import streamlit as st
@@ -166,11 +167,11 @@ def head_scores(subject: Subject, score: str) -> Scores:
         return Scores.of(head_energy(shared.model).to_dict())
     val = task(spec["task"]).val
     starts = range(0, min(SCORED_IMAGES, len(val)), SCORED_BATCH)
-    norm, backbone = spec.get("normalisation", "backbone"), shared.model.backbone
+    backbone, how = shared.model.backbone, _preprocessing(spec)
     with shared.lock:
         found = probe(
             shared.model,
-            (prepare(val.images[s : s + SCORED_BATCH], backbone, norm) for s in starts),
+            (prepare(val.images[s : s + SCORED_BATCH], backbone, **how) for s in starts),
             (torch.tensor(val.labels[s : s + SCORED_BATCH]) for s in starts),
             score,
         )
@@ -212,7 +213,12 @@ def _pixels(subject: Subject, image: int):
 
     spec = run(subject).spec
     images = task(spec["task"]).test.images[image : image + 1]
-    return prepare(images, _model(subject).model.backbone, spec.get("normalisation", "backbone"))
+    return prepare(images, _model(subject).model.backbone, **_preprocessing(spec))
+
+
+def _preprocessing(spec: Mapping[str, Any]) -> dict[str, str]:
+    """What a run's spec says of its inputs, as `prepare` takes it; older runs know fewer fields."""
+    return {"norm": spec.get("normalisation", "backbone"), "resize": spec.get("resize", "stretch")}
 
 
 def _look(maps: np.ndarray, grid: tuple[int, int], prefix: int, query: tuple[int, int] | None) -> Look:

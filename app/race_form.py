@@ -17,7 +17,9 @@ from peftcore.spec import RunSpec, Settings
 from peftcore.variations import variations
 
 MOST_RUNS = 16
-OF_THE_RECIPE = ("lr", "batch_size", "epochs", "seed", "weight_decay", "warmup")
+OF_THE_RECIPE = (
+    "lr", "batch_size", "epochs", "seed", "weight_decay", "warmup", "augmentation", "normalisation", "resize", "select",
+)  # fmt: skip
 SWITCH = {"on": True, "off": False}
 
 

@@ -10,6 +10,7 @@ import streamlit as st
 from app import errors, navigation, races, selection, state, theme, words
 from app.captions import caption
 from app.races import Runner
+from peftcore import conditions
 from peftcore.figures import races as figures
 from peftcore.store import WAITING, RunRecord
 
@@ -210,6 +211,7 @@ def _caption(race: int, runners: Sequence[Runner]) -> None:
     caption(
         f"Race {race} on {words.task_title(spec['task'])}, {spec['backbone']}{words.random_weights(spec)}. Loss on training images, smoothed; accuracy on "
         "validation images after each epoch, by which they are ranked, so the test images chose nothing. "
+        f"All: {conditions.in_common([runner.record.spec for runner in runners])}. "
         + (f"{together} side networks read one set of frozen features." if together > 1 else ""),
         words.command(chosen["spec"], "race", chosen["several"]) if chosen else None,
     )

@@ -31,15 +31,18 @@ class Runner:
 
     @property
     def accuracy(self) -> float | None:
-        """Of the validation images, after the newest epoch."""
-        told = [e["accuracy"] for e in self.told.evaluations if e["split"] == "val"]
-        return told[-1] if told else None
+        """Of the validation images, after the newest epoch, or after the one that was selected."""
+        return self._validation("accuracy")
 
     @property
     def loss(self) -> float | None:
-        """Of the validation images, after the newest epoch."""
-        told = [e["loss"] for e in self.told.evaluations if e["split"] == "val"]
-        return told[-1] if told else None
+        """As `accuracy`."""
+        return self._validation("loss")
+
+    def _validation(self, what: str) -> float | None:
+        told = [e for e in self.told.evaluations if e["split"] == "val"]
+        selected = [e for e in told if e["epoch"] == self.record.summary.get("selected_epoch")]
+        return (selected or told)[-1][what] if told else None
 
     @property
     def share(self) -> float:

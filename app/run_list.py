@@ -6,6 +6,7 @@ import streamlit as st
 
 from app import errors, race_card, state, theme, words
 from app.selection import ICONS, Choice, choose, chosen
+from peftcore import conditions
 from peftcore.store import WAITING, RunRecord
 
 MOST_SHOWN = 200
@@ -47,5 +48,7 @@ def _row(record: RunRecord, selected: bool) -> None:
         width="stretch",
         on_click=choose,
         kwargs={"run": record.id},
-        help=f"{record.status}, {words.exact(when)}" + (f", {record.owner}" if record.owner else ""),
+        help=f"{record.status}, {words.exact(when)}"
+        + (f", {record.owner}" if record.owner else "")
+        + (f". Test accuracy with {conditions.words(record.spec)}." if accuracy is not None else ""),
     )

@@ -23,6 +23,7 @@ from app import (
 )
 from app.captions import POWERS
 from app.following import Follower
+from peftcore import conditions
 from peftcore.figures.theme import human_count, percent, si_bytes
 from peftcore.store import WAITING, RunRecord
 
@@ -146,9 +147,10 @@ def _result(record: RunRecord, told: Follower) -> None:
     of_the_backbone = f"{percent(trained / counts['backbone'])} of the backbone's {counts['backbone']:,}"
     before = f" Before heads were switched off, {first['method']:,} in the method." if counts != first else ""
     columns = st.columns(4)
-    columns[0].metric(
-        "Test accuracy", f"{summary['test_accuracy']:.3f}", help="Share of the test images, weights of the last epoch."
-    )
+    told_conditions = conditions.of_run(record.spec, started)
+    told_conditions = conditions.with_epoch(record.spec, told_conditions, summary.get("selected_epoch"))
+    share = f"Share of the test images that are classified rightly. {told_conditions[0].upper()}{told_conditions[1:]}."
+    columns[0].metric("Test accuracy", f"{summary['test_accuracy']:.3f}", help=share)
     columns[1].metric(
         "Trained weights",
         human_count(trained),
@@ -164,10 +166,9 @@ def _result(record: RunRecord, told: Follower) -> None:
         navigation.link("memory", **ledgers.preset(record.spec))
     settings = started["settings"]
     st.caption(
-        f"Validation accuracy {summary['val_accuracy']:.3f}. Seed {record.spec['seed']}, "
-        f"normalisation {settings['normalisation']}, augmentation {settings['augmentation']}, "
-        f"weight decay {settings['weight_decay']:g}, {'pretrained' if settings['pretrained'] else 'random'} backbone; "
-        f"the {settings['model_selection']}'s weights, so the test images chose nothing. "
+        f"Validation accuracy {summary['val_accuracy']:.3f}. {told_conditions[0].upper()}{told_conditions[1:]}. "
+        f"Seed {record.spec['seed']}, weight decay {settings['weight_decay']:g}, "
+        f"{'pretrained' if settings['pretrained'] else 'random'} backbone; the test images chose nothing. "
         + predictions.sentence(summary["memory"])
     )
 

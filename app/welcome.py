@@ -11,6 +11,7 @@ import streamlit as st
 
 from app import gallery, links, navigation, state, theme, words
 from app.captions import caption
+from peftcore import conditions
 from peftcore.figures import curves, heads, memory
 
 LOOKED_AT = 30  # newest finished runs in which head scores are looked for
@@ -92,7 +93,7 @@ def show(found: Picture) -> None:
         f"How much each attention head's {found.projection} projection answered to "
         f"{words.task_title(found.spec['task']).lower()}: "
         f"{found.score} score of {words.run_title(found.spec)}, {whose}, seed {found.spec['seed']}, "
-        f"test accuracy {found.accuracy:.3f}.",
+        f"test accuracy {found.accuracy:.3f} ({conditions.words(found.spec)}).",
         words.command(found.spec),
     )
 

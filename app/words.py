@@ -18,7 +18,12 @@ from peftcore.spec import RunSpec
 from peftcore.tasks import task_card
 from peftcore.variations import differences
 
-SETTINGS = {"lr": "learning rate", "lr_ratio": "learning rate of B over A", "batch_size": "batch size"}
+SETTINGS = {
+    "lr": "learning rate",
+    "lr_ratio": "learning rate of B over A",
+    "batch_size": "batch size",
+    "select": "epoch kept",
+}
 ALWAYS = ("backbone", "task", "epochs", "seed")  # in every command, though they may be the defaults
 
 

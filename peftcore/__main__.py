@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from . import embedded, errors
+from . import conditions, embedded, errors
 from .answers import JSON, answer, console
 from .bench import app as bench
 from .options import choices, make_spec, spec_options
@@ -67,11 +67,15 @@ def run(
     if save:
         save_adapter(save, model, spec, started.classes)
     counts = model.parameter_counts()  # at the end: a method may have switched something off
+    told = conditions.of_run(spec.to_dict(), started.to_dict())
+    told = conditions.with_epoch(spec.to_dict(), told, last.selected_epoch)
     result = {
         "spec": spec.to_dict(),
+        "conditions": told,
         "parameters": counts,
         "test_accuracy": last.test_accuracy,
         "val_accuracy": last.val_accuracy,
+        "selected_epoch": last.selected_epoch,
         "seconds": last.seconds,
         "memory": last.memory,
         "epochs": last.epochs,
@@ -87,11 +91,10 @@ def run(
             "trained": f"{counts['method']:,} + {counts['head']:,} (head)",
             "peak memory": f"{last.memory['peak'] / 1e6:,.1f} MB",
             "seconds": f"{last.seconds:.1f}",
-            "normalisation": spec.normalisation,
             "seed": spec.seed,
         }
     ]
-    answer(json, result, f"{spec.method.card.title} on {spec.task}, {spec.backbone}", rows)
+    answer(json, result, f"{spec.method.card.title} on {spec.task}, {spec.backbone}: {told}", rows)
 
 
 @app.command()
@@ -144,12 +147,14 @@ def race(
             result = {"test accuracy": "failed", "val accuracy": "", "seconds": "", "why": end.message}
         else:
             numbers = {name: getattr(end, name) for name in ("test_accuracy", "val_accuracy", "seconds")}
-            answers.append({"spec": specs[i].to_dict(), **numbers})
+            told = {"conditions": conditions.words(specs[i].to_dict()), "selected_epoch": end.selected_epoch}
+            answers.append({"spec": specs[i].to_dict(), **numbers, **told})
             told = zip(("test accuracy", "val accuracy", "seconds"), numbers.values(), (3, 3, 1), strict=True)
             result = {title: f"{value:.{digits}f}" for title, value, digits in told}
         rows.append({**{name: _setting(specs[i], name) for name in several}, **result})
     titles = ", ".join(dict.fromkeys(spec.method.card.title for spec in specs))
-    answer(json, answers, f"{titles} on {base.task}, {base.backbone}", rows)
+    same = conditions.in_common([spec.to_dict() for spec in specs])
+    answer(json, answers, f"{titles} on {base.task}, {base.backbone}: {same}", rows)
 
 
 def _downloading(event: Any) -> dict[str, Any]:

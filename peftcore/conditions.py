@@ -65,6 +65,11 @@ def of_run(spec: Mapping[str, Any], started: Mapping[str, Any] | None) -> str:
     return words(spec, told.get("image_size"), told.get("input_size"), told.get("symmetries"))
 
 
+def with_epoch(spec: Mapping[str, Any], told: str, selected: int | None) -> str:
+    """`told` with the number of the epoch that was selected, where validation chose it."""
+    return f"{told} ({selected} of {spec['epochs']})" if spec.get("select") == "val" and selected else told
+
+
 def in_common(specs: Sequence[Mapping[str, Any]]) -> str:
     """Those conditions that all of these runs share, in words; what differs among them is left out."""
     same = [name for name in FIELDS if len({part(spec, name) for spec in specs}) == 1]

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from .. import conditions
 from ..answers import JSON, answer, names_of
 from ..registry import METHODS
+from ..spec import RunSpec
 from ._accuracies import Row, by_task, measure, spread, told
 
 TASKS = ("digits", "counting", "orientation")
@@ -45,4 +47,5 @@ def command(
     recipe: dict[str, Any] = {"backbone": backbone, "epochs": epochs}
     rows = told(measure(names_of(methods), names_of(tasks), range(seeds), [Path(log)] if log else (), **recipe))
     title = f"Test accuracy (%), {backbone}, {epochs} epochs, {seeds} seeds: mean ± deviation"
+    title += f"; {conditions.words(RunSpec(**recipe).to_dict())}"
     answer(json, rows, title, table(rows))

@@ -123,7 +123,8 @@ def test_finished_shows_result_settings_and_ways_on(at, store, run):
     store.set_status(run, "finished", summary=summary)
     page = at("runs", run=run)
     assert [metric.value for metric in page.metric] == ["0.931", "50", "8 MB", "20 s"]
-    assert "normalisation backbone" in text(page) and "test images chose nothing" in text(page)
+    assert "the backbone's normalisation, no augmentation, last epoch." in text(page)
+    assert "test images chose nothing" in text(page)
     assert len(page.get("plotly_chart")) == 5
     assert {button.key for button in page.download_button} == {"adapter", "spec"}
     assert {link.label for link in page.page_link} == {"Heads", "Attention", "Memory", "Launch again"}

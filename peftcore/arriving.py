@@ -16,7 +16,7 @@ from .transfer import Tell
 LOOK_SECONDS = 0.1  # how often a stop is heard
 TELL_SECONDS = 0.5  # how often an event tells how far it is
 RECENT_SECONDS = 5.0  # over which the speed is taken
-LEAVE_SECONDS = 1.0  # that a stopped download gets to write down what has come
+LEAVE_SECONDS = 0.5  # that a stopped download gets to write down what has come
 
 
 class _Stopped(Exception):
@@ -62,7 +62,7 @@ def _weights(name: str, tell: Tell) -> None:
 
 def _told(what: str, fetch: Callable[[Tell], object]) -> Iterator[Download]:
     """Runs `fetch` in a thread of its own, since a network may keep its own thread waiting for long."""
-    stop, faults, last = threading.Event(), [], (0, None)
+    stop, ended, faults, last = threading.Event(), threading.Event(), [], (0, None)
     times: deque[tuple[float, int]] = deque()
 
     def tell(done: int, total: int | None) -> None:
@@ -76,20 +76,20 @@ def _told(what: str, fetch: Callable[[Tell], object]) -> Iterator[Download]:
             fetch(tell)
         except BaseException as error:
             faults.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=work, name="headroom-download", daemon=True)
-    thread.start()
+    threading.Thread(target=work, name="headroom-download", daemon=True).start()
     told = -TELL_SECONDS
     try:
-        while thread.is_alive():
-            thread.join(LOOK_SECONDS)
+        while not ended.wait(LOOK_SECONDS):
             now, (done, total) = time.monotonic(), last
-            if now - told >= TELL_SECONDS and thread.is_alive():
+            if now - told >= TELL_SECONDS:
                 told = now
                 yield Download(what, done, total, _speed(times, now, done))
     finally:
         stop.set()
-        thread.join(LEAVE_SECONDS)
+        ended.wait(LEAVE_SECONDS)
     if faults:
         raise faults[0]
 

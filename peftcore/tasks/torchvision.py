@@ -7,14 +7,10 @@ Downloaded once, from where torchvision says and with its checksums, into `datas
 from __future__ import annotations
 
 import lzma
-import os
 import shutil
 import tarfile
-import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +21,7 @@ from peftcore import errors, transfer
 from peftcore.store import home
 from peftcore.tasks import SYMMETRIES, Task, _folders, _named
 from peftcore.tasks._pictures import fitted
+from peftcore.tasks._torchvision import kept, our_downloads
 from peftcore.transfer import Tell
 
 TITLE = "torchvision data set"
@@ -64,8 +61,6 @@ SYMMETRIES_OF = {
     "CLEVRClassification": ("mirror", "shift"),
 }
 BY_HAND = ("FER2013", "ImageNet", "StanfordCars")  # not to be downloaded without an account, or no more
-
-_patching = threading.Lock()  # one download at a time in a process: for its time torchvision fetches files by ours
 
 
 def folder(name: str) -> Path:
@@ -214,7 +209,7 @@ def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
         with transfer.only_one(goal.with_name(f".{name}.lock"), tell):
             if not goal.is_dir():
                 shutil.rmtree(unpacked, ignore_errors=True)  # half of it, perhaps; the files that came are elsewhere
-                with _our_downloads(name, came, tell):
+                with our_downloads(came, tell):
                     for which in SPLITS[name].values():
                         unpacked.mkdir(parents=True, exist_ok=True)
                         _class(name)(root=str(unpacked), download=True, **which)
@@ -223,13 +218,13 @@ def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
                 shutil.rmtree(came, ignore_errors=True)
     except transfer.NETWORK as error:
         raise errors.DataUnavailable(
-            f"torchvision's {name} could not be downloaded ({transfer.why(error)}); {_kept(came)}. Connect to the network "
+            f"torchvision's {name} could not be downloaded ({transfer.why(error)}); {kept(came)}. Connect to the network "
             f"and try again, or copy {goal} from a machine that has it (python -m peftcore fetch torchvision:{name})."
         ) from error
     except OSError as error:
         remedy = "Make room there, or choose" if transfer.no_room(error) else "Choose"
         raise errors.DataUnavailable(
-            f"torchvision's {name} cannot be kept in {goal.parent}: {transfer.why(error)}; {_kept(came)}. {remedy} "
+            f"torchvision's {name} cannot be kept in {goal.parent}: {transfer.why(error)}; {kept(came)}. {remedy} "
             "another folder with HEADROOM_HOME."
         ) from error
     except (
@@ -257,47 +252,3 @@ def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
     return goal
-
-
-def _kept(came: Path) -> str:
-    files = [file for file in came.rglob("*") if file.is_file() and file.suffix != ".json"]
-    size = sum(file.stat().st_size for file in files)
-    return f"the {size / 1e6:,.1f} MB that have come are kept for the next time" if size else "nothing was kept"
-
-
-@contextmanager
-def _our_downloads(name: str, came: Path, tell: Tell) -> Iterator[None]:
-    """Lets torchvision fetch its files by `transfer`: told, stoppable, resumed; they are kept in `came` until the end.
-
-    Its own download writes under the file's last name from the first byte on, so half a file would count as whole, and
-    it asks Google Drive through a package that may not be there. Checksums stay torchvision's. Archives may write
-    below their own folder only.
-    """
-    from torchvision.datasets import pcam, utils
-
-    def fetch(url: str, file: str | os.PathLike, *_: Any) -> None:
-        one = transfer.download(url, came / transfer.name_of(url), tell)
-        Path(file).unlink(missing_ok=True)
-        try:
-            os.link(one, file)
-        except OSError:  # not every file system can
-            shutil.copyfile(one, file)
-
-    def from_drive(id: str, root: str, filename: str | None = None, md5: str | None = None) -> None:
-        file = Path(root) / (filename or id)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        fetch(f"https://drive.usercontent.google.com/download?id={id}&export=download&confirm=t", file)
-        if not utils.check_integrity(file, md5):
-            raise RuntimeError("File not found or corrupted.")
-
-    with _patching, ExitStack() as stack:
-        for owner, attribute, ours in (
-            (utils, "_urlretrieve", fetch),
-            (utils, "_get_redirect_url", lambda url, max_hops=3: url),  # ours follows by itself
-            (utils, "download_file_from_google_drive", from_drive),
-            (pcam, "download_file_from_google_drive", from_drive),
-            (tarfile.TarFile, "extraction_filter", staticmethod(tarfile.data_filter)),
-        ):
-            stack.callback(setattr, owner, attribute, getattr(owner, attribute))
-            setattr(owner, attribute, ours)
-        yield

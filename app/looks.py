@@ -8,6 +8,7 @@ import numpy as np
 import streamlit as st
 
 from app import errors, links, models, navigation, subjects, theme, words
+from peftcore import uploads
 from peftcore.errors import HeadroomError
 from peftcore.figures import strip
 from peftcore.figures.attention import attention_overlay, patch_picker
@@ -55,8 +56,12 @@ def invite(run: subjects.Run) -> None:
             navigation.link("launch", f"Launch {words.run_title(run.spec)}", method=run.method, task=run.spec["task"])
 
 
-def choose_image(page: str, run: subjects.Run, *, count: int, columns: int | None = None, side: int = 64) -> int:
-    """A strip of the task's test images, with arrows to the next ones; returns the chosen one's number."""
+def choose_image(page: str, run: subjects.Run, *, count: int, columns: int | None = None, side: int = 64) -> int | str:
+    """A strip of the task's test images, with arrows to the next ones, and a place for an image of the reader's own.
+
+    Returns the number of the chosen test image, or the own one's name, as `models.test_image` takes both.
+    """
+    own = _own_image(page, run)
     task = models.task(run.spec["task"])
     split = task.test
     image = links.number("image", 0, len(split) - 1, 0)
@@ -83,7 +88,7 @@ def choose_image(page: str, run: subjects.Run, *, count: int, columns: int | Non
             [split.images[n] for n in numbers],
             numbers,
             [str(task.classes[split.labels[n]]) for n in numbers],
-            selected=image,
+            selected=None if own else image,
             columns=columns,
             side=side,
             dark=theme.is_dark(),
@@ -99,7 +104,38 @@ def choose_image(page: str, run: subjects.Run, *, count: int, columns: int | Non
             on_click=links.write,
             kwargs={"image": first + count},
         )
-    return image
+        _bring(page)
+    return own or image
+
+
+def _own_image(page: str, run: subjects.Run) -> str | None:
+    """The reader's own image that the address names, where it is still kept."""
+    said = links.read("image") or ""
+    if not said.startswith(models.OWN):
+        return None
+    with errors.sentences(stop=False):
+        models.test_image(run, said)
+        return said
+    return None
+
+
+def _bring(page: str) -> None:
+    """A button behind which an image of the reader's own is uploaded; it gets a name, and the address says it."""
+    key = f"{page}_own"
+
+    def keep() -> None:
+        if (given := st.session_state[key]) is not None:
+            try:
+                links.write(image=models.OWN + uploads.keep_picture(given))
+                st.session_state.pop(f"{key}_fault", None)
+            except HeadroomError as error:
+                st.session_state[f"{key}_fault"] = str(error)
+
+    with st.popover("", icon=":material/add_photo_alternate:", type="tertiary", help="Your own image"):
+        st.file_uploader("Look at an image of your own", key=key, on_change=keep, max_upload_size=50)
+        if fault := st.session_state.get(f"{key}_fault"):
+            errors.show(fault)
+        st.caption("Its shorter side is brought to what the backbone reads, and its middle taken.")
 
 
 def choose_head(values: np.ndarray) -> tuple[int, int]:

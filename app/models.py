@@ -18,12 +18,14 @@ import streamlit as st
 from app.subjects import Run, Scores, Subject, adapter, run
 from peftcore import errors
 from peftcore.figures.theme import method_title
+from peftcore.uploads.images import picture
 
 if TYPE_CHECKING:
     from peftcore.backbone import Backbone
     from peftcore.model import TunedModel
     from peftcore.tasks import Task
 
+OWN = "own-"  # begins the name of an image that a reader brought, in the place of a test image's number
 MEAN = -1  # in a head's place: the mean over all
 SCORED_IMAGES, SCORED_BATCH = 200, 50  # Taylor scores now: so many images, in steps of so many
 
@@ -97,15 +99,24 @@ def task(name: str) -> Task:
     return load_task(name)
 
 
-def test_image(run: Run, image: int) -> np.ndarray:
-    """A test image, uint8 (H, W, 3)."""
+def test_image(run: Run, image: int | str) -> np.ndarray:
+    """A test image by its number, or a reader's own by its name; uint8 (H, W, 3). Raises BadData: it is not kept."""
+    if isinstance(image, str):
+        return picture(image.removeprefix(OWN), max(anatomy(run.subject).input_size))
     return task(run.spec["task"]).test.images[image]
 
 
-def class_name(run: Run, image: int) -> str:
-    """The class of a test image."""
+def image_name(image: int | str) -> str:
+    """'test image 3', or 'your own image'."""
+    return "your own image" if isinstance(image, str) else f"test image {image}"
+
+
+def image_title(run: Run, image: int | str) -> str:
+    """'Test image 3, class cat', or 'Your own image'."""
+    if isinstance(image, str):
+        return "Your own image"
     data = task(run.spec["task"])
-    return str(data.classes[data.test.labels[image]])
+    return f"Test image {image}, class {data.classes[data.test.labels[image]]}"
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)
@@ -179,7 +190,9 @@ def head_scores(subject: Subject, score: str) -> Scores:
 
 
 @st.cache_data(max_entries=1024, show_spinner=False)
-def attention(subject: Subject, image: int, layer: int, query: tuple[int, int] | None, tuned: bool = True) -> Look:
+def attention(
+    subject: Subject, image: int | str, layer: int, query: tuple[int, int] | None, tuned: bool = True
+) -> Look:
     """Where a query of a test image looks in block `layer`: in the trained model, or in the backbone before tuning."""
     from peftcore.probes.attention import attention_maps
 
@@ -197,7 +210,7 @@ def attention(subject: Subject, image: int, layer: int, query: tuple[int, int] |
 
 
 @st.cache_data(max_entries=1024, show_spinner=False)
-def side_attention(subject: Subject, image: int, module: int, query: tuple[int, int] | None) -> Look:
+def side_attention(subject: Subject, image: int | str, module: int, query: tuple[int, int] | None) -> Look:
     """Where a query of a test image looks in low-rank attention module `module` of a LAST side network."""
     from peftcore.probes.attention import side_attention as probe
 
@@ -207,13 +220,12 @@ def side_attention(subject: Subject, image: int, module: int, query: tuple[int, 
     return _look(maps, anatomy(subject).side_grids[module], shared.model.backbone.prefix_tokens, query)
 
 
-def _pixels(subject: Subject, image: int):
-    """One test image as the backbone reads it, (1, 3, H, W)."""
+def _pixels(subject: Subject, image: int | str):
+    """One image as the backbone reads it, (1, 3, H, W)."""
     from peftcore.preprocess import prepare
 
     spec = run(subject).spec
-    images = task(spec["task"]).test.images[image : image + 1]
-    return prepare(images, _model(subject).model.backbone, **_preprocessing(spec))
+    return prepare(test_image(run(subject), image)[None], _model(subject).model.backbone, **_preprocessing(spec))
 
 
 def _preprocessing(spec: Mapping[str, Any]) -> dict[str, str]:
@@ -232,7 +244,7 @@ def _look(maps: np.ndarray, grid: tuple[int, int], prefix: int, query: tuple[int
 
 
 def pair(
-    subject: Subject, image: int, layer: int, head: int, module: int | None, query: tuple[int, int] | None
+    subject: Subject, image: int | str, layer: int, head: int, module: int | None, query: tuple[int, int] | None
 ) -> Pair:
     """The two attentions that a run lets one compare: backbone and side network, or before and after tuning."""
     known, method = anatomy(subject), run(subject).method

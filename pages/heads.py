@@ -83,7 +83,7 @@ with right:
             looks.overlay("heads_after", pixels, after, head, "After tuning", zmax=most, width=235)
         st.markdown(
             f"**Tuning moved {percent(models.shift(before, after, head))} of this head's attention** "
-            f"on test image {image}, where {looks.asking(before)} asks."
+            f"on {models.image_name(image)}, where {looks.asking(before)} asks."
         )
         st.caption("Click a patch to let it ask. Both pictures share one scale.")
         looks.ask_class_token("heads", run, before)

@@ -1,8 +1,11 @@
 """The Attention page on real runs, and the arithmetic behind it."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from app import models, subjects
 from peftcore import adapters
@@ -83,3 +86,31 @@ def test_without_runs_there_is_an_invitation(at, monkeypatch):
 
     monkeypatch.setattr(gallery, "names", lambda: ())
     assert "no run to look at yet" in text(at("attention"))
+
+
+def test_an_image_of_one_s_own_takes_a_test_image_s_place(at, trained, store):
+    """What is looked at is that image: the page's map is the probe's on its pixels, at the backbone's size."""
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)).save(out, "PNG")
+    app = at("attention", run=trained["last"])
+    app.file_uploader(key="attention_own").set_value(("mine.png", out.getvalue(), "image/png")).run()
+    assert not app.error and not app.exception and "Your own image; the patch" in text(app)
+    code = app.query_params["image"]
+    run = subjects.run(subjects.named(str(trained["last"])))
+    pixels = models.test_image(run, code)
+    assert pixels.shape == (64, 64, 3)
+    look = models.attention(run.subject, code, 2, (3, 6))
+    model = adapters.from_bytes(store.get_artifact(trained["last"], "adapter"))
+    row = attention_maps(model, prepare(pixels[None], model.backbone), 2)[0, :, 1 + 3 * 8 + 6].numpy()
+    np.testing.assert_allclose(look.maps.reshape(8, -1), row[:, 1:], rtol=1e-5, atol=1e-7)
+    heads = at("heads", run=trained["lora"], image=code)
+    assert "on your own image, where" in text(heads) and not heads.error
+
+
+def test_an_image_that_is_none_is_a_sentence(at, trained):
+    app = at("attention", run=trained["last"])
+    app.file_uploader(key="attention_own").set_value(("mine.png", b"text", "image/png")).run()
+    assert "The image cannot be used: it is no image that can be read" in app.error[0].value
+    assert "Test image 0, class" in text(app)
+    app = at("attention", run=trained["last"], image="own-0123456789abcdef")
+    assert "is not kept any more" in app.error[0].value and "Test image 0, class" in text(app)

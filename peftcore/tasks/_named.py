@@ -70,11 +70,12 @@ def places(name: str, labels: Mapping[str, np.ndarray], said: Mapping[str, Any])
         told += f", {said['shots']} of each class to train"
     elif said["train"] != "all":
         told += ", every class in proportion"
-    told += f" (seed {said['seed']}); tested on {'all' if len(tested) == whole else f'{len(tested):,} of'} the {whole:,} of "
+    told += f" (seed {said['seed']}); tested on "
     if last == own:
-        told += f"a fifth of {source} that is set apart, for want of a test split."
+        told += f"{len(tested):,} others of them, set apart whatever the seed, for want of a test split."
     else:
-        told += f"its {last} split" + (", for want of a test split with labels." if last == "val" else ".")
+        told += f"{'all' if len(tested) == whole else f'{len(tested):,} of the'} {whole:,} of its {last} split"
+        told += ", for want of a test split with labels." if last == "val" else "."
     return {"train": (own, pool[train]), "val": (own, pool[val]), "test": (last, np.sort(tested))}, told[
         0
     ].upper() + told[1:]

@@ -85,7 +85,7 @@ def test_splits_are_the_data_sets_own_and_never_share_an_image(labels, own, test
     numbers = [(split, n) for split, ns in found.values() for n in ns.tolist()]
     assert len(numbers) == len(set(numbers))
     assert set(Counter(labels[own][found["train"][1]]).values()) == {80}
-    assert f"its {tested} split" in told or "a fifth" in told
+    assert f"its {tested} split" in told or "set apart" in told
     again, _ = _named.places("x:Y", labels, EVERY)
     other, _ = _named.places("x:Y", labels, EVERY | {"seed": 1})
     assert all((found[name][1] == again[name][1]).all() for name in found)
@@ -163,7 +163,7 @@ def test_every_data_set_of_the_table_is_torchvisions_and_takes_its_arguments():
 def test_folders_of_images_become_a_task(place):
     make_eurosat(torchvision.folder("EuroSAT"))
     task = load_task("torchvision:EuroSAT?train=30&val=10&size=8")
-    assert task.classes == ("Forest", "River") and task.group == "specialised" and "a fifth" in task.description
+    assert task.classes == ("Forest", "River") and task.group == "specialised" and "set apart" in task.description
     assert [len(s) for s in (task.train, task.val, task.test)] == [30, 10, 12]
     seen = set()
     for split in (task.train, task.val, task.test):
@@ -180,6 +180,77 @@ def test_own_splits_are_used_as_they_are(place):
     assert [len(s) for s in (task.train, task.val, task.test)] == [10, 2, 8]
     assert sorted(task.test.images[:][:, 0, 0, 0].tolist()) == [8, 9, 10, 11, 20, 21, 22, 23]
     assert (task.test.labels == (task.test.images[:][:, 0, 0, 0] >= 12)).all() and task.classes == ("banded", "woven")
+
+
+def make_aircraft(root):
+    data = root / "fgvc-aircraft-2013b" / "data"
+    for split, numbers in (("train", range(20)), ("test", range(20, 26))):
+        for i in numbers:
+            save(data / "images" / f"{i:05}.png", i % 2).rename(data / "images" / f"{i:05}.jpg")
+        rows = [f"{i:05} {('A 1', 'B 2')[i % 2]}" for i in numbers]
+        (data / f"images_variant_{split}.txt").write_text("\n".join(rows) + "\n")
+    (data / "images_variant_val.txt").write_text("")
+    (data / "variants.txt").write_text("A 1\nB 2\n")
+
+
+def make_gtsrb(root):
+    rows = []
+    for i in range(20):
+        save(root / "gtsrb/GTSRB/Training" / f"{i % 2:05}" / f"{i}.ppm", i % 2)
+    for i in range(6):
+        save(root / "gtsrb/GTSRB/Final_Test/Images" / f"{i}.ppm", i % 2)
+        rows.append(f"{i}.ppm;{i % 2}")
+    (root / "gtsrb" / "GT-final_test.csv").write_text("\n".join(["Filename;ClassId", *rows]) + "\n")
+
+
+def make_clevr(root):
+    folder = root / "clevr" / "CLEVR_v1.0"
+    for split in ("train", "val"):
+        scenes = [{"image_filename": f"{i:02}.png", "objects": [0] * (3 + i % 2)} for i in range(20)]
+        for i, scene in enumerate(scenes):
+            save(folder / "images" / split / scene["image_filename"], i % 2)
+        file = folder / "scenes" / f"CLEVR_{split}_scenes.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps({"scenes": scenes}))
+
+
+def make_inaturalist(root):
+    for version in ("2021_train_mini", "2021_valid"):
+        for i in range(20):
+            save(root / version / f"{i % 2:05}_a_b_c_d_e_f_s{i % 2}" / f"{i}.png", i % 2)
+
+
+def make_sun(root):
+    for i in range(30):
+        name = ("abbey", "zoo")[i % 2]
+        save(root / "SUN397" / name[0] / name / f"sun_{i}.png", i % 2).rename(
+            root / "SUN397" / name[0] / name / f"sun_{i}.jpg"
+        )
+    (root / "SUN397" / "ClassName.txt").write_text("/a/abbey\n/z/zoo\n")
+
+
+def save(file, n):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    picture(n).save(file)
+    return file
+
+
+@pytest.mark.parametrize(
+    "name, make, classes",
+    [
+        ("FGVCAircraft", make_aircraft, ("A 1", "B 2")),
+        ("GTSRB", make_gtsrb, ("0", "1")),
+        ("CLEVRClassification", make_clevr, ("3", "4")),
+        ("INaturalist", make_inaturalist, ("00000_a_b_c_d_e_f_s0", "00001_a_b_c_d_e_f_s1")),
+        ("SUN397", make_sun, ("abbey", "zoo")),
+    ],
+)
+def test_labels_are_the_images_own_however_a_class_keeps_them(place, name, make, classes):
+    make(torchvision.folder(name))
+    task = load_task(f"torchvision:{name}?train=8&val=4&size=8")
+    assert task.classes == classes
+    for split in (task.train, task.val, task.test):
+        assert len(split) and (split.images[:][:, 0, 0, 0] == split.labels).all()
 
 
 @pytest.fixture

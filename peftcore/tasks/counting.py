@@ -1,7 +1,8 @@
 """Counting: how many berries lie on the table? Leaves, stones and twigs in the same colours do not count.
 
-One to eight berries, each a glossy ball with a star-shaped crown; they may touch but hardly overlap. Size, colour
-and surface change from image to image, so neither the coloured area nor the mean colour tells the number.
+One to eight berries, each a glossy ball with a star-shaped crown; they may touch but hardly overlap. Few berries are
+mostly large and lie among more leaves and stones, many are mostly small, so that neither the coloured area nor the
+colours' mean and spread tell the number: one has to count.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ SOURCE = "Drawn by Headroom (peftcore/tasks/counting.py), seed 8128"
 SYMMETRIES = ("mirror", "shift")
 SEED = 8128
 
+AREA = np.log((240, 760))  # square pixels that all berries cover together, however many they are
 BERRIES = (0.98, 0.02, 0.06, 0.13, 0.27, 0.62, 0.68, 0.78, 0.92)  # hues: reds, yellows, green, blues, plums
 
 
@@ -41,17 +43,18 @@ def scene(rng: np.random.Generator, berries: int) -> np.ndarray:
     image = _table(rng)
     hues = rng.permutation(BERRIES)[:2]
     light = rng.uniform(np.pi, 2 * np.pi)  # where the lamp stands: somewhere above the middle
-    size = rng.uniform(5.5, 8.5)
+    size = float(np.clip(np.sqrt(np.exp(rng.uniform(*AREA)) / np.pi / berries), 4.0, 11.0))
     spots = _places(rng, berries, size)
 
-    for _ in range(rng.integers(0, 2)):  # leaves may lie anywhere, under the berries
+    few = (8 - berries) // 2
+    for _ in range(rng.integers(0, 2 + few)):  # leaves may lie anywhere, under the berries
         hue = rng.choice([rng.uniform(0.2, 0.36), hues[0] + rng.normal(0, 0.02), rng.uniform(0.05, 0.12)])
         colour = d.hsv(hue, rng.uniform(0.35, 0.8), rng.uniform(0.3, 0.75))
         d.leaf(rng, image, *rng.uniform(4, 60, 2), rng.uniform(12, 26), colour)
     for _ in range(rng.integers(0, 2)):
         _twig(rng, image)
-    for _ in range(rng.integers(0, 2)):  # stones keep off the berries
-        x, y, radius = rng.uniform(3, 61), rng.uniform(3, 61), size * rng.uniform(0.6, 1.15)
+    for _ in range(rng.integers(0, 2 + few)):  # stones keep off the berries
+        x, y, radius = rng.uniform(3, 61), rng.uniform(3, 61), rng.uniform(3, 8)
         if all(np.hypot(x - bx, y - by) > radius * 1.1 + br for bx, by, br in spots):
             hue = rng.choice([rng.uniform(0.05, 0.13), hues[1]])
             d.pebble(rng, image, x, y, radius, d.hsv(hue, rng.uniform(0.0, 0.6), rng.uniform(0.35, 0.85)))

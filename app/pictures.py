@@ -26,15 +26,22 @@ def thumbnail(image: np.ndarray, name: str, side: int) -> Thumbnail:
     return Thumbnail(_address(_smaller(image, SHARP * side)), name)
 
 
-def row(images: Sequence[Thumbnail], side: int, *, wrap: bool = True) -> str:
-    """HTML of images side by side, `side` pixels each; without `wrap`, one line of as many as there is room for."""
-    bound = "" if wrap else f"height:{side}px;overflow:hidden;"
-    drawn = "".join(
-        f'<img src="{image.address}" width="{side}" height="{side}" alt="{html.escape(image.name)}" '
-        f'title="{html.escape(image.name)}" style="border-radius:2px;object-fit:cover">'
-        for image in images
-    )
-    return f'<div style="display:flex;flex-wrap:wrap;gap:4px;{bound}">{drawn}</div>'
+def row(images: Sequence[Thumbnail], side: int) -> str:
+    """HTML of images side by side, `side` pixels each, in as many lines as they need."""
+    drawn = "".join(_image(image, f"width:{side}px;height:{side}px") for image in images)
+    return f'<div style="display:flex;flex-wrap:wrap;gap:4px">{drawn}</div>'
+
+
+def strip(images: Sequence[Thumbnail], count: int) -> str:
+    """HTML of one line of images as wide as its place, with room for `count` of them; nothing moves when they come."""
+    drawn = "".join(_image(image, "width:100%;aspect-ratio:1") for image in images)
+    line = f"display:grid;grid-template-columns:repeat({count},1fr);gap:4px;aspect-ratio:{count};overflow:hidden"
+    return f'<div style="{line}">{drawn}</div>'
+
+
+def _image(image: Thumbnail, size: str) -> str:
+    name = html.escape(image.name)
+    return f'<img src="{image.address}" alt="{name}" title="{name}" style="{size};border-radius:2px;object-fit:cover">'
 
 
 def labelled(name: str, images: Sequence[Thumbnail], side: int) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors
+from app import background, errors, navigation
 from peftcore.errors import HeadroomError
 from peftcore.tasks import load_task
 
@@ -30,14 +30,16 @@ def draw(place: DeltaGenerator, task: str) -> int:
     images, names, count, asks = images
     with place.container(gap=None):
         st.image(images, caption=[name if len(name) < 9 else f"{name[:5]}…" for name in names], width=56)
-        st.caption(f"{asks} {count:,} training images.")
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.caption(f"{asks} {count:,} training images.", width="content")
+            navigation.link("tasks", "Look at this task", task=task)
     return count
 
 
 def _one_of_each(name: str) -> tuple[list[np.ndarray], list[str], int, str] | HeadroomError:
     """Images, their classes' names, how many there are to train on, what the task asks; or why the task cannot be read."""
     try:
-        task = load_task(name)
+        task = load_task(name, download=False)
         labels, first = (found[:PREVIEWED] for found in np.unique(task.train.labels, return_index=True))
         images = [_framed(image) for image in task.train.images[first]]
         return images, [task.classes[label] for label in labels], len(task.train), task.description

@@ -26,7 +26,7 @@ def draw() -> None:
     sections = [(*GROUPS[group], names) for group, names in task_choice.by_group().items()]
     for title, told, names in [*sections, (*BROUGHT, task_choice.brought())]:
         if names:
-            st.markdown(f"#### {title} :gray[:small[{told}]]")
+            st.markdown(f"**{title}** :small[:gray[{told}]]")
             waiting += _cards(names)
     for name, strip, sizes in waiting:
         job = task_data.facts(name)
@@ -41,7 +41,7 @@ def _cards(names: list[str]) -> list[tuple[str, DeltaGenerator, DeltaGenerator]]
             with column, st.container(border=True, gap="xsmall", key=f"task_{name}"):
                 card = task_card(name)
                 strip = st.empty()
-                strip.html(pictures.blank(task_data.STRIP_SIDE))
+                strip.html(pictures.strip([], task_data.STRIP))
                 navigation.link("tasks", f"**{words.task_title(name)}**", task=name)
                 sizes = st.empty()
                 sizes.caption(card.description)
@@ -54,5 +54,5 @@ def _fill(job: Future, strip: DeltaGenerator, sizes: DeltaGenerator) -> None:
     if isinstance(facts, HeadroomError):
         sizes.caption(f":red[{errors.plain(str(facts))}]")
         return
-    strip.html(pictures.row(facts.strip, task_data.STRIP_SIDE, wrap=False))
+    strip.html(pictures.strip(facts.strip, task_data.STRIP))
     sizes.caption(f"{errors.plain(facts.description)}  \n{len(facts.classes)} classes; {facts.sizes}.")

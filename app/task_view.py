@@ -155,7 +155,7 @@ def _more(found: Seen, facts: Facts, wish: Wish) -> None:
     if found.left:
         what = "classes" if wish.label is None and len(facts.classes) > task_data.ROWS else "images"
         st.button(
-            f"Show more of {found.left:,} more {what}",
+            f"Show more: {found.left:,} {what} are left",
             key="tasks_more",
             icon=":material/expand_more:",
             on_click=links.write,

@@ -12,13 +12,17 @@ _BARE = {"displaylogo": False, "displayModeBar": False, "scrollZoom": False, "re
 
 
 # What the theme cannot say: under the navigation Streamlit leaves a gap a fifth of a laptop's screen high, and a list
-# made of buttons is centred.
+# made of buttons is centred. Columns that hold pictures of a fixed size come one under the other where both have no room.
 _STYLE = """<style>
 .stMainBlockContainer {padding-top: 4.25rem; padding-bottom: 3rem}
 [class*="st-key-card_"] {padding: 0 0 0.4rem}
 [class*="st-key-card_"] .stMarkdown {padding: 0 0.75rem}
 [class*="st-key-task_"] a {background: none; padding-left: 0}
 [class*="st-key-run_"] button {padding: 0.3rem 0.75rem}
+@media (max-width: 1180px) {
+  [class*="st-key-wrap_"] [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"]) {flex-wrap: wrap}
+  [class*="st-key-wrap_"] > * > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {min-width: min(100%, 610px)}
+}
 [class*="st-key-run_"] button, [class*="st-key-run_"] button > div {justify-content: flex-start; text-align: left}
 </style>"""
 

@@ -51,7 +51,8 @@ values, mask = scores.of_projection(projection)  # (layers, heads)
 layer, head = looks.choose_head(values)
 ranks, count = figures.rank_heads(values), scores.heads(projection)
 
-left, right = st.columns([11, 9], gap="medium")
+with st.container(key="wrap_heads"):
+    left, right = st.columns([11, 9], gap="medium")
 with left:
     grid = figures.head_grid(
         values,
@@ -95,7 +96,8 @@ captions.caption(
 looks.invite(run)
 overrule.draw(run, history[-1][1] if history else scores)
 
-left, right = st.columns([9, 11], gap="medium")
+with st.container(key="wrap_profile"):
+    left, right = st.columns([9, 11], gap="medium")
 with left:
     profile = figures.layer_profile(values, score=scores.score, height=480, dark=theme.is_dark())
     theme.show(profile, "heads_profile")

@@ -45,7 +45,8 @@ with row[1]:
 with row[2], st.container(key="task_all"):
     navigation.link("tasks", "All tasks")
 with row[3]:
-    if st.button("Fine-tune on this task", key="tasks_launch", type="primary", icon=":material/rocket_launch:"):
+    label = "Fine-tune on this task"
+    if st.button(label, key="tasks_launch", type="primary", icon=":material/rocket_launch:", width="stretch"):
         navigation.go("launch", task=task, backbone=backbone, **task_settings.in_address())
 facts = task_view.await_facts(task)
 view = task_view.choose(facts)

@@ -44,12 +44,14 @@ def _image(image: Thumbnail, size: str) -> str:
     return f'<img src="{image.address}" alt="{name}" title="{name}" style="{size};border-radius:2px;object-fit:cover">'
 
 
-def labelled(name: str, images: Sequence[Thumbnail], side: int) -> str:
-    """HTML of one class: its name at the left, its images beside it."""
+def labelled(name: str, images: Sequence[Thumbnail], side: int, columns: int) -> str:
+    """HTML of one class: its name at the left, beside it its images, `columns` in a line and smaller where it is narrow."""
+    drawn = "".join(_image(image, "width:100%;aspect-ratio:1") for image in images)
     return (
         '<div style="display:flex;gap:12px;align-items:center">'
-        f'<div style="flex:0 0 6.5rem;text-align:right;overflow-wrap:anywhere;font-size:0.9rem">{html.escape(name)}</div>'
-        f"{row(images, side)}</div>"
+        f'<div style="flex:0 0 5.5rem;text-align:right;overflow-wrap:anywhere;font-size:0.9rem">{html.escape(name)}</div>'
+        f'<div style="flex:1;display:grid;grid-template-columns:repeat({columns},minmax(0,{side}px));gap:4px">{drawn}</div>'
+        "</div>"
     )
 
 

@@ -146,7 +146,7 @@ def _grid(place: DeltaGenerator, found: Seen) -> None:
     with place.container(gap="xsmall"):
         for name, row in found.rows.items():
             if len(found.rows) > 1:
-                st.html(pictures.labelled(name, row, task_data.SIDE))
+                st.html(pictures.labelled(name, row, task_data.SIDE, task_data.PER_ROW))
             else:
                 st.html(pictures.row(row, task_data.SIDE))
 
@@ -179,7 +179,7 @@ def _caption(found: Seen, facts: Facts, wish: Wish) -> str:
 def about(task: str, facts: Facts) -> None:
     """Classes, split, source and what runs reached."""
     st.markdown(f"**{len(facts.classes)} classes: {facts.sizes}.**")
-    theme.show(figures.class_balance(facts.counts, dark=theme.is_dark()), "tasks_balance")
+    theme.show(figures.class_balance(facts.counts, line=34, dark=theme.is_dark()), "tasks_balance")
     _runs(task)
     st.caption(f"Source: {errors.plain(facts.source)}.")
 

@@ -19,7 +19,7 @@ _STYLE = """<style>
 [class*="st-key-card_"] .stMarkdown {padding: 0 0.75rem}
 [class*="st-key-task_"] a {background: none; padding-left: 0}
 [class*="st-key-run_"] button {padding: 0.3rem 0.75rem}
-@media (max-width: 1180px) {
+@media (max-width: 1250px) {
   [class*="st-key-wrap_"] [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"]) {flex-wrap: wrap}
   [class*="st-key-wrap_"] > * > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {min-width: min(100%, 610px)}
 }

@@ -17,12 +17,17 @@ MOST_NAMED = 24  # classes that a legend names; of more, each point says its own
 
 
 def class_balance(
-    counts: Mapping[str, int] | Mapping[str, Mapping[str, int]], *, dark: bool = False, height: int | None = None
+    counts: Mapping[str, int] | Mapping[str, Mapping[str, int]],
+    *,
+    dark: bool = False,
+    height: int | None = None,
+    line: int = theme.TITLE_WIDTH,
 ) -> go.Figure:
     """Images per class, stacked by split.
 
     Args:
         counts: {class: images} or {split: {class: images}}; splits are "train", "val", "test".
+        line: the title's characters per line.
     """
     if not counts:
         raise BadData("Class balance needs at least one class with its number of images.")
@@ -64,7 +69,7 @@ def class_balance(
     )
     figure.update_layout(barmode="stack", bargap=0.25, showlegend=len(splits) > 1)
     return theme.finish(
-        figure, title, name="class-balance", dark=dark, height=height or 150 + 22 * min(len(classes), 30)
+        figure, title, name="class-balance", dark=dark, height=height or 150 + 22 * min(len(classes), 30), line=line
     )
 
 

@@ -126,6 +126,41 @@ def test_home_has_three_doors_and_a_picture(page):
     shot(page, "home")
 
 
+def test_a_point_shows_its_image_under_the_pointer_and_by_keyboard(page):
+    page.goto("/tasks?task=digits&view=features&by=pca")
+    point = page.locator(".st-key-points_pretrained .scatterlayer .point").nth(30)
+    expect(page.locator(".st-key-points_random .scatterlayer .point")).to_have_count(1000)
+    expect(page.locator(".hover-card")).to_be_attached()
+    box = point.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 60, y - 40)
+    page.mouse.move(x, y, steps=8)
+    card = page.locator(".hover-card")
+    expect(card).to_be_visible()
+    expect(card).to_have_text(re.compile(r"^\d, (train|val) image \d+$"))
+    shot(page, "tasks_features")
+    page.mouse.move(5, 5)
+    expect(card).to_be_hidden()
+    page.locator(".st-key-points_random .js-plotly-plot").focus()
+    page.keyboard.press("ArrowRight")
+    expect(card).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(card).to_be_hidden()
+
+
+def test_a_narrow_window_scrolls_nothing_sideways(page):
+    page.set_viewport_size({"width": 1000, "height": 800})
+    try:
+        for path in ("/tasks", "/tasks?task=digits"):
+            page.goto(path)
+            expect(page.locator("img[alt]").nth(6)).to_be_visible()
+            over = "() => { const e = document.querySelector('.stMain'); return e.scrollWidth - e.clientWidth }"
+            assert page.evaluate(over) == 0
+            shot(page, "tasks_narrow")
+    finally:
+        page.set_viewport_size({"width": 1280, "height": 800})
+
+
 @pytest.fixture(scope="module")
 def last_run(page) -> int:
     """A run of LAST on the digits, launched with clicks and finished."""

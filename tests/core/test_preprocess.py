@@ -12,6 +12,7 @@ from backbones import small
 import peftcore as pc
 from peftcore import conditions, errors, train
 from peftcore.events import Checkpoint, Evaluation, Step
+from peftcore.features import FeatureCache
 from peftcore.preprocess import augment_light, augmented, covering, prepare, rand_augment
 from peftcore.tasks import SYMMETRIES, Split, load_task, task_card
 
@@ -184,6 +185,21 @@ def test_a_resumed_run_with_randaugment_ends_with_the_same_weights(digits, metho
     assert same(model, resumed) and rest[-1].selected_epoch == first[-1].selected_epoch
     losses = [e.loss for e in first if isinstance(e, Step)]
     assert [e.loss for e in rest if isinstance(e, Step)] == losses[3:]
+
+
+def test_cached_features_of_cropped_images_are_those_that_are_computed(digits):
+    task, backbone = digits[0], dataclasses.replace(small("swin"), crop_pct=0.8)
+    images = task.val.images
+    caches = {how: FeatureCache(backbone, ("pooled",), images, "backbone", resize=how) for how in ("stretch", "crop")}
+    assert caches["stretch"].about() != caches["crop"].about(), "features on disk are told apart"
+    for how, cache in caches.items():
+        list(cache.fill())
+        computed = backbone.taps(prepare(images, backbone, resize=how), ("pooled",))[0]
+        torch.testing.assert_close(cache.batch(slice(None), ("pooled",))[0], computed)
+    assert not torch.allclose(caches["stretch"].tensors["pooled"], caches["crop"].tensors["pooled"])
+    made = [pc.run(spec(resize="crop", cache_features=kept, epochs=1), backbone=backbone) for kept in (True, False)]
+    for name, tensor in made[0].model.adapter_state().items():
+        torch.testing.assert_close(tensor, made[1].model.adapter_state()[name], rtol=1e-3, atol=1e-5)
 
 
 def validation_accuracy(model, task, backbone) -> float:

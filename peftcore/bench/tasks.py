@@ -93,9 +93,9 @@ def markdown(entries: Sequence[dict[str, Any]], seeds: int, epochs: int, words: 
     lines = [
         "# Mini-VTAB" if tuple(tasks) == MINI_VTAB else "# Embedded tasks",
         "",
-        f"Test accuracy in percent of {len({e['method'] for e in entries})} methods with their default settings on "
-        f"{len(tasks)} embedded tasks in VTAB's groups: mean ± standard deviation over {seeds} seed{'s' * (seeds > 1)}, "
-        f"{epochs} epochs each. Every task has 800 images to train on, 200 to validate and 1,000 to test, all of 64 x 64 "
+        f"Test accuracy in percent of {_count(len({e['method'] for e in entries}), 'method')} with default settings on "
+        f"{_count(len(tasks), 'embedded task')} in VTAB's groups: mean ± standard deviation over {_count(seeds, 'seed')}, "
+        f"{_count(epochs, 'epoch')} each. Every task has 800 images to train on, 200 to validate and 1,000 to test, all of 64 x 64 "
         "pixels, drawn by Headroom (the digits of the house numbers are scikit-learn's). Weights of the last epoch: no "
         "epoch was picked on any split. Trained weights are without the classifier.",
         "",
@@ -108,7 +108,7 @@ def markdown(entries: Sequence[dict[str, Any]], seeds: int, epochs: int, words: 
     lines += [
         "## How to read it",
         "",
-        "*Mean of tasks* weighs every task alike. *Mean of groups* is the mean of the three group means, as most papers "
+        "*Mean of tasks* weighs every task alike. *Mean of groups* is the mean of the groups' means, as most papers "
         "on VTAB-1K report it: a task of a small group weighs more in it. The two differ, so numbers are only comparable "
         "to others of the same kind. A dash stands where runs are missing: no average is made of fewer tasks.",
         "",
@@ -117,6 +117,10 @@ def markdown(entries: Sequence[dict[str, Any]], seeds: int, epochs: int, words: 
         *(f"| `{c.name}` {c.title} | {c.group} | {len(c.classes)} | {c.description} |" for c in cards),
     ]
     return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _pipes(rows: Sequence[dict[str, str]]) -> list[str]:

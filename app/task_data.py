@@ -13,7 +13,7 @@ from app import background, pictures
 from peftcore.errors import HeadroomError
 from peftcore.tasks import Split, Task, load_task
 
-STRIP, STRIP_SIDE = 7, 64  # images on a card of the gallery; pixels of the page
+STRIP, STRIP_SIDE = 6, 64  # images on a card of the gallery; pixels of the page
 SIDE = 64  # of an image in the grid
 ROWS, PER_ROW, OF_ONE = 12, 9, 54  # classes with a row of their own, images in it, images of one chosen class
 SEED = 0  # of augmentation

@@ -11,7 +11,7 @@ from app import background, errors, navigation, pictures, task_choice, task_data
 from peftcore.errors import HeadroomError
 from peftcore.tasks import task_card
 
-COLUMNS = 3
+COLUMNS = 4
 GROUPS = {
     "natural": ("Natural", "what a camera or a hand made: things, characters, materials"),
     "specialised": ("Specialised", "what an instrument saw: cells, surfaces"),
@@ -30,7 +30,8 @@ def draw() -> None:
             waiting += _cards(names)
     for name, strip, sizes in waiting:
         job = task_data.facts(name)
-        background.wait(job, lambda sizes=sizes: sizes.caption("Reading its images."))
+        said = f"{errors.plain(task_card(name).description)}  \nReading its images."
+        background.wait(job, lambda sizes=sizes, said=said: sizes.caption(said))
         _fill(job, strip, sizes)
 
 
@@ -44,7 +45,7 @@ def _cards(names: list[str]) -> list[tuple[str, DeltaGenerator, DeltaGenerator]]
                 strip.html(pictures.strip([], task_data.STRIP))
                 navigation.link("tasks", f"**{words.task_title(name)}**", task=name)
                 sizes = st.empty()
-                sizes.caption(card.description)
+                sizes.caption(f"{errors.plain(card.description)}  \nIts images are not drawn yet.")
                 places.append((name, strip, sizes))
     return places
 

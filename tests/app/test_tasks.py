@@ -38,7 +38,9 @@ def test_the_gallery_has_a_card_with_images_for_every_task(at, monkeypatch):
     assert {words.task_title(name) for name in embedded_tasks()} <= {
         link.label.strip("*") for link in app.get("page_link")
     }
-    assert pictures(app).count("<img") >= 8 * len(embedded_tasks()) and "10 classes; 800 to train" in text(app)
+    assert pictures(app).count("<img") == task_data.STRIP * len(
+        embedded_tasks()
+    ) and "10 classes; 800 to train" in text(app)
 
 
 @pytest.mark.parametrize("task", embedded_tasks())

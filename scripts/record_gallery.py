@@ -19,9 +19,7 @@ from peftcore.train import finetune
 EXAMPLES = {
     "lora-digits": RunSpec(method="lora", task="digits", epochs=8, lr=3e-3),
     "last-digits": RunSpec(method="last", task="digits", epochs=20, lr=3e-3),
-    "heart-orientation": RunSpec(
-        backbone="swin_micro", method="heart_lora", task="orientation", epochs=8, lr=3e-3
-    ),
+    "heart-orientation": RunSpec(backbone="swin_micro", method="heart_lora", task="orientation", epochs=8, lr=3e-3),
 }
 KEPT = ("started", "step", "step_memory", "evaluation", "scores", "finished")  # events that the pages read
 SUMMARY = ("test_accuracy", "val_accuracy", "seconds", "memory")

@@ -9,6 +9,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 
+import peftcore  # noqa: F401  # before anybody imports timm: it lets torchvision be imported beside another torch
+
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 import peftcore as pc
-from peftcore import download, errors, transfer, weights
+from peftcore import download, embedded, errors, transfer, weights
 from peftcore.curated import CURATED
 
 NAME = "vit_tiny_patch16_224.augreg_in21k"
@@ -55,8 +55,8 @@ def test_curated_numbers_are_timms(name):
 
 
 def test_curated_backbones_come_after_the_embedded_ones():
-    names = pc.backbones()
-    assert names[1 : 1 + len(CURATED)] == list(CURATED) and len(set(names)) == len(names)
+    names, own = pc.backbones(), embedded.names()
+    assert names[: len(own) + len(CURATED)] == [*own, *CURATED] and len(set(names)) == len(names)
 
 
 def test_a_name_gets_the_tag_of_its_weights():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from app import errors, links
@@ -47,15 +49,23 @@ def _label(name: str) -> str:
     return name
 
 
+def _anatomy(embed_dim: int, num_heads: int | list[int], depth: int = 0, depths: Sequence[int] = (), **_) -> str:
+    """'8 layers of 8 heads, width 128'; of a Swin '8 layers in 3 stages of 3, 6 and 12 heads, widths 48 to 192'."""
+    if not depths:
+        return f"{depth} layers of {num_heads} heads, width {embed_dim}"
+    *first, last = map(str, num_heads)
+    return (
+        f"{sum(depths)} layers in {len(depths)} stages of {', '.join(first)} and {last} heads, "
+        f"widths {embed_dim} to {embed_dim * 2 ** (len(depths) - 1)}"
+    )
+
+
 def about(name: str) -> str:
     """A line on a backbone."""
     if name in embedded.names():
         card = embedded.card(name)
-        sides, pixels = card["arguments"], card["input_size"][-1]
-        return (
-            f"Comes with Headroom: {sides['depth']} layers of {sides['num_heads']} heads, width {sides['embed_dim']}, "
-            f"{pixels} x {pixels} pixels."
-        )
+        pixels = card["input_size"][-1]
+        return f"Comes with Headroom: {_anatomy(**card['arguments'])}, {pixels} x {pixels} pixels."
     if one := CURATED.get(name):
         return f"`{name}`: {si_bytes(one.bytes)} in fp32, licence {one.licence}. Trained on {one.trained_on}. " + (
             "Its weights are here." if weights.here(name) else "Its weights are not here yet."

@@ -75,7 +75,8 @@ def draw(found: Found, name: str) -> Wish | None:
     with right:
         shown = f"Its first {ROWS} of {len(survey.classes)} classes" if len(survey.classes) > ROWS else "Its classes"
         st.markdown(f"**{shown}, as they will be read**")
-        st.html("".join(f'<div style="margin-bottom:4px">{pictures.labelled(*row, SIDE)}</div>' for row in found.rows))
+        rows = (pictures.labelled(*row, SIDE, PER_ROW) for row in found.rows)
+        st.html("".join(f'<div style="margin-bottom:4px">{row}</div>' for row in rows))
     if not consent or not parts:
         return None
     changed = {name: value for name, value in settings.items() if value != DEFAULTS[name]}

@@ -28,10 +28,14 @@ def picker(page):
 
 def test_curated_backbones_come_first_with_their_size_and_place(at):
     labels = picker(at("launch")).options
-    assert labels[0] == "✓ vit_micro, 1.62 M"
-    for name, label in zip(CURATED, labels[1:], strict=False):
+    assert labels[:2] == ["✓ swin_micro, 2.16 M", "✓ vit_micro, 1.62 M"]
+    for name, label in zip(CURATED, labels[2:], strict=False):
         assert label.startswith(f"↓ {CURATED[name].title}, ") and label.endswith(f": {name}")
     assert "beit_base_patch16_224" in labels
+
+
+def test_an_embedded_swin_says_its_stages(at):
+    assert "8 layers in 3 stages of 3, 6 and 12 heads, widths 48 to 192" in told(at("launch", backbone="swin_micro"))
 
 
 def test_a_download_is_told_before_the_launch_and_no_more_once_it_is_here(at, tmp_path, monkeypatch):

@@ -228,7 +228,7 @@ class Trainer:
         before, total = 0, sum(map(len, splits))
         for split in splits:
             for done in check_images(split.images):
-                yield Progress(what="looking at the files", done=before + done, total=total)
+                yield Progress(what="looking at the images", done=before + done, total=total)
             before += len(split)
 
     def _splits(self) -> dict[str, Split]:

@@ -21,7 +21,7 @@ EXAMPLES = {
     "last-digits": RunSpec(method="last", task="digits", epochs=20, lr=3e-3),
     "heart-orientation": RunSpec(backbone="swin_micro", method="heart_lora", task="orientation", epochs=8, lr=3e-3),
 }
-KEPT = ("started", "step", "step_memory", "evaluation", "scores", "finished")  # events that the pages read
+KEPT = ("started", "step", "step_memory", "evaluation", "scores", "heads_cut", "finished")  # events that the pages read
 SUMMARY = ("test_accuracy", "val_accuracy", "seconds", "memory")
 
 

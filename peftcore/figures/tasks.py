@@ -56,6 +56,8 @@ def class_balance(
     elif smallest == 0:
         none = sum(not train.get(name) for name in classes)
         title = f"{none} of {len(classes)} classes have no training image"
+    elif largest - smallest == 1:
+        title = f"Balanced: {smallest} or {largest} training images in each of {len(classes)} classes"
     else:
         title = f"The largest class has {largest / smallest:.2g} times the training images of the smallest"
     figure.update_xaxes(title_text="images")

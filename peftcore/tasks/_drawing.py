@@ -8,12 +8,14 @@ Angles are in radians; x points right and y down, as in every image.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 
 from peftcore.tasks import Split, balanced_labels
+from peftcore.tasks._pictures import Pictures
 
 SIZE = 64  # pixels on a side
 SIZES = {"train": 800, "val": 200, "test": 1000}  # images per split of every drawn task
@@ -27,10 +29,10 @@ DrawAt = Callable[[np.random.Generator, int, int], np.ndarray]
 
 
 def draw_splits(draw: Draw, classes: int, seed: int) -> dict[str, Split]:
-    """Draw every split: `draw(rng, label)` makes one (SIZE, SIZE, 3) float image.
+    """Every split, its images drawn when they are read: `draw(rng, label)` makes one (SIZE, SIZE, 3) float image.
 
-    Each image has a generator of its own, seeded by (seed, split, index): no image depends on how many others
-    are drawn, and no two splits share a stream. Arrays are read-only, because callers share one cached copy.
+    Each image has a generator of its own, seeded by (seed, split, index): no image depends on which others are drawn
+    or how many, and no two splits share a stream.
     """
     return {
         split: draw_split(lambda rng, index, label: draw(rng, label), seed, number, count, classes)
@@ -41,11 +43,24 @@ def draw_splits(draw: Draw, classes: int, seed: int) -> dict[str, Split]:
 def draw_split(draw: DrawAt, seed: int, number: int, count: int, classes: int) -> Split:
     """Split `number` of a task: `draw(rng, index, label)` makes one (SIZE, SIZE, 3) float image."""
     labels = split_labels(seed, number, count, classes)
-    images = np.empty((count, SIZE, SIZE, 3), dtype=np.uint8)
-    for index, label in enumerate(labels):
-        images[index] = to_bytes(draw(np.random.default_rng([seed, number, index]), index, int(label)))
-    images.flags.writeable = labels.flags.writeable = False
-    return Split(images, labels)
+    labels.flags.writeable = False
+    return Split(Drawn(draw, (seed, number), labels), labels)
+
+
+class Drawn(Pictures):
+    """Pictures that are drawn when they are first read, and kept: a page that shows six of a task waits for six."""
+
+    def __init__(self, draw: DrawAt, stream: tuple[int, int], labels: np.ndarray):
+        super().__init__(range(len(labels)), SIZE, kept_bytes=sys.maxsize)
+        self.draw, self.stream, self.labels = draw, stream, labels
+
+    def _decode(self, numbers: np.ndarray) -> tuple[np.ndarray, list]:
+        # One after the other: threads would only take the interpreter from each other.
+        return np.stack([self._read(int(number)) for number in numbers]), []
+
+    def _read(self, number: int) -> np.ndarray:
+        rng = np.random.default_rng([*self.stream, number])
+        return to_bytes(self.draw(rng, number, int(self.labels[number])))
 
 
 def split_labels(seed: int, number: int, count: int, classes: int) -> np.ndarray:

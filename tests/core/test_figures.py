@@ -567,6 +567,10 @@ def test_runs_are_named_ordered_and_dashed_by_kind() -> None:
 def test_class_balance_tells_the_worst() -> None:
     assert "2 times" in FIGURES["balance"](False).layout.title.text
     assert tasks.class_balance({"0": 5, "1": 5}).layout.title.text == "Balanced: 5 training images in each of 2 classes"
+    assert (
+        tasks.class_balance({"0": 5, "1": 6}).layout.title.text
+        == "Balanced: 5 or 6 training images in each of 2 classes"
+    )
     assert tasks.class_balance({"0": 5, "1": 0}).layout.title.text.startswith("1 of 2 classes have no")
 
 

@@ -114,7 +114,7 @@ def test_kept_and_streamed_images_train_the_same_model(task, method, augmentatio
         monkeypatch.setattr(train, "load_task", lambda name, made=made: made)
         events = list(pc.finetune(spec, backbone=small("swin")))
         told.append([e.loss for e in events if hasattr(e, "loss")])
-        assert any(e.kind == "progress" and e.what == "looking at the files" for e in events)
+        assert any(e.kind == "progress" and e.what == "looking at the images" for e in events)
     assert told[0] == told[1] and len(told[0]) == 2 * 3 + 3
 
 

@@ -86,7 +86,7 @@ def must_be_fair(spec: RunSpec, task: Task) -> None:
 
 
 def _resizing(said: str, image: Size | None, size: Size | None) -> str:
-    target = "the backbone's size" if size is None else " x ".join(map(str, size))
+    target = "the backbone's size where they have another" if size is None else " x ".join(map(str, size))
     images = "images" if image is None else f"{image[0]} x {image[1]} images"
     if image is not None and size is not None and list(image) == list(size):
         return f"{images} as they are"

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
+from .. import conditions
 from ..answers import JSON, answer, names_of
 from ..registry import METHODS
+from ..spec import RunSpec
 from ..tasks import GROUPS, task_card
 from ._accuracies import Row, by_task, mean_over, measure, spread, told
 
@@ -96,8 +98,9 @@ def markdown(entries: Sequence[dict[str, Any]], seeds: int, epochs: int, words: 
         f"Test accuracy in percent of {_count(len({e['method'] for e in entries}), 'method')} with default settings on "
         f"{_count(len(tasks), 'embedded task')} in VTAB's groups: mean ± standard deviation over {_count(seeds, 'seed')}, "
         f"{_count(epochs, 'epoch')} each. Every task has 800 images to train on, 200 to validate and 1,000 to test, all of 64 x 64 "
-        "pixels, drawn by Headroom (the digits of the house numbers are scikit-learn's). Weights of the last epoch: no "
-        "epoch was picked on any split. Trained weights are without the classifier.",
+        "pixels, drawn by Headroom (the digits of the house numbers are scikit-learn's). Conditions: "
+        f"{conditions.words(RunSpec(task=tasks[0]).to_dict(), (64, 64), (64, 64))}. No epoch was picked on any split. "
+        "Trained weights are without the classifier.",
         "",
         f"```\n{words}\n```",
         "",

@@ -12,6 +12,7 @@ import torch
 
 from peftcore import embedded
 from peftcore.errors import UnknownName, WeightsUnavailable
+from peftcore.tasks import embedded_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -103,12 +104,16 @@ def test_missing_weights_are_a_clear_error(tmp_path, monkeypatch):
     create("vit_micro", pretrained=False)
 
 
-def test_the_card_says_what_was_measured():
-    card = embedded.card("vit_micro")
+@pytest.mark.parametrize("name", embedded.names())
+def test_the_card_says_what_was_measured(name):
+    card = embedded.card(name)
     training, probes = card["training"], card["probes"]
     assert training["steps"] * training["recipe"]["batch_size"] == training["images"] > 0
-    for task in ("counting", "orientation"):
-        assert probes[task]["accuracy"] > probes[task]["twin"] + 0.08  # five standard errors of 1,000 images
+    assert set(probes) == set(embedded_tasks())
+    for task, row in probes.items():
+        assert row["accuracy"] > row["twin"] + 0.05, task  # three standard errors of 1,000 images
+    text = (embedded.folder(name) / "card.md").read_text()
+    assert all(f"| {task} | {row['accuracy']:.3f} |" in text for task, row in probes.items())
 
 
 @pytest.fixture(scope="module")

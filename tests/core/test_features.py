@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from backbones import small
+from small_tasks import cut
 
 import peftcore as pc
 from peftcore import errors, features, placement, train
@@ -19,7 +20,7 @@ from peftcore.features import FeatureCache
 from peftcore.methods import make_method
 from peftcore.placement import plan_cache
 from peftcore.shelf import Shelf
-from peftcore.tasks import Split, load_task
+from peftcore.tasks import load_task
 
 SIDE = ["last", "lst", "linear", "side_tuning"]
 
@@ -27,12 +28,7 @@ SIDE = ["last", "lst", "linear", "side_tuning"]
 @pytest.fixture(autouse=True)
 def _small_task(monkeypatch):
     """Digits cut to 40/12/8 images."""
-
-    def cut(split, n):
-        return Split(split.images[:n], split.labels[:n])
-
-    whole = load_task("digits")
-    task = dataclasses.replace(whole, train=cut(whole.train, 40), val=cut(whole.val, 12), test=cut(whole.test, 8))
+    task = cut(load_task("digits"), 40, 12, 8)
     monkeypatch.setattr(train, "load_task", lambda name: task)
 
 

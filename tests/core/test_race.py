@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import pytest
 import torch
+from small_tasks import cut
 from typer.testing import CliRunner
 
 import peftcore as pc
 from peftcore import errors, racing, train
 from peftcore.__main__ import app
 from peftcore.backbone import Backbone
-from peftcore.tasks import Split, load_task
+from peftcore.tasks import load_task
 
 
 @pytest.fixture(autouse=True)
 def _small_task(monkeypatch):
-    def cut(split, n):
-        return Split(split.images[:n], split.labels[:n])
-
-    whole = load_task("digits")
-    task = dataclasses.replace(whole, train=cut(whole.train, 24), val=cut(whole.val, 8), test=cut(whole.test, 8))
+    task = cut(load_task("digits"), 24, 8, 8)
     monkeypatch.setattr(train, "load_task", lambda name: task)
 
 

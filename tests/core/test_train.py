@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 from backbones import small
+from small_tasks import cut
 
 import peftcore as pc
 from peftcore import errors, train
 from peftcore.events import Checkpoint, Evaluation, Finished, Progress, Scores, Started, Step, StepMemory
-from peftcore.tasks import Split, load_task
+from peftcore.tasks import load_task
 
 
 @pytest.fixture(autouse=True)
 def _small_task(monkeypatch):
     """Digits cut to 48/16/16 images."""
-
-    def cut(split, n):
-        return Split(split.images[:n], split.labels[:n])
-
-    whole = load_task("digits")
-    task = dataclasses.replace(whole, train=cut(whole.train, 48), val=cut(whole.val, 16), test=cut(whole.test, 16))
+    task = cut(load_task("digits"), 48, 16, 16)
     monkeypatch.setattr(train, "load_task", lambda name: task)
 
 

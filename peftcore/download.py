@@ -93,5 +93,4 @@ def _download(repo: str, goal: Path, tell: Tell, check) -> Path:
 
 
 def _kept(goal: Path) -> str:
-    bytes = transfer.kept(goal)
-    return f"the {bytes / 1e6:,.1f} MB that have come are kept for the next time" if bytes else "nothing was kept"
+    return transfer.in_words(transfer.kept(goal))

@@ -89,6 +89,11 @@ def kept(goal: Path) -> int:
     return part.stat().st_size if part.is_file() else 0
 
 
+def in_words(size: int) -> str:
+    """What is kept of a download that ended early, `size` in bytes."""
+    return f"the {size / 1e6:,.1f} MB that have come are kept for the next time" if size else "nothing was kept"
+
+
 def _receive(url: str, part: Path, note: Path, tell: Tell, headers: Mapping[str, str]) -> None:
     """All bytes of `url` into `part`, going on from those that are there."""
     done, same, total = _begun(url, part, note)

@@ -48,7 +48,7 @@ class Trainer:
         self.model.init_weights("jax")
         prepare(self.model, options.seed)
         self.model.to(self.device)
-        coarsest = getattr(self.model, "feature_info", [{"reduction": PATCH}])[-1]["reduction"]
+        coarsest = self.model.feature_info[-1]["reduction"]
         self.reader = Reader(self.model.num_features, coarsest // PATCH).to(self.device)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         matrices, rest = [], []

@@ -99,7 +99,7 @@ def markdown(entries: Sequence[dict[str, Any]], seeds: int, epochs: int, words: 
         f"{_count(len(tasks), 'embedded task')} in VTAB's groups: mean ± standard deviation over {_count(seeds, 'seed')}, "
         f"{_count(epochs, 'epoch')} each. Every task has 800 images to train on, 200 to validate and 1,000 to test, all of 64 x 64 "
         "pixels, drawn by Headroom (the digits of the house numbers are scikit-learn's). Conditions: "
-        f"{conditions.words(RunSpec(task=tasks[0]).to_dict(), (64, 64), (64, 64))}. No epoch was picked on any split. "
+        f"{conditions.words(RunSpec(task=tasks[0]).to_dict(), (64, 64))}. No epoch was picked on any split. "
         "Trained weights are without the classifier.",
         "",
         f"```\n{words}\n```",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import tarfile
 import threading
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,14 +17,16 @@ from typing import Any
 from peftcore import transfer
 from peftcore.transfer import Tell
 
+# What a damaged archive, or one that is no archive, raises while it is unpacked and read.
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, LookupError)
+
 _patching = threading.Lock()  # one at a time in a process: for its time torchvision fetches files by ours
 
 
 def kept(came: Path) -> str:
     """What is kept of files that came, in words."""
     files = [file for file in came.rglob("*") if file.is_file() and file.suffix != ".json"]
-    size = sum(file.stat().st_size for file in files)
-    return f"the {size / 1e6:,.1f} MB that have come are kept for the next time" if size else "nothing was kept"
+    return transfer.in_words(sum(file.stat().st_size for file in files))
 
 
 @contextmanager

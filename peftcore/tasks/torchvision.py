@@ -6,11 +6,7 @@ Downloaded once, from where torchvision says and with its checksums, into `datas
 
 from __future__ import annotations
 
-import lzma
 import shutil
-import tarfile
-import zipfile
-import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +17,7 @@ from peftcore import errors, transfer
 from peftcore.store import home
 from peftcore.tasks import SYMMETRIES, Task, _folders, _named
 from peftcore.tasks._pictures import fitted
-from peftcore.tasks._torchvision import kept, our_downloads
+from peftcore.tasks._torchvision import DAMAGED, kept, our_downloads
 from peftcore.transfer import Tell
 
 TITLE = "torchvision data set"
@@ -227,15 +223,7 @@ def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
             f"torchvision's {name} cannot be kept in {goal.parent}: {transfer.why(error)}; {kept(came)}. {remedy} "
             "another folder with HEADROOM_HOME."
         ) from error
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        ValueError,
-        LookupError,
-    ) as error:
+    except DAMAGED as error:
         shutil.rmtree(came, ignore_errors=True)
         raise errors.DataUnavailable(
             f"What was sent for torchvision's {name} cannot be unpacked ({transfer.why(error)}); nothing of it was kept. "

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from backbones import small
-from small_tasks import cut
+from trainings import cut, drain
 
 import peftcore as pc
 from peftcore import errors, features, placement, train
@@ -63,15 +63,6 @@ def filled(*given, **settings):
 def spec(method="last", **changes):
     settings = dict(epochs=3, batch_size=16, seed=3, lr=3e-3, pretrained=False, device="cpu") | changes
     return pc.RunSpec(method=method, **settings)
-
-
-def drain(events):
-    seen = []
-    while True:
-        try:
-            seen.append(next(events))
-        except StopIteration as end:
-            return seen, end.value
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

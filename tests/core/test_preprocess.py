@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from backbones import small
+from trainings import drain
 
 import peftcore as pc
 from peftcore import conditions, errors, train
@@ -159,15 +160,6 @@ def digits(monkeypatch):
 
 def spec(method="last", **changes):
     return pc.RunSpec(method=method, **(dict(epochs=3, batch_size=16, seed=3, lr=3e-3, pretrained=False) | changes))
-
-
-def drain(events):
-    seen = []
-    while True:
-        try:
-            seen.append(next(events))
-        except StopIteration as end:
-            return seen, end.value
 
 
 def same(one, other) -> bool:

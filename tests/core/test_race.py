@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from small_tasks import cut
+from trainings import cut
 from typer.testing import CliRunner
 
 import peftcore as pc

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from backbones import small
-from small_tasks import cut
+from trainings import cut, drain
 
 import peftcore as pc
 from peftcore import errors, train
@@ -28,15 +28,6 @@ def spec(method="last", **changes):
 
 def weights(model):
     return {n: t.numpy().tobytes() for n, t in model.adapter_state().items()}
-
-
-def drain(events):
-    seen = []
-    while True:
-        try:
-            seen.append(next(events))
-        except StopIteration as end:
-            return seen, end.value
 
 
 @pytest.mark.parametrize("method", ["last", {"name": "lora", "dropout": 0.3}, "full", "linear"])

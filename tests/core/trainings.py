@@ -1,8 +1,10 @@
-"""Tasks cut to a few images, for tests that train."""
+"""What tests that train share: tasks cut to a few images, and a run's events with its result."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Generator
+from typing import Any
 
 from peftcore.tasks import Split, Task
 
@@ -16,3 +18,13 @@ def cut(task: Task, train: int, val: int, test: int) -> Task:
     return dataclasses.replace(
         task, train=first(task.train, train), val=first(task.val, val), test=first(task.test, test)
     )
+
+
+def drain(events: Generator) -> tuple[list, Any]:
+    """Every event of a run, and its result."""
+    seen = []
+    while True:
+        try:
+            seen.append(next(events))
+        except StopIteration as end:
+            return seen, end.value

@@ -80,8 +80,9 @@ def _told(what: str, fetch: Callable[[Tell], object]) -> Iterator[Download]:
             ended.set()
 
     threading.Thread(target=work, name="headroom-download", daemon=True).start()
-    told = -TELL_SECONDS
+    told = time.monotonic()
     try:
+        yield Download(what, 0, None, 0.0)  # however fast it comes: a run that fetched says so
         while not ended.wait(LOOK_SECONDS):
             now, (done, total) = time.monotonic(), last
             if now - told >= TELL_SECONDS:

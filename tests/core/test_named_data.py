@@ -533,6 +533,8 @@ def test_a_run_fetches_its_data_set_before_it_begins(mnist, monkeypatch):
     first = next(stream)
     stream.close()
     assert (first.kind, first.what) == ("download", NAME) and not tasks.here(NAME)
+    mnist.pause = 0.0
+    monkeypatch.setattr(arriving, "LOOK_SECONDS", 30.0)  # the rest comes before anybody looks, and is told all the same
     kinds = list(dict.fromkeys(event.kind for event in finetune(spec)))
     assert kinds[0] == "download" and kinds[-1] == "finished" and tasks.here(NAME)
     assert "download" not in {event.kind for event in finetune(spec)}

@@ -52,6 +52,7 @@ def averages(rows: Iterable[Row], tasks: Sequence[str] = MINI_VTAB) -> list[dict
                 "method": method,
                 "parameters": own[0]["parameters"],
                 "tasks": {task: list(found.get(task, {}).values()) for task in tasks},
+                "lr": {row["task"]: row["lr"] for row in own},
                 "groups": {group: list(means.values()) for group, means in group_means.items()},
                 OF_TASKS: list(mean_over(tasks, found).values()),
                 OF_GROUPS: list(mean_over(list(groups), group_means).values()),
@@ -88,14 +89,31 @@ def by_tasks(entries: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     return [*rows, {"method": "Chance", **{task: chance.get(task, "–") for task in tasks}}]
 
 
-def markdown(entries: Sequence[dict[str, Any]], seeds: int, epochs: int, words: str) -> str:
+def learning_rates(entries: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
+    """Method by task, the learning rate of its runs."""
+    return [
+        {
+            "method": METHODS.load(entry["method"]).METHOD.card.title,
+            **{task: f"{entry['lr'][task]:g}" if task in entry["lr"] else "–" for task in entry["tasks"]},
+        }
+        for entry in entries
+    ]
+
+
+def markdown(entries: Sequence[dict[str, Any]], seeds: int, epochs: int, words: str, lrs: Sequence[float] = ()) -> str:
     """The benchmark as a page: what was run, by which command, the tables, and how they are read."""
     tasks = list(entries[0]["tasks"])
     cards = [task_card(task) for task in tasks]
+    settings = "default settings"
+    if lrs:
+        settings = (
+            f"default settings, except for the learning rate: of {', '.join(f'{lr:g}' for lr in lrs)} that with the best "
+            "validation accuracy at seed 0, for each method on each task,"
+        )
     lines = [
         "# Mini-VTAB" if tuple(tasks) == MINI_VTAB else "# Embedded tasks",
         "",
-        f"Test accuracy in percent of {_count(len({e['method'] for e in entries}), 'method')} with default settings on "
+        f"Test accuracy in percent of {_count(len({e['method'] for e in entries}), 'method')} with {settings} on "
         f"{_count(len(tasks), 'embedded task')} in VTAB's groups: mean ± standard deviation over {_count(seeds, 'seed')}, "
         f"{_count(epochs, 'epoch')} each. Every task has 800 images to train on, 200 to validate and 1,000 to test, all of 64 x 64 "
         "pixels, drawn by Headroom (the digits of the house numbers are scikit-learn's). Conditions: "
@@ -108,6 +126,8 @@ def markdown(entries: Sequence[dict[str, Any]], seeds: int, epochs: int, words: 
     for backbone in dict.fromkeys(entry["backbone"] for entry in entries):
         own = [entry for entry in entries if entry["backbone"] == backbone]
         lines += [f"## {backbone}", "", *_pipes(summary(own)), "", *_pipes(by_tasks(own)), ""]
+        if lrs:
+            lines += ["Learning rates, as chosen:", "", *_pipes(learning_rates(own)), ""]
     lines += [
         "## How to read it",
         "",
@@ -140,6 +160,13 @@ def command(
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
     epochs: Annotated[int, typer.Option(min=1)] = 10,
     backbones: Annotated[str, typer.Option(help="Names at commas.")] = "vit_micro",
+    lrs: Annotated[
+        str,
+        typer.Option(
+            help="Learning rates at commas, to choose from for each method on each task by seed 0's validation accuracy; "
+            "the default one where empty."
+        ),
+    ] = "",
     log: Annotated[
         str,
         typer.Option(
@@ -155,9 +182,10 @@ def command(
     """The mini-VTAB, nine embedded tasks: every method's accuracy on each, by group, and both kinds of average."""
     names, logs = tuple(names_of(tasks)) or MINI_VTAB, [Path(name) for name in names_of(log)]
     grouped(names)  # an unknown task is refused before the first run
+    rates = [RunSpec(lr=lr).lr for lr in names_of(lrs)]  # an impossible one too
     rows = []
     for backbone in names_of(backbones):
-        rows += told(measure(names_of(methods), names, range(seeds), logs, backbone=backbone, epochs=epochs))
+        rows += told(measure(names_of(methods), names, range(seeds), logs, rates, backbone=backbone, epochs=epochs))
     entries = averages(rows, names)
     if json:
         answer(True, entries, "", [])
@@ -168,15 +196,18 @@ def command(
             "seeds": seeds,
             "epochs": epochs,
             "backbones": backbones,
+            "lrs": lrs,
             "log": log,
         }
-        print(markdown(entries, seeds, epochs, _command_line(said)))
+        print(markdown(entries, seeds, epochs, _command_line(said), rates))
     else:
         for backbone in names_of(backbones):
             own = [entry for entry in entries if entry["backbone"] == backbone]
             title = f"Test accuracy (%), {backbone}, {epochs} epochs, {seeds} seeds: mean ± deviation"
             answer(False, own, title, summary(own))
             answer(False, own, "By task", by_tasks(own))
+            if rates:
+                answer(False, own, "Learning rates, as chosen", learning_rates(own))
 
 
 def _command_line(said: dict[str, Any]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
-from peftcore import train
+from peftcore import errors, train
 from peftcore.bench import _accuracies, accuracy, app, tasks
 from peftcore.spec import RunSpec
 
@@ -30,7 +31,7 @@ def rows(methods=FOUND, seeds=(0, 1), of=TASKS):
                     "seconds": 1.0,
                     "parameters": 12345,
                 }
-                yield row | {"backbone": "vit_micro", "method": method, "task": task, "seed": seed}
+                yield row | {"backbone": "vit_micro", "method": method, "task": task, "seed": seed, "lr": spec.lr}
 
 
 def write(path, content):
@@ -101,6 +102,26 @@ def test_a_benchmark_goes_on_where_its_logs_end_and_adds_to_the_first(tmp_path, 
     assert list(_accuracies.measure(FOUND, TASKS, (0, 1), [here, there], **RECIPE)) == found and not asked
 
 
+def test_a_learning_rate_is_chosen_by_validation_at_the_first_seed_alone(tmp_path, monkeypatch):
+    """0.02 has the best test accuracy, and the best validation accuracy at the other seed: neither counts."""
+    val = {(0.001, 3): 0.4, (0.005, 3): 0.6, (0.02, 3): 0.6, (0.001, 5): 0.4, (0.005, 5): 0.5, (0.02, 5): 0.9}
+    asked = []
+
+    def run(spec):
+        asked.append((spec.lr, spec.seed))
+        model = SimpleNamespace(parameter_counts=lambda: {"method": 12345})
+        return SimpleNamespace(test_accuracy=spec.lr, val_accuracy=val[spec.lr, spec.seed], seconds=1.0, model=model)
+
+    monkeypatch.setattr(train, "run", run)
+    log = tmp_path / "log.jsonl"
+    found = list(_accuracies.measure(["lora"], ["cells"], (3, 5), [log], (0.001, 0.005, 0.02), **RECIPE))
+    assert [(row["lr"], row["seed"]) for row in found] == [(0.005, 3), (0.005, 5)]
+    assert asked == [(0.001, 3), (0.005, 3), (0.02, 3), (0.005, 5)] and len(log.read_text().splitlines()) == 4
+    assert tasks.learning_rates(tasks.averages(found, TASKS)) == [
+        {"method": "LoRA", "textures": "–", "cells": "0.005", "counting": "–", "distance": "–"}
+    ]
+
+
 def words(log, *more):
     return ["tasks", "--tasks", ",".join(TASKS), "--methods", "linear,lora", "--seeds", "2", "--epochs", "2",
             "--log", str(log), *more]  # fmt: skip
@@ -126,6 +147,19 @@ def test_json_and_the_table_hold_the_same_numbers(tmp_path, no_runs):
     assert found == tasks.averages(rows(), TASKS)
     table = CliRunner().invoke(app, words(log), env={"COLUMNS": "200"}).stdout
     assert "57.7 ± 1.4" in table and "Chance" in table
+
+
+def test_the_page_tells_which_learning_rates_were_chosen(tmp_path, no_runs):
+    log = write(tmp_path / "log.jsonl", rows())
+    page = CliRunner().invoke(app, words(log, "--markdown", "--lrs", "0.001")).stdout
+    assert "of 0.001 that with the best validation accuracy at seed 0" in page and "--lrs 0.001" in page
+    assert "| LoRA | 0.001 | 0.001 | 0.001 | 0.001 |" in page
+
+
+def test_an_impossible_learning_rate_is_refused_before_anything_runs(no_runs):
+    for rate in ("0", "fast"):
+        result = CliRunner().invoke(app, ["tasks", "--lrs", f"0.001,{rate}"])
+        assert isinstance(result.exception, errors.InvalidSetting) and rate in str(result.exception)
 
 
 def test_an_unknown_task_is_refused_before_anything_runs(no_runs):

@@ -20,6 +20,7 @@ from app import (
     navigation,
     race_form,
     races,
+    rates,
     state,
     task_choice,
     theme,
@@ -76,7 +77,7 @@ def _method_label(name: str) -> str:
 
 
 def settings(
-    cls: type,
+    backbone: str, cls: type
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, str | list[str]], DeltaGenerator | None]:
     """The method's settings, the recipe, and what is raced, as the widgets say them; where `cut.preview` draws, if it does."""
     raced = race_form.chosen(cls)
@@ -91,6 +92,8 @@ def settings(
     st.markdown("**Recipe**")
     up_front, others = _split([name for name in RunSpec.model_fields if name not in CHOSEN_ABOVE], UP_FRONT, raced)
     recipe = forms.fields(RunSpec, up_front, **draw)
+    if "lr" not in raced:
+        rates.hint(backbone, cls, recipe["lr"])
     said = race_form.chooser(cls)
     with st.expander("More settings"):
         method |= forms.fields(cls, rest, prefix=f"{cls.name}.")

@@ -15,7 +15,7 @@ specs, values = [], {}
 with form:
     backbone, method, task = launching.choices()
     pictures = preview.place()
-    settings, recipe, raced, heads_off = launching.settings(method)
+    settings, recipe, raced, heads_off = launching.settings(backbone, method)
 try:
     spec = RunSpec(backbone=backbone, method=settings, task=task, **recipe)
     values = race_form.several(method, raced)

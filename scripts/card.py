@@ -56,6 +56,30 @@ def render(card: dict, config: dict) -> str:
         ]
         lines += [f"| {k} | {v['accuracy']:.3f} | {v['twin']:.3f} | {v['chance']:.3f} |" for k, v in probes.items()]
         lines.append("")
+    again = []
+    if rates := card.get("learning_rates"):
+        values = list(dict.fromkeys(lr for facts in rates.values() for lr in facts["rates"]))
+        again = [
+            f"python -m peftcore bench tasks --backbones {config['name']} --methods {','.join(rates)} --epochs 5 "
+            f"--lrs {','.join(values)} --log build/tasks.jsonl",
+            f"python scripts/pretrain.py rates {config['name']} build/tasks.jsonl",
+        ]
+        lines += [
+            "## Learning rates",
+            "",
+            "Mean test accuracy over the nine tasks of the mini-VTAB, seed 0, by peak learning rate. The best in mean",
+            "validation accuracy is the one that the launch page proposes, here in bold.",
+            "",
+            f"| method | {' | '.join(values)} |",
+            f"|---|{'---|' * len(values)}",
+        ]
+        for method, facts in rates.items():
+            cells = [f"{both['test']:.3f}" if (both := facts["rates"].get(lr)) else "–" for lr in values]
+            cells = [
+                f"**{cell}**" if float(lr) == facts["lr"] else cell for lr, cell in zip(values, cells, strict=True)
+            ]
+            lines.append(f"| {method} | {' | '.join(cells)} |")
+        lines.append("")
     if training:
         row = training["held_out"]
         lines += [
@@ -74,6 +98,7 @@ def render(card: dict, config: dict) -> str:
         "```",
         f"python scripts/pretrain.py train {config['name']} --help",
         f"python scripts/pretrain.py probe {config['name']}",
+        *again,
         "```",
         "",
     ]

@@ -8,8 +8,10 @@ import os
 import re
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -19,19 +21,43 @@ from peftcore.tasks._pictures import FORMATS, decode
 
 from .limits import Limits, more, size
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 SIDE = 512  # pixels of a picture that is kept for the probes, at most, on its longer side
 MOST_KEPT = 200  # of these; the oldest go first
 MOST_BYTES = 50 * 10**6  # of a file that holds one image
 
 
-def measure(file: Path | BinaryIO, limits: Limits, decode: bool = False) -> tuple[int, int]:
-    """Width and height of an image, upright; with `decode` every pixel is read.
+def measure(file: Path | BinaryIO, limits: Limits) -> tuple[int, int]:
+    """Width and height of an image, upright, from its head alone.
 
     Raises BadData, with what is wrong as a clause without the file's name: no image, too large, or broken.
     """
-    from PIL import Image, UnidentifiedImageError
+    with _opened(file, limits) as image:
+        width, height = image.size
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    return (height, width) if turned else (width, height)
+
+
+def fingerprint(file: Path | BinaryIO, limits: Limits) -> bytes:
+    """The same of two files, whatever their formats, that show the same picture to a backbone. Reads every pixel.
+
+    Raises BadData as `measure` does.
+    """
+    from PIL import ImageOps
 
     from peftcore.tasks._pictures import _to_rgb
+
+    with _opened(file, limits) as image:
+        picture = _to_rgb(ImageOps.exif_transpose(image))
+        return hashlib.sha256(b"%d x %d " % picture.size + picture.tobytes()).digest()
+
+
+@contextmanager
+def _opened(file: Path | BinaryIO, limits: Limits) -> Iterator[Image.Image]:
+    """An image within the limits, not decoded yet; what its reader raises, now and inside, becomes BadData."""
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -48,9 +74,7 @@ def measure(file: Path | BinaryIO, limits: Limits, decode: bool = False) -> tupl
                     raise errors.BadData(
                         f"{width:,} x {height:,} pixels have a side longer than {limits.side:,}; make it smaller, {more('side')}"
                     )
-                if decode:
-                    _to_rgb(image)
-                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+                yield image
     except errors.BadData:
         raise
     except Image.DecompressionBombError:
@@ -59,7 +83,6 @@ def measure(file: Path | BinaryIO, limits: Limits, decode: bool = False) -> tupl
         raise errors.BadData("it is no image that can be read") from None
     except Exception as error:  # what Pillow's readers raise of a broken file is no closed list
         raise errors.BadData(f"it is broken: {str(error).rstrip('.') or type(error).__name__}") from error
-    return (height, width) if turned else (width, height)
 
 
 def _bytes(file: Path | BinaryIO) -> int:
@@ -92,13 +115,10 @@ def keep_picture(file: BinaryIO, limits: Limits | None = None) -> str:
     try:
         if (length := _bytes(file)) > MOST_BYTES:
             raise errors.BadData(f"it takes {size(length)}, more than {size(MOST_BYTES)}; make it smaller")
-        measure(file, limits)
-        measure(file, limits, decode=True)
+        with _opened(file, limits) as opened:
+            image = _to_rgb(ImageOps.exif_transpose(opened))
     except errors.BadData as error:
         raise errors.BadData(f"The image cannot be used: {error}. Choose another one.") from error
-    file.seek(0)
-    with Image.open(file, formats=FORMATS) as opened:
-        image = _to_rgb(ImageOps.exif_transpose(opened))
     image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
     out = io.BytesIO()
     Image.frombytes("RGB", image.size, image.tobytes()).save(out, "PNG")  # pixels alone: no profile, no EXIF

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import threading
 import time
@@ -21,7 +20,7 @@ from peftcore import errors
 from peftcore.store import home
 
 from . import archives, layout
-from .images import measure
+from .images import fingerprint, measure
 from .intake import CHUNK, Intake, Tell, silent
 from .layout import SPLITS, Skipped
 from .limits import Limits
@@ -35,7 +34,7 @@ FORGOTTEN = 24 * 3600  # seconds after which a folder that a killed process left
 
 
 class Duplicate(NamedTuple):
-    """Files with the same bytes, as numbers into `Survey.files`."""
+    """Files that show the same picture, as numbers into `Survey.files`."""
 
     files: tuple[int, ...]
     across_splits: bool
@@ -162,14 +161,14 @@ def _copy(files: Iterable[tuple[str, BinaryIO]], count: int, intake: Intake, tel
 def _survey(folder: Path, limits: Limits, tell: Tell, temporary: tempfile.TemporaryDirectory) -> Survey:
     found = layout.read(folder, layout.walk(folder, limits), limits)
     good, skipped = [], list(found.skipped)
-    sizes, hashes, total = [], [], 0
+    sizes, prints, total = [], [], 0
     for one, seen in zip(found.placed, _look(folder, [one.file for one in found.placed], limits, tell), strict=True):
         if isinstance(seen, str):
             skipped.append(Skipped(one.file, seen))
         else:
             good.append(one)
             sizes.append(seen[0])
-            hashes.append(seen[1])
+            prints.append(seen[1])
             total += seen[2]
     classes = tuple(name for name in found.classes if name in {one.label for one in good})
     if len(classes) < 2:
@@ -182,12 +181,12 @@ def _survey(folder: Path, limits: Limits, tell: Tell, temporary: tempfile.Tempor
     notes = (*found.notes, *_notes(found.classes, classes, labels, given))
     return Survey(
         folder, found.kind, tuple(one.file for one in good), labels, given, np.array(sizes, np.int64), classes, total,
-        _duplicates(hashes, labels, given), tuple(skipped), notes, temporary,
+        _duplicates(prints, labels, given), tuple(skipped), notes, temporary,
     )  # fmt: skip
 
 
 def _look(folder: Path, files: Sequence[str], limits: Limits, tell: Tell) -> Iterator[tuple | str]:
-    """Of each file its size (width, height), hash and bytes, or why it is no image that can be used."""
+    """Of each file its size (width, height), fingerprint and bytes, or why it is no image that can be used."""
     one_at_a_time = threading.Lock()
 
     def look(file: str) -> tuple | str:
@@ -195,11 +194,10 @@ def _look(folder: Path, files: Sequence[str], limits: Limits, tell: Tell) -> Ite
         try:
             width, height = measure(path, limits)
             with one_at_a_time if width * height > LARGE else nullcontext():
-                measure(path, limits, decode=True)
+                same = fingerprint(path, limits)
         except errors.BadData as error:
             return str(error)
-        with path.open("rb") as opened:
-            return (width, height), hashlib.file_digest(opened, "sha256").digest(), path.stat().st_size
+        return (width, height), same, path.stat().st_size
 
     with ThreadPoolExecutor(WORKERS) as pool:
         for start in range(0, len(files), AT_ONCE):
@@ -207,10 +205,10 @@ def _look(folder: Path, files: Sequence[str], limits: Limits, tell: Tell) -> Ite
             yield from pool.map(look, files[start : start + AT_ONCE])
 
 
-def _duplicates(hashes: Sequence[bytes], labels: np.ndarray, given: np.ndarray) -> tuple[Duplicate, ...]:
+def _duplicates(prints: Sequence[bytes], labels: np.ndarray, given: np.ndarray) -> tuple[Duplicate, ...]:
     groups = defaultdict(list)
-    for index, digest in enumerate(hashes):
-        groups[digest].append(index)
+    for index, same in enumerate(prints):
+        groups[same].append(index)
     return tuple(
         Duplicate(tuple(group), len({*given[group].tolist()}) > 1, len({*labels[group].tolist()}) > 1)
         for group in groups.values()

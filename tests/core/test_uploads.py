@@ -315,6 +315,30 @@ def test_duplicates_are_found_across_classes_and_splits_and_may_go(home, tmp_pat
     assert on_disk == {*kept.files} and kept.left_out == 4
 
 
+def test_one_picture_in_other_files_is_a_duplicate(home, tmp_path):
+    """The same pixels as PNG, BMP, palette PNG, and turned with a mark that turns them back; one pixel more is another."""
+    pixels = np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3) // 64 * 64  # few colours, for the palette
+    image, other = Image.fromarray(pixels), pixels.copy()
+    other[0, 0, 0] ^= 1
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned by a quarter, clockwise
+
+    def saved(image, kind, **more):
+        image.save(out := io.BytesIO(), kind, **more)
+        return out.getvalue()
+
+    files = {
+        "a/1.png": saved(image, "PNG"),
+        "a/2.bmp": saved(image, "BMP"),
+        "a/3.png": saved(image.quantize(64), "PNG"),
+        "b/4.png": saved(image.rotate(90, expand=True), "PNG", exif=turned),
+        "b/5.png": saved(Image.fromarray(other), "PNG"),
+    }
+    found = uploads.examine(zipped(tmp_path, files))
+    assert [sorted(found.files[i] for i in one.files) for one in found.duplicates] == [sorted(files)[:4]]
+    assert found.duplicates[0].across_classes
+
+
 def test_a_name_is_never_taken_twice_and_a_set_can_go(home, tmp_path):
     first = uploads.kept()
     sets = [uploads.keep(uploads.examine(zipped(tmp_path, good())), "My set!") for _ in range(3)]

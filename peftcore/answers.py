@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 console = Console(stderr=True)  # standard output holds the answer alone
@@ -31,6 +33,18 @@ def answer(as_json: bool, value: Any, title: str, rows: list[dict[str, Any]]) ->
         _print_table(title, rows)
 
 
+def progress_bars(as_json: bool) -> Progress:
+    """Bars on standard error; none for machines that do not look at it."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[say]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, transient=as_json, disable=as_json and not sys.stderr.isatty())
+
+
 def names_of(text: str) -> list[str]:
-    """'a,b' -> ['a', 'b']."""
-    return [name for name in text.split(",") if name]
+    """'a, b' -> ['a', 'b']."""
+    return [name for part in text.split(",") if (name := part.strip())]

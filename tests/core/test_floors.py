@@ -19,7 +19,7 @@ FLOORS = {
     "shelf": 1, "placement": 1,
     "recipe": 1, "petl_vit": 1, "conditions": 1,
     "train": 2, "batch": 2, "checkpoint": 2, "probes": 2, "figures": 2, "adapters": 2, "exchange": 2, "racing": 2, "bench": 2,
-    "engine": 3, "__main__": 3,
+    "engine": 3, "__main__": 3, "catalogue": 3,
     "options": 3, "cluster": 3, "lease": 3, "worker": 3, "job": 3,
     "app": 4, "pages": 5, "streamlit_app": 5,
 }  # fmt: skip

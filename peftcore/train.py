@@ -97,8 +97,9 @@ def finetune(
 ) -> Generator[Event, None, TunedModel]:
     """Trains as `spec` says and yields events; its return value is the trained model. Closing it stops the run.
 
-    `spec` may be a dict of a RunSpec's fields. `resume`: the blob of a Checkpoint of the same spec. `backbone`: one that is loaded already. `caches`:
-    its features of the 'train' and 'val' images, filled, with all taps that the method reads (see racing.py).
+    `spec` may be a dict of a RunSpec's fields. `resume`: the blob of a Checkpoint of the same spec. `backbone`: one that
+    is loaded already. `caches`: its features of the 'train' and 'val' images, filled, with all taps that the method reads
+    (see racing.py).
 
     Raises:
         Diverged: NaN or infinite loss or gradient, with step and remedy.

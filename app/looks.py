@@ -18,7 +18,7 @@ from peftcore.figures.theme import percent
 def choose_run(page: str, offered: Sequence[subjects.Run], method: str) -> subjects.Run:
     """A select box of runs; the address may name any other run. Without runs of the reader's own: an invitation.
 
-    `method`: the method that the launch page is opened with.
+    `method`: of the recorded example that is shown first, and what the launch page is opened with where there is none.
     """
     asked = links.read("run")
     offered = list(offered)
@@ -31,13 +31,16 @@ def choose_run(page: str, offered: Sequence[subjects.Run], method: str) -> subje
         st.info("There is no run to look at yet. Train one: it takes a minute.", icon=":material/rocket_launch:")
         navigation.link("launch", "Launch a run", method=method)
         st.stop()
+    newest = offered[0]
+    if newest.example:
+        newest = next((run for run in offered if run.method == method), newest)
     chosen = links.choice(
         st.selectbox,
         page,
         "run",
         "run",
         offered,
-        default=offered[0],
+        default=newest,
         show=lambda run: run.title + (f", {words.age(run.finished)}" if run.finished else ""),
         code=lambda run: run.subject.id,
     )
@@ -203,7 +206,7 @@ def overlay(
 ) -> None:
     """One map over the image; a click on it picks the next query."""
     grid, prefix = look.head(head)
-    note = ""
+    note = f"at most {percent(float(grid.max()))} on one patch"
     if look.has_prefix:
         note = f"{percent(prefix) if prefix >= 0.0005 else 'next to nothing'} goes to the class token"
     figure = attention_overlay(image, grid, look.asked, title, zmax, note=note, width=width, dark=theme.is_dark())

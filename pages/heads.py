@@ -22,7 +22,7 @@ HELP = (
 st.title("Which heads did this task move?")
 row = st.columns([5, 2, 3], vertical_alignment="bottom")
 with row[0]:
-    run = looks.choose_run("heads", subjects.runs("scores"), method="lora")
+    run = looks.choose_run("heads", subjects.runs("scores"), method="heart_lora")
 with row[2]:
     score = links.choice(
         st.selectbox, "heads", "score", "score", list(SCORES), default="training", show=SCORES.get, help=HELP

@@ -81,6 +81,11 @@ def test_a_patch_on_another_grid(query, source, target, expected):
     assert models.moved(query, source, target) == expected
 
 
+def test_the_first_example_is_of_a_side_network(at):
+    """The page asks where a side network looks; of the recorded runs one has it."""
+    assert at("attention").query_params["run"] == "last-digits"
+
+
 def test_without_runs_there_is_an_invitation(at, monkeypatch):
     from app import gallery
 

@@ -16,6 +16,7 @@ from app import (
     state,
     task_data,
     task_points,
+    task_reached,
     task_settings,
     theme,
     words,
@@ -111,7 +112,7 @@ def images(task: str, facts: Facts, backbone: str) -> None:
         place.html(pictures.blank(task_data.SIDE * min(len(facts.classes), task_data.ROWS)))
         below = st.container()
     with right:
-        about(task, facts)
+        about(task, facts, backbone)
     job = task_data.seen(wish)
     background.wait(job, lambda: None)
     with left:
@@ -176,9 +177,10 @@ def _caption(found: Seen, facts: Facts, wish: Wish) -> str:
     )
 
 
-def about(task: str, facts: Facts) -> None:
+def about(task: str, facts: Facts, backbone: str) -> None:
     """Classes, split, source and what runs reached."""
     st.markdown(f"**{len(facts.classes)} classes: {facts.sizes}.**")
+    task_reached.draw(task, backbone)
     theme.show(figures.class_balance(facts.counts, line=34, dark=theme.is_dark()), "tasks_balance")
     _runs(task)
     st.caption(f"Source: {errors.plain(facts.source)}.")

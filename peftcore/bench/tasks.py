@@ -187,19 +187,20 @@ def command(
     for backbone in names_of(backbones):
         rows += told(measure(names_of(methods), names, range(seeds), logs, rates, backbone=backbone, epochs=epochs))
     entries = averages(rows, names)
+    said = {
+        "methods": methods,
+        "tasks": tasks,
+        "seeds": seeds,
+        "epochs": epochs,
+        "backbones": backbones,
+        "lrs": lrs,
+        "log": log,
+    }
     if json:
-        answer(True, entries, "", [])
+        about = {"command": _command_line(said), "seeds": seeds, "epochs": epochs, "lrs": rates}
+        answer(True, {**about, "entries": entries}, "", [])
     elif markdown_page:
-        said = {
-            "methods": methods,
-            "tasks": tasks,
-            "seeds": seeds,
-            "epochs": epochs,
-            "backbones": backbones,
-            "lrs": lrs,
-            "log": log,
-        }
-        print(markdown(entries, seeds, epochs, _command_line(said), rates))
+        print(markdown(entries, seeds, epochs, f"{_command_line(said)} --markdown", rates))
     else:
         for backbone in names_of(backbones):
             own = [entry for entry in entries if entry["backbone"] == backbone]
@@ -211,6 +212,6 @@ def command(
 
 
 def _command_line(said: dict[str, Any]) -> str:
-    """The command that makes this page again; what is empty or was not said is left out."""
+    """The command of this table; what is empty or was not said is left out."""
     words = [f"--{name} {shlex.quote(str(value))}" for name, value in said.items() if value != ""]
-    return " ".join(["python -m peftcore bench tasks", *words, "--markdown"])
+    return " ".join(["python -m peftcore bench tasks", *words])

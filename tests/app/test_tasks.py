@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from app import libraries, task_data, task_points, task_view, words
+from app import libraries, task_data, task_points, task_reached, task_view, words
 from peftcore.conditions import NORMALISATIONS as NORMS
 from peftcore.spec import RunSpec
 from peftcore.tasks import embedded_tasks, stratified_split, task_card
@@ -50,6 +50,25 @@ def test_one_task_shows_its_classes_as_the_backbone_reads_them(at, task):
     assert "As vit_micro reads them" in text(app) and "800 to train, 200 to validate" in text(app)
     rows = min(len(task_card(task).classes), task_data.ROWS)
     assert pictures(app).count("<img") == rows * task_data.PER_ROW
+
+
+def test_recorded_accuracies_stand_beside_a_task_with_the_command_and_conditions(at, tmp_path, monkeypatch):
+    entries = [
+        {"backbone": "vit_micro", "method": "lora", "tasks": {"cells": [50.0, 54.0], "counting": []}},
+        {"backbone": "vit_micro", "method": "linear", "tasks": {"cells": [30.0, 32.0]}},
+    ]
+    told = {"command": "python -m peftcore bench tasks", "seeds": 2, "epochs": 5, "lrs": [0.01], "entries": entries}
+    record = tmp_path / "record.json"
+    record.write_text(json.dumps(told))
+    monkeypatch.setattr(task_reached, "RECORD", record)
+    task_reached._record.cache_clear()
+    app = at("tasks", task="cells")
+    assert charts(app)[0]["layout"]["title"]["text"].startswith("LoRA reaches 52 %")
+    assert "5 epochs, 2 seeds and their mean" in text(app) and "last epoch" in text(app)
+    assert "python -m peftcore bench tasks" in [code.value for code in app.code]
+    others = at("tasks", task="counting"), at("tasks", task="cells", backbone="swin_micro")
+    assert not any("Recorded runs" in text(other) for other in others)
+    task_reached._record.cache_clear()
 
 
 @pytest.fixture

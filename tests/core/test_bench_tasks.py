@@ -144,7 +144,8 @@ def test_the_page_tells_the_command_that_makes_it_again(tmp_path, no_runs):
 def test_json_and_the_table_hold_the_same_numbers(tmp_path, no_runs):
     log = write(tmp_path / "log.jsonl", rows())
     found = json.loads(CliRunner().invoke(app, words(log, "--json")).stdout)
-    assert found == tasks.averages(rows(), TASKS)
+    assert found["entries"] == tasks.averages(rows(), TASKS)
+    assert (found["seeds"], found["epochs"], found["lrs"]) == (2, 2, []) and f"--log {log}" in found["command"]
     table = CliRunner().invoke(app, words(log), env={"COLUMNS": "200"}).stdout
     assert "57.7 ± 1.4" in table and "Chance" in table
 

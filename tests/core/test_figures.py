@@ -22,6 +22,7 @@ from peftcore.figures import (
     memory,
     predictions,
     races,
+    reached,
     squares,
     tasks,
     theme,
@@ -197,6 +198,7 @@ FIGURES = {
     "race": lambda dark: races.race_curves(lanes(), 3, title="rank 8 leads", leader=1, dark=dark),
     "parameters": lambda dark: compare.accuracy_vs_parameters(RESULTS, dark=dark),
     "memory": lambda dark: compare.accuracy_vs_memory(RESULTS, dark=dark),
+    "reached": lambda dark: reached.reached({"lora": [60, 64], "linear": [40, 42]}, chance=10, dark=dark),
     "balance": lambda dark: tasks.class_balance({"train": {"a": 8, "b": 4}, "test": {"a": 2, "b": 2}}, dark=dark),
     "projection": lambda dark: tasks.projection(RNG.normal(size=(30, 2)), np.arange(30) % 3, list("abc"), dark=dark),
 }
@@ -562,6 +564,19 @@ def test_runs_are_named_ordered_and_dashed_by_kind() -> None:
     assert figure.layout.title.text == "one reaches 0.900, 0.100 ahead of two"
     assert [trace.line.dash for trace in figure.data] == ["dash", "solid"]
     assert len({trace.marker.symbol for trace in figure.data}) == 2
+
+
+def test_the_best_method_stands_on_top_beside_the_linear_probe() -> None:
+    figure = reached.reached({"linear": [40, 42], "lora": [60, 64], "last": []}, chance=10)
+    means = [trace for trace in figure.data if trace.mode == "markers+text"]
+    assert [(trace.y[0], trace.x[0]) for trace in means] == [("LoRA", 62), ("Linear probe", 41)]
+    assert (
+        figure.layout.title.text.startswith("LoRA reaches 62 %") and "a linear probe 41 %" in figure.layout.title.text
+    )
+    assert means[0].marker.color == theme.method_colour("lora") and list(figure.data[0].x) == [60, 64]
+    assert "linear" not in reached.reached({"linear": [40]}).layout.title.text
+    with pytest.raises(BadData, match="at least one accuracy"):
+        reached.reached({"lora": []})
 
 
 def test_class_balance_tells_the_worst() -> None:

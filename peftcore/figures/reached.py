@@ -1,0 +1,68 @@
+"""What methods reached on a task: every seed's test accuracy, and their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean
+
+import plotly.graph_objects as go
+
+from peftcore.errors import BadData
+from peftcore.figures import theme
+
+BASE = "linear"  # the title's measure for the best
+
+
+def reached(
+    accuracies: Mapping[str, Sequence[float]],
+    *,
+    chance: float | None = None,
+    dark: bool = False,
+    height: int | None = None,
+    line: int = theme.TITLE_WIDTH,
+) -> go.Figure:
+    """Methods from the best down: a small dot for each seed, a large one for their mean, a line where guessing gets.
+
+    Args:
+        accuracies: {method: test accuracies in percent, one per seed}.
+        chance: in percent.
+        line: the title's characters per line.
+    """
+    means = {method: mean(values) for method, values in accuracies.items() if values}
+    if not means:
+        raise BadData("A picture of what methods reached needs at least one accuracy.")
+    order = sorted(means, key=means.get, reverse=True)
+    figure = go.Figure()
+    for method in order:
+        colour, title = theme.method_colour(method, dark=dark), theme.method_title(method)
+        values = list(accuracies[method])
+        figure.add_scatter(
+            x=values, y=[title] * len(values), mode="markers", hoverinfo="skip",
+            marker=dict(color=colour, size=6, opacity=0.5),
+        )  # fmt: skip
+        figure.add_scatter(
+            x=[means[method]], y=[title], mode="markers+text", text=f"{means[method]:.0f}", textposition="top center",
+            marker=dict(color=colour, size=12, symbol=theme.symbol(theme.method_kind(method)),
+                        line=dict(width=1, color="#11151A" if dark else "#FFFFFF")),
+            hovertemplate=f"<b>{title}</b><br>{means[method]:.1f} %, mean of "
+            f"{', '.join(f'{value:.1f}' for value in values)}<extra></extra>",
+        )  # fmt: skip
+    if chance is not None:
+        figure.add_vline(x=chance, line=dict(color=theme.muted(dark), width=1, dash="dot"))
+        figure.add_annotation(
+            x=chance, y=0, yref="paper", yanchor="bottom", xanchor="left", text="guessing", showarrow=False,
+            font=dict(color=theme.muted(dark), size=11),
+        )  # fmt: skip
+    figure.update_xaxes(title_text="test accuracy (%)", range=[0, 103])
+    figure.update_yaxes(type="category", range=[len(order) - 0.5, -0.9], ticks="")  # room for the first one's number
+    figure.update_layout(showlegend=False)
+    best = order[0]
+    return theme.finish(
+        figure,
+        f"{theme.method_title(best)} reaches {means[best]:.0f} %",
+        name="reached",
+        note=f"a linear probe {means[BASE]:.0f} %" if BASE in means and best != BASE else "",
+        dark=dark,
+        height=height or 110 + 34 * len(order),
+        line=line,
+    )

@@ -211,7 +211,7 @@ def _caption(race: int, runners: Sequence[Runner]) -> None:
     caption(
         f"Race {race} on {words.task_title(spec['task'])}, {spec['backbone']}{words.random_weights(spec)}. Loss on training images, smoothed; accuracy on "
         "validation images after each epoch, by which they are ranked, so the test images chose nothing. "
-        f"All: {conditions.in_common([runner.record.spec for runner in runners])}. "
+        f"All: {conditions.in_common([runner.record.spec for runner in runners], [runner.told.started for runner in runners])}. "
         + (f"{together} side networks read one set of frozen features." if together > 1 else ""),
         words.command(chosen["spec"], "race", chosen["several"]) if chosen else None,
     )

@@ -165,7 +165,7 @@ def _caption(found: Features, wish: Wish, view: str, perplexity: float) -> str:
     train, val = found.train, len(found.labels) - found.train
     perplexity = task_points.perplexity_of(found, perplexity)
     how = f"t-SNE, perplexity {perplexity:g}, seed {task_points.SEED}" if view == "tsne" else "PCA"
-    spec = {"resize": wish.resize, "normalisation": wish.norm}
+    spec = {"task": wish.task, "resize": wish.resize, "normalisation": wish.norm}
     sized, normed = conditions.part(spec, "resize"), conditions.part(spec, "normalisation")
     return (
         f"Pooled features of {wish.backbone}, frozen, of {train:,} training and {val:,} validation images of {wish.task}, "

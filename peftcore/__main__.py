@@ -90,7 +90,11 @@ def run(
             "seed": spec.seed,
         }
     ]
-    answer(json, result, f"{spec.method.card.title} on {spec.task}, {spec.backbone}: {told}", rows)
+    answer(json, result, f"{spec.method.card.title} on {spec.task}, {_backbone(spec)}: {told}", rows)
+
+
+def _backbone(spec: RunSpec) -> str:
+    return spec.backbone if spec.pretrained or spec.weights else f"{spec.backbone} with random weights"
 
 
 @app.command()
@@ -115,19 +119,20 @@ def race(
     base = make_spec(fields)
     specs = variations(base, several)
     names = [", ".join(f"{n} {v}" for n, v in told.items()) or base.method.name for told in _told(specs)]
-    steps, last = [0] * len(specs), dict[int, Any]()
+    begun: list[Any] = [None] * len(specs)
+    last: dict[int, Any] = {}
     with progress_bars(json) as progress:
         bars = [progress.add_task(name, total=None, say="waits") for name in names]
         for i, event in race_events(specs):
             match event:
                 case ev.Started():
-                    steps[i] = event.steps
+                    begun[i] = event
                 case ev.Download():
                     progress.update(bars[i], **_downloading(event) | {"description": names[i]})
                 case ev.Progress():
                     progress.update(bars[i], completed=event.done, total=event.total, say=event.what)
                 case ev.Step():
-                    progress.update(bars[i], completed=event.step, total=steps[i], say=f"loss {event.loss:.3f}")
+                    progress.update(bars[i], completed=event.step, total=begun[i].steps, say=f"loss {event.loss:.3f}")
                 case ev.Finished():
                     progress.update(bars[i], say=f"test accuracy {event.test_accuracy:.3f}")
                 case ev.Failed():
@@ -143,14 +148,18 @@ def race(
             result = {"test accuracy": "failed", "val accuracy": "", "seconds": "", "why": end.message}
         else:
             numbers = {name: getattr(end, name) for name in ("test_accuracy", "val_accuracy", "seconds")}
-            told = {"conditions": conditions.words(specs[i].to_dict()), "selected_epoch": end.selected_epoch}
+            told = conditions.of_run(specs[i].to_dict(), begun[i].to_dict())
+            told = conditions.with_epoch(specs[i].to_dict(), told, end.selected_epoch)
+            told = {"conditions": told, "selected_epoch": end.selected_epoch}
             answers.append({"spec": specs[i].to_dict(), **numbers, **told})
             told = zip(("test accuracy", "val accuracy", "seconds"), numbers.values(), (3, 3, 1), strict=True)
             result = {title: f"{value:.{digits}f}" for title, value, digits in told}
         rows.append({**{name: _setting(specs[i], name) for name in several}, **result})
     titles = ", ".join(dict.fromkeys(spec.method.card.title for spec in specs))
-    same = conditions.in_common([spec.to_dict() for spec in specs])
-    answer(json, answers, f"{titles} on {base.task}, {base.backbone}: {same}", rows)
+    same = conditions.in_common(
+        [spec.to_dict() for spec in specs], [event.to_dict() if event else None for event in begun]
+    )
+    answer(json, answers, f"{titles} on {base.task}, {_backbone(base)}: {same}", rows)
 
 
 def _downloading(event: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -17,12 +18,13 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 
 
 def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    table = Table(title=title)
+    table = Table(title=escape(title))
     for column in rows[0] if rows else ():
         # A name is copied from here, so it is never cut short.
-        table.add_column(column, overflow="fold", no_wrap=column == "name")
+        longest = max(map(len, column.split()))
+        table.add_column(column, overflow="fold", no_wrap=column == "name", min_width=longest)
     for row in rows:
-        table.add_row(*(str(v) for v in row.values()))
+        table.add_row(*(escape(str(v)) for v in row.values()))
     Console().print(table)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qsl
 
 from . import errors
 from .registry import TASKS
@@ -18,6 +19,7 @@ NORMALISATIONS = {
     "half": "normalisation by 0.5/0.5",
     "none": "no normalisation",
 }
+FITTED = {"stretch": "stretched", "crop": "resized and cropped"}
 SELECTED = {"last": "last epoch", "val": "best epoch by validation accuracy"}
 
 Size = Sequence[int]  # height, width
@@ -50,7 +52,7 @@ def part(
     said = spec.get(name, RunSpec.model_fields[name].default)
     match name:
         case "resize":
-            return _resizing(said, image, size)
+            return _resizing(said, image, size, _file_fit(spec.get("task", "")))
         case "normalisation":
             return NORMALISATIONS[said]
         case "augmentation":
@@ -61,8 +63,13 @@ def part(
 
 def of_run(spec: Mapping[str, Any], started: Mapping[str, Any] | None) -> str:
     """`words` with what the run itself told of its images where it has begun; `started`: that event as a dict."""
+    return ", ".join(_parts(spec, started).values())
+
+
+def _parts(spec: Mapping[str, Any], started: Mapping[str, Any] | None) -> dict[str, str]:
     told = (started or {}).get("settings", {})
-    return words(spec, told.get("image_size"), told.get("input_size"), told.get("symmetries"))
+    facts = told.get("image_size"), told.get("input_size"), told.get("symmetries")
+    return {name: part(spec, name, *facts) for name in FIELDS}
 
 
 def with_epoch(spec: Mapping[str, Any], told: str, selected: int | None) -> str:
@@ -70,10 +77,14 @@ def with_epoch(spec: Mapping[str, Any], told: str, selected: int | None) -> str:
     return f"{told} ({selected} of {spec['epochs']})" if spec.get("select") == "val" and selected else told
 
 
-def in_common(specs: Sequence[Mapping[str, Any]]) -> str:
-    """Those conditions that all of these runs share, in words; what differs among them is left out."""
-    same = [name for name in FIELDS if len({part(spec, name) for spec in specs}) == 1]
-    return ", ".join(part(specs[0], name) for name in same)
+def in_common(specs: Sequence[Mapping[str, Any]], started: Sequence[Mapping[str, Any] | None] | None = None) -> str:
+    """Those conditions that all of these runs share, in words; what differs among them is left out. `started`: as in
+    `of_run`, of each; None of those that have not begun."""
+    said = [_parts(spec, None) for spec in specs]
+    begun = [(spec, told) for spec, told in zip(specs, started or [None] * len(specs), strict=True) if told]
+    seen = [_parts(spec, told) for spec, told in begun] or said
+    same = [name for name in FIELDS if all(len({parts[name] for parts in some}) == 1 for some in (said, seen))]
+    return ", ".join(seen[0][name] for name in same)
 
 
 def must_be_fair(spec: RunSpec, task: Task) -> None:
@@ -85,12 +96,22 @@ def must_be_fair(spec: RunSpec, task: Task) -> None:
         )
 
 
-def _resizing(said: str, image: Size | None, size: Size | None) -> str:
+def _resizing(said: str, image: Size | None, size: Size | None, file_fit: str | None) -> str:
+    """`file_fit`: how files, whose own sizes differ, were brought to `image`; None where they are not files."""
     target = "the backbone's size where they have another" if size is None else " x ".join(map(str, size))
-    images = "images" if image is None else f"{image[0]} x {image[1]} images"
-    if image is not None and size is not None and list(image) == list(size):
-        return f"{images} as they are"
-    return f"{images} {'stretched' if said == 'stretch' else 'resized and cropped'} to {target} (bicubic)"
+    same = image is not None and size is not None and list(image) == list(size)
+    known = "one size" if image is None else f"{image[0]} x {image[1]}"
+    if file_fit is None:
+        images = "images" if image is None else f"{known} images"
+        return f"{images} as they are" if same else f"{images} {FITTED[said]} to {target} (bicubic)"
+    again = "" if same else f", then {FITTED[said]} to {target}"
+    return f"images {FITTED[file_fit]} to {known}{again} (bicubic)"
+
+
+def _file_fit(task: str) -> str | None:
+    kind, _, argument = task.partition(":")
+    settings = getattr(TASKS.load(kind), "SETTINGS", {}) if kind in TASKS.names() else {}
+    return dict(parse_qsl(argument.partition("?")[2])).get("fit", settings["fit"][0]) if "fit" in settings else None
 
 
 def _augmentation(said: str, symmetries: Collection[str] | None) -> str:
@@ -99,8 +120,11 @@ def _augmentation(said: str, symmetries: Collection[str] | None) -> str:
         return "no augmentation"
     if said == "light":
         done = [name for name in ("shift", "mirror") if name in (SYMMETRIES if symmetries is None else symmetries)]
-        return f"light augmentation ({' and '.join(done) or 'nothing that keeps these labels'})"
-    return "RandAugment" + ("" if symmetries is None or "warp" in symmetries else " of colour and sharpness alone")
+        where = ", where labels bear them" if symmetries is None else ""
+        return f"light augmentation ({' and '.join(done) or 'nothing that keeps these labels'}{where})"
+    if symmetries is None:
+        return "RandAugment, as far as labels bear it"
+    return "RandAugment" + ("" if "warp" in symmetries else " of colour and sharpness alone")
 
 
 def _symmetries(task: str) -> tuple[str, ...] | None:

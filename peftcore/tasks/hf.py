@@ -39,6 +39,7 @@ ARGUMENT = "OWNER/NAME"
 SOURCE = "A data set of the Hugging Face hub"
 
 NAMES = ("config", "image", "label")  # settings whose values are names
+SETTINGS = _named.SETTINGS | {name: (None, ()) for name in NAMES}
 CONVERTED = "refs/convert/parquet"
 # CONFIG/SPLIT/0000.parquet, or CONFIG/partial-SPLIT/... of what was too large to turn all of it; then what data sets have.
 _CONVERTED = re.compile(r"(?P<config>[^/]+)/(?P<part>partial-)?(?P<split>[^/]+)/\d+\.parquet")
@@ -53,9 +54,8 @@ def parsed(argument: str) -> tuple[str, dict[str, Any]]:
         raise errors.InvalidSetting(f"Task 'hf' needs a data set of the hub: write hf:OWNER/NAME; {repo!r} is none.")
     pairs = parse_qsl(query, keep_blank_values=True)
     names = {name: value for name, value in pairs if name in NAMES}
-    settings = _named.SETTINGS | {name: (None, ()) for name in NAMES}
     rest = urlencode([pair for pair in pairs if pair[0] not in NAMES])
-    _, said = _folders.parse_settings("hf", f"{repo}?{rest}", settings, "a data set of the hub", ARGUMENT)
+    _, said = _folders.parse_settings("hf", f"{repo}?{rest}", SETTINGS, "a data set of the hub", ARGUMENT)
     return repo, said | names
 
 

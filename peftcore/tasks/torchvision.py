@@ -27,6 +27,7 @@ DESCRIPTION = (
 GROUP = "natural"  # of those that GROUPS does not name
 CLASSES = ()
 ARGUMENT = "NAME"
+SETTINGS = _named.SETTINGS
 SOURCE = "torchvision.datasets"
 
 GROUPS = {"PCAM": "specialised", "EuroSAT": "specialised", "CLEVRClassification": "structured"}
@@ -66,9 +67,7 @@ def folder(name: str) -> Path:
 
 def parsed(argument: str) -> tuple[str, dict[str, Any]]:
     """The data set's name and the settings. Raises UnknownName, InvalidSetting."""
-    name, said = _folders.parse_settings(
-        "torchvision", argument, _named.SETTINGS, "a data set of torchvision", ARGUMENT
-    )
+    name, said = _folders.parse_settings("torchvision", argument, SETTINGS, "a data set of torchvision", ARGUMENT)
     if name not in SPLITS:
         spelt = {known.lower(): known for known in SPLITS}
         if name.lower().replace("-", "").replace("_", "") in spelt:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from peftcore.options import choices
 
@@ -83,6 +84,22 @@ def test_a_race_is_ranked():
     answer = json.loads(peftcore(*words).stdout)
     assert {row["spec"]["lr"] for row in answer} == {0.0001, 0.01}
     assert answer[0]["test_accuracy"] >= answer[1]["test_accuracy"]
+
+
+def test_conditions_are_those_that_the_runs_told(tmp_path):
+    for split in ("train800", "val200", "test"):
+        Image.new("RGB", (40, 30), "red").save(tmp_path / f"{split}.png")
+        (tmp_path / f"{split}.txt").write_text(f"{split}.png 1\n")
+    task = f"vtab:{tmp_path}?symmetries=none&fit=crop"
+    words = ("--task", task, "--method", "linear", "--epochs", "1", "--no-pretrained", "--augmentation", "light")
+    [raced] = json.loads(peftcore("race", "--vary", "lr=0.01", *words, "--json").stdout)
+    assert raced["conditions"] == json.loads(peftcore("run", "--lr", "0.01", *words, "--json").stdout)["conditions"]
+    assert raced["conditions"].startswith(
+        "images resized and cropped to 224 x 224, then stretched to 64 x 64 (bicubic)"
+    )
+    assert "nothing that keeps these labels" in raced["conditions"]
+    shown = " ".join(peftcore("run", *words).stdout.split())
+    assert "vit_micro with random weights" in shown and "┃ accuracy ┃" in shown  # no word of a header is broken
 
 
 def test_features_on_disk_are_listed_and_removed():

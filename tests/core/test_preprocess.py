@@ -313,9 +313,40 @@ def test_conditions_in_words():
         "images stretched to the backbone's size where they have another (bicubic), the backbone's normalisation, last epoch"
     )
     folder = {**plain, "task": "vtab:/data/x", "augmentation": "light"}
-    assert "light augmentation (shift and mirror)" in conditions.words(folder)
+    assert "light augmentation (shift and mirror, where labels bear them)" in conditions.words(folder)
     assert "light augmentation (nothing that keeps these labels)" in conditions.words(folder, symmetries=())
     assert "no such task" not in conditions.words({**folder, "task": "gone"})
+
+
+@pytest.mark.parametrize("task", ["vtab:/x", "fewshot:/x", "folder:/x", "upload:x", "torchvision:DTD", "hf:a/b"])
+def test_files_were_brought_to_one_size_and_that_is_said(task):
+    """However a backbone of that size then reads them: they are never as they are."""
+
+    def told(query="", size=None, image=(224, 224), **said):
+        return conditions.part({"task": task + query, **said}, "resize", size and image, size)
+
+    assert told("", (224, 224)) == "images stretched to 224 x 224 (bicubic)"
+    assert told("?size=224&fit=crop", (224, 224)) == "images resized and cropped to 224 x 224 (bicubic)"
+    assert told("?fit=crop", (64, 64)) == "images resized and cropped to 224 x 224, then stretched to 64 x 64 (bicubic)"
+    assert (
+        told("", (64, 64), resize="crop")
+        == "images stretched to 224 x 224, then resized and cropped to 64 x 64 (bicubic)"
+    )
+    assert told().startswith(
+        "images stretched to one size, then stretched to the backbone's size where they have another"
+    )
+
+
+def test_what_a_race_has_in_common_is_what_its_runs_told():
+    specs = [pc.RunSpec(task="vtab:/x", augmentation="light", lr=lr).to_dict() for lr in (0.1, 0.2, 0.3)]
+    begun = {"settings": {"image_size": [32, 32], "input_size": [64, 64], "symmetries": ["shift"]}}
+    told = conditions.in_common(specs, [None, begun, begun])  # the first has not begun
+    assert told == conditions.of_run(specs[1], begun) and "(shift)" in told
+    other = {"settings": {**begun["settings"], "input_size": [32, 32]}}
+    assert "then" not in conditions.in_common(specs, [None, begun, other])
+    assert "augmentation" not in conditions.in_common(
+        [{**specs[0], "augmentation": "none"}, *specs[1:]], [None, begun, begun]
+    )
 
 
 def test_a_run_tells_its_conditions(digits):

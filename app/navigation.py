@@ -32,10 +32,10 @@ def pages() -> list[st.Page]:
     return [st.Page(path(name), title=title, icon=icon, default=name == first) for name, (title, icon) in PAGES.items()]
 
 
-def link(name: str, label: str | None = None, **query: object) -> None:
-    """A link to a page with query parameters; None values are left out."""
-    title, icon = PAGES[name]
-    st.page_link(path(name), label=label or title, icon=icon, query_params=_texts(query))
+def link(name: str, label: str | None = None, *, icon: str | None = None, **query: object) -> None:
+    """A link to a page with query parameters; None values are left out. `icon`: by default the page's own."""
+    title, own = PAGES[name]
+    st.page_link(path(name), label=label or title, icon=icon or own, query_params=_texts(query))
 
 
 def go(name: str, **query: object) -> None:

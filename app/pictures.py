@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,15 +44,17 @@ def _image(image: Thumbnail, size: str) -> str:
     return f'<img src="{image.address}" alt="{name}" title="{name}" style="{size};border-radius:2px;object-fit:cover">'
 
 
-def labelled(name: str, images: Sequence[Thumbnail], side: int, columns: int) -> str:
-    """HTML of one class: its name at the left, beside it its images, `columns` in a line and smaller where it is narrow."""
-    drawn = "".join(_image(image, "width:100%;aspect-ratio:1") for image in images)
-    return (
-        '<div style="display:flex;gap:12px;align-items:center">'
-        f'<div style="flex:0 0 5.5rem;text-align:right;overflow-wrap:anywhere;font-size:0.9rem">{html.escape(name)}</div>'
-        f'<div style="flex:1;display:grid;grid-template-columns:repeat({columns},minmax(0,{side}px));gap:4px">{drawn}</div>'
-        "</div>"
+def by_class(rows: Iterable[tuple[str, Sequence[Thumbnail]]], side: int, columns: int) -> str:
+    """HTML of classes, one below the other: each one's name, and beside it its images, `columns` in a line and smaller
+    where it is narrow. Names take as much room as the longest needs, and no more than 7rem."""
+    drawn = "".join(
+        f'<div style="text-align:right;overflow-wrap:anywhere;font-size:0.9rem">{html.escape(name)}</div>'
+        f'<div style="display:grid;grid-template-columns:repeat({columns},minmax(0,{side}px));gap:4px">'
+        f"{''.join(_image(image, 'width:100%;aspect-ratio:1') for image in images)}</div>"
+        for name, images in rows
     )
+    grid = "display:grid;grid-template-columns:fit-content(7rem) 1fr;gap:4px 12px;align-items:center"
+    return f'<div style="{grid}">{drawn}</div>'
 
 
 def blank(height: int) -> str:

@@ -10,6 +10,7 @@ from peftcore.errors import HeadroomError, UnknownName
 from peftcore.registry import TASKS
 from peftcore.spec import RunSpec
 from peftcore.tasks import GROUPS, embedded_tasks, here, task_card
+from peftcore.uploads.shelf import kept_task
 from peftcore.weights import hub
 
 DEFAULT = RunSpec.model_fields["task"].default
@@ -25,9 +26,10 @@ def by_group() -> dict[str, list[str]]:
 def brought() -> list[str]:
     """Images that were uploaded and kept, then tasks with an argument that earlier runs learnt from; the newest first."""
     said = [record.spec["task"] for record in state.store().runs(limit=LOOK_BACK)]
-    kept = [f"upload:{name}" for name in uploads.kept()]
+    kept = {f"upload:{name}": kept_task(name) for name in uploads.kept()}
     gone = {name for name in said if name.startswith("upload:") and name.partition("?")[0] not in kept}
-    return [name for name in dict.fromkeys(kept + said) if name not in gone and is_complete(name) and ":" in name]
+    found = dict.fromkeys([*kept.values(), *said])
+    return [name for name in found if name not in gone and is_complete(name) and ":" in name]
 
 
 def is_complete(name: str) -> bool:

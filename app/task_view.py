@@ -109,7 +109,7 @@ def images(task: str, facts: Facts, backbone: str) -> None:
     left, right = st.columns([7, 4], gap="large")
     with left:
         place = st.empty()
-        place.html(pictures.blank(task_data.SIDE * min(len(facts.classes), task_data.ROWS)))
+        place.html(pictures.blank((task_data.SIDE + 4) * min(len(facts.classes), task_data.ROWS)))
         below = st.container()
     with right:
         about(task, facts, backbone)
@@ -144,12 +144,10 @@ def _wish(task: str, facts: Facts, backbone: str) -> Wish:
 
 
 def _grid(place: DeltaGenerator, found: Seen) -> None:
-    with place.container(gap="xsmall"):
-        for name, row in found.rows.items():
-            if len(found.rows) > 1:
-                st.html(pictures.labelled(name, row, task_data.SIDE, task_data.PER_ROW))
-            else:
-                st.html(pictures.row(row, task_data.SIDE))
+    if len(found.rows) > 1:
+        place.html(pictures.by_class(found.rows.items(), task_data.SIDE, task_data.PER_ROW))
+    else:
+        place.html("".join(pictures.row(row, task_data.SIDE) for row in found.rows.values()))
 
 
 def _more(found: Seen, facts: Facts, wish: Wish) -> None:

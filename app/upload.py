@@ -13,10 +13,12 @@ from app import background, errors, navigation, state, upload_view, words
 from peftcore import uploads
 from peftcore.errors import HeadroomError
 from peftcore.figures.theme import human_count, si_bytes
+from peftcore.uploads import layout
 from peftcore.uploads.limits import Limits
-from peftcore.uploads.shelf import kept_set
+from peftcore.uploads.shelf import Kept, kept_set, kept_task
 
 WORK, ROUND, DONE = "upload_work", "upload_round", "upload_done"
+LOOK = ":material/imagesmode:"
 AT_ONCE = 2  # uploads that are examined at a time, of all sessions
 LAYOUTS = {
     "A folder for each class": "flowers.zip\n├── daisy\n│   ├── 1.jpg\n│   └── 2.jpg\n└── rose\n    └── 1.jpg",
@@ -53,14 +55,13 @@ def _workers() -> ThreadPoolExecutor:
 def draw() -> None:
     """All of it, on a page that has its title already."""
     work: Work | None = st.session_state.get(WORK)
-    if kept := st.session_state.get(DONE):
-        _done(*kept)
-    elif work is None:
-        _ask()
-    else:
+    if work is not None:
         _examined(work)
-    if work is None:
-        _shelf()
+        return
+    if (kept := st.session_state.get(DONE)) and kept in uploads.kept():
+        _done(kept_set(kept))
+    _ask()
+    _shelf()
 
 
 # ------------------------------------------------------------------------------------------- asking
@@ -105,12 +106,12 @@ def _begin(given: list[Any]) -> None:
     source = given[0] if one else [(file.name, file) for file in given]
     work.job = _workers().submit(upload_view.find, source, work.tell)
     st.session_state[WORK] = work
+    st.session_state.pop(DONE, None)
     st.session_state[ROUND] = st.session_state.get(ROUND, 0) + 1
 
 
 def _reset() -> None:
     work: Work | None = st.session_state.pop(WORK, None)
-    st.session_state.pop(DONE, None)
     if work is not None:
         work.stopped = True
         if not work.job.cancel() and work.job.done() and not work.job.exception():
@@ -135,6 +136,12 @@ def _examined(work: Work) -> None:
         found = work.job.result()
     except HeadroomError as error:
         errors.show(f"{work.name}: {error}")
+        if work.name.casefold().endswith(layout.IMAGES):
+            st.caption(
+                "To see where a run looks in this one image, bring it to Heads or Attention: :material/add_photo_alternate: "
+                "beside the test images."
+            )
+            navigation.link("attention", "Look through a run")
         st.button("Choose something else", key="upload_again", icon=":material/upload:", on_click=_reset)
         return
     with errors.sentences():
@@ -151,9 +158,11 @@ def _examined(work: Work) -> None:
         st.button("Discard", key="upload_discard", icon=":material/delete:", on_click=_reset, width="stretch")
     if go and wish:
         with errors.sentences(), st.spinner("Keeping them ..."):
-            kept = uploads.keep(found.survey, name, consent=wish.consent, drop_duplicates=wish.drop_duplicates)
+            kept = uploads.keep(
+                found.survey, name, consent=wish.consent, drop_duplicates=wish.drop_duplicates, query=wish.query
+            )
         del st.session_state[WORK]
-        st.session_state[DONE] = (kept.name, wish.query)
+        st.session_state[DONE] = kept.name
         st.rerun()
 
 
@@ -161,16 +170,14 @@ def _stem(name: str) -> str:
     return name.split(".")[0] or "images"
 
 
-def _done(name: str, query: str) -> None:
-    kept, task = kept_set(name), f"upload:{name}{query}"
+def _done(kept: Kept) -> None:
     st.success(
-        f"**{errors.plain(name)}** is kept: {len(kept):,} images in {len(kept.classes)} classes. Its task is `{task}`.",
+        f"**{errors.plain(kept.name)}** is kept: {len(kept):,} images in {len(kept.classes)} classes. Its task is `{kept.task}`.",
         icon=":material/check_circle:",
     )
     with st.container(horizontal=True, vertical_alignment="center"):
-        navigation.link("launch", "Launch a run with it", task=task)
-        navigation.link("tasks", "Look at its images", task=task)
-        st.button("Bring more images", key="upload_more", icon=":material/upload:", type="tertiary", on_click=_reset)
+        navigation.link("launch", "Launch a run with it", task=kept.task)
+        navigation.link("tasks", "Look at its images", icon=LOOK, task=kept.task)
 
 
 # ------------------------------------------------------------------------------------------- what is kept
@@ -179,9 +186,10 @@ def _done(name: str, query: str) -> None:
 def _shelf() -> None:
     if not (names := uploads.kept()):
         return
-    st.markdown("#### Kept on this machine")
+    st.subheader("Kept on this machine", anchor=False)
     for name in names:
         row = st.columns([4, 6, 2, 2, 2], vertical_alignment="center")
+        task = kept_task(name)
         try:
             kept = kept_set(name)
             told = (
@@ -193,9 +201,9 @@ def _shelf() -> None:
         row[0].markdown(f"**{errors.plain(name)}**")
         row[1].caption(told)
         with row[2]:
-            navigation.link("tasks", "Look", task=f"upload:{name}")
+            navigation.link("tasks", "Look", icon=LOOK, task=task)
         with row[3]:
-            navigation.link("launch", "Launch", task=f"upload:{name}")
+            navigation.link("launch", "Launch", task=task)
         with row[4], st.popover("Delete", type="tertiary", icon=":material/delete:"):
             if using := _using(name):
                 st.warning(f"Run {using[0]} trains on these images; stop it first.", icon=":material/lock:")

@@ -13,8 +13,8 @@ from app import errors, pictures, theme
 from peftcore import uploads
 from peftcore.errors import BadData
 from peftcore.figures import tasks as figures
-from peftcore.figures.theme import si_bytes
-from peftcore.tasks._pictures import decode
+from peftcore.figures.theme import percent, si_bytes
+from peftcore.tasks._pictures import FITS, in_all_fits
 from peftcore.uploads.division import SHARES, divide
 from peftcore.uploads.intake import Tell
 from peftcore.uploads.shelf import staying
@@ -22,15 +22,16 @@ from peftcore.uploads.survey import Survey
 
 ROWS, PER_ROW, SIDE = 12, 7, 58  # classes that are shown, images of each, pixels of one
 LISTED = 500  # files in a list, at most
-DEFAULTS = {"val": 0.2, "test": 0.2, "seed": 0, "split": "given"}
+NAMED_AT_ONCE = 5  # files that are named before a list is opened
+DEFAULTS = {"val": 0.2, "test": 0.2, "seed": 0, "split": "given", "fit": FITS[0]}
 
 
 @dataclass(frozen=True)
 class Found:
-    """A survey, and thumbnails of its first images by class."""
+    """A survey, and thumbnails of its first images by class, for each way to make them square."""
 
     survey: Survey
-    rows: list[tuple[str, list[pictures.Thumbnail]]]
+    rows: dict[str, list[tuple[str, list[pictures.Thumbnail]]]]
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,21 @@ class Wish:
 def find(source, tell: Tell) -> Found:
     """Examines an upload and draws examples; runs beside the page."""
     survey = uploads.examine(source, tell=tell)
-    rows = []
+    rows = {fit: [] for fit in FITS}
     for label, name in enumerate(survey.classes[:ROWS]):
         tell("Drawing examples", label / min(ROWS, len(survey.classes)))
         files = [survey.files[index] for index in np.flatnonzero(survey.labels == label)[:PER_ROW]]
-        images = [pictures.thumbnail(decode(survey.folder / file, 2 * SIDE, "crop"), file, SIDE) for file in files]
-        rows.append((name, images))
+        images = [in_all_fits(survey.folder / file, 2 * SIDE) for file in files]
+        for fit, of in rows.items():
+            drawn = [pictures.thumbnail(image[fit], file, SIDE) for image, file in zip(images, files, strict=True)]
+            of.append((name, drawn))
     return Found(survey, rows)
 
 
 def draw(found: Found, name: str) -> Wish | None:
     """The preview with its choices; None while it cannot be kept as it is chosen."""
     survey = found.survey
-    st.markdown(f"#### {errors.plain(name)}: {len(survey):,} images in {len(survey.classes)} classes")
+    st.subheader(f"{errors.plain(name)}: {len(survey):,} images in {len(survey.classes)} classes", anchor=False)
     st.caption(" · ".join(_facts(survey)))
     left, right = st.columns([5, 6], gap="large")
     for note in survey.notes:
@@ -69,18 +72,27 @@ def draw(found: Found, name: str) -> Wish | None:
         settings, parts = _division(survey, chosen)
     with left:
         if parts:
-            height = max(230, len(found.rows) * (SIDE + 8) + 40)  # as high as the examples beside it
+            height = max(230, min(ROWS, len(survey.classes)) * (SIDE + 8) + 40)  # as high as the examples beside it
             balance = figures.class_balance(survey.counts(parts), dark=theme.is_dark(), height=height)
             theme.show(balance, "upload_balance")
     with right:
         shown = f"Its first {ROWS} of {len(survey.classes)} classes" if len(survey.classes) > ROWS else "Its classes"
-        st.markdown(f"**{shown}, as they will be read**")
-        rows = (pictures.labelled(*row, SIDE, PER_ROW) for row in found.rows)
-        st.html("".join(f'<div style="margin-bottom:4px">{row}</div>' for row in rows))
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{shown}, as they will be read**", width="content")
+            if (survey.sizes[:, 0] != survey.sizes[:, 1]).any():
+                settings["fit"] = _fit()
+        st.html(pictures.by_class(found.rows[settings["fit"]], SIDE, PER_ROW))
     if not consent or not parts:
         return None
     changed = {name: value for name, value in settings.items() if value != DEFAULTS[name]}
     return Wish(bool(survey.skipped), drop, f"?{urlencode(changed)}" if changed else "")
+
+
+def _fit() -> str:
+    return st.segmented_control(
+        "Images that are not square", FITS, default=FITS[0], required=True, key="upload_fit",
+        format_func={"stretch": "stretched", "crop": "cropped to the middle"}.get, label_visibility="collapsed",
+    )  # fmt: skip
 
 
 def _facts(survey: Survey) -> list[str]:
@@ -105,7 +117,8 @@ def _skipped(survey: Survey) -> bool:
     if not survey.skipped:
         return True
     count = len(survey.skipped)
-    with st.expander(f"{count:,} {'file' if count == 1 else 'files'} cannot be used", icon=":material/broken_image:"):
+    told = f"{count:,} {'file' if count == 1 else 'files'} cannot be used"
+    with st.expander(told, expanded=count <= NAMED_AT_ONCE):
         st.dataframe(
             pd.DataFrame(survey.skipped[:LISTED], columns=["file", "why"]),
             hide_index=True,
@@ -132,7 +145,7 @@ def _duplicates(survey: Survey) -> bool:
         (sum(one.across_classes for one in survey.duplicates), "with different labels"),
     ):
         told += f", {number:,} {what}" if number else ""
-    with st.expander(told, icon=":material/content_copy:"):
+    with st.expander(told):
         rows = [
             {
                 "files": ", ".join(survey.files[index] for index in one.files[:6])
@@ -142,7 +155,8 @@ def _duplicates(survey: Survey) -> bool:
             }
             for one in survey.duplicates[:LISTED]
         ]
-        st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height="content")
+        listed = pd.DataFrame(rows)
+        st.dataframe(listed.loc[:, (listed != "").any()], hide_index=True, width="stretch", height="content")
     return st.checkbox(
         "Keep one of each, and none that has different labels", value=True, key="upload_once",
         help="The one in test stays rather than the one in training, so that test images are new.",
@@ -168,7 +182,7 @@ def _division(survey: Survey, chosen: np.ndarray) -> tuple[dict, dict[str, np.nd
                 label,
                 SHARES,
                 value=DEFAULTS[name],
-                format_func=lambda share: f"{share:.0%}",
+                format_func=percent,
                 key=f"upload_{name}",
                 disabled=not drawn,
             )

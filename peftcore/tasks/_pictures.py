@@ -165,6 +165,15 @@ def decode(file: str | Path | BytesIO, size: int, fit: str = "stretch", name: st
         return fitted(ImageOps.exif_transpose(opened), size, fit)
 
 
+def in_all_fits(file: str | Path, size: int) -> dict[str, np.ndarray]:
+    """An image file under each of FITS, as `decode` returns it; it is read once. Raises as `decode` does."""
+    from PIL import ImageOps
+
+    with _opened(file) as opened:
+        image = ImageOps.exif_transpose(opened)
+        return {fit: fitted(image, size, fit) for fit in FITS}
+
+
 def fitted(image: Image.Image, size: int, fit: str) -> np.ndarray:
     """An opened image as `decode` returns it."""
     from PIL import Image, ImageOps

@@ -91,7 +91,7 @@ def make(
     """A task of these files: divided, and checked to lie in the folder; nothing is decoded."""
     parts = divide(labels, given, said["val"], said["test"], said["seed"], said["split"] == "drawn")
     splits = [_split(folder, files, labels, part, said["size"], said["fit"]) for part in parts.values()]
-    told = f"{len(files):,} images of the user's own in {len(classes)} classes."
+    told = f"Which of {len(classes)} classes is it? {len(files):,} images of your own."
     symmetries = _folders.SYMMETRIES_SAID[said["symmetries"]]
     return Task(name, f"Your images: {title}", told, GROUP, classes, *splits, source=SOURCE, symmetries=symmetries)
 

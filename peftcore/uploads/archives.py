@@ -27,6 +27,7 @@ OTHERS = {
     b"MSCF": "a CAB archive",
     b"PK\x07\x08": "one part of a zip in several parts",
 }
+IMAGES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
 DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, struct.error,
     NotImplementedError, ValueError, OverflowError,
@@ -59,6 +60,8 @@ def unpack(file: BinaryIO, intake: Intake, tell: Tell) -> None:
     file.seek(0)
     if other := next((what for mark, what in OTHERS.items() if start.startswith(mark)), None):
         raise errors.BadData(f"The file is {other}; pack the images as zip, tar, tar.gz, tar.bz2 or tar.xz.")
+    if start.startswith(IMAGES):
+        raise errors.BadData("The file is one image; give several of each class: packed, as a folder, or with a table.")
     try:
         if start.startswith(b"PK"):
             zips.unpack(file, intake, tell)

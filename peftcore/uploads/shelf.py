@@ -38,9 +38,15 @@ class Kept:
     bytes: int
     made: float  # seconds since 1970
     left_out: int
+    query: str = ""  # settings that were chosen with it, '?fit=crop' or ''
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @property
+    def task(self) -> str:
+        """The name of its task, with what was chosen: 'upload:flowers?fit=crop'."""
+        return f"upload:{self.name}{self.query}"
 
 
 def slug(name: str) -> str:
@@ -49,13 +55,14 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain)[:LONGEST_NAME].strip("-") or "images"
 
 
-def keep(survey: Survey, name: str, *, consent: bool = False, drop_duplicates: bool = False) -> Kept:
+def keep(survey: Survey, name: str, *, consent: bool = False, drop_duplicates: bool = False, query: str = "") -> Kept:
     """Keeps what was examined, as the task upload:NAME; a name that is taken gets a number.
 
     Args:
         consent: that the survey's skipped files are left out.
         drop_duplicates: keeps one of each image (that in test before val before train), and none of those that have
             different labels.
+        query: settings of its task that go with it, such as '?val=0.1&fit=crop'.
 
     Raises:
         BadData: files would be left out without consent, or nothing of two classes is left.
@@ -79,6 +86,7 @@ def keep(survey: Survey, name: str, *, consent: bool = False, drop_duplicates: b
         "labels": np.searchsorted(present, survey.labels[chosen]).tolist(),
         "given": survey.given[chosen].tolist(),
         "left_out": len(survey.skipped) + len(survey) - len(chosen),
+        "query": query,
     }
     told["bytes"] = sum((survey.folder / file).stat().st_size for file in told["files"])
     wanted = {*told["files"]}
@@ -122,6 +130,14 @@ def kept() -> list[str]:
     return sorted(path.parent.name for path in shelf().glob(f"*/{LIST}") if not path.parent.name.startswith("."))
 
 
+def kept_task(name: str) -> str:
+    """The name of a kept set's task, with what was chosen when it was kept; of a broken set without."""
+    try:
+        return kept_set(name).task
+    except errors.BadData:
+        return f"upload:{name}"
+
+
 def kept_set(name: str) -> Kept:
     """A kept set. Raises UnknownName where there is none, BadData where its list cannot be read."""
     path = shelf() / name / LIST
@@ -141,6 +157,7 @@ def _read(path: Path, stamp: int, where: str) -> Kept:
         return Kept(
             path.parent.name, path.parent / "images", tuple(told["files"]), np.array(told["labels"], np.int64),
             np.array(told["given"], np.int8), tuple(told["classes"]), told["bytes"], told["made"], told["left_out"],
+            told.get("query", ""),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise errors.BadData(f"{path} cannot be read ({error}); remove {path.parent} and upload it again.") from error

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from bad_uploads import good, picture, tarred, zipped
 
-from app import upload
+from app import task_choice, upload
 from peftcore import uploads
 from peftcore.tasks import load_task
 from peftcore.uploads.shelf import kept_set
@@ -24,7 +24,12 @@ PATIENCE = 120_000  # milliseconds
 
 
 def text(app) -> str:
-    return "\n".join(element.value for element in [*app.markdown, *app.caption, *app.info, *app.error, *app.success])
+    told = [app.subheader, app.markdown, app.caption, app.info, app.error, app.success]
+    return "\n".join(element.value for elements in told for element in elements)
+
+
+def examples(app) -> str:
+    return "\n".join(part.proto.body for part in app.get("html"))
 
 
 def drop(app, *paths: Path):
@@ -46,8 +51,7 @@ def test_an_archive_is_looked_at_kept_and_launched(at, tmp_path):
     app.button(key="upload_keep").click().run()
     assert "Its task is `upload:my-three?test=0.3`" in text(app) and uploads.kept() == ["my-three"]
     assert len(load_task("upload:my-three?test=0.3").test) == 5
-    app.button(key="upload_more").click().run()
-    assert "18 images, 3 classes" in text(app) and app.file_uploader
+    assert "18 images, 3 classes" in text(app) and app.file_uploader, "the next set can be dropped at once"
     launch = at("launch", task="upload:my-three?test=0.3")
     assert launch.selectbox(key="launch_task").value == "upload:my-three?test=0.3" and not launch.error
 
@@ -72,6 +76,30 @@ def test_what_is_refused_is_a_sentence_and_nothing_stays(at, tmp_path):
     assert "is no archive that can be read" in app.error[0].value and not list((tmp_path / "images").iterdir())
     app.button(key="upload_again").click().run()
     assert app.file_uploader and not app.error
+
+
+def test_one_image_alone_is_sent_to_the_probes(at, tmp_path):
+    (tmp_path / "cat.png").write_bytes(picture(1))
+    app = drop(at("tasks", view="upload"), tmp_path / "cat.png")
+    assert "one image" in app.error[0].value and "Look through a run" in [link.label for link in app.get("page_link")]
+
+
+def test_how_images_become_square_is_chosen_and_shown(at, tmp_path):
+    app = drop(at("tasks", view="upload"), zipped(tmp_path, good("ab", 6)))
+    stretched = examples(app)
+    app.segmented_control(key="upload_fit").set_value("crop").run()
+    assert examples(app) != stretched
+    app.button(key="upload_keep").click().run()
+    assert "`upload:set?fit=crop`" in text(app)
+    assert load_task("upload:set?fit=crop").train.images.fit == "crop"
+    assert task_choice.brought() == ["upload:set?fit=crop"], "what was chosen with the set goes with it"
+
+
+def test_what_was_kept_and_is_deleted_leaves_the_page_whole(at, tmp_path):
+    app = drop(at("tasks", view="upload"), zipped(tmp_path, good()))
+    app.button(key="upload_keep").click().run()
+    app.button(key="upload_delete_set").click().run()
+    assert not app.error and not app.success and app.file_uploader and not uploads.kept()
 
 
 def test_loose_files_and_their_table_are_a_set(at, tmp_path):

@@ -129,7 +129,7 @@ def launcher(specs: Sequence[RunSpec], values: dict[str, list[Any]], fault: Head
     ):
         _launch(specs, values)
     if specs:
-        with st.container(horizontal=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
             with st.popover("Copy preset link", type="tertiary", icon=":material/link:"):
                 st.caption("Opens this page with these settings, for you or somebody else.")
                 st.code(link(specs[0], values), language=None, wrap_lines=True)

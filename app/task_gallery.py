@@ -17,7 +17,7 @@ GROUPS = {
     "specialised": ("Specialised", "what an instrument saw: cells, surfaces"),
     "structured": ("Structured", "what the scene is like: how many, where, how turned, how far"),
 }
-BROUGHT = ("Your own", "folders and data sets that runs of this machine learnt from")
+BROUGHT = ("Your own", "uploads that are kept, and what runs of this machine learnt from")
 
 
 def draw() -> None:
@@ -39,7 +39,7 @@ def _cards(names: list[str]) -> list[tuple[str, DeltaGenerator, DeltaGenerator]]
     places = []
     for start in range(0, len(names), COLUMNS):
         for name, column in zip(names[start : start + COLUMNS], st.columns(COLUMNS), strict=False):
-            with column, st.container(border=True, gap="xsmall", key=f"task_{name}"):
+            with column, st.container(border=True, gap="xsmall", height="stretch", key=f"task_{name}"):
                 card = task_card(name)
                 strip = st.empty()
                 strip.html(pictures.strip([], task_data.STRIP))

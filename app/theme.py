@@ -12,12 +12,16 @@ _BARE = {"displaylogo": False, "displayModeBar": False, "scrollZoom": False, "re
 
 
 # What the theme cannot say: under the navigation Streamlit leaves a gap a fifth of a laptop's screen high, and a list
-# made of buttons is centred. Columns that hold pictures of a fixed size come one under the other where both have no room.
+# made of buttons is centred. A link to another view of the same page is no place where one is already. In one row all
+# controls are as high as a select box. Columns that hold pictures of a fixed size come one under the other where both have no room.
 _STYLE = """<style>
 .stMainBlockContainer {padding-top: 4.25rem; padding-bottom: 3rem}
 [class*="st-key-card_"] {padding: 0 0 0.4rem}
 [class*="st-key-card_"] .stMarkdown {padding: 0 0.75rem}
-[class*="st-key-task_"] a {background: none; padding-left: 0}
+.stMain [data-testid="stPageLink-NavLink"]:not(:hover) {background: none}
+[class*="st-key-task_"] a {padding-left: 0}
+.st-key-task_all a, button[data-variant="segmented_control"] {min-height: 2.5rem}
+.stSelectbox input {text-overflow: ellipsis}
 [class*="st-key-run_"] button {padding: 0.3rem 0.75rem}
 @media (max-width: 1250px) {
   [class*="st-key-wrap_"] [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"]) {flex-wrap: wrap}

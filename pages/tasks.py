@@ -17,23 +17,27 @@ from app import (
 )
 from peftcore.tasks import load_task
 
+ALL = ":material/apps:"
+
 links.settle()
 is_upload = links.read("view") == "upload"
 st.title("What is in your own images?" if is_upload else "What does each task ask, and what does a backbone see of it?")
 if is_upload:
-    navigation.link("tasks", "All tasks")
+    with st.container(key="task_back"):
+        navigation.link("tasks", "All tasks", icon=ALL)
     upload.draw()
     st.stop()
 asked = links.read("task")
 if asked is None:
-    navigation.link("tasks", "Bring your own images", view="upload")
+    with st.container(key="task_bring"):
+        navigation.link("tasks", "Bring your own images", icon=":material/upload:", view="upload")
     task_gallery.draw()
     st.stop()
 
 if not task_choice.is_complete(asked):
     with errors.sentences(stop=False):
         load_task(asked)
-    navigation.link("tasks", "All tasks")
+    navigation.link("tasks", "All tasks", icon=ALL)
     st.stop()
 
 libraries.ready()
@@ -43,7 +47,7 @@ with row[0]:
 with row[1]:
     backbone = backbone_choice.choose("tasks", "As read by")
 with row[2], st.container(key="task_all"):
-    navigation.link("tasks", "All tasks")
+    navigation.link("tasks", "All tasks", icon=ALL)
 with row[3]:
     label = "Fine-tune on this task"
     if st.button(label, key="tasks_launch", type="primary", icon=":material/rocket_launch:", width="stretch"):

@@ -168,7 +168,7 @@ def only_one(lock: Path, tell: Tell) -> Iterator[None]:
             while not _taken(file):
                 tell(0, None)
                 time.sleep(LOOK_SECONDS)
-            if not lock.exists() or not os.path.samestat(os.fstat(file), lock.stat()):
+            if not _is_at(lock, file):
                 continue  # its holder has taken it away: begin anew
             try:
                 yield
@@ -177,6 +177,13 @@ def only_one(lock: Path, tell: Tell) -> Iterator[None]:
             return
         finally:
             os.close(file)
+
+
+def _is_at(path: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _taken(file: int) -> bool:

@@ -12,11 +12,14 @@ def _step(step, seconds=0.0):
 
 
 def toy(settings, resume):
-    """Counts to `steps`; the other settings say what goes wrong on the way."""
+    """Counts to `steps`; the other settings say what goes wrong on the way. At `waits_at` it waits for the file `gate`."""
     first = int(resume) if resume else 0
     try:
         yield events.Progress("process", os.getpid(), first)
         for step in range(first, settings["steps"]):
+            while step == settings.get("waits_at") and not os.path.exists(settings["gate"]):
+                time.sleep(0.01)
+                yield events.Progress("process", os.getpid(), step)
             time.sleep(settings.get("pause", 0.0))
             yield _step(step)
             if step + 1 in settings.get("checkpoints", ()):

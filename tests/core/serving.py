@@ -1,4 +1,4 @@
-"""A server of files on this machine that stands for the hub and other hosts: slow, cut off or wrong where a test asks."""
+"""A server of files on this machine that stands for the hub and other hosts: held up, cut off or wrong where a test asks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import http.server
 import json
 import threading
-import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ class Files:
     files: dict[str, bytes] = field(default_factory=dict)
     pages: dict[str, dict] = field(default_factory=dict)  # JSON answers, by path without the query
     piece: int = 1 << 16
-    pause: float = 0.0  # seconds after each piece
+    after: Callable[[], object] = bool  # is called after each piece, and may wait
     cut: int | None = None  # bytes of an answer after which the connection ends
     status: int | None = None  # of every answer
     ranges: bool = True
@@ -65,7 +65,7 @@ class Files:
         end = len(data) if self.cut is None else min(len(data), start + self.cut)
         for at in range(start, end, self.piece):
             handler.wfile.write(data[at : min(end, at + self.piece)])
-            time.sleep(self.pause)
+            self.after()
         handler.close_connection = True
 
 

@@ -11,6 +11,7 @@ import io
 import json
 import struct
 import tarfile
+import threading
 from collections import Counter
 
 import numpy as np
@@ -527,13 +528,14 @@ def test_a_run_fetches_its_data_set_before_it_begins(mnist, monkeypatch):
 
     monkeypatch.setattr(arriving, "TELL_SECONDS", 0.0)
     monkeypatch.setattr(arriving, "LOOK_SECONDS", 0.01)
-    mnist.piece, mnist.pause = 100, 0.05
+    closed = threading.Event()
+    mnist.piece, mnist.after = 10, lambda: closed.wait(60)
     spec = RunSpec(method={"name": "linear"}, **RUN)
     stream = finetune(spec)
     first = next(stream)
     stream.close()
     assert (first.kind, first.what) == ("download", NAME) and not tasks.here(NAME)
-    mnist.pause = 0.0
+    closed.set()
     monkeypatch.setattr(arriving, "LOOK_SECONDS", 30.0)  # the rest comes before anybody looks, and is told all the same
     kinds = list(dict.fromkeys(event.kind for event in finetune(spec)))
     assert kinds[0] == "download" and kinds[-1] == "finished" and tasks.here(NAME)
@@ -547,7 +549,6 @@ def test_a_race_fetches_it_once_for_all_and_tells_each(mnist, monkeypatch):
 
     monkeypatch.setattr(arriving, "TELL_SECONDS", 0.0)
     monkeypatch.setattr(arriving, "LOOK_SECONDS", 0.01)
-    mnist.piece, mnist.pause = 100, 0.05
     told = list(race_events([RunSpec(method={"name": "linear"}, lr=lr, **RUN) for lr in (0.01, 0.001)]))
     assert {i for i, event in told if event.kind == "download"} == {0, 1}
     assert {i for i, event in told if event.kind == "finished"} == {0, 1}

@@ -103,13 +103,37 @@ def test_what_fails_its_check_is_not_kept(server, goal):
 
 
 def test_two_that_want_one_file_fetch_it_once(server, goal):
-    server.pause = 0.02
-    threads = [threading.Thread(target=transfer.download, args=(f"{server.url}/file.bin", goal)) for _ in range(3)]
+    another_waits = threading.Event()
+    server.after = lambda: another_waits.wait(60)
+
+    def tell(done, total):
+        if total is None:  # another one downloads
+            another_waits.set()
+
+    arguments = (f"{server.url}/file.bin", goal, tell)
+    threads = [threading.Thread(target=transfer.download, args=arguments) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert goal.read_bytes() == DATA and len(server.asked) == 1 and list(goal.parent.iterdir()) == [goal]
+
+
+def test_a_lock_may_vanish_while_it_is_looked_at(tmp_path, monkeypatch):
+    lock, real = tmp_path / "parts" / "lock", transfer._taken
+
+    def taken(
+        file,
+    ):  # meanwhile its holder takes it away; whoever asks once more whether it exists may hear of another one
+        lock.unlink()
+        monkeypatch.setattr(transfer, "_taken", real)
+        monkeypatch.setattr(transfer.Path, "exists", lambda path: True)
+        return real(file)
+
+    monkeypatch.setattr(transfer, "_taken", taken)
+    with transfer.only_one(lock, lambda *_: None):
+        assert lock.is_file()
+    assert not lock.is_file()
 
 
 def test_faults_come_as_what_they_are(server, goal, monkeypatch):
@@ -141,12 +165,21 @@ def hub(server, tmp_path, monkeypatch):
     return server
 
 
-def test_a_run_tells_how_far_its_weights_are_and_keeps_them_when_it_is_closed(hub):
-    hub.pause = 0.05
+def test_a_run_tells_how_far_its_weights_are_and_keeps_them_when_it_is_closed(hub, monkeypatch):
+    monkeypatch.setattr(arriving, "RECENT_SECONDS", 3600.0)
+    monkeypatch.setattr(arriving, "LEAVE_SECONDS", 0.0)
+    wanted, sent = threading.Semaphore(0), 0
+    hub.after = lambda: wanted.acquire(timeout=60)
     stream, told = arriving.arrivals(SPEC), []
     while not told or told[-1].done < len(DATA) / 2:
         told.append(next(stream))
+        while sent < told[-1].done // hub.piece:  # the next piece is sent once this one was told of
+            wanted.release()
+            sent += 1
+    [download] = [thread for thread in threading.enumerate() if thread.name == "headroom-download"]
     stream.close()
+    wanted.release(len(DATA))
+    download.join(60)
     assert all(isinstance(event, Download) and from_dict(event.to_dict()) == event for event in told)
     assert {event.what for event in told} == {NAME} and told[-1].total == len(DATA) and told[-1].speed > 0
     assert [event.done for event in told] == sorted(event.done for event in told)

@@ -88,11 +88,12 @@ def in_common(specs: Sequence[Mapping[str, Any]], started: Sequence[Mapping[str,
 
 
 def must_be_fair(spec: RunSpec, task: Task) -> None:
-    """Raises InvalidSetting where an epoch would be selected by images that training has seen."""
+    """Raises InvalidSetting where an epoch would be selected by images that are trained or tested on."""
     if spec.select == "val" and not task.val_is_new:
         raise errors.InvalidSetting(
-            f"select='val' is not possible on {task.title}: it trains on its validation images too, so they would select "
-            "what was learnt by heart. Use select='last', or protocol=train800, which keeps them apart."
+            f"select='val' is not possible on {task.title}: it trains on its validation images or tests on them, "
+            "so what they select has no honest accuracy. Use select='last', or give it validation images of their own "
+            "(of a VTAB-1K folder: protocol=train800)."
         )
 
 

@@ -54,9 +54,7 @@ class Task:
     test: Split
     source: str
     symmetries: tuple[str, ...] = SYMMETRIES  # those of them that keep labels as they are
-    val_is_new: bool = (
-        True  # False where training has seen the validation images, so that nothing can be selected by them
-    )
+    val_is_new: bool = True  # False where validation images are trained or tested on: nothing can be selected by them
 
 
 @dataclass(frozen=True)

@@ -70,14 +70,15 @@ def parse_settings(
         found = [_chosen(choice, value) for choice in allowed]
         said[name] = next((choice for choice in found if choice is not None), None)
         if said[name] is None:
-            told = ", ".join(f"{c[0]} to {c[-1]}" if isinstance(c, range) else str(c) for c in allowed)
+            between = "; " if any("," in str(choice) for choice in allowed) else ", "
+            told = between.join(f"{c[0]} to {c[-1]}" if isinstance(c, range) else str(c) for c in allowed)
             raise errors.InvalidSetting(f"Task {kind!r}: {name}={value} is not possible; it must be one of {told}.")
     return first, said
 
 
 def _chosen(choice: Any, value: str) -> Any:
-    if not isinstance(choice, range):
-        return choice if str(choice) == value else None
+    if not isinstance(choice, range):  # several words with commas between mean the same in any order
+        return choice if sorted(str(choice).split(",")) == sorted(value.split(",")) else None
     return int(value) if re.fullmatch("[1-9][0-9]{0,11}|0", value) and int(value) in choice else None
 
 
@@ -144,6 +145,8 @@ def class_names(folder: Path, lists: Mapping[str, Sequence[Line]], count: int | 
         image, label = max(lines, key=lambda line: line[1])
         if count and label >= count:
             raise errors.BadData(f"{name}: {image} has label {label}, but {whose} {count} classes, 0 to {count - 1}.")
+    if len({label for lines in lists.values() for _, label in lines}) < 2:
+        raise errors.BadData(f"The lists in {folder} have images of one class only; telling apart takes at least two.")
     if not count:
         count, images = 1 + max(label for lines in lists.values() for _, label in lines), sum(map(len, lists.values()))
         if count > images:
@@ -152,6 +155,22 @@ def class_names(folder: Path, lists: Mapping[str, Sequence[Line]], count: int | 
                 f"classes. Number the classes from 0, or name them all in {file}."
             )
     return names or tuple(map(str, range(count)))
+
+
+def val_is_new(lists: Mapping[str, Sequence[Line]]) -> bool:
+    """Whether no validation image is trained or tested on. `lists`: by name those of train, val and test, in this order.
+
+    Raises BadData where a test image is trained on.
+    """
+    (train_list, train), (_, val), (test_list, test) = (
+        (name, {os.path.normpath(image): image for image, _ in lines}) for name, lines in lists.items()
+    )
+    if seen := train.keys() & test.keys():
+        raise errors.BadData(
+            f"{test_list}: {test[min(seen)]} is in {train_list} too{f', and so are {len(seen) - 1} more' * (len(seen) > 1)}; "
+            "a test image must be new. Take it out of one of the lists."
+        )
+    return not val.keys() & (train.keys() | test.keys())
 
 
 def read_split(folder: Path, images: Path, list_name: str, lines: Sequence[Line], size: int, fit: str) -> Split:

@@ -55,4 +55,5 @@ def _task(
     splits = [_folders.read_split(folder, images, file, lines, size, fit) for file, lines in lists.items()]
     title = f"{TITLE}: {folder.name}"
     told = f"From the folder {folder.name}."
-    return Task(f"fewshot:{argument}", title, told, GROUP, classes, *splits, source=SOURCE, symmetries=symmetries)
+    more = {"source": SOURCE, "symmetries": symmetries, "val_is_new": _folders.val_is_new(lists)}
+    return Task(f"fewshot:{argument}", title, told, GROUP, classes, *splits, **more)

@@ -22,6 +22,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from peftcore.tasks import SYMMETRIES, Task, _folders
 
 TITLE = "VTAB-1K folder"
@@ -71,8 +73,8 @@ _SPELLINGS = {spelt: name for name, (_, _, others) in KNOWN.items() for spelt in
 
 
 def known(folder: str) -> str | None:
-    """Which of the 19 a folder's name means ('Oxford-Pet': 'oxford_iiit_pet'), or None."""
-    plain = re.sub(r"[^a-z0-9]", "", folder.lower())
+    """Which of the 19 a folder's name means ('Oxford-Pet', 'vtab-oxford_pet': 'oxford_iiit_pet'), or None."""
+    plain = re.sub(r"[^a-z0-9]|vtab(-?1k)?", "", folder.lower())
     return next((name for spelt, name in _SPELLINGS.items() if spelt.replace("_", "") == plain), None)
 
 
@@ -82,7 +84,7 @@ def load(argument: str = "") -> Task:
     Raises:
         UnknownName, InvalidSetting: a setting or a value there is not.
         BadData: a missing folder, list or image, a line that is no pair, a label that is no class, or a path that
-            leaves the folder; later, when it is read, an image that is broken.
+            leaves the folder; a test image that is trained on; later, when it is read, an image that is broken.
     """
     folder, said = _folders.parse("vtab", argument, SETTINGS)
     names = (*PROTOCOLS[said["protocol"]], "test.txt")
@@ -102,7 +104,8 @@ def _task(
     classes = _folders.class_names(folder, lists, count)
     splits = [_folders.read_split(folder, folder, file, lines, size, fit) for file, lines in lists.items()]
     title = f"{TITLE}: {folder.name}"
-    by_heart = names[0] == "train800val200.txt"
-    told = f"From the folder {folder.name}." + (LEARNT_BY_HEART if by_heart else "")
-    more = {"source": SOURCE, "symmetries": symmetries, "val_is_new": not by_heart}
+    told = f"From the folder {folder.name}." + (LEARNT_BY_HEART if names[0] == "train800val200.txt" else "")
+    if name and (present := len(np.unique(np.concatenate([split.labels for split in splits])))) < count:
+        told += f" It has images of {present} of {name}'s {count} classes."
+    more = {"source": SOURCE, "symmetries": symmetries, "val_is_new": _folders.val_is_new(lists)}
     return Task(f"vtab:{argument}", title, told, group, classes, *splits, **more)

@@ -158,9 +158,9 @@ def test_a_folder_that_the_link_names_is_one_choice_more(at, tmp_path):
 
     options = at("launch").selectbox("launch_task").options
     assert {option.partition(",")[0] for option in options} == set(map(words.task_title, embedded_tasks()))
-    for name in ("train800", "val200", "test"):
+    for label, name in enumerate(("train800", "val200", "test")):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
-        (tmp_path / f"{name}.txt").write_text(f"{name}.png 1\n")
+        (tmp_path / f"{name}.txt").write_text(f"{name}.png {label}\n")
     page = at("launch", task=f"vtab:{tmp_path}?size=64")
     assert page.selectbox("launch_task").options[-1] == f"VTAB-1K folder: {tmp_path.name}, size=64"
     assert page.selectbox("launch_task").value == f"vtab:{tmp_path}?size=64" and not page.warning and not page.error

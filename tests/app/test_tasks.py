@@ -135,9 +135,9 @@ def test_a_folder_that_is_not_there_is_said_and_found_once_it_is(at, tmp_path):
     folder = tmp_path / "brought"
     assert "There is no folder" in text(at("tasks", task=f"vtab:{folder}"))
     folder.mkdir()
-    for name in ("train800", "val200", "test"):
+    for label, name in enumerate(("train800", "val200", "test")):
         Image.new("RGB", (8, 8)).save(folder / f"{name}.png")
-        (folder / f"{name}.txt").write_text(f"{name}.png 0\n")
+        (folder / f"{name}.txt").write_text(f"{name}.png {label}\n")
     app = at("tasks", task=f"vtab:{folder}?size=64")
     assert not app.error and "1 to train, 1 to validate, 1 to test" in text(app)
     app = at("tasks", task=f"vtab:{folder}?size=64", view="features")

@@ -88,8 +88,9 @@ def test_a_race_is_ranked():
 
 def test_conditions_are_those_that_the_runs_told(tmp_path):
     for split in ("train800", "val200", "test"):
-        Image.new("RGB", (40, 30), "red").save(tmp_path / f"{split}.png")
-        (tmp_path / f"{split}.txt").write_text(f"{split}.png 1\n")
+        for i in range(2):
+            Image.new("RGB", (40, 30), "red").save(tmp_path / f"{split}{i}.png")
+        (tmp_path / f"{split}.txt").write_text(f"{split}0.png 0\n{split}1.png 1\n")
     task = f"vtab:{tmp_path}?symmetries=none&fit=crop"
     words = ("--task", task, "--method", "linear", "--epochs", "1", "--no-pretrained", "--augmentation", "light")
     [raced] = json.loads(peftcore("race", "--vary", "lr=0.01", *words, "--json").stdout)

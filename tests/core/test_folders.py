@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from peftcore import errors
+from peftcore import conditions, errors
 from peftcore.features import _hash_images
+from peftcore.spec import RunSpec
 from peftcore.tasks import _pictures, embedded_tasks, load_task, task_card, vtab
 from peftcore.tasks._pictures import Pictures, decode
 
@@ -61,6 +62,44 @@ def test_protocols_say_what_is_trained_on(folder):
     assert "trains on the validation images" in all_of_it.description not in apart.description
     for task in (apart, all_of_it):
         assert not {*task.test.images.files} & {*task.train.images.files, *task.val.images.files}
+
+
+def test_an_image_is_never_trained_and_tested_on(folder):
+    lines = (folder / "train800.txt").read_text().splitlines()
+    with (folder / "test.txt").open("a") as file:
+        file.write(f"./{lines[3]}\n{lines[5]}\n")
+    for protocol in ("train800", "train800val200"):
+        told = r"test\.txt: .*000003\.png is in .*train800.*\.txt too, and so are 1 more; a test image must be new"
+        with pytest.raises(errors.BadData, match=told):
+            load_task(f"vtab:{folder}?protocol={protocol}")
+
+
+@pytest.mark.parametrize("split", ["train800", "test"])
+def test_nothing_is_selected_by_images_that_are_trained_or_tested_on(folder, split):
+    assert load_task(f"vtab:{folder}").val_is_new and not load_task(f"vtab:{folder}?protocol=train800val200").val_is_new
+    (folder / "val200.txt").write_text((folder / f"{split}.txt").read_text())
+    task = load_task(f"vtab:{folder}")
+    assert not task.val_is_new
+    with pytest.raises(errors.InvalidSetting, match="select='val' is not possible .*trains on .*or tests on"):
+        conditions.must_be_fair(RunSpec(task=task.name, select="val"), task)
+
+
+def test_a_list_of_one_class_and_classes_without_an_image_are_told(folder):
+    known = folder.rename(folder.with_name("vtab-cifar"))
+    task = load_task(f"vtab:{known}")
+    assert len(task.classes) == 100 and "images of 4 of cifar's 100 classes" in task.description
+    for split in (*LISTS, "train800val200"):
+        file = known / f"{split}.txt"
+        file.write_text(re.sub(" [0-9]+$", " 1", file.read_text(), flags=re.MULTILINE))
+    with pytest.raises(errors.BadData, match="one class only"):
+        load_task(f"vtab:{known}")
+
+
+def test_symmetries_may_stand_in_any_order(folder):
+    assert load_task(f"vtab:{folder}?symmetries=warp,mirror").symmetries == ("mirror", "warp")
+    for wrong in ("mirror,mirror", "mirror,", "mirror,turn"):
+        with pytest.raises(errors.InvalidSetting, match="all; none; mirror; shift; warp; mirror,shift; "):
+            load_task(f"vtab:{folder}?symmetries={wrong}")
 
 
 @pytest.mark.parametrize("kept", KEPT)

@@ -75,7 +75,9 @@ def _task(argument: str, folder: Path, files: tuple[str, ...], stamps: tuple, sa
     labels = np.array([number[one.label] for one in placed], np.int64)
     given = np.array([one.split for one in placed], np.int8)
     name = f"folder:{argument}"
-    return make(name, folder, [one.file for one in placed], labels, given, found.classes, settings, folder.name)
+    classes, tables = found.classes, [file for file in pictures if file.casefold().endswith(layout.table.SUFFIXES)]
+    others = len(files) - len(placed) - len(tables)
+    return make(name, folder, [one.file for one in placed], labels, given, classes, settings, folder.name, others)
 
 
 def make(
@@ -87,11 +89,14 @@ def make(
     classes: tuple[str, ...],
     said: Mapping[str, Any],
     title: str,
+    left_out: int = 0,
 ) -> Task:
     """A task of these files: divided, and checked to lie in the folder; nothing is decoded."""
     parts = divide(labels, given, said["val"], said["test"], said["seed"], said["split"] == "drawn")
     splits = [_split(folder, files, labels, part, said["size"], said["fit"]) for part in parts.values()]
     told = f"Which of {len(classes)} classes is it? {len(files):,} images of your own."
+    if left_out:
+        told += f" {left_out:,} other {'file is' if left_out == 1 else 'files are'} left out."
     symmetries = _folders.SYMMETRIES_SAID[said["symmetries"]]
     return Task(name, f"Your images: {title}", told, GROUP, classes, *splits, source=SOURCE, symmetries=symmetries)
 

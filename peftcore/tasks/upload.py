@@ -36,4 +36,6 @@ def load(argument: str = "") -> Task:
 def _task(argument: str, where: str, made: float, said: tuple) -> Task:
     kept: Kept = kept_set(argument.partition("?")[0])
     name = f"upload:{argument}"
-    return folder.make(name, kept.folder, kept.files, kept.labels, kept.given, kept.classes, dict(said), kept.name)
+    return folder.make(
+        name, kept.folder, kept.files, kept.labels, kept.given, kept.classes, dict(said), kept.name, kept.left_out
+    )

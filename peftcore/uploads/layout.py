@@ -129,16 +129,22 @@ def _inside(files: Sequence[str]) -> str:
 
 
 def _by_folder(files: Sequence[str], inner: str) -> Layout:
-    heads = {file[len(inner) :].split("/")[0] for file in files if "/" in file[len(inner) :]}
-    deep = any(file.count("/") >= inner.count("/") + 2 for file in files)
-    in_splits = deep and bool(heads) and heads <= {head for head in heads if head.casefold() in NAMED}
-    in_splits = in_splits and any(NAMED[head.casefold()] == 0 for head in heads)
+    paths = {file: file[len(inner) :].split("/")[:-1] for file in files}  # the folders that each lies in
+    heads = {above[0].casefold() for above in paths.values() if above}
+    kinds = {NAMED[above[0].casefold()] for above in paths.values() if len(above) > 1 and above[0].casefold() in NAMED}
+    if kinds and heads <= NAMED.keys() and 0 not in kinds:
+        raise errors.BadData(
+            f"It has folders of classes in {' and '.join(sorted(heads))}, but none to train on; call one of them train, or "
+            "give a folder for each class."
+        )
+    in_splits = 0 in kinds and (heads <= NAMED.keys() or len(kinds) > 1)  # other folders beside them are no classes
     placed, skipped = [], []
-    for file in files:
-        *above, _ = file[len(inner) :].split("/")
-        split = NAMED[above[0].casefold()] if in_splits and above else -1
-        labels = above[1:] if in_splits else above
-        if labels:
+    for file, above in paths.items():
+        split = NAMED.get(above[0].casefold(), -1) if in_splits and above else -1
+        labels = (above[1:] if split >= 0 else []) if in_splits else above
+        if file.casefold().endswith(table.SUFFIXES):
+            skipped.append(Skipped(file, "it is no image"))
+        elif labels:
             placed.append(Placed(file, labels[0], split))
         else:
             skipped.append(Skipped(file, "it lies in no folder of a class"))
@@ -198,11 +204,15 @@ def _enter(row: table.Row, name: str, known: table.Known, said: dict, skipped: l
     if file is None:
         skipped.append(Skipped(row.file, f"{name} names it, but it is missing"))
     elif row.label:
-        label, before, number = said.setdefault(file, (row.label, split, row.number))
+        label, before, where = said.setdefault(file, (row.label, split, f"line {row.number} of {shown(name)}"))
         if (label, before) != (row.label, split):
+            ours, theirs = (
+                f"{shown(one)} in {SPLITS[of] if of >= 0 else 'no split'}" if before != split else shown(one)
+                for one, of in ((label, before), (row.label, split))
+            )
             raise errors.BadData(
-                f"Two lines of the tables differ about {shown(file)}: line {number} says {shown(label)}, line "
-                f"{row.number} of {shown(name)} says {shown(row.label)}, or another split; keep one of them."
+                f"Two lines of the tables differ about {shown(file)}: {where} says {ours}, line {row.number} of "
+                f"{shown(name)} says {theirs}; keep one of them."
             )
 
 

@@ -7,6 +7,7 @@ import os
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from peftcore import errors
+from peftcore.spec import allowed
 
 PREFIX = "HEADROOM_UPLOAD_"
 
@@ -30,13 +31,20 @@ class Limits(BaseModel):
         """As the environment says. Raises InvalidSetting naming the variable that is no possible number."""
         said = {name: text for name in cls.model_fields if (text := os.environ.get(PREFIX + name.upper()))}
         try:
-            return cls(**{name: float(text) if "e" in text.lower() else text for name, text in said.items()})
-        except (ValidationError, ValueError) as error:
-            bad = str(error.errors()[0]["loc"][0]) if isinstance(error, ValidationError) else next(iter(said))
-            why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "Input should be a number"
+            return cls(**{name: _number(text) for name, text in said.items()})
+        except ValidationError as error:
+            bad = str(error.errors()[0]["loc"][0])
             raise errors.InvalidSetting(
-                f"{PREFIX}{bad.upper()}={said[bad]} is not possible: {why[0].lower() + why[1:]}."
+                f"{PREFIX}{bad.upper()}={said[bad]} is not possible; it must be a whole number, "
+                f"{allowed(cls.model_fields[bad])}."
             ) from None
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)  # so that 2e9 is one
+    except ValueError:
+        return text
 
 
 def more(name: str) -> str:

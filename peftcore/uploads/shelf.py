@@ -65,7 +65,8 @@ def keep(survey: Survey, name: str, *, consent: bool = False, drop_duplicates: b
         query: settings of its task that go with it, such as '?val=0.1&fit=crop'.
 
     Raises:
-        BadData: files would be left out without consent, or nothing of two classes is left.
+        BadData: files would be left out without consent, nothing of two classes is left, or the survey's files are gone
+            since it was kept already or discarded.
         StoreUnavailable: the disk is full or cannot be written; nothing is kept then.
     """
     if survey.skipped and not consent:
@@ -74,6 +75,8 @@ def keep(survey: Survey, name: str, *, consent: bool = False, drop_duplicates: b
             f"{first.file} cannot be used: {first.why}{f' (and {more} more)' if more else ''}. Mend it and upload "
             "again, or agree to leaving such files out."
         )
+    if not survey.folder.is_dir():
+        raise errors.BadData("These images were kept already, or discarded; examine them again.")
     chosen = staying(survey, drop_duplicates)
     present = np.unique(survey.labels[chosen])
     if len(present) < 2:

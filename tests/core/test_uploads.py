@@ -170,8 +170,14 @@ def test_limits_are_settings(monkeypatch):
     assert (Limits.here().files, Limits.here().bytes) == (7, 2 * 10**9)
     for bad in ("many", "-1", "1.5", "1e"):
         monkeypatch.setenv("HEADROOM_UPLOAD_FILES", bad)
-        with pytest.raises(errors.InvalidSetting, match=f"HEADROOM_UPLOAD_FILES={bad} is not possible"):
+        with pytest.raises(
+            errors.InvalidSetting, match=f"FILES={bad} is not possible; it must be a whole number, at least 1"
+        ):
             Limits.here()
+    monkeypatch.setenv("HEADROOM_UPLOAD_FILES", "7")
+    monkeypatch.setenv("HEADROOM_UPLOAD_TABLE", "1e")  # the one that is wrong is named, not the first
+    with pytest.raises(errors.InvalidSetting, match="HEADROOM_UPLOAD_TABLE=1e is not"):
+        Limits.here()
 
 
 def test_the_server_takes_what_the_limits_allow():
@@ -277,6 +283,33 @@ def test_tables_may_say_splits_or_be_one_for_each(home, tmp_path):
         assert [len(part) for part in (task.train, task.val, task.test)] == [6, 2, 4]
 
 
+def test_tables_that_differ_are_told_by_both_lines(home, tmp_path):
+    files = {f"img/{i}.png": picture(i) for i in range(6)}
+    rows = "".join(f"{i}.png,{'xy'[i % 2]}\n" for i in range(6))
+    both = files | {"train.csv": rows.encode(), "test.csv": b"file,label\n4.png,x\n"}
+    sentence = "line 2 of 'test.csv' says 'x' in test, line 5 of 'train.csv' says 'x' in train; keep one"
+    with pytest.raises(errors.BadData, match=sentence):
+        uploads.examine(zipped(tmp_path, both))
+    with pytest.raises(errors.BadData, match="line 1 of 'a.csv' says 'x', line 7 of 'a.csv' says 'y'; keep one"):
+        uploads.examine(zipped(tmp_path, files | {"a.csv": (rows + "0.png,y\n").encode()}))
+
+
+def test_split_folders_are_no_classes(home, tmp_path):
+    """Also where another folder lies beside them, and where the one for training is missing."""
+    train, test = ({f"{split}/{name}": data for name, data in good().items()} for split in ("train", "Test"))
+    beside = {"docs/readme.txt": b"hello", "sample/0.png": picture(9)}
+    classes = uploads.examine(zipped(tmp_path, good())).classes
+    found = uploads.examine(zipped(tmp_path, train | test | beside))
+    assert found.kind == "splits" and found.classes == classes == uploads.examine(zipped(tmp_path, train)).classes
+    assert {one.file for one in found.skipped} == beside.keys()
+    val = {name.replace("Test", "val"): data for name, data in test.items()}
+    for some in (test, test | val):
+        with pytest.raises(errors.BadData, match="classes in test.*, but none to train on; call one of them train"):
+            uploads.examine(zipped(tmp_path, some))
+    vehicles = {f"{kind}/old/{i}.png": picture(i) for i, kind in enumerate(("train", "car", "bus") * 3)}
+    assert uploads.examine(zipped(tmp_path, vehicles)).classes == ("bus", "car", "train")
+
+
 def test_folders_count_where_a_table_is_about_something_else(home, tmp_path):
     rows = "file,width\n" + "".join(f"{name},6\n" for name in good())
     found = uploads.examine(zipped(tmp_path, good() | {"sizes.csv": rows.encode()}))
@@ -349,6 +382,14 @@ def test_a_name_is_never_taken_twice_and_a_set_can_go(home, tmp_path):
         load_task("upload:my-set-2")
     with pytest.raises(errors.UnknownName):
         uploads.remove("../../etc")
+
+
+def test_what_was_kept_or_discarded_cannot_be_kept_again(home, tmp_path):
+    for ending in (lambda one: uploads.keep(one, "once"), lambda one: one.discard()):
+        found = uploads.examine(zipped(tmp_path, good()))
+        ending(found)
+        with pytest.raises(errors.BadData, match="kept already, or discarded"):
+            uploads.keep(found, "again")
 
 
 @pytest.mark.parametrize("name", ["../..", "", "a/b", "C:\\x", ".", "\u732b", "x" * 300, "CON\0", "-"])
@@ -456,7 +497,10 @@ def test_a_folder_is_a_task_without_any_upload(tmp_path):
         (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "set" / name).write_bytes(data)
     (tmp_path / "set/README.md").write_text("hello")
+    (tmp_path / "set/notes").mkdir()  # a folder without an image is no class
+    (tmp_path / "set/notes/of_mine.txt").write_text("hello")
     task = load_task(f"folder:{tmp_path}/set?val=0.1&test=0.3&size=8")
+    assert "30 images of your own. 1 other file is left out." in task.description
     assert task.classes == ("a", "b", "c") and [len(p) for p in (task.train, task.val, task.test)] == [18, 3, 9]
     assert load_task(f"folder:{tmp_path}/set?val=0.1&test=0.3&size=8") is task
     (tmp_path / "set/stray.png").write_bytes(picture(0))

@@ -79,7 +79,7 @@ def download_note(spec: RunSpec) -> None:
     if spec.weights:
         return
     if not spec.pretrained:
-        st.caption(":material/casino: **Random weights**, chosen on purpose: every caption of the run will say so.")
+        st.caption(":material/casino: **Random weights**, chosen on purpose: every figure of the run will say so.")
         return
     try:
         if weights.here(name):

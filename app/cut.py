@@ -153,7 +153,7 @@ def draw(record: RunRecord, told: Follower) -> None:
     with left:
         frames = [{"step": step, "values": scores.summed()} for step, scores in history]
         grown = figures.scores_over_steps(frames, score=history[-1][1].score, projection=shown, **size)
-        theme.show(grown, f"scores_{record.id}")
+        theme.show(grown, f"scores_{record.id}", spec=record.spec)
     if told.cut:
         scores = subjects.Scores.of(told.cut["scores"])
         kept = np.ones(scores.summed().shape, bool)
@@ -170,7 +170,7 @@ def draw(record: RunRecord, told: Follower) -> None:
                 note="crossed",
                 **size,
             )
-            theme.show(grid, f"cut_{record.id}")
+            theme.show(grid, f"cut_{record.id}", spec=record.spec)
     caption(
         f"Head scores of run {record.id}{words.random_weights(record.spec)} through its warm-up, the mean over its steps so far, summed over the "
         f"projections {', '.join(history[-1][1].projections)} as the cut weighs them"

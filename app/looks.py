@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -201,16 +202,17 @@ def overlay(
     head: int,
     title: str,
     *,
+    spec: Mapping[str, Any],
     zmax: float | None = None,
     width: int = 300,
 ) -> None:
-    """One map over the image; a click on it picks the next query."""
+    """One map over the image, of a run with this spec; a click on it picks the next query."""
     grid, prefix = look.head(head)
     note = f"at most {percent(float(grid.max()))} on one patch"
     if look.has_prefix:
         note = f"{percent(prefix) if prefix >= 0.0005 else 'next to nothing'} goes to the class token"
     figure = attention_overlay(image, grid, look.asked, title, zmax, note=note, width=width, dark=theme.is_dark())
-    theme.show(figure, key, on_select=lambda: pick_query(key), selection_mode="points")
+    theme.show(figure, key, spec=spec, on_select=lambda: pick_query(key), selection_mode="points")
 
 
 def picker(
@@ -220,9 +222,10 @@ def picker(
     query: tuple[int, int] | None,
     title: str,
     *,
+    spec: Mapping[str, Any],
     note: str = "",
     width: int = 300,
 ) -> None:
-    """The plain image whose patches take a click."""
+    """The plain image whose patches take a click; it stands beside maps, and is marked as they are."""
     figure = patch_picker(image, grid, query, title=title, note=note, width=width, dark=theme.is_dark())
-    theme.show(figure, key, on_select=lambda: pick_query(key), selection_mode="points")
+    theme.show(figure, key, spec=spec, on_select=lambda: pick_query(key), selection_mode="points")

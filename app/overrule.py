@@ -38,7 +38,7 @@ def draw(run: subjects.Run, scores: subjects.Scores) -> None:
         )
         # A figure of its own for each mask: one that stays keeps its selection; the next click takes only that back.
         key = f"heads_mask_{crc32(json.dumps(off).encode())}"
-        theme.show(grid, key, on_select=lambda: click(key, run.subject.id, off), selection_mode="points")
+        theme.show(grid, key, spec=run.spec, on_select=lambda: click(key, run.subject.id, off), selection_mode="points")
     with right:
         st.markdown(_sentence(off, before, there, bool(told)))
         empty = [layer + 1 for layer, heads in enumerate(off) if len(heads) >= there[layer]]

@@ -132,7 +132,8 @@ def _curves(race: int, runners: Sequence[Runner]) -> None:
             dark=theme.is_dark(),
             height=HEIGHT - EDGE,
         )
-        theme.show(figure, key=f"race_curves_{race}")
+        specs = [runner.record.spec for runner in runners]
+        theme.show(figure, key=f"race_curves_{race}", spec=specs[0] if all(map(words.random_weights, specs)) else None)
 
 
 def _finding(runners: Sequence[Runner]) -> str:

@@ -13,6 +13,7 @@ from peftcore.figures import curves, masks, memory
 from peftcore.store import RunRecord
 
 TALL, SMALL = 376, 180  # heights of their places, pixels
+LEARNT = ("loss", "norm")  # which of them depend on the weights that training began with
 EDGE = 8  # of which a place needs for itself
 
 
@@ -43,7 +44,7 @@ def draw(record: RunRecord, told: Follower) -> None:
         figures["moments"] = memory.step_memory(told.step_memory["report"]["curve"], dark=dark, height=tall)
     for name, figure in figures.items():
         with places[name]:
-            theme.show(figure, key=f"{name}_{record.id}")
+            theme.show(figure, key=f"{name}_{record.id}", spec=spec if name in LEARNT else None)
     caption(
         f"Run {record.id}, {words.run_title(spec)}, seed {spec['seed']}. Above: training loss and accuracy, learning "
         "rate, norm of the gradient. Below: the peak of each traced step, and the second step moment by moment. "

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
+
+from app import words
+from peftcore.figures.theme import marked
 
 _BARE = {"displaylogo": False, "displayModeBar": False, "scrollZoom": False, "responsive": True}
 
@@ -41,11 +45,14 @@ def is_dark() -> bool:
     return st.context.theme.type == "dark"
 
 
-def show(figure: go.Figure, key: str, **options: Any) -> Any:
+def show(figure: go.Figure, key: str, *, spec: Mapping[str, Any] | None = None, **options: Any) -> Any:
     """Draws a figure of `peftcore.figures`, which has its own template; returns what `st.plotly_chart` returns.
 
-    A figure of fixed size (a head grid) keeps it; all others take the width there is.
+    A figure of fixed size (a head grid) keeps it; all others take the width there is. `spec`: of the run whose model the
+    figure tells of; where its backbone began with random weights, the figure says so.
     """
+    if spec and words.random_weights(spec):
+        marked(figure, "random weights", is_dark())
     fixed = figure.layout.autosize is False
     options = {
         "width": "content" if fixed else "stretch",

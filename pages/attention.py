@@ -37,15 +37,26 @@ pixels = models.test_image(run, image)
 columns = st.columns(4, gap="small")
 with columns[0]:
     asks = f"{looks.asking(pair.first)} asks"
-    looks.picker("attention_picker", pixels, grid, pair.first.asked, "Click the patch that asks", note=asks, width=SIZE)
+    looks.picker(
+        "attention_picker",
+        pixels,
+        grid,
+        pair.first.asked,
+        "Click the patch that asks",
+        spec=run.spec,
+        note=asks,
+        width=SIZE,
+    )
 with columns[1]:
-    looks.overlay("attention_first", pixels, pair.first, head, pair.titles[0], width=SIZE)
+    looks.overlay("attention_first", pixels, pair.first, head, pair.titles[0], spec=run.spec, width=SIZE)
 if pair.second is None:
     with columns[2]:
         st.info(pair.remark)
 else:
     with columns[2]:
-        looks.overlay("attention_second", pixels, pair.second, pair.second_head, pair.titles[1], width=SIZE)
+        looks.overlay(
+            "attention_second", pixels, pair.second, pair.second_head, pair.titles[1], spec=run.spec, width=SIZE
+        )
     with columns[3]:
         if pair.remark:
             st.info(pair.remark)
@@ -61,7 +72,7 @@ else:
                 dark=theme.is_dark(),
             )
             key = "attention_difference"
-            theme.show(difference, key, on_select=lambda: looks.pick_query(key), selection_mode="points")
+            theme.show(difference, key, spec=run.spec, on_select=lambda: looks.pick_query(key), selection_mode="points")
 looks.ask_class_token("attention", run, pair.first)
 captions.caption(
     f"{pair.note} {run.title}, seed {run.spec['seed']}. {models.image_title(run, image)}; "

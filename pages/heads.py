@@ -66,7 +66,9 @@ with left:
         height=540,
         dark=theme.is_dark(),
     )
-    theme.show(grid, "heads_grid", on_select=lambda: looks.pick_head("heads_grid"), selection_mode="points")
+    theme.show(
+        grid, "heads_grid", spec=run.spec, on_select=lambda: looks.pick_head("heads_grid"), selection_mode="points"
+    )
 with right:
     st.markdown(
         f"**Head {head + 1} of layer {layer + 1}: rank {ranks[layer, head]:.0f} of {count}**, "
@@ -79,9 +81,9 @@ with right:
         pixels, most = models.test_image(run, image), models.strongest(before, after, head)
         columns = st.columns(2)
         with columns[0]:
-            looks.overlay("heads_before", pixels, before, head, "Before tuning", zmax=most, width=235)
+            looks.overlay("heads_before", pixels, before, head, "Before tuning", spec=run.spec, zmax=most, width=235)
         with columns[1]:
-            looks.overlay("heads_after", pixels, after, head, "After tuning", zmax=most, width=235)
+            looks.overlay("heads_after", pixels, after, head, "After tuning", spec=run.spec, zmax=most, width=235)
         st.markdown(
             f"**Tuning moved {percent(models.shift(before, after, head))} of this head's attention** "
             f"on {models.image_name(image)}, where {looks.asking(before)} asks."
@@ -100,7 +102,7 @@ with st.container(key="wrap_profile"):
     left, right = st.columns([9, 11], gap="medium")
 with left:
     profile = figures.layer_profile(values, score=scores.score, height=480, dark=theme.is_dark())
-    theme.show(profile, "heads_profile")
+    theme.show(profile, "heads_profile", spec=run.spec)
     captions.caption(f"{SCORES[score].capitalize()}, {projection}: how it spreads over the layers.")
 frames = subjects.frames(history, projection)
 if len(frames) > 1:
@@ -108,7 +110,7 @@ if len(frames) > 1:
         grown = figures.scores_over_steps(
             frames, score=history[-1][1].score, projection=projection, width=600, height=560, dark=theme.is_dark()
         )
-        theme.show(grown, "heads_over_steps")
+        theme.show(grown, "heads_over_steps", spec=run.spec)
         captions.caption(
             f"The {history[-1][1].score} score as training collected it, step by step. Play it, or drag the slider."
         )

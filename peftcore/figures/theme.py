@@ -145,6 +145,9 @@ def ink(dark: bool = False) -> str:
     return "#E6E9EE" if dark else "#1F2933"
 
 
+NOTE_HEIGHT = 18  # pixels of the small line under a title
+
+
 def muted(dark: bool = False) -> str:
     """The colour of what should stay in the background: tick labels, notes, ghosts."""
     return "#A3AEBA" if dark else "#55606D"
@@ -290,7 +293,7 @@ def finish(
     # Plotly moves a title of several lines up by half a line.
     pad = dict(t=20 if note or "<br>" in text else 8)
     if note:
-        text += f'<br><span style="font-size:12.5px;color:{muted(dark)}">{note}</span>'
+        text += _small(note, dark)
     more = top - (margin or {}).get("t", top)
     if height and figure.layout.autosize is False and more > 0:  # a long title does not press squares flat
         height += more
@@ -301,6 +304,20 @@ def finish(
     return figure
 
 
+def _small(text: str, dark: bool) -> str:
+    return f'<br><span style="font-size:12.5px;color:{muted(dark)}">{text}</span>'
+
+
+def marked(figure: go.Figure, text: str, dark: bool = False) -> go.Figure:
+    """Adds a small line under the title, such as 'random weights': it stays with the figure wherever that goes. What the
+    figure draws keeps its size where that is fixed."""
+    title, top = figure.layout.title, (figure.layout.margin.t or 0) + NOTE_HEIGHT
+    figure.update_layout(title=dict(text=(title.text or "") + _small(text, dark), pad_t=20), margin_t=top)
+    if figure.layout.height and figure.layout.autosize is False:
+        figure.update_layout(height=figure.layout.height + NOTE_HEIGHT)
+    return figure
+
+
 def title_height(title: str, line: int = TITLE_WIDTH, note: str = "") -> int:
     """Pixels that the title and its note take at the top of a figure."""
-    return 18 + 21 * (wrap(title, line).count("<br>") + 1) + (18 if note else 0)
+    return 18 + 21 * (wrap(title, line).count("<br>") + 1) + (NOTE_HEIGHT if note else 0)

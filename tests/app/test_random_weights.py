@@ -1,0 +1,32 @@
+"""Random weights are marked on every figure that tells of a model which began with them, and on no other."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from app import gallery
+
+
+def titles(app) -> list[str]:
+    return [
+        json.loads(chart.proto.spec)["layout"].get("title", {}).get("text", "") for chart in app.get("plotly_chart")
+    ]
+
+
+UNMARKED = {"heads": 1, "attention": 1, "runs": 3}  # the strip of images; learning rate and memory
+
+
+@pytest.mark.parametrize(
+    "page, method", [("heads", "lora"), ("attention", "lora"), ("attention", "last"), ("runs", "last")]
+)
+def test_figures_of_a_run_with_random_weights_say_so(at, trained, page, method):
+    told = titles(at(page, run=trained[method]))
+    marked = [title for title in told if title.endswith(">random weights</span>")]
+    assert len(marked) == len(told) - UNMARKED[page] > 1
+
+
+@pytest.mark.parametrize("page", ["heads", "attention"])
+def test_figures_of_a_run_with_pretrained_weights_do_not(at, page):
+    assert gallery.names() and not any("random weights" in title for title in titles(at(page)))

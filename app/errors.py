@@ -57,4 +57,4 @@ def plain(text: str) -> str:
     """Text that holds file names and numbers, safe in Markdown."""
     for mark in ("\\", "*", "_", "[", "]", "`", "$", "~", "#", "<", ">"):
         text = text.replace(mark, "\\" + mark)
-    return text
+    return text.replace("://", "\\://")  # an address that becomes a link would show the marks' backslashes

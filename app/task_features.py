@@ -14,7 +14,7 @@ from peftcore.figures import tasks as figures
 from peftcore.figures.theme import percent, si_bytes
 from peftcore.probes.projection import PERPLEXITY
 
-HEIGHT = 520
+HEIGHT = 450
 VIEWS = {"tsne": "t-SNE", "pca": "PCA"}
 PERPLEXITIES = (5.0, 15.0, PERPLEXITY, 50.0, 100.0)
 HELP = (
@@ -98,11 +98,16 @@ def _offer(backbone: str) -> None:
             f"{weights.hub()}.",
             icon=":material/download:",
         )
-        st.button(
-            "Download them and look",
-            key="tasks_download",
-            on_click=lambda: st.session_state.update(tasks_fetch=backbone),
-        )
+        _download_button(backbone, "Download them and look")
+
+
+def _download_button(backbone: str, label: str) -> None:
+    st.button(
+        label,
+        key="tasks_download",
+        icon=":material/download:",
+        on_click=lambda: st.session_state.update(tasks_fetch=backbone),
+    )
 
 
 def _await(wish: Wish, place: DeltaGenerator, fetch: bool) -> Features | None:
@@ -124,6 +129,9 @@ def _await(wish: Wish, place: DeltaGenerator, fetch: bool) -> Features | None:
         if not isinstance(found, HeadroomError):
             return found
         errors.show(found)
+        if fetch and wish.pretrained and not _here(wish.backbone):
+            st.session_state.pop("tasks_fetch", None)
+            _download_button(wish.backbone, "Try again")
     return None
 
 

@@ -53,14 +53,10 @@ def _download(task: str) -> None:
     """Offers to download a task's images, and does; the page ends here unless they have come."""
     if st.session_state.get("tasks_images") != task:
         st.info("The images of this task are not on this machine yet.", icon=":material/download:")
-        st.button(
-            "Download them",
-            key="tasks_images_download",
-            on_click=lambda: st.session_state.update(tasks_images=task),
-        )
+        _download_button(task, "Download them")
         st.stop()
-    place = st.empty()
-    st.button("Stop", key="tasks_images_stop", on_click=lambda: st.session_state.pop("tasks_images", None))
+    place, stop = st.empty(), st.empty()
+    stop.button("Stop", key="tasks_images_stop", on_click=lambda: st.session_state.pop("tasks_images", None))
     job, reading = task_points.images(task)
 
     def tell() -> None:
@@ -71,8 +67,21 @@ def _download(task: str) -> None:
     background.wait(job, tell)
     del st.session_state["tasks_images"]
     if isinstance(job.result(), HeadroomError):
-        raise job.result()
+        with place.container():
+            errors.show(job.result())
+        with stop:
+            _download_button(task, "Try again")
+        st.stop()
     st.rerun()
+
+
+def _download_button(task: str, label: str) -> None:
+    st.button(
+        label,
+        key="tasks_images_download",
+        icon=":material/download:",
+        on_click=lambda: st.session_state.update(tasks_images=task),
+    )
 
 
 def _result(job: Future):
@@ -106,7 +115,8 @@ def choose(facts: Facts) -> str:
 def images(task: str, facts: Facts, backbone: str) -> None:
     """The grid at the left; the task in words and numbers at the right."""
     wish = _wish(task, facts, backbone)
-    left, right = st.columns([7, 4], gap="large")
+    with st.container(key="wrap_task"):
+        left, right = st.columns([7, 4], gap="large")
     with left:
         place = st.empty()
         place.html(pictures.blank((task_data.SIDE + 4) * min(len(facts.classes), task_data.ROWS)))
@@ -115,12 +125,13 @@ def images(task: str, facts: Facts, backbone: str) -> None:
         about(task, facts, backbone)
     job = task_data.seen(wish)
     background.wait(job, lambda: None)
-    with left:
-        if found := _result(job):
-            _grid(place, found)
-            with below:
-                _more(found, facts, wish)
-                caption(_caption(found, facts, wish))
+    with place.container():
+        found = _result(job)
+    if found:
+        _grid(place, found)
+        with below:
+            _more(found, facts, wish)
+            caption(_caption(found, facts, wish))
 
 
 def _wish(task: str, facts: Facts, backbone: str) -> Wish:
@@ -179,7 +190,7 @@ def about(task: str, facts: Facts, backbone: str) -> None:
     """Classes, split, source and what runs reached."""
     st.markdown(f"**{len(facts.classes)} classes: {facts.sizes}.**")
     task_reached.draw(task, backbone)
-    theme.show(figures.class_balance(facts.counts, line=34, dark=theme.is_dark()), "tasks_balance")
+    theme.show(figures.class_balance(facts.counts, line=48, dark=theme.is_dark()), "tasks_balance")
     _runs(task)
     st.caption(f"Source: {errors.plain(facts.source)}.")
 

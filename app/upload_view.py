@@ -62,7 +62,8 @@ def draw(found: Found, name: str) -> Wish | None:
     survey = found.survey
     st.subheader(f"{errors.plain(name)}: {len(survey):,} images in {len(survey.classes)} classes", anchor=False)
     st.caption(" · ".join(_facts(survey)))
-    left, right = st.columns([5, 6], gap="large")
+    with st.container(key="wrap_upload"):
+        left, right = st.columns([5, 6], gap="large")
     for note in survey.notes:
         st.info(errors.plain(note), icon=":material/info:")
     division = st.container()

@@ -35,9 +35,9 @@ def divide(
     drawable = pool[large]
     sizes = [0 if index in fixed else max(1, round(share * len(drawable))) for index, share in ((1, val), (2, test))]
     if sum(sizes) and sum(sizes) >= len(drawable):
+        few = f"{len(drawable)} in classes of at least {FEWEST}" if len(drawable) else f"no class has {FEWEST}"
         raise errors.BadData(
-            f"There are too few images to draw from: {len(drawable)} in classes of at least {FEWEST}. "
-            "Add images, or give train, val and test folders."
+            f"There are too few images to draw from: {few}. Add images, or give train, val and test folders."
         )
     taken_val, taken_test = (drawable[part] for part in stratified_split(labels[drawable], sizes, seed))
     where = np.where(given < 0, 0, given)

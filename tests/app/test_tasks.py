@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from app import libraries, task_data, task_points, task_reached, task_view, words
+from app import libraries, task_data, task_features, task_points, task_reached, task_view, words
 from peftcore.conditions import NORMALISATIONS as NORMS
 from peftcore.spec import RunSpec
 from peftcore.tasks import embedded_tasks, stratified_split, task_card
@@ -204,3 +204,17 @@ def test_images_that_must_be_downloaded_are_offered_and_come_when_asked_for(at, 
     assert "not on this machine yet" in text(app) and not asked
     app.button(key="tasks_images_download").click().run()
     assert asked == ["digits"] and "does not answer" in text(app)
+    assert app.button(key="tasks_images_download").label == "Try again"
+    assert "tasks_images_stop" not in [button.key for button in app.button], "nothing is left of the progress"
+
+
+def test_weights_that_do_not_come_are_said_and_asked_for_again(at, few, monkeypatch):
+    from peftcore.errors import WeightsUnavailable
+
+    fault = WeightsUnavailable("No way to https://hub.example/one_of_timm; connect to the network.")
+    monkeypatch.setattr(task_features, "_here", lambda backbone: False)
+    monkeypatch.setattr(task_points, "_features", lambda *_: fault)
+    app = at("tasks", task="digits", view="features", backbone="vit_small_patch16_224.augreg_in21k")
+    app.button(key="tasks_download").click().run()
+    assert app.button(key="tasks_download").label == "Try again"
+    assert "https\\://hub.example/one\\_of\\_timm" in app.error[0].value, "no link that would show the backslashes"

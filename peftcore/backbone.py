@@ -270,7 +270,9 @@ def load_backbone(
     if weights is not None and not meta:
         file = weights_file(Path(weights))
         if file.suffix == ".safetensors" and not whole(file):  # timm takes an empty one for none, with random weights
-            raise errors.WeightsUnavailable(why_no_weights(name, file, "it is empty, damaged or cut short"))
+            raise errors.WeightsUnavailable(
+                why_no_weights(name, file, "it is empty, damaged or cut short; fetch or copy it again")
+            )
         options["pretrained_cfg_overlay"] = {"file": str(file), "custom_load": False}
     pretrained = bool(pretrained or weights) and not meta
     try:

@@ -8,6 +8,7 @@ backbone. Reading names and cards imports no torch; only `register()` touches ti
 from __future__ import annotations
 
 import json
+import sys
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -94,8 +95,9 @@ def _entrypoint(name: str):
             cfg["file"] = overlay.get("file") or str(weights(name))
         cls = getattr(timm.models, settings["architecture"])
         wanted = {"num_classes": 0} | settings["arguments"] | arguments
+        resized = sys.modules[cls.__module__].checkpoint_filter_fn  # timm's own: positions for another img_size
         return timm.models.build_model_with_cfg(
-            cls, name, pretrained, pretrained_cfg=cfg, pretrained_strict=True, **wanted
+            cls, name, pretrained, pretrained_cfg=cfg, pretrained_strict=True, pretrained_filter_fn=resized, **wanted
         )
 
     build.__name__ = build.__qualname__ = name

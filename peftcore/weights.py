@@ -148,7 +148,10 @@ def weights_file(path: Path) -> Path:
 
 
 def first_line(error: object) -> str:
+    """Of an error's text; a line that ends in a colon says nothing without the next one."""
     lines = str(error).strip().splitlines()
+    while len(lines) > 1 and lines[0].rstrip(".").endswith(":"):
+        lines[:2] = [f"{lines[0].rstrip('.')} {lines[1].strip()}"]
     return (lines[0][:300] if lines else type(error).__name__).rstrip(".")
 
 

@@ -103,6 +103,11 @@ def numbered(
             f"The column {label!r} of {repo} holds neither numbers nor words; choose another with label=."
         )
     if names:
+        if wrong := {value for found in values.values() for value in found} - {*range(len(names))}:
+            raise errors.BadData(
+                f"The column {label!r} of {repo} holds {min(wrong, key=str)!r}, but the data set names {len(names)} classes, 0 to "
+                f"{len(names) - 1}; choose another with label=."
+            )
         return {split: np.array(found, np.int64) for split, found in values.items()}, _named.unique(names)
     kinds = sorted({value for found in values.values() for value in found}, key=lambda v: (isinstance(v, str), v))
     number = {kind: i for i, kind in enumerate(kinds)}

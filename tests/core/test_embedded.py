@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from peftcore import embedded
+from peftcore import embedded, load_backbone
 from peftcore.bench.tasks import MINI_VTAB
 from peftcore.errors import UnknownName, WeightsUnavailable
 from peftcore.tasks import embedded_tasks
@@ -93,6 +93,17 @@ def test_preprocessing_reaches_timm(name):
 def test_a_head_can_be_asked_for():
     model = create("vit_micro", pretrained=True, num_classes=7)
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
+
+
+@pytest.mark.parametrize("name", embedded.names())
+def test_another_image_size_has_the_same_weights(name):
+    """As timm's own models: positions are resized, and all else is as it was."""
+    same, larger = load_backbone(name), load_backbone(name, img_size=96)
+    assert larger.pretrained and larger.pooled(torch.zeros(1, 3, 96, 96)).shape == (1, larger.width)
+    ours, theirs = same.module.state_dict(), larger.module.state_dict()
+    assert {
+        key for key in ours if not (ours[key].shape == theirs[key].shape and torch.equal(ours[key], theirs[key]))
+    } <= {key for key in ours if key == "pos_embed" or "relative_position" in key}
 
 
 def test_missing_weights_are_a_clear_error(tmp_path, monkeypatch):

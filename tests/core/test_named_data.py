@@ -497,6 +497,14 @@ def test_parts_columns_and_words_as_classes(server, monkeypatch):
     assert task.classes == ("blue", "red") and (task.train.images[:][:, 0, 0, 0] % 2 == 1 - task.train.labels).all()
 
 
+def test_a_class_that_has_no_name_is_a_sentence(animals):
+    files = {"default/train/0000.parquet": table(0, 60, ("cat", "dog"))}
+    publish(animals, "zoo/pairs", files)
+    tasks.fetch("hf:zoo/pairs")
+    with pytest.raises(errors.BadData, match="'label' of zoo/pairs holds 2, but the data set names 2 classes, 0 to 1"):
+        load_task("hf:zoo/pairs?train=20&val=4")
+
+
 def test_what_the_hub_has_not_is_a_sentence(server, monkeypatch):
     endpoint(monkeypatch, server.url)
     with pytest.raises(errors.DataUnavailable, match="no data set 'zoo/unicorns'"):

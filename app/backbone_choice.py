@@ -66,11 +66,13 @@ def about(name: str) -> str:
         card = embedded.card(name)
         pixels = card["input_size"][-1]
         return f"Comes with Headroom: {_anatomy(**card['arguments'])}, {pixels} x {pixels} pixels."
+    try:
+        here = "Its weights are here." if weights.here(name) else "Its weights are not here yet."
+    except HeadroomError:
+        return "Any name of timm, with or without the tag of its weights, or hf-hub:OWNER/NAME."
     if one := CURATED.get(name):
-        return f"`{name}`: {si_bytes(one.bytes)} in fp32, licence {one.licence}. Trained on {one.trained_on}. " + (
-            "Its weights are here." if weights.here(name) else "Its weights are not here yet."
-        )
-    return "Any name of timm, with or without the tag of its weights, or hf-hub:OWNER/NAME."
+        return f"`{name}`: {si_bytes(one.bytes)} in fp32, licence {one.licence}. Trained on {one.trained_on}. {here}"
+    return f"`{name}`. {here}"
 
 
 def download_note(spec: RunSpec) -> None:

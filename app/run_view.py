@@ -56,13 +56,13 @@ def _header(record: RunRecord, told: Follower) -> None:
     """Title, status and the buttons that fit the status."""
     if record.race is not None:
         race_view.back(record)
-    title, actions = st.columns([3, 2])
+    title, actions = st.columns([3, 2], vertical_alignment="center")
     title.subheader(
         f"{words.mark(record.spec['method']['name'], theme.is_dark())} Run {record.id}: {words.run_title(record.spec)} "
         f":small[{selection.ICONS[record.status]} :gray[{record.status}, {words.age(_when(record))}]]",
         anchor=False,
     )
-    with actions.container(horizontal=True, horizontal_alignment="right"):
+    with actions.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
         if record.status in WAITING:
             stopping = record.stop_wanted
             if st.button(

@@ -103,16 +103,20 @@ def here(name: str) -> bool:
     """Whether a backbone's weights are on this machine, whole: embedded, fetched, or in the hub's cache. No network.
 
     Raises:
-        UnknownName: as `tagged`.
+        UnknownName: as `tagged`, or no name of a repository.
     """
     if name in embedded.names():
         return True
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     repo = name.partition(":")[2].partition("@")[0] if name.startswith(REMOTE) else repository(name)
     files = [fetched(name)]
     if repo and not name.startswith("local-dir:"):
-        files += [try_to_load_from_cache(repo, file) for file in (*ON_THE_HUB, "pytorch_model.bin")]
+        try:
+            files += [try_to_load_from_cache(repo, file) for file in (*ON_THE_HUB, "pytorch_model.bin")]
+        except HFValidationError:
+            raise errors.UnknownName(f"{repo!r} names no repository of the hub; write hf-hub:OWNER/NAME.") from None
     # What the cache knows to be absent is an object, not a path.
     return any(whole(Path(file)) for file in files if isinstance(file, (str, Path)))
 

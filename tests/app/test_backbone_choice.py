@@ -66,6 +66,13 @@ def test_any_name_stands_in_the_link(at, store):
     assert RunSpec.from_dict(store.runs()[0].spec).backbone == typed
 
 
+@pytest.mark.parametrize("typed", ["hf-hub:a b//c", "hf-hub:", "no_such_backbone"])
+def test_a_name_that_is_none_is_said(at, typed):
+    page = at("launch", backbone=typed)
+    assert page.error or page.warning, "a sentence, and no exception"
+    assert "Any name of timm" in told(page) or "not here yet" in told(page)
+
+
 def test_embedded_weights_are_never_downloaded(at):
     assert "downloaded" not in told(at("launch"))
 

@@ -85,7 +85,7 @@ def show(found: Picture) -> None:
         height=520,
         dark=theme.is_dark(),
     )
-    theme.show(figure, key="home_heads", on_select="rerun", selection_mode="points")
+    theme.show(figure, key="home_heads", spec=found.spec, on_select="rerun", selection_mode="points")
     if head := links.clicked("home_heads"):
         navigation.go("heads", run=found.run, projection=found.projection, layer=head[0] + 1, head=head[1] + 1)
     whose = "a recorded example" if found.example else f"run {found.run}"
@@ -137,7 +137,7 @@ def _example(told: dict[str, Any], by_kind: dict[str, list[dict[str, Any]]]) -> 
             kind=started["method_kind"],
             dark=dark,
         )
-        theme.show(figure, key="example_loss")
+        theme.show(figure, key="example_loss", spec=told["spec"])
     with moments:
         figure = memory.step_memory(by_kind["step_memory"][0]["report"]["curve"], dark=dark, height=400)
         theme.show(figure, key="example_memory")

@@ -27,6 +27,10 @@ def test_figures_of_a_run_with_random_weights_say_so(at, trained, page, method):
     assert len(marked) == len(told) - UNMARKED[page] > 1
 
 
-@pytest.mark.parametrize("page", ["heads", "attention"])
+def test_the_home_page_s_picture_says_so(at, trained):
+    assert all(title.endswith(">random weights</span>") for title in titles(at("home"))) and titles(at("home"))
+
+
+@pytest.mark.parametrize("page", ["home", "heads", "attention"])
 def test_figures_of_a_run_with_pretrained_weights_do_not(at, page):
     assert gallery.names() and not any("random weights" in title for title in titles(at(page)))

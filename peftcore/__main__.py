@@ -80,8 +80,6 @@ def run(
     }
     rows = [
         {
-            "method": spec.method.name,
-            "task": spec.task,
             "test accuracy": f"{last.test_accuracy:.3f}",
             "val accuracy": f"{last.val_accuracy:.3f}",
             "trained": f"{counts['method']:,} + {counts['head']:,} (head)",

@@ -21,8 +21,7 @@ def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
     table = Table(title=escape(title))
     for column in rows[0] if rows else ():
         # A name is copied from here, so it is never cut short.
-        longest = max(map(len, column.split()))
-        table.add_column(column, overflow="fold", no_wrap=column == "name", min_width=longest)
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
     for row in rows:
         table.add_row(*(escape(str(v)) for v in row.values()))
     Console().print(table)

@@ -162,9 +162,9 @@ def first_line(error: object) -> str:
 def why_no_weights(name: str, weights: str | Path | None, error: object) -> str:
     if weights is not None:
         return f"{str(weights)!r} does not hold weights of {name}: {first_line(error)}."
+    fetched = f"fetch them on a machine that has one (python -m peftcore fetch {name}) and name the folder in HEADROOM_WEIGHTS, "
     return (
         f"The pretrained weights of {name} are not on this machine and could not be downloaded ({first_line(error)}). "
-        f"Connect to the network and try again, fetch them on a machine that has one (python -m peftcore fetch {name}) "
-        "and name the folder in HEADROOM_WEIGHTS, give a local file with weights=..., choose an embedded backbone such "
+        f"Connect to the network and try again, {'' if name.startswith(REMOTE) else fetched}give a local file with weights=..., choose an embedded backbone such "
         "as vit_micro, or choose random weights on purpose with pretrained=False."
     )

@@ -136,13 +136,13 @@ def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
             before += size
     except transfer.NETWORK as error:
         raise errors.DataUnavailable(
-            f"The data set {repo} could not be downloaded from {hub.hub()} ({transfer.why(error)}); what has come is kept "
+            f"The data set {repo} could not be downloaded from {hub.hub()} ({transfer.why(error)}); anything that has come is kept "
             f"for the next time. Connect to the network and try again, or fetch it on a machine that has one (python -m "
             f"peftcore fetch hf:{repo}) and copy its folders {_note(repo).parent} and HF_HOME."
         ) from error
     except OSError as error:
         raise errors.DataUnavailable(
-            f"The data set {repo} cannot be kept in the hub's cache: {transfer.why(error)}; what has come is kept. Make "
+            f"The data set {repo} cannot be kept in the hub's cache: {transfer.why(error)}; anything that has come is kept. Make "
             "room there, or choose another folder with HF_HOME."
         ) from error
     first = next(iter(where))

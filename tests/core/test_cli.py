@@ -100,7 +100,7 @@ def test_conditions_are_those_that_the_runs_told(tmp_path):
     )
     assert "nothing that keeps these labels" in raced["conditions"]
     shown = " ".join(peftcore("run", *words).stdout.split())
-    assert "vit_micro with random weights" in shown and "┃ accuracy ┃" in shown  # no word of a header is broken
+    assert "vit_micro with random weights" in shown and "test accuracy ┃ val accuracy ┃" in shown  # no word is broken
 
 
 def test_features_on_disk_are_listed_and_removed():

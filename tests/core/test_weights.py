@@ -195,6 +195,12 @@ def test_no_way_to_the_hub_is_a_sentence(shelf, monkeypatch):
     assert not list(shelf.iterdir())
 
 
+def test_what_cannot_be_fetched_by_its_name_is_not_advised_to_be():
+    assert f"peftcore fetch {NAME}" in weights.why_no_weights(NAME, None, "no way")
+    told = weights.why_no_weights(f"hf-hub:timm/{NAME}", None, "no way")
+    assert "peftcore fetch" not in told and "try again, give a local file with weights=" in told
+
+
 def test_a_full_disk_and_a_folder_that_is_none_are_sentences(hub, shelf, monkeypatch):
     with monkeypatch.context() as full:
         full.setattr(transfer.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import captions, links, looks, models, overrule, subjects, theme, words
+from app import captions, links, looks, models, navigation, overrule, subjects, theme, words
 from app.errors import sentences
 from peftcore.figures import heads as figures
 from peftcore.figures.theme import percent
@@ -33,6 +33,9 @@ if score == "training" and not history:
         f"{run.title} has no head scores. They are collected while LoRA or one of its relatives trains on q, k or v, "
         "and told after each epoch.",
         icon=":material/grid_off:",
+    )
+    navigation.link(
+        "launch", "Launch LoRA on this task", method="lora", task=run.spec["task"], backbone=run.spec["backbone"]
     )
     st.stop()
 with sentences(), st.spinner(f"Scoring heads: {SCORES[score]} ..."):

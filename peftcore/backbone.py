@@ -337,8 +337,11 @@ def _architectures() -> frozenset[str]:
 
 
 def _check_name(name: str) -> None:
+    from . import embedded
+
     if name.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
         return
     architecture = name.partition(".")[0]
     if architecture not in _architectures():
-        raise errors.unknown("backbone", name, _architectures(), most=8)
+        first = (*embedded.names(), *CURATED)
+        raise errors.unknown("backbone", name, [*first, *sorted(_architectures() - {*first})], most=8)

@@ -5,7 +5,7 @@ The core raises these; only the app and the command line show them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -79,8 +79,8 @@ def nearest(name: str, allowed: Iterable[str]) -> str | None:
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str], most: int = 20) -> UnknownName:
-    """An UnknownName that names the nearest allowed one and lists what there is."""
-    allowed = sorted(allowed)
+    """An UnknownName that names the nearest allowed one and lists what there is: in the order given, if it is a list."""
+    allowed = list(allowed) if isinstance(allowed, Sequence) else sorted(allowed)
     near = nearest(name, allowed)
     hint = f"Did you mean {near!r}? " if near else ""
     listed = ", ".join(allowed[:most]) + (f" and {len(allowed) - most} more" if len(allowed) > most else "")

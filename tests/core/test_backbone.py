@@ -66,6 +66,8 @@ def test_unknown_and_unfit_architectures():
         pc.load_backbone("vit_base_patch16_242", pretrained=False)
     with pytest.raises(errors.DoesNotFit, match="resnet18"):
         pc.load_backbone("resnet18", pretrained=False)
+    with pytest.raises(errors.UnknownName, match="There are: swin_micro, vit_micro, vit_base_patch16_224.orig_in21k"):
+        pc.load_backbone("nothing_like_it")
 
 
 def test_without_weights_or_network_a_sentence_says_what_to_do():

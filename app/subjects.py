@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from app import gallery, state, words
+from peftcore import conditions
 
 GALLERY = "gallery"
 MOST_RUNS = 60  # the newest runs that a page offers
@@ -42,6 +43,12 @@ class Run:
         accuracy = "" if self.accuracy is None else f", {self.accuracy:.2f}"
         ended = "" if self.status == "finished" else f" ({self.status})"
         return f"{number}: {words.run_title(self.spec)}{accuracy}{ended}"
+
+    @property
+    def told(self) -> str:
+        """The title with the seed, and the conditions under which the accuracy was measured."""
+        measured = "" if self.accuracy is None else f" (test accuracy with {conditions.words(self.spec)})"
+        return f"{self.title}, seed {self.spec['seed']}{measured}"
 
 
 @dataclass(frozen=True)

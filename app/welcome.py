@@ -141,4 +141,8 @@ def _example(told: dict[str, Any], by_kind: dict[str, list[dict[str, Any]]]) -> 
     with moments:
         figure = memory.step_memory(by_kind["step_memory"][0]["report"]["curve"], dark=dark, height=400)
         theme.show(figure, key="example_memory")
-    caption(f"Recorded example: {told['title']}, seed {told['spec']['seed']}.", told["command"])
+    measured = conditions.of_run(told["spec"], started)
+    caption(
+        f"Recorded example: {told['title']}, seed {told['spec']['seed']} (test accuracy with {measured}).",
+        told["command"],
+    )

@@ -75,7 +75,7 @@ else:
             theme.show(difference, key, spec=run.spec, on_select=lambda: looks.pick_query(key), selection_mode="points")
 looks.ask_class_token("attention", run, pair.first)
 captions.caption(
-    f"{pair.note} {run.title}, seed {run.spec['seed']}. {models.image_title(run, image)}; "
+    f"{pair.note} {run.told}. {models.image_title(run, image)}; "
     f"{looks.asking(pair.first)} asks and bright patches are where it looks; each map has its own scale."
     + (" In a Swin backbone a patch attends within its window, so all else stays dark." if anatomy.windowed else ""),
     words.command(run.spec),

@@ -95,7 +95,7 @@ with right:
         looks.ask_class_token("heads", run, before)
 
 captions.caption(
-    f"{run.title}, seed {run.spec['seed']}; {SCORES[score]}. Layers count from 1 at the bottom, heads from the left.",
+    f"{run.told}; {SCORES[score]}. Layers count from 1 at the bottom, heads from the left.",
     words.command(run.spec),
 )
 looks.invite(run)

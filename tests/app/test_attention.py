@@ -83,7 +83,9 @@ def test_a_patch_on_another_grid(query, source, target, expected):
 
 def test_the_first_example_is_of_a_side_network(at):
     """The page asks where a side network looks; of the recorded runs one has it."""
-    assert at("attention").query_params["run"] == "last-digits"
+    app = at("attention")
+    assert app.query_params["run"] == "last-digits"
+    assert "(test accuracy with " in text(app) and "last epoch)" in text(app)
 
 
 def test_without_runs_there_is_an_invitation(at, monkeypatch):

@@ -127,7 +127,9 @@ def markdown(entries: Sequence[dict[str, Any]], seeds: int, epochs: int, words: 
         own = [entry for entry in entries if entry["backbone"] == backbone]
         lines += [f"## {backbone}", "", *_pipes(summary(own)), "", *_pipes(by_tasks(own)), ""]
         if lrs:
-            lines += ["Learning rates, as chosen:", "", *_pipes(learning_rates(own)), ""]
+            rates = [rate for entry in own for rate in entry["lr"].values()]
+            edge = f"The largest was chosen {rates.count(max(lrs))} of {len(rates)} times; a larger one might do better there."
+            lines += [f"Learning rates, as chosen. {edge}", "", *_pipes(learning_rates(own)), ""]
     lines += [
         "## How to read it",
         "",

@@ -15,7 +15,7 @@ def hint(backbone: str, cls: type, lr: float) -> None:
     reached = ", ".join(f"{100 * both['test']:.0f} % at {rate}" for rate, both in told["rates"].items())
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(
-            f"{cls.card.title} on {backbone} reached {reached}.",
+            f"Learning rates tried with {cls.card.title} on {backbone}: {reached}.",
             help="Mean test accuracy over the nine tasks of the mini-VTAB after five epochs, seed 0. The rate proposed is "
             "the one with the best validation accuracy: docs/tasks.md.",
         )

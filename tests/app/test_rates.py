@@ -16,12 +16,12 @@ def measured(monkeypatch):
 
 
 def shown(page):
-    return [caption.value for caption in page.caption if "reached" in caption.value]
+    return [caption.value for caption in page.caption if "Learning rates tried" in caption.value]
 
 
 def test_a_measured_rate_is_offered_and_taken(at):
     page = at("launch", method="lora")
-    assert shown(page) == ["LoRA on vit_micro reached 24 % at 0.001, 51 % at 0.02."]
+    assert shown(page) == ["Learning rates tried with LoRA on vit_micro: 24 % at 0.001, 51 % at 0.02."]
     assert page.number_input("lr").value == 0.001
     page.button("use_rate").click().run()
     assert page.number_input("lr").value == 0.02 and page.button("use_rate").disabled

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import conditions
+from .. import conditions, embedded
 from ..answers import JSON, answer, names_of
 from ..registry import METHODS
 from ..spec import RunSpec
@@ -200,6 +200,7 @@ def command(
     }
     if json:
         about = {"command": _command_line(said), "seeds": seeds, "epochs": epochs, "lrs": rates}
+        about["weights"] = {name: embedded.digest(name) for name in names_of(backbones) if name in embedded.names()}
         answer(True, {**about, "entries": entries}, "", [])
     elif markdown_page:
         print(markdown(entries, seeds, epochs, f"{_command_line(said)} --markdown", rates))

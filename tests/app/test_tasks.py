@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from app import libraries, task_data, task_features, task_points, task_reached, task_view, words
+from peftcore import embedded
 from peftcore.conditions import NORMALISATIONS as NORMS
 from peftcore.spec import RunSpec
 from peftcore.tasks import embedded_tasks, stratified_split, task_card
@@ -69,6 +70,13 @@ def test_recorded_accuracies_stand_beside_a_task_with_the_command_and_conditions
     others = at("tasks", task="counting"), at("tasks", task="cells", backbone="swin_micro")
     assert not any("Recorded runs" in text(other) for other in others)
     task_reached._record.cache_clear()
+
+
+def test_the_recorded_accuracies_are_of_the_weights_that_travel_along():
+    """Where this fails, the backbone's weights are newer: run the command in assets/mini_vtab.json again."""
+    told = task_reached._record()
+    assert told["weights"] == {name: embedded.digest(name) for name in {e["backbone"] for e in told["entries"]}}
+    assert {task for entry in told["entries"] for task in entry["tasks"]} == {*embedded_tasks()} - {"digits"}
 
 
 @pytest.fixture

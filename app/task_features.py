@@ -7,7 +7,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import background, errors, hover, links, task_points, task_settings, theme
 from app.captions import caption
-from app.task_points import Features, Wish
+from app.task_points import Features, Reading, Wish
 from peftcore import conditions, embedded, weights
 from peftcore.errors import HeadroomError
 from peftcore.figures import tasks as figures
@@ -112,10 +112,8 @@ def _download_button(backbone: str, label: str) -> None:
 
 def _await(wish: Wish, place: DeltaGenerator, fetch: bool) -> Features | None:
     """The features, with progress until they are there; None after an error was shown."""
-    job, reading = task_points.features(wish, fetch)
 
-    def tell() -> None:
-        task_points.features(wish, fetch)
+    def tell(reading: Reading) -> None:
         share = min(1.0, reading.done / reading.total) if reading.total else 0.0
         told = f": {reading.done:,} of {reading.total:,}" if reading.total and reading.total < 10**6 else ""
         with place.container():
@@ -123,7 +121,7 @@ def _await(wish: Wish, place: DeltaGenerator, fetch: bool) -> Features | None:
                 share, text=f"{KINDS[wish.pretrained].capitalize()} weights. {reading.what or 'Waiting'}{told}."
             )
 
-    background.wait(job, tell)
+    job = task_points.stay(lambda: task_points.features(wish, fetch), tell)
     with errors.sentences(stop=False), place.container():
         found = job.result()
         if not isinstance(found, HeadroomError):

@@ -23,7 +23,7 @@ from peftcore.tasks import Split, Task, fetch, load_task, stratified_split
 MOST = {"train": 800, "val": 200}  # images that are looked at
 BATCH = 16
 SEED = 0
-PATIENCE = 3.0  # seconds without a look after which a computation stops
+PATIENCE = 10.0  # seconds without a look after which a computation stops
 SHEET_SIDE = 64  # pixels of an image that is shown on hover
 
 
@@ -107,6 +107,21 @@ def images(task: str) -> tuple[Future, Reading]:
     reading = _readings().setdefault(task, Reading())
     reading.looked = monotonic()
     return _ask(_slow(), ("images", task), lambda: _images(task, reading)), reading
+
+
+def stay(ask: Callable[[], tuple[Future, Reading]], tell: Callable[[Reading], None]) -> Future:
+    """Waits for what `ask` begins, and looks at it all the while. Where the machine held up the page for so long that
+    nobody seemed to look, it is begun again."""
+    while True:
+        job, reading = ask()
+
+        def look(reading: Reading = reading) -> None:
+            ask()
+            tell(reading)
+
+        background.wait(job, look)
+        if job.cancelled() or not isinstance(job.exception(), Left):
+            return job
 
 
 def perplexity_of(found: Features, asked: float) -> float:

@@ -57,14 +57,12 @@ def _download(task: str) -> None:
         st.stop()
     place, stop = st.empty(), st.empty()
     stop.button("Stop", key="tasks_images_stop", on_click=lambda: st.session_state.pop("tasks_images", None))
-    job, reading = task_points.images(task)
 
-    def tell() -> None:
-        task_points.images(task)
+    def tell(reading: task_points.Reading) -> None:
         share = min(1.0, reading.done / reading.total) if reading.total else 0.0
         place.progress(share, text=f"{reading.what or 'Waiting'}: {si_bytes(reading.done)} so far.")
 
-    background.wait(job, tell)
+    job = task_points.stay(lambda: task_points.images(task), tell)
     del st.session_state["tasks_images"]
     if isinstance(job.result(), HeadroomError):
         with place.container():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -131,6 +132,19 @@ def test_a_computation_that_nobody_watches_stops_and_begins_again_when_asked(sto
     ).exception()
     job, _ = task_points.features(wish)
     assert job.result().values.shape == (56, 128)
+
+
+def test_a_page_that_was_held_up_begins_again_what_it_waits_for():
+    """The first computation found nobody looking, though somebody did."""
+    asked, left, done = [], Future(), Future()
+    left.set_exception(task_points.Left())
+    done.set_result("features")
+
+    def ask():
+        asked.append(None)
+        return (left if len(asked) == 1 else done), task_points.Reading()
+
+    assert task_points.stay(ask, lambda reading: None).result() == "features" and len(asked) == 2
 
 
 @pytest.mark.parametrize("task, told", [("digitz", "There is no task"), ("vtab", "needs a folder")])

@@ -21,6 +21,7 @@ HELP = (
     "**t-SNE** keeps neighbours together; how far two groups are apart says nothing. **PCA** is a straight look from "
     "the side on which the features differ most: distances are true, but most of them are out of sight."
 )
+FETCH = "tasks_fetch"  # in the session: the backbone whose weights are wanted
 KINDS = {True: "pretrained", False: "random"}
 
 
@@ -28,7 +29,7 @@ def draw(task: str, backbone: str) -> None:
     """Controls, then two figures, each as soon as it is computed."""
     view, perplexity, norm, resize = _controls()
     left, right = st.columns(2, gap="medium")
-    fetch = st.session_state.get("tasks_fetch") == backbone
+    fetch = st.session_state.get(FETCH) == backbone
     places: dict[Wish, DeltaGenerator] = {}
     for pretrained, column in ((True, left), (False, right)):
         with column:
@@ -98,27 +99,17 @@ def _offer(backbone: str) -> None:
             f"{weights.hub()}.",
             icon=":material/download:",
         )
-        _download_button(backbone, "Download them and look")
-
-
-def _download_button(backbone: str, label: str) -> None:
-    st.button(
-        label,
-        key="tasks_download",
-        icon=":material/download:",
-        on_click=lambda: st.session_state.update(tasks_fetch=backbone),
-    )
+        task_points.download_button(FETCH, backbone, "Download them and look")
 
 
 def _await(wish: Wish, place: DeltaGenerator, fetch: bool) -> Features | None:
     """The features, with progress until they are there; None after an error was shown."""
 
     def tell(reading: Reading) -> None:
-        share = min(1.0, reading.done / reading.total) if reading.total else 0.0
         told = f": {reading.done:,} of {reading.total:,}" if reading.total and reading.total < 10**6 else ""
         with place.container():
             st.progress(
-                share, text=f"{KINDS[wish.pretrained].capitalize()} weights. {reading.what or 'Waiting'}{told}."
+                reading.share, text=f"{KINDS[wish.pretrained].capitalize()} weights. {reading.what or 'Waiting'}{told}."
             )
 
     job = task_points.stay(lambda: task_points.features(wish, fetch), tell)
@@ -128,8 +119,8 @@ def _await(wish: Wish, place: DeltaGenerator, fetch: bool) -> Features | None:
             return found
         errors.show(found)
         if fetch and wish.pretrained and not _here(wish.backbone):
-            st.session_state.pop("tasks_fetch", None)
-            _download_button(wish.backbone, "Try again")
+            st.session_state.pop(FETCH, None)
+            task_points.download_button(FETCH, wish.backbone, "Try again")
     return None
 
 

@@ -51,6 +51,11 @@ class Reading:
     total: int = 0
     looked: float = field(default_factory=monotonic)
 
+    @property
+    def share(self) -> float:
+        """0 to 1; 0 where the whole is not known."""
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
     def went_on(self, done: int, total: int | None, what: str) -> None:
         """Notes how far it is. Raises Left where nobody looks."""
         self.done, self.total, self.what = done, total or 0, what
@@ -112,16 +117,22 @@ def images(task: str) -> tuple[Future, Reading]:
 def stay(ask: Callable[[], tuple[Future, Reading]], tell: Callable[[Reading], None]) -> Future:
     """Waits for what `ask` begins, and looks at it all the while. Where the machine held up the page for so long that
     nobody seemed to look, it is begun again."""
-    while True:
-        job, reading = ask()
+    job, reading = ask()
 
-        def look(reading: Reading = reading) -> None:
-            ask()
-            tell(reading)
+    def look() -> None:
+        reading.looked = monotonic()
+        tell(reading)
 
-        background.wait(job, look)
-        if job.cancelled() or not isinstance(job.exception(), Left):
-            return job
+    background.wait(job, look)
+    return stay(ask, tell) if not job.cancelled() and isinstance(job.exception(), Left) else job
+
+
+def download_button(slot: str, what: str, label: str) -> None:
+    """Begins a download: the session's `slot` names `what` is to come, as long as it is wanted."""
+    wanted = {slot: what}
+    st.button(
+        label, key=f"{slot}_download", icon=":material/download:", on_click=lambda: st.session_state.update(wanted)
+    )
 
 
 def perplexity_of(found: Features, asked: float) -> float:

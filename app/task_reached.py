@@ -37,6 +37,6 @@ def draw(task: str, backbone: str) -> None:
     spec = RunSpec(task=task, backbone=backbone, epochs=told["epochs"]).to_dict()
     caption(
         f"Recorded runs of {backbone}, {told['epochs']} epochs, {told['seeds']} seeds and their mean.{rates} "
-        f"{conditions.words(spec).capitalize()}.",
+        f"Conditions: {conditions.words(spec)}.",
         told["command"],
     )

@@ -31,6 +31,7 @@ from peftcore.tasks import here
 
 SPLITS = {"train": "train", "val": "validate", "test": "test"}
 VIEWS = {"images": "Images", "features": "Frozen features"}
+FETCH = "tasks_images"  # in the session: the task whose images are wanted
 EVERY = "every"
 MOST_RUNS, LOOK_BACK = 5, 200
 
@@ -51,35 +52,25 @@ def await_facts(task: str) -> Facts:
 
 def _download(task: str) -> None:
     """Offers to download a task's images, and does; the page ends here unless they have come."""
-    if st.session_state.get("tasks_images") != task:
+    if st.session_state.get(FETCH) != task:
         st.info("The images of this task are not on this machine yet.", icon=":material/download:")
-        _download_button(task, "Download them")
+        task_points.download_button(FETCH, task, "Download them")
         st.stop()
     place, stop = st.empty(), st.empty()
-    stop.button("Stop", key="tasks_images_stop", on_click=lambda: st.session_state.pop("tasks_images", None))
+    stop.button("Stop", key="tasks_images_stop", on_click=lambda: st.session_state.pop(FETCH, None))
 
     def tell(reading: task_points.Reading) -> None:
-        share = min(1.0, reading.done / reading.total) if reading.total else 0.0
-        place.progress(share, text=f"{reading.what or 'Waiting'}: {si_bytes(reading.done)} so far.")
+        place.progress(reading.share, text=f"{reading.what or 'Waiting'}: {si_bytes(reading.done)} so far.")
 
     job = task_points.stay(lambda: task_points.images(task), tell)
-    del st.session_state["tasks_images"]
+    del st.session_state[FETCH]
     if isinstance(job.result(), HeadroomError):
         with place.container():
             errors.show(job.result())
         with stop:
-            _download_button(task, "Try again")
+            task_points.download_button(FETCH, task, "Try again")
         st.stop()
     st.rerun()
-
-
-def _download_button(task: str, label: str) -> None:
-    st.button(
-        label,
-        key="tasks_images_download",
-        icon=":material/download:",
-        on_click=lambda: st.session_state.update(tasks_images=task),
-    )
 
 
 def _result(job: Future):

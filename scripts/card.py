@@ -58,16 +58,17 @@ def render(card: dict, config: dict) -> str:
         lines.append("")
     again = []
     if rates := card.get("learning_rates"):
+        [epochs] = {facts["epochs"] for facts in rates.values()}
         values = list(dict.fromkeys(lr for facts in rates.values() for lr in facts["rates"]))
         again = [
-            f"python -m peftcore bench tasks --backbones {config['name']} --methods {','.join(rates)} --epochs 5 "
+            f"python -m peftcore bench tasks --backbones {config['name']} --methods {','.join(rates)} --epochs {epochs} "
             f"--lrs {','.join(values)} --log build/tasks.jsonl",
-            f"python scripts/pretrain.py rates {config['name']} build/tasks.jsonl",
+            f"python scripts/pretrain.py rates {config['name']} build/tasks.jsonl --epochs {epochs}",
         ]
         lines += [
             "## Learning rates",
             "",
-            "Mean test accuracy over the nine tasks of the mini-VTAB, seed 0, by peak learning rate. The best in mean",
+            f"Mean test accuracy over the nine tasks of the mini-VTAB, seed 0, {epochs} epochs, by peak learning rate. The best in mean",
             "validation accuracy is the one that the launch page proposes, here in bold.",
             "",
             f"| method | {' | '.join(values)} |",

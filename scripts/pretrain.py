@@ -2,7 +2,7 @@
 
     python scripts/pretrain.py train vit_micro --images 200000   # starts, or resumes from build/pretrain
     python scripts/pretrain.py probe vit_micro                   # linear probes beside the random-init twin
-    python scripts/pretrain.py rates vit_micro build/tasks.jsonl # learning rates that `bench tasks --lrs` found best
+    python scripts/pretrain.py rates vit_micro build/tasks.jsonl --epochs 5   # learning rates that `bench tasks --lrs` found best
     python scripts/pretrain.py look 1.0                          # a sheet of drawn pictures, to look at
 
 Architecture and preprocessing come from assets/backbones/<name>/config.json; the weights, the curve and the
@@ -118,6 +118,8 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     r = verbs.add_parser("rates", help="write the learning rates that a benchmark found best to the card")
     r.add_argument("name")
     r.add_argument("logs", nargs="+", help="logs of `python -m peftcore bench tasks --lrs ... --log FILE`")
+
+    r.add_argument("--epochs", type=int, default=10, help="of which runs")
 
     def rates(options: argparse.Namespace) -> None:
         from rates import record

@@ -15,15 +15,15 @@ from peftcore import embedded
 from peftcore.bench.tasks import MINI_VTAB
 
 
-def chosen(rows: Iterable[Mapping[str, Any]], backbone: str) -> dict[str, dict[str, Any]]:
+def chosen(rows: Iterable[Mapping[str, Any]], backbone: str, epochs: int) -> dict[str, dict[str, Any]]:
     """Method -> its rate with the best mean validation accuracy over the mini-VTAB at seed 0, and all rates' means.
 
-    {"lr", "rates": {lr: {"val", "test"}}}, accuracies as shares. Rates that lack a task are left out, and so are
+    Of runs with so many epochs: {"lr", "epochs", "rates": {lr: {"val", "test"}}}, accuracies as shares. Rates that lack a task are left out, and so are
     methods with fewer than two rates: nothing was chosen.
     """
     found: dict[str, dict[float, dict[str, tuple[float, float]]]] = {}
     for row in rows:
-        if (row["backbone"], row["seed"]) == (backbone, 0):
+        if (row["backbone"], row["seed"], row["epochs"]) == (backbone, 0, epochs):
             of_rate = found.setdefault(row["method"], {}).setdefault(row["lr"], {})
             of_rate[row["task"]] = row["val_accuracy"], row["test_accuracy"]
     told = {}
@@ -36,14 +36,14 @@ def chosen(rows: Iterable[Mapping[str, Any]], backbone: str) -> dict[str, dict[s
         if len(means) > 1:
             best = max(means, key=lambda lr: means[lr][0])
             rates = {f"{lr:g}": {"val": val, "test": test} for lr, (val, test) in means.items()}
-            told[method] = {"lr": best, "rates": rates}
+            told[method] = {"lr": best, "epochs": epochs, "rates": rates}
     return told
 
 
 def record(options: argparse.Namespace) -> None:
     """Print, and write to the card, what the logs say."""
     rows = [json.loads(line) for log in options.logs for line in Path(log).read_text().splitlines() if line.strip()]
-    told = chosen(rows, options.name)
+    told = chosen(rows, options.name, options.epochs)
     for method, facts in told.items():
         print(method, facts["lr"], " ".join(f"{lr}: {both['test']:.3f}" for lr, both in facts["rates"].items()))
     write_card(embedded.folder(options.name), {"learning_rates": told})

@@ -23,7 +23,7 @@ def measure(
     lrs: Sequence[float] = (),
     **recipe: Any,
 ) -> Iterator[dict[str, Any]]:
-    """One row per run: backbone, method, task, seed, lr, test_accuracy, val_accuracy, seconds, parameters of the method.
+    """One row per run: backbone, method, task, seed, lr, epochs, test_accuracy, val_accuracy, seconds, parameters of the method.
 
     `methods`: all where empty. `logs`: JSON-lines files; runs whose spec is in any of them are read, not made again,
     and new ones are added to the first: an interrupted benchmark goes on, and logs of several processes make one table.
@@ -51,7 +51,8 @@ def measure(
 
 
 def _of(spec: RunSpec) -> dict[str, Any]:
-    return {"backbone": spec.backbone, "method": spec.method.name, "task": spec.task, "seed": spec.seed, "lr": spec.lr}
+    said = {name: getattr(spec, name) for name in ("backbone", "task", "seed", "lr", "epochs")}
+    return said | {"method": spec.method.name}
 
 
 def _outcome(spec: RunSpec) -> dict[str, Any]:
@@ -72,9 +73,8 @@ def told(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     kept = []
     for row in rows:
         kept.append(row)
-        console.print(
-            f"{row['method']} on {row['task']}, seed {row['seed']}, lr {row['lr']:g}: {row['test_accuracy']:.3f} in {row['seconds']:.0f} s"
-        )
+        of = f"{row['method']} on {row['task']}, seed {row['seed']}, lr {row['lr']:g}"
+        console.print(f"{of}: {row['test_accuracy']:.3f} in {row['seconds']:.0f} s")
     return kept
 
 

@@ -51,7 +51,9 @@ def fingerprint(file: Path | BinaryIO, limits: Limits) -> bytes:
 
     with _opened(file, limits) as image:
         picture = _to_rgb(ImageOps.exif_transpose(image))
-        return hashlib.sha256(b"%d x %d " % picture.size + picture.tobytes()).digest()
+        seen = hashlib.sha256(b"%d x %d " % picture.size)
+        seen.update(picture.tobytes())
+        return seen.digest()
 
 
 @contextmanager

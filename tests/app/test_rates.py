@@ -6,7 +6,13 @@ import pytest
 
 from peftcore import embedded
 
-TOLD = {"lora": {"lr": 0.02, "rates": {"0.001": {"val": 0.2, "test": 0.24}, "0.02": {"val": 0.5, "test": 0.51}}}}
+TOLD = {
+    "lora": {
+        "lr": 0.02,
+        "epochs": 5,
+        "rates": {"0.001": {"val": 0.2, "test": 0.24}, "0.02": {"val": 0.5, "test": 0.51}},
+    }
+}
 
 
 @pytest.fixture(autouse=True)

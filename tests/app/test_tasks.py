@@ -237,6 +237,6 @@ def test_weights_that_do_not_come_are_said_and_asked_for_again(at, few, monkeypa
     monkeypatch.setattr(task_features, "_here", lambda backbone: False)
     monkeypatch.setattr(task_points, "_features", lambda *_: fault)
     app = at("tasks", task="digits", view="features", backbone="vit_small_patch16_224.augreg_in21k")
-    app.button(key="tasks_download").click().run()
-    assert app.button(key="tasks_download").label == "Try again"
+    app.button(key="tasks_fetch_download").click().run()
+    assert app.button(key="tasks_fetch_download").label == "Try again"
     assert "https\\://hub.example/one\\_of\\_timm" in app.error[0].value, "no link that would show the backslashes"

@@ -20,7 +20,7 @@ from peftcore.tasks import load_task
 from peftcore.uploads.shelf import kept_set
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 240_000  # milliseconds
+PATIENCE = 120_000  # milliseconds
 
 
 def text(app) -> str:

@@ -19,7 +19,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "screenshots"
 TASKS = {"Handwritten digits": "digits"}  # as the address writes them
-PATIENCE = 240_000  # milliseconds; two cores may be busy with something else
+PATIENCE = 120_000  # milliseconds; two cores may be busy with something else
 
 expect.set_options(timeout=PATIENCE)
 pytestmark = pytest.mark.browser

@@ -31,7 +31,14 @@ def rows(methods=FOUND, seeds=(0, 1), of=TASKS):
                     "seconds": 1.0,
                     "parameters": 12345,
                 }
-                yield row | {"backbone": "vit_micro", "method": method, "task": task, "seed": seed, "lr": spec.lr}
+                yield row | {
+                    "backbone": "vit_micro",
+                    "method": method,
+                    "task": task,
+                    "seed": seed,
+                    "lr": spec.lr,
+                    "epochs": 2,
+                }
 
 
 def write(path, content):

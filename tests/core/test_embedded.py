@@ -172,12 +172,14 @@ def test_a_proposed_learning_rate_is_best_on_validation_over_all_nine_tasks(scri
     from rates import chosen
 
     def row(lr, task, val, test, **other):
-        shared = {"backbone": "vit_micro", "method": "lora", "seed": 0, "lr": lr, "task": task}
+        shared = {"backbone": "vit_micro", "method": "lora", "seed": 0, "epochs": 5, "lr": lr, "task": task}
         return shared | {"val_accuracy": val, "test_accuracy": test} | other
 
     rows = [row(lr, task, val, test) for task in MINI_VTAB for lr, val, test in ((1e-3, 0.2, 0.9), (5e-3, 0.3, 0.4))]
     rows += [row(0.02, task, 0.9, 0.9) for task in MINI_VTAB[1:]]  # one task is missing
     rows += [row(1e-3, task, 0.9, 0.9, seed=1) for task in MINI_VTAB]
+    rows += [row(1e-3, task, 0.9, 0.9, epochs=10) for task in MINI_VTAB]
     rows += [row(1e-3, task, 0.9, 0.9, method="last") for task in MINI_VTAB]  # nothing to choose from
     rates = {"0.001": {"val": 0.2, "test": 0.9}, "0.005": {"val": 0.3, "test": 0.4}}
-    assert chosen(rows, "vit_micro") == {"lora": {"lr": 5e-3, "rates": rates}} and not chosen(rows, "swin_micro")
+    assert chosen(rows, "vit_micro", 5) == {"lora": {"lr": 5e-3, "epochs": 5, "rates": rates}}
+    assert not chosen(rows, "swin_micro", 5)

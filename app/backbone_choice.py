@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app import errors, links
-from peftcore import embedded, weights
-from peftcore.curated import CURATED
+from peftcore.backbone import embedded, weights
+from peftcore.backbone.curated import CURATED
 from peftcore.errors import HeadroomError
 from peftcore.figures.theme import human_count, si_bytes
 from peftcore.spec import RunSpec
@@ -35,7 +35,7 @@ def choose(page: str = "launch", label: str = "Backbone") -> str:
 
 @st.cache_data(show_spinner=False)
 def _names() -> list[str]:
-    from peftcore.backbone import backbones
+    from peftcore.backbone.load import backbones
 
     return backbones()
 
@@ -104,6 +104,6 @@ def download_note(spec: RunSpec) -> None:
 @st.cache_data(show_spinner=False)
 def _download_bytes(name: str) -> int | None:
     """None where only the hub knows."""
-    from peftcore.download import size
+    from peftcore.fetch.backbones import size
 
     return None if name.startswith(weights.REMOTE) else size(name)

@@ -10,7 +10,7 @@ import streamlit as st
 from app import background
 from peftcore.registry import METHODS
 
-MODULES = ("peftcore.backbone", "peftcore.model", *(f"peftcore.methods.{name}" for name in METHODS.names()))
+MODULES = ("peftcore.backbone.load", "peftcore.model", *(f"peftcore.methods.{name}" for name in METHODS.names()))
 
 
 def load() -> None:

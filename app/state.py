@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from peftcore.store import Store, home
+from peftcore.home import home
+from peftcore.store import Store
 
 if TYPE_CHECKING:
     from peftcore.engine import Engine

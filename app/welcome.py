@@ -11,8 +11,8 @@ import streamlit as st
 
 from app import gallery, links, navigation, state, theme, words
 from app.captions import caption
-from peftcore import conditions
 from peftcore.figures import curves, heads, memory
+from peftcore.train import conditions
 
 LOOKED_AT = 30  # newest finished runs in which head scores are looked for
 EXAMPLE = "lora-digits"

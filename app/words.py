@@ -15,8 +15,8 @@ from typing import Any
 from peftcore import errors
 from peftcore.figures import theme
 from peftcore.spec import RunSpec
-from peftcore.tasks import task_card
-from peftcore.variations import differences
+from peftcore.task import task_card
+from peftcore.train.variations import differences
 
 SETTINGS = {
     "lr": "learning rate",

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from app import captions, links, looks, models, subjects, theme, words
+from app import cached, captions, links, subjects, theme, words
 from app.errors import sentences
+from app.heads import controls
 from peftcore.figures.attention import attention_difference
 from peftcore.figures.theme import percent
 
@@ -12,32 +13,32 @@ SIZE = 262  # pixels: four pictures in a row of a page 1280 wide
 st.title("Where does the side network look that the backbone does not?")
 row = st.columns([6, 2, 2, 2], vertical_alignment="bottom")
 with row[0]:
-    run = looks.choose_run("attention", subjects.runs("adapter"), method="last")
-looks.invite(run)
+    run = controls.choose_run("attention", subjects.runs("adapter"), method="last")
+controls.invite(run)
 with sentences():
-    image = looks.choose_image("attention", run, count=14)
+    image = controls.choose_image("attention", run, count=14)
     with st.spinner("Loading the trained model ..."):
-        anatomy = models.anatomy(run.subject)
+        anatomy = cached.anatomy(run.subject)
 
 with row[1]:
-    layer = looks.choose_number("attention", "layer", "layer", len(anatomy.grids))
+    layer = controls.choose_number("attention", "layer", "layer", len(anatomy.grids))
 with row[2]:
-    head = looks.choose_number("attention", "head", "head", anatomy.heads[layer], mean=True)
+    head = controls.choose_number("attention", "head", "head", anatomy.heads[layer], mean=True)
 module = None
 if anatomy.side_grids:
     with row[3]:
-        module = looks.choose_number("attention", "module", "side module", len(anatomy.side_grids))
+        module = controls.choose_number("attention", "module", "side module", len(anatomy.side_grids))
 
 grid = anatomy.grids[layer]
 query = links.patch("query", grid, (grid[0] // 2, grid[1] // 2))
 with sentences(), st.spinner("Following attention ..."):
-    pair = models.pair(run.subject, image, layer, head, module, query)
+    pair = cached.pair(run.subject, image, layer, head, module, query)
 
-pixels = models.test_image(run, image)
+pixels = cached.test_image(run, image)
 columns = st.columns(4, gap="small")
 with columns[0]:
-    asks = f"{looks.asking(pair.first)} asks"
-    looks.picker(
+    asks = f"{controls.asking(pair.first)} asks"
+    controls.picker(
         "attention_picker",
         pixels,
         grid,
@@ -48,13 +49,13 @@ with columns[0]:
         width=SIZE,
     )
 with columns[1]:
-    looks.overlay("attention_first", pixels, pair.first, head, pair.titles[0], spec=run.spec, width=SIZE)
+    controls.overlay("attention_first", pixels, pair.first, head, pair.titles[0], spec=run.spec, width=SIZE)
 if pair.second is None:
     with columns[2]:
         st.info(pair.remark)
 else:
     with columns[2]:
-        looks.overlay(
+        controls.overlay(
             "attention_second", pixels, pair.second, pair.second_head, pair.titles[1], spec=run.spec, width=SIZE
         )
     with columns[3]:
@@ -72,11 +73,13 @@ else:
                 dark=theme.is_dark(),
             )
             key = "attention_difference"
-            theme.show(difference, key, spec=run.spec, on_select=lambda: looks.pick_query(key), selection_mode="points")
-looks.ask_class_token("attention", run, pair.first)
+            theme.show(
+                difference, key, spec=run.spec, on_select=lambda: controls.pick_query(key), selection_mode="points"
+            )
+controls.ask_class_token("attention", run, pair.first)
 captions.caption(
-    f"{pair.note} {run.told}. {models.image_title(run, image)}; "
-    f"{looks.asking(pair.first)} asks and bright patches are where it looks; each map has its own scale."
+    f"{pair.note} {run.told}. {cached.image_title(run, image)}; "
+    f"{controls.asking(pair.first)} asks and bright patches are where it looks; each map has its own scale."
     + (" In a Swin backbone a patch attends within its window, so all else stays dark." if anatomy.windowed else ""),
     words.command(run.spec),
 )

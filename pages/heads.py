@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from app import captions, links, looks, models, navigation, overrule, subjects, theme, words
+from app import cached, captions, links, navigation, subjects, theme, words
 from app.errors import sentences
+from app.heads import controls, edit_mask
 from peftcore.figures import heads as figures
 from peftcore.figures.theme import percent
 
@@ -22,7 +23,7 @@ HELP = (
 st.title("Which heads did this task move?")
 row = st.columns([5, 2, 3], vertical_alignment="bottom")
 with row[0]:
-    run = looks.choose_run("heads", subjects.runs("scores"), method="heart_lora")
+    run = controls.choose_run("heads", subjects.runs("scores"), method="heart_lora")
 with row[2]:
     score = links.choice(
         st.selectbox, "heads", "score", "score", list(SCORES), default="training", show=SCORES.get, help=HELP
@@ -39,7 +40,7 @@ if score == "training" and not history:
     )
     st.stop()
 with sentences(), st.spinner(f"Scoring heads: {SCORES[score]} ..."):
-    scores = history[-1][1] if score == "training" else models.head_scores(run.subject, score)
+    scores = history[-1][1] if score == "training" else cached.head_scores(run.subject, score)
 with row[1]:
     projection = links.choice(
         st.segmented_control,
@@ -51,7 +52,7 @@ with row[1]:
         required=True,
     )
 values, mask = scores.of_projection(projection)  # (layers, heads)
-layer, head = looks.choose_head(values)
+layer, head = controls.choose_head(values)
 ranks, count = figures.rank_heads(values), scores.heads(projection)
 
 with st.container(key="wrap_heads"):
@@ -70,36 +71,36 @@ with left:
         dark=theme.is_dark(),
     )
     theme.show(
-        grid, "heads_grid", spec=run.spec, on_select=lambda: looks.pick_head("heads_grid"), selection_mode="points"
+        grid, "heads_grid", spec=run.spec, on_select=lambda: controls.pick_head("heads_grid"), selection_mode="points"
     )
 with right:
     st.markdown(
         f"**Head {head + 1} of layer {layer + 1}: rank {ranks[layer, head]:.0f} of {count}**, "
         f"{scores.score} {values[layer, head]:.3g} in {projection}"
     )
-    image = looks.choose_image("heads", run, count=6, side=58)
+    image = controls.choose_image("heads", run, count=6, side=58)
     with sentences(stop=False), st.spinner("Looking through this head ..."):
-        query = links.patch("query", models.anatomy(run.subject).grids[layer], None)
-        before, after = (models.attention(run.subject, image, layer, query, tuned) for tuned in (False, True))
-        pixels, most = models.test_image(run, image), models.strongest(before, after, head)
+        query = links.patch("query", cached.anatomy(run.subject).grids[layer], None)
+        before, after = (cached.attention(run.subject, image, layer, query, tuned) for tuned in (False, True))
+        pixels, most = cached.test_image(run, image), cached.strongest(before, after, head)
         columns = st.columns(2)
         with columns[0]:
-            looks.overlay("heads_before", pixels, before, head, "Before tuning", spec=run.spec, zmax=most, width=235)
+            controls.overlay("heads_before", pixels, before, head, "Before tuning", spec=run.spec, zmax=most, width=235)
         with columns[1]:
-            looks.overlay("heads_after", pixels, after, head, "After tuning", spec=run.spec, zmax=most, width=235)
+            controls.overlay("heads_after", pixels, after, head, "After tuning", spec=run.spec, zmax=most, width=235)
         st.markdown(
-            f"**Tuning moved {percent(models.shift(before, after, head))} of this head's attention** "
-            f"on {models.image_name(image)}, where {looks.asking(before)} asks."
+            f"**Tuning moved {percent(cached.shift(before, after, head))} of this head's attention** "
+            f"on {cached.image_name(image)}, where {controls.asking(before)} asks."
         )
         st.caption("Click a patch to let it ask. Both pictures share one scale.")
-        looks.ask_class_token("heads", run, before)
+        controls.ask_class_token("heads", run, before)
 
 captions.caption(
     f"{run.told}; {SCORES[score]}. Layers count from 1 at the bottom, heads from the left.",
     words.command(run.spec),
 )
-looks.invite(run)
-overrule.draw(run, history[-1][1] if history else scores)
+controls.invite(run)
+edit_mask.draw(run, history[-1][1] if history else scores)
 
 with st.container(key="wrap_profile"):
     left, right = st.columns([9, 11], gap="medium")

@@ -2,7 +2,9 @@
 
 import streamlit as st
 
-from app import bill, costs, cut, launching, libraries, preview, race_form
+from app import libraries
+from app.heads import cut
+from app.launch import cost_card, launching, preview, race_form
 from peftcore.errors import HeadroomError
 from peftcore.spec import RunSpec
 
@@ -31,4 +33,4 @@ images = preview.draw(pictures, task)
 if spec and heads_off:
     cut.preview(heads_off, spec, images)
 if specs and not fault:
-    bill.draw(place, specs, values)
+    cost_card.draw(place, specs, values)

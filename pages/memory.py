@@ -2,7 +2,9 @@
 
 import streamlit as st
 
-from app import background, batches, captions, errors, keeping, ledgers, libraries, links, predictions, theme
+from app import background, captions, errors, libraries, links, theme
+from app.memory import batch_sizes, kept_tensors, ledgers
+from app.runs import predictions
 from peftcore.figures import memory as figures
 from peftcore.figures.theme import method_title
 from peftcore.registry import METHODS
@@ -90,7 +92,7 @@ if not cases:
     st.info("Choose at least one method.")
     st.stop()
 
-asked = list(dict.fromkeys([*cases, keeping.reference(cases)]))
+asked = list(dict.fromkeys([*cases, kept_tensors.reference(cases)]))
 busy, (share, text) = st.empty(), ledgers.progress(asked)
 if ledgers.under_way(asked):
     busy.progress(share, text=text)
@@ -126,8 +128,8 @@ if rows:
         f"One step of {method_title(case.method)}, {source}, operation by operation. "
         "Point at it to read which block is under way."
     )
-    keeping.draw(cases)
-    searching = batches.draw(cases)
+    kept_tensors.draw(cases)
+    searching = batch_sizes.draw(cases)
     predictions.draw()
 elif ledgers.under_way(cases):
     st.skeleton(340)
@@ -135,6 +137,6 @@ elif ledgers.under_way(cases):
 if job := ledgers.under_way(asked):
     background.wait(job, lambda: busy.progress(share, text=text))
     st.rerun()
-if job := batches.next_job(cases):
-    background.wait(job, lambda: batches.tell(searching, cases))
+if job := batch_sizes.next_job(cases):
+    background.wait(job, lambda: batch_sizes.tell(searching, cases))
     st.rerun()

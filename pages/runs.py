@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from app import race_view, run_list, run_view, selection, state, welcome
+from app import state, welcome
+from app.runs import race_view, run_list, run_view, selection
 
 st.title("What did each run learn, and what did it take?")
 records = state.store().runs(limit=1)

@@ -2,20 +2,11 @@
 
 import streamlit as st
 
-from app import (
-    backbone_choice,
-    errors,
-    libraries,
-    links,
-    navigation,
-    task_choice,
-    task_features,
-    task_gallery,
-    task_settings,
-    task_view,
-    upload,
-)
-from peftcore.tasks import load_task
+from app import backbone_choice, errors, libraries, links, navigation
+from app.launch import task_choice
+from app.tasks import features, gallery, settings, view
+from app.uploads import page
+from peftcore.task import load_task
 
 ALL = ":material/apps:"
 
@@ -25,13 +16,13 @@ st.title("What is in your own images?" if is_upload else "What does each task as
 if is_upload:
     with st.container(key="task_back"):
         navigation.link("tasks", "All tasks", icon=ALL)
-    upload.draw()
+    page.draw()
     st.stop()
 asked = links.read("task")
 if asked is None:
     with st.container(key="task_bring"):
         navigation.link("tasks", "Bring your own images", icon=":material/upload:", view="upload")
-    task_gallery.draw()
+    gallery.draw()
     st.stop()
 
 if not task_choice.is_complete(asked):
@@ -51,10 +42,10 @@ with row[2], st.container(key="task_all"):
 with row[3]:
     label = "Fine-tune on this task"
     if st.button(label, key="tasks_launch", type="primary", icon=":material/rocket_launch:", width="stretch"):
-        navigation.go("launch", task=task, backbone=backbone, **task_settings.in_address())
-facts = task_view.await_facts(task)
-view = task_view.choose(facts)
+        navigation.go("launch", task=task, backbone=backbone, **settings.in_address())
+facts = view.await_facts(task)
+view = view.choose(facts)
 if view == "features":
-    task_features.draw(task, backbone)
+    features.draw(task, backbone)
 else:
-    task_view.images(task, facts, backbone)
+    view.images(task, facts, backbone)

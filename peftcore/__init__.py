@@ -8,8 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from .compat import after_import, guard_torchvision
-from .embedded import register as _register
+from peftcore.backbone.embedded import register as _register
+from peftcore.backbone.torchvision_guard import after_import, guard_torchvision
 
 guard_torchvision()
 after_import("timm", _register)
@@ -24,8 +24,8 @@ _HOME = {
     "Method": "methods",
     "make_method": "methods",
     "methods": "methods",
-    "Task": "tasks",
-    "load_task": "tasks",
+    "Task": "task",
+    "load_task": "task",
     "tasks": "tasks",
     "TunedModel": "model",
     "attach": "model",
@@ -34,14 +34,14 @@ _HOME = {
     "measure_step": "memory",
     "finetune": "train",
     "run": "train",
-    "race": "racing",
+    "race": "train",
     "Result": "train",
     "merge": "adapters",
     "save_adapter": "adapters",
     "load_adapter": "adapters",
     "save_merged": "adapters",
-    "export_peft": "exchange",
-    "import_peft": "exchange",
+    "export_peft": "adapters",
+    "import_peft": "adapters",
     "HeadScores": "probes.responsiveness",
     "head_scores": "probes.responsiveness",
     "head_energy": "probes.responsiveness",
@@ -61,6 +61,8 @@ _MODULES = (
     "adapters",
     "train",
     "memory",
+    "uploads",
+    "backbone",
 )
 
 

@@ -7,12 +7,14 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from . import catalogue, conditions, errors
-from .answers import JSON, answer, console, progress_bars
-from .bench import app as bench
-from .options import choices, make_spec, spec_options
-from .spec import RunSpec
-from .variations import differences, variations
+from peftcore import errors
+from peftcore.bench import app as bench
+from peftcore.cli import catalogue
+from peftcore.cli.options import choices, make_spec, spec_options
+from peftcore.cli.output import JSON, answer, console, progress_bars
+from peftcore.spec import RunSpec
+from peftcore.train import conditions
+from peftcore.train.variations import differences, variations
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -26,9 +28,9 @@ def run(
     fields=None,
 ) -> None:
     """Fine-tune once, in this process, and print the result."""
-    from . import events as ev
-    from .adapters import save_adapter, writable
-    from .train import finetune
+    from peftcore import events as ev
+    from peftcore.adapters.save import save_adapter, writable
+    from peftcore.train.loop import finetune
 
     spec = make_spec(fields)
     if save:
@@ -110,8 +112,8 @@ def race(
     fields=None,
 ) -> None:
     """Fine-tune variations and rank them; side methods share the frozen features."""
-    from . import events as ev
-    from .racing import race_events
+    from peftcore import events as ev
+    from peftcore.train.race import race_events
 
     several = choices(vary)
     base = make_spec(fields)
@@ -183,7 +185,7 @@ def predict(
     fields=None,
 ) -> None:
     """Predict the memory of one training step, without weights, data or a GPU."""
-    from .memory import predict_memory
+    from peftcore.memory import predict_memory
 
     spec = make_spec(fields)
     report = predict_memory(spec, image_size=image_size)
@@ -208,7 +210,7 @@ def heads(
     json: JSON = False,
 ) -> None:
     """How strongly an adapter moves each attention head: the norm of dW_h by layer, projection and head."""
-    from .probes.responsiveness import head_energy
+    from peftcore.probes.responsiveness import head_energy
 
     scores = head_energy(source, scale)
     rows = [

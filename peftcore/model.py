@@ -8,10 +8,10 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from . import errors
-from .backbone import Backbone
-from .methods import Method, SideNetwork
-from .spec import as_method
+from peftcore import errors
+from peftcore.backbone.load import Backbone
+from peftcore.methods import Method, SideNetwork
+from peftcore.spec import as_method
 
 
 class TunedModel(nn.Module):

@@ -1,17 +1,19 @@
-"""Finds methods and tasks from their files: one file in the folder is one thing by that name.
+"""Finds methods and tasks from their files: one file is one thing by that name, wherever in its package it lies.
 
-Names are read off the folder, so listing what there is imports nothing.
+Names are read off the folders, so listing what there is imports nothing.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from .errors import unknown
+from peftcore.errors import unknown
 
 
 class Registry:
@@ -21,12 +23,18 @@ class Registry:
         self.package, self.kind = package, kind
 
     @cached_property
-    def _names(self) -> tuple[str, ...]:
-        folder = Path(__file__).parent / self.package
-        return tuple(sorted(f.stem for f in folder.glob("*.py") if not f.stem.startswith("_")))
+    def _modules(self) -> dict[str, str]:
+        """Name of each thing -> the module that is it."""
+        root = Path(__file__).parent
+        files = sorted((root / self.package).rglob("*.py"), key=lambda file: file.stem)
+        return {
+            file.stem: ".".join((__package__, *file.relative_to(root).with_suffix("").parts))
+            for file in files
+            if not file.stem.startswith("_")
+        }
 
     def names(self) -> tuple[str, ...]:
-        return self._names
+        return tuple(self._modules)
 
     def load(self, name: str) -> ModuleType:
         """The module of `name`.
@@ -34,9 +42,9 @@ class Registry:
         Raises:
             UnknownName: no file has that name; the message names the nearest.
         """
-        if name not in self._names:
-            raise unknown(self.kind, name, self._names)
-        return importlib.import_module(f"{__package__}.{self.package}.{name}")
+        if name not in self._modules:
+            raise unknown(self.kind, name, self.names())
+        return importlib.import_module(self._modules[name])
 
     def list_when_called(self, package: str) -> None:
         """Lets the package itself be called: `peftcore.methods` is the folder and `peftcore.methods()` what is in it."""
@@ -50,3 +58,14 @@ class Registry:
 
 METHODS = Registry("methods", "method")
 TASKS = Registry("tasks", "task")
+
+
+def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """A package's `__getattr__`: each public name imports its module of the package when it is first used."""
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+
+    return get

@@ -21,8 +21,8 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from . import errors
-from .registry import METHODS, TASKS
+from peftcore import errors
+from peftcore.registry import METHODS, TASKS
 
 FORWARD = (
     "backbone", "pretrained", "weights", "device", "task", "normalisation", "resize", "precision", "augmentation", "cache_features",

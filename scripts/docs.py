@@ -27,7 +27,7 @@ def methods_table() -> str:
 
 def tasks_table() -> str:
     from peftcore.registry import TASKS
-    from peftcore.tasks import task_card
+    from peftcore.task import task_card
 
     rows = ["| task | group | classes | what it asks |", "|---|---|---|---|"]
     for name in TASKS.names():

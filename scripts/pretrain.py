@@ -24,8 +24,8 @@ import torch  # noqa: E402
 from drawing import draw  # noqa: E402
 from trainer import HELD_OUT, Trainer  # noqa: E402
 
-from peftcore import embedded  # noqa: E402
-from peftcore.tasks import embedded_tasks  # noqa: E402
+from peftcore.backbone import embedded  # noqa: E402
+from peftcore.task import embedded_tasks  # noqa: E402
 
 
 def train(options: argparse.Namespace) -> None:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from trainer import create, normalise, write_card
 
-from peftcore import embedded
-from peftcore.tasks import load_task
+from peftcore.backbone import embedded
+from peftcore.task import load_task
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # inverse L2 penalties; the validation split chooses
 

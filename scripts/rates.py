@@ -11,7 +11,7 @@ from typing import Any
 
 from trainer import write_card
 
-from peftcore import embedded
+from peftcore.backbone import embedded
 from peftcore.bench.tasks import MINI_VTAB
 
 

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from app import gallery, words
 from peftcore.spec import RunSpec
-from peftcore.train import finetune
+from peftcore.train.loop import finetune
 
 EXAMPLES = {
     "lora-digits": RunSpec(method="lora", task="digits", epochs=8, lr=3e-3),

@@ -14,7 +14,7 @@ from drawing import PATCH, draw
 from recipe import Reader, accuracies, losses, prepare, total
 from torch import Tensor, nn
 
-from peftcore import embedded  # importing peftcore makes timm importable everywhere
+from peftcore.backbone import embedded  # importing peftcore makes timm importable everywhere
 
 HELD_OUT = 900_000  # batches from here on are never trained on
 AVERAGE_EVERY = 4  # steps between two updates of the averaged weights

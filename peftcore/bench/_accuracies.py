@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..answers import console
-from ..registry import METHODS
-from ..spec import RunSpec
+from peftcore.cli.output import console
+from peftcore.registry import METHODS
+from peftcore.spec import RunSpec
 
 Row = Mapping[str, Any]
 
@@ -56,7 +56,7 @@ def _of(spec: RunSpec) -> dict[str, Any]:
 
 
 def _outcome(spec: RunSpec) -> dict[str, Any]:
-    from ..train import run
+    from peftcore.train.loop import run
 
     result = run(spec)
     return {

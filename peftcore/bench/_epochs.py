@@ -8,11 +8,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..features import FeatureCache
-from ..model import TunedModel
-from ..preprocess import prepare
-from ..recipe import make_optimizer
-from ..spec import RunSpec
+from peftcore.backbone.preprocess import prepare
+from peftcore.features.cache import FeatureCache
+from peftcore.model import TunedModel
+from peftcore.spec import RunSpec
+from peftcore.train.recipe import make_optimizer
 
 
 class Epochs:

@@ -7,12 +7,12 @@ import time
 import torch
 import torch.nn.functional as F
 
-from ..backbone import Backbone
-from ..memory import measure_step
-from ..methods import make_method
-from ..model import TunedModel, attach
-from ..recipe import compiled
-from ..scores import Collector
+from peftcore.backbone.load import Backbone
+from peftcore.memory import measure_step
+from peftcore.methods import make_method
+from peftcore.methods._scores import Collector
+from peftcore.model import TunedModel, attach
+from peftcore.train.recipe import compiled
 
 PEER = "Hugging Face PEFT LoRA"
 CACHED, SCORED, COMPILED = "cached features", "head scores collected", "compiled"

@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import conditions
-from ..answers import JSON, answer, names_of
-from ..registry import METHODS
-from ..spec import RunSpec
-from ._accuracies import Row, by_task, measure, spread, told
+from peftcore.bench._accuracies import Row, by_task, measure, spread, told
+from peftcore.cli.output import JSON, answer, names_of
+from peftcore.registry import METHODS
+from peftcore.spec import RunSpec
+from peftcore.train import conditions
 
 TASKS = ("digits", "counting", "orientation")
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..answers import JSON, answer, console, names_of
+from peftcore.cli.output import JSON, answer, console, names_of
 
 METHODS = "last,lst,linear"
 
@@ -31,14 +31,14 @@ def measure(
     the largest difference between the weights trained so and those trained from the cache, the same epochs each."""
     import numpy as np
 
-    from ..backbone import load_backbone
-    from ..features import FeatureCache
-    from ..methods import make_method
-    from ..model import attach
-    from ..recipe import choose_device
-    from ..shelf import Shelf
-    from ._epochs import Epochs
-    from ._stepper import peer_of
+    from peftcore.backbone.load import load_backbone
+    from peftcore.bench._epochs import Epochs
+    from peftcore.bench._stepper import peer_of
+    from peftcore.features.cache import FeatureCache
+    from peftcore.features.disk import Shelf
+    from peftcore.methods import make_method
+    from peftcore.model import attach
+    from peftcore.train.recipe import choose_device
 
     shared = load_backbone(backbone, pretrained=False).to(choose_device(device))
     size = (*shared.input_size[1:], 3)
@@ -83,8 +83,8 @@ def measure(
 
 def accuracies(methods: Iterable[str], seeds: int, epochs: int, backbone: str = "vit_micro") -> Iterator[dict]:
     """Test accuracy (shares) on digits with features kept in fp32 and in bf16, over seeds from 0."""
-    from ..spec import RunSpec
-    from ..train import run
+    from peftcore.spec import RunSpec
+    from peftcore.train.loop import run
 
     for name in methods:
         found = {
@@ -116,7 +116,7 @@ def command(
     json: JSON = False,
 ) -> None:
     """An epoch from cached features beside an epoch of Hugging Face PEFT's LoRA on the same images."""
-    from ._stepper import PEER
+    from peftcore.bench._stepper import PEER
 
     rows, names = [], names_of(methods)
     for row in measure(backbone, images, batch_size, names, repeats, device, precision):

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..answers import JSON, answer, console
+from peftcore.cli.output import JSON, answer, console
 
 PEER = "ImageFolder"
 WAYS = ("kept", "streamed", PEER)
@@ -63,8 +63,8 @@ Passes = tuple[Callable[[], None], Callable[[int], None]]
 def _ours(way: str, folder: Path, size: int, batch_size: int) -> Passes:
     import torch
 
-    from ..tasks import check_images, read_ahead
-    from ..tasks._pictures import Pictures
+    from peftcore.task import check_images, read_ahead
+    from peftcore.uploads.pictures import Pictures
 
     files = sorted(folder.glob("*/*"))
     images = Pictures(files, size, kept_bytes=None if way == "kept" else 0)

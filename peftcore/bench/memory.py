@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import errors
-from ..answers import JSON, answer, console, names_of
-from ..registry import METHODS
-from ..spec import RunSpec
+from peftcore import errors
+from peftcore.cli.output import JSON, answer, console, names_of
+from peftcore.registry import METHODS
+from peftcore.spec import RunSpec
 
 CLASSES = 10
 
@@ -29,8 +29,8 @@ def measure(
     """One row per backbone and method, side methods also from cached features: bytes at the peak of a step, `predicted`
     and, unless `predict_only`, `measured` on random images, the prediction's `error` as a share, the bytes above the
     weights, and these as a share of full fine-tuning's. A combination that is refused has the sentence instead."""
-    from ..memory import predict_memory
-    from ..memory.predict import target_device
+    from peftcore.memory import predict_memory
+    from peftcore.memory.predict import target_device
 
     place = device if predict_only else target_device(device)
     for backbone in backbones:
@@ -65,7 +65,7 @@ def cases(methods: Iterable[str]) -> Iterator[tuple[str, bool]]:
 
 
 def _backbone(name: str, device: str, image_size: int | None):
-    from ..backbone import load_backbone
+    from peftcore.backbone.load import load_backbone
 
     architecture = {} if image_size is None else {"img_size": image_size}
     return load_backbone(name, pretrained=False, **architecture).to(device)
@@ -75,9 +75,9 @@ def _step(shared, spec: RunSpec, cached: bool):
     """A real step of `spec` on the shared backbone, whose weights the method may change: bytes do not depend on them."""
     import torch
 
-    from ..memory import measure_step
-    from ..model import attach
-    from ..recipe import make_optimizer
+    from peftcore.memory import measure_step
+    from peftcore.model import attach
+    from peftcore.train.recipe import make_optimizer
 
     model = attach(shared, spec.method, CLASSES).train()
     images = torch.randn(spec.batch_size, *shared.input_size, device=shared.device)

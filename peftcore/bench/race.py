@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..answers import JSON, answer, console
+from peftcore.cli.output import JSON, answer, console
 
 
 def measure(
@@ -22,9 +22,9 @@ def measure(
 ) -> Iterator[dict[str, Any]]:
     """Per number of LASTs: seconds of a step of all (median), with the frozen forward computed and with its features at
     hand, as ratios to one LAST alone in the same run, each measurement paired with one of the single LAST."""
-    from ..backbone import load_backbone
-    from ..recipe import choose_device
-    from ..tasks import load_task
+    from peftcore.backbone.load import load_backbone
+    from peftcore.task import load_task
+    from peftcore.train.recipe import choose_device
 
     place = choose_device(device)
     shared = load_backbone(backbone, pretrained=False).to(place)
@@ -48,8 +48,8 @@ class _Group:
     def __init__(self, backbone, count: int, batch_size: int, classes: int, precision: str):
         import torch
 
-        from ..methods import make_method
-        from ..model import attach
+        from peftcore.methods import make_method
+        from peftcore.model import attach
 
         self.models = [attach(backbone, make_method("last"), classes, seed=k).train() for k in range(count)]
         self.optimizers = [torch.optim.AdamW(m.trainable_parameters(), lr=1e-4, fused=True) for m in self.models]
@@ -64,7 +64,7 @@ class _Group:
         import torch
         import torch.nn.functional as F
 
-        from ..model import TunedModel
+        from peftcore.model import TunedModel
 
         with torch.autocast(self.images.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             features = self.features if cached else self.models[0].features(self.images)
@@ -89,7 +89,7 @@ class _Group:
         """Of a step from given features, which count."""
         import torch
 
-        from ..memory import Ledger
+        from peftcore.memory import Ledger
 
         trained = torch.nn.ModuleList(self.models)
         with Ledger(trained) as ledger:

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import errors
-from ..answers import JSON, answer, console, names_of
-from ..registry import METHODS
+from peftcore import errors
+from peftcore.cli.output import JSON, answer, console, names_of
+from peftcore.registry import METHODS
 
 
 def measure(
@@ -27,11 +27,11 @@ def measure(
     the same model in the same run. Every measurement of a method is paired with one of the peer right before it."""
     import torch
 
-    from ..backbone import load_backbone
-    from ..methods import make_method
-    from ..model import attach
-    from ..recipe import choose_device
-    from ._stepper import Stepper, peer_of
+    from peftcore.backbone.load import load_backbone
+    from peftcore.bench._stepper import Stepper, peer_of
+    from peftcore.methods import make_method
+    from peftcore.model import attach
+    from peftcore.train.recipe import choose_device
 
     place = choose_device(device)
     shared = load_backbone(backbone, pretrained=False).to(place)
@@ -60,7 +60,7 @@ def measure(
 
 def cases(methods: Iterable[str], compile: bool) -> Iterator[tuple[str, str]]:
     """Methods and variants of them: from cache, collecting head scores, compiled."""
-    from ._stepper import CACHED, COMPILED, SCORED
+    from peftcore.bench._stepper import CACHED, COMPILED, SCORED
 
     for name in methods or METHODS.names():
         side = METHODS.load(name).METHOD.kind == "side"
@@ -84,7 +84,7 @@ def command(
     json: JSON = False,
 ) -> None:
     """Step time and memory of every method beside Hugging Face PEFT's LoRA on the same model."""
-    from ._stepper import PEER
+    from peftcore.bench._stepper import PEER
 
     rows = []
     for row in measure(backbone, batch_size, names_of(methods), repeats, device, precision, compile):

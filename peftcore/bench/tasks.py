@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import conditions, embedded
-from ..answers import JSON, answer, names_of
-from ..registry import METHODS
-from ..spec import RunSpec
-from ..tasks import GROUPS, task_card
-from ._accuracies import Row, by_task, mean_over, measure, spread, told
+from peftcore.backbone import embedded
+from peftcore.bench._accuracies import Row, by_task, mean_over, measure, spread, told
+from peftcore.cli.output import JSON, answer, names_of
+from peftcore.registry import METHODS
+from peftcore.spec import RunSpec
+from peftcore.task import GROUPS, task_card
+from peftcore.train import conditions
 
 # A benchmark is a fixed list: a task that joins or leaves makes another one.
 MINI_VTAB = (

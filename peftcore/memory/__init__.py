@@ -4,12 +4,12 @@ machine.
 
 from __future__ import annotations
 
-from .comparison import blocks_of, compare_block, totals
-from .largest import largest_batch, largest_batches
-from .ledger import Ledger
-from .predict import predict_memory, predict_step
-from .report import COMPONENTS, MemoryReport, block_of
-from .step import measure_step
+from peftcore.memory.batch_size import largest_batch, largest_batches
+from peftcore.memory.comparison import blocks_of, compare_block, totals
+from peftcore.memory.ledger import Ledger
+from peftcore.memory.predict import predict_memory, predict_step
+from peftcore.memory.report import COMPONENTS, MemoryReport, block_of
+from peftcore.memory.step import measure_step
 
 __all__ = [
     "COMPONENTS",

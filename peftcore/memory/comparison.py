@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from .. import errors
-from .reasons import FOR_A_WEIGHT, NORMED, PAIR
-from .report import MemoryReport, block_of
+from peftcore import errors
+from peftcore.memory.reasons import FOR_A_WEIGHT, NORMED, PAIR
+from peftcore.memory.report import MemoryReport, block_of
 
 NO_GRADIENT = "no gradient passes through the backbone"
 ABOVE = "backward ends above this block, as nothing below it trains"

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .lives import Kept, Life
-from .reasons import explain
-from .report import COMPONENTS, MemoryReport
-from .timeline import curve, peak
-from .whereabouts import Whereabouts, trees
+from peftcore.memory.lifetimes import Kept, Life
+from peftcore.memory.modules import Whereabouts, trees
+from peftcore.memory.reasons import explain
+from peftcore.memory.report import COMPONENTS, MemoryReport
+from peftcore.memory.timeline import curve, peak
 
 _PLAIN = (torch.strided,)
 

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from .. import errors
-from ..spec import RunSpec
-from .report import MemoryReport
-from .step import is_side, measure_step
-from .targets import AsOnCuda
+from peftcore import errors
+from peftcore.memory.cuda import AsOnCuda
+from peftcore.memory.report import MemoryReport
+from peftcore.memory.step import is_side, measure_step
+from peftcore.spec import RunSpec
 
 
 def predict_memory(
@@ -42,8 +42,8 @@ def predict_memory(
         UnknownName, DoesNotFit, InvalidSetting: as `load_backbone` and `attach` do.
         InvalidSetting: cached features of a method that has none.
     """
-    from ..backbone import load_backbone
-    from ..model import attach
+    from peftcore.backbone.load import load_backbone
+    from peftcore.model import attach
 
     started, spec = time.perf_counter(), RunSpec.of(spec)
     architecture = {} if image_size is None else {"img_size": image_size}
@@ -100,7 +100,7 @@ def target_device(device: str) -> str:
 
 def classes_of(task: str) -> int:
     """How many classes a task has; only a task that says so nowhere but in its data is loaded."""
-    from ..tasks import load_task, task_card
+    from peftcore.task import load_task, task_card
 
     return len(task_card(task).classes or load_task(task).classes)
 

@@ -6,7 +6,7 @@ from functools import cache
 
 from torch import Tensor
 
-from .lives import Kept
+from peftcore.memory.lifetimes import Kept
 
 # (node, name of what it saved) -> why. Node names lose their "Backward0".
 _WHY = {

@@ -7,8 +7,8 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from .. import errors
-from ..events import COMPONENTS
+from peftcore import errors
+from peftcore.events import COMPONENTS
 
 __all__ = ["COMPONENTS", "MemoryReport", "block_of"]
 

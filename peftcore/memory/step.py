@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .ledger import Ledger
-from .lives import Life
-from .report import MemoryReport
+from peftcore.memory.ledger import Ledger
+from peftcore.memory.lifetimes import Life
+from peftcore.memory.report import MemoryReport
 
 
 def measure_step(

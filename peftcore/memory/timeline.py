@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .report import COMPONENTS
+from peftcore.memory.report import COMPONENTS
 
 if TYPE_CHECKING:
-    from .lives import Life
+    from peftcore.memory.lifetimes import Life
 
 _ROW = {name: i for i, name in enumerate(COMPONENTS)}
 

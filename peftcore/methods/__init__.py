@@ -13,16 +13,16 @@ import torch
 from torch import Size, Tensor, nn
 from torch.optim import Optimizer
 
-from .. import errors
-from ..registry import METHODS
-from ..spec import Settings
+from peftcore import errors
+from peftcore.registry import METHODS
+from peftcore.spec import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..backbone import Backbone
-    from ..events import Event
-    from ..model import TunedModel
+    from peftcore.backbone.load import Backbone
+    from peftcore.events import Event
+    from peftcore.model import TunedModel
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Method(Settings):
 
     def coach(self, model: TunedModel, optimizer: Optimizer, epochs: int, per_epoch: int) -> Coach:
         """The method's part in a training run of `epochs` of `per_epoch` steps: by default, keeps head scores."""
-        from ..scores import watch
+        from peftcore.methods._scores import watch
 
         return watch(model.tuner)
 

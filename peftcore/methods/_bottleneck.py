@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import errors
-from ..backbone import Backbone
+from peftcore import errors
+from peftcore.backbone.load import Backbone
 
 
 class Bottleneck(nn.Module):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._low_rank import Pair
-from .bi_lora import QuantisedPair
+from peftcore.methods._low_rank import Pair
+from peftcore.methods.bi_lora import QuantisedPair
 
 
 class Headwise:

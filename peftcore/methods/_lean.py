@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 if TYPE_CHECKING:
-    from .last import LowRankAttention
+    from peftcore.methods.last import LowRankAttention
 
 EPS = 1e-5  # of LayerNorm
 

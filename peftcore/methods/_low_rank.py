@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import errors
-from ..backbone import Backbone, Block, Site
-from . import graft
-from ._beside import AddPairs, Source
+from peftcore import errors
+from peftcore.backbone.load import Backbone, Block, Site
+from peftcore.methods import graft
+from peftcore.methods._beside import AddPairs, Source
 
 
 class Pair(nn.Module):

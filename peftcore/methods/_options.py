@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from .. import errors
+from peftcore import errors
 
 
 class Options(dict):

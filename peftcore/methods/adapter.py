@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
-from . import Card, Method, graft
-from ._bottleneck import Bottleneck, check_bottleneck
+from peftcore.methods import Card, Method, graft
+from peftcore.methods._bottleneck import Bottleneck, check_bottleneck
 
 
 class Adapter(Method):

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from . import Card, Method, graft
-from ._bottleneck import Bottleneck, check_bottleneck
+from peftcore.methods import Card, Method, graft
+from peftcore.methods._bottleneck import Bottleneck, check_bottleneck
 
 
 class AdaptFormer(Method):

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from . import Card, Method
-from ._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, updates_of
-from .lora import Projection
+from peftcore.methods import Card, Method
+from peftcore.methods._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, updates_of
+from peftcore.methods.lora import Projection
 
 Bits = Literal[1, 2, 4, 8, 32]
 EPS = 1e-5  # beside the deviation, as in the authors' code

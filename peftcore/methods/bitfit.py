@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from . import Card, Method
-from ._thaw import thaw
+from peftcore.methods import Card, Method
+from peftcore.methods._thaw import thaw
 
 
 class BitFit(Method):

@@ -11,13 +11,13 @@ import torch
 from pydantic import Field, field_validator
 from torch import Size, Tensor
 
-from .. import errors
-from ..events import Event, HeadsCut, Scores
-from ..scores import Collector, HeadScores, Score, energies, head_pairs
-from . import Card, Coach, Method
-from ._headwise import Headwise, HeadwisePair, QuantisedHeadwisePair
-from ._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, updates_of
-from .bi_lora import Bits
+from peftcore import errors
+from peftcore.events import Event, HeadsCut, Scores
+from peftcore.methods import Card, Coach, Method
+from peftcore.methods._headwise import Headwise, HeadwisePair, QuantisedHeadwisePair
+from peftcore.methods._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, updates_of
+from peftcore.methods._scores import Collector, HeadScores, Score, energies, head_pairs
+from peftcore.methods.bi_lora import Bits
 
 _TOLD = 10  # times at least that scores are told through a warm-up, so that even a short one can be watched
 

@@ -17,10 +17,10 @@ import torch
 from pydantic import AfterValidator, Field, field_validator
 from torch import nn
 
-from .. import errors
-from . import Card, Method
-from ._options import freeze, thaw
-from ._thaw import Thawed
+from peftcore import errors
+from peftcore.methods import Card, Method
+from peftcore.methods._options import freeze, thaw
+from peftcore.methods._thaw import Thawed
 
 _ADAPTER = "default"
 _VARIANTS = {"dora": ("lora", {"use_dora": True})}  # tuners that PEFT keeps as an option of another

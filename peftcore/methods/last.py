@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from .. import errors
-from . import Card, Method, SideNetwork
-from ._lean import EPS, Lean, folded
+from peftcore import errors
+from peftcore.methods import Card, Method, SideNetwork
+from peftcore.methods._lean import EPS, Lean, folded
 
 CROWD = 200_000  # floats of a batch's tokens above which K networks in one call fall out of a CPU's cache: slower than K calls
 

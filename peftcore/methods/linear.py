@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from . import Card, Method, SideNetwork
+from peftcore.methods import Card, Method, SideNetwork
 
 
 class Linear(Method):

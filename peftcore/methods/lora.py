@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from . import Card, Method
-from ._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, updates_of
+from peftcore.methods import Card, Method
+from peftcore.methods._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, updates_of
 
 Projection = Literal["q", "k", "v", "proj", "fc1", "fc2"]
 

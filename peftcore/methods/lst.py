@@ -11,8 +11,8 @@ from timm.models.swin_transformer import PatchMerging
 from timm.models.vision_transformer import Block as ViTBlock
 from torch import Tensor, nn
 
-from .. import errors
-from . import Card, Method, SideNetwork
+from peftcore import errors
+from peftcore.methods import Card, Method, SideNetwork
 
 
 class LST(Method):

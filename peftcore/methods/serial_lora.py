@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from . import Card, Method, graft
-from ._beside import Source
-from ._low_rank import Pair, add_pairs, check_rank
+from peftcore.methods import Card, Method, graft
+from peftcore.methods._beside import Source
+from peftcore.methods._low_rank import Pair, add_pairs, check_rank
 
 # The Linear layers that read an attention's input, by the names that timm gives them.
 _READERS = ("qkv", "q_proj", "k_proj", "v_proj", "gate")

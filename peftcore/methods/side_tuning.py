@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from . import Card, Method, SideNetwork
+from peftcore.methods import Card, Method, SideNetwork
 
 
 class SideTuning(Method):

@@ -7,7 +7,7 @@ from pydantic import Field
 from timm.layers import RmsNorm
 from torch import Tensor, nn
 
-from . import Card, Method, graft
+from peftcore.methods import Card, Method, graft
 
 _OPERATIONS = (nn.Linear, nn.Conv2d, nn.LayerNorm, RmsNorm)
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from .. import errors
-from . import Card, Method
+from peftcore import errors
+from peftcore.methods import Card, Method
 
 
 class VPT(Method):

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import errors
-from ..backbone import Backbone, Block
-from ..methods.last import LowRankAttention
-from ..model import TunedModel
+from peftcore import errors
+from peftcore.backbone.load import Backbone, Block
+from peftcore.methods.last import LowRankAttention
+from peftcore.model import TunedModel
 
 
 @torch.no_grad()

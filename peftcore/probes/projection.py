@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import errors
+from peftcore import errors
 
 PERPLEXITY = 30.0  # t-SNE's own default: about how many neighbours each image should have
 FIRST = 50  # principal components that t-SNE starts from, as its authors do

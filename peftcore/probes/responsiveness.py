@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import errors
-from ..adapters import load_adapter
-from ..exchange import foreign_energy
-from ..model import TunedModel
-from ..scores import SCORES, Collector, HeadScores, Score, energies, head_pairs
+from peftcore import errors
+from peftcore.adapters.hf_lora import foreign_energy
+from peftcore.adapters.save import load_adapter
+from peftcore.methods._scores import SCORES, Collector, HeadScores, Score, energies, head_pairs
+from peftcore.model import TunedModel
 
 __all__ = ["HeadScores", "head_energy", "head_scores"]
 

@@ -14,10 +14,9 @@ import zlib
 from typing import BinaryIO
 
 from peftcore import errors
-
-from . import tars, zips
-from .intake import Intake, Tell
-from .limits import more, size
+from peftcore.uploads import tars, zips
+from peftcore.uploads.intake import Intake, Tell
+from peftcore.uploads.limits import more, size
 
 OTHERS = {
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",

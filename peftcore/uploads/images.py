@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from peftcore import errors
-from peftcore.store import home
-from peftcore.tasks._pictures import FORMATS, decode
-
-from .limits import Limits, more, size
+from peftcore.home import home
+from peftcore.uploads.limits import Limits, more, size
+from peftcore.uploads.pictures import FORMATS, decode
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,7 +46,7 @@ def fingerprint(file: Path | BinaryIO, limits: Limits) -> bytes:
     """
     from PIL import ImageOps
 
-    from peftcore.tasks._pictures import _to_rgb
+    from peftcore.uploads.pictures import _to_rgb
 
     with _opened(file, limits) as image:
         picture = _to_rgb(ImageOps.exif_transpose(image))
@@ -111,7 +110,7 @@ def keep_picture(file: BinaryIO, limits: Limits | None = None) -> str:
     """
     from PIL import Image, ImageOps
 
-    from peftcore.tasks._pictures import _to_rgb
+    from peftcore.uploads.pictures import _to_rgb
 
     limits = limits or Limits.here()
     try:

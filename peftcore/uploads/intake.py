@@ -8,9 +8,8 @@ from pathlib import Path
 from shutil import disk_usage
 
 from peftcore import errors
-
-from .limits import Limits, more, size
-from .names import Taken, parts, shown
+from peftcore.uploads.limits import Limits, more, size
+from peftcore.uploads.names import Taken, parts, shown
 
 CHUNK = 2**18
 SPARED = 200 * 10**6  # bytes of the disk that stay free

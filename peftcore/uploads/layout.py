@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from peftcore import errors
-
-from . import table
-from .limits import Limits, more
-from .names import shown
+from peftcore.uploads import table
+from peftcore.uploads.limits import Limits, more
+from peftcore.uploads.names import shown
 
 SPLITS = ("train", "val", "test")
 NAMED = {

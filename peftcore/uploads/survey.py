@@ -17,14 +17,13 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from peftcore import errors
-from peftcore.store import home
-
-from . import archives, layout
-from .images import fingerprint, measure
-from .intake import CHUNK, Intake, Tell, silent
-from .layout import SPLITS, Skipped
-from .limits import Limits
-from .names import shown
+from peftcore.home import home
+from peftcore.uploads import archives, layout
+from peftcore.uploads.images import fingerprint, measure
+from peftcore.uploads.intake import CHUNK, Intake, Tell, silent
+from peftcore.uploads.layout import SPLITS, Skipped
+from peftcore.uploads.limits import Limits
+from peftcore.uploads.names import shown
 
 WORKERS = 2
 LARGE = 8_000_000  # pixels; larger images are decoded one at a time, since each takes hundreds of megabytes

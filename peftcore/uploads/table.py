@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from peftcore import errors
-
-from .limits import Limits, more, size
-from .names import shown
+from peftcore.uploads.limits import Limits, more, size
+from peftcore.uploads.names import shown
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 DELIMITERS = (",", ";", "\t", "|", " ")

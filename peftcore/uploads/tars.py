@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from peftcore import errors
-
-from .intake import CHUNK, Intake, Tell, check
-from .limits import Limits, size
-from .names import shown
+from peftcore.uploads.intake import CHUNK, Intake, Tell, check
+from peftcore.uploads.limits import Limits, size
+from peftcore.uploads.names import shown
 
 LARGEST_HEADER = 2**20  # bytes before a file of a tar; names take a few hundred
 XZ_MEMORY = 2**28  # bytes that unpacking xz may take; xz -9 needs 65 MB

@@ -7,10 +7,9 @@ import zipfile
 from typing import BinaryIO
 
 from peftcore import errors
-
-from .intake import CHUNK, Intake, Tell, check
-from .limits import Limits, more, size
-from .names import shown
+from peftcore.uploads.intake import CHUNK, Intake, Tell, check
+from peftcore.uploads.limits import Limits, more, size
+from peftcore.uploads.names import shown
 
 CENTRAL_ENTRY = 1024  # bytes of zip directory per file that are believed; 46 and the name are usual
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)  # LZMA's memory has no bound in zipfile

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from app import state
 from peftcore.store import Store
-from peftcore.tasks import Split
+from peftcore.task import Split
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -99,22 +99,22 @@ def recorded() -> dict[str, tuple[dict, list[dict], dict[str, bytes], dict]]:
     """Real runs on a few images, LoRA and LAST: spec, events, artifacts and summary by method."""
     import torch
 
-    from peftcore import train
-    from peftcore.job import SUMMARY
+    from peftcore.engine.job import SUMMARY
+    from peftcore.engine.worker import ARTIFACTS
     from peftcore.spec import RunSpec
-    from peftcore.worker import ARTIFACTS
+    from peftcore.train import loop
 
     torch.set_num_threads(1)
-    whole = train.load_task("digits")
+    whole = loop.load_task("digits")
     parts = {name: getattr(whole, name) for name in ("train", "val", "test")}
     few = {name: Split(part.images[:24], part.labels[:24]) for name, part in parts.items()}
     runs = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "load_task", lambda name: replace(whole, **few))
+        patch.setattr(loop, "load_task", lambda name: replace(whole, **few))
         for method in ("lora", "last"):
             spec = RunSpec(method=method, epochs=2, batch_size=12, lr=0.01, pretrained=False)
             told, artifacts = [], {}
-            for event in train.finetune(spec):
+            for event in loop.finetune(spec):
                 told.append(event.to_dict())
                 if getattr(event, "blob", None) is not None:
                     artifacts[ARTIFACTS[event.kind]] = event.blob

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from app import models, subjects
-from peftcore import adapters
-from peftcore.preprocess import prepare
+from app import cached, subjects
+from peftcore.adapters import save
+from peftcore.backbone.preprocess import prepare
 from peftcore.probes.attention import attention_maps, side_attention
 
 
@@ -45,27 +45,27 @@ def test_before_and_after_for_a_method_in_the_backbone(at, trained):
 def test_maps_are_the_library_s_and_are_left_as_they_were(trained, store, engine):
     """What the page shows is row `query` of the probe's map, and looking changes no output."""
     run = subjects.named(str(trained["last"]))
-    model = adapters.from_bytes(store.get_artifact(trained["last"], "adapter"))
-    images = prepare(models.task("digits").test.images[5:6], model.backbone)
-    before = models._model(run).model(images)
-    look = models.attention(run, 5, 2, (3, 6))
+    model = save.from_bytes(store.get_artifact(trained["last"], "adapter"))
+    images = prepare(cached.task("digits").test.images[5:6], model.backbone)
+    before = cached._model(run).model(images)
+    look = cached.attention(run, 5, 2, (3, 6))
     row = attention_maps(model, images, 2)[0, :, 1 + 3 * 8 + 6].numpy()  # (heads, N): the class token comes first
     np.testing.assert_allclose(look.maps.reshape(8, -1), row[:, 1:], rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(look.maps.sum((1, 2)) + look.prefix, 1, rtol=1e-5)
-    side = models.side_attention(run, 5, 3, None)
+    side = cached.side_attention(run, 5, 3, None)
     np.testing.assert_allclose(side.maps[0].ravel(), side_attention(model, images)[3][0, 0, 1:].numpy(), rtol=1e-5)
-    assert torch.equal(models._model(run).model(images), before)
+    assert torch.equal(cached._model(run).model(images), before)
 
 
 def test_a_side_method_leaves_the_backbone_as_it_was(trained, engine):
     run = subjects.named(str(trained["last"]))
-    tuned, frozen = (models.attention(run, 0, 4, (2, 2), tuned) for tuned in (True, False))
-    assert models.shift(frozen, tuned, models.MEAN) == 0
+    tuned, frozen = (cached.attention(run, 0, 4, (2, 2), tuned) for tuned in (True, False))
+    assert cached.shift(frozen, tuned, cached.MEAN) == 0
 
 
 def test_a_method_in_the_backbone_moves_attention(trained, engine):
-    pair = models.pair(subjects.named(str(trained["lora"])), 0, 7, models.MEAN, None, (4, 4))
-    assert 0 < pair.elsewhere(models.MEAN) <= 1
+    pair = cached.pair(subjects.named(str(trained["lora"])), 0, 7, cached.MEAN, None, (4, 4))
+    assert 0 < pair.elsewhere(cached.MEAN) <= 1
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_method_in_the_backbone_moves_attention(trained, engine):
     ],
 )
 def test_a_patch_on_another_grid(query, source, target, expected):
-    assert models.moved(query, source, target) == expected
+    assert cached.moved(query, source, target) == expected
 
 
 def test_the_first_example_is_of_a_side_network(at):
@@ -104,10 +104,10 @@ def test_an_image_of_one_s_own_takes_a_test_image_s_place(at, trained, store):
     assert not app.error and not app.exception and "Your own image; the patch" in text(app)
     code = app.query_params["image"]
     run = subjects.run(subjects.named(str(trained["last"])))
-    pixels = models.test_image(run, code)
+    pixels = cached.test_image(run, code)
     assert pixels.shape == (64, 64, 3)
-    look = models.attention(run.subject, code, 2, (3, 6))
-    model = adapters.from_bytes(store.get_artifact(trained["last"], "adapter"))
+    look = cached.attention(run.subject, code, 2, (3, 6))
+    model = save.from_bytes(store.get_artifact(trained["last"], "adapter"))
     row = attention_maps(model, prepare(pixels[None], model.backbone), 2)[0, :, 1 + 3 * 8 + 6].numpy()
     np.testing.assert_allclose(look.maps.reshape(8, -1), row[:, 1:], rtol=1e-5, atol=1e-7)
     heads = at("heads", run=trained["lora"], image=code)

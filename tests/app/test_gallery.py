@@ -3,8 +3,8 @@
 import pytest
 
 from app import gallery
-from peftcore.backbone import load_backbone
-from peftcore.packing import unpack
+from peftcore.adapters.packing import unpack
+from peftcore.backbone.load import load_backbone
 
 
 @pytest.mark.parametrize("name", gallery.names())

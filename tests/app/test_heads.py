@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import models, subjects
+from app import cached, subjects
 from peftcore.figures.heads import rank_heads
 
 
@@ -50,7 +50,7 @@ def test_widgets_write_the_link(at, trained):
 
 @pytest.mark.parametrize("score", ["taylor", "taylor_signed", "energy"])
 def test_scores_computed_now(at, trained, score, monkeypatch):
-    monkeypatch.setattr(models, "SCORED_IMAGES", 40)
+    monkeypatch.setattr(cached, "SCORED_IMAGES", 40)
     app = at("heads", run=trained["lora"], score=score)
     assert not app.error and f", {score} " in text(app)
 
@@ -80,9 +80,9 @@ def test_without_runs_there_is_an_example_or_an_invitation(at, monkeypatch):
 
 
 def test_energy_on_the_page_is_the_library_s(trained, store, engine):
-    from peftcore import adapters
+    from peftcore.adapters import save
     from peftcore.probes.responsiveness import head_energy
 
     subject = subjects.named(str(trained["lora"]))
-    model = adapters.from_bytes(store.get_artifact(trained["lora"], "adapter"))
-    np.testing.assert_array_equal(models.head_scores(subject, "energy").values, head_energy(model).values)
+    model = save.from_bytes(store.get_artifact(trained["lora"], "adapter"))
+    np.testing.assert_array_equal(cached.head_scores(subject, "energy").values, head_energy(model).values)

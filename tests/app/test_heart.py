@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app import forms, libraries, overrule
-from app.following import Follower
+from app import forms, libraries
+from app.heads import edit_mask
+from app.runs.following import Follower
 from peftcore.figures.theme import human_count
 from peftcore.spec import RunSpec
-from peftcore.tasks import Split
+from peftcore.task import Split
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -25,19 +26,19 @@ def heart() -> tuple[dict, list[dict], dict[str, bytes], dict]:
     """A real run of four steps, cut after the second: spec, events, artifacts, summary."""
     import torch
 
-    from peftcore import train
-    from peftcore.job import SUMMARY
-    from peftcore.worker import ARTIFACTS
+    from peftcore.engine.job import SUMMARY
+    from peftcore.engine.worker import ARTIFACTS
+    from peftcore.train import loop
 
     torch.set_num_threads(1)
-    whole = train.load_task("digits")
+    whole = loop.load_task("digits")
     parts = {name: getattr(whole, name) for name in ("train", "val", "test")}
     few = {name: Split(part.images[:24], part.labels[:24]) for name, part in parts.items()}
     method = {"name": "heart_lora", "rank": 4, "warmup_share": 0.5, "scope": "layer"}
     spec, told, artifacts = RunSpec(method=method, epochs=2, batch_size=12, lr=0.01, pretrained=False), [], {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "load_task", lambda name: replace(whole, **few))
-        for event in train.finetune(spec):
+        patch.setattr(loop, "load_task", lambda name: replace(whole, **few))
+        for event in loop.finetune(spec):
             told.append(event.to_dict())
             if getattr(event, "blob", None) is not None:
                 artifacts[ARTIFACTS[event.kind]] = event.blob
@@ -206,11 +207,11 @@ def test_clicks_make_a_mask_and_launch_uses_it(at, store, run, heart):
     page = at("heads", run=run)
     click(page, "heads_mask", 2, gone)
     click(page, "heads_mask", 5, kept)
-    wanted = overrule.toggled(overrule.toggled(before, 2, gone), 5, kept)
+    wanted = edit_mask.toggled(edit_mask.toggled(before, 2, gone), 5, kept)
     assert mask_of(page) == wanted != before
     assert "24 off, 1 more off and 1 more on" in text(page)
     click(page, "heads_mask", 5, kept)  # the same head again: switched back
-    assert mask_of(page) == overrule.toggled(before, 2, gone)
+    assert mask_of(page) == edit_mask.toggled(before, 2, gone)
     page.button("overrule_reset").click().run()
     assert mask_of(page) == before
     click(page, "heads_mask", 2, gone)
@@ -246,13 +247,13 @@ def test_the_link_keeps_nested_lists(at, store, off):
 
 
 def test_the_new_run_s_second_phase_uses_the_mask(heart, monkeypatch):
-    from peftcore import train
+    from peftcore.train import loop
 
-    whole = train.load_task("digits")
+    whole = loop.load_task("digits")
     few = Split(whole.train.images[:24], whole.train.labels[:24])
-    monkeypatch.setattr(train, "load_task", lambda name: replace(whole, train=few, val=few, test=few))
-    wanted = overrule.toggled(cut_of(heart), 0, cut_of(heart)[0][0])
+    monkeypatch.setattr(loop, "load_task", lambda name: replace(whole, train=few, val=few, test=few))
+    wanted = edit_mask.toggled(cut_of(heart), 0, cut_of(heart)[0][0])
     old = RunSpec.from_dict(heart[0])
-    told = list(train.finetune(old.replace(method=old.method.replace(off=wanted))))
+    told = list(loop.finetune(old.replace(method=old.method.replace(off=wanted))))
     done = next(event for event in told if event.kind == "heads_cut")
     assert done.off == wanted and done.overruled

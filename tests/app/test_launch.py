@@ -154,7 +154,7 @@ def test_a_folder_that_the_link_names_is_one_choice_more(at, tmp_path):
     """The form itself lists only what is complete by its name; a folder that is not there is told, not launched."""
     from PIL import Image
 
-    from peftcore.tasks import embedded_tasks
+    from peftcore.task import embedded_tasks
 
     options = at("launch").selectbox("launch_task").options
     assert {option.partition(",")[0] for option in options} == set(map(words.task_title, embedded_tasks()))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app import batches, ledgers
+from app.memory import batch_sizes, ledgers
 from peftcore.errors import OutOfMemory
 
 
@@ -18,7 +18,7 @@ def case(method: str, **changes) -> ledgers.Case:
 @pytest.fixture(autouse=True)
 def nothing_measured():
     ledgers._bench.clear()
-    batches._desk.clear()
+    batch_sizes._desk.clear()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -128,12 +128,12 @@ def test_a_larger_image_is_measured_as_predicted():
 
 
 def test_the_largest_batch_by_card(at, monkeypatch):
-    from peftcore.memory import largest
+    from peftcore.memory import batch_size
 
-    monkeypatch.setattr(largest, "LIMIT", 8)
+    monkeypatch.setattr(batch_size, "LIMIT", 8)
     app = at("memory", batch=4, methods="linear")
     app.button(key="memory_search").click().run()
-    batches.found(case("linear")).result(timeout=120)
+    batch_sizes.found(case("linear")).result(timeout=120)
     app.run()
     table = next(d.value for d in app.dataframe if "80 GB" in d.value)
     assert (table.loc[0, ["8 GB", "80 GB"]] == "8 or more").all() and not app.error

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app import predictions
+from app.runs import predictions
 
 
 def kept(store, trained, method, predicted, measured=1000):
@@ -37,7 +37,7 @@ def test_all_runs_in_one_figure(at, store, trained):
 
 
 def test_the_link_from_a_run_opens_its_own_spec(at, trained):
-    from app import ledgers
+    from app.memory import ledgers
 
     spec = {"method": {"name": "lora", "rank": 3}, "backbone": "vit_micro", "task": "digits", "batch_size": 6}
     spec |= {"precision": "fp32", "device": "auto", "cache_features": "auto", "augmentation": "light", "epochs": 3}

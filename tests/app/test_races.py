@@ -8,12 +8,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from app import libraries, race_form, races, words
+from app import libraries, words
+from app.launch import race_form
+from app.runs import races
 from peftcore import errors
-from peftcore.options import choices
+from peftcore.cli.options import choices
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
-from peftcore.variations import variations
+from peftcore.train.variations import variations
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -121,7 +123,7 @@ def test_what_is_offered_has_values_that_are_possible(method):
 
 
 def test_the_cost_of_a_race_is_one_set_of_features_and_each_ones_own(at):
-    from app import costs
+    from app.launch import costs
 
     specs = variations(RunSpec(), {"rank": [4, 8], "seed": [0, 1]})
     each = [costs.of(spec).result() for spec in specs]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from peftcore import embedded
+from peftcore.backbone import embedded
 
 TOLD = {
     "lora": {

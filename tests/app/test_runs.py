@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.following import MOST_POINTS, Follower
+from app.runs.following import MOST_POINTS, Follower
 from peftcore.spec import RunSpec
 
 SPEC = RunSpec(epochs=2)

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from bad_uploads import good, picture, tarred, zipped
 
-from app import task_choice, upload
+from app.launch import task_choice
+from app.uploads import page
 from peftcore import uploads
-from peftcore.tasks import load_task
-from peftcore.uploads.shelf import kept_set
+from peftcore.task import load_task
+from peftcore.uploads.sets import kept_set
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120_000  # milliseconds
@@ -119,10 +120,10 @@ def test_a_set_that_a_run_is_to_read_is_not_deleted(at, store, tmp_path):
     app = at("tasks", view="upload")
     assert f"Run {run} trains on these images" in app.warning[0].value
     app.button(key="upload_delete_free").click().run()
-    upload._remove("used")
+    page._remove("used")
     assert uploads.kept() == ["used"]
     store.set_status(run, "cancelled")
-    upload._remove("used")
+    page._remove("used")
     assert not uploads.kept()
 
 

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from peftcore import errors, train
+from peftcore import errors
 from peftcore.bench import _accuracies, accuracy, app, tasks
 from peftcore.spec import RunSpec
+from peftcore.train import loop
 
 TASKS = ("textures", "cells", "counting", "distance")  # one natural, one specialised, two structured
 FOUND = {"linear": (0.40, 0.60, 0.20, 0.40), "lora": (0.50, 0.70, 0.30, 0.70)}
@@ -51,7 +52,7 @@ def no_runs(monkeypatch):
     def refuse(spec):
         raise AssertionError(f"{spec.method.name} on {spec.task}, seed {spec.seed}, was run again")
 
-    monkeypatch.setattr(train, "run", refuse)
+    monkeypatch.setattr(loop, "run", refuse)
 
 
 def test_the_benchmark_is_a_fixed_list_in_the_order_of_the_groups():
@@ -100,7 +101,7 @@ def test_a_benchmark_goes_on_where_its_logs_end_and_adds_to_the_first(tmp_path, 
             def parameter_counts():
                 return {"method": 12345}
 
-    monkeypatch.setattr(train, "run", lambda spec: asked.append(spec) or Result)
+    monkeypatch.setattr(loop, "run", lambda spec: asked.append(spec) or Result)
     found = list(_accuracies.measure(FOUND, TASKS, (0, 1), [here, there], **RECIPE))
     assert [(spec.method.name, spec.task, spec.seed) for spec in asked] == [("linear", "distance", 1)]
     assert tasks.summary(tasks.averages(found, TASKS)) == tasks.summary(tasks.averages(rows(), TASKS))
@@ -119,7 +120,7 @@ def test_a_learning_rate_is_chosen_by_validation_at_the_first_seed_alone(tmp_pat
         model = SimpleNamespace(parameter_counts=lambda: {"method": 12345})
         return SimpleNamespace(test_accuracy=spec.lr, val_accuracy=val[spec.lr, spec.seed], seconds=1.0, model=model)
 
-    monkeypatch.setattr(train, "run", run)
+    monkeypatch.setattr(loop, "run", run)
     log = tmp_path / "log.jsonl"
     found = list(_accuracies.measure(["lora"], ["cells"], (3, 5), [log], (0.001, 0.005, 0.02), **RECIPE))
     assert [(row["lr"], row["seed"]) for row in found] == [(0.005, 3), (0.005, 5)]

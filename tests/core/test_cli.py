@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from peftcore.options import choices
+from peftcore.cli.options import choices
 
 ROOT = Path(__file__).resolve().parents[2]
 

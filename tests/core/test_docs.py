@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from peftcore.registry import METHODS, TASKS
-from peftcore.tasks import task_card
+from peftcore.task import task_card
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from peftcore import embedded, load_backbone
+from peftcore import load_backbone
+from peftcore.backbone import embedded
 from peftcore.bench.tasks import MINI_VTAB
 from peftcore.errors import UnknownName, WeightsUnavailable
-from peftcore.tasks import embedded_tasks
+from peftcore.task import embedded_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +35,7 @@ def test_timm_knows_them_as_soon_as_both_are_imported():
 
 
 def test_what_waits_for_an_import_that_was_is_done_at_once():
-    from peftcore.compat import after_import
+    from peftcore.backbone.torchvision_guard import after_import
 
     done = []
     after_import("json", lambda: done.append("json"))

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from peftcore import errors, job
-from peftcore.engine import Engine
-from peftcore.lease import Lease
+from peftcore import errors
+from peftcore.engine import Engine, job
+from peftcore.engine.lease import Lease
 from peftcore.store import Store
 
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ from backbones import BOTH, images, nudge, small
 
 import peftcore as pc
 from peftcore import errors
-from peftcore.adapters import plain_copy
+from peftcore.adapters.save import plain_copy
 
 RELEASED = Path(__file__).resolve().parents[3] / "shared" / "data" / "petl-vit-bi-lora"
 EXPORTABLE = [
@@ -137,7 +137,7 @@ def test_energy_of_a_released_adapter():
 
 def test_a_file_in_petl_vits_layout_is_loaded_as_any_adapter(tmp_path):
     """A file written here, and the same file under a name that tells nothing."""
-    from peftcore import petl_vit
+    from peftcore.adapters import petl_vit
 
     backbone, x = small("vit"), images(small("vit"))
     model = nudge(pc.attach(backbone, pc.make_method("bi_lora", rank=4, scale=10), 3), 0.1).eval()

@@ -13,14 +13,16 @@ from backbones import small
 from trainings import cut, drain
 
 import peftcore as pc
-from peftcore import errors, features, placement, train
-from peftcore.backbone import Backbone
+from peftcore import errors
+from peftcore.backbone.load import Backbone
 from peftcore.events import Evaluation, Progress, Started, Step
-from peftcore.features import FeatureCache
+from peftcore.features import cache, plan
+from peftcore.features.cache import FeatureCache
+from peftcore.features.disk import Shelf
+from peftcore.features.plan import plan_cache
 from peftcore.methods import make_method
-from peftcore.placement import plan_cache
-from peftcore.shelf import Shelf
-from peftcore.tasks import load_task
+from peftcore.task import load_task
+from peftcore.train import loop
 
 SIDE = ["last", "lst", "linear", "side_tuning"]
 
@@ -29,7 +31,7 @@ SIDE = ["last", "lst", "linear", "side_tuning"]
 def _small_task(monkeypatch):
     """Digits cut to 40/12/8 images."""
     task = cut(load_task("digits"), 40, 12, 8)
-    monkeypatch.setattr(train, "load_task", lambda name: task)
+    monkeypatch.setattr(loop, "load_task", lambda name: task)
 
 
 @pytest.fixture
@@ -180,7 +182,7 @@ def test_keys_name_the_tap_the_versions_and_the_device(monkeypatch):
     cache = one("nothing")
     first, second = cache.about().values()
     assert first != second
-    for module in (torch, features.timm):
+    for module in (torch, cache.timm):
         with monkeypatch.context() as patch:
             patch.setattr(module, "__version__", "0.0")
             assert one("nothing").about()[cache.taps[0]] != first
@@ -220,7 +222,7 @@ def test_a_damaged_file_is_computed_again_and_told(damage, forwards, caplog):
 def test_a_full_disk_is_a_sentence_and_leaves_no_half_file(monkeypatch):
     def full(self, rows):
         if self.path.exists() or self._file.tell() > 4096:
-            raise features.errors.StoreUnavailable("unused")
+            raise cache.errors.StoreUnavailable("unused")
         self._file = Full(self._file)
         real(self, rows)
 
@@ -234,8 +236,8 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_half_file(monkeypatch):
         def __getattr__(self, name):
             return getattr(self._real, name)
 
-    real = features.Writer.write
-    monkeypatch.setattr(features.Writer, "write", full)
+    real = cache.Writer.write
+    monkeypatch.setattr(cache.Writer, "write", full)
     with pytest.raises(errors.StoreUnavailable, match=r"No space left on device.*HEADROOM_HOME"):
         list(one("nothing").fill())
     assert not list(Shelf().folder.iterdir())
@@ -255,9 +257,9 @@ def test_the_least_recently_used_go_first():
     caches = [one(what) for what in ("nothing", "image", "normalisation")]
     list(caches[0].fill())
     size = sum(entry.bytes for entry in Shelf().entries())
-    for age, cache in enumerate(caches[1:]):
+    for age, one_cache in enumerate(caches[1:]):
         list(one("nothing", shelf=Shelf(limit=2 * size)).fill())  # used again and again
-        list(FeatureCache(cache._backbone, cache.taps, cache._images, cache._norm, place="disk",
+        list(FeatureCache(one_cache._backbone, one_cache.taps, one_cache._images, one_cache._norm, place="disk",
                           shelf=Shelf(limit=2 * size)).fill())  # fmt: skip
         assert len(Shelf().entries()) == 4, age
     there = {entry.path for entry in Shelf().entries()}
@@ -281,7 +283,7 @@ def test_the_plan_goes_down_the_places(monkeypatch):
         return plan_cache(model, 10_000, spec("linear", **changes))
 
     for room, expected in (((need, need), "host"), ((need - 1, need), "disk"), ((0, need - 1), "none")):
-        monkeypatch.setattr(placement, "budgets", lambda _, r=room: dict(zip(("host", "disk"), r, strict=True)))
+        monkeypatch.setattr(plan, "budgets", lambda _, r=room: dict(zip(("host", "disk"), r, strict=True)))
         made = plan()
         assert made.place == expected and made.bytes == need and f"{need / mb:,.1f} MB" in made.why
         assert plan(cache_precision="bf16").bytes == need // 2
@@ -296,11 +298,11 @@ def test_the_plan_goes_down_the_places(monkeypatch):
 def test_budgets_are_settings(monkeypatch):
     monkeypatch.setenv("HEADROOM_CACHE_GB", "0.001")
     monkeypatch.setenv("HEADROOM_CACHE_DISK_GB", "0.002")
-    assert placement.budgets("cpu") == {"host": 1_000_000, "disk": 2_000_000}
+    assert plan.budgets("cpu") == {"host": 1_000_000, "disk": 2_000_000}
     for wrong in ("much", "-1", "inf", "nan"):
         monkeypatch.setenv("HEADROOM_CACHE_DISK_GB", wrong)
         with pytest.raises(errors.InvalidSetting, match="HEADROOM_CACHE_DISK_GB=.* is no size"):
-            placement.budgets("cpu")
+            plan.budgets("cpu")
 
 
 @pytest.mark.parametrize("method", SIDE)

@@ -75,10 +75,10 @@ def test_imports_go_down(path):
     [
         "peftcore",
         "peftcore.registry",
-        "peftcore.store",
-        "peftcore.engine",
-        "peftcore.embedded",
-        "peftcore.weights",
+        "peftcore.store.runs",
+        "peftcore.engine.engine",
+        "peftcore.backbone.embedded",
+        "peftcore.backbone.weights",
         "peftcore.figures",
     ],
 )

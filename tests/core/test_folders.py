@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from peftcore import conditions, errors
-from peftcore.features import _hash_images
+from peftcore import errors
+from peftcore.features.cache import _hash_images
 from peftcore.spec import RunSpec
-from peftcore.tasks import _pictures, embedded_tasks, load_task, task_card, vtab
-from peftcore.tasks._pictures import Pictures, decode
+from peftcore.task import embedded_tasks, load_task, task_card
+from peftcore.tasks.files import vtab
+from peftcore.train import conditions
+from peftcore.uploads import pictures as reading
+from peftcore.uploads.pictures import Pictures, decode
 
 SHARED = Path(__file__).parents[3] / "shared"
 CIFAR10 = SHARED / "data/vtab-1k/cifar10"
@@ -121,7 +124,7 @@ def test_pictures_read_like_the_array_they_stand_for(folder, kept):
 @pytest.mark.parametrize("kept", KEPT)
 def test_memory_is_bounded_and_what_is_kept_is_decoded_once(folder, kept, monkeypatch):
     calls = []
-    monkeypatch.setattr(_pictures, "decode", lambda file, *how: calls.append(file) or decode(file, *how))
+    monkeypatch.setattr(reading, "decode", lambda file, *how: calls.append(file) or decode(file, *how))
     pictures = Pictures(sorted((folder / "images/train800").iterdir()), 6, kept_bytes=kept)
     assert not calls, "nothing is decoded before it is read"
     for _ in range(2):
@@ -131,7 +134,7 @@ def test_memory_is_bounded_and_what_is_kept_is_decoded_once(folder, kept, monkey
 
 def test_many_are_decoded_in_the_order_of_the_index(folder):
     """More than one per thread, so that threads decode."""
-    files = sorted((folder / "images/train800").iterdir()) * _pictures.WORKERS * 2
+    files = sorted((folder / "images/train800").iterdir()) * reading.WORKERS * 2
     index = np.random.default_rng(0).permutation(len(files))
     read = [Pictures(files, 4, kept_bytes=kept)[index][:, 0, 0].tolist() for kept in KEPT]
     assert read[0] == read[1] == [list(colour("train800", i % 8)) for i in index]
@@ -416,7 +419,7 @@ def test_kinds_that_need_an_argument_say_so():
 def test_a_run_on_a_folder_trains_as_on_the_same_images_in_memory(folder, method, cached, monkeypatch, tmp_path):
     from dataclasses import replace
 
-    from peftcore import train
+    from peftcore.train import loop
 
     monkeypatch.setenv("HEADROOM_HOME", str(tmp_path / "home"))
     task = load_task(f"vtab:{folder}?size=64")
@@ -433,8 +436,8 @@ def test_a_run_on_a_folder_trains_as_on_the_same_images_in_memory(folder, method
     }
     losses = []
     for loaded in (task, replace(task, **held)):
-        monkeypatch.setattr(train, "load_task", lambda name, loaded=loaded: loaded)
-        events = list(train.finetune(spec))
+        monkeypatch.setattr(loop, "load_task", lambda name, loaded=loaded: loaded)
+        events = list(loop.finetune(spec))
         losses.append([e.loss for e in events if hasattr(e, "loss")])
     assert losses[0] == losses[1] and losses[0]
 

@@ -14,9 +14,9 @@ import peftcore as pc
 from peftcore import errors
 from peftcore.events import from_dict
 from peftcore.methods._headwise import QuantisedHeadwisePair
+from peftcore.methods._scores import SCORES, HeadScores
 from peftcore.methods.bi_lora import packed_bytes
-from peftcore.scores import SCORES, HeadScores
-from peftcore.tasks import Split, Task
+from peftcore.task import Split, Task
 
 BASES = ("lora", "bi_lora")
 BOTH = ("vit", "swin")
@@ -254,7 +254,7 @@ def a_task(*_) -> Task:
 
 def finetune(monkeypatch, family="vit", resume=None, **options):
     """A run of 3 epochs of 4 steps on noise: its events and its model."""
-    monkeypatch.setattr("peftcore.train.load_task", a_task)
+    monkeypatch.setattr("peftcore.train.loop.load_task", a_task)
     method = {"name": "heart_lora", "rank": 4, **options}
     spec = pc.RunSpec(method=method, task="digits", pretrained=False, epochs=3, batch_size=10)
     run, events = pc.finetune(spec, resume=resume, backbone=fresh(family)), []

@@ -62,7 +62,7 @@ def test_only_the_adapted_slice_moves():
 
 
 def test_plus_ratio_reaches_the_optimizer():
-    from peftcore.recipe import make_optimizer
+    from peftcore.train.recipe import make_optimizer
 
     spec = pc.RunSpec(method={"name": "lora", "lr_ratio": 16.0})
     model = pc.attach(small("vit"), spec.method, 3)

@@ -15,8 +15,10 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.checkpoint import checkpoint
 
-from peftcore import errors, train
-from peftcore.backbone import load_backbone
+from peftcore import errors
+from peftcore.backbone.load import load_backbone
+from peftcore.engine import prediction
+from peftcore.engine.worker import finetune
 from peftcore.memory import (
     COMPONENTS,
     Ledger,
@@ -24,7 +26,6 @@ from peftcore.memory import (
     block_of,
     blocks_of,
     compare_block,
-    foretold,
     largest_batch,
     largest_batches,
     measure_step,
@@ -32,14 +33,14 @@ from peftcore.memory import (
     predict_step,
     totals,
 )
+from peftcore.memory.batch_size import _search
 from peftcore.memory.comparison import FROZEN, NO_GRADIENT, REMADE
-from peftcore.memory.largest import _search
 from peftcore.memory.timeline import levels
 from peftcore.methods import make_method
 from peftcore.model import attach
 from peftcore.spec import RunSpec
-from peftcore.tasks import Split
-from peftcore.worker import finetune
+from peftcore.task import Split
+from peftcore.train import loop
 
 FAMILIES = {
     "vit": ("vit_tiny_patch16_224", dict(img_size=64, embed_dim=64, depth=3, num_heads=4)),
@@ -454,7 +455,7 @@ def test_the_largest_batch_fits_and_one_more_does_not(method):
 def test_a_memory_too_small_for_one_image_and_one_too_large_for_any(monkeypatch):
     spec = RunSpec(method="linear", device="cpu")
     assert largest_batch(spec, 1_000_000) == 0
-    monkeypatch.setattr("peftcore.memory.largest.LIMIT", 64)
+    monkeypatch.setattr("peftcore.memory.batch_size.LIMIT", 64)
     assert largest_batch(spec, 10**12) == 64
     with pytest.raises(errors.InvalidSetting, match="positive"):
         largest_batch(spec, 0)
@@ -477,7 +478,7 @@ def test_a_search_among_straight_pieces_is_short_and_exact():
 def test_very_many_chunks_without_data_are_not_all_followed(monkeypatch):
     spec = RunSpec(method="linear", device="cpu", batch_size=16 * 20, cache_features=False)
     few = predict_memory(spec)
-    monkeypatch.setattr("peftcore.backbone._CHUNKS_WITHOUT_DATA", 10**6)
+    monkeypatch.setattr("peftcore.backbone.load._CHUNKS_WITHOUT_DATA", 10**6)
     every = predict_memory(spec)
     assert few.components == every.components and few.at == every.at
     assert len(few.activations) == len(every.activations)
@@ -503,10 +504,10 @@ def test_image_sizes_that_the_patch_does_not_divide_are_refused(size, told):
 @pytest.fixture
 def few_digits(monkeypatch):
     """The digits, 24 images of each split."""
-    whole = train.load_task("digits")
+    whole = loop.load_task("digits")
     parts = {name: getattr(whole, name) for name in ("train", "val", "test")}
     few = {name: Split(part.images[:24], part.labels[:24]) for name, part in parts.items()}
-    monkeypatch.setattr(train, "load_task", lambda name: replace(whole, **few))
+    monkeypatch.setattr(loop, "load_task", lambda name: replace(whole, **few))
 
 
 @pytest.mark.parametrize(
@@ -530,11 +531,11 @@ def test_a_run_is_not_lost_for_its_prediction(monkeypatch, few_digits, caplog):
     def broken(*_, **__):
         raise RuntimeError("no such kernel")
 
-    foretold._report.cache_clear()
-    monkeypatch.setattr(foretold, "predict_memory", broken)
+    prediction._report.cache_clear()
+    monkeypatch.setattr(prediction, "predict_memory", broken)
     *_, last = finetune({"method": "linear", "epochs": 1, "batch_size": 12, "pretrained": False}, None)
     assert last.kind == "finished" and "predicted" not in last.memory and "no prediction" in caplog.text
-    foretold._report.cache_clear()
+    prediction._report.cache_clear()
 
 
 def test_cached_features_of_a_probe_are_the_pooled_ones_alone():

@@ -21,8 +21,11 @@ from PIL import Image
 from pyarrow import parquet
 from serving import COMMIT, serving
 
-from peftcore import errors, tasks, transfer
-from peftcore.tasks import _named, hf, load_task, torchvision
+from peftcore import errors
+from peftcore import task as tasks
+from peftcore.fetch import transfer
+from peftcore.task import load_task
+from peftcore.tasks.remote import _named, hf, torchvision
 
 EVERY = {"train": 800, "shots": None, "val": 200, "test": "all", "seed": 0}
 
@@ -530,12 +533,12 @@ RUN = {"backbone": "vit_micro", "task": f"{NAME}?train=30&val=10&test=20&size=64
 
 
 def test_a_run_fetches_its_data_set_before_it_begins(mnist, monkeypatch):
-    from peftcore import arriving
+    from peftcore.fetch import arrivals
     from peftcore.spec import RunSpec
-    from peftcore.train import finetune
+    from peftcore.train.loop import finetune
 
-    monkeypatch.setattr(arriving, "TELL_SECONDS", 0.0)
-    monkeypatch.setattr(arriving, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(arrivals, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(arrivals, "LOOK_SECONDS", 0.01)
     closed = threading.Event()
     mnist.piece, mnist.after = 10, lambda: closed.wait(60)
     spec = RunSpec(method={"name": "linear"}, **RUN)
@@ -544,19 +547,19 @@ def test_a_run_fetches_its_data_set_before_it_begins(mnist, monkeypatch):
     stream.close()
     assert (first.kind, first.what) == ("download", NAME) and not tasks.here(NAME)
     closed.set()
-    monkeypatch.setattr(arriving, "LOOK_SECONDS", 30.0)  # the rest comes before anybody looks, and is told all the same
+    monkeypatch.setattr(arrivals, "LOOK_SECONDS", 30.0)  # the rest comes before anybody looks, and is told all the same
     kinds = list(dict.fromkeys(event.kind for event in finetune(spec)))
     assert kinds[0] == "download" and kinds[-1] == "finished" and tasks.here(NAME)
     assert "download" not in {event.kind for event in finetune(spec)}
 
 
 def test_a_race_fetches_it_once_for_all_and_tells_each(mnist, monkeypatch):
-    from peftcore import arriving
-    from peftcore.racing import race_events
+    from peftcore.fetch import arrivals
     from peftcore.spec import RunSpec
+    from peftcore.train.race import race_events
 
-    monkeypatch.setattr(arriving, "TELL_SECONDS", 0.0)
-    monkeypatch.setattr(arriving, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(arrivals, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(arrivals, "LOOK_SECONDS", 0.01)
     told = list(race_events([RunSpec(method={"name": "linear"}, lr=lr, **RUN) for lr in (0.01, 0.001)]))
     assert {i for i, event in told if event.kind == "download"} == {0, 1}
     assert {i for i, event in told if event.kind == "finished"} == {0, 1}
@@ -564,8 +567,8 @@ def test_a_race_fetches_it_once_for_all_and_tells_each(mnist, monkeypatch):
 
 
 def test_a_race_without_a_network_says_so_of_each(place):
-    from peftcore.racing import race_events
     from peftcore.spec import RunSpec
+    from peftcore.train.race import race_events
 
     specs = [RunSpec(method={"name": "linear"}, lr=lr, **RUN | {"task": "hf:zoo/animals"}) for lr in (0.01, 0.001)]
     told = [(i, event) for i, event in race_events(specs) if event.kind != "download"]

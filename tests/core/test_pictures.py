@@ -10,9 +10,11 @@ from backbones import small
 from PIL import Image
 
 import peftcore as pc
-from peftcore import errors, train
-from peftcore.tasks import Split, _pictures, load_task
-from peftcore.tasks._pictures import Pictures, decode, look
+from peftcore import errors
+from peftcore.task import Split, load_task
+from peftcore.train import loop
+from peftcore.uploads import pictures as reading
+from peftcore.uploads.pictures import Pictures, decode, look
 
 STREAMED, KEPT = 0, 2**20
 
@@ -29,7 +31,7 @@ def files(tmp_path):
 
 def test_what_is_read_ahead_is_what_is_read(files, monkeypatch):
     whole, calls = np.stack([decode(file, 8) for file in files]), []
-    monkeypatch.setattr(_pictures, "decode", lambda file, *how: calls.append(file) or decode(file, *how))
+    monkeypatch.setattr(reading, "decode", lambda file, *how: calls.append(file) or decode(file, *how))
     pictures = Pictures(files, 8, kept_bytes=STREAMED)
     orders = np.random.default_rng(1).permutation(12).reshape(4, 3)
     for order in orders:
@@ -46,7 +48,7 @@ def test_what_is_read_ahead_and_never_asked_for_stays_bounded(files):
     pictures = Pictures(files, 8, kept_bytes=STREAMED)
     for start in range(40):
         pictures.ahead([start % 12, (start + start // 12) % 12])
-    assert len(pictures._coming) <= _pictures.MOST_AHEAD
+    assert len(pictures._coming) <= reading.MOST_AHEAD
     kept = Pictures(files, 8, kept_bytes=KEPT)
     kept.ahead([0, 1])
     assert not kept._coming and not kept._done.any()
@@ -54,7 +56,7 @@ def test_what_is_read_ahead_and_never_asked_for_stays_bounded(files):
 
 def test_together_they_take_no_more_than_is_allowed(files, monkeypatch):
     each = 12 * 8 * 8 * 3
-    monkeypatch.setattr(_pictures, "_keeping", _pictures.WeakSet())
+    monkeypatch.setattr(reading, "_keeping", reading.WeakSet())
     monkeypatch.setenv("HEADROOM_IMAGES_GB", str(2.5 * each / 1e9))
     made = [Pictures(files, 8) for _ in range(3)]
     assert [pictures.kept for pictures in made] == [True, True, False]
@@ -111,7 +113,7 @@ def test_kept_and_streamed_images_train_the_same_model(task, method, augmentatio
     told = []
     for kept in (KEPT, STREAMED):
         made = task(kept)
-        monkeypatch.setattr(train, "load_task", lambda name, made=made: made)
+        monkeypatch.setattr(loop, "load_task", lambda name, made=made: made)
         events = list(pc.finetune(spec, backbone=small("swin")))
         told.append([e.loss for e in events if hasattr(e, "loss")])
         assert any(e.kind == "progress" and e.what == "looking at the images" for e in events)
@@ -121,7 +123,7 @@ def test_kept_and_streamed_images_train_the_same_model(task, method, augmentatio
 @pytest.mark.parametrize("kept", [STREAMED, KEPT])
 def test_a_broken_test_image_ends_a_run_before_its_first_step(task, files, kept, monkeypatch):
     files[11].write_bytes(files[11].read_bytes()[:-40])
-    monkeypatch.setattr(train, "load_task", lambda name: task(kept))
+    monkeypatch.setattr(loop, "load_task", lambda name: task(kept))
     seen = []
     with pytest.raises(errors.BadData, match=r"11\.jpg cannot be decoded"):
         for event in pc.finetune(pc.RunSpec(method="linear", epochs=1, pretrained=False), backbone=small("swin")):

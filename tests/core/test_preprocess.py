@@ -11,11 +11,12 @@ from backbones import small
 from trainings import drain
 
 import peftcore as pc
-from peftcore import conditions, errors, train
+from peftcore import errors
+from peftcore.backbone.preprocess import augment_light, augmented, covering, prepare, rand_augment
 from peftcore.events import Checkpoint, Evaluation, Step
-from peftcore.features import FeatureCache
-from peftcore.preprocess import augment_light, augmented, covering, prepare, rand_augment
-from peftcore.tasks import SYMMETRIES, Split, load_task, task_card
+from peftcore.features.cache import FeatureCache
+from peftcore.task import SYMMETRIES, Split, load_task, task_card
+from peftcore.train import conditions, loop
 
 
 def generator(seed: int = 1) -> torch.Generator:
@@ -152,7 +153,7 @@ def digits(monkeypatch):
     task = dataclasses.replace(whole, train=cut(whole.train, 48), val=cut(whole.val, 16), test=cut(whole.test, 16))
 
     def use(task):
-        monkeypatch.setattr(train, "load_task", lambda name: task)
+        monkeypatch.setattr(loop, "load_task", lambda name: task)
 
     use(task)
     return task, use
@@ -222,13 +223,13 @@ def test_selecting_by_val_returns_the_weights_of_the_best_epoch(digits, family, 
 
 def test_ties_go_to_the_earlier_epoch_and_a_resumed_run_knows_its_best(digits, monkeypatch):
     told = iter([0.5, 0.75, 0.75, 0.25, 0.25])
-    evaluate = train.Trainer._evaluate
+    evaluate = loop.Trainer._evaluate
 
     def scripted(self, name, split, epoch):
         found = evaluate(self, name, split, epoch)
         return dataclasses.replace(found, accuracy=next(told)) if name == "val" else found
 
-    monkeypatch.setattr(train.Trainer, "_evaluate", scripted)
+    monkeypatch.setattr(loop.Trainer, "_evaluate", scripted)
     s = spec("linear", epochs=4, select="val")
     events, model = drain(pc.finetune(s, backbone=small("vit")))
     assert events[-1].selected_epoch == 2 and events[-1].val_accuracy == 0.75

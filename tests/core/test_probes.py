@@ -10,7 +10,7 @@ from backbones import BOTH, images, nudge, small
 
 import peftcore as pc
 from peftcore import errors
-from peftcore.scores import SCORES, HeadScores
+from peftcore.methods._scores import SCORES, HeadScores
 
 QKV = {"name": "lora", "rank": 3, "projections": ("q", "k", "v")}
 

@@ -10,16 +10,17 @@ from trainings import cut
 from typer.testing import CliRunner
 
 import peftcore as pc
-from peftcore import errors, racing, train
+from peftcore import errors
 from peftcore.__main__ import app
-from peftcore.backbone import Backbone
-from peftcore.tasks import load_task
+from peftcore.backbone.load import Backbone
+from peftcore.task import load_task
+from peftcore.train import loop, race
 
 
 @pytest.fixture(autouse=True)
 def _small_task(monkeypatch):
     task = cut(load_task("digits"), 24, 8, 8)
-    monkeypatch.setattr(train, "load_task", lambda name: task)
+    monkeypatch.setattr(loop, "load_task", lambda name: task)
 
 
 def specs():
@@ -73,13 +74,13 @@ def test_where_features_are_not_kept_those_that_see_the_same_images_share_a_forw
 def test_one_that_fails_says_so_and_the_others_go_on(monkeypatch):
     base = pc.RunSpec(epochs=2, batch_size=8, pretrained=False, method="linear")
     racers = [base, base.replace(lr=1e-2), base.replace(seed=1)]
-    alone, together = pc.run(racers[2]), racing._together
+    alone, together = pc.run(racers[2]), race._together
 
     def with_one_broken(batches):
         return {i: loss * (float("nan") if i == 1 else 1) for i, loss in together(batches).items()}
 
-    monkeypatch.setattr(racing, "_together", with_one_broken)
-    last = dict(racing.race_events(racers))
+    monkeypatch.setattr(race, "_together", with_one_broken)
+    last = dict(race.race_events(racers))
     assert [last[i].kind for i in range(3)] == ["finished", "failed", "finished"]
     assert last[1].error == "Diverged" and "learning rate" in last[1].message
     assert last[2].test_accuracy == alone.test_accuracy
@@ -91,7 +92,7 @@ def test_those_left_out_go_no_further_and_change_nothing_for_the_others():
     base = pc.RunSpec(epochs=2, batch_size=8, pretrained=False, method="linear")
     racers = [base, base.replace(lr=1e-2), base.replace(method={"name": "lora", "rank": 2})]
     told, out = [], set()
-    stream = racing.race_events(racers, left_out=lambda: out)
+    stream = race.race_events(racers, left_out=lambda: out)
     for i, event in stream:
         told.append((i, event))
         if event.kind == "step" and event.step == 4:
@@ -119,21 +120,21 @@ def test_an_empty_race_says_so():
 
 def test_a_backbone_that_cannot_be_had_fails_its_own_runs_alone():
     base = pc.RunSpec(epochs=1, batch_size=8, pretrained=False, method="linear")
-    last = dict(racing.race_events([base.replace(backbone="resnet18"), base]))
+    last = dict(race.race_events([base.replace(backbone="resnet18"), base]))
     assert [last[i].kind for i in range(2)] == ["failed", "finished"] and last[0].error == "DoesNotFit"
 
 
 def test_out_of_memory_in_one_run_leaves_the_others(monkeypatch):
     base = pc.RunSpec(epochs=1, batch_size=8, pretrained=False, method="linear")
-    evaluate = train.Trainer._evaluate
+    evaluate = loop.Trainer._evaluate
 
     def tight(self, *args):
         if self.spec.seed == 1:
             raise torch.OutOfMemoryError("no more")
         return evaluate(self, *args)
 
-    monkeypatch.setattr(train.Trainer, "_evaluate", tight)
-    last = dict(racing.race_events([base, base.replace(seed=1), base.replace(seed=2)]))
+    monkeypatch.setattr(loop.Trainer, "_evaluate", tight)
+    last = dict(race.race_events([base, base.replace(seed=1), base.replace(seed=2)]))
     assert [last[i].kind for i in range(3)] == ["finished", "failed", "finished"]
     assert last[1].error == "OutOfMemory" and "batch smaller" in last[1].message
 
@@ -144,15 +145,15 @@ def test_a_race_keeps_what_the_budget_allows_once(monkeypatch, splits, cached):
     base = pc.RunSpec(epochs=1, batch_size=8, pretrained=False, method="linear")
     one_image = 128 * 4
     room = {1: 24, 2: 32, 3: 40}[splits] * one_image
-    monkeypatch.setattr("peftcore.placement.budgets", lambda device: {"host": room})
-    made, trainer = [], train.Trainer
+    monkeypatch.setattr("peftcore.features.cache.plan.budgets", lambda device: {"host": room})
+    made, trainer = [], loop.Trainer
 
     def noted(*args, **kwargs):
         made.append(trainer(*args, **kwargs))
         return made[-1]
 
-    monkeypatch.setattr(racing, "Trainer", noted)
-    last = dict(racing.race_events([base, base.replace(seed=1)]))
+    monkeypatch.setattr(race, "Trainer", noted)
+    last = dict(race.race_events([base, base.replace(seed=1)]))
     assert all(event.kind == "finished" for event in last.values())
     assert [set(t.caches) for t in made] == [cached, cached]
     if splits == 1:

@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from peftcore import errors
-from peftcore.store import STATUSES, Store, home
+from peftcore.home import home
+from peftcore.store import STATUSES, Store
 
 STEPS = [{"kind": "step", "step": i, "loss": 1 / (i + 1), "memory": {"features": i}} for i in range(10)]
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from peftcore import errors, registry, tasks
+from peftcore import errors, registry
+from peftcore import task as tasks
 from peftcore.bench.tasks import MINI_VTAB
-from peftcore.tasks import balanced_labels, embedded_tasks, load_task, stratified_split, task_card
+from peftcore.task import balanced_labels, embedded_tasks, load_task, stratified_split, task_card
 
 ROOT = Path(__file__).parents[2]
 DRAWN = MINI_VTAB
@@ -102,7 +103,7 @@ def test_an_image_depends_on_its_seed_split_and_index_alone(name):
 
 def print_alone(name: str, wanted: tuple[int, ...]) -> None:
     """The sha256 of some images of every split, each drawn by itself."""
-    from peftcore.tasks import _drawing
+    from peftcore.tasks.drawn import _drawing
 
     module = registry.TASKS.load(name)
     for number, count in enumerate(_drawing.SIZES.values()):
@@ -143,7 +144,7 @@ def test_colour_and_brightness_hardly_tell_the_class(name):
 def test_importing_and_describing_tasks_imports_nothing_heavy():
     code = (
         "import sys\n"
-        "from peftcore import registry, tasks\n"
+        "from peftcore import registry, task as tasks\n"
         "print([tasks.task_card(name).title for name in registry.TASKS.names()])\n"
         "heavy = {'torch', 'timm', 'sklearn', 'scipy', 'PIL', 'streamlit', 'ray'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
@@ -208,7 +209,7 @@ def test_digits_are_scikit_learns_images_enlarged():
 
 
 def test_berries_are_as_many_as_asked_and_none_is_cut_off_or_hidden():
-    from peftcore.tasks import counting
+    from peftcore.tasks.drawn import counting
 
     for count in range(1, 9):
         for area in np.exp(counting.AREA):
@@ -223,7 +224,7 @@ def test_berries_are_as_many_as_asked_and_none_is_cut_off_or_hidden():
 @pytest.mark.parametrize("hour", range(12))
 def test_the_koi_looks_towards_its_hour(hour, monkeypatch):
     """A white koi in plain water: from the middle of the fish to its eyes is the direction of the hand."""
-    from peftcore.tasks import _drawing, orientation
+    from peftcore.tasks.drawn import _drawing, orientation
 
     monkeypatch.setattr(orientation, "_coat", lambda rng: (np.ones(3), np.ones(3)))
     monkeypatch.setattr(orientation, "_pond", lambda rng: (np.full((64, 64, 3), 0.6), np.full(3, 0.6)))
@@ -243,7 +244,7 @@ def test_the_koi_looks_towards_its_hour(hour, monkeypatch):
 
 
 def test_no_handwriting_of_house_numbers_is_in_two_splits_or_in_another_split_of_the_digits():
-    from peftcore.tasks import digits, house_numbers
+    from peftcore.tasks.drawn import digits, house_numbers
 
     shown = [house_numbers.handwriting(number) for number in range(3)]
     pools = [{image.tobytes() for image in written} for written, _ in shown]
@@ -258,14 +259,14 @@ def test_no_handwriting_of_house_numbers_is_in_two_splits_or_in_another_split_of
 
 def plain(monkeypatch) -> None:
     """No camera, no noise: what a scene draws, and nothing else."""
-    from peftcore.tasks import _drawing
+    from peftcore.tasks.drawn import _drawing
 
     monkeypatch.setattr(_drawing, "photograph", lambda rng, image: image)
 
 
 @pytest.mark.parametrize("square", range(16))
 def test_the_crab_sits_in_its_square(square, monkeypatch):
-    from peftcore.tasks import _drawing, position
+    from peftcore.tasks.drawn import _drawing, position
 
     plain(monkeypatch)
     monkeypatch.setattr(position, "_beach", lambda rng: np.ones((64, 64, 3)))
@@ -280,7 +281,7 @@ def test_the_crab_sits_in_its_square(square, monkeypatch):
 
 @pytest.mark.parametrize("infected", range(6))
 def test_as_many_cells_are_infected_as_said_all_in_sight(infected, monkeypatch):
-    from peftcore.tasks import cells
+    from peftcore.tasks.drawn import cells
 
     found: list[tuple[float, float]] = []
     monkeypatch.setattr(cells, "_parasite", lambda rng, taken, at, radius, purple: found.append(at))
@@ -295,7 +296,7 @@ def test_as_many_cells_are_infected_as_said_all_in_sight(infected, monkeypatch):
 
 @pytest.mark.parametrize("band", range(6))
 def test_the_nearest_car_is_in_its_range_and_other_cars_are_farther(band, monkeypatch):
-    from peftcore.tasks import distance
+    from peftcore.tasks.drawn import distance
 
     found: list[float] = []
     monkeypatch.setattr(distance, "_car", lambda rng, image, camera, x, z, air: found.append(z))
@@ -309,7 +310,7 @@ def test_the_nearest_car_is_in_its_range_and_other_cars_are_farther(band, monkey
 
 def test_the_camera_sees_in_perspective():
     """A metre at z metres is FOCAL / z pixels, and what is far away sinks into the horizon."""
-    from peftcore.tasks.distance import FOCAL, Camera
+    from peftcore.tasks.drawn.distance import FOCAL, Camera
 
     camera = Camera(height=1.5, horizon=25.0, roll=0.0, shift=0.0, bend=0.0)
     for z in (5.0, 20.0):
@@ -321,7 +322,7 @@ def test_the_camera_sees_in_perspective():
 
 def test_no_two_signs_look_alike():
     """Rastered without wobble and taken to the same place, any two of the 32 differ in many pixels."""
-    from peftcore.tasks import syllables
+    from peftcore.tasks.drawn import syllables
 
     class Still:
         def normal(self, mean, spread, size):
@@ -335,7 +336,7 @@ def test_no_two_signs_look_alike():
 
 
 def test_each_class_has_its_drawing():
-    from peftcore.tasks import defects, textures
+    from peftcore.tasks.drawn import defects, textures
 
     assert len(textures.MATERIALS) == len(textures.CLASSES) == 12
     assert len(defects.FAULTS) + 1 == len(defects.CLASSES) == 7

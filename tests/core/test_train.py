@@ -9,16 +9,17 @@ from backbones import small
 from trainings import cut, drain
 
 import peftcore as pc
-from peftcore import errors, train
+from peftcore import errors
 from peftcore.events import Checkpoint, Evaluation, Finished, Progress, Scores, Started, Step, StepMemory
-from peftcore.tasks import load_task
+from peftcore.task import load_task
+from peftcore.train import loop
 
 
 @pytest.fixture(autouse=True)
 def _small_task(monkeypatch):
     """Digits cut to 48/16/16 images."""
     task = cut(load_task("digits"), 48, 16, 16)
-    monkeypatch.setattr(train, "load_task", lambda name: task)
+    monkeypatch.setattr(loop, "load_task", lambda name: task)
 
 
 def spec(method="last", **changes):
@@ -103,7 +104,7 @@ def test_out_of_memory_names_remedies(monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(train.F, "cross_entropy", full)
+    monkeypatch.setattr(loop.F, "cross_entropy", full)
     with pytest.raises(errors.OutOfMemory, match="batch smaller than 16.*bf16.*side method"):
         drain(pc.finetune(spec("lora"), backbone=small("vit")))
 
@@ -119,7 +120,7 @@ def test_a_checkpoint_of_another_spec_is_refused():
 
 
 def test_augmentation_is_seeded_and_changes_pixels():
-    from peftcore.preprocess import augment_light
+    from peftcore.backbone.preprocess import augment_light
 
     x = torch.randn(6, 3, 32, 32)
     a, b = (augment_light(x, torch.Generator().manual_seed(1)) for _ in range(2))
@@ -133,7 +134,7 @@ def test_preprocessing_against_pillow():
     """Bicubic with antialiasing and normalisation, next to Pillow's own."""
     from PIL import Image
 
-    from peftcore.preprocess import prepare
+    from peftcore.backbone.preprocess import prepare
 
     backbone = small("swin")  # 32 x 32
     image = load_task("digits").train.images[0]
@@ -151,7 +152,7 @@ def test_preprocessing_against_pillow():
 @pytest.mark.parametrize("steps, warmup", [(10, 0.1), (10, 0.5), (1, 0.0), (100, 0.25)])
 def test_learning_rate_rises_then_falls_to_nearly_zero(steps, warmup):
     s = spec(warmup=warmup, lr=1.0)
-    rates = [train.learning_rate(i, steps, s) for i in range(1, steps + 1)]
+    rates = [loop.learning_rate(i, steps, s) for i in range(1, steps + 1)]
     peak = rates.index(max(rates))
     assert max(rates) <= 1.0 and rates[peak] == pytest.approx(1.0)
     assert rates[: peak + 1] == sorted(rates[: peak + 1]) and rates[peak:] == sorted(rates[peak:], reverse=True)
@@ -159,7 +160,7 @@ def test_learning_rate_rises_then_falls_to_nearly_zero(steps, warmup):
 
 def test_no_such_device():
     with pytest.raises(errors.InvalidSetting, match="'auto' or 'cpu'"):
-        train.choose_device("xpuu")
+        loop.choose_device("xpuu")
 
 
 def test_compile_is_refused_for_side_methods():
@@ -171,7 +172,7 @@ def test_a_compiled_run_trains_through_the_compiled_model(monkeypatch):
     """What torch.compile gives is what the steps call, save the traced ones; here it gives the model itself."""
     calls = []
     monkeypatch.setattr(torch, "compile", lambda model: lambda x: calls.append(len(x)) or model(x))
-    monkeypatch.setattr(train, "TRACED", 1)
+    monkeypatch.setattr(loop, "TRACED", 1)
     plain, fast = (pc.run(spec({"name": "lora", "rank": 2}, epochs=1, compile=c)) for c in (False, True))
     assert calls and plain.test_accuracy == fast.test_accuracy
 
@@ -186,6 +187,6 @@ def test_where_nothing_can_be_compiled_the_run_says_so(monkeypatch):
         return call
 
     monkeypatch.setattr(torch, "compile", broken)
-    monkeypatch.setattr(train, "TRACED", 1)
+    monkeypatch.setattr(loop, "TRACED", 1)
     with pytest.raises(errors.InvalidSetting, match=r"no C\+\+ compiler"):
         pc.run(spec({"name": "lora", "rank": 2}, compile=True))

@@ -10,8 +10,10 @@ from urllib.error import HTTPError, URLError
 import pytest
 from serving import serving
 
-from peftcore import arriving, download, errors, transfer, weights
+from peftcore import errors
+from peftcore.backbone import weights
 from peftcore.events import Download, from_dict
+from peftcore.fetch import arrivals, backbones, transfer
 from peftcore.spec import RunSpec
 
 DATA = bytes(range(256)) * 4000  # about a megabyte
@@ -158,19 +160,19 @@ def hub(server, tmp_path, monkeypatch):
     """A hub whose file of weights is none, which is enough to be on its way; nothing is here."""
     monkeypatch.setenv("HEADROOM_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setattr(weights, "here", lambda name: False)
-    monkeypatch.setattr(download, "address", lambda repo, file: f"{server.url}/{file}")
+    monkeypatch.setattr(backbones, "address", lambda repo, file: f"{server.url}/{file}")
     server.files["/model.safetensors"] = DATA
-    monkeypatch.setattr(arriving, "TELL_SECONDS", 0.05)
-    monkeypatch.setattr(arriving, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(arrivals, "TELL_SECONDS", 0.05)
+    monkeypatch.setattr(arrivals, "LOOK_SECONDS", 0.01)
     return server
 
 
 def test_a_run_tells_how_far_its_weights_are_and_keeps_them_when_it_is_closed(hub, monkeypatch):
-    monkeypatch.setattr(arriving, "RECENT_SECONDS", 3600.0)
-    monkeypatch.setattr(arriving, "LEAVE_SECONDS", 0.0)
+    monkeypatch.setattr(arrivals, "RECENT_SECONDS", 3600.0)
+    monkeypatch.setattr(arrivals, "LEAVE_SECONDS", 0.0)
     wanted, sent = threading.Semaphore(0), 0
     hub.after = lambda: wanted.acquire(timeout=60)
-    stream, told = arriving.arrivals(SPEC), []
+    stream, told = arrivals.arrivals(SPEC), []
     while not told or told[-1].done < len(DATA) / 2:
         told.append(next(stream))
         while sent < told[-1].done // hub.piece:  # the next piece is sent once this one was told of
@@ -179,7 +181,7 @@ def test_a_run_tells_how_far_its_weights_are_and_keeps_them_when_it_is_closed(hu
     [download] = [thread for thread in threading.enumerate() if thread.name == "headroom-download"]
     stream.close()
     wanted.release(len(DATA))
-    download.join(60)
+    backbones.join(60)
     assert all(isinstance(event, Download) and from_dict(event.to_dict()) == event for event in told)
     assert {event.what for event in told} == {NAME} and told[-1].total == len(DATA) and told[-1].speed > 0
     assert [event.done for event in told] == sorted(event.done for event in told)
@@ -188,18 +190,18 @@ def test_a_run_tells_how_far_its_weights_are_and_keeps_them_when_it_is_closed(hu
     assert had >= told[-1].done and not goal.exists() and not weights.fetched(NAME)
     hub.asked.clear()
     with pytest.raises(errors.WeightsUnavailable, match="no whole safetensors file"):  # so it came to its end
-        list(arriving.arrivals(SPEC))
+        list(arrivals.arrivals(SPEC))
     assert hub.asked == [("/model.safetensors", f"bytes={had}-")] and not transfer.kept(goal)
 
 
 def test_a_connection_that_ends_is_a_sentence_of_the_run(hub):
     hub.cut = 300_000
     with pytest.raises(errors.WeightsUnavailable, match="0.3 MB that have come are kept for the next time"):
-        list(arriving.arrivals(SPEC))
+        list(arrivals.arrivals(SPEC))
 
 
 def test_what_is_here_or_not_wanted_does_not_arrive(hub, monkeypatch):
-    assert not list(arriving.arrivals(SPEC, with_weights=False))
-    assert not list(arriving.arrivals(SPEC.replace(pretrained=False)))
+    assert not list(arrivals.arrivals(SPEC, with_weights=False))
+    assert not list(arrivals.arrivals(SPEC.replace(pretrained=False)))
     monkeypatch.setattr(weights, "here", lambda name: True)
-    assert not list(arriving.arrivals(SPEC)) and not hub.asked
+    assert not list(arrivals.arrivals(SPEC)) and not hub.asked

@@ -15,11 +15,11 @@ from bad_uploads import CASES, good, limits_of, picture, tarred, zipped
 from PIL import Image
 
 from peftcore import errors, uploads
-from peftcore.tasks import load_task
+from peftcore.task import load_task
 from peftcore.uploads import intake, layout, names, survey, table
 from peftcore.uploads.division import divide
 from peftcore.uploads.limits import Limits
-from peftcore.uploads.shelf import slug
+from peftcore.uploads.sets import slug
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int]]:

@@ -15,8 +15,10 @@ import torch
 from safetensors.torch import save_file
 
 import peftcore as pc
-from peftcore import download, embedded, errors, transfer, weights
-from peftcore.curated import CURATED
+from peftcore import errors
+from peftcore.backbone import embedded, weights
+from peftcore.backbone.curated import CURATED
+from peftcore.fetch import backbones, transfer
 
 NAME = "vit_tiny_patch16_224.augreg_in21k"
 
@@ -37,7 +39,7 @@ def shelf(tmp_path, monkeypatch):
 
 @pytest.fixture
 def hub(source, monkeypatch):
-    monkeypatch.setattr(download, "address", lambda repo, file: source.as_uri())
+    monkeypatch.setattr(backbones, "address", lambda repo, file: source.as_uri())
 
 
 @pytest.mark.parametrize("name", CURATED)
@@ -73,14 +75,14 @@ def test_what_is_fetched_is_loaded(hub, shelf):
     with pytest.raises(errors.WeightsUnavailable, match=f"peftcore fetch {NAME}"):
         pc.load_backbone(NAME)
     told = []
-    file = download.fetch(NAME, tell=lambda done, total: told.append((done, total)))
+    file = backbones.fetch(NAME, tell=lambda done, total: told.append((done, total)))
     assert file == shelf / f"{NAME}.safetensors" and list(shelf.iterdir()) == [file] and weights.here(NAME)
     assert told[0][0] == 0 and told[-1] == (file.stat().st_size,) * 2 and told == sorted(told)
     loaded = pc.load_backbone(NAME)
     assert loaded.pretrained and loaded.fingerprint == pc.load_backbone(NAME, pretrained=False, seed=5).fingerprint
     assert not pc.load_backbone(NAME, pretrained=False).pretrained  # random weights stay a choice
     before = file.stat().st_mtime_ns
-    assert download.fetch(NAME) == file and file.stat().st_mtime_ns == before
+    assert backbones.fetch(NAME) == file and file.stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
@@ -90,9 +92,9 @@ def test_a_stopped_download_leaves_nothing_that_counts_and_goes_on(hub, shelf, m
             raise stop
 
     with pytest.raises(stop):
-        download.fetch(NAME, tell=tell)
+        backbones.fetch(NAME, tell=tell)
     assert [one.name for one in shelf.iterdir()] == [transfer.PARTS] and not weights.here(NAME)
-    assert weights.whole(download.fetch(NAME)) and len(list(shelf.iterdir())) == 1
+    assert weights.whole(backbones.fetch(NAME)) and len(list(shelf.iterdir())) == 1
 
 
 def test_half_a_file_never_counts(source, shelf):
@@ -111,7 +113,7 @@ def test_half_a_file_never_counts(source, shelf):
 def test_a_half_file_is_fetched_anew(hub, source, shelf):
     shelf.mkdir()
     (shelf / f"{NAME}.safetensors").write_bytes(source.read_bytes()[:1000])
-    assert weights.whole(download.fetch(NAME))
+    assert weights.whole(backbones.fetch(NAME))
 
 
 def test_the_hubs_own_cache_counts(source, tmp_path, shelf, monkeypatch):
@@ -131,7 +133,7 @@ def test_the_hubs_own_cache_counts(source, tmp_path, shelf, monkeypatch):
 def test_embedded_weights_are_here():
     assert weights.here("vit_micro") and weights.fetched("vit_micro") is None
     with pytest.raises(errors.WeightsUnavailable, match="comes with Headroom"):
-        download.fetch("vit_micro")
+        backbones.fetch("vit_micro")
 
 
 class Server(http.server.BaseHTTPRequestHandler):
@@ -155,7 +157,7 @@ def server(monkeypatch):
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     where = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(download, "address", lambda repo, file: f"{where}/{repo}/{file}")
+    monkeypatch.setattr(backbones, "address", lambda repo, file: f"{where}/{repo}/{file}")
     yield where
     server.shutdown()
     server.server_close()
@@ -175,23 +177,23 @@ def test_what_the_hub_may_send_instead_is_a_sentence(server, shelf, monkeypatch,
     for key, value in answer.items():
         monkeypatch.setattr(Server, key, value)
     with pytest.raises(errors.WeightsUnavailable, match=told):
-        download.fetch(NAME)
+        backbones.fetch(NAME)
     assert not list(shelf.iterdir())
 
 
 def test_weights_of_another_architecture_are_not_kept(shelf, tmp_path, monkeypatch):
     other = tmp_path / "other.safetensors"
     save_file({"cls_token": torch.zeros(1, 1, 4)}, other)
-    monkeypatch.setattr(download, "address", lambda repo, file: other.as_uri())
+    monkeypatch.setattr(backbones, "address", lambda repo, file: other.as_uri())
     with pytest.raises(errors.WeightsUnavailable, match="does not hold weights"):
-        download.fetch(NAME)
+        backbones.fetch(NAME)
     assert not list(shelf.iterdir())
 
 
 def test_no_way_to_the_hub_is_a_sentence(shelf, monkeypatch):
-    monkeypatch.setattr(download, "address", lambda repo, file: "http://127.0.0.1:9/nothing")
+    monkeypatch.setattr(backbones, "address", lambda repo, file: "http://127.0.0.1:9/nothing")
     with pytest.raises(errors.WeightsUnavailable, match="Connect to the network"):
-        download.fetch(NAME)
+        backbones.fetch(NAME)
     assert not list(shelf.iterdir())
 
 
@@ -205,19 +207,19 @@ def test_a_full_disk_and_a_folder_that_is_none_are_sentences(hub, shelf, monkeyp
     with monkeypatch.context() as full:
         full.setattr(transfer.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
         with pytest.raises(errors.WeightsUnavailable, match="do not fit into the 1 MB"):
-            download.fetch(NAME)
+            backbones.fetch(NAME)
 
     def tell(done, total):
         if done:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(errors.WeightsUnavailable, match="No space left on device"):
-        download.fetch(NAME, tell=tell)
+        backbones.fetch(NAME, tell=tell)
     assert not weights.here(NAME) and [one.name for one in shelf.iterdir()] == [transfer.PARTS]
     shutil.rmtree(shelf)
     shelf.write_text("a file")
     with pytest.raises(errors.WeightsUnavailable, match="HEADROOM_WEIGHTS"):
-        download.fetch(NAME)
+        backbones.fetch(NAME)
 
 
 def test_the_command_lines_answers(hub, shelf, capsys):

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Generator
 from typing import Any
 
-from peftcore.tasks import Split, Task
+from peftcore.task import Split, Task
 
 
 def cut(task: Task, train: int, val: int, test: int) -> Task:

@@ -1,0 +1,290 @@
+"""Models of runs, tasks, head scores and attention: the one place that caches what pages compute.
+
+A model is shared by all sessions. Probes put hooks on it for a moment, so each is used under its own lock; nothing
+trains it, and adapters are attached to clones of the cached backbone. Torch is imported by what needs a model, never
+by reading this file.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from app.subjects import Run, Scores, Subject, adapter, run
+from peftcore import errors
+from peftcore.figures.theme import method_title
+from peftcore.uploads.images import picture
+
+if TYPE_CHECKING:
+    from peftcore.backbone.load import Backbone
+    from peftcore.model import TunedModel
+    from peftcore.task import Task
+
+OWN = "own-"  # begins the name of an image that a reader brought, in the place of a test image's number
+MEAN = -1  # in a head's place: the mean over all
+SCORED_IMAGES, SCORED_BATCH = 200, 50  # Taylor scores now: so many images, in steps of so many
+
+
+@dataclass(frozen=True)
+class Look:
+    """Where one query looks: `maps` (heads, rows, columns) weights over patches; `prefix` (heads,) what the class token
+    and its like get. Without a grid of its own the query is `asked`, (row, column) of this layer's grid or None."""
+
+    maps: np.ndarray
+    prefix: np.ndarray
+    asked: tuple[int, int] | None
+    has_prefix: bool
+
+    def head(self, head: int) -> tuple[np.ndarray, float]:
+        """One head's map and prefix share, or for MEAN the mean over heads."""
+        if head == MEAN:
+            return self.maps.mean(0), float(self.prefix.mean())
+        return self.maps[head], float(self.prefix[head])
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two attentions to compare. `titles` for the pictures, `names` for their difference; `second_head`: which head of
+    the second; `remark`: why there is no second, or no difference; `note`: what is compared where it is not plain."""
+
+    first: Look
+    second: Look | None = None
+    second_head: int = MEAN
+    titles: tuple[str, str] = ("", "")
+    names: tuple[str, str] = ("", "")
+    remark: str = ""
+    note: str = ""
+
+    def elsewhere(self, head: int) -> float:
+        """The share of the attention over patches that lies elsewhere in the second: total variation, 0 to 1."""
+        both = self.first.head(head)[0], self.second.head(self.second_head)[0]
+        a, b = (grid / (grid.sum() or 1.0) for grid in both)
+        return 0.5 * float(np.abs(b - a).sum())
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What pages must know of a model: blocks by grid and heads, and the side network's modules by grid."""
+
+    grids: tuple[tuple[int, int], ...]
+    heads: tuple[int, ...]
+    prefix_tokens: int
+    input_size: tuple[int, int]
+    windowed: bool
+    in_backbone: bool
+    side_grids: tuple[tuple[int, int], ...]
+
+
+@dataclass
+class Shared:
+    """A model and the lock under which it is used."""
+
+    model: TunedModel
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+# Data and models
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def task(name: str) -> Task:
+    """A task, read once for all sessions; its arrays are not to be changed."""
+    from peftcore.task import load_task
+
+    return load_task(name)
+
+
+def test_image(run: Run, image: int | str) -> np.ndarray:
+    """A test image by its number, or a reader's own by its name; uint8 (H, W, 3). Raises BadData: it is not kept."""
+    if isinstance(image, str):
+        return picture(image.removeprefix(OWN), max(anatomy(run.subject).input_size))
+    return task(run.spec["task"]).test.images[image]
+
+
+def image_name(image: int | str) -> str:
+    """'test image 3', or 'your own image'."""
+    return "your own image" if isinstance(image, str) else f"test image {image}"
+
+
+def image_title(run: Run, image: int | str) -> str:
+    """'Test image 3, class cat', or 'Your own image'."""
+    if isinstance(image, str):
+        return "Your own image"
+    data = task(run.spec["task"])
+    return f"Test image {image}, class {data.classes[data.test.labels[image]]}"
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def _backbone(name: str, pretrained: bool, weights: str | None) -> Backbone:
+    from peftcore.backbone.load import load_backbone
+
+    return load_backbone(name, pretrained, weights)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _model(subject: Subject) -> Shared:
+    from peftcore.adapters import save
+
+    blob = adapter(subject)
+    if blob is None:
+        raise errors.NotMeasurable(
+            "This run has not come to its end, so there is no trained model of it to look into yet."
+        )
+    spec = run(subject).spec
+    backbone = _backbone(spec["backbone"], spec.get("pretrained", True), spec.get("weights"))
+    return Shared(save.from_bytes(blob, backbone))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def anatomy(subject: Subject) -> Anatomy:
+    from peftcore.methods.last import LASTNetwork
+
+    model = _model(subject).model
+    backbone = model.backbone
+    side: list[tuple[int, int]] = []
+    if isinstance(model.tuner, LASTNetwork):
+        ends = [end for stage in model.tuner.groups for end in stage]
+        side = [backbone.blocks[end].grid for end, modules in zip(ends, model.tuner.side, strict=True) for _ in modules]
+    return Anatomy(
+        grids=tuple(block.grid for block in backbone.blocks),
+        heads=backbone.heads,
+        prefix_tokens=backbone.prefix_tokens,
+        input_size=tuple(backbone.input_size[-2:]),
+        windowed=backbone.hierarchical,
+        in_backbone=not model.is_side,
+        side_grids=tuple(side),
+    )
+
+
+# Probes
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def head_scores(subject: Subject, score: str) -> Scores:
+    """Scores of the trained adapter: 'energy' from its weights, the Taylor ones on validation images, now."""
+    import torch
+
+    from peftcore.backbone.preprocess import prepare
+    from peftcore.probes.responsiveness import head_energy
+    from peftcore.probes.responsiveness import head_scores as probe
+
+    shared, spec = _model(subject), run(subject).spec
+    if score == "energy":
+        return Scores.of(head_energy(shared.model).to_dict())
+    val = task(spec["task"]).val
+    starts = range(0, min(SCORED_IMAGES, len(val)), SCORED_BATCH)
+    backbone, how = shared.model.backbone, _preprocessing(spec)
+    with shared.lock:
+        found = probe(
+            shared.model,
+            (prepare(val.images[s : s + SCORED_BATCH], backbone, **how) for s in starts),
+            (torch.tensor(val.labels[s : s + SCORED_BATCH]) for s in starts),
+            score,
+        )
+    return Scores.of(found.to_dict())
+
+
+@st.cache_data(max_entries=1024, show_spinner=False)
+def attention(
+    subject: Subject, image: int | str, layer: int, query: tuple[int, int] | None, tuned: bool = True
+) -> Look:
+    """Where a query of a test image looks in block `layer`: in the trained model, or in the backbone before tuning."""
+    from peftcore.probes.attention import attention_maps
+
+    shared = _model(subject)
+    source, lock = shared.model, shared.lock
+    if not tuned:
+        spec = run(subject).spec
+        # A clone: probes put hooks on what they look at, and the cached backbone belongs to everybody.
+        source = _backbone(spec["backbone"], spec.get("pretrained", True), spec.get("weights")).clone()
+        lock = threading.Lock()
+    block = shared.model.backbone.blocks[layer]
+    with lock:
+        maps = attention_maps(source, _pixels(subject, image), layer)[0].numpy()  # (heads, N, N)
+    return _look(maps, block.grid, shared.model.backbone.prefix_tokens, query)
+
+
+@st.cache_data(max_entries=1024, show_spinner=False)
+def side_attention(subject: Subject, image: int | str, module: int, query: tuple[int, int] | None) -> Look:
+    """Where a query of a test image looks in low-rank attention module `module` of a LAST side network."""
+    from peftcore.probes.attention import side_attention as probe
+
+    shared = _model(subject)
+    with shared.lock:
+        maps = probe(shared.model, _pixels(subject, image))[module].numpy()  # (1, N, N)
+    return _look(maps, anatomy(subject).side_grids[module], shared.model.backbone.prefix_tokens, query)
+
+
+def _pixels(subject: Subject, image: int | str):
+    """One image as the backbone reads it, (1, 3, H, W)."""
+    from peftcore.backbone.preprocess import prepare
+
+    spec = run(subject).spec
+    return prepare(test_image(run(subject), image)[None], _model(subject).model.backbone, **_preprocessing(spec))
+
+
+def _preprocessing(spec: Mapping[str, Any]) -> dict[str, str]:
+    """What a run's spec says of its inputs, as `prepare` takes it; older runs know fewer fields."""
+    return {"norm": spec.get("normalisation", "backbone"), "resize": spec.get("resize", "stretch")}
+
+
+def _look(maps: np.ndarray, grid: tuple[int, int], prefix: int, query: tuple[int, int] | None) -> Look:
+    """One row of (heads, N, N): the query's, or the class token's where there is one."""
+    if query is None and not prefix:
+        query = (grid[0] // 2, grid[1] // 2)
+    row = maps[:, 0 if query is None else prefix + query[0] * grid[1] + query[1]]  # (heads, N)
+    return Look(
+        row[:, prefix:].reshape(-1, *grid).astype(float), row[:, :prefix].sum(1).astype(float), query, prefix > 0
+    )
+
+
+def pair(
+    subject: Subject, image: int | str, layer: int, head: int, module: int | None, query: tuple[int, int] | None
+) -> Pair:
+    """The two attentions that a run lets one compare: backbone and side network, or before and after tuning."""
+    known, method = anatomy(subject), run(subject).method
+    first, grid = attention(subject, image, layer, query, tuned=False), known.grids[layer]
+    if module is not None:
+        other = known.side_grids[module]
+        second = side_attention(subject, image, module, moved(query, grid, other))
+        remark = ""
+        if other != grid:
+            remark = (
+                f"No difference here: layer {layer + 1} of the backbone has {grid[0]} x {grid[1]} patches and this "
+                f"module {other[0]} x {other[1]}. Choose a layer and a module of one stage."
+            )
+        titles = (f"Backbone, layer {layer + 1}", f"Side network, module {module + 1}")
+        return Pair(first, second, MEAN, titles, ("backbone", "side network"), remark)
+    if known.in_backbone:
+        second = attention(subject, image, layer, query)
+        titles = (f"Before tuning, layer {layer + 1}", f"After tuning, layer {layer + 1}")
+        note = f"{method_title(method)} has no side network: compared is the backbone, before and after tuning."
+        return Pair(first, second, head, titles, ("before", "after"), note=note)
+    remark = (
+        f"{method_title(method)} leaves the backbone's attention as it is and has none of its own. "
+        "Choose a run of LAST to see where a side network looks."
+    )
+    return Pair(first, titles=(f"Backbone, layer {layer + 1}", ""), remark=remark)
+
+
+def strongest(before: Look, after: Look, head: int) -> float:
+    """The largest weight in two maps of one head: the end of a scale that both share."""
+    return float(max(before.head(head)[0].max(), after.head(head)[0].max()))
+
+
+def shift(before: Look, after: Look, head: int) -> float:
+    """The share of a head's attention that lies elsewhere: total variation distance over all tokens, 0 to 1."""
+    (first, first_prefix), (second, second_prefix) = before.head(head), after.head(head)
+    return 0.5 * float(np.abs(second - first).sum() + abs(second_prefix - first_prefix))
+
+
+def moved(query: tuple[int, int] | None, source: tuple[int, int], target: tuple[int, int]) -> tuple[int, int] | None:
+    """The patch of another grid that holds the centre of this grid's patch."""
+    if query is None or source == target:
+        return query
+    return tuple(int((q + 0.5) * t / s) for q, s, t in zip(query, source, target, strict=True))

@@ -1,0 +1,1 @@
+"""The pages that look into a run: heads and attention."""

@@ -1,0 +1,231 @@
+"""What the pages that look into a run share: which run, which image, which patch asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from app import cached, errors, links, navigation, subjects, theme, words
+from peftcore import uploads
+from peftcore.errors import HeadroomError
+from peftcore.figures import strip
+from peftcore.figures.attention import attention_overlay, patch_picker
+from peftcore.figures.theme import percent
+
+
+def choose_run(page: str, offered: Sequence[subjects.Run], method: str) -> subjects.Run:
+    """A select box of runs; the address may name any other run. Without runs of the reader's own: an invitation.
+
+    `method`: of the recorded example that is shown first, and what the launch page is opened with where there is none.
+    """
+    asked = links.read("run")
+    offered = list(offered)
+    if asked and asked not in [run.subject.id for run in offered]:
+        try:
+            offered.insert(0, subjects.run(subjects.named(asked)))
+        except HeadroomError as error:
+            errors.show(error)
+    if not offered:
+        st.info("There is no run to look at yet. Train one: it takes a minute.", icon=":material/rocket_launch:")
+        navigation.link("launch", "Launch a run", method=method)
+        st.stop()
+    newest = offered[0]
+    if newest.example:
+        newest = next((run for run in offered if run.method == method), newest)
+    chosen = links.choice(
+        st.selectbox,
+        page,
+        "run",
+        "run",
+        offered,
+        default=newest,
+        show=lambda run: run.title + (f", {words.age(run.finished)}" if run.finished else ""),
+        code=lambda run: run.subject.id,
+    )
+    if not asked:
+        links.write(run=chosen.subject.id)  # tomorrow's newest run is another one: the link names this one
+    return chosen
+
+
+def invite(run: subjects.Run) -> None:
+    """Under a recorded example: what it is, and the way to one's own."""
+    if run.example:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.caption(
+                "This is a recorded example: a real run that travels with Headroom. Make your own:", width="content"
+            )
+            navigation.link("launch", f"Launch {words.run_title(run.spec)}", method=run.method, task=run.spec["task"])
+
+
+def choose_image(page: str, run: subjects.Run, *, count: int, columns: int | None = None, side: int = 64) -> int | str:
+    """A strip of the task's test images, with arrows to the next ones, and a place for an image of the reader's own.
+
+    Returns the number of the chosen test image, or the own one's name, as `cached.test_image` takes both.
+    """
+    own = _own_image(page, run)
+    task = cached.task(run.spec["task"])
+    split = task.test
+    image = links.number("image", 0, len(split) - 1, 0)
+    first = image // count * count
+    numbers = list(range(first, min(first + count, len(split))))
+    key = f"{page}_images"
+
+    def pick() -> None:
+        if clicked := links.clicked(key):
+            links.write(image=clicked[0])
+
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        st.button(
+            "",
+            icon=":material/chevron_left:",
+            key=f"{page}_images_before",
+            help="Earlier images",
+            type="tertiary",
+            disabled=first == 0,
+            on_click=links.write,
+            kwargs={"image": max(0, first - count)},
+        )
+        figure = strip.image_strip(
+            [split.images[n] for n in numbers],
+            numbers,
+            [str(task.classes[split.labels[n]]) for n in numbers],
+            selected=None if own else image,
+            columns=columns,
+            side=side,
+            dark=theme.is_dark(),
+        )
+        theme.show(figure, key, on_select=pick, selection_mode="points", alt="Test images to choose from")
+        st.button(
+            "",
+            icon=":material/chevron_right:",
+            key=f"{page}_images_after",
+            help="More images",
+            type="tertiary",
+            disabled=first + count >= len(split),
+            on_click=links.write,
+            kwargs={"image": first + count},
+        )
+        _bring(page)
+    return own or image
+
+
+def _own_image(page: str, run: subjects.Run) -> str | None:
+    """The reader's own image that the address names, where it is still kept."""
+    said = links.read("image") or ""
+    if not said.startswith(cached.OWN):
+        return None
+    with errors.sentences(stop=False):
+        cached.test_image(run, said)
+        return said
+    return None
+
+
+def _bring(page: str) -> None:
+    """A button behind which an image of the reader's own is uploaded; it gets a name, and the address says it."""
+    key = f"{page}_own"
+
+    def keep() -> None:
+        if (given := st.session_state[key]) is not None:
+            try:
+                links.write(image=cached.OWN + uploads.keep_picture(given))
+                st.session_state.pop(f"{key}_fault", None)
+            except HeadroomError as error:
+                st.session_state[f"{key}_fault"] = str(error)
+
+    with st.popover("", icon=":material/add_photo_alternate:", type="tertiary", help="Your own image"):
+        st.file_uploader("Look at an image of your own", key=key, on_change=keep, max_upload_size=50)
+        if fault := st.session_state.get(f"{key}_fault"):
+            errors.show(fault)
+        st.caption("Its shorter side is brought to what the backbone reads, and its middle taken.")
+
+
+def choose_head(values: np.ndarray) -> tuple[int, int]:
+    """Layer and head, from 0, as the address names them; by default the strongest of `values` (layers, heads)."""
+    top_layer, top_head = np.unravel_index(int(np.nanargmax(np.abs(values))), values.shape)
+    layer = links.number("layer", 1, len(values), int(top_layer) + 1) - 1
+    heads = int(np.isfinite(values[layer]).sum())
+    return layer, links.number("head", 1, max(heads, 1), int(top_head) + 1) - 1
+
+
+def choose_number(page: str, name: str, label: str, count: int, *, mean: bool = False) -> int:
+    """A select box of 1 to `count`, the last by default; with `mean`, the mean over all is first and the default."""
+    return links.choice(
+        st.selectbox,
+        page,
+        name,
+        label,
+        [*([cached.MEAN] if mean else []), *range(count)],
+        default=cached.MEAN if mean else count - 1,
+        show=lambda index: "mean of all" if index == cached.MEAN else f"{index + 1} of {count}",
+        code=lambda index: "mean" if index == cached.MEAN else str(index + 1),
+    )
+
+
+def pick_head(key: str) -> None:
+    """What a click on a cell of the grid does."""
+    if clicked := links.clicked(key):
+        links.write(layer=clicked[0] + 1, head=clicked[1] + 1)
+
+
+def pick_query(key: str) -> None:
+    """What a click on a patch does: it becomes the one that asks."""
+    if clicked := links.clicked(key):
+        links.write(query=f"{clicked[0] + 1}-{clicked[1] + 1}")
+
+
+def asking(look: cached.Look) -> str:
+    """Who asks, in words."""
+    if look.asked is None:
+        return "the class token"
+    return f"the patch in row {look.asked[0] + 1}, column {look.asked[1] + 1}"
+
+
+def ask_class_token(page: str, run: subjects.Run, look: cached.Look) -> None:
+    """A button that lets the class token ask, where there is one and it does not ask already."""
+    if look.asked is not None and cached.anatomy(run.subject).prefix_tokens:
+        st.button(
+            "Let the class token ask",
+            key=f"{page}_class",
+            icon=":material/label:",
+            on_click=links.write,
+            kwargs={"query": "class"},
+        )
+
+
+def overlay(
+    key: str,
+    image: np.ndarray,
+    look: cached.Look,
+    head: int,
+    title: str,
+    *,
+    spec: Mapping[str, Any],
+    zmax: float | None = None,
+    width: int = 300,
+) -> None:
+    """One map over the image, of a run with this spec; a click on it picks the next query."""
+    grid, prefix = look.head(head)
+    note = f"at most {percent(float(grid.max()))} on one patch"
+    if look.has_prefix:
+        note = f"{percent(prefix) if prefix >= 0.0005 else 'next to nothing'} goes to the class token"
+    figure = attention_overlay(image, grid, look.asked, title, zmax, note=note, width=width, dark=theme.is_dark())
+    theme.show(figure, key, spec=spec, on_select=lambda: pick_query(key), selection_mode="points")
+
+
+def picker(
+    key: str,
+    image: np.ndarray,
+    grid: tuple[int, int],
+    query: tuple[int, int] | None,
+    title: str,
+    *,
+    spec: Mapping[str, Any],
+    note: str = "",
+    width: int = 300,
+) -> None:
+    """The plain image whose patches take a click; it stands beside maps, and is marked as they are."""
+    figure = patch_picker(image, grid, query, title=title, note=note, width=width, dark=theme.is_dark())
+    theme.show(figure, key, spec=spec, on_select=lambda: pick_query(key), selection_mode="points")

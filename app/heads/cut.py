@@ -1,0 +1,188 @@
+"""The cut of a method that switches heads off after a warm-up: how many will go, and what a run tells of it.
+
+A method takes part by its fields: `off` in its settings names heads, and `counts_off` tells how many go. No torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from app import background, subjects, theme, words
+from app.captions import caption
+from app.runs.following import Follower
+from peftcore.errors import HeadroomError
+from peftcore.figures import heads as figures
+from peftcore.figures import masks
+from peftcore.figures.theme import percent
+from peftcore.store import RunRecord
+
+if TYPE_CHECKING:
+    from peftcore.backbone.load import Backbone
+    from peftcore.spec import RunSpec
+
+MOST_FRAMES = 24  # of the scores' growth; a longer warm-up is thinned evenly
+PREVIEW_HEIGHT, TALL, WIDE, EDGE = 160, 500, 415, 8  # of their places, pixels
+
+
+def has_one(method: Mapping[str, Any]) -> bool:
+    """Whether the method with these settings switches heads off."""
+    return "off" in method
+
+
+# Before the run
+
+
+def place_for_preview(cls: type) -> DeltaGenerator | None:
+    """Where `preview` draws, of its size already; None for a method that switches no heads off."""
+    return st.container(height=PREVIEW_HEIGHT, border=False).empty() if hasattr(cls, "counts_off") else None
+
+
+def preview(place: DeltaGenerator, spec: RunSpec, images: int) -> None:
+    """How many heads will go, and when. Nothing where the settings do not fit: the bill says so in a sentence.
+
+    `images`: how many the task trains on.
+    """
+    job = background.later(("skeleton", spec.backbone), lambda: _skeleton(spec.backbone))
+    background.wait(job, lambda: place.caption("Counting the backbone's heads."))
+    backbone, method = job.result(), spec.method
+    try:
+        if isinstance(backbone, HeadroomError):
+            raise backbone
+        method.check(backbone)
+        when = method.cut_step(spec.epochs, math.ceil(images / spec.batch_size))
+    except HeadroomError:
+        place.empty()
+        return
+    with place.container(gap=None):
+        theme.show(masks.heads_off(_rows(method, backbone), dark=theme.is_dark(), width=560), "launch_heads_off")
+        st.caption(f"{_each(method, backbone)} {_when(when, spec, images)} {_which(method)}")
+
+
+def _skeleton(name: str) -> Backbone | HeadroomError:
+    """The backbone without weights, or why there is none."""
+    from peftcore.backbone.load import load_backbone
+
+    try:
+        return load_backbone(name, pretrained=False, device="meta")
+    except HeadroomError as error:
+        return error
+
+
+def _rows(method: Any, backbone: Backbone) -> list[dict[str, Any]]:
+    """A row for each layer where heads are named, else one for each stage."""
+    if method.off is not None:
+        named = method.off if len(method.off) == backbone.depth else method.off * backbone.depth
+        return [
+            {"label": f"layer {i + 1}", "heads": heads, "off": off, "layers": 1}
+            for i, (heads, off) in enumerate(zip(backbone.heads, named, strict=True))
+        ]
+    counts = method.counts_off(backbone.heads)
+    return [
+        {
+            "label": _stage(i, layers, backbone),
+            "heads": backbone.heads[layers[0]],
+            "off": counts[layers[0]],
+            "layers": len(layers),
+        }
+        for i, layers in enumerate(backbone.stages)
+    ]
+
+
+def _stage(index: int, layers: Sequence[int], backbone: Backbone) -> str:
+    many = f"{len(layers)} {'layer' if len(layers) == 1 else 'layers'}"
+    return f"stage {index + 1}, {many}" if backbone.hierarchical else f"each of {many}"
+
+
+def _each(method: Any, backbone: Backbone) -> str:
+    """'3 of 8 heads in each of 8 layers', stage by stage where there are stages."""
+    if method.off is not None:
+        return "The heads that you named in `off`, under More settings."
+    counts = method.counts_off(backbone.heads)
+    parts = [(counts[stage[0]], backbone.heads[stage[0]]) for stage in backbone.stages]
+    if len(parts) == 1:
+        return f"{parts[0][0]} of {parts[0][1]} heads in each of {backbone.depth} layers."
+    return f"In each layer: {', '.join(f'{off} of {heads}' for off, heads in parts)} heads, stage by stage."
+
+
+def _when(step: int, spec: RunSpec, images: int) -> str:
+    return f"It happens after step {step} of {spec.epochs * math.ceil(images / spec.batch_size)}."
+
+
+def _which(method: Any) -> str:
+    if method.off is not None:
+        return ""
+    same = "the same in all layers of a stage" if method.scope == "global" else "each layer its own"
+    return f"Which ones, the warm-up decides: the least responsive, {same}."
+
+
+# In the run
+
+
+def step_of(told: Follower) -> dict[int, str]:
+    """What the curves mark: the step of the cut, where it was."""
+    return {told.cut["step"]: "heads cut"} if told.cut else {}
+
+
+def sentence(told: Follower) -> str:
+    """'After step 12, 26 of 64 heads were switched off.'"""
+    off, scores = told.cut["off"], subjects.Scores.of(told.cut["scores"])
+    there = int(np.isfinite(scores.values).any(1).sum())
+    why = "as you named them" if told.cut["overruled"] else f"the least responsive by {scores.score}"
+    return f"After step {told.cut['step']:,}, {sum(map(len, off))} of {there} heads were switched off: {why}."
+
+
+def draw(record: RunRecord, told: Follower) -> None:
+    """Scores growing through the warm-up at the left; at the right, once it was, the cut."""
+    if not has_one(record.spec["method"]) or not told.total:
+        return
+    st.markdown(f"**{sentence(told)}**" if told.cut else _waiting(record, told))
+    left, right = (side.container(height=TALL, border=False) for side in st.columns(2))
+    if not told.scores:
+        return
+    every = -(-len(told.scores) // MOST_FRAMES)
+    told_of = told.scores[::-every][::-1]  # the newest is among them
+    history = [(event["step"], subjects.Scores.of(event["scores"])) for event in told_of]
+    shown = "+".join(history[-1][1].projections)
+    size = {"width": WIDE, "height": TALL - EDGE, "dark": theme.is_dark()}
+    with left:
+        frames = [{"step": step, "values": scores.summed()} for step, scores in history]
+        grown = figures.scores_over_steps(frames, score=history[-1][1].score, projection=shown, **size)
+        theme.show(grown, f"scores_{record.id}", spec=record.spec)
+    if told.cut:
+        scores = subjects.Scores.of(told.cut["scores"])
+        kept = np.ones(scores.summed().shape, bool)
+        for layer, heads in enumerate(told.cut["off"]):
+            kept[layer, heads] = False
+        with right:
+            grid = figures.head_grid(
+                scores.summed(),
+                scores.layers,
+                score=scores.score,
+                projection=shown,
+                mask=kept,
+                title=f"{(~kept).sum()} of {np.isfinite(scores.summed()).sum()} heads switched off",
+                note="crossed",
+                **size,
+            )
+            theme.show(grid, f"cut_{record.id}", spec=record.spec)
+    caption(
+        f"Head scores of run {record.id}{words.random_weights(record.spec)} through its warm-up, the mean over its steps so far, summed over the "
+        f"projections {', '.join(history[-1][1].projections)} as the cut weighs them"
+        f"{'; at the right the heads that were switched off, crossed' if told.cut else ''}. "
+        "Layers count from 1 at the bottom."
+    )
+
+
+def _waiting(record: RunRecord, told: Follower) -> str:
+    method = record.spec["method"]
+    epochs, share = method.get("warmup_epochs"), method.get("warmup_share")
+    end = f"after epoch {epochs}" if epochs else f"after {percent(share)} of {told.total:,} steps"
+    if record.ended:
+        return f"The run ended before the cut, which comes {end}."
+    return f"Warm-up: heads are scored, and switched off {end}."

@@ -1,0 +1,1 @@
+"""The launch page: choices, recipe, cost, and the button."""

@@ -1,0 +1,82 @@
+"""What runs will cost, as soon as it is predicted: weights, peak memory by component, and where features are kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from app import background, theme, words
+from app.captions import POWERS
+from app.launch import costs, race_form
+from peftcore.errors import DataUnavailable, HeadroomError
+from peftcore.figures import memory as figures
+from peftcore.figures.theme import human_count, percent
+from peftcore.spec import RunSpec
+
+log = logging.getLogger(__name__)
+
+
+def draw(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list[Any]]) -> None:
+    """What the runs will cost, as soon as it is predicted. Where one turns out impossible, the page begins again."""
+    jobs = [costs.of(spec) for spec in specs]
+    told = "Predicting: one training step on tensors without data."
+    for nth, job in enumerate(jobs, 1):
+        which = f" {nth} of {len(jobs)}." if len(jobs) > 1 else ""
+        background.wait(job, lambda which=which: place.caption(told + which))
+    broken = next((job.exception() for job in jobs if job.exception()), None)
+    with place.container():
+        if isinstance(broken, DataUnavailable):
+            st.caption(
+                "What it will cost is known once the task's images are here, and with them the number of classes."
+            )
+        elif broken:
+            log.error("no prediction for %s", specs[0].to_json(), exc_info=broken)
+            kind = type(broken).__name__
+            st.warning(
+                f"What {specs[0].method.card.title} costs here cannot be predicted ({kind}). It can be launched."
+            )
+        elif any(isinstance(job.result(), HeadroomError) for job in jobs):
+            st.rerun()  # the fault is known now, and the button is drawn without a click in it
+        elif len(specs) > 1:
+            _race_cost(specs, [job.result() for job in jobs], values)
+        else:
+            _cost(specs[0], jobs[0].result())
+
+
+def _race_cost(specs: Sequence[RunSpec], each: Sequence[costs.Cost], values: dict[str, list[Any]]) -> None:
+    whole, sharing = costs.together(specs, each)
+    st.markdown(f"**{race_form.product(values)}**. They train {human_count(whole.trained)} weights in all.")
+    theme.show(figures.memory_bar(whole.components, dark=theme.is_dark(), height=150), key="launch_memory")
+    alone = [spec for spec in specs if spec.method.kind != "side"]
+    st.caption(
+        words.components(whole.components)
+        + "  \n"
+        + (f"{sharing} side networks train together and read one set of frozen features. " if sharing > 1 else "")
+        + (
+            f"{len(alone)} {'runs change the backbone, so they work one after the other' if len(alone) > 1 else 'run changes the backbone, so it works alone'}. "
+            if alone
+            else ""
+        )
+        + f"Predicted peak of what works at once. {POWERS}"
+        + (f"  \n{each[0].cache}" if each[0].cache else "")
+    )
+
+
+def _cost(spec: RunSpec, cost: costs.Cost) -> None:
+    st.markdown(
+        f"Trains **{human_count(cost.trained)}** of {human_count(cost.parameters['backbone'])} weights "
+        f"(**{percent(cost.share)}**): {cost.parameters['method']:,} in {spec.method.card.title}, "
+        f"{cost.parameters['head']:,} in the classifier."
+    )
+    ghost = None if spec.method.name == "full" else cost.full
+    theme.show(figures.memory_bar(cost.components, ghost=ghost, dark=theme.is_dark(), height=150), key="launch_memory")
+    st.caption(
+        words.components(cost.components)
+        + f"  \nPredicted for one training step of {spec.batch_size} images, without running it. "
+        + POWERS
+        + (f"  \n{cost.cache}" if cost.cache else "")
+    )

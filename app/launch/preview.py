@@ -1,0 +1,54 @@
+"""What a task looks like: one training image of each class, with its name."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from app import background, errors, navigation
+from peftcore.errors import HeadroomError
+from peftcore.task import load_task
+
+PREVIEWED = 10  # images of a task, one of each class
+PAD = 1 / 13  # of an image's width, transparent around it
+HEIGHT = 136  # pixels
+
+
+def place() -> DeltaGenerator:
+    """Where `preview` draws, of its size already, so that nothing moves when it comes."""
+    return st.container(height=HEIGHT, border=False).empty()
+
+
+def draw(place: DeltaGenerator, task: str) -> int:
+    """One training image of each class, with its name; returns how many training images there are."""
+    job = background.later(("preview", task), lambda: _one_of_each(task))
+    background.wait(job, lambda: place.caption("Drawing the task's images."))
+    if isinstance(images := job.result(), HeadroomError):
+        place.caption(f"No images to show. {errors.plain(str(images))}")
+        return 0
+    images, names, count, asks = images
+    with place.container(gap=None):
+        st.image(images, caption=[name if len(name) < 9 else f"{name[:5]}…" for name in names], width=56)
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.caption(f"{asks} {count:,} training images.", width="content")
+            navigation.link("tasks", "Look at this task", task=task)
+    return count
+
+
+def _one_of_each(name: str) -> tuple[list[np.ndarray], list[str], int, str] | HeadroomError:
+    """Images, their classes' names, how many there are to train on, what the task asks; or why the task cannot be read."""
+    try:
+        task = load_task(name, download=False)
+        labels, first = (found[:PREVIEWED] for found in np.unique(task.train.labels, return_index=True))
+        images = [_framed(image) for image in task.train.images[first]]
+        return images, [task.classes[label] for label in labels], len(task.train), task.description
+    except HeadroomError as error:
+        return error
+
+
+def _framed(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) -> (H + 2 pad, W + 2 pad, 4) with a transparent edge, since Streamlit sets images edge to edge."""
+    pad = round(PAD * image.shape[1])
+    opaque = np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
+    return np.pad(opaque, ((pad, pad), (pad, pad), (0, 0)))

@@ -1,0 +1,94 @@
+"""Why didn't memory drop? Two methods side by side: what training needs under each, and what is kept of one block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from app import captions, links, theme
+from app.memory import ledgers
+from app.memory.ledgers import Case
+from peftcore.figures import kept as figures
+from peftcore.figures.theme import method_title, si_bytes
+
+if TYPE_CHECKING:
+    from peftcore.memory import MemoryReport
+
+PREFERRED = ("full", "lora")  # the two that are compared where the address says nothing
+
+
+def reference(cases: Sequence[Case]) -> Case:
+    """Full fine-tuning of the same step: its tensors are listed also where neither method keeps them."""
+    full = next((case for case in cases if case.method == "full"), None)
+    return full or replace(cases[0], method="full", options="{}")
+
+
+def draw(cases: Sequence[Case]) -> None:
+    """The whole comparison, as soon as its predictions are there."""
+    st.subheader("Why didn't memory drop?", anchor=False)
+    known = {case.method: case for case in cases if ledgers.report(ledgers.predicted(case))}
+    whole = ledgers.report(ledgers.predicted(reference(cases)))
+    if whole is None or not known:
+        return
+    row = st.columns([4, 4, 4], vertical_alignment="bottom")
+    names = list(known)
+    first, second = _pair(names)
+    with row[0]:
+        first = _chooser("left", "method", names, first)
+    with row[1]:
+        second = _chooser("right", "beside", names, second)
+    chosen = {name: ledgers.report(ledgers.predicted(known[name])) for name in (first, second)}
+    with row[2]:
+        block = _block(whole)
+    needs, rows = _compared(chosen, block, whole)
+    theme.show(figures.training_needs(needs, dark=theme.is_dark()), "memory_needs")
+    if any(size for row in rows for size in row["bytes"].values()):
+        theme.show(figures.kept_activations(rows, block, dark=theme.is_dark()), "memory_kept")
+    else:
+        st.info(f"Neither keeps anything of {block}: no gradient passes through it.", icon=":material/info:")
+    captions.caption(
+        f"{block} of {cases[0].backbone}, every tensor that one of the two methods or full fine-tuning keeps from "
+        "forward to backward, in forward order, as predicted."
+    )
+    with st.expander("Every tensor and the whole reason"):
+        st.dataframe(_listed(rows, list(chosen)), hide_index=True, key="memory_tensors")
+
+
+def _pair(names: list[str]) -> tuple[str, str]:
+    liked = [name for name in PREFERRED if name in names]
+    rest = [name for name in names if name not in liked]
+    pair = [*liked, *rest][:2]
+    return pair[0], pair[-1]
+
+
+def _chooser(name: str, label: str, names: list[str], default: str) -> str:
+    return links.choice(st.selectbox, "memory", name, label, names, default=default, show=method_title)
+
+
+def _block(whole: MemoryReport) -> str:
+    from peftcore.memory import blocks_of
+
+    blocks = blocks_of(whole)
+    return links.choice(st.selectbox, "memory", "block", "one block", blocks, default=blocks[len(blocks) // 2])
+
+
+def _compared(chosen: Mapping[str, MemoryReport], block: str, whole: MemoryReport) -> tuple[dict, list[dict]]:
+    from peftcore.memory import compare_block, totals
+
+    return {name: totals(report) for name, report in chosen.items()}, compare_block(chosen, block, whole)
+
+
+def _listed(rows: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> list[dict[str, str]]:
+    return [
+        {"tensor": row["what"], "shape": " x ".join(map(str, row["shape"]))}
+        | {
+            method_title(name): f"{si_bytes(row['bytes'][name])}: {row['reason'][name]}"
+            if row["bytes"][name]
+            else f"not kept: {row['reason'][name]}"
+            for name in methods
+        }
+        for row in rows
+    ]

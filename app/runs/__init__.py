@@ -1,0 +1,1 @@
+"""The page of runs: the list, one run, one race."""

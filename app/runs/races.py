@@ -1,0 +1,108 @@
+"""A race as the store knows it: its runs, how far each is, which leads, and how to launch it again. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from app import forms, state, words
+from app.launch import race_form
+from app.runs import following
+from app.runs.following import Follower
+from peftcore.figures.races import Lane
+from peftcore.registry import METHODS
+from peftcore.spec import RunSpec
+from peftcore.store import WAITING, RunRecord
+from peftcore.train.variations import differences
+
+ARTIFACT = "race"  # of a race's first run: what was chosen on the launch page
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A variation: its run, what it told, what sets it apart, and its place by validation accuracy, from 1."""
+
+    record: RunRecord
+    told: Follower
+    label: str
+    place: int | None = None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of the validation images, after the newest epoch, or after the one that was selected."""
+        return self._validation("accuracy")
+
+    @property
+    def loss(self) -> float | None:
+        """As `accuracy`."""
+        return self._validation("loss")
+
+    def _validation(self, what: str) -> float | None:
+        told = [e for e in self.told.evaluations if e["split"] == "val"]
+        selected = [e for e in told if e["epoch"] == self.record.summary.get("selected_epoch")]
+        return (selected or told)[-1][what] if told else None
+
+    @property
+    def share(self) -> float:
+        """Of its steps, that it has taken."""
+        if self.record.status == "finished":
+            return 1.0
+        return self.told.done / self.told.total if self.told.total else 0.0
+
+    def lane(self) -> Lane:
+        """For the figure: epochs as fractions, so that variations of different lengths stand on one axis."""
+        spec, per_epoch = self.record.spec, max(1.0, self.told.total / self.record.spec["epochs"])
+        steps = pd.DataFrame([(s["step"] / per_epoch, s["loss"]) for s in self.told.steps], columns=["epoch", "loss"])
+        told = [(e["epoch"], e["accuracy"]) for e in self.told.evaluations if e["split"] == "val"]
+        evaluations = pd.DataFrame(told, columns=["epoch", "accuracy"])
+        return Lane(self.label, spec["method"]["name"], steps, evaluations, self.told.total)
+
+
+def labels(specs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What sets each apart, each label once: those that differ in nothing are counted."""
+    told = [words.variation(each) for each in differences(specs)]
+    return [
+        label if told.count(label) == 1 else f"{label} ({told[:nth].count(label) + 1})"
+        for nth, label in enumerate(told)
+    ]
+
+
+def runners(race: int) -> list[Runner]:
+    """The variations in the order in which they were launched, each with its place. Raises UnknownName."""
+    records = state.store().runs(race=race)[::-1]
+    if not records:
+        state.store().run(race)  # which says that there is none
+    told = [following.follow(state.store(), record) for record in records]
+    names = labels([record.spec for record in records])
+    found = [Runner(*parts) for parts in zip(records, told, names, strict=True)]
+    order = sorted((runner for runner in found if runner.accuracy is not None), key=lambda r: (-r.accuracy, r.loss))
+    places = {runner.record.id: place for place, runner in enumerate(order, 1)}
+    return [Runner(r.record, r.told, r.label, places.get(r.record.id)) for r in found]
+
+
+def busy(records: Sequence[RunRecord]) -> bool:
+    """Whether one of them waits or works."""
+    return any(record.status in WAITING for record in records)
+
+
+def remember(race: int, spec: RunSpec, values: Mapping[str, Sequence[Any]]) -> None:
+    """Keeps what was chosen on the launch page with the race."""
+    chosen = {"spec": spec.to_dict(), "several": dict(values)}
+    state.store().put_artifact(race, ARTIFACT, json.dumps(chosen).encode())
+
+
+def remembered(race: int) -> dict[str, Any] | None:
+    """What `remember` kept: {"spec", "several"}; None for a race that was not launched on the launch page."""
+    kept = state.store().get_artifact(race, ARTIFACT)
+    return None if kept is None else json.loads(kept)
+
+
+def preset(spec: Mapping[str, Any], values: Mapping[str, Sequence[Any]]) -> dict[str, str | list[str]]:
+    """Query parameters of the launch page that show a race: the spec's but for what is raced, and the values."""
+    raced = {name for name in values} | {f"{spec['method']['name']}.{name}" for name in values}
+    keep = {name: value for name, value in forms.preset(spec).items() if name == "method" or name not in raced}
+    return keep | race_form.preset(METHODS.load(spec["method"]["name"]).METHOD, values)

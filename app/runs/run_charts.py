@@ -1,0 +1,64 @@
+"""The charts of one run, in places of fixed size, so that nothing moves while they grow."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from app import theme, words
+from app.captions import POWERS, caption
+from app.heads import cut
+from app.runs.following import Follower
+from peftcore.figures import curves, masks, memory
+from peftcore.store import RunRecord
+
+TALL, SMALL = 376, 180  # heights of their places, pixels
+LEARNT = ("loss", "norm")  # which of them depend on the weights that training began with
+EDGE = 8  # of which a place needs for itself
+
+
+def draw(record: RunRecord, told: Follower) -> None:
+    """Loss and accuracy, learning rate, norm of the gradient, memory by step and within a step."""
+    places = _places()
+    if not told.total:
+        return
+    spec, steps, total = record.spec, told.frame(), told.total
+    dark, tall, small = theme.is_dark(), TALL - EDGE, SMALL - EDGE
+    loss = curves.loss_curve(
+        steps,
+        told.evaluation_frame(),
+        total,
+        method=spec["method"]["name"],
+        kind=told.started["method_kind"],
+        dark=dark,
+        height=tall,
+    )
+    masks.mark_steps(loss, cut.step_of(told), dark=dark)
+    figures: dict[str, go.Figure] = {
+        "loss": loss,
+        "rate": curves.learning_rate_curve(steps, total, peak=spec["lr"], dark=dark, height=small),
+        "norm": curves.gradient_norm(steps, total, dark=dark, height=small),
+        "peaks": curves.memory_over_steps(steps, total, dark=dark, height=tall),
+    }
+    if told.step_memory:
+        figures["moments"] = memory.step_memory(told.step_memory["report"]["curve"], dark=dark, height=tall)
+    for name, figure in figures.items():
+        with places[name]:
+            theme.show(figure, key=f"{name}_{record.id}", spec=spec if name in LEARNT else None)
+    caption(
+        f"Run {record.id}, {words.run_title(spec)}, seed {spec['seed']}. Above: training loss and accuracy, learning "
+        "rate, norm of the gradient. Below: the peak of each traced step, and the second step moment by moment. "
+        f"{POWERS}",
+        words.command(spec),
+    )
+
+
+def _places() -> dict[str, DeltaGenerator]:
+    left, right = st.columns(2)
+    places = {"loss": left.container(height=TALL, border=False)}
+    places |= {name: right.container(height=SMALL, border=False) for name in ("rate", "norm")}
+    left, right = st.columns(2)
+    return places | {
+        name: side.container(height=TALL, border=False) for name, side in (("peaks", left), ("moments", right))
+    }

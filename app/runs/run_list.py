@@ -1,0 +1,55 @@
+"""The list of runs: what waits, what works, what has been; one click chooses."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import errors, state, theme, words
+from app.runs import race_card
+from app.runs.selection import ICONS, Choice, choose, chosen
+from peftcore.store import WAITING, RunRecord
+from peftcore.train import conditions
+
+MOST_SHOWN = 200
+HEIGHT = 640  # pixels, what a laptop's screen leaves
+EVERY = {True: 1.5, False: 10.0}  # seconds between looks, while runs are under way and while none is
+
+
+def draw(choice: Choice) -> None:
+    """The list, which looks for news by itself."""
+    busy = bool(state.store().runs(limit=1, status=WAITING))
+    st.fragment(_list, run_every=EVERY[busy])(choice, busy)
+
+
+@errors.sentences()
+def _list(choice: Choice, was_busy: bool) -> None:
+    records = state.store().runs(limit=MOST_SHOWN)
+    busy = any(record.status in WAITING for record in records)
+    if busy != was_busy or chosen(records) != choice:
+        st.rerun()
+    drawn: set[int] = set()
+    with st.container(height=HEIGHT, border=False, gap=None):
+        for record in records:
+            if record.race is None:
+                _row(record, record.id == choice.run)
+            elif record.race not in drawn:
+                drawn.add(record.race)
+                race_card.draw([other for other in records if other.race == record.race], choice)
+
+
+def _row(record: RunRecord, selected: bool) -> None:
+    accuracy = record.summary.get("test_accuracy")
+    told = f"**{accuracy:.3f}**" if accuracy is not None else record.status
+    when = record.finished or record.started or record.queued
+    st.button(
+        f"{ICONS[record.status]} {words.mark(record.spec['method']['name'], theme.is_dark())} **{record.id}** "
+        f"{words.run_title(record.spec)}  \n:small[{told} :gray[{words.age(when)}]]",
+        key=f"run_{record.id}",
+        type="secondary" if selected else "tertiary",
+        width="stretch",
+        on_click=choose,
+        kwargs={"run": record.id},
+        help=f"{record.status}, {words.exact(when)}"
+        + (f", {record.owner}" if record.owner else "")
+        + (f". Test accuracy with {conditions.words(record.spec)}." if accuracy is not None else ""),
+    )

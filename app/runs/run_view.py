@@ -1,0 +1,189 @@
+"""One run: where it is, its curves while it works, and what can be done with it."""
+
+from __future__ import annotations
+
+import json
+
+import streamlit as st
+
+from app import errors, forms, navigation, state, theme, words
+from app.captions import POWERS
+from app.heads import cut
+from app.memory import ledgers
+from app.runs import following, predictions, race_view, run_charts, selection
+from app.runs.following import Follower
+from peftcore.figures.theme import human_count, percent, si_bytes
+from peftcore.store import WAITING, RunRecord
+from peftcore.train import conditions
+
+LIVE_SECONDS = 1.0
+
+
+def draw(run: int) -> None:
+    """The run, live until it ends."""
+    live = not state.store().run(run).ended
+    st.fragment(_view, run_every=LIVE_SECONDS if live else None)(run, live)
+
+
+@errors.sentences()
+def _view(run: int, was_live: bool) -> None:
+    store = state.store()
+    record = store.run(run)
+    if record.ended == was_live:  # it ended, or somebody resumed it: the whole page has news
+        st.rerun()
+    told = following.follow(store, record)
+    # The same blocks in every state: what is in them changes, where they are does not.
+    _header(record, told)
+    with st.container():
+        _state(record, told)
+    run_charts.draw(record, told)
+    cut.draw(record, told)
+    _more(record)
+
+
+def _header(record: RunRecord, told: Follower) -> None:
+    """Title, status and the buttons that fit the status."""
+    if record.race is not None:
+        race_view.back(record)
+    title, actions = st.columns([3, 2], vertical_alignment="center")
+    title.subheader(
+        f"{words.mark(record.spec['method']['name'], theme.is_dark())} Run {record.id}: {words.run_title(record.spec)} "
+        f":small[{selection.ICONS[record.status]} :gray[{record.status}, {words.age(_when(record))}]]",
+        anchor=False,
+    )
+    with actions.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
+        if record.status in WAITING:
+            stopping = record.stop_wanted
+            if st.button(
+                "Stopping" if stopping else "Stop", key="stop", icon=":material/stop_circle:", disabled=stopping
+            ):
+                state.engine().cancel(record.id)
+                st.rerun()
+        elif record.status != "finished" and st.button(
+            "Resume", key="resume", type="primary", icon=":material/resume:"
+        ):
+            state.engine().resume(record.id)
+            st.rerun()
+        # A link, not a button: app/background.py says why nothing switches pages beside a fragment that reruns.
+        navigation.link("launch", "Launch again", **forms.preset(record.spec))
+
+
+def _when(record: RunRecord) -> float:
+    return record.finished or record.started or record.queued
+
+
+def _state(record: RunRecord, told: Follower) -> None:
+    """Progress while it works, the result when it is there, the reason where it went wrong."""
+    match record.status:
+        case "queued":
+            st.progress(0.0, text=_why_it_waits(record))
+        case "running":
+            st.progress(*_progress(record, told))
+        case "finished":
+            _result(record, told)
+        case "failed" | "interrupted":
+            errors.show(record.error or "The run ended without a reason.")
+            trace = state.store().get_artifact(record.id, "traceback")
+            if trace:
+                with st.expander("Details"):
+                    st.code(trace.decode(errors="replace"), language=None, wrap_lines=True)
+        case "cancelled":
+            where = f"at step {told.done:,} of {told.total:,}" if told.total else "before it began"
+            again = "It resumes from its last checkpoint, the end of an epoch."
+            if told.download:
+                where, again = "while it was downloading", "What has come is kept: it goes on from there."
+            st.info(f"Stopped {where}. {again}", icon=":material/cancel:")
+
+
+def _why_it_waits(record: RunRecord) -> str:
+    engine = state.engine()
+    if engine.state.startswith("failed"):
+        return errors.plain(engine.state.partition(": ")[2])
+    if engine.state == "starting":
+        return "The engine is starting, about 10 seconds after the app began."
+    ahead = engine.ahead(record.id)
+    return (
+        f"Queued; {ahead} {'run' if ahead == 1 else 'runs'} before it." if ahead else "Queued; it is the next to begin."
+    )
+
+
+def _progress(record: RunRecord, told: Follower) -> tuple[float, str]:
+    """The bar's share and its words."""
+    if told.download:
+        share, text = words.download(told.download)
+        return share, errors.plain(text)
+    if told.progress and not told.steps:
+        done, total = told.progress["done"], told.progress["total"]
+        return done / max(1, total), f"{told.progress['what'].capitalize()}: {done:,} of {total:,} images"
+    if not told.steps:
+        what = "Preparing the first step" if told.started else "Loading PyTorch, the backbone and the task"
+        return 0.0, f"{what}, {words.duration(record.seconds or 0)} so far"
+    left = told.seconds_left()
+    text = f"Epoch {told.steps[-1]['epoch']} of {told.started['epochs']}, step {told.done:,} of {told.total:,}"
+    if left is not None:
+        text += f", about {words.duration(left)} left" if left > 0.5 else ", evaluating"
+    return told.done / max(1, told.total), text
+
+
+def _result(record: RunRecord, told: Follower) -> None:
+    """The numbers that a reader wants first, the settings that stand beside them, and where to look next."""
+    if not told.started:
+        return
+    summary, started = record.summary, told.started
+    first = started["parameters"]
+    counts = (told.cut or {}).get("parameters") or first  # fewer train where heads were switched off
+    trained, peak = counts["method"] + counts["head"], summary["memory"].get("peak", 0)
+    of_the_backbone = f"{percent(trained / counts['backbone'])} of the backbone's {counts['backbone']:,}"
+    before = f" Before heads were switched off, {first['method']:,} in the method." if counts != first else ""
+    columns = st.columns(4)
+    told_conditions = conditions.of_run(record.spec, started)
+    told_conditions = conditions.with_epoch(record.spec, told_conditions, summary.get("selected_epoch"))
+    share = f"Share of the test images that are classified rightly. {told_conditions[0].upper()}{told_conditions[1:]}."
+    columns[0].metric("Test accuracy", f"{summary['test_accuracy']:.3f}", help=share)
+    columns[1].metric(
+        "Trained weights",
+        human_count(trained),
+        help=f"{counts['method']:,} in the method and {counts['head']:,} in the classifier: {of_the_backbone}.{before}",
+    )
+    columns[2].metric("Peak memory", si_bytes(peak), help=f"Of one training step, measured. {POWERS}")
+    exactly = f"{summary['seconds']:.1f} seconds on {started['device']}"
+    columns[3].metric("Took", words.duration(summary["seconds"]), help=exactly)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("Open in", width="content")
+        for page in ("heads", "attention"):
+            navigation.link(page, run=record.id)
+        navigation.link("memory", **ledgers.preset(record.spec))
+    settings = started["settings"]
+    st.caption(
+        f"Validation accuracy {summary['val_accuracy']:.3f}. {told_conditions[0].upper()}{told_conditions[1:]}. "
+        f"Seed {record.spec['seed']}, weight decay {settings['weight_decay']:g}, "
+        f"{'pretrained' if settings['pretrained'] else 'random'} backbone; the test images chose nothing. "
+        + predictions.sentence(summary["memory"])
+    )
+
+
+def _more(record: RunRecord) -> None:
+    """What leaves the app: adapter, spec, command."""
+    store, text = state.store(), json.dumps(record.spec, indent=2)
+    with st.container(horizontal=True):
+        if "adapter" in store.artifact_names(record.id):
+            st.download_button(
+                "Adapter",
+                lambda: store.get_artifact(record.id, "adapter"),
+                file_name=f"run-{record.id}.safetensors",
+                mime="application/octet-stream",
+                key="adapter",
+                icon=":material/download:",
+                on_click="ignore",
+            )
+        st.download_button(
+            "Spec",
+            text,
+            file_name=f"run-{record.id}.json",
+            mime="application/json",
+            key="spec",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+        with st.popover("Show spec", type="tertiary"):
+            st.code(text, language="json")

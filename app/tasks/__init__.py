@@ -1,0 +1,1 @@
+"""The page of tasks: a gallery, one task, its features."""

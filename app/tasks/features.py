@@ -1,0 +1,174 @@
+"""What a frozen backbone makes of a task: its features as points, beside those of the same backbone with random weights."""
+
+from __future__ import annotations
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from app import background, errors, links, theme
+from app.captions import caption
+from app.tasks import hover, points, settings
+from app.tasks.points import Features, Reading, Wish
+from peftcore.backbone import embedded, weights
+from peftcore.errors import HeadroomError
+from peftcore.figures import tasks as figures
+from peftcore.figures.theme import percent, si_bytes
+from peftcore.probes.projection import PERPLEXITY
+from peftcore.train import conditions
+
+HEIGHT = 450
+VIEWS = {"tsne": "t-SNE", "pca": "PCA"}
+PERPLEXITIES = (5.0, 15.0, PERPLEXITY, 50.0, 100.0)
+HELP = (
+    "**t-SNE** keeps neighbours together; how far two groups are apart says nothing. **PCA** is a straight look from "
+    "the side on which the features differ most: distances are true, but most of them are out of sight."
+)
+FETCH = "tasks_fetch"  # in the session: the backbone whose weights are wanted
+KINDS = {True: "pretrained", False: "random"}
+
+
+def draw(task: str, backbone: str) -> None:
+    """Controls, then two figures, each as soon as it is computed."""
+    view, perplexity, norm, resize = _controls()
+    left, right = st.columns(2, gap="medium")
+    fetch = st.session_state.get(FETCH) == backbone
+    places: dict[Wish, DeltaGenerator] = {}
+    for pretrained, column in ((True, left), (False, right)):
+        with column:
+            if pretrained and not fetch and not _here(backbone):
+                _offer(backbone)
+            else:
+                place = st.container(height=HEIGHT + 12, border=False).empty()
+                places[Wish(task, backbone, pretrained, norm, resize)] = place
+    below = st.empty()
+    shown: list[Features] = []
+    for wish, place in places.items():
+        if found := _await(wish, place, fetch):
+            points = _points(wish, found, place, view, perplexity)
+            if points is not None:
+                shown.append(found)
+    if shown:
+        drawn = points.drawn(task)
+        background.wait(drawn, lambda: None)
+        if not isinstance(drawn.result(), HeadroomError):
+            hover.images(drawn.result(), [_key(wish) for wish in places])
+        with below.container():
+            caption(_caption(shown[0], next(iter(places)), view, perplexity))
+
+
+def _controls() -> tuple[str, float, str, str]:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        view = links.choice(
+            st.segmented_control,
+            "tasks",
+            "by",
+            "Projection",
+            list(VIEWS),
+            default="tsne",
+            show=VIEWS.get,
+            required=True,
+            help=HELP,
+        )
+        perplexity = links.choice(
+            st.selectbox,
+            "tasks",
+            "perplexity",
+            "Perplexity",
+            PERPLEXITIES,
+            default=PERPLEXITY,
+            show=lambda value: f"{value:g}",
+            code=lambda value: f"{value:g}",
+            disabled=view != "tsne",
+            width=130,
+            help="About how many neighbours t-SNE gives each image.",
+        )
+        norm, resize = settings.choose("normalisation"), settings.choose("resize")
+    return view, perplexity, norm, resize
+
+
+def _here(backbone: str) -> bool:
+    with errors.sentences():
+        return backbone in embedded.names() or backbone.startswith(weights.REMOTE) or weights.here(backbone)
+
+
+def _offer(backbone: str) -> None:
+    """In the place of the figure where there are no pretrained weights yet."""
+    from peftcore.fetch.backbones import size
+
+    with st.container(height=HEIGHT + 12, border=False):
+        st.info(
+            f"The weights of {errors.plain(backbone)} are not here yet: about {si_bytes(size(backbone))} from "
+            f"{weights.hub()}.",
+            icon=":material/download:",
+        )
+        points.download_button(FETCH, backbone, "Download them and look")
+
+
+def _await(wish: Wish, place: DeltaGenerator, fetch: bool) -> Features | None:
+    """The features, with progress until they are there; None after an error was shown."""
+
+    def tell(reading: Reading) -> None:
+        told = f": {reading.done:,} of {reading.total:,}" if reading.total and reading.total < 10**6 else ""
+        with place.container():
+            st.progress(
+                reading.share, text=f"{KINDS[wish.pretrained].capitalize()} weights. {reading.what or 'Waiting'}{told}."
+            )
+
+    job = points.stay(lambda: points.features(wish, fetch), tell)
+    with errors.sentences(stop=False), place.container():
+        found = job.result()
+        if not isinstance(found, HeadroomError):
+            return found
+        errors.show(found)
+        if fetch and wish.pretrained and not _here(wish.backbone):
+            st.session_state.pop(FETCH, None)
+            points.download_button(FETCH, wish.backbone, "Try again")
+    return None
+
+
+def _points(wish: Wish, found: Features, place: DeltaGenerator, view: str, perplexity: float):
+    """Draws one figure and returns its points; None after an error was shown."""
+    points, axes = found.pca, tuple(f"component {i + 1}: {percent(share)}" for i, share in enumerate(found.shares))
+    if view == "tsne":
+        axes, perplexity = ("", ""), points.perplexity_of(found, perplexity)
+        job = points.tsne(wish, perplexity, found)
+        background.wait(job, lambda: place.caption("t-SNE: some seconds, once for each setting."))
+        points = job.result()
+    with place.container():
+        if isinstance(points, HeadroomError):
+            errors.show(points)
+            return None
+        told = (
+            "too few to fit a classifier"
+            if found.linear is None
+            else f"a linear classifier tells {percent(found.linear)} right"
+        )
+        figure = figures.projection(
+            points,
+            found.labels,
+            found.classes,
+            title=f"{KINDS[wish.pretrained].capitalize()} weights: {told}",
+            axes=axes,
+            dark=theme.is_dark(),
+            height=HEIGHT,
+        )
+        theme.show(figure, _key(wish))
+    return points
+
+
+def _key(wish: Wish) -> str:
+    return f"points_{KINDS[wish.pretrained]}"
+
+
+def _caption(found: Features, wish: Wish, view: str, perplexity: float) -> str:
+    train, val = found.train, len(found.labels) - found.train
+    perplexity = points.perplexity_of(found, perplexity)
+    how = f"t-SNE, perplexity {perplexity:g}, seed {points.SEED}" if view == "tsne" else "PCA"
+    spec = {"task": wish.task, "resize": wish.resize, "normalisation": wish.norm}
+    sized, normed = conditions.part(spec, "resize"), conditions.part(spec, "normalisation")
+    return (
+        f"Pooled features of {wish.backbone}, frozen, of {train:,} training and {val:,} validation images of {wish.task}, "
+        f"{sized}, {normed}; {how}. The linear classifier: logistic regression fitted to the training ones, checked on the "
+        f"validation ones; always naming the commonest class gets {percent(found.commonest)}. Point at an image, or step "
+        "through them with the arrow keys."
+    )

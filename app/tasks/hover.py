@@ -1,0 +1,96 @@
+"""The image under the pointer: beside the points of a figure, the picture that each stands for.
+
+Plotly draws no pictures in its labels. A small component beside the figure listens to the figure's own hover events
+and lays a piece of one large sheet over the page. Keys do the same: a figure that has the focus steps from point to
+point by the arrows, and the name of each is said to screen readers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from app.tasks.points import Drawn
+
+SIDE = 112  # pixels of the page
+_HTML = '<div class="hover-card" role="status" aria-live="polite" hidden><div></div><span></span></div>'
+_CSS = """
+.hover-card {position: fixed; z-index: 1000; pointer-events: none; padding: 6px; border-radius: 6px; font-size: 12.5px;
+  max-width: 170px; line-height: 1.25; background: var(--st-background-color); color: var(--st-text-color);
+  border: 1px solid var(--st-border-color); box-shadow: 0 2px 10px rgba(0, 0, 0, 0.25); font-family: var(--st-font)}
+[class*="st-key-points_"] .hoverlayer {display: none}
+.hover-card div {border-radius: 3px; margin-bottom: 4px}
+"""
+_JS = """
+export default function ({ parentElement, data }) {
+  const card = parentElement.querySelector(".hover-card"), [picture, name] = card.children;
+  picture.style.cssText = `width:${data.shown}px;height:${data.shown}px;background-image:url(${data.sheet});` +
+    `background-size:${data.columns * data.shown}px auto`;
+  const hide = () => { card.hidden = true; };
+  const show = (index, x, y) => {
+    const across = index % data.columns, down = Math.floor(index / data.columns);
+    picture.style.backgroundPosition = `${-across * data.shown}px ${-down * data.shown}px`;
+    name.textContent = data.names[index];
+    card.hidden = false;
+    const box = card.getBoundingClientRect();
+    card.style.left = `${Math.max(4, Math.min(x - box.width / 2, window.innerWidth - box.width - 4))}px`;
+    card.style.top = `${y - box.height - 14 > 4 ? y - box.height - 14 : y + 14}px`;
+  };
+  const image = point => Array.isArray(point.customdata) ? point.customdata[0] : point.customdata;
+
+  // By keyboard: all points that are drawn, in the order in which Plotly draws them.
+  const step = (chart, event) => {
+    const by = { ArrowRight: 1, ArrowDown: 10, ArrowLeft: -1, ArrowUp: -10 }[event.key];
+    if (event.key === "Escape") chart.headroom.hide();
+    const points = [...chart.querySelectorAll(".scatterlayer .point")];
+    if (!by || !points.length) return;
+    event.preventDefault();
+    const images = chart.data.filter(trace => trace.visible !== "legendonly").flatMap(trace => [...trace.customdata]);
+    chart.headroomAt = ((chart.headroomAt ?? -by) + by + points.length) % points.length;
+    const box = points[chart.headroomAt].getBoundingClientRect();
+    chart.headroom.show(images[chart.headroomAt], box.x + box.width / 2, box.y);
+  };
+
+  // A figure may come later than this and be made anew: it is taken hold of when a pointer or the focus reaches it.
+  const hold = event => {
+    const chart = event.target.closest?.(".js-plotly-plot");
+    if (!chart?.on || !data.figures.some(key => chart.closest(`.st-key-${key}`))) return;
+    const held = chart.headroom;
+    chart.headroom = { show, hide };
+    if (held) return;
+    chart.on("plotly_hover", e => chart.headroom.show(image(e.points[0]), e.event.clientX, e.event.clientY));
+    chart.on("plotly_unhover", () => chart.headroom.hide());
+    chart.addEventListener("keydown", e => step(chart, e));
+    chart.addEventListener("blur", () => chart.headroom.hide());
+  };
+  const reach = () => data.figures.forEach(key =>
+    document.querySelectorAll(`.st-key-${key} .js-plotly-plot`).forEach(chart => {
+      chart.tabIndex = 0;
+      chart.setAttribute("aria-label", "Images as points; the arrow keys step through them");
+    }));
+  const tick = setInterval(reach, 700);
+  reach();
+  document.addEventListener("pointerover", hold);
+  document.addEventListener("focusin", hold);
+  return () => {
+    clearInterval(tick);
+    document.removeEventListener("pointerover", hold);
+    document.removeEventListener("focusin", hold);
+  };
+}
+"""
+
+_component = st.components.v2.component("hover_images", html=_HTML, css=_CSS, js=_JS, isolate_styles=False)
+
+
+def images(drawn: Drawn, figures: Sequence[str]) -> None:
+    """Shows each point's image in the figures with these keys, whose points have the image's number as `customdata`."""
+    data = {
+        "sheet": drawn.sheet.address,
+        "columns": drawn.sheet.columns,
+        "names": drawn.names,
+        "figures": list(figures),
+        "shown": SIDE,
+    }
+    _component(key="hover_images", data=data)

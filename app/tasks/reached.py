@@ -1,0 +1,42 @@
+"""What the mini-VTAB's runs reached on an embedded task: recorded with Headroom, for those who have trained nothing yet."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from app import theme
+from app.captions import caption
+from peftcore.figures.reached import reached
+from peftcore.spec import RunSpec
+from peftcore.task import task_card
+from peftcore.train import conditions
+
+RECORD = Path(__file__).resolve().parents[2] / "assets" / "mini_vtab.json"
+
+
+@cache
+def _record() -> dict[str, Any]:
+    """The output of `python -m peftcore bench tasks ... --json`."""
+    return json.loads(RECORD.read_text()) if RECORD.exists() else {"entries": []}
+
+
+def draw(task: str, backbone: str) -> None:
+    """The recorded accuracies on a task with a backbone; nothing where there are none."""
+    told = _record()
+    found = {
+        e["method"]: e["tasks"][task] for e in told["entries"] if e["backbone"] == backbone and e["tasks"].get(task)
+    }
+    if not found:
+        return
+    classes = task_card(task).classes
+    theme.show(reached(found, chance=100 / len(classes), dark=theme.is_dark(), line=40), "tasks_reached")
+    rates = " The learning rate of each was chosen on validation images." if told["lrs"] else ""
+    spec = RunSpec(task=task, backbone=backbone, epochs=told["epochs"]).to_dict()
+    caption(
+        f"Recorded runs of {backbone}, {told['epochs']} epochs, {told['seeds']} seeds and their mean.{rates} "
+        f"Conditions: {conditions.words(spec)}.",
+        told["command"],
+    )

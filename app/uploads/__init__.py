@@ -1,0 +1,1 @@
+"""Images of one's own: what an archive holds, and keeping it."""

@@ -1,0 +1,12 @@
+"""A frozen timm transformer: its anatomy, its weights, and how images become its inputs."""
+
+from peftcore.registry import lazily
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "Backbone": "load",
+        "load_backbone": "load",
+        "backbones": "load",
+    },
+)

@@ -1,0 +1,77 @@
+"""What a timm transformer is made of: its attention blocks, and the Linear layers that methods adapt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from peftcore import errors
+
+# Where each projection lives in timm's transformers: the path below a block, and which third of a fused Linear it is.
+PROJECTIONS = {
+    "q": (("attn.qkv", 0), ("attn.q_proj", None), ("attn.q", None)),
+    "k": (("attn.qkv", 1), ("attn.k_proj", None)),
+    "v": (("attn.qkv", 2), ("attn.v_proj", None)),
+    "proj": (("attn.proj", None),),
+    "fc1": (("mlp.fc1", None),),
+    "fc2": (("mlp.fc2", None),),
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """One transformer block: where it is, and what its attention looks like. `grid` is (rows, columns) of tokens."""
+
+    path: str
+    stage: int
+    width: int
+    heads: int
+    head_dim: int
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One projection of one block: the Linear that computes it and the rows of its output that are this projection's."""
+
+    path: str
+    linear: nn.Linear
+    rows: slice
+
+    @property
+    def out_features(self) -> int:
+        return len(range(*self.rows.indices(self.linear.out_features)))
+
+
+def anatomy(module: nn.Module, name: str) -> tuple[Block, ...]:
+    """The attention blocks of a timm transformer.
+
+    Raises:
+        DoesNotFit: the architecture has no sequence of attention blocks.
+    """
+    if hasattr(module, "blocks"):
+        paths = [(f"blocks.{i}", 0) for i in range(len(module.blocks))]
+    elif hasattr(module, "layers"):
+        paths = [
+            (f"layers.{s}.blocks.{i}", s)
+            for s, layer in enumerate(module.layers)
+            for i in range(len(getattr(layer, "blocks", ())))
+        ]
+    else:
+        paths = []
+    blocks = []
+    for path, stage in paths:
+        block = module.get_submodule(path)
+        attention = getattr(block, "attn", None)
+        if not hasattr(attention, "num_heads"):
+            raise errors.DoesNotFit(
+                f"{name}: {path} has no attention with heads; Headroom works on ViT and Swin families."
+            )
+        width = next(p.shape[0] for p in block.norm1.parameters())
+        grid = getattr(block, "input_resolution", None) or module.patch_embed.grid_size
+        heads = attention.num_heads
+        blocks.append(Block(path, stage, width, heads, getattr(attention, "head_dim", width // heads), tuple(grid)))
+    if not blocks:
+        raise errors.DoesNotFit(f"{name} has no attention blocks; choose a ViT or Swin architecture.")
+    return tuple(blocks)

@@ -1,0 +1,112 @@
+"""The backbones that travel with Headroom: small timm models pretrained on pictures that it draws itself.
+
+Each is a folder of `assets/backbones`: `config.json` (timm class, arguments, preprocessing),
+`model.safetensors`, `card.json` and `card.md` (data, seed, steps, probes), `curve.csv`. A new folder is a new
+backbone. Reading names and cards imports no torch; only `register()` touches timm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from peftcore.errors import WeightsUnavailable, unknown
+
+_registering = Lock()
+BACKBONES = Path(__file__).resolve().parents[2] / "assets" / "backbones"
+
+
+def names() -> tuple[str, ...]:
+    """Names of the embedded backbones, sorted."""
+    return tuple(sorted(path.parent.name for path in BACKBONES.glob("*/config.json")))
+
+
+def folder(name: str) -> Path:
+    """The backbone's folder. Raises UnknownName."""
+    if name not in names():
+        raise unknown("embedded backbone", name, names())
+    return BACKBONES / name
+
+
+def config(name: str) -> dict[str, Any]:
+    """config.json: name, title, architecture (in timm.models), arguments, input_size, mean, std and more."""
+    return {"name": name} | json.loads((folder(name) / "config.json").read_text())
+
+
+def card(name: str) -> dict[str, Any]:
+    """config.json and card.json as one dict.
+
+    title, data, training (images, steps, seed, seconds, machine, parameters, held_out), probes
+    ({task: {"accuracy", "twin", "chance"}}) and learning_rates ({method: {"lr", "epochs", "rates": {lr: {"val", "test"}}}}, means
+    over the mini-VTAB). What was not measured yet is absent. Raises UnknownName.
+    """
+    path = folder(name) / "card.json"
+    return config(name) | (json.loads(path.read_text()) if path.exists() else {})
+
+
+def weights(name: str) -> Path:
+    """The weights file. Raises WeightsUnavailable when it is missing."""
+    path = folder(name) / "model.safetensors"
+    if not path.exists():
+        raise WeightsUnavailable(
+            f"The weights of '{name}' are missing at {path}: restore the file from the repository, "
+            f"make it with `python scripts/pretrain.py train {name}`, or use pretrained=False."
+        )
+    return path
+
+
+def digest(name: str) -> str:
+    """SHA-256 of the weights file: what was measured with other weights is out of date."""
+    with weights(name).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def register() -> tuple[str, ...]:
+    """Make `timm.create_model(name, pretrained=...)` know the embedded backbones; once per process."""
+    import timm
+
+    with _registering:  # a cache alone lets two first callers in
+        for name in set(names()) - set(timm.list_models()):
+            timm.models.register_model(_entrypoint(name))
+    return names()
+
+
+def _entrypoint(name: str):
+    """A timm entry point: timm's own class and random start, weights from the assets when pretrained."""
+
+    def build(pretrained: bool = False, **arguments: Any):
+        import timm
+
+        settings = config(name)
+        arguments.pop("pretrained_cfg", None)  # timm passes both; ours comes from config.json
+        overlay = arguments.pop("pretrained_cfg_overlay", None) or {}  # names the file that `weights=` chose
+        cfg = {
+            "architecture": name,
+            "num_classes": 0,
+            "input_size": tuple(settings["input_size"]),
+            "mean": tuple(settings["mean"]),
+            "std": tuple(settings["std"]),
+            "interpolation": settings["interpolation"],
+            "crop_pct": 1.0,
+            "fixed_input_size": True,
+            "first_conv": "patch_embed.proj",
+            "classifier": settings["classifier"],
+        }
+        if pretrained:
+            cfg["file"] = overlay.get("file") or str(weights(name))
+        cls = getattr(timm.models, settings["architecture"])
+        wanted = {"num_classes": 0} | settings["arguments"] | arguments
+        resized = sys.modules[cls.__module__].checkpoint_filter_fn  # timm's own: positions for another img_size
+        return timm.models.build_model_with_cfg(
+            cls, name, pretrained, pretrained_cfg=cfg, pretrained_strict=True, pretrained_filter_fn=resized, **wanted
+        )
+
+    build.__name__ = build.__qualname__ = name
+    build.__module__ = __name__
+    return build

@@ -1,0 +1,171 @@
+"""Where a backbone's weights come from: a local file or folder, the hub's cache, or the hub itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from peftcore import errors
+from peftcore.backbone import embedded
+from peftcore.backbone.curated import CURATED
+from peftcore.home import home
+
+ON_THE_HUB = ("model.safetensors", "open_clip_model.safetensors")  # what timm asks a repository for, in this order
+REMOTE = ("hf-hub:", "hf_hub:", "local-dir:")  # names that say themselves where their weights are
+
+
+@contextmanager
+def no_waiting_for_an_unreachable_hub():
+    """Without a route to the hub, answer from its local cache at once instead of after a minute of retries."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _hub_resolves(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _hub_resolves(endpoint: str) -> bool:
+    host = urlsplit(endpoint).hostname
+    if getproxies() and not proxy_bypass(host):  # then the proxy resolves names, not this machine
+        return True
+    try:
+        socket.getaddrinfo(host, 443)
+    except OSError:
+        return False
+    return True
+
+
+def folder() -> Path:
+    """Where `python -m peftcore fetch` keeps weights: HEADROOM_WEIGHTS, else `weights` in Headroom's own folder."""
+    chosen = os.environ.get("HEADROOM_WEIGHTS")
+    return Path(chosen).expanduser() if chosen else home() / "weights"
+
+
+def hub() -> str:
+    """The model hub's address: HF_ENDPOINT, else huggingface.co."""
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT
+
+
+def tagged(name: str) -> str:
+    """A timm name with the tag of its weights: 'deit_tiny_patch16_224' is 'deit_tiny_patch16_224.fb_in1k'.
+
+    Raises:
+        UnknownName: the architecture has no such tag, or none at all.
+    """
+    if name in CURATED:
+        return name  # no need of timm, which imports torch
+    from timm.models import get_pretrained_cfg, list_models, list_pretrained
+
+    try:
+        config = get_pretrained_cfg(name)
+    except RuntimeError:
+        config = None
+    if config is None:
+        near = list_pretrained(f"{name.partition('.')[0]}.*") or list_models(pretrained=False)
+        raise errors.unknown("pretrained backbone", name, near, most=8)
+    return f"{config.architecture}.{config.tag}" if config.tag else config.architecture
+
+
+def repository(name: str) -> str | None:
+    """The hub's repository 'OWNER/NAME' of a timm name; None where timm names none."""
+    if name in CURATED:
+        return f"timm/{name}"
+    from timm.models import get_pretrained_cfg
+
+    return get_pretrained_cfg(tagged(name)).hf_hub_id
+
+
+def fetched(name: str) -> Path | None:
+    """The file of a timm name in `folder()`, whole or not; None where there is none."""
+    if name in embedded.names() or name.startswith(REMOTE):
+        return None
+    names = [name] if "." in name else _if_known(name)
+    return next((file for n in names if (file := folder() / f"{n}.safetensors").is_file()), None)
+
+
+def _if_known(name: str) -> list[str]:
+    try:
+        return [tagged(name)]
+    except errors.UnknownName:
+        return []
+
+
+def here(name: str) -> bool:
+    """Whether a backbone's weights are on this machine, whole: embedded, fetched, or in the hub's cache. No network.
+
+    Raises:
+        UnknownName: as `tagged`, or no name of a repository.
+    """
+    if name in embedded.names():
+        return True
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    repo = name.partition(":")[2].partition("@")[0] if name.startswith(REMOTE) else repository(name)
+    files = [fetched(name)]
+    if repo and not name.startswith("local-dir:"):
+        try:
+            files += [try_to_load_from_cache(repo, file) for file in (*ON_THE_HUB, "pytorch_model.bin")]
+        except HFValidationError:
+            raise errors.UnknownName(f"{repo!r} names no repository of the hub; write hf-hub:OWNER/NAME.") from None
+    # What the cache knows to be absent is an object, not a path.
+    return any(whole(Path(file)) for file in files if isinstance(file, (str, Path)))
+
+
+def whole(file: Path) -> bool:
+    """Whether a safetensors file is as long as its header says; of other kinds, whether it is there and not empty."""
+    try:
+        size = file.stat().st_size
+        if file.suffix != ".safetensors":
+            return size > 0
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if not 0 < length <= size - 8:
+                return False
+            header = json.loads(stream.read(length))
+        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return False
+    return bool(ends) and size == 8 + length + max(ends)
+
+
+def weights_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise errors.WeightsUnavailable(f"There is no file or folder {str(path)!r}; give a .safetensors or .pth file.")
+    found = [f for pattern in ("*.safetensors", "*.pth", "*.pt", "*.bin") for f in sorted(path.glob(pattern))]
+    if len(found) != 1:
+        raise errors.WeightsUnavailable(
+            f"{str(path)!r} holds {len(found)} weight files (.safetensors, .pth, .pt, .bin); name the one to load."
+        )
+    return found[0]
+
+
+def first_line(error: object) -> str:
+    """Of an error's text; a line that ends in a colon says nothing without the next one."""
+    lines = str(error).strip().splitlines()
+    while len(lines) > 1 and lines[0].rstrip(".").endswith(":"):
+        lines[:2] = [f"{lines[0].rstrip('.')} {lines[1].strip()}"]
+    return (lines[0][:300] if lines else type(error).__name__).rstrip(".")
+
+
+def why_no_weights(name: str, weights: str | Path | None, error: object) -> str:
+    if weights is not None:
+        return f"{str(weights)!r} does not hold weights of {name}: {first_line(error)}."
+    fetched = f"fetch them on a machine that has one (python -m peftcore fetch {name}) and name the folder in HEADROOM_WEIGHTS, "
+    return (
+        f"The pretrained weights of {name} are not on this machine and could not be downloaded ({first_line(error)}). "
+        f"Connect to the network and try again, {'' if name.startswith(REMOTE) else fetched}give a local file with weights=..., choose an embedded backbone such "
+        "as vit_micro, or choose random weights on purpose with pretrained=False."
+    )

@@ -1,0 +1,96 @@
+"""Command-line options made from RunSpec's fields, and the RunSpec made from what was given."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import typer
+
+from peftcore import errors
+from peftcore.registry import METHODS
+from peftcore.spec import RunSpec
+
+
+def spec_options(function):
+    """Gives a command one option per field of RunSpec but the method, with the field's own help."""
+    parameters = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "fields"]
+    for name, field in RunSpec.model_fields.items():
+        if name in ("method", "cache_features"):
+            continue
+        kind = field.annotation
+        if get_origin(kind) in (Union, UnionType):
+            kind = next(k for k in get_args(kind) if k is not type(None))
+        kind = kind if kind in (int, float, bool, str) else str
+        flag = "--" + name.replace("_", "-")
+        option = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, help=field.description)
+        parameters.append(
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind | None, option]
+            )
+        )
+    method = typer.Option("--method", help="The PEFT method: " + ", ".join(METHODS.names()) + ".")
+    setting = typer.Option("--set", help="A setting of the method, such as --set rank=4; may be repeated.")
+    cache = typer.Option("--cache-features", help=RunSpec.model_fields["cache_features"].description)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters += [
+        inspect.Parameter("method", keyword, default="last", annotation=Annotated[str, method]),
+        inspect.Parameter("set", keyword, default=[], annotation=Annotated[list[str], setting]),
+        inspect.Parameter("cache_features", keyword, default="auto", annotation=Annotated[str, cache]),
+    ]
+    own = [p.name for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "fields"]
+
+    def command(**given: Any) -> None:
+        function(**{n: given.pop(n) for n in own}, fields=given)
+
+    command.__signature__ = inspect.Signature([p.replace(kind=keyword) for p in parameters])
+    command.__doc__, command.__name__ = function.__doc__, function.__name__
+    return command
+
+
+def make_spec(fields: dict[str, Any]) -> RunSpec:
+    settings: dict[str, Any] = {"name": fields.pop("method")}
+    for pair in fields.pop("set"):
+        key, sign, value = pair.partition("=")
+        if not sign:
+            raise errors.InvalidSetting(f"--set takes NAME=VALUE, such as --set rank=4; got {pair!r}.")
+        settings[key] = value_of(value)
+    fields["cache_features"] = {"true": True, "false": False}.get(
+        fields["cache_features"].lower(), fields["cache_features"]
+    )
+    return RunSpec(method=settings, **fields)
+
+
+def value_of(text: str) -> Any:
+    """JSON where it is JSON (4, true, ["q", "v"]), a list at plus signs or commas, else the text itself."""
+    value = _json(text)
+    return re.split(r"[+,]", value) if isinstance(value, str) and re.search(r"[+,]", value) else value
+
+
+def choices(pairs: list[str]) -> dict[str, list[Any]]:
+    """Values by name from the option --vary: rank=4,8 or projections=q+v,q or projections=[["q", "v"], ["q"]].
+
+    Raises:
+        InvalidSetting: no NAME=V1,V2,...
+    """
+    several = {}
+    for pair in pairs:
+        name, sign, text = pair.partition("=")
+        if not (name and sign and text):
+            raise errors.InvalidSetting(
+                f"--vary takes NAME=V1,V2,..., such as --vary rank=4,8 or --vary projections=q+v,q; got {pair!r}."
+            )
+        name, whole = name.replace("-", "_"), _json(text)
+        read = _json if name in RunSpec.model_fields else value_of  # no field of the recipe is a list
+        several[name] = whole if isinstance(whole, list) else [read(part) for part in text.split(",")]
+    return several
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,350 @@
+"""Runs on Ray: queue, follow, cancel, crash, resume. Ray keeps the queue; the store keeps all that was told."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+from peftcore import errors, events
+from peftcore.engine import cluster
+from peftcore.engine.job import Job
+from peftcore.engine.lease import Lease
+from peftcore.spec import RunSpec
+from peftcore.store import WAITING, RunRecord, Store
+
+log = logging.getLogger(__name__)
+
+FINETUNE, RACE = "peftcore.engine.worker:finetune", "peftcore.engine.worker:race"
+STOPPED = ("interrupted", "failed", "cancelled")  # statuses from which a run can go on
+MOST_ATTEMPTS = 3  # a run whose app ended this often is not begun again by itself
+POLL_SECONDS = 1.0  # how often requests of other processes are looked for
+
+
+def shared_forward(settings: Mapping[str, Any]) -> Hashable:
+    """What decides the frozen forward that a side method's run reads; None for other methods."""
+    try:
+        spec = RunSpec.from_dict(settings)
+    except errors.HeadroomError:
+        return None  # alone it will tell why it is impossible
+    return spec.forward if spec.method.kind == "side" else None
+
+
+class Engine:
+    """Runs specs on Ray and writes what they tell into the store. Its methods return at once, in any thread.
+
+    One long-lived thread starts Ray and everything in it, and one thread follows each run: neither a page nor the
+    thread that submitted a run is needed for it to go on.
+
+    Args:
+        address: a Ray cluster; by default the one that RAY_ADDRESS names, else a Ray of our own on this machine.
+        num_cpus: CPUs of a Ray of our own; by default all that this process may use.
+        cpus_per_run: CPUs and threads of each run; by default HEADROOM_CPUS_PER_RUN, else all, at most 4.
+        runs_per_gpu: how many runs share one GPU, where there is one.
+        function: 'module:name' of what a run is, called as name(settings, resume) and yielding events.
+        race: the same of several runs that share a forward, called as name(settings, resume, left_out), the first two
+            lists, and yielding (which, event).
+        forward: what runs must agree on to share a forward, of a run's settings; None for one that shares nothing.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        address: str | None = None,
+        num_cpus: int | None = None,
+        cpus_per_run: int | None = None,
+        runs_per_gpu: int = 2,
+        function: str = FINETUNE,
+        race: str = RACE,
+        forward: Callable[[Mapping[str, Any]], Hashable] = shared_forward,
+    ):
+        self.store = store
+        self.address = address or os.environ.get("RAY_ADDRESS") or None
+        self.num_cpus = num_cpus
+        self.cpus_per_run = cpus_per_run or int(os.environ.get("HEADROOM_CPUS_PER_RUN", 0))
+        self.runs_per_gpu = runs_per_gpu
+        self.function, self.race, self.forward = function, race, forward
+        self._workers: cluster.Workers | None = None
+        self._owns_ray = False
+        self._reason: str | None = None
+        self._ready = threading.Event()  # Ray is there, or never will be
+        self._closing = threading.Event()
+        self._leave = threading.Event()  # followers let go of their runs, because Ray ends
+        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._jobs: dict[int, Job] = {}
+        self._lock = threading.RLock()  # of _jobs and of what is decided by looking at it
+        self._thread: threading.Thread | None = None
+        self._leases = store.folder / "engines"
+        self._lease = Lease(self._leases)
+
+    def start(self) -> Engine:
+        """Begins to start Ray in the background; runs may be submitted already."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._live, name="headroom-engine", daemon=True)
+                self._thread.start()
+        return self
+
+    @property
+    def state(self) -> str:
+        """'starting', 'ready', or 'failed: ' and the reason."""
+        if self._reason:
+            return f"failed: {self._reason}"
+        return "ready" if self._ready.is_set() else "starting"
+
+    @property
+    def slots(self) -> int:
+        """How many runs work at once; 0 as long as Ray is not there."""
+        return self._workers.slots if self._workers else 0
+
+    def wait_ready(self, seconds: float | None = None) -> bool:
+        """Waits until Ray takes runs; False where it does not, or not within this time."""
+        return self._ready.wait(seconds) and self._reason is None
+
+    def shutdown(self) -> None:
+        """Ends Ray with every run in it, and waits until it is done; the next engine on this store resumes them."""
+        self._closing.set()
+        self._leave.set()
+        self._commands.put(lambda: None)
+        if self._thread and self._thread is not threading.current_thread():
+            self._thread.join(30)
+        self._lease.release()
+
+    def submit(self, spec: Any, owner: str = "", title: str = "") -> int:
+        """Queues a RunSpec, or the settings of one, and returns the run's number."""
+        run = self.store.create_run(_settings(spec), owner=owner, title=title, engine=self._lease.id)
+        self._commands.put(lambda: self._launch([run]))
+        return run
+
+    def submit_race(self, specs: Iterable[Any], owner: str = "", title: str = "") -> int:
+        """Queues variations as the runs of one race and returns the race's number, that of its first run.
+
+        Side methods that read the same frozen forward train together in one process; the others are queued alone.
+        """
+        settings = [_settings(spec) for spec in specs]
+        if not settings:
+            raise errors.InvalidSetting("A race needs at least one RunSpec.")
+        runs = self.store.create_race(settings, owner=owner, title=title, engine=self._lease.id)
+        self._launch_soon(runs)
+        return runs[0]
+
+    def cancel(self, run: int) -> bool:
+        """Stops a run, queued or running, whichever process holds it; False where it has ended already."""
+        return self._cancel([run])
+
+    def cancel_race(self, race: int) -> bool:
+        """Stops all variations of a race that have not ended."""
+        return self._cancel([record.id for record in self.store.runs(race=race)])
+
+    def _cancel(self, runs: Sequence[int]) -> bool:
+        wanted = [run for run in runs if self.store.want_stop(run)]
+        with self._lock:
+            for run in wanted:
+                if run not in self._jobs:  # Ray has not got it yet
+                    self._note_cancelled(run, only_from=("queued",), held_by=self._lease.id)
+        if wanted:
+            self._commands.put(self._stop_wanted)
+        return bool(wanted)
+
+    def resume(self, run: int) -> None:
+        """Queues a run that stopped before its end again, from its last checkpoint where it has one."""
+        status = self.store.run(run).status
+        if status not in STOPPED or not self._requeue(run, status):
+            raise errors.InvalidSetting(f"Run {run} is {status}; only one that stopped before its end can go on.")
+        self._launch_soon([run])
+
+    def resume_race(self, race: int) -> None:
+        """Queues all variations of a race again that stopped before their end."""
+        stopped = [(r.id, r.status) for r in reversed(self.store.runs(race=race, status=STOPPED))]
+        self._launch_soon([run for run, status in stopped if self._requeue(run, status)])
+
+    def queue(self) -> list[int]:
+        """The queued runs, the next one first."""
+        return self.store.waiting()
+
+    def ahead(self, run: int) -> int:
+        """How many queued runs will begin before this one; 0 for one that does not wait."""
+        waiting = self.store.waiting()
+        return waiting.index(run) if run in waiting else 0
+
+    def recover(self) -> None:
+        """Takes over runs whose app has died: queued ones and those with a checkpoint go on, others are interrupted.
+
+        Several engines may share a store. Each holds a lease, and of two that find one orphan one gets it.
+        """
+        orphans = [record for record in self.store.runs(status=WAITING) if not self._held(record)]
+        claimed = []
+        for record in sorted(orphans, key=lambda record: (record.queued, record.id)):
+            if record.stop_wanted:
+                self._note_cancelled(record.id, held_by=record.engine)
+            elif record.status == "queued" or (self._checkpoint(record.id) and record.attempts < MOST_ATTEMPTS):
+                if self._requeue(record.id, record.status, held_by=record.engine):
+                    claimed.append(record.id)
+            else:
+                self.store.set_status(
+                    record.id,
+                    "interrupted",
+                    error="The app or its Ray ended while this run was working. Resume it to run it again.",
+                    only_from=("running",),
+                    held_by=record.engine,
+                )
+        self._launch_soon(claimed)
+
+    # In the engine's own thread
+
+    def _live(self) -> None:
+        while not self._closing.is_set():
+            self._begin()
+            self._ready.set()
+            self._serve()
+            self._end()
+
+    def _begin(self) -> None:
+        self._leave = threading.Event()
+        try:
+            self._owns_ray = not cluster.running()
+            self._servers = cluster.start(self.store.folder, self.address, self.num_cpus)
+            self._workers = cluster.Workers(self.cpus_per_run, self.runs_per_gpu)
+            atexit.register(self.shutdown)  # registered after Ray's own, so it comes before it
+            self.recover()
+            self._warm_up(self.slots)
+        except errors.HeadroomError as error:
+            self._reason = str(error)
+        except Exception as error:
+            log.exception("the engine did not start")
+            self._reason = f"{type(error).__name__}: {error}"
+
+    def _serve(self) -> None:
+        """Does what others ask for until the app closes or Ray dies."""
+        while not self._closing.is_set():
+            try:
+                command = self._commands.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                if not self._reason and not cluster.alive(self._servers):
+                    log.error("Ray died; it is started again")
+                    self._ready.clear()
+                    return
+                command = self._stop_wanted if self._jobs else None
+            if command:
+                self._do(command)
+
+    @staticmethod
+    def _do(command: Callable[[], None]) -> None:
+        try:
+            command()
+        except (Exception, SystemExit):  # Ray raises the latter in any thread once it is gone itself
+            log.exception("the engine could not do something")
+
+    def _warm_up(self, count: int = 1) -> None:
+        if self.function == FINETUNE:
+            self._workers.warm_up(count)
+
+    def _launch(self, runs: Sequence[int]) -> None:
+        with self._lock:
+            records = [self.store.run(run) for run in runs if run not in self._jobs]
+            # Without those that were cancelled, or taken over, meanwhile.
+            records = [record for record in records if record.status == "queued" and record.engine == self._lease.id]
+            runs = [record.id for record in records]
+            if self._reason:
+                for run in runs:
+                    self.store.set_status(run, "failed", error=f"Runs cannot be started: {self._reason}")
+            if self._reason or not runs:
+                return
+            name = f"headroom-{uuid.uuid4().hex}" if len(runs) > 1 else ""
+            settings = [record.spec for record in records]
+            checkpoints = [self.store.get_artifact(run, "checkpoint") for run in runs]
+            if name:
+                stream = self._workers.begin_together(self.race, settings, checkpoints, name)
+            else:
+                stream = self._workers.begin(self.function, settings[0], checkpoints[0])
+            job = Job(self.store, runs, stream, self._leave, self._forget, name)
+            self._jobs |= dict.fromkeys(runs, job)
+        job.start()
+
+    def _stop_wanted(self) -> None:
+        """Stops what this process, or another one, asked to stop."""
+        stopping: dict[Job, list[int]] = {}
+        for record in self.store.runs(status=WAITING):
+            job = self._jobs.get(record.id)
+            if record.stop_wanted and job and record.id not in job.unwanted:
+                stopping.setdefault(job, []).append(record.id)
+            elif record.stop_wanted and not job and not self._held(record):  # its app died, or it waits for its launch
+                self._note_cancelled(record.id, held_by=record.engine)
+        for job, runs in stopping.items():
+            job.stop(runs)
+
+    def _end(self) -> None:
+        self._leave.set()
+        deadline = time.monotonic() + 5
+        while self._jobs and time.monotonic() < deadline:
+            time.sleep(0.02)  # followers let go of Ray before it goes
+        if self._owns_ray and cluster.running():
+            import ray
+
+            self._do(ray.shutdown)
+
+    # Shared
+
+    def _launch_soon(self, runs: Sequence[int]) -> None:
+        """Launches queued runs; those of one race that share a forward in one process."""
+        groups: dict[Hashable, list[int]] = {}
+        for run in runs:
+            record = self.store.run(run)
+            shared = None if record.race is None else self.forward(record.spec)
+            groups.setdefault(run if shared is None else (record.race, shared), []).append(run)
+        for group in groups.values():
+            self._commands.put(lambda group=group: self._launch(group))
+
+    def _forget(self, job: Job, run: int) -> None:
+        self._jobs.pop(run, None)
+        if self._leave.is_set():
+            return
+        if job.crashed and not job.live:
+            self._commands.put(self._warm_up)
+        self._commands.put(lambda: self._launch([run]))  # where somebody resumed it meanwhile
+
+    def _held(self, record: RunRecord) -> bool:
+        """Whether somebody works on a run, or will."""
+        if record.engine == self._lease.id:
+            return record.id in self._jobs
+        return Lease.held(self._leases, record.engine)
+
+    def _checkpoint(self, run: int) -> int:
+        """The number of the event that told of the last checkpoint; 0 where there is none."""
+        event = self.store.last_event(run, "checkpoint")
+        return event["seq"] if event and "checkpoint" in self.store.artifact_names(run) else 0
+
+    def _requeue(self, run: int, status: str, held_by: str | None = None) -> bool:
+        claim = {"engine": self._lease.id, "only_from": (status,), "held_by": held_by}
+        if not self.store.set_status(run, "queued", **claim):
+            return False
+        self.store.rewind(run, self._checkpoint(run))  # what came after it will be told again
+        return True
+
+    def _note_cancelled(self, run: int, only_from: tuple[str, ...] = WAITING, held_by: str | None = None) -> None:
+        if self.store.set_status(run, "cancelled", only_from=only_from, held_by=held_by):
+            self.store.append(run, [events.Cancelled().to_dict()])
+
+
+def _settings(spec: Any) -> dict[str, Any]:
+    return dict(spec) if isinstance(spec, Mapping) else spec.to_dict()
+
+
+_engine: Engine | None = None
+_only_one = threading.Lock()
+
+
+def get_engine() -> Engine:
+    """The engine of this process, started when it is first asked for, on the store of HEADROOM_HOME."""
+    global _engine
+    with _only_one:
+        if _engine is None:
+            _engine = Engine(Store()).start()
+        return _engine

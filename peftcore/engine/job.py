@@ -1,0 +1,218 @@
+"""What Ray holds as one task, a run or several of a race: its stream is followed into the store until it ends."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from peftcore import errors, events
+from peftcore.engine import cluster
+from peftcore.engine.worker import ENDS
+from peftcore.store import WAITING, Store
+
+log = logging.getLogger(__name__)
+
+SUMMARY = (
+    "test_accuracy",
+    "val_accuracy",
+    "seconds",
+    "memory",
+    "selected_epoch",
+)  # of the event 'finished', for lists of runs
+GRACE_SECONDS = 3.0  # from the polite request to stop to the end of the process
+LOOK_UP_SECONDS = 0.5  # how often a follower looks whether it has to leave
+TRY_AGAIN_SECONDS = 5.0  # after the store refused to note how a run ended
+
+
+class Left(Exception):
+    """Ray ends: the run is left as it stands in the store, for the next Ray to resume."""
+
+
+class Job:
+    """A run in Ray, queued or running, or several that one process works on together; followed by a thread of its own.
+
+    Args:
+        runs: the numbers of the runs, in the order in which the stream counts them.
+        stream: the Ray generator of `worker.work`, or of `worker.work_together` in the group `name`.
+        leave: set when Ray ends, with the app or before; the follower then lets go of the runs.
+        ended: called in the follower's thread when a run has ended.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        runs: Sequence[int],
+        stream: Any,
+        leave: threading.Event,
+        ended: Callable[[Job, int], None],
+        name: str = "",
+    ):
+        self.store, self.runs, self.stream, self.name = store, tuple(runs), stream, name
+        self.leave, self.ended = leave, ended
+        self.live = list(runs)  # those that have not ended
+        self.unwanted: set[int] = set()  # those whose end somebody asked for
+        self.stopping = False  # the end of all of them was asked for
+        self.over = False  # the stream has come to its end
+        self.crashed = False  # its worker process is gone
+        self.pid: int | None = None  # of the worker, once it began
+        self.told: dict[int, int] = {}  # the last step of which each run told
+
+    def start(self) -> None:
+        name = "-".join(str(run) for run in (self.runs[0], self.runs[-1])[: len(self.runs)])
+        threading.Thread(target=self._follow, name=f"headroom-run-{name}", daemon=True).start()
+
+    def stop(self, runs: Iterable[int]) -> None:
+        """Interrupts runs. All of them: their generator is closed, and their process stays if it listens.
+
+        Only some of them: the process is told to leave them out, and what it still tells of them is not heard.
+        """
+        unwanted = self.unwanted | set(runs)
+        if unwanted >= set(self.live):
+            self._interrupt()
+        else:
+            cluster.leave_out(self.name, [self.runs.index(run) for run in unwanted])
+        self.unwanted = unwanted
+
+    def _interrupt(self, force: bool = False) -> None:
+        import ray
+
+        self.stopping = True
+        ray.cancel(self.stream, force=force)
+        if not force:
+            timer = threading.Timer(GRACE_SECONDS, self._insist)
+            timer.daemon = True
+            timer.start()
+
+    def _insist(self) -> None:
+        if not self.over and not self.leave.is_set():
+            self._interrupt(force=True)
+
+    def _follow(self) -> None:
+        try:
+            trouble = self._hear_all()
+            self.over = True
+            for run in list(self.live):
+                self._note_end(run, *self._what_happened(run, trouble))
+            if self.unwanted and self.name:
+                cluster.leave_out(self.name, ())
+        except Left:
+            for run in list(self.live):
+                self.ended(self, run)
+
+    def _hear_all(self) -> Exception | None:
+        """Follows the stream to its end, and returns what broke it."""
+        from ray.exceptions import RayError, RayTaskError, TaskCancelledError
+
+        try:
+            self._write_all()
+        except Left:
+            raise
+        except SystemExit:  # so Ray tells a thread that Ray itself is gone; the engine will see it and start anew
+            raise Left from None
+        except Exception as trouble:
+            if self.leave.is_set():
+                raise Left from trouble
+            if isinstance(trouble, RayError):
+                self.crashed = not isinstance(trouble, (TaskCancelledError, RayTaskError))
+            else:  # what is told can no longer be kept
+                log.error("runs %s are stopped: %r", self.live, trouble)
+                self._interrupt(force=True)
+            return trouble
+        return None
+
+    def _write_all(self) -> None:
+        """Writes batches until the stream ends, and the end of each run as soon as it tells of it."""
+        import ray
+
+        while True:
+            # Waiting in short turns, so that no thread is inside Ray when Ray is shut down.
+            ready, _ = ray.wait([self.stream], timeout=LOOK_UP_SECONDS)
+            if self.leave.is_set():
+                raise Left
+            self._let_go()
+            if not ready:
+                continue
+            try:
+                pid, batch = ray.get(next(self.stream))
+            except StopIteration:
+                return
+            if self.pid is None:
+                self._begin(pid)
+            for which, (told, artifacts) in batch.items():
+                if self.runs[which] in self.live:
+                    self._write(self.runs[which], told, artifacts)
+
+    def _let_go(self) -> None:
+        """Some of several runs are stopped: they end here, whatever the process that works on them does yet."""
+        if self.stopping:
+            return
+        for run in self.unwanted.intersection(self.live):
+            self._note_end(run, "cancelled", None)
+        if self.unwanted and not self.live:  # nobody is left for whom it works
+            self._interrupt()
+
+    def _begin(self, pid: int) -> None:
+        self.pid = pid
+        for run in self.live:
+            if not self.store.set_status(run, "running", only_from=("queued",)):
+                self.stop([run])
+
+    def _write(self, run: int, told: list[dict[str, Any]], artifacts: dict[str, bytes]) -> None:
+        self.store.append(run, told, artifacts)
+        last = told[-1]
+        if "step" in last:
+            self.told[run] = last["step"]
+        if last["kind"] == "finished":
+            self._note_end(run, "finished", None, {name: last[name] for name in SUMMARY if name in last})
+        elif last["kind"] in ENDS:
+            self._note_end(run, last["kind"], last.get("message"))
+
+    def _what_happened(self, run: int, trouble: Exception | None) -> tuple[str, str | None]:
+        """Status and sentence for a run of whose end nothing was told; `trouble`: what broke the stream."""
+        from ray import exceptions
+
+        if isinstance(trouble, errors.StoreUnavailable):
+            return "failed", str(trouble)
+        if trouble and not isinstance(trouble, exceptions.RayError):
+            return "failed", f"What the run told could not be kept ({type(trouble).__name__}: {trouble})."
+        if self.stopping or isinstance(trouble, exceptions.TaskCancelledError):
+            return "cancelled", None
+        if trouble is None:
+            return "failed", "The run ended without a result. Resume it to run it again."
+        where = f" after step {self.told[run]}" if run in self.told else " before it told of a step"
+        again = "Resume it to go on from its last checkpoint, or to begin again where it has none."
+        if isinstance(trouble, exceptions.OutOfMemoryError):
+            return "failed", (
+                f"The machine ran out of memory{where} and the run's process was ended to save the rest. "
+                "Take a smaller batch or a side method, or wait until other runs have ended."
+            )
+        if isinstance(trouble, exceptions.WorkerCrashedError):
+            return "failed", (
+                f"The run's process ({self.pid or 'not yet begun'}) was ended from outside or crashed{where}; "
+                f"the system does that when memory runs out. {again}"
+            )
+        if isinstance(trouble, exceptions.RayTaskError):
+            self.store.put_artifact(run, "traceback", str(trouble).encode())
+            return "failed", f"The run could not begin: {trouble.cause}. Its traceback is kept with the run."
+        return "failed", f"Ray lost the run{where} ({type(trouble).__name__}: {str(trouble).splitlines()[0]}). {again}"
+
+    def _note_end(self, run: int, status: str, error: str | None, summary: dict[str, Any] | None = None) -> None:
+        """Writes the end, and where the store refuses (a full disk) tries again until it can be written."""
+        while True:
+            try:
+                if self.store.set_status(run, status, error=error, summary=summary, only_from=WAITING):
+                    end = self.store.events(run, kinds=ENDS)
+                    if status == "finished":
+                        self.store.delete_artifact(run, "checkpoint")  # nobody resumes what is finished
+                    elif status == "cancelled" and not end:
+                        self.store.append(run, [events.Cancelled().to_dict()])
+                    elif status == "failed" and not end:
+                        self.store.append(run, [events.Failed("WorkerLost", error or "").to_dict()])
+                break
+            except errors.StoreUnavailable:
+                if self.leave.wait(TRY_AGAIN_SECONDS):
+                    break
+        self.live.remove(run)
+        self.ended(self, run)

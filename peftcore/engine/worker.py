@@ -1,0 +1,150 @@
+"""What happens inside a worker process: a run, or several that share a forward, told in batches of events."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+from peftcore import errors, events
+from peftcore.engine import cluster
+
+FLUSH_SECONDS = 0.08  # a run of thousands of short steps is told in about twelve batches a second
+ASK_SECONDS = 0.5  # how often a group looks whether somebody is to leave it
+BATCHED = ("step", "progress", "download")  # everything else is told at once
+ENDS = ("finished", "failed", "cancelled")  # kinds of a last event, and the statuses that they lead to
+ARTIFACTS = {"checkpoint": "checkpoint", "finished": "adapter"}  # the name under which an event's blob is kept
+
+# (process id, {which of the runs: (events as JSON objects, artifacts by name)})
+Batch = tuple[int, dict[int, tuple[list[dict[str, Any]], dict[str, bytes]]]]
+Told = Iterator[tuple[int, events.Event]]
+
+
+def finetune(settings: dict[str, Any], resume: bytes | None) -> Iterator[events.Event]:
+    """What the engine runs: `peftcore.finetune` of a RunSpec's dict, from a checkpoint where there is one."""
+    from peftcore.engine.prediction import Foretelling
+    from peftcore.spec import RunSpec
+    from peftcore.train.loop import finetune as run
+
+    with contextlib.closing(run(RunSpec.from_dict(settings), resume=resume)) as told:
+        yield from map(Foretelling(), told)
+
+
+def race(settings: list[dict[str, Any]], resume: list[bytes | None], left_out: Callable[[], Collection[int]]) -> Told:
+    """What the engine runs for variations that share a frozen forward: `peftcore.race_events` of their RunSpecs."""
+    from peftcore.engine.prediction import Foretelling
+    from peftcore.spec import RunSpec
+    from peftcore.train.race import race_events
+
+    foretelling = [Foretelling() for _ in settings]
+    specs = [RunSpec.from_dict(one) for one in settings]
+    with contextlib.closing(race_events(specs, resume=resume, left_out=left_out)) as told:
+        for which, event in told:
+            yield which, foretelling[which](event)
+
+
+def warm_up(settings: dict[str, Any], resume: bytes | None) -> Iterator[events.Event]:
+    """The first step of a small fine-tune, so that the next run here finds torch, timm and the task loaded."""
+    with contextlib.closing(finetune(settings, resume)) as told:
+        for event in told:
+            if event.kind == "step":
+                break
+    yield from ()
+
+
+def work(function: str, settings: dict[str, Any], resume: bytes | None, cpus: int) -> Iterator[Batch]:
+    """Runs `function` ('module:name') on the settings and yields what it tells, an empty batch first.
+
+    An error becomes a last event 'failed'; only a cancellation leaves this generator as an exception.
+    """
+
+    def alone() -> Told:
+        with contextlib.closing(_named(function)(settings, resume)) as told:
+            for event in told:
+                yield 0, event
+
+    yield from _batches(alone, 1, cpus)
+
+
+def work_together(
+    function: str, settings: list[dict[str, Any]], resume: list[bytes | None], group: str, cpus: int
+) -> Iterator[Batch]:
+    """Several runs in one process, as `work` tells one. `group`: the name under which runs are told to leave it."""
+    yield from _batches(lambda: _named(function)(settings, resume, _LeftOut(group)), len(settings), cpus)
+
+
+def _named(function: str) -> Callable:
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _batches(begin: Callable[[], Told], runs: int, cpus: int) -> Iterator[Batch]:
+    pid = os.getpid()
+    yield pid, {}
+    _use_threads(cpus)
+    batch: dict[int, tuple[list, dict]] = {}
+    ended: set[int] = set()
+    flushed = 0.0
+    try:
+        with contextlib.closing(begin()) as told:
+            for which, event in told:
+                happened, artifacts = batch.setdefault(which, ([], {}))
+                happened.append(event.to_dict())
+                if (blob := getattr(event, "blob", None)) is not None:
+                    artifacts[ARTIFACTS[event.kind]] = blob
+                if event.kind in ENDS:
+                    ended.add(which)
+                now = time.monotonic()
+                if event.kind not in BATCHED or now - flushed >= FLUSH_SECONDS:
+                    yield pid, batch
+                    batch, flushed = {}, now
+        if batch:
+            yield pid, batch
+    except Exception as error:
+        failed, traces = _failed(error)
+        for which in set(range(runs)) - ended:
+            happened, artifacts = batch.setdefault(which, ([], {}))
+            happened.append(failed.to_dict())
+            artifacts |= traces
+        yield pid, batch
+
+
+class _LeftOut:
+    """Which runs of a group are to go no further, asked of the engine now and then."""
+
+    def __init__(self, group: str):
+        self.group, self.known, self.asked = group, frozenset(), time.monotonic()
+
+    def __call__(self) -> frozenset[int]:
+        if time.monotonic() - self.asked >= ASK_SECONDS:
+            self.known, self.asked = cluster.left_out(self.group), time.monotonic()
+        return self.known
+
+
+def _failed(error: Exception) -> tuple[events.Failed, dict[str, bytes]]:
+    """The event, and for an error that nobody foresaw its traceback as well."""
+    kind = type(error).__name__
+    if isinstance(error, errors.HeadroomError):
+        return events.Failed(kind, str(error)), {}
+    trace = {"traceback": traceback.format_exc().encode()}
+    if isinstance(error, MemoryError) or kind == "OutOfMemoryError":
+        message = f"The run needs more memory than this machine has ({error}). Take a smaller batch or a side method."
+        return events.Failed("OutOfMemory", message), trace
+    told = str(error).strip().rstrip(".")
+    what = f"{kind}: {told}" if told else kind
+    message = f"The run ended with an unexpected {what}. Its traceback is kept with the run."
+    return events.Failed(kind, message), trace
+
+
+def _use_threads(cpus: int) -> None:
+    """As many threads as CPUs are reserved, whether torch is imported already or later."""
+    os.environ["OMP_NUM_THREADS"] = str(cpus)
+    # Threads that wait must not spin: beside the page and other runs that made two threads twice as slow (measured).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(cpus)

@@ -1,0 +1,97 @@
+"""Where a run keeps its frozen features: on the device, in host memory, on disk, or nowhere, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from peftcore import errors
+from peftcore.backbone.load import Backbone
+from peftcore.features.cache import FeatureCache, Place, bytes_per_image
+from peftcore.features.disk import Shelf
+from peftcore.home import gigabytes
+from peftcore.model import TunedModel
+from peftcore.spec import RunSpec
+
+_SHARE = 0.4  # of the memory that is free: what a cache may take without being told to
+_IN = {"device": "on the GPU", "host": "in memory", "disk": "on disk"}
+
+
+@dataclass(frozen=True)
+class CachePlan:
+    """`bytes` of features (at most), where they will be kept, what each place may take, and the reason in a sentence."""
+
+    bytes: int
+    place: Place
+    budget: dict[str, int]
+    why: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def cache(self, backbone: Backbone, taps: Iterable[str], images: np.ndarray, spec: RunSpec) -> FeatureCache:
+        """A cache of these images at this place, still to be filled."""
+        kept = {"precision": spec.cache_precision, "compute": spec.precision, "place": self.place}
+        return FeatureCache(backbone, taps, images, spec.normalisation, resize=spec.resize, **kept)
+
+
+def plan_cache(model: TunedModel, images: int, spec: RunSpec, taps: Iterable[str] | None = None) -> CachePlan:
+    """Where to keep the features of so many images at `taps`, by default the model's own. The model may be on the meta
+    device.
+
+    Budgets: HEADROOM_CACHE_GB of the device and of host memory each, by default 40 % of what is free;
+    HEADROOM_CACHE_DISK_GB of the disk, by default 20 GB, and at most half of what is free.
+
+    Raises:
+        InvalidSetting: a cache is demanded where features change with every epoch or the method has none.
+        OutOfMemory: a cache is demanded that does not fit.
+    """
+    wanted = spec.cache_features
+    if why := _never(model, spec):
+        if wanted in (True, "disk"):
+            raise errors.InvalidSetting(f"cache_features={wanted!r} is not possible: {why}; use 'auto'.")
+        return CachePlan(0, "none", {}, f"Features are computed in every epoch: {why}.")
+    need = images * bytes_per_image(model.backbone, taps or model.tuner.taps, spec.cache_precision)
+    size = f"{need / 1e6:,.1f} MB of frozen features ({images:,} images, {spec.cache_precision})"
+    if wanted is False:
+        return CachePlan(need, "none", {}, f"Features are computed in every epoch: cache_features is off ({size}).")
+    budget = budgets(spec.device)
+    if wanted == "disk":
+        budget = {"disk": budget["disk"]}
+    said = ", ".join(f"{_gb(room)} may be taken {_IN[place]}" for place, room in budget.items())
+    for place, room in budget.items():
+        if need <= room:
+            return CachePlan(need, place, budget, f"{size} are kept {_IN[place]}: {said}.")
+    if wanted in (True, "disk"):
+        raise errors.OutOfMemory(
+            f"{size} fit nowhere: {said}. Use cache_features='auto', cache_precision='bf16' or fewer images, or allow "
+            "more with HEADROOM_CACHE_GB (memory) or HEADROOM_CACHE_DISK_GB."
+        )
+    return CachePlan(need, "none", budget, f"Features are computed in every epoch: {size} fit nowhere; {said}.")
+
+
+def budgets(device: str) -> dict[str, int]:
+    """Bytes that a cache may take by place, in the order in which they are tried. `device`: a RunSpec's."""
+    most = gigabytes("HEADROOM_CACHE_GB", None)
+    free = {"host": psutil.virtual_memory().available, "disk": Shelf().room()}
+    place = torch.device("cuda" if device == "auto" else device)
+    if torch.cuda.is_available() and place.type == "cuda":
+        free = {"device": torch.cuda.mem_get_info(place)[0], **free}
+    share = {place: int(_SHARE * room if most is None else min(room, most * 1e9)) for place, room in free.items()}
+    return {**share, "disk": free["disk"]}
+
+
+def _never(model: TunedModel, spec: RunSpec) -> str | None:
+    """Why features of this run are not the same in every epoch, or there are none."""
+    if not model.is_side:
+        return "this method changes the backbone's features"
+    return "images are augmented anew in every epoch" if spec.augmentation != "none" else None
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB"

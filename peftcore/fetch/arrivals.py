@@ -1,0 +1,108 @@
+"""What a run needs and is not on this machine: it arrives before the run begins, and tells how far it is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from peftcore import errors, task
+from peftcore.backbone import weights
+from peftcore.events import Download
+from peftcore.fetch import transfer
+from peftcore.fetch.transfer import Tell
+from peftcore.spec import RunSpec
+
+LOOK_SECONDS = 0.1  # how often a stop is heard
+TELL_SECONDS = 0.5  # how often an event tells how far it is
+RECENT_SECONDS = 5.0  # over which the speed is taken
+LEAVE_SECONDS = 0.5  # that a stopped download gets to write down what has come
+
+
+class _Stopped(Exception):
+    """Raised inside a download that nobody waits for any more."""
+
+
+def arrivals(spec: RunSpec, with_weights: bool = True) -> Iterator[Download]:
+    """Downloads the data set and the backbone's weights of a run, where they are not here, and tells of it.
+
+    Closing it, or an interrupt, stops the download; what has come is kept, and the next one goes on from there.
+
+    Raises:
+        DataUnavailable, WeightsUnavailable: they cannot be had; and what the names of a task or a backbone raise.
+    """
+    if not task.here(spec.task):
+        yield from _told(spec.task.partition("?")[0], partial(task.fetch, spec.task))
+    if with_weights and spec.pretrained and not spec.weights and not weights.here(spec.backbone):
+        yield from _told(spec.backbone, partial(_weights, spec.backbone))
+
+
+def _weights(name: str, tell: Tell) -> None:
+    from peftcore.fetch import backbones, hub
+
+    if not name.startswith(weights.REMOTE):
+        if weights.repository(name):
+            backbones.fetch(name, tell=tell)
+        return  # timm knows another address, and fetches it when it builds the backbone
+    if name.startswith("local-dir:"):
+        return
+    from huggingface_hub.errors import EntryNotFoundError
+
+    repo, _, revision = name.partition(":")[2].partition("@")
+    for file in weights.ON_THE_HUB:
+        try:
+            hub.fetch(repo, file, tell, revision=revision or "main")
+            return
+        except EntryNotFoundError:
+            continue
+        except (*transfer.NETWORK, OSError, errors.DataUnavailable) as error:
+            told = error if isinstance(error, errors.HeadroomError) else transfer.why(error)
+            raise errors.WeightsUnavailable(weights.why_no_weights(name, None, told)) from error
+
+
+def _told(what: str, fetch: Callable[[Tell], object]) -> Iterator[Download]:
+    """Runs `fetch` in a thread of its own, since a network may keep its own thread waiting for long."""
+    stop, ended, faults, last = threading.Event(), threading.Event(), [], (0, None)
+    times: deque[tuple[float, int]] = deque()
+
+    def tell(done: int, total: int | None) -> None:
+        nonlocal last
+        if stop.is_set():
+            raise _Stopped
+        last = done, total
+
+    def work() -> None:
+        try:
+            fetch(tell)
+        except BaseException as error:
+            faults.append(error)
+        finally:
+            ended.set()
+
+    threading.Thread(target=work, name="headroom-download", daemon=True).start()
+    told = time.monotonic()
+    try:
+        yield Download(what, 0, None, 0.0)  # however fast it comes: a run that fetched says so
+        while not ended.wait(LOOK_SECONDS):
+            now, (done, total) = time.monotonic(), last
+            if now - told >= TELL_SECONDS:
+                told = now
+                yield Download(what, done, total, _speed(times, now, done))
+    finally:
+        stop.set()
+        ended.wait(LEAVE_SECONDS)
+    if faults:
+        raise faults[0]
+
+
+def _speed(times: deque[tuple[float, int]], now: float, done: int) -> float:
+    """Bytes a second over the last seconds; `times` is what was known at each."""
+    if times and times[-1][1] > done:  # another file
+        times.clear()
+    times.append((now, done))
+    while times[0][0] < now - RECENT_SECONDS:
+        times.popleft()
+    (first, before), (last, after) = times[0], times[-1]
+    return (after - before) / (last - first) if last > first else 0.0

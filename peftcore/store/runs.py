@@ -1,0 +1,297 @@
+"""Runs, their events and their artifacts in one SQLite file, safe for many threads and processes at once.
+
+The store knows no training: a spec, an event and a summary are JSON objects, an artifact is bytes with a name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peftcore import errors
+from peftcore.home import home
+from peftcore.store.database import Database
+
+WAITING = ("queued", "running")
+ENDED = ("finished", "failed", "cancelled", "interrupted")
+STATUSES = WAITING + ENDED
+
+# race: the number of the first run of its race, which is the number of the race.
+# AUTOINCREMENT: the number of a deleted run is never given again, so an old link never shows another run.
+# last_seq: numbers of events are never given again either, even after a rewind, so followers only look forward.
+SCHEMA = """
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, spec TEXT NOT NULL, title TEXT NOT NULL, owner TEXT NOT NULL,
+    status TEXT NOT NULL, created REAL NOT NULL, queued REAL NOT NULL, started REAL, finished REAL,
+    error TEXT, summary TEXT NOT NULL DEFAULT '{}', engine TEXT NOT NULL DEFAULT '',
+    attempts INTEGER NOT NULL DEFAULT 0, stop_wanted INTEGER NOT NULL DEFAULT 0, last_seq INTEGER NOT NULL DEFAULT 0,
+    race INTEGER);
+CREATE INDEX runs_by_status ON runs (status);
+CREATE INDEX runs_by_race ON runs (race);
+CREATE TABLE events (
+    run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE, seq INTEGER NOT NULL, kind TEXT NOT NULL,
+    time REAL NOT NULL, data TEXT NOT NULL, PRIMARY KEY (run, seq)) WITHOUT ROWID;
+CREATE INDEX events_by_kind ON events (run, kind, seq);
+CREATE TABLE artifacts (
+    run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE, name TEXT NOT NULL,
+    time REAL NOT NULL, data BLOB NOT NULL, PRIMARY KEY (run, name));
+"""
+CHANGES = ("ALTER TABLE runs ADD COLUMN race INTEGER; CREATE INDEX runs_by_race ON runs (race)",)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run as the store knows it. Times are seconds since 1970."""
+
+    id: int
+    spec: dict[str, Any]
+    title: str
+    owner: str
+    status: str
+    created: float
+    queued: float
+    started: float | None
+    finished: float | None
+    error: str | None
+    summary: dict[str, Any]
+    engine: str  # the engine that holds the run, "" for none
+    attempts: int  # how many times a worker began it
+    stop_wanted: bool  # somebody asked to cancel it
+    race: int | None  # the race it is a variation in
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def seconds(self) -> float | None:
+        """Time since a worker first began it, up to its end where it has one; None while it waits."""
+        return None if self.started is None else (self.finished or time.time()) - self.started
+
+
+COLUMNS = ", ".join(RunRecord.__dataclass_fields__)
+
+
+class Store:
+    """Runs, events and artifacts in `folder`/headroom.sqlite3; by default in `home()`.
+
+    Every method may be called from any thread; what one method writes is written whole or not at all.
+
+    Raises:
+        StoreUnavailable: the folder or file cannot be read or written, or a newer Headroom wrote it.
+        UnknownName: there is no run of this number.
+    """
+
+    def __init__(self, folder: str | os.PathLike | None = None):
+        self.folder = Path(folder) if folder is not None else home()
+        self._db = Database(self.folder / "headroom.sqlite3", SCHEMA, CHANGES)
+        self.close = self._db.close
+
+    # Runs
+
+    def create_run(self, spec: Mapping[str, Any], owner: str = "", title: str = "", engine: str = "") -> int:
+        """Writes a queued run and returns its number."""
+        with self._db.write() as db:
+            return _insert(db, spec, owner, title, engine)
+
+    def create_race(
+        self, specs: Iterable[Mapping[str, Any]], owner: str = "", title: str = "", engine: str = ""
+    ) -> list[int]:
+        """Writes queued runs as the variations of one race and returns their numbers; the first is the race's."""
+        with self._db.write() as db:
+            runs = [_insert(db, spec, owner, title, engine) for spec in specs]
+            db.executemany("UPDATE runs SET race = ? WHERE id = ?", [(runs[0], run) for run in runs])
+            return runs
+
+    def run(self, run: int) -> RunRecord:
+        with self._db.read() as db:
+            row = db.execute(f"SELECT {COLUMNS} FROM runs WHERE id = ?", (run,)).fetchone()
+        if row is None:
+            raise _no_run(run)
+        return _record(row)
+
+    def runs(
+        self,
+        limit: int | None = None,
+        status: str | Iterable[str] | None = None,
+        owner: str | None = None,
+        race: int | None = None,
+    ) -> list[RunRecord]:
+        """The newest runs first, of one status or of several, of one owner or of all, of one race or of all."""
+        where, values = ["1"], []
+        if status is not None:
+            wanted = [status] if isinstance(status, str) else list(status)
+            where.append(f"status IN ({','.join('?' * len(wanted))})")
+            values += wanted
+        for column, wanted in (("owner", owner), ("race", race)):
+            if wanted is not None:
+                where.append(f"{column} = ?")
+                values.append(wanted)
+        values.append(-1 if limit is None else limit)
+        with self._db.read() as db:
+            query = f"SELECT {COLUMNS} FROM runs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?"
+            return [_record(row) for row in db.execute(query, values)]
+
+    def waiting(self) -> list[int]:
+        """Numbers of the queued runs of all engines, the next one first."""
+        with self._db.read() as db:
+            return [row[0] for row in db.execute("SELECT id FROM runs WHERE status = 'queued' ORDER BY queued, id")]
+
+    def set_status(
+        self,
+        run: int,
+        status: str,
+        *,
+        error: str | None = None,
+        summary: Mapping[str, Any] | None = None,
+        engine: str | None = None,
+        only_from: Iterable[str] = STATUSES,
+        held_by: str | None = None,
+    ) -> bool:
+        """Moves a run to `status`; False, and nothing changed, where it is in none of `only_from`.
+
+        `held_by`: only where this engine holds the run, so that of two claimants one wins.
+        """
+        if status not in STATUSES:
+            raise errors.InvalidSetting(f"status = {status!r} is none of {', '.join(STATUSES)}.")
+        now, only_from = time.time(), tuple(only_from)
+        sets, values = ["status = ?", "error = ?"], [status, error]
+        if status == "queued":
+            sets += ["queued = ?", "finished = NULL", "stop_wanted = 0"]
+            values.append(now)
+        elif status == "running":
+            sets += ["started = coalesce(started, ?)", "attempts = attempts + 1"]
+            values.append(now)
+        else:
+            sets.append("finished = ?")
+            values.append(now)
+        for column, value in (("summary", None if summary is None else json.dumps(dict(summary))), ("engine", engine)):
+            if value is not None:
+                sets.append(f"{column} = ?")
+                values.append(value)
+        where = f"id = ? AND status IN ({','.join('?' * len(only_from))})"
+        values += [run, *only_from]
+        if held_by is not None:
+            where += " AND engine = ?"
+            values.append(held_by)
+        with self._db.write() as db:
+            return db.execute(f"UPDATE runs SET {', '.join(sets)} WHERE {where}", values).rowcount == 1
+
+    def want_stop(self, run: int) -> bool:
+        """Asks whichever engine holds the run to cancel it; False where it has ended already."""
+        with self._db.write() as db:
+            sql = "UPDATE runs SET stop_wanted = 1 WHERE id = ? AND status IN ('queued', 'running')"
+            return db.execute(sql, (run,)).rowcount == 1
+
+    def delete_run(self, run: int) -> None:
+        """Forgets a run with its events and artifacts; one that waits or works must be cancelled first."""
+        with self._db.write() as db:
+            if db.execute("DELETE FROM runs WHERE id = ? AND status NOT IN ('queued', 'running')", (run,)).rowcount:
+                return
+        status = self.run(run).status
+        raise errors.InvalidSetting(f"Run {run} is {status} and cannot be deleted; cancel it first.")
+
+    # Events
+
+    def append(
+        self, run: int, events: Iterable[Mapping[str, Any]], artifacts: Mapping[str, bytes] | None = None
+    ) -> int:
+        """Writes events, each a JSON object with its 'kind', and artifacts together; returns the last one's number."""
+        now = time.time()
+        rows = [(event["kind"], json.dumps(event, separators=(",", ":"), default=_plain)) for event in events]
+        with self._db.write() as db:
+            count = "UPDATE runs SET last_seq = last_seq + ? WHERE id = ? RETURNING last_seq"
+            last = db.execute(count, (len(rows), run)).fetchone()
+            if last is None:
+                raise _no_run(run)
+            first = last[0] - len(rows) + 1
+            db.executemany(
+                "INSERT INTO events (run, seq, kind, time, data) VALUES (?,?,?,?,?)",
+                [(run, first + i, kind, now, data) for i, (kind, data) in enumerate(rows)],
+            )
+            for name, data in (artifacts or {}).items():
+                _put(db, run, name, data, now)
+            return last[0]
+
+    def events(self, run: int, after: int = 0, kinds: str | Iterable[str] | None = None) -> list[dict[str, Any]]:
+        """Events in order, each with its 'seq' and 'time'; a follower passes the last 'seq' it has seen as `after`."""
+        where, values = "run = ? AND seq > ?", [run, after]
+        if kinds is not None:
+            wanted = [kinds] if isinstance(kinds, str) else list(kinds)
+            where += f" AND kind IN ({','.join('?' * len(wanted))})"
+            values += wanted
+        with self._db.read() as db:
+            rows = db.execute(f"SELECT seq, time, data FROM events WHERE {where} ORDER BY seq", values).fetchall()
+        # One parse of one long text: a third of the time of ten thousand short ones.
+        parsed = json.loads(f"[{','.join(row[2] for row in rows)}]")
+        return [{"seq": seq, "time": at, **event} for (seq, at, _), event in zip(rows, parsed, strict=True)]
+
+    def last_event(self, run: int, kind: str) -> dict[str, Any] | None:
+        """The newest event of a kind, or None; as cheap for ten thousand events as for one."""
+        where = "INDEXED BY events_by_kind WHERE run = ? AND kind = ?"
+        sql = f"SELECT seq, time, data FROM events {where} ORDER BY seq DESC LIMIT 1"
+        with self._db.read() as db:
+            row = db.execute(sql, (run, kind)).fetchone()
+        return None if row is None else {"seq": row[0], "time": row[1], **json.loads(row[2])}
+
+    def rewind(self, run: int, seq: int = 0) -> None:
+        """Forgets the events after number `seq`, which a resumed run will tell again under new numbers."""
+        with self._db.write() as db:
+            db.execute("DELETE FROM events WHERE run = ? AND seq > ?", (run, seq))
+
+    # Artifacts
+
+    def put_artifact(self, run: int, name: str, data: bytes) -> None:
+        with self._db.write() as db:
+            if not db.execute("SELECT 1 FROM runs WHERE id = ?", (run,)).fetchone():
+                raise _no_run(run)
+            _put(db, run, name, data, time.time())
+
+    def get_artifact(self, run: int, name: str) -> bytes | None:
+        with self._db.read() as db:
+            row = db.execute("SELECT data FROM artifacts WHERE run = ? AND name = ?", (run, name)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def delete_artifact(self, run: int, name: str) -> None:
+        with self._db.write() as db:
+            db.execute("DELETE FROM artifacts WHERE run = ? AND name = ?", (run, name))
+
+    def artifact_names(self, run: int) -> list[str]:
+        with self._db.read() as db:
+            return [row[0] for row in db.execute("SELECT name FROM artifacts WHERE run = ? ORDER BY name", (run,))]
+
+
+def _plain(value: Any) -> Any:
+    """A number or array of NumPy or torch as JSON has them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"an event holds a {type(value).__name__}, which JSON has not")
+
+
+def _no_run(run: int) -> errors.UnknownName:
+    return errors.UnknownName(f"There is no run {run}; it may have been deleted. The list of runs shows all.")
+
+
+def _insert(db: sqlite3.Connection, spec: Mapping[str, Any], owner: str, title: str, engine: str) -> int:
+    now = time.time()
+    row = db.execute(
+        "INSERT INTO runs (spec, title, owner, status, created, queued, engine) VALUES (?,?,?,'queued',?,?,?)",
+        (json.dumps(dict(spec), sort_keys=True), title, owner, now, now, engine),
+    )
+    return row.lastrowid
+
+
+def _put(db: sqlite3.Connection, run: int, name: str, data: bytes, now: float) -> None:
+    db.execute("INSERT OR REPLACE INTO artifacts (run, name, time, data) VALUES (?,?,?,?)", (run, name, now, data))
+
+
+def _record(row: tuple) -> RunRecord:
+    values = dict(zip(RunRecord.__dataclass_fields__, row, strict=True))
+    values.update(spec=json.loads(values["spec"]), summary=json.loads(values["summary"]))
+    return RunRecord(**{**values, "stop_wanted": bool(values["stop_wanted"])})

@@ -1,0 +1,198 @@
+"""Tasks: named splits of images and labels. One file per kind of data in this folder; each is found by its name.
+
+A task file `peftcore/tasks/<name>.py` has the constants TITLE, DESCRIPTION, GROUP, CLASSES (empty where they are
+known only after loading) and SOURCE, and `load(argument="") -> Task`. Where some changes of an image change its label it
+also has SYMMETRIES: those that do not. The constants are read without loading any image; whatever is slow to import is imported inside `load`. A kind of task that is nothing without an argument also
+has ARGUMENT, the word for it ("PATH"): lists then show `<name>:PATH`. Files whose name starts with an underscore are shared
+tools, not tasks.
+
+A kind whose data may have to be downloaded also has `here(argument) -> bool` (no network is asked) and
+`fetch(argument, tell) -> Path`, which downloads them; its `load` reads what is here and raises DataUnavailable where it is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from peftcore import errors, registry
+
+GROUPS = ("natural", "specialised", "structured")
+# Changes of an image that may leave its label as it is, so that augmentation may make them: left and right exchanged;
+# moved by a few pixels; turned, sheared or moved further.
+SYMMETRIES = ("mirror", "shift", "warp")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and their labels, in a fixed order. The arrays may be read-only: copy before changing them."""
+
+    # uint8 (n, H, W, 3), RGB: an array, or what is read like one by number, slice or array of numbers (_pictures.py)
+    images: np.ndarray
+    labels: np.ndarray  # int64 (n,), indices into Task.classes
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A classification task: what it asks, its class names and its three splits."""
+
+    name: str
+    title: str
+    description: str
+    group: str  # one of GROUPS
+    classes: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+    source: str
+    symmetries: tuple[str, ...] = SYMMETRIES  # those of them that keep labels as they are
+    val_is_new: bool = True  # False where validation images are trained or tested on: nothing can be selected by them
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """What can be said of a task without loading it: the constants of its file."""
+
+    name: str
+    title: str
+    description: str
+    group: str
+    classes: tuple[str, ...]  # empty where they depend on the argument
+    source: str
+    argument: str = ""  # the word for what must stand after "name:", such as "PATH"; empty for tasks without
+    symmetries: tuple[str, ...] | None = SYMMETRIES  # None where they depend on the argument
+
+    @property
+    def shown(self) -> str:
+        """The name as lists show it: "digits", "vtab:PATH"."""
+        return f"{self.name}:{self.argument}" if self.argument else self.name
+
+
+def task_card(name: str) -> TaskCard:
+    """The card of the task called `name` ("digits", or "name:argument"). Raises UnknownName."""
+    kind = name.partition(":")[0]
+    module = registry.TASKS.load(kind)
+    argument = getattr(module, "ARGUMENT", "")
+    symmetries = None if argument else getattr(module, "SYMMETRIES", SYMMETRIES)
+    return TaskCard(
+        kind, module.TITLE, module.DESCRIPTION, module.GROUP, tuple(module.CLASSES), module.SOURCE, argument, symmetries
+    )
+
+
+def embedded_tasks() -> tuple[str, ...]:
+    """The tasks that are complete by their name, and come with Headroom."""
+    return tuple(name for name in registry.TASKS.names() if not task_card(name).argument)
+
+
+def load_task(name: str, download: bool = False) -> Task:
+    """Load a task by "name", or by "name:argument" where its kind takes one (a folder, a data set's name).
+
+    A data set that is not on this machine is downloaded where `download` says so, with a bar on a terminal. A run
+    downloads it by itself, before it begins.
+
+    Raises UnknownName (with the nearest known name), InvalidSetting for an argument the kind does not take,
+    DataUnavailable for a data set that is not here or cannot be downloaded.
+    """
+    kind, _, argument = name.partition(":")
+    if download and not here(name):
+        with _bar(name.partition("?")[0]) as tell:
+            fetch(name, tell)
+    return registry.TASKS.load(kind).load(argument)
+
+
+def here(name: str) -> bool:
+    """Whether a task's data need no download. Raises what `load_task` does of a wrong name or setting."""
+    kind, _, argument = name.partition(":")
+    module = registry.TASKS.load(kind)
+    return module.here(argument) if hasattr(module, "here") else True
+
+
+def fetch(name: str, tell: Callable[[int, int | None], None] = lambda *_: None) -> Path:
+    """Downloads a task's data, where they are not here, and returns the folder that holds them.
+
+    `tell(bytes so far, bytes in all or None)` follows each file; what it raises stops the download.
+
+    Raises DataUnavailable: no way to it, no room, what came is not what was promised, or it is nothing to download; and
+    what `here` raises.
+    """
+    kind, _, argument = name.partition(":")
+    module = registry.TASKS.load(kind)
+    if not hasattr(module, "fetch"):
+        raise errors.DataUnavailable(f"The images of task {name!r} are not downloaded: there is nothing to fetch.")
+    return module.fetch(argument, tell)
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    from tqdm import tqdm
+
+    with tqdm(desc=title, unit="B", unit_scale=True, disable=None) as bar:
+
+        def tell(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield tell
+
+
+def read_ahead(images: np.ndarray, index: Any) -> None:
+    """Says that `images[index]` is read next: what has to be decoded for it is decoded meanwhile, in the background."""
+    if hasattr(images, "ahead"):
+        images.ahead(index)
+
+
+def check_images(images: np.ndarray) -> Iterator[int]:
+    """Makes sure that files which are images can be read, and yields how many are seen; nothing for an array.
+
+    Raises:
+        BadData: naming the first file that is broken.
+    """
+    if hasattr(images, "check"):
+        yield from images.check()
+
+
+def no_argument(name: str, argument: str) -> None:
+    """For tasks that are complete by their name: raises InvalidSetting if an argument was given."""
+    if argument:
+        raise errors.InvalidSetting(
+            f"Task {name!r} takes no argument, but was given {argument!r}; write task={name!r}."
+        )
+
+
+def stratified_split(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
+    """Disjoint index arrays of exactly these sizes, each with every class in proportion (to within one image).
+
+    `labels` (n,) integers; sum(sizes) <= n. Each class is shuffled and spread evenly over one line, which is then
+    cut into pieces; each piece is shuffled. The same labels, sizes and seed give the same split.
+    Raises InvalidSetting if more images are asked for than there are.
+    """
+    labels = np.asarray(labels)
+    if sum(sizes) > len(labels):
+        raise errors.InvalidSetting(
+            f"A split into {' + '.join(map(str, sizes))} = {sum(sizes)} images was asked for, but there are only "
+            f"{len(labels)}; make the parts smaller."
+        )
+    rng = np.random.default_rng(seed)
+    place = np.empty(len(labels))  # where on the line from 0 to 1 each image stands
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        place[rng.permutation(members)] = (np.arange(len(members)) + rng.random()) / len(members)
+    line = np.argsort(place, kind="stable")
+    ends = np.cumsum(sizes)
+    return [rng.permutation(line[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+
+
+def balanced_labels(count: int, classes: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` labels int64 in random order, every class equally often (to within one)."""
+    return rng.permutation(np.arange(count, dtype=np.int64) % classes)
+
+
+registry.TASKS.list_when_called(__name__)

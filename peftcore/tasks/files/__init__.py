@@ -1,0 +1,1 @@
+"""Tasks from folders of image files."""

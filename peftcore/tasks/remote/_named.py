@@ -1,0 +1,140 @@
+"""What data sets with a name share: which of their images become training, validation and test images, and lazy reading.
+
+Settings of such tasks, behind a question mark:
+
+    train   images to train on, 800 by default; or all that are not validated on
+    shots   instead: so many images of each class to train on
+    val     images to validate on, 200 by default
+    test    all (default), or so many
+    seed    which images are drawn to train and to validate; 0 by default
+    size, fit, symmetries   as in vtab.py
+
+Train and val are drawn from the data set's own training split, every class in proportion. Test is its own test split,
+or where that has no labels or is not published its validation split, or where it has one split only a fifth of that;
+which images these are does not depend on the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from peftcore import errors
+from peftcore.task import SYMMETRIES, Split, stratified_split
+from peftcore.tasks.files import _folders
+from peftcore.uploads.pictures import Pictures
+
+NUMBER = range(1, 10**9)
+SETTINGS = {
+    "train": (800, ("all", NUMBER)),
+    "shots": (None, (range(1, 10_001),)),
+    "val": (200, (NUMBER,)),
+    "test": ("all", ("all", NUMBER)),
+    "seed": (0, (range(0, 10**6),)),
+    "symmetries": (None, tuple(_folders.SYMMETRIES_SAID)),
+    **_folders.DECODING,
+}
+TEST_SEED = 0
+TEST_SHARE = 0.2  # of a data set that is in one piece
+
+Places = dict[str, tuple[str, np.ndarray]]  # by split of the task: split of the data set, numbers of images in it
+
+
+def places(name: str, labels: Mapping[str, np.ndarray], said: Mapping[str, Any]) -> tuple[Places, str]:
+    """Which images of a data set's splits become train, val and test, and a sentence that says so.
+
+    `labels`: (n,) classes of the images of each of its splits: "train", and perhaps "val" and "test"; or "all" alone.
+
+    Raises InvalidSetting: more images are asked for than there are.
+    """
+    own = next(split for split in ("train", "all", "val", "test") if split in labels)
+    last = next((split for split in ("test", "val") if split in labels and split != own), own)
+    pool, tested = np.arange(len(labels[own])), np.arange(len(labels[last]))
+    if last == own:
+        share = max(1, round(TEST_SHARE * len(pool)))
+        tested, pool = stratified_split(labels[own], (share, len(pool) - share), TEST_SEED)
+    whole = len(tested)
+    if said["test"] != "all":
+        tested = tested[_drawn(name, "test", labels[last][tested], (said["test"],), TEST_SEED)[0]]
+    kinds = labels[own][pool]
+    if said["shots"]:
+        train, val = _shots(name, kinds, said["shots"], said["val"], said["seed"])
+    else:
+        count = len(pool) - said["val"] if said["train"] == "all" else said["train"]
+        train, val = _drawn(name, "train and val", kinds, (max(1, count), said["val"]), said["seed"])
+    source = "its images" if own == "all" else f"its {own} split"
+    told = f"{len(train):,} to train and {len(val):,} to validate from the {len(pool):,} of {source}"
+    if said["shots"]:
+        told += f", {said['shots']} of each class to train"
+    elif said["train"] != "all":
+        told += ", every class in proportion"
+    told += f" (seed {said['seed']}); tested on "
+    if last == own:
+        told += f"{len(tested):,} others of them, set apart whatever the seed, for want of a test split."
+    else:
+        told += f"{'all' if len(tested) == whole else f'{len(tested):,} of the'} {whole:,} of its {last} split"
+        told += ", for want of a test split with labels." if last == "val" else "."
+    return {"train": (own, pool[train]), "val": (own, pool[val]), "test": (last, np.sort(tested))}, told[
+        0
+    ].upper() + told[1:]
+
+
+def _drawn(name: str, what: str, labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
+    if sum(sizes) > len(labels):
+        raise errors.InvalidSetting(
+            f"{name}: {' + '.join(f'{size:,}' for size in sizes)} images were asked for as {what}, but there are only "
+            f"{len(labels):,}; ask for fewer, as in {name}?train={max(1, len(labels) * 4 // 5)}&val={max(1, len(labels) // 5)}."
+        )
+    return stratified_split(labels, sizes, seed)
+
+
+def _shots(name: str, labels: np.ndarray, shots: int, val: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """`shots` images of each class, and `val` of the others."""
+    rng = np.random.default_rng(seed)
+    classes, counts = np.unique(labels, return_counts=True)
+    if shots > counts.min():
+        raise errors.InvalidSetting(
+            f"{name}: shots={shots} was asked for, but its smallest class has {counts.min()} images to train on."
+        )
+    train = np.concatenate([rng.permutation(np.flatnonzero(labels == one))[:shots] for one in classes])
+    rest = np.setdiff1d(np.arange(len(labels)), train)
+    return rng.permutation(train), rest[_drawn(name, "val", labels[rest], (val,), seed)[0]]
+
+
+def splits(
+    found: Places, labels: Mapping[str, np.ndarray], read: Callable[[str, int], np.ndarray], size: int, fit: str
+) -> dict[str, Split]:
+    """The task's splits, by name; `read(split of the data set, number of an image)` returns its bytes (size, size, 3)."""
+    made = {}
+    for name, (own, numbers) in found.items():
+        kinds = labels[own][numbers].astype(np.int64)
+        kinds.flags.writeable = False
+        made[name] = Split(_Read(partial(read, own), numbers, size, fit), kinds)
+    return made
+
+
+class _Read(Pictures):
+    """Pictures that a function reads by their numbers in a data set."""
+
+    def __init__(self, read: Callable[[int], np.ndarray], numbers: np.ndarray, size: int, fit: str):
+        super().__init__(numbers.tolist(), size, fit)
+        self.read = read
+
+    def _read(self, number: int) -> np.ndarray:
+        return self.read(self.files[number])
+
+    _look = _read
+
+
+def symmetries(said: Mapping[str, Any], known: tuple[str, ...] = SYMMETRIES) -> tuple[str, ...]:
+    """What augmentation may do: what the settings say, else what is known of the data set."""
+    return known if said["symmetries"] is None else _folders.SYMMETRIES_SAID[said["symmetries"]]
+
+
+def unique(names: Sequence[str]) -> tuple[str, ...]:
+    """Class names, with its number behind one that others have too."""
+    names = [str(name) for name in names]
+    return tuple(f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names))

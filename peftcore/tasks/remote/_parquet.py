@@ -1,0 +1,115 @@
+"""Parquet files as the hub has them: their columns of images and of classes, and images by their number in a table."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+
+from peftcore import errors
+from peftcore.tasks.remote import _named
+
+OPEN_GROUPS = 4  # row groups of which the bytes of all images are kept, of those read last
+
+
+class Table:
+    """Parquet files as one table that is read row group by row group; safe for several threads."""
+
+    def __init__(self, paths: tuple[str, ...]):
+        from pyarrow import parquet
+
+        self.files = [parquet.ParquetFile(path, memory_map=True) for path in paths]
+        groups = [(file, i) for file in self.files for i in range(file.num_row_groups)]
+        self.groups = [group for group in groups if group[0].metadata.row_group(group[1]).num_rows]
+        rows = [file.metadata.row_group(i).num_rows for file, i in self.groups]
+        self.ends = np.cumsum(rows)
+        self.schema = self.files[0].schema_arrow
+        self.kept: OrderedDict[int, Any] = OrderedDict()
+        self.lock = threading.Lock()
+
+    def column(self, name: str) -> list[Any]:
+        """All values of a column that is small."""
+        return [value for file in self.files for value in file.read([name]).column(0).to_pylist()]
+
+    def bytes(self, column: str, row: int) -> bytes | None:
+        """An image's file as it is kept, or None where the row has none."""
+        group = int(np.searchsorted(self.ends, row, side="right"))
+        first = int(self.ends[group - 1]) if group else 0
+        with self.lock:
+            if group not in self.kept:
+                file, number = self.groups[group]
+                self.kept[group] = file.read_row_group(number, [column]).column(0)
+                while len(self.kept) > OPEN_GROUPS:
+                    self.kept.popitem(last=False)
+            self.kept.move_to_end(group)
+            value = self.kept[group][row - first].as_py()
+        return value.get("bytes") if isinstance(value, dict) else value
+
+
+def columns(repo: str, table: Table, said: dict[str, Any]) -> tuple[str, str, list[str] | None]:
+    """The columns of images and of classes, and the classes' names where the data set says them.
+
+    Raises InvalidSetting: several, or one that there is not; BadData: none.
+    """
+    import pyarrow
+
+    told = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    kinds = {name: one.get("_type") if isinstance(one, dict) else None for name, one in told.items()}
+
+    def holds_bytes(kind: pyarrow.DataType) -> bool:
+        if pyarrow.types.is_struct(kind):
+            return "bytes" in [kind.field(i).name for i in range(kind.num_fields)]
+        return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
+
+    images = [
+        n for n in table.schema.names if kinds.get(n, "Image") == "Image" and holds_bytes(table.schema.field(n).type)
+    ]
+    others = [n for n in table.schema.names if n not in images]
+    classes = [n for n in others if kinds.get(n) == "ClassLabel"] or [n for n in others if n in ("label", "labels")]
+    image = _one(repo, "image", "images", said["image"], images, images)
+    label = _one(repo, "label", "classes", said["label"], classes, others)
+    return image, label, told.get(label, {}).get("names")
+
+
+def _one(repo: str, setting: str, what: str, said: str | None, likely: list[str], allowed: list[str]) -> str:
+    if said is not None:
+        if said not in allowed:
+            raise errors.unknown(f"column of {what} in {repo} called", said, allowed)
+        return said
+    if len(likely) == 1:
+        return likely[0]
+    if not allowed:
+        raise errors.BadData(f"The data set {repo} has no column of {what}, so it is no task of sorting images.")
+    why = f"several columns of {what}" if likely else f"no column that it says to be of {what}"
+    raise errors.InvalidSetting(
+        f"The data set {repo} has {why}: say which, as in hf:{repo}?{setting}={(likely or allowed)[0]}. There are: "
+        f"{', '.join(likely or allowed)}."
+    )
+
+
+def numbered(
+    repo: str, label: str, values: dict[str, list[Any]], names: list[str] | None
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """By split the (n,) classes from 0, without splits that have none; and the classes' names."""
+    unknown = (None, -1) if names else (None,)
+    values = {split: found for split, found in values.items() if not any(value in unknown for value in found)}
+    if not {"train", "val", "test", "all"} & values.keys():
+        raise errors.BadData(f"The column {label!r} of {repo} says no class of some images in every split.")
+    if not all(isinstance(value, (int, str)) for found in values.values() for value in found):
+        raise errors.BadData(
+            f"The column {label!r} of {repo} holds neither numbers nor words; choose another with label=."
+        )
+    if names:
+        if wrong := {value for found in values.values() for value in found} - {*range(len(names))}:
+            raise errors.BadData(
+                f"The column {label!r} of {repo} holds {min(wrong, key=str)!r}, but the data set names {len(names)} classes, 0 to "
+                f"{len(names) - 1}; choose another with label=."
+            )
+        return {split: np.array(found, np.int64) for split, found in values.items()}, _named.unique(names)
+    kinds = sorted({value for found in values.values() for value in found}, key=lambda v: (isinstance(v, str), v))
+    number = {kind: i for i, kind in enumerate(kinds)}
+    labels = {split: np.array([number[value] for value in found], np.int64) for split, found in values.items()}
+    return labels, _named.unique(kinds)

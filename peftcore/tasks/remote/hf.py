@@ -1,0 +1,230 @@
+"""Data sets of the Hugging Face hub: `hf:OWNER/NAME` or `hf:OWNER/NAME?setting=value&...`.
+
+Read are parquet files, and nothing else: those into which the hub turns every data set that it can (the revision
+refs/convert/parquet), else the data set's own. No program of a data set is ever run. They lie in the hub's own cache
+(HF_HOME), with all other tools'. Which commit they are of is noted in Headroom's own folder, so that a data set that was
+fetched stays the same, and needs no network. Settings besides those of _named.py:
+
+    config   which of the data set's parts, where it has several
+    image    the column of the images, where it has several
+    label    the column of the classes, where it has several, or none that the data set says to be classes
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import numpy as np
+
+from peftcore import errors
+from peftcore.fetch import hub, transfer
+from peftcore.fetch.transfer import Tell
+from peftcore.home import home
+from peftcore.task import Task
+from peftcore.tasks.files import _folders
+from peftcore.tasks.remote import _named
+from peftcore.tasks.remote._parquet import Table, columns, numbered
+from peftcore.uploads.pictures import decode
+
+TITLE = "Hugging Face data set"
+DESCRIPTION = (
+    "A data set of the Hugging Face hub, downloaded once: 800 images to train, 200 to validate, its own test split."
+)
+GROUP = "natural"
+CLASSES = ()
+ARGUMENT = "OWNER/NAME"
+SOURCE = "A data set of the Hugging Face hub"
+
+NAMES = ("config", "image", "label")  # settings whose values are names
+SETTINGS = _named.SETTINGS | {name: (None, ()) for name in NAMES}
+CONVERTED = "refs/convert/parquet"
+# CONFIG/SPLIT/0000.parquet, or CONFIG/partial-SPLIT/... of what was too large to turn all of it; then what data sets have.
+_CONVERTED = re.compile(r"(?P<config>[^/]+)/(?P<part>partial-)?(?P<split>[^/]+)/\d+\.parquet")
+_OWN = re.compile(r"(?:(?P<config>[^/]+)/)?(?P<split>[A-Za-z_]+)-\d+-of-\d+[^/]*\.parquet")
+_MEANT = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("validation", "valid", "val", "dev")}
+
+
+def parsed(argument: str) -> tuple[str, dict[str, Any]]:
+    """The repository and the settings. Raises UnknownName, InvalidSetting."""
+    repo, _, query = argument.partition("?")
+    if not re.fullmatch(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}", repo) or ".." in repo:
+        raise errors.InvalidSetting(f"Task 'hf' needs a data set of the hub: write hf:OWNER/NAME; {repo!r} is none.")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    names = {name: value for name, value in pairs if name in NAMES}
+    rest = urlencode([pair for pair in pairs if pair[0] not in NAMES])
+    _, said = _folders.parse_settings("hf", f"{repo}?{rest}", SETTINGS, "a data set of the hub", ARGUMENT)
+    return repo, said | names
+
+
+def _note(repo: str) -> Path:
+    return home() / "datasets" / "hf" / f"{repo.replace('/', '--')}.json"
+
+
+def here(argument: str) -> bool:
+    """Whether all files that the task reads are on this machine. Raises UnknownName, InvalidSetting."""
+    repo, said = parsed(argument)
+    try:
+        return all(_files(repo, said["config"])[1].values())
+    except errors.DataUnavailable:
+        return False
+
+
+def _files(repo: str, config: str | None) -> tuple[dict[str, list[str]], dict[str, Path | None], dict[str, Any]]:
+    """By split the files of a config, in order; where each is on this machine; and what is noted of the data set.
+
+    Raises:
+        DataUnavailable: nothing is noted, since it was never fetched.
+        InvalidSetting: several configs and none is said, or one that there is not.
+    """
+    try:
+        noted = json.loads(_note(repo).read_text())
+    except (OSError, ValueError):
+        raise errors.DataUnavailable(
+            f"The data set {repo} is not on this machine: fetch it where there is a network (python -m peftcore fetch "
+            f"hf:{repo})."
+        ) from None
+    configs: dict[str, dict[str, list[str]]] = {}
+    for file in sorted(noted["files"]):
+        found = _CONVERTED.fullmatch(file) if noted["revision"] == CONVERTED else _OWN.fullmatch(file)
+        if found:
+            splits = configs.setdefault(found["config"] or "data", {})
+            splits.setdefault(_meant(found["split"]), []).append(file)
+    if config is None:
+        if len(configs) > 1 and "default" not in configs:
+            raise errors.InvalidSetting(
+                f"The data set {repo} has several parts; say which, as in hf:{repo}?config={next(iter(configs))}. There "
+                f"are: {', '.join(configs)}."
+            )
+        config = "default" if "default" in configs else next(iter(configs))
+    if config not in configs:
+        raise errors.unknown(f"part of the data set {repo} called", config, configs)
+    where = {file: _whole(repo, file, noted) for files in configs[config].values() for file in files}
+    return configs[config], where, noted
+
+
+def _meant(split: str) -> str:
+    return next((name for name, spelt in _MEANT.items() if split.lower() in spelt), split)
+
+
+def _whole(repo: str, file: str, noted: dict[str, Any]) -> Path | None:
+    found = hub.cached(repo, file, "dataset", noted["commit"])
+    return found if found and found.stat().st_size == noted["files"][file] else None
+
+
+def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
+    """Downloads what the task reads into the hub's cache and returns its folder there. `tell` counts all files together.
+
+    Raises:
+        UnknownName, InvalidSetting: a setting or a value there is not.
+        DataUnavailable: no such data set, none with parquet files, no way to the hub, no room.
+    """
+    repo, said = parsed(argument)
+    try:
+        if not _note(repo).is_file():
+            _list(repo)
+        splits, where, noted = _files(repo, said["config"])
+        sizes = {file: noted["files"][file] for file in where}
+        before, total = 0, sum(sizes.values())
+        for file, size in sizes.items():
+            if not where[file]:
+                hub.fetch(
+                    repo, file, lambda done, _, before=before: tell(before + done, total), "dataset", noted["commit"]
+                )
+            before += size
+    except transfer.NETWORK as error:
+        raise errors.DataUnavailable(
+            f"The data set {repo} could not be downloaded from {hub.hub()} ({transfer.why(error)}); anything that has come is kept "
+            f"for the next time. Connect to the network and try again, or fetch it on a machine that has one (python -m "
+            f"peftcore fetch hf:{repo}) and copy its folders {_note(repo).parent} and HF_HOME."
+        ) from error
+    except OSError as error:
+        raise errors.DataUnavailable(
+            f"The data set {repo} cannot be kept in the hub's cache: {transfer.why(error)}; anything that has come is kept. Make "
+            "room there, or choose another folder with HF_HOME."
+        ) from error
+    first = next(iter(where))
+    return Path(str(_whole(repo, first, noted)).removesuffix(first))
+
+
+def _list(repo: str) -> None:
+    """Notes which files there are, of which commit. Raises DataUnavailable where there are none to be read."""
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    for revision, pattern in ((CONVERTED, _CONVERTED), ("main", _OWN)):
+        try:
+            commit, files = hub.listing(repo, revision)
+        except RevisionNotFoundError:
+            continue
+        if files := {file: size for file, size in files.items() if pattern.fullmatch(file)}:
+            note = _note(repo)
+            note.parent.mkdir(parents=True, exist_ok=True)
+            new = note.with_suffix(".new")
+            new.write_text(json.dumps({"revision": revision, "commit": commit, "files": files}))
+            new.replace(note)
+            return
+    raise errors.DataUnavailable(
+        f"The data set {repo} has no parquet files on {hub.hub()}. Headroom runs no data set's own program and reads only "
+        "those; write it as folders of images, and use them with vtab:PATH."
+    )
+
+
+def load(argument: str = "") -> Task:
+    """The task of a data set that is here; images are decoded when they are read.
+
+    Raises:
+        UnknownName, InvalidSetting: a setting, a value, a part or a column there is not, or too few images.
+        DataUnavailable: it is not here, or not whole.
+        BadData: it holds no images with classes; later, when it is read, an image that is broken.
+    """
+    repo, said = parsed(argument)
+    splits, where, noted = _files(repo, said["config"])
+    if not all(where.values()):
+        missing = sum(path is None for path in where.values())
+        raise errors.DataUnavailable(
+            f"{missing} of the {len(where)} files of the data set {repo} are not on this machine: fetch them where there "
+            f"is a network (python -m peftcore fetch hf:{repo})."
+        )
+    files = tuple((split, tuple(map(str, (where[file] for file in names)))) for split, names in splits.items())
+    return _task(argument, repo, files, tuple(said.items()), noted["commit"])
+
+
+@lru_cache(maxsize=4)
+def _task(argument: str, repo: str, files: tuple, settings: tuple, commit: str) -> Task:
+    from pyarrow import ArrowException
+
+    said = dict(settings)
+    wanted = [split for split, _ in files if split in _MEANT]
+    parts = {split: paths for split, paths in files if split in wanted} or {"all": files[0][1]}
+    try:
+        tables = {split: Table(paths) for split, paths in parts.items()}
+        image, label, names = columns(repo, next(iter(tables.values())), said)
+        values = {split: table.column(label) for split, table in tables.items()}
+    except (OSError, ArrowException) as error:
+        raise errors.BadData(
+            f"The parquet files of {repo} cannot be read: {transfer.why(error)}. Remove them from the hub's cache and "
+            "fetch them again."
+        ) from error
+    labels, classes = numbered(repo, label, values, names)
+    found, told = _named.places(f"hf:{repo}", labels, said)
+
+    def read(split: str, number: int) -> np.ndarray:
+        name = f"image {number:,} of the {split} split of {repo}"
+        data = tables[split].bytes(image, number)
+        if data is None:
+            raise errors.BadData(
+                f"There is no {name}: its row is empty or names a file elsewhere. Choose other columns."
+            )
+        return decode(BytesIO(data), said["size"], said["fit"], name)
+
+    splits = _named.splits(found, labels, read, said["size"], said["fit"])
+    if any("/partial-" in path for paths in parts.values() for path in paths):
+        told += " The hub gives only a part of it as parquet."
+    source = f"{hub.hub()}/datasets/{repo}, commit {commit[:12]}"
+    more = {"source": source, "symmetries": _named.symmetries(said)}
+    return Task(f"hf:{argument}", f"{TITLE}: {repo}", f"{repo}. {told}", GROUP, classes, **splits, **more)

@@ -1,0 +1,13 @@
+"""finetune(spec): one loop for every method, a generator of events; and what it is made of."""
+
+from peftcore.registry import lazily
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "finetune": "loop",
+        "run": "loop",
+        "Result": "loop",
+        "race": "race",
+    },
+)

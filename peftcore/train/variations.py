@@ -1,0 +1,59 @@
+"""Variations of a RunSpec: made from several values of some settings, and told apart by what varies. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from peftcore import errors
+from peftcore.spec import RunSpec
+
+
+def variations(spec: RunSpec, several: Mapping[str, Sequence[Any]]) -> list[RunSpec]:
+    """Every combination of the values, the first setting varying slowest; `[spec]` where nothing varies.
+
+    Args:
+        several: values by name: `method` (methods by name), a setting of the method, or a field of RunSpec. A method
+            other than the spec's own starts from its defaults.
+
+    Raises:
+        InvalidSetting: a setting without a value, or a value outside its range; UnknownName: no such setting.
+    """
+    for name, values in several.items():
+        if not values:
+            raise errors.InvalidSetting(f"{name} has no value to race; give one or more, such as {name}=4,8.")
+    return [_changed(spec, dict(zip(several, values, strict=True))) for values in product(*several.values())]
+
+
+def _changed(spec: RunSpec, changes: dict[str, Any]) -> RunSpec:
+    own = spec.method.settings()
+    name = changes.pop("method", own["name"])
+    recipe = {field: changes.pop(field) for field in list(changes) if field in RunSpec.model_fields}
+    method = own if name == own["name"] else {"name": name}
+    return spec.replace(method={**method, **changes}, **recipe)
+
+
+def differences(specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each spec, as a dict, the settings in which it differs from others: {"method": "last", "rank": 8, "lr": 0.01}.
+
+    The settings of a method are compared among the specs of that method alone.
+    """
+    recipe = [name for name in specs[0] if name != "method" and _distinct(spec.get(name) for spec in specs) > 1]
+    methods = {spec["method"]["name"] for spec in specs}
+    settings: dict[str, list[str]] = {}
+    for method in methods:
+        same = [spec["method"] for spec in specs if spec["method"]["name"] == method]
+        settings[method] = [name for name in same[0] if _distinct(other.get(name) for other in same) > 1]
+    told = []
+    for spec in specs:
+        method = spec["method"]
+        own = {"method": method["name"]} if len(methods) > 1 else {}
+        own |= {name: method[name] for name in settings[method["name"]]}
+        told.append(own | {name: spec[name] for name in recipe})
+    return told
+
+
+def _distinct(values: Any) -> int:
+    return len({json.dumps(value, sort_keys=True) for value in values})

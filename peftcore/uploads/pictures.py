@@ -1,0 +1,239 @@
+"""Image files as one array of bytes: decoded when they are read, whatever their kind, size and depth."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import numpy as np
+
+from peftcore import errors
+from peftcore.home import gigabytes
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+FITS = ("stretch", "crop")
+# Pillow knows more, among them some that start other programs (EPS) or that nobody has photographs in.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+WORKERS = min(8, os.cpu_count() or 1)  # threads that decode: Pillow lets go of the interpreter meanwhile
+SHARE = 0.25  # of the memory that is free: what decoded images may take without being told to
+LOOKED_AT = 256  # images between two words of how far a check is
+MOST_AHEAD = 8  # readings that are prepared at once, at most: several runs of a race read by turns
+
+_keeping: WeakSet[Pictures] = WeakSet()
+_deciding = Lock()
+
+
+class Pictures:
+    """The images of `files`, read like an array uint8 (n, size, size, 3): `pictures[index]` is a numpy array.
+
+    Nothing is decoded before it is asked for. What was decoded is kept if the whole fits into `kept_bytes`, by default
+    `room()`; else memory holds only what one reading asks for, and the files are decoded again at the next.
+    """
+
+    dtype, ndim = np.dtype(np.uint8), 4
+
+    def __init__(self, files: Sequence[str | Path], size: int, fit: str = "stretch", kept_bytes: int | None = None):
+        self.files, self.size, self.fit = tuple(files), size, fit
+        self.shape = (len(self.files), size, size, 3)
+        self.nbytes = int(np.prod(self.shape))
+        self._done, self._checked = np.zeros(len(self), bool), False
+        self._coming: dict[bytes, tuple[np.ndarray, list[Future]]] = {}  # being decoded, by the numbers asked for
+        # The system gives memory to the pages of an empty array only when they are written.
+        with _deciding:
+            fits = self.nbytes <= (room() if kept_bytes is None else kept_bytes)
+            self._kept = np.empty(self.shape, np.uint8) if fits else None
+            if fits:
+                _keeping.add(self)
+
+    @property
+    def kept(self) -> bool:
+        """Whether decoded images stay in memory; else they are streamed from their files."""
+        return self._kept is not None
+
+    @property
+    def missing_bytes(self) -> int:
+        """What is still to come of those that are kept."""
+        return int(np.count_nonzero(~self._done)) * self.nbytes // max(1, len(self))
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """The images at a number, slice, or array of numbers; a copy. Raises BadData naming a file that is broken."""
+        numbers = np.arange(len(self))[index]
+        wanted = np.atleast_1d(numbers)
+        if self.kept:
+            self._keep(wanted)
+            images = self._kept[wanted]
+        else:
+            images, parts = self._coming.pop(wanted.tobytes(), None) or self._decode(wanted)
+            for part in parts:
+                part.result()
+        return images if np.ndim(numbers) else images[0]
+
+    def ahead(self, index: Any) -> None:
+        """Begins to decode what will be read next, where it is not kept; `index` as it will be asked for."""
+        if self.kept:
+            return
+        numbers = np.atleast_1d(np.arange(len(self))[index])
+        if numbers.tobytes() in self._coming:
+            return
+        while len(self._coming) >= MOST_AHEAD:
+            for part in self._coming.pop(next(iter(self._coming)))[1]:
+                part.cancel()
+        self._coming[numbers.tobytes()] = self._decode(numbers)
+
+    def check(self) -> Iterator[int]:
+        """Looks at every image once and yields how many are done: what is kept is decoded, of other files the frame is
+        read. Raises BadData naming a file that is broken."""
+        for start in range(0, len(self) if not self._checked else 0, LOOKED_AT):
+            numbers = np.arange(start, min(start + LOOKED_AT, len(self)))
+            if self.kept:
+                self._keep(numbers)
+            else:
+                list(_pool().map(self._look, numbers))
+            yield int(numbers[-1]) + 1
+        self._checked = True
+
+    def _keep(self, numbers: np.ndarray) -> None:
+        missing = np.unique(numbers[~self._done[numbers]])
+        if not len(missing):
+            return
+        images, parts = self._decode(missing)
+        for part in parts:
+            part.result()
+        self._kept[missing] = images
+        self._done[missing] = True  # last: another thread that reads meanwhile decodes the same bytes once more
+
+    def _decode(self, numbers: np.ndarray) -> tuple[np.ndarray, list[Future]]:
+        """Where the images will be once all of these are done."""
+        out = np.empty((len(numbers), *self.shape[1:]), np.uint8)
+
+        def some(rows: np.ndarray) -> None:
+            for row in rows:
+                out[row] = self._read(numbers[row])
+
+        rows = np.array_split(np.arange(len(numbers)), min(len(numbers), 4 * WORKERS) or 1)
+        return out, [_pool().submit(some, part) for part in rows]
+
+    def _read(self, number: int) -> np.ndarray:
+        return decode(self.files[number], self.size, self.fit)
+
+    def _look(self, number: int) -> None:
+        look(self.files[number])
+
+
+def room() -> int:
+    """Bytes of decoded images that may be kept beside those that are: HEADROOM_IMAGES_GB for all, by default a quarter of
+    the memory that is free. Raises InvalidSetting where that is no size."""
+    most = gigabytes("HEADROOM_IMAGES_GB", None)
+    if most is not None:
+        return int(most * 1e9) - sum(pictures.nbytes for pictures in _keeping)
+    import psutil
+
+    return int(SHARE * psutil.virtual_memory().available) - sum(pictures.missing_bytes for pictures in _keeping)
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(WORKERS, thread_name_prefix="headroom-pictures")
+
+
+def decode(file: str | Path | BytesIO, size: int, fit: str = "stretch", name: str = "") -> np.ndarray:
+    """One image file as RGB bytes (size, size, 3): upright by its EXIF, what is transparent on white, then bicubic.
+
+    `fit` is 'stretch' (the whole image, whatever its shape, as VTAB-1K's published code does) or 'crop' (the shorter
+    side to `size`, then the middle). 16 bits per channel keep their upper 8. Of an animation, the first frame.
+    `name` is what errors call bytes that lie in no file of their own.
+
+    Raises:
+        BadData: missing, no image, broken, too large (Pillow's limit on pixels), or of a kind without a fixed range.
+    """
+    from PIL import ImageOps
+
+    with _opened(file, name) as opened:
+        return fitted(ImageOps.exif_transpose(opened), size, fit)
+
+
+def in_all_fits(file: str | Path, size: int) -> dict[str, np.ndarray]:
+    """An image file under each of FITS, as `decode` returns it; it is read once. Raises as `decode` does."""
+    from PIL import ImageOps
+
+    with _opened(file) as opened:
+        image = ImageOps.exif_transpose(opened)
+        return {fit: fitted(image, size, fit) for fit in FITS}
+
+
+def fitted(image: Image.Image, size: int, fit: str) -> np.ndarray:
+    """An opened image as `decode` returns it."""
+    from PIL import Image, ImageOps
+
+    image = _to_rgb(image)
+    if image.size != (size, size):
+        if fit == "crop":
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+        else:
+            image = image.resize((size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image)
+
+
+def look(file: str | Path) -> None:
+    """What can be said of an image file without decoding it: its kind, its size, PNG's checksums. One that may be cut off
+    is decoded. Raises BadData as `decode` does."""
+    with _opened(file) as opened:
+        if opened.format == "JPEG":
+            with open(file, "rb") as stream:
+                stream.seek(-min(64, os.fstat(stream.fileno()).st_size), os.SEEK_END)
+                whole = b"\xff\xd9" in stream.read()  # its mark of the end; some cameras write more behind it
+            if not whole:
+                opened.load()
+        else:
+            opened.verify()
+
+
+@contextmanager
+def _opened(file: str | Path | BytesIO, name: str = "") -> Iterator[Image.Image]:
+    """The image in a file; what Pillow's readers raise, now and inside, is a sentence with the file's name."""
+    from PIL import Image, UnidentifiedImageError
+
+    name = name or str(file)
+    try:
+        with Image.open(file, formats=FORMATS) as opened:
+            yield opened
+    except FileNotFoundError:
+        raise errors.BadData(f"The image {name} is missing. Put it there, or take its line out of the list.") from None
+    except UnidentifiedImageError:
+        raise errors.BadData(
+            f"{name} is no image that can be read. Replace it, or take its line out of the list."
+        ) from None
+    except Exception as error:  # of a broken file they are no closed list
+        raise errors.BadData(
+            f"The image {name} cannot be decoded: {str(error).rstrip('.')}. Replace it, or take its line out of the list."
+        ) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Pillow alone would clip 16 bits at 255 and show what hides behind transparent pixels."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # one channel of 16 bits, which some formats open as 32
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise ValueError("its pixels are 32-bit numbers, and only 8 and 16 bits have a fixed range")
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers, and only 8 and 16 bits have a fixed range")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")

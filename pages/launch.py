@@ -4,7 +4,7 @@ import streamlit as st
 
 from app import libraries
 from app.heads import cut
-from app.launch import cost_card, launching, preview, race_form
+from app.launch import cost_card, costs, launching, preview, race_form
 from peftcore.errors import HeadroomError
 from peftcore.spec import RunSpec
 

@@ -34,7 +34,7 @@ _HOME = {
     "measure_step": "memory",
     "finetune": "train",
     "run": "train",
-    "race": "train",
+    "race": "train.race",
     "Result": "train",
     "merge": "adapters",
     "save_adapter": "adapters",

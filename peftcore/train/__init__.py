@@ -8,6 +8,5 @@ __getattr__ = lazily(
         "finetune": "loop",
         "run": "loop",
         "Result": "loop",
-        "race": "race",
     },
 )

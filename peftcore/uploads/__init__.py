@@ -6,28 +6,22 @@
 
 From the bottom: limits (settings), names (of files that others chose), intake (into a folder, within the limits),
 archives (zip, tar), table (a CSV of labels), layout (which image is of which class), survey (what is whole), division
-(train, val, test), shelf (what is kept), images (whether one is whole; one for the probes).
+(train, val, test), sets (what is kept), images (whether one is whole; one for the probes), pictures (decoding).
 """
 
-from __future__ import annotations
+from peftcore.registry import lazily
 
-import importlib
-from typing import Any
-
-_HOME = {
-    "Limits": "limits",
-    "Survey": "survey",
-    "examine": "survey",
-    "Kept": "shelf",
-    "keep": "shelf",
-    "kept": "shelf",
-    "remove": "shelf",
-    "keep_picture": "images",
-    "picture": "images",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(
+    __name__,
+    {
+        "Limits": "limits",
+        "Survey": "survey",
+        "examine": "survey",
+        "Kept": "sets",
+        "keep": "sets",
+        "kept": "sets",
+        "remove": "sets",
+        "keep_picture": "images",
+        "picture": "images",
+    },
+)

@@ -44,7 +44,7 @@ def test_what_waits_for_an_import_that_was_is_done_at_once():
 
 def test_names_and_cards_need_no_torch():
     code = (
-        "import sys, json; from peftcore import embedded; n = embedded.names(); "
+        "import sys, json; from peftcore.backbone import embedded; n = embedded.names(); "
         "c = [embedded.card(x)['title'] for x in n]; print(json.dumps([n, c, 'torch' in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

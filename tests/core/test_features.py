@@ -16,7 +16,8 @@ import peftcore as pc
 from peftcore import errors
 from peftcore.backbone.load import Backbone
 from peftcore.events import Evaluation, Progress, Started, Step
-from peftcore.features import cache, plan
+from peftcore.features import cache as caching
+from peftcore.features import plan as planning
 from peftcore.features.cache import FeatureCache
 from peftcore.features.disk import Shelf
 from peftcore.features.plan import plan_cache
@@ -182,7 +183,7 @@ def test_keys_name_the_tap_the_versions_and_the_device(monkeypatch):
     cache = one("nothing")
     first, second = cache.about().values()
     assert first != second
-    for module in (torch, cache.timm):
+    for module in (torch, caching.timm):
         with monkeypatch.context() as patch:
             patch.setattr(module, "__version__", "0.0")
             assert one("nothing").about()[cache.taps[0]] != first
@@ -222,7 +223,7 @@ def test_a_damaged_file_is_computed_again_and_told(damage, forwards, caplog):
 def test_a_full_disk_is_a_sentence_and_leaves_no_half_file(monkeypatch):
     def full(self, rows):
         if self.path.exists() or self._file.tell() > 4096:
-            raise cache.errors.StoreUnavailable("unused")
+            raise caching.errors.StoreUnavailable("unused")
         self._file = Full(self._file)
         real(self, rows)
 
@@ -236,8 +237,8 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_half_file(monkeypatch):
         def __getattr__(self, name):
             return getattr(self._real, name)
 
-    real = cache.Writer.write
-    monkeypatch.setattr(cache.Writer, "write", full)
+    real = caching.Writer.write
+    monkeypatch.setattr(caching.Writer, "write", full)
     with pytest.raises(errors.StoreUnavailable, match=r"No space left on device.*HEADROOM_HOME"):
         list(one("nothing").fill())
     assert not list(Shelf().folder.iterdir())
@@ -257,9 +258,9 @@ def test_the_least_recently_used_go_first():
     caches = [one(what) for what in ("nothing", "image", "normalisation")]
     list(caches[0].fill())
     size = sum(entry.bytes for entry in Shelf().entries())
-    for age, one_cache in enumerate(caches[1:]):
+    for age, cache in enumerate(caches[1:]):
         list(one("nothing", shelf=Shelf(limit=2 * size)).fill())  # used again and again
-        list(FeatureCache(one_cache._backbone, one_cache.taps, one_cache._images, one_cache._norm, place="disk",
+        list(FeatureCache(cache._backbone, cache.taps, cache._images, cache._norm, place="disk",
                           shelf=Shelf(limit=2 * size)).fill())  # fmt: skip
         assert len(Shelf().entries()) == 4, age
     there = {entry.path for entry in Shelf().entries()}
@@ -283,7 +284,7 @@ def test_the_plan_goes_down_the_places(monkeypatch):
         return plan_cache(model, 10_000, spec("linear", **changes))
 
     for room, expected in (((need, need), "host"), ((need - 1, need), "disk"), ((0, need - 1), "none")):
-        monkeypatch.setattr(plan, "budgets", lambda _, r=room: dict(zip(("host", "disk"), r, strict=True)))
+        monkeypatch.setattr(planning, "budgets", lambda _, r=room: dict(zip(("host", "disk"), r, strict=True)))
         made = plan()
         assert made.place == expected and made.bytes == need and f"{need / mb:,.1f} MB" in made.why
         assert plan(cache_precision="bf16").bytes == need // 2
@@ -298,11 +299,11 @@ def test_the_plan_goes_down_the_places(monkeypatch):
 def test_budgets_are_settings(monkeypatch):
     monkeypatch.setenv("HEADROOM_CACHE_GB", "0.001")
     monkeypatch.setenv("HEADROOM_CACHE_DISK_GB", "0.002")
-    assert plan.budgets("cpu") == {"host": 1_000_000, "disk": 2_000_000}
+    assert planning.budgets("cpu") == {"host": 1_000_000, "disk": 2_000_000}
     for wrong in ("much", "-1", "inf", "nan"):
         monkeypatch.setenv("HEADROOM_CACHE_DISK_GB", wrong)
         with pytest.raises(errors.InvalidSetting, match="HEADROOM_CACHE_DISK_GB=.* is no size"):
-            plan.budgets("cpu")
+            planning.budgets("cpu")
 
 
 @pytest.mark.parametrize("method", SIDE)

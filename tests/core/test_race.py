@@ -31,10 +31,11 @@ def specs():
 
 
 def same_weights(one: pc.Result, other: pc.Result) -> bool:
-    """To the bit where products of one shape round alike, whatever stands beside them in a batch; 1e-6 for other machines."""
+    """To the bit where products of one shape round alike, whatever stands beside them in a batch. Elsewhere the last digits
+    differ: by 1.3e-6 of a tensor after six steps of AdamW on the processor where most was seen."""
     mine, yours = one.model.adapter_state(), other.model.adapter_state()
     return mine.keys() == yours.keys() and all(
-        (tensor - yours[name]).norm() <= 1e-6 * tensor.norm() for name, tensor in mine.items()
+        (tensor - yours[name]).norm() <= 4e-6 * tensor.norm() for name, tensor in mine.items()
     )
 
 
@@ -145,7 +146,7 @@ def test_a_race_keeps_what_the_budget_allows_once(monkeypatch, splits, cached):
     base = pc.RunSpec(epochs=1, batch_size=8, pretrained=False, method="linear")
     one_image = 128 * 4
     room = {1: 24, 2: 32, 3: 40}[splits] * one_image
-    monkeypatch.setattr("peftcore.features.cache.plan.budgets", lambda device: {"host": room})
+    monkeypatch.setattr("peftcore.features.plan.budgets", lambda device: {"host": room})
     made, trainer = [], loop.Trainer
 
     def noted(*args, **kwargs):

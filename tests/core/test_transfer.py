@@ -181,7 +181,7 @@ def test_a_run_tells_how_far_its_weights_are_and_keeps_them_when_it_is_closed(hu
     [download] = [thread for thread in threading.enumerate() if thread.name == "headroom-download"]
     stream.close()
     wanted.release(len(DATA))
-    backbones.join(60)
+    download.join(60)
     assert all(isinstance(event, Download) and from_dict(event.to_dict()) == event for event in told)
     assert {event.what for event in told} == {NAME} and told[-1].total == len(DATA) and told[-1].speed > 0
     assert [event.done for event in told] == sorted(event.done for event in told)

@@ -32,10 +32,10 @@ def specs():
 
 def same_weights(one: pc.Result, other: pc.Result) -> bool:
     """To the bit where products of one shape round alike, whatever stands beside them in a batch. Elsewhere the last digits
-    differ: by 1.3e-6 of a tensor after six steps of AdamW on the processor where most was seen."""
+    differ: by up to 5e-6 of a tensor after a few steps of AdamW, by processor and number of threads."""
     mine, yours = one.model.adapter_state(), other.model.adapter_state()
     return mine.keys() == yours.keys() and all(
-        (tensor - yours[name]).norm() <= 4e-6 * tensor.norm() for name, tensor in mine.items()
+        (tensor - yours[name]).norm() <= 2e-5 * tensor.norm() for name, tensor in mine.items()
     )
 
 

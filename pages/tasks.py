@@ -4,7 +4,7 @@ import streamlit as st
 
 from app import backbone_choice, errors, libraries, links, navigation
 from app.launch import task_choice
-from app.tasks import features, gallery, settings, view
+from app.tasks import feature_view, one_task, reading, task_cards
 from app.uploads import page
 from peftcore.task import load_task
 
@@ -22,7 +22,7 @@ asked = links.read("task")
 if asked is None:
     with st.container(key="task_bring"):
         navigation.link("tasks", "Bring your own images", icon=":material/upload:", view="upload")
-    gallery.draw()
+    task_cards.draw()
     st.stop()
 
 if not task_choice.is_complete(asked):
@@ -42,10 +42,10 @@ with row[2], st.container(key="task_all"):
 with row[3]:
     label = "Fine-tune on this task"
     if st.button(label, key="tasks_launch", type="primary", icon=":material/rocket_launch:", width="stretch"):
-        navigation.go("launch", task=task, backbone=backbone, **settings.in_address())
-facts = view.await_facts(task)
-view = view.choose(facts)
+        navigation.go("launch", task=task, backbone=backbone, **reading.in_address())
+facts = one_task.await_facts(task)
+view = one_task.choose(facts)
 if view == "features":
-    features.draw(task, backbone)
+    feature_view.draw(task, backbone)
 else:
-    view.images(task, facts, backbone)
+    one_task.images(task, facts, backbone)

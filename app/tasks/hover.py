@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app.tasks.points import Drawn
+from app.tasks.feature_points import Drawn
 
 SIDE = 112  # pixels of the page
 _HTML = '<div class="hover-card" role="status" aria-live="polite" hidden><div></div><span></span></div>'

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from app import libraries, words
-from app.tasks import data, features, points, reached, view
+from app.tasks import feature_points, feature_view, image_data, one_task, reached
 from peftcore.backbone import embedded
 from peftcore.spec import RunSpec
 from peftcore.task import embedded_tasks, stratified_split, task_card
@@ -32,16 +32,18 @@ def pictures(app) -> str:
 
 
 def test_the_gallery_has_a_card_with_images_for_every_task(at, monkeypatch):
-    digits = data.load_task("digits")  # drawing them all takes a while, and each has a test of its own below
-    monkeypatch.setattr(data, "load_task", lambda name, download: digits)
-    data._desk.clear()
+    digits = image_data.load_task("digits")  # drawing them all takes a while, and each has a test of its own below
+    monkeypatch.setattr(image_data, "load_task", lambda name, download: digits)
+    image_data._desk.clear()
     app = at("tasks")
-    data._desk.clear()
+    image_data._desk.clear()
     assert not app.error
     assert {words.task_title(name) for name in embedded_tasks()} <= {
         link.label.strip("*") for link in app.get("page_link")
     }
-    assert pictures(app).count("<img") == data.STRIP * len(embedded_tasks()) and "10 classes; 800 to train" in text(app)
+    assert pictures(app).count("<img") == image_data.STRIP * len(
+        embedded_tasks()
+    ) and "10 classes; 800 to train" in text(app)
 
 
 @pytest.mark.parametrize("task", embedded_tasks())
@@ -49,8 +51,8 @@ def test_one_task_shows_its_classes_as_the_backbone_reads_them(at, task):
     app = at("tasks", task=task)
     assert not app.error
     assert "As vit_micro reads them" in text(app) and "800 to train, 200 to validate" in text(app)
-    rows = min(len(task_card(task).classes), data.ROWS)
-    assert pictures(app).count("<img") == rows * data.PER_ROW
+    rows = min(len(task_card(task).classes), image_data.ROWS)
+    assert pictures(app).count("<img") == rows * image_data.PER_ROW
 
 
 def test_recorded_accuracies_stand_beside_a_task_with_the_command_and_conditions(at, tmp_path, monkeypatch):
@@ -82,8 +84,8 @@ def test_the_recorded_accuracies_are_of_the_weights_that_travel_along():
 @pytest.fixture
 def few(monkeypatch):
     """Some images of each split are enough to see that features come."""
-    monkeypatch.setattr(points, "MOST", {"train": 40, "val": 16})
-    for shared in (points._quick, points._slow, points._readings):
+    monkeypatch.setattr(feature_points, "MOST", {"train": 40, "val": 16})
+    for shared in (feature_points._quick, feature_points._slow, feature_points._readings):
         shared.clear()
 
 
@@ -108,40 +110,42 @@ def test_features_are_those_of_the_frozen_backbone_and_are_computed_once(store, 
     from peftcore.backbone.preprocess import prepare
     from peftcore.task import load_task
 
-    wish = points.Wish("digits", "vit_micro", True, "half", "stretch")
-    found = points._features(wish, points.Reading(), False)
+    wish = feature_points.Wish("digits", "vit_micro", True, "half", "stretch")
+    found = feature_points._features(wish, feature_points.Reading(), False)
     backbone, train = load_backbone("vit_micro"), load_task("digits").train
-    chosen = np.sort(stratified_split(train.labels, [40], points.SEED)[0])
+    chosen = np.sort(stratified_split(train.labels, [40], feature_points.SEED)[0])
     with torch.no_grad():
         expected = backbone.pooled(prepare(train.images[chosen], backbone, "half")).numpy()
     np.testing.assert_allclose(found.values[:40], expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(found.labels[:40], train.labels[chosen])
     monkeypatch.setattr("peftcore.backbone.load.Backbone.pooled", None)  # to run it again would fail
-    again = points._features(wish, points.Reading(), False)
+    again = feature_points._features(wish, feature_points.Reading(), False)
     np.testing.assert_array_equal(again.values, found.values)
 
 
 def test_a_computation_that_nobody_watches_stops_and_begins_again_when_asked(store, few):
-    wish = points.Wish("digits", "vit_micro", True, "backbone", "stretch")
-    with pytest.raises(points.Left):
-        points._features(wish, points.Reading(looked=0.0), False)
-    desk = points._slow()
-    points._ask(desk, wish, lambda: points._features(wish, points.Reading(looked=0.0), False)).exception()
-    job, _ = points.features(wish)
+    wish = feature_points.Wish("digits", "vit_micro", True, "backbone", "stretch")
+    with pytest.raises(feature_points.Left):
+        feature_points._features(wish, feature_points.Reading(looked=0.0), False)
+    desk = feature_points._slow()
+    feature_points._ask(
+        desk, wish, lambda: feature_points._features(wish, feature_points.Reading(looked=0.0), False)
+    ).exception()
+    job, _ = feature_points.features(wish)
     assert job.result().values.shape == (56, 128)
 
 
 def test_a_page_that_was_held_up_begins_again_what_it_waits_for():
     """The first computation found nobody looking, though somebody did."""
     asked, left, done = [], Future(), Future()
-    left.set_exception(points.Left())
+    left.set_exception(feature_points.Left())
     done.set_result("features")
 
     def ask():
         asked.append(None)
-        return (left if len(asked) == 1 else done), points.Reading()
+        return (left if len(asked) == 1 else done), feature_points.Reading()
 
-    assert points.stay(ask, lambda reading: None).result() == "features" and len(asked) == 2
+    assert feature_points.stay(ask, lambda reading: None).result() == "features" and len(asked) == 2
 
 
 @pytest.mark.parametrize("task, told", [("digitz", "There is no task"), ("vtab", "needs a folder")])
@@ -167,20 +171,20 @@ def test_a_link_names_split_class_and_normalisation(at):
     app = at("tasks", task="digits", split="test", normalisation="none", values="normalised", **{"class": "3"})
     assert not app.error and "no normalisation (less 0, divided by 1)" in text(app)
     shown = pictures(app)
-    assert "3, test image" in shown and "4, test image" not in shown and shown.count("<img") == data.OF_ONE
+    assert "3, test image" in shown and "4, test image" not in shown and shown.count("<img") == image_data.OF_ONE
     app.button(key="tasks_more").click().run()
     assert app.query_params["more"] == ["2"] or app.query_params["more"] == "2"
-    assert pictures(app).count("<img") > data.OF_ONE
+    assert pictures(app).count("<img") > image_data.OF_ONE
 
 
 def test_with_the_normalisation_undone_images_are_as_they_were(store):
     """What is undone is exactly what was done, whatever the normalisation; the values themselves differ."""
     wishes = [
-        data.Wish("digits", "vit_micro", norm, "stretch", "none", "train", 0, 1, raw)
+        image_data.Wish("digits", "vit_micro", norm, "stretch", "none", "train", 0, 1, raw)
         for norm in NORMS
         for raw in (False, True)
     ]
-    found = {(wish.norm, wish.raw): data._seen(wish) for wish in wishes}
+    found = {(wish.norm, wish.raw): image_data._seen(wish) for wish in wishes}
     addresses = {key: [image.address for image in seen.rows["0"]] for key, seen in found.items()}
     assert len({tuple(addresses[norm, False]) for norm in NORMS}) == 1
     assert len({tuple(addresses[norm, True]) for norm in ("imagenet", "half", "none")}) == 3
@@ -217,8 +221,8 @@ def test_images_that_must_be_downloaded_are_offered_and_come_when_asked_for(at, 
         tell(1, 2)
         raise DataUnavailable("The hub does not answer; connect to the network.")
 
-    monkeypatch.setattr(view, "here", lambda name: False)
-    monkeypatch.setattr(points, "fetch", fetch)
+    monkeypatch.setattr(one_task, "here", lambda name: False)
+    monkeypatch.setattr(feature_points, "fetch", fetch)
     app = at("tasks", task="digits")
     assert "not on this machine yet" in text(app) and not asked
     app.button(key="tasks_images_download").click().run()
@@ -231,8 +235,8 @@ def test_weights_that_do_not_come_are_said_and_asked_for_again(at, few, monkeypa
     from peftcore.errors import WeightsUnavailable
 
     fault = WeightsUnavailable("No way to https://hub.example/one_of_timm; connect to the network.")
-    monkeypatch.setattr(features, "_here", lambda backbone: False)
-    monkeypatch.setattr(points, "_features", lambda *_: fault)
+    monkeypatch.setattr(feature_view, "_here", lambda backbone: False)
+    monkeypatch.setattr(feature_points, "_features", lambda *_: fault)
     app = at("tasks", task="digits", view="features", backbone="vit_small_patch16_224.augreg_in21k")
     app.button(key="tasks_fetch_download").click().run()
     assert app.button(key="tasks_fetch_download").label == "Try again"

@@ -7,8 +7,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import background, errors, links, theme
 from app.captions import caption
-from app.tasks import hover, points, settings
-from app.tasks.points import Features, Reading, Wish
+from app.tasks import feature_points, hover, reading
+from app.tasks.feature_points import Features, Reading, Wish
 from peftcore.backbone import embedded, weights
 from peftcore.errors import HeadroomError
 from peftcore.figures import tasks as figures
@@ -48,7 +48,7 @@ def draw(task: str, backbone: str) -> None:
             if points is not None:
                 shown.append(found)
     if shown:
-        drawn = points.drawn(task)
+        drawn = feature_points.drawn(task)
         background.wait(drawn, lambda: None)
         if not isinstance(drawn.result(), HeadroomError):
             hover.images(drawn.result(), [_key(wish) for wish in places])
@@ -82,7 +82,7 @@ def _controls() -> tuple[str, float, str, str]:
             width=130,
             help="About how many neighbours t-SNE gives each image.",
         )
-        norm, resize = settings.choose("normalisation"), settings.choose("resize")
+        norm, resize = reading.choose("normalisation"), reading.choose("resize")
     return view, perplexity, norm, resize
 
 
@@ -101,7 +101,7 @@ def _offer(backbone: str) -> None:
             f"{weights.hub()}.",
             icon=":material/download:",
         )
-        points.download_button(FETCH, backbone, "Download them and look")
+        feature_points.download_button(FETCH, backbone, "Download them and look")
 
 
 def _await(wish: Wish, place: DeltaGenerator, fetch: bool) -> Features | None:
@@ -114,7 +114,7 @@ def _await(wish: Wish, place: DeltaGenerator, fetch: bool) -> Features | None:
                 reading.share, text=f"{KINDS[wish.pretrained].capitalize()} weights. {reading.what or 'Waiting'}{told}."
             )
 
-    job = points.stay(lambda: points.features(wish, fetch), tell)
+    job = feature_points.stay(lambda: feature_points.features(wish, fetch), tell)
     with errors.sentences(stop=False), place.container():
         found = job.result()
         if not isinstance(found, HeadroomError):
@@ -122,7 +122,7 @@ def _await(wish: Wish, place: DeltaGenerator, fetch: bool) -> Features | None:
         errors.show(found)
         if fetch and wish.pretrained and not _here(wish.backbone):
             st.session_state.pop(FETCH, None)
-            points.download_button(FETCH, wish.backbone, "Try again")
+            feature_points.download_button(FETCH, wish.backbone, "Try again")
     return None
 
 
@@ -130,8 +130,8 @@ def _points(wish: Wish, found: Features, place: DeltaGenerator, view: str, perpl
     """Draws one figure and returns its points; None after an error was shown."""
     points, axes = found.pca, tuple(f"component {i + 1}: {percent(share)}" for i, share in enumerate(found.shares))
     if view == "tsne":
-        axes, perplexity = ("", ""), points.perplexity_of(found, perplexity)
-        job = points.tsne(wish, perplexity, found)
+        axes, perplexity = ("", ""), feature_points.perplexity_of(found, perplexity)
+        job = feature_points.tsne(wish, perplexity, found)
         background.wait(job, lambda: place.caption("t-SNE: some seconds, once for each setting."))
         points = job.result()
     with place.container():
@@ -162,8 +162,8 @@ def _key(wish: Wish) -> str:
 
 def _caption(found: Features, wish: Wish, view: str, perplexity: float) -> str:
     train, val = found.train, len(found.labels) - found.train
-    perplexity = points.perplexity_of(found, perplexity)
-    how = f"t-SNE, perplexity {perplexity:g}, seed {points.SEED}" if view == "tsne" else "PCA"
+    perplexity = feature_points.perplexity_of(found, perplexity)
+    how = f"t-SNE, perplexity {perplexity:g}, seed {feature_points.SEED}" if view == "tsne" else "PCA"
     spec = {"task": wish.task, "resize": wish.resize, "normalisation": wish.norm}
     sized, normed = conditions.part(spec, "resize"), conditions.part(spec, "normalisation")
     return (

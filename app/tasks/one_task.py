@@ -9,8 +9,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import background, errors, links, navigation, pictures, state, theme, words
 from app.captions import caption
-from app.tasks import data, points, reached, settings
-from app.tasks.data import Facts, Seen, Wish
+from app.tasks import feature_points, image_data, reached, reading
+from app.tasks.image_data import Facts, Seen, Wish
 from peftcore.errors import HeadroomError
 from peftcore.figures import tasks as figures
 from peftcore.figures.theme import method_title, si_bytes
@@ -29,7 +29,7 @@ def await_facts(task: str) -> Facts:
     with errors.sentences():
         if not here(task):
             _download(task)
-    place, job = st.empty(), data.facts(task)
+    place, job = st.empty(), image_data.facts(task)
     background.wait(job, lambda: place.info("Reading the task's images.", icon=":material/hourglass_top:"))
     place.empty()
     facts = _result(job)
@@ -42,21 +42,21 @@ def _download(task: str) -> None:
     """Offers to download a task's images, and does; the page ends here unless they have come."""
     if st.session_state.get(FETCH) != task:
         st.info("The images of this task are not on this machine yet.", icon=":material/download:")
-        points.download_button(FETCH, task, "Download them")
+        feature_points.download_button(FETCH, task, "Download them")
         st.stop()
     place, stop = st.empty(), st.empty()
     stop.button("Stop", key="tasks_images_stop", on_click=lambda: st.session_state.pop(FETCH, None))
 
-    def tell(reading: points.Reading) -> None:
+    def tell(reading: feature_points.Reading) -> None:
         place.progress(reading.share, text=f"{reading.what or 'Waiting'}: {si_bytes(reading.done)} so far.")
 
-    job = points.stay(lambda: points.images(task), tell)
+    job = feature_points.stay(lambda: feature_points.images(task), tell)
     del st.session_state[FETCH]
     if isinstance(job.result(), HeadroomError):
         with place.container():
             errors.show(job.result())
         with stop:
-            points.download_button(FETCH, task, "Try again")
+            feature_points.download_button(FETCH, task, "Try again")
         st.stop()
     st.rerun()
 
@@ -96,11 +96,11 @@ def images(task: str, facts: Facts, backbone: str) -> None:
         left, right = st.columns([7, 4], gap="large")
     with left:
         place = st.empty()
-        place.html(pictures.blank((data.SIDE + 4) * min(len(facts.classes), data.ROWS)))
+        place.html(pictures.blank((image_data.SIDE + 4) * min(len(facts.classes), image_data.ROWS)))
         below = st.container()
     with right:
         about(task, facts, backbone)
-    job = data.seen(wish)
+    job = image_data.seen(wish)
     background.wait(job, lambda: None)
     with place.container():
         found = _result(job)
@@ -118,12 +118,12 @@ def _wish(task: str, facts: Facts, backbone: str) -> Wish:
             required=True,
         )  # fmt: skip
         label = links.choice(st.selectbox, "tasks", "class", "Class", [EVERY, *facts.classes], default=EVERY, width=150)
-        resize, norm = settings.choose("resize"), settings.choose("normalisation")
-        augmentation = settings.choose("augmentation", disabled=split != "train")
+        resize, norm = reading.choose("resize"), reading.choose("normalisation")
+        augmentation = reading.choose("augmentation", disabled=split != "train")
         raw = links.choice(
             st.segmented_control, "tasks", "values", "Shown are", ["pixels", "normalised"], default="pixels",
             required=True,
-            help=f"The values that the backbone reads, black at {data.LOW:g} and white at {data.HIGH:g}, or the "
+            help=f"The values that the backbone reads, black at {image_data.LOW:g} and white at {image_data.HIGH:g}, or the "
             "same with the normalisation undone.",
         )  # fmt: skip
     chosen = None if label == EVERY else facts.classes.index(label)
@@ -133,14 +133,14 @@ def _wish(task: str, facts: Facts, backbone: str) -> Wish:
 
 def _grid(place: DeltaGenerator, found: Seen) -> None:
     if len(found.rows) > 1:
-        place.html(pictures.by_class(found.rows.items(), data.SIDE, data.PER_ROW))
+        place.html(pictures.by_class(found.rows.items(), image_data.SIDE, image_data.PER_ROW))
     else:
-        place.html("".join(pictures.row(row, data.SIDE) for row in found.rows.values()))
+        place.html("".join(pictures.row(row, image_data.SIDE) for row in found.rows.values()))
 
 
 def _more(found: Seen, facts: Facts, wish: Wish) -> None:
     if found.left:
-        what = "classes" if wish.label is None and len(facts.classes) > data.ROWS else "images"
+        what = "classes" if wish.label is None and len(facts.classes) > image_data.ROWS else "images"
         st.button(
             f"Show more: {found.left:,} {what} are left",
             key="tasks_more",

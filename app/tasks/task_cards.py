@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import background, errors, navigation, pictures, words
 from app.launch import task_choice
-from app.tasks import data
+from app.tasks import image_data
 from peftcore.errors import HeadroomError
 from peftcore.task import task_card
 
@@ -31,7 +31,7 @@ def draw() -> None:
             st.markdown(f"**{title}** :small[:gray[{told}]]")
             waiting += _cards(names)
     for name, strip, sizes in waiting:
-        job = data.facts(name)
+        job = image_data.facts(name)
         said = f"{errors.plain(task_card(name).description)}  \nReading its images."
         background.wait(job, lambda sizes=sizes, said=said: sizes.caption(said))
         _fill(job, strip, sizes)
@@ -44,7 +44,7 @@ def _cards(names: list[str]) -> list[tuple[str, DeltaGenerator, DeltaGenerator]]
             with column, st.container(border=True, gap="xsmall", height="stretch", key=f"task_{name}"):
                 card = task_card(name)
                 strip = st.empty()
-                strip.html(pictures.strip([], data.STRIP))
+                strip.html(pictures.strip([], image_data.STRIP))
                 navigation.link("tasks", f"**{words.task_title(name)}**", task=name)
                 sizes = st.empty()
                 sizes.caption(f"{errors.plain(card.description)}  \nIts images are not drawn yet.")
@@ -57,5 +57,5 @@ def _fill(job: Future, strip: DeltaGenerator, sizes: DeltaGenerator) -> None:
     if isinstance(facts, HeadroomError):
         sizes.caption(f":red[{errors.plain(str(facts))}]")
         return
-    strip.html(pictures.strip(facts.strip, data.STRIP))
+    strip.html(pictures.strip(facts.strip, image_data.STRIP))
     sizes.caption(f"{errors.plain(facts.description)}  \n{len(facts.classes)} classes; {facts.sizes}.")

@@ -1,4 +1,4 @@
-"""Runs on Ray: queue, follow, cancel, crash, resume. Ray keeps the queue; the store keeps all that was told."""
+"""Runs on Ray: queue, follow, cancel, crash, resume. Ray keeps the queue; the store keeps the events."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from peftcore import errors, events
 from peftcore.engine import cluster
 from peftcore.engine.job import Job
 from peftcore.engine.lease import Lease
+from peftcore.engine.pool import Pool
 from peftcore.spec import RunSpec
 from peftcore.store import WAITING, RunRecord, Store
 
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 FINETUNE, RACE = "peftcore.engine.worker:finetune", "peftcore.engine.worker:race"
 STOPPED = ("interrupted", "failed", "cancelled")  # statuses from which a run can go on
-MOST_ATTEMPTS = 3  # a run whose app ended this often is not begun again by itself
+MOST_ATTEMPTS = 3  # a run whose app ended this often is not resumed automatically
 POLL_SECONDS = 1.0  # how often requests of other processes are looked for
 
 
@@ -32,12 +33,12 @@ def shared_forward(settings: Mapping[str, Any]) -> Hashable:
     try:
         spec = RunSpec.from_dict(settings)
     except errors.HeadroomError:
-        return None  # alone it will tell why it is impossible
+        return None  # run alone, it will fail with the reason
     return spec.forward if spec.method.kind == "side" else None
 
 
 class Engine:
-    """Runs specs on Ray and writes what they tell into the store. Its methods return at once, in any thread.
+    """Runs specs on Ray and writes their events into the store. Its methods return at once, in any thread.
 
     One long-lived thread starts Ray and everything in it, and one thread follows each run: neither a page nor the
     thread that submitted a run is needed for it to go on.
@@ -71,7 +72,7 @@ class Engine:
         self.cpus_per_run = cpus_per_run or int(os.environ.get("HEADROOM_CPUS_PER_RUN", 0))
         self.runs_per_gpu = runs_per_gpu
         self.function, self.race, self.forward = function, race, forward
-        self._workers: cluster.Workers | None = None
+        self._pool: Pool | None = None
         self._owns_ray = False
         self._reason: str | None = None
         self._ready = threading.Event()  # Ray is there, or never will be
@@ -102,7 +103,7 @@ class Engine:
     @property
     def slots(self) -> int:
         """How many runs work at once; 0 as long as Ray is not there."""
-        return self._workers.slots if self._workers else 0
+        return self._pool.slots if self._pool else 0
 
     def wait_ready(self, seconds: float | None = None) -> bool:
         """Waits until Ray takes runs; False where it does not, or not within this time."""
@@ -211,7 +212,7 @@ class Engine:
         try:
             self._owns_ray = not cluster.running()
             self._servers = cluster.start(self.store.folder, self.address, self.num_cpus)
-            self._workers = cluster.Workers(self.cpus_per_run, self.runs_per_gpu)
+            self._pool = Pool(self.cpus_per_run, self.runs_per_gpu)
             atexit.register(self.shutdown)  # registered after Ray's own, so it comes before it
             self.recover()
             self._warm_up(self.slots)
@@ -244,7 +245,7 @@ class Engine:
 
     def _warm_up(self, count: int = 1) -> None:
         if self.function == FINETUNE:
-            self._workers.warm_up(count)
+            self._pool.warm_up(count)
 
     def _launch(self, runs: Sequence[int]) -> None:
         with self._lock:
@@ -261,9 +262,9 @@ class Engine:
             settings = [record.spec for record in records]
             checkpoints = [self.store.get_artifact(run, "checkpoint") for run in runs]
             if name:
-                stream = self._workers.begin_together(self.race, settings, checkpoints, name)
+                stream = self._pool.begin_together(self.race, settings, checkpoints, name)
             else:
-                stream = self._workers.begin(self.function, settings[0], checkpoints[0])
+                stream = self._pool.begin(self.function, settings[0], checkpoints[0])
             job = Job(self.store, runs, stream, self._leave, self._forget, name)
             self._jobs |= dict.fromkeys(runs, job)
         job.start()
@@ -317,7 +318,7 @@ class Engine:
         return Lease.held(self._leases, record.engine)
 
     def _checkpoint(self, run: int) -> int:
-        """The number of the event that told of the last checkpoint; 0 where there is none."""
+        """The number of the event of the last checkpoint; 0 where there is none."""
         event = self.store.last_event(run, "checkpoint")
         return event["seq"] if event and "checkpoint" in self.store.artifact_names(run) else 0
 
@@ -325,7 +326,7 @@ class Engine:
         claim = {"engine": self._lease.id, "only_from": (status,), "held_by": held_by}
         if not self.store.set_status(run, "queued", **claim):
             return False
-        self.store.rewind(run, self._checkpoint(run))  # what came after it will be told again
+        self.store.rewind(run, self._checkpoint(run))  # what came after it will come again
         return True
 
     def _note_cancelled(self, run: int, only_from: tuple[str, ...] = WAITING, held_by: str | None = None) -> None:

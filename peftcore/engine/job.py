@@ -8,19 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from peftcore import errors, events
-from peftcore.engine import cluster
+from peftcore.engine.group import Group
 from peftcore.engine.worker import ENDS
 from peftcore.store import WAITING, Store
 
 log = logging.getLogger(__name__)
 
-SUMMARY = (
-    "test_accuracy",
-    "val_accuracy",
-    "seconds",
-    "memory",
-    "selected_epoch",
-)  # of the event 'finished', for lists of runs
+# Fields of the event 'finished' that lists of runs show.
+SUMMARY = ("test_accuracy", "val_accuracy", "seconds", "memory", "selected_epoch")
 GRACE_SECONDS = 3.0  # from the polite request to stop to the end of the process
 LOOK_UP_SECONDS = 0.5  # how often a follower looks whether it has to leave
 TRY_AGAIN_SECONDS = 5.0  # after the store refused to note how a run ended
@@ -35,7 +30,7 @@ class Job:
 
     Args:
         runs: the numbers of the runs, in the order in which the stream counts them.
-        stream: the Ray generator of `worker.work`, or of `worker.work_together` in the group `name`.
+        stream: the Ray generator of `worker.work`, or of `worker.work_together` in the group `name`, '' for one run.
         leave: set when Ray ends, with the app or before; the follower then lets go of the runs.
         ended: called in the follower's thread when a run has ended.
     """
@@ -49,7 +44,8 @@ class Job:
         ended: Callable[[Job, int], None],
         name: str = "",
     ):
-        self.store, self.runs, self.stream, self.name = store, tuple(runs), stream, name
+        self.store, self.runs, self.stream = store, tuple(runs), stream
+        self.group = Group(name)
         self.leave, self.ended = leave, ended
         self.live = list(runs)  # those that have not ended
         self.unwanted: set[int] = set()  # those whose end somebody asked for
@@ -57,7 +53,7 @@ class Job:
         self.over = False  # the stream has come to its end
         self.crashed = False  # its worker process is gone
         self.pid: int | None = None  # of the worker, once it began
-        self.told: dict[int, int] = {}  # the last step of which each run told
+        self.steps: dict[int, int] = {}  # the last step of each run
 
     def start(self) -> None:
         name = "-".join(str(run) for run in (self.runs[0], self.runs[-1])[: len(self.runs)])
@@ -66,13 +62,13 @@ class Job:
     def stop(self, runs: Iterable[int]) -> None:
         """Interrupts runs. All of them: their generator is closed, and their process stays if it listens.
 
-        Only some of them: the process is told to leave them out, and what it still tells of them is not heard.
+        Only some of them: the process is asked to leave them out, and events of theirs that still come are dropped.
         """
         unwanted = self.unwanted | set(runs)
         if unwanted >= set(self.live):
             self._interrupt()
         else:
-            cluster.leave_out(self.name, [self.runs.index(run) for run in unwanted])
+            self.group.stop([self.runs.index(run) for run in unwanted])
         self.unwanted = unwanted
 
     def _interrupt(self, force: bool = False) -> None:
@@ -91,17 +87,16 @@ class Job:
 
     def _follow(self) -> None:
         try:
-            trouble = self._hear_all()
+            trouble = self._read_all()
             self.over = True
             for run in list(self.live):
                 self._note_end(run, *self._what_happened(run, trouble))
-            if self.unwanted and self.name:
-                cluster.leave_out(self.name, ())
+            self.group.end()
         except Left:
             for run in list(self.live):
                 self.ended(self, run)
 
-    def _hear_all(self) -> Exception | None:
+    def _read_all(self) -> Exception | None:
         """Follows the stream to its end, and returns what broke it."""
         from ray.exceptions import RayError, RayTaskError, TaskCancelledError
 
@@ -109,21 +104,21 @@ class Job:
             self._write_all()
         except Left:
             raise
-        except SystemExit:  # so Ray tells a thread that Ray itself is gone; the engine will see it and start anew
+        except SystemExit:  # Ray raises it in a thread once Ray itself is gone; the engine will see it and start anew
             raise Left from None
         except Exception as trouble:
             if self.leave.is_set():
                 raise Left from trouble
             if isinstance(trouble, RayError):
                 self.crashed = not isinstance(trouble, (TaskCancelledError, RayTaskError))
-            else:  # what is told can no longer be kept
+            else:  # its events can no longer be kept
                 log.error("runs %s are stopped: %r", self.live, trouble)
                 self._interrupt(force=True)
             return trouble
         return None
 
     def _write_all(self) -> None:
-        """Writes batches until the stream ends, and the end of each run as soon as it tells of it."""
+        """Writes batches until the stream ends, and the end of each run as soon as it comes."""
         import ray
 
         while True:
@@ -140,9 +135,9 @@ class Job:
                 return
             if self.pid is None:
                 self._begin(pid)
-            for which, (told, artifacts) in batch.items():
+            for which, (new, artifacts) in batch.items():
                 if self.runs[which] in self.live:
-                    self._write(self.runs[which], told, artifacts)
+                    self._write(self.runs[which], new, artifacts)
 
     def _let_go(self) -> None:
         """Some of several runs are stopped: they end here, whatever the process that works on them does yet."""
@@ -159,30 +154,30 @@ class Job:
             if not self.store.set_status(run, "running", only_from=("queued",)):
                 self.stop([run])
 
-    def _write(self, run: int, told: list[dict[str, Any]], artifacts: dict[str, bytes]) -> None:
-        self.store.append(run, told, artifacts)
-        last = told[-1]
+    def _write(self, run: int, new: list[dict[str, Any]], artifacts: dict[str, bytes]) -> None:
+        self.store.append(run, new, artifacts)
+        last = new[-1]
         if "step" in last:
-            self.told[run] = last["step"]
+            self.steps[run] = last["step"]
         if last["kind"] == "finished":
             self._note_end(run, "finished", None, {name: last[name] for name in SUMMARY if name in last})
         elif last["kind"] in ENDS:
             self._note_end(run, last["kind"], last.get("message"))
 
     def _what_happened(self, run: int, trouble: Exception | None) -> tuple[str, str | None]:
-        """Status and sentence for a run of whose end nothing was told; `trouble`: what broke the stream."""
+        """Status and sentence for a run that ended without an event; `trouble`: what broke the stream."""
         from ray import exceptions
 
         if isinstance(trouble, errors.StoreUnavailable):
             return "failed", str(trouble)
         if trouble and not isinstance(trouble, exceptions.RayError):
-            return "failed", f"What the run told could not be kept ({type(trouble).__name__}: {trouble})."
+            return "failed", f"The run's events could not be kept ({type(trouble).__name__}: {trouble})."
         if self.stopping or isinstance(trouble, exceptions.TaskCancelledError):
             return "cancelled", None
         if trouble is None:
             return "failed", "The run ended without a result. Resume it to run it again."
-        where = f" after step {self.told[run]}" if run in self.told else " before it told of a step"
-        again = "Resume it to go on from its last checkpoint, or to begin again where it has none."
+        where = f" after step {self.steps[run]}" if run in self.steps else " before its first step"
+        again = "Resume it to go on from its last checkpoint, or from the start where it has none."
         if isinstance(trouble, exceptions.OutOfMemoryError):
             return "failed", (
                 f"The machine ran out of memory{where} and the run's process was ended to save the rest. "

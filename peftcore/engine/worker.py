@@ -1,4 +1,4 @@
-"""What happens inside a worker process: a run, or several that share a forward, told in batches of events."""
+"""What happens inside a worker process: a run, or several that share a forward, as batches of events."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from peftcore import errors, events
-from peftcore.engine import cluster
+from peftcore.engine.group import stopped
 
-FLUSH_SECONDS = 0.08  # a run of thousands of short steps is told in about twelve batches a second
-ASK_SECONDS = 0.5  # how often a group looks whether somebody is to leave it
-BATCHED = ("step", "progress", "download")  # everything else is told at once
+FLUSH_SECONDS = 0.08  # a run of thousands of short steps sends about twelve batches a second
+ASK_SECONDS = 0.5  # how often a group looks whether one of its runs is to stop
+BATCHED = ("step", "progress", "download")  # everything else is sent at once
 ENDS = ("finished", "failed", "cancelled")  # kinds of a last event, and the statuses that they lead to
 ARTIFACTS = {"checkpoint": "checkpoint", "finished": "adapter"}  # the name under which an event's blob is kept
 
 # (process id, {which of the runs: (events as JSON objects, artifacts by name)})
 Batch = tuple[int, dict[int, tuple[list[dict[str, Any]], dict[str, bytes]]]]
-Told = Iterator[tuple[int, events.Event]]
+Numbered = Iterator[tuple[int, events.Event]]  # which of the runs, and its event
 
 
 def finetune(settings: dict[str, Any], resume: bytes | None) -> Iterator[events.Event]:
@@ -31,11 +31,13 @@ def finetune(settings: dict[str, Any], resume: bytes | None) -> Iterator[events.
     from peftcore.spec import RunSpec
     from peftcore.train.loop import finetune as run
 
-    with contextlib.closing(run(RunSpec.from_dict(settings), resume=resume)) as told:
-        yield from map(Foretelling(), told)
+    with contextlib.closing(run(RunSpec.from_dict(settings), resume=resume)) as stream:
+        yield from map(Foretelling(), stream)
 
 
-def race(settings: list[dict[str, Any]], resume: list[bytes | None], left_out: Callable[[], Collection[int]]) -> Told:
+def race(
+    settings: list[dict[str, Any]], resume: list[bytes | None], left_out: Callable[[], Collection[int]]
+) -> Numbered:
     """What the engine runs for variations that share a frozen forward: `peftcore.race_events` of their RunSpecs."""
     from peftcore.engine.prediction import Foretelling
     from peftcore.spec import RunSpec
@@ -43,29 +45,29 @@ def race(settings: list[dict[str, Any]], resume: list[bytes | None], left_out: C
 
     foretelling = [Foretelling() for _ in settings]
     specs = [RunSpec.from_dict(one) for one in settings]
-    with contextlib.closing(race_events(specs, resume=resume, left_out=left_out)) as told:
-        for which, event in told:
+    with contextlib.closing(race_events(specs, resume=resume, left_out=left_out)) as stream:
+        for which, event in stream:
             yield which, foretelling[which](event)
 
 
 def warm_up(settings: dict[str, Any], resume: bytes | None) -> Iterator[events.Event]:
     """The first step of a small fine-tune, so that the next run here finds torch, timm and the task loaded."""
-    with contextlib.closing(finetune(settings, resume)) as told:
-        for event in told:
+    with contextlib.closing(finetune(settings, resume)) as stream:
+        for event in stream:
             if event.kind == "step":
                 break
     yield from ()
 
 
 def work(function: str, settings: dict[str, Any], resume: bytes | None, cpus: int) -> Iterator[Batch]:
-    """Runs `function` ('module:name') on the settings and yields what it tells, an empty batch first.
+    """Runs `function` ('module:name') on the settings and yields its events in batches, an empty one first.
 
     An error becomes a last event 'failed'; only a cancellation leaves this generator as an exception.
     """
 
-    def alone() -> Told:
-        with contextlib.closing(_named(function)(settings, resume)) as told:
-            for event in told:
+    def alone() -> Numbered:
+        with contextlib.closing(_named(function)(settings, resume)) as stream:
+            for event in stream:
                 yield 0, event
 
     yield from _batches(alone, 1, cpus)
@@ -74,7 +76,7 @@ def work(function: str, settings: dict[str, Any], resume: bytes | None, cpus: in
 def work_together(
     function: str, settings: list[dict[str, Any]], resume: list[bytes | None], group: str, cpus: int
 ) -> Iterator[Batch]:
-    """Several runs in one process, as `work` tells one. `group`: the name under which runs are told to leave it."""
+    """Several runs in one process, as `work` does one. `group`: the name under which runs are asked to stop."""
     yield from _batches(lambda: _named(function)(settings, resume, _LeftOut(group)), len(settings), cpus)
 
 
@@ -83,7 +85,7 @@ def _named(function: str) -> Callable:
     return getattr(importlib.import_module(module), name)
 
 
-def _batches(begin: Callable[[], Told], runs: int, cpus: int) -> Iterator[Batch]:
+def _batches(begin: Callable[[], Numbered], runs: int, cpus: int) -> Iterator[Batch]:
     pid = os.getpid()
     yield pid, {}
     _use_threads(cpus)
@@ -91,8 +93,8 @@ def _batches(begin: Callable[[], Told], runs: int, cpus: int) -> Iterator[Batch]
     ended: set[int] = set()
     flushed = 0.0
     try:
-        with contextlib.closing(begin()) as told:
-            for which, event in told:
+        with contextlib.closing(begin()) as stream:
+            for which, event in stream:
                 happened, artifacts = batch.setdefault(which, ([], {}))
                 happened.append(event.to_dict())
                 if (blob := getattr(event, "blob", None)) is not None:
@@ -122,12 +124,12 @@ class _LeftOut:
 
     def __call__(self) -> frozenset[int]:
         if time.monotonic() - self.asked >= ASK_SECONDS:
-            self.known, self.asked = cluster.left_out(self.group), time.monotonic()
+            self.known, self.asked = stopped(self.group), time.monotonic()
         return self.known
 
 
 def _failed(error: Exception) -> tuple[events.Failed, dict[str, bytes]]:
-    """The event, and for an error that nobody foresaw its traceback as well."""
+    """The event, and the traceback of an error that nobody foresaw."""
     kind = type(error).__name__
     if isinstance(error, errors.HeadroomError):
         return events.Failed(kind, str(error)), {}
@@ -135,8 +137,8 @@ def _failed(error: Exception) -> tuple[events.Failed, dict[str, bytes]]:
     if isinstance(error, MemoryError) or kind == "OutOfMemoryError":
         message = f"The run needs more memory than this machine has ({error}). Take a smaller batch or a side method."
         return events.Failed("OutOfMemory", message), trace
-    told = str(error).strip().rstrip(".")
-    what = f"{kind}: {told}" if told else kind
+    text = str(error).strip().rstrip(".")
+    what = f"{kind}: {text}" if text else kind
     message = f"The run ended with an unexpected {what}. Its traceback is kept with the run."
     return events.Failed(kind, message), trace
 

@@ -67,7 +67,12 @@ with row[5]:
 row = st.columns([12, 3, 5], vertical_alignment="bottom")
 with row[0]:
     methods = links.several(
-        "memory", "methods", "methods", METHODS.names(), default=["full", "lora", "last"], show=method_title
+        "memory",
+        "methods",
+        "methods",
+        METHODS.names(),
+        default=[METHODS.baseline("upper"), "lora", "last"],
+        show=method_title,
     )
 with row[1]:
     options = ledgers.options(methods)

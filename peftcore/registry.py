@@ -5,15 +5,17 @@ Names are read off the folders, so listing what there is imports nothing.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
-from peftcore.errors import unknown
+from peftcore.errors import InvalidSetting, unknown
 
 
 class Registry:
@@ -21,20 +23,30 @@ class Registry:
 
     def __init__(self, package: str, kind: str):
         self.package, self.kind = package, kind
+        self.folders = [Path(__file__).parent / package]
+
+    def add_folder(self, folder: Path) -> None:
+        """Files in `folder` count as files of the package from now on, in this process."""
+        importlib.import_module(f"{__package__}.{self.package}").__path__.append(str(folder))
+        self.folders.append(folder)
+        del self._files
 
     @cached_property
-    def _modules(self) -> dict[str, str]:
-        """Name of each thing -> the module that is it."""
-        root = Path(__file__).parent
-        files = sorted((root / self.package).rglob("*.py"), key=lambda file: file.stem)
+    def _files(self) -> dict[str, tuple[str, Path]]:
+        """Name of each thing -> the module that is it, and its file."""
+        files = [(folder, file) for folder in self.folders for file in folder.rglob("[!_]*.py")]
         return {
-            file.stem: ".".join((__package__, *file.relative_to(root).with_suffix("").parts))
-            for file in files
-            if not file.stem.startswith("_")
+            file.stem: (".".join((__package__, self.package, *file.relative_to(folder).with_suffix("").parts)), file)
+            for folder, file in sorted(files, key=lambda found: found[1].stem)
         }
 
     def names(self) -> tuple[str, ...]:
-        return tuple(self._modules)
+        return tuple(self._files)
+
+    def _find(self, name: str) -> tuple[str, Path]:
+        if name not in self._files:
+            raise unknown(self.kind, name, self.names())
+        return self._files[name]
 
     def load(self, name: str) -> ModuleType:
         """The module of `name`.
@@ -42,9 +54,7 @@ class Registry:
         Raises:
             UnknownName: no file has that name; the message names the nearest.
         """
-        if name not in self._modules:
-            raise unknown(self.kind, name, self.names())
-        return importlib.import_module(self._modules[name])
+        return importlib.import_module(self._find(name)[0])
 
     def list_when_called(self, package: str) -> None:
         """Lets the package itself be called: `peftcore.methods` is the folder and `peftcore.methods()` what is in it."""
@@ -56,7 +66,59 @@ class Registry:
         sys.modules[package].__class__ = Listing
 
 
-METHODS = Registry("methods", "method")
+KINDS = ("in-backbone", "side")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a method's class says of it in literals, read from its source: who only draws or lists it needs no torch."""
+
+    name: str
+    title: str
+    kind: Literal["in-backbone", "side"]  # decides the mark as well: solid and round, or dashed and a diamond
+    colour: str = ""  # "#RRGGBB"; empty: one of its kind's, by its name
+    dark_colour: str = ""  # on dark pages, where `colour` would not be seen there
+    called: str = ""  # in the middle of a sentence, where that is not the title
+    baseline: Literal["", "upper", "lower"] = (
+        ""  # trains everything, or the classifier alone: others are compared with it
+    )
+
+
+class Methods(Registry):
+    def facts(self, name: str) -> Facts:
+        """Raises UnknownName, or InvalidSetting where the file does not say them."""
+        return _facts(self._find(name)[1])
+
+    def baseline(self, bound: Literal["upper", "lower"]) -> str:
+        """The method whose costs ("upper") or accuracy ("lower") others are compared with."""
+        return next(name for name in self.names() if self.facts(name).baseline == bound)
+
+
+@cache
+def _facts(file: Path) -> Facts:
+    """Of the class that the file exposes as METHOD."""
+    tree = ast.parse(file.read_text())
+    exposed = getattr(_assigned(tree).get("METHOD"), "id", None)
+    made = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == exposed), None)
+    said = {name: value.value for name, value in _assigned(made).items() if isinstance(value, ast.Constant)}
+    said = {field.name: said[field.name] for field in fields(Facts) if field.name in said}
+    if not {"name", "title", "kind"} <= said.keys() or said["name"] != file.stem or said["kind"] not in KINDS:
+        raise InvalidSetting(
+            f"{file}: METHOD must be a class of this file whose body says, as literals, name = {file.stem!r}, a title "
+            f"and a kind, {' or '.join(map(repr, KINDS))}; it says {said}."
+        )
+    return Facts(**said)
+
+
+def _assigned(scope: ast.Module | ast.ClassDef | None) -> dict[str, ast.expr | None]:
+    """Names that a body assigns -> the expressions."""
+    body = scope.body if scope else []
+    made = {to: node.value for node in body if isinstance(node, ast.Assign) for to in node.targets}
+    made |= {node.target: node.value for node in body if isinstance(node, ast.AnnAssign)}
+    return {to.id: value for to, value in made.items() if isinstance(to, ast.Name)}
+
+
+METHODS = Methods("methods", "method")
 TASKS = Registry("tasks", "task")
 
 

@@ -72,7 +72,7 @@ def _cost(spec: RunSpec, cost: costs.Cost) -> None:
         f"(**{percent(cost.share)}**): {cost.parameters['method']:,} in {spec.method.card.title}, "
         f"{cost.parameters['head']:,} in the classifier."
     )
-    ghost = None if spec.method.name == "full" else cost.full
+    ghost = None if spec.method.baseline == "upper" else cost.full
     theme.show(figures.memory_bar(cost.components, ghost=ghost, dark=theme.is_dark(), height=150), key="launch_memory")
     st.caption(
         words.components(cost.components)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from app import background, state
 from peftcore.errors import DataUnavailable, HeadroomError
+from peftcore.registry import METHODS
 from peftcore.train import conditions
 
 if TYPE_CHECKING:
@@ -73,8 +74,9 @@ def _predict(spec: RunSpec) -> Cost | HeadroomError:
         backbone = load_backbone(spec.backbone, pretrained=False, device="meta")
         model = attach(backbone, spec.method, classes_of(spec.task))
         report = predict_memory(spec)
+        whole = METHODS.baseline("upper")
         full = (
-            report if spec.method.name == "full" else predict_memory(spec.replace(method="full", cache_features="auto"))
+            report if spec.method.name == whole else predict_memory(spec.replace(method=whole, cache_features="auto"))
         )
         task = load_task(spec.task)
         conditions.must_be_fair(spec, task)

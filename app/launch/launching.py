@@ -48,9 +48,7 @@ def _remember(*names: str) -> None:
 
 
 def _method() -> type:
-    names = sorted(
-        METHODS.names(), key=lambda name: (METHODS.load(name).METHOD.kind != "side", method_title(name).lower())
-    )
+    names = sorted(METHODS.names(), key=lambda name: (METHODS.facts(name).kind != "side", method_title(name).lower()))
     name = links.choice(st.pills, "launch", "method", "Method", names, default="last", show=_method_label, wrap=True)
     cls = METHODS.load(name).METHOD
     card = cls.card

@@ -12,18 +12,20 @@ from app import captions, links, theme
 from app.memory import ledgers
 from app.memory.ledgers import Case
 from peftcore.figures import kept as figures
-from peftcore.figures.theme import method_title, si_bytes
+from peftcore.figures.theme import method_in_text, method_title, si_bytes
+from peftcore.registry import METHODS
 
 if TYPE_CHECKING:
     from peftcore.memory import MemoryReport
 
-PREFERRED = ("full", "lora")  # the two that are compared where the address says nothing
+WHOLE = METHODS.baseline("upper")
+PREFERRED = (WHOLE, "lora")  # the two that are compared where the address says nothing
 
 
 def reference(cases: Sequence[Case]) -> Case:
-    """Full fine-tuning of the same step: its tensors are listed also where neither method keeps them."""
-    full = next((case for case in cases if case.method == "full"), None)
-    return full or replace(cases[0], method="full", options="{}")
+    """The same step where everything trains: its tensors are listed also where neither method keeps them."""
+    whole = next((case for case in cases if case.method == WHOLE), None)
+    return whole or replace(cases[0], method=WHOLE, options="{}")
 
 
 def draw(cases: Sequence[Case]) -> None:
@@ -50,7 +52,7 @@ def draw(cases: Sequence[Case]) -> None:
     else:
         st.info(f"Neither keeps anything of {block}: no gradient passes through it.", icon=":material/info:")
     captions.caption(
-        f"{block} of {cases[0].backbone}, every tensor that one of the two methods or full fine-tuning keeps from "
+        f"{block} of {cases[0].backbone}, every tensor that one of the two methods or {method_in_text(WHOLE)} keeps from "
         "forward to backward, in forward order, as predicted."
     )
     with st.expander("Every tensor and the whole reason"):

@@ -108,7 +108,7 @@ def preset(spec: Mapping[str, Any]) -> dict[str, str | list[str]]:
     said |= {name: str(spec[name]) for name in ("backbone", "precision", "device", "task", "epochs")}
     computed = spec["cache_features"] is False or spec["augmentation"] != "none"
     said |= {"batch": str(spec["batch_size"]), "features": "computed" if computed else "cached", "curve": method}
-    return said | {"methods": method if method == "full" else f"full,{method}"}
+    return said | {"methods": ",".join(dict.fromkeys((METHODS.baseline("upper"), method)))}
 
 
 def offered(defaults: Iterable[str], asked: str | None) -> list[str]:

@@ -27,7 +27,7 @@ def table(rows: Iterable[Row]) -> list[dict[str, str]]:
         found = by_task(rows, method)
         means = [statistics.mean(found[task].values()) for task in tasks if task in found]
         cells = {task: spread(found.get(task, {}).values()) for task in tasks}
-        title = METHODS.load(method).METHOD.card.title
+        title = METHODS.facts(method).title
         table.append({"method": title, **cells, "mean": f"{statistics.mean(means):.1f}"})
     return table
 

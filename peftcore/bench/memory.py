@@ -35,7 +35,12 @@ def measure(
     place = device if predict_only else target_device(device)
     for backbone in backbones:
         base = RunSpec(
-            backbone=backbone, batch_size=batch_size, precision=precision, device=place, pretrained=False, method="full"
+            backbone=backbone,
+            batch_size=batch_size,
+            precision=precision,
+            device=place,
+            pretrained=False,
+            method=METHODS.baseline("upper"),
         )
         full = predict_memory(base, num_classes=CLASSES, image_size=image_size).above_weights
         shared = None if predict_only else _backbone(backbone, place, image_size)
@@ -60,7 +65,7 @@ def cases(methods: Iterable[str]) -> Iterator[tuple[str, bool]]:
     """Names of methods, each with whether features are cached; side methods both ways."""
     for name in methods or METHODS.names():
         yield name, False
-        if METHODS.load(name).METHOD.kind == "side":
+        if METHODS.facts(name).kind == "side":
             yield name, True
 
 

@@ -63,7 +63,7 @@ def cases(methods: Iterable[str], compile: bool) -> Iterator[tuple[str, str]]:
     from peftcore.bench._stepper import CACHED, COMPILED, SCORED
 
     for name in methods or METHODS.names():
-        side = METHODS.load(name).METHOD.kind == "side"
+        side = METHODS.facts(name).kind == "side"
         yield name, ""
         if side:
             yield name, CACHED

@@ -66,7 +66,7 @@ def summary(entries: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
     """Method by group and both averages."""
     return [
         {
-            "method": METHODS.load(entry["method"]).METHOD.card.title,
+            "method": METHODS.facts(entry["method"]).title,
             "trained weights": f"{entry['parameters']:,}",
             **{group: spread(values) for group, values in entry["groups"].items()},
             OF_TASKS: spread(entry[OF_TASKS]),
@@ -80,7 +80,7 @@ def by_tasks(entries: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     """Method by task, and what guessing reaches: one of the classes, which are balanced."""
     rows = [
         {
-            "method": METHODS.load(entry["method"]).METHOD.card.title,
+            "method": METHODS.facts(entry["method"]).title,
             **{task: spread(values) for task, values in entry["tasks"].items()},
         }
         for entry in entries
@@ -94,7 +94,7 @@ def learning_rates(entries: Iterable[dict[str, Any]]) -> list[dict[str, str]]:
     """Method by task, the learning rate of its runs."""
     return [
         {
-            "method": METHODS.load(entry["method"]).METHOD.card.title,
+            "method": METHODS.facts(entry["method"]).title,
             **{task: f"{entry['lr'][task]:g}" if task in entry["lr"] else "–" for task in entry["tasks"]},
         }
         for entry in entries

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import theme
+from peftcore.registry import METHODS
 
 AXES = {
     "val_accuracy": "validation accuracy",
@@ -198,18 +199,18 @@ def _label_places(rows: Sequence[Mapping], column: str) -> list[str]:
 
 
 def _leanest(rows: Sequence[Mapping], column: str, noun: str) -> str:
-    """The finding: the cheapest method within 3 % of full fine-tuning, or else the most accurate one."""
+    """The finding: the cheapest method within 3 % of training everything, or else the most accurate one."""
     rows = [row for row in rows if row.get(column) and row.get("accuracy") is not None]
     if not rows:
         return ""
-    full = next((row for row in rows if row["method"] == "full"), None)
+    full = next((row for row in rows if row["method"] == METHODS.baseline("upper")), None)
     others = [row for row in rows if row is not full]
     if full and others and full["accuracy"] > 0:
         good = [row for row in others if row["accuracy"] >= 0.97 * full["accuracy"]]
         lean = min(good or [max(others, key=lambda row: row["accuracy"])], key=lambda row: row[column])
         gain = theme.percent(lean["accuracy"] / full["accuracy"])
         cost = theme.percent(lean[column] / full[column])
-        return f"{_title(lean)} reaches {gain} of full fine-tuning's accuracy with {cost} of its {noun}"
+        return f"{_title(lean)} reaches {gain} of {theme.method_in_text(full['method'])}'s accuracy with {cost} of its {noun}"
     best = max(rows, key=lambda row: row["accuracy"])
     return f"{_title(best)} is the most accurate: {best['accuracy']:.3f}"
 

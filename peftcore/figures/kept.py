@@ -72,7 +72,7 @@ def training_needs(
 def conclusion(needs: Mapping[str, Mapping[str, float]]) -> str:
     """What the step from the first method to the last one did to gradients with optimizer state and to activations."""
     (first, before), (last, after) = list(needs.items())[0], list(needs.items())[-1]
-    name, other = theme.method_title(last), _called(first)
+    name, other = theme.method_title(last), theme.method_in_text(first)
     if first == last:
         return f"{name} keeps {theme.si_bytes(after['activations'])} of activations for backward"
     saved, kept = _share(after, before, "gradients"), _share(after, before, "activations")
@@ -177,10 +177,6 @@ def _short(reason: str) -> str:
     return theme.plain(first.partition(": ")[2] or first)
 
 
-def _called(method: str) -> str:
-    return "full fine-tuning" if method == "full" else theme.method_title(method)
-
-
 def _title(total: Mapping[str, float], block: str) -> str:
     """What the last method keeps of this block, of what the first one keeps."""
     (first, before), (last, after) = list(total.items())[0], list(total.items())[-1]
@@ -188,5 +184,5 @@ def _title(total: Mapping[str, float], block: str) -> str:
     if first == last or not before:
         return f"{name} keeps {theme.si_bytes(after)} of {theme.plain(block)} for backward"
     if not after:
-        return f"{name} keeps nothing of {theme.plain(block)}, {_called(first)} {theme.si_bytes(before)}"
-    return f"{name} keeps {theme.percent(after / before)} of what {_called(first)} keeps of {theme.plain(block)}"
+        return f"{name} keeps nothing of {theme.plain(block)}, {theme.method_in_text(first)} {theme.si_bytes(before)}"
+    return f"{name} keeps {theme.percent(after / before)} of what {theme.method_in_text(first)} keeps of {theme.plain(block)}"

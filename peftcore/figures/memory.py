@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from peftcore.errors import BadData
 from peftcore.figures import theme
 from peftcore.figures.curves import component_frame, stack_components
+from peftcore.registry import METHODS
 
 CARDS = (8, 12, 16, 24, 48, 80)  # GB, the memory of common cards
 MOST_MOMENTS = 1200
@@ -133,7 +134,7 @@ def memory_bars(
     rows: Sequence[Mapping],
     *,
     cards: Sequence[float] | None = None,
-    baseline: str = "full",
+    baseline: str | None = None,
     dark: bool = False,
     height: int | None = None,
 ) -> go.Figure:
@@ -143,7 +144,7 @@ def memory_bars(
         rows: dicts of `method`, `source` ("predicted" | "measured"), bytes per component; optionally `title`.
             Beside measured bars, predicted ones are hatched and paler.
         cards: sizes in GB to mark with a line, where they are not far beyond the longest bar.
-        baseline: the method that the title compares with.
+        baseline: the method that the title compares with; None is the one that trains everything.
     """
     if not rows:
         raise BadData("A memory chart needs at least one row: a method with its bytes by component.")
@@ -179,7 +180,7 @@ def memory_bars(
     height = height or 175 + (56 if both else 42) * len(names)
     return theme.finish(
         figure,
-        _bars_title(rows, baseline),
+        _bars_title(rows, baseline or METHODS.baseline("upper")),
         name="memory-bars",
         dark=dark,
         note=note,
@@ -241,11 +242,11 @@ def _bars_title(rows: Sequence[Mapping], baseline: str) -> str:
     """The finding: what the leanest method keeps of the baseline's; measurements before predictions."""
     best = {_title(row): row for row in sorted(rows, key=lambda row: _source(row) == "measured")}
     whole = next((row for row in best.values() if row["method"] == baseline), None)
-    others = [row for row in best.values() if row["method"] not in (baseline, "linear")]
+    others = [row for row in best.values() if row["method"] not in (baseline, METHODS.baseline("lower"))]
     if whole and others and beyond_weights(whole) > 0:
         lean = min(others, key=beyond_weights)
         share = theme.percent(beyond_weights(lean) / beyond_weights(whole))
-        name = "full fine-tuning" if baseline == "full" else _title(whole)
+        name = theme.plain(theme.method_in_text(baseline))
         return f"{_title(lean)} keeps {share} of what {name} keeps beside the weights"
     most = max(best.values(), key=total_bytes)
     part = max(theme.COMPONENTS, key=lambda name: most.get(name) or 0)
@@ -258,11 +259,12 @@ def memory_bar(
     components: Mapping[str, float],
     *,
     ghost: float | None = None,
-    ghost_title: str = "full fine-tuning",
+    ghost_title: str | None = None,
     dark: bool = False,
     height: int = 150,
 ) -> go.Figure:
-    """One bar for a run about to be launched; `ghost`, the baseline's bytes, is outlined behind it."""
+    """One bar for a run about to be launched; `ghost`, the bytes of training everything, is outlined behind it."""
+    ghost_title = ghost_title or theme.method_in_text(METHODS.baseline("upper"))
     total = total_bytes(components)
     divisor, unit = theme.byte_unit(max(total, ghost or 0))
     figure, title = go.Figure(), f"Peak {theme.si_bytes(total)}"

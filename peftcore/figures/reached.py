@@ -9,8 +9,7 @@ import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import theme
-
-BASE = "linear"  # the title's measure for the best
+from peftcore.registry import METHODS
 
 
 def reached(
@@ -56,12 +55,12 @@ def reached(
     figure.update_xaxes(title_text="test accuracy (%)", range=[0, 103])
     figure.update_yaxes(type="category", range=[len(order) - 0.5, -0.9], ticks="")  # room for the first one's number
     figure.update_layout(showlegend=False)
-    best = order[0]
+    best, base = order[0], METHODS.baseline("lower")
     return theme.finish(
         figure,
         f"{theme.method_title(best)} reaches {means[best]:.0f} %",
         name="reached",
-        note=f"a linear probe {means[BASE]:.0f} %" if BASE in means and best != BASE else "",
+        note=f"{theme.method_in_text(base)} {means[base]:.0f} %" if base in means and best != base else "",
         dark=dark,
         height=height or 110 + 34 * len(order),
         line=line,

@@ -20,6 +20,7 @@ from peftcore.figures.words import (
     times,
     wrap,
 )
+from peftcore.registry import METHODS, Facts
 
 __all__ = [
     "byte_unit",
@@ -31,6 +32,7 @@ __all__ = [
     "human_count",
     "ink",
     "method_colour",
+    "method_in_text",
     "method_kind",
     "method_title",
     "muted",
@@ -74,50 +76,6 @@ COMPONENT_PATTERNS = {
 }
 PATTERN = dict(fgcolor="#FFFFFF", fgopacity=0.55, fillmode="replace")
 
-METHOD_COLOURS = {
-    "full": "#444444",
-    "linear": "#999999",
-    "lora": "#0072B2",
-    "bi_lora": "#56B4E9",
-    "heart_lora": "#D55E00",
-    "serial_lora": "#009E73",
-    "last": "#CC79A7",
-    "bitfit": "#1F4E9E",
-    "adapter": "#2E7D32",
-    "adaptformer": "#7CB342",
-    "vpt": "#00838F",
-    "ssf": "#4DB6AC",
-    "hf_peft": "#7986CB",
-    "side_tuning": "#6A3D9A",
-    "lst": "#A98BD6",
-}
-# Too dark to be seen on a dark page; the hue stays.
-_DARK_METHODS = {
-    "full": "#D5DAE0",
-    "linear": "#9E9E9E",
-    "lora": "#2E8FD0",
-    "bitfit": "#5C85D6",
-    "adapter": "#4CAF50",
-    "side_tuning": "#8E63C7",
-}
-METHOD_TITLES = {
-    "full": "Full fine-tuning",
-    "linear": "Linear probe",
-    "lora": "LoRA",
-    "last": "LAST",
-    "bi_lora": "Bi-LoRA",
-    "heart_lora": "Heart-LoRA",
-    "serial_lora": "Serial LoRA",
-    "bitfit": "BitFit",
-    "adapter": "Adapter",
-    "adaptformer": "AdaptFormer",
-    "vpt": "VPT",
-    "ssf": "SSF",
-    "side_tuning": "Side-Tuning",
-    "lst": "LST",
-    "hf_peft": "Hugging Face PEFT",
-}
-SIDE_METHODS = frozenset({"last", "lst", "side_tuning", "linear"})
 # For methods that have no colour of their own yet: greens and blues in the backbone, purples beside it.
 _OTHERS = {"in-backbone": ("#3949AB", "#00897B", "#558B2F", "#0288D1"), "side": ("#7E57C2", "#9C27B0", "#B39DDB")}
 
@@ -153,15 +111,22 @@ def muted(dark: bool = False) -> str:
     return "#A3AEBA" if dark else "#55606D"
 
 
+def _facts(name: str) -> Facts | None:
+    """None where an older run, or another machine's, knows a method that is not here."""
+    return METHODS.facts(name) if name in METHODS.names() else None
+
+
 def method_kind(name: str, kind: str | None = None) -> str:
-    """`kind` where it is known, else what the method's name tells; unknown names count as in-backbone."""
-    return kind or ("side" if name in SIDE_METHODS else "in-backbone")
+    """`kind` where it is known, else what the method's file says; methods that are not here count as in-backbone."""
+    facts = _facts(name)
+    return kind or (facts.kind if facts else "in-backbone")
 
 
 def method_colour(name: str, kind: str | None = None, dark: bool = False) -> str:
     """The method's fixed colour; a method that has none gets one of its kind's, always the same."""
-    if name in METHOD_COLOURS:
-        return _DARK_METHODS.get(name, METHOD_COLOURS[name]) if dark else METHOD_COLOURS[name]
+    facts = _facts(name)
+    if facts and facts.colour:
+        return facts.dark_colour or facts.colour if dark else facts.colour
     others = _OTHERS[method_kind(name, kind)]
     return others[zlib.crc32(name.encode()) % len(others)]
 
@@ -183,7 +148,14 @@ def symbol(kind: str) -> str:
 
 def method_title(name: str) -> str:
     """How the field writes the method's name."""
-    return METHOD_TITLES.get(name, name.replace("_", " "))
+    facts = _facts(name)
+    return facts.title if facts else name.replace("_", " ")
+
+
+def method_in_text(name: str) -> str:
+    """The method in the middle of a sentence."""
+    facts = _facts(name)
+    return facts.called or facts.title if facts else method_title(name)
 
 
 def component_title(name: str) -> str:

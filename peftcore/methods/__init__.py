@@ -69,11 +69,17 @@ class Coach:
 class Method(Settings):
     """The hyper-parameters of one PEFT method, every one a field with range and help.
 
-    `kind` 'in-backbone': the trainable parts change what the backbone computes. 'side': they only read it.
+    `kind` 'in-backbone': the trainable parts change what the backbone computes. 'side': they only read it. The class body
+    says the fields of `registry.Facts` as literals, once: pages read them from the source, without torch.
     """
 
     name: ClassVar[str]
+    title: ClassVar[str]
     kind: ClassVar[Literal["in-backbone", "side"]]
+    colour: ClassVar[str] = ""
+    dark_colour: ClassVar[str] = ""
+    called: ClassVar[str] = ""
+    baseline: ClassVar[Literal["", "upper", "lower"]] = ""
     card: ClassVar[Card]
     up_front: ClassVar[tuple[str, ...]] = ()  # settings that a form shows first; by default the first fields
 

@@ -12,9 +12,12 @@ from peftcore.methods._bottleneck import Bottleneck, check_bottleneck
 
 class Adapter(Method):
     name = "adapter"
+    title = "Adapter"
     kind = "in-backbone"
+    colour = "#2E7D32"
+    dark_colour = "#4CAF50"
     card = Card(
-        title="Adapter",
+        title=title,
         paper="Houlsby et al., Parameter-Efficient Transfer Learning for NLP, arXiv 1902.00751",
         equation=r"h \leftarrow h + W_{up}\,\mathrm{GELU}(W_{down}\,h + b_{down}) + b_{up}",
         trains="Two bottlenecks per block, on the attention's output and on the MLP's, before the residual sums.",

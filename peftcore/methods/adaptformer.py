@@ -14,9 +14,11 @@ from peftcore.methods._bottleneck import Bottleneck, check_bottleneck
 
 class AdaptFormer(Method):
     name = "adaptformer"
+    title = "AdaptFormer"
     kind = "in-backbone"
+    colour = "#7CB342"
     card = Card(
-        title="AdaptFormer",
+        title=title,
         paper="Chen et al., AdaptFormer: Adapting Vision Transformers for Scalable Visual Recognition, "
         "arXiv 2205.13535",
         equation=r"x \leftarrow x + \mathrm{MLP}(\mathrm{LN}(x)) "

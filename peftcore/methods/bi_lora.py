@@ -113,9 +113,11 @@ def packed_bytes(tuner: nn.Module) -> int:
 
 class BiLoRA(Method):
     name = "bi_lora"
+    title = "Bi-LoRA"
     kind = "in-backbone"
+    colour = "#56B4E9"
     card = Card(
-        title="Bi-LoRA",
+        title=title,
         paper="Jie et al., Revisiting the Parameter Efficiency of Adapters from the Perspective of Precision "
         "Redundancy, ICCV 2023, arXiv 2307.16867",
         equation=r"y = W x + s\,\hat B\hat A x,\quad \hat w = Q\!\left(\tfrac{w - \mu}{\sigma}\right)\sigma + \mu",

@@ -10,9 +10,12 @@ from peftcore.methods._thaw import thaw
 
 class BitFit(Method):
     name = "bitfit"
+    title = "BitFit"
     kind = "in-backbone"
+    colour = "#1F4E9E"
+    dark_colour = "#5C85D6"
     card = Card(
-        title="BitFit",
+        title=title,
         paper="Ben Zaken et al., BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked "
         "Language-models, arXiv 2106.10199",
         equation=r"y = W x + b,\quad b \leftarrow b - \eta\,\nabla_b L,\quad W \text{ frozen}",

@@ -10,9 +10,14 @@ from peftcore.methods._thaw import thaw
 
 class Full(Method):
     name = "full"
+    title = "Full fine-tuning"
     kind = "in-backbone"
+    colour = "#444444"
+    dark_colour = "#D5DAE0"
+    called = "full fine-tuning"
+    baseline = "upper"
     card = Card(
-        title="Full fine-tuning",
+        title=title,
         paper="",
         equation=r"W \leftarrow W - \eta\,\nabla_W L \quad\text{for every } W",
         trains="All weights of the backbone, and the classifier.",

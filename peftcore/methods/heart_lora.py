@@ -24,9 +24,11 @@ _TOLD = 10  # times at least that scores are told through a warm-up, so that eve
 
 class HeartLoRA(Method):
     name = "heart_lora"
+    title = "Heart-LoRA"
     kind = "in-backbone"
+    colour = "#D55E00"
     card = Card(
-        title="Heart-LoRA",
+        title=title,
         paper="Heart-LoRA: Low-rank Adaptation with Head-level Responsiveness, arXiv 2404.08894",
         equation=r"\Delta W_h = s\,B_h A,\quad L - L(\Delta W_h = 0) \approx "
         r"\langle \partial L / \partial B_h,\, B_h \rangle,\quad B_h \to 0 \text{ for the least responsive } h",

@@ -37,9 +37,11 @@ _REFUSALS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, Asse
 
 class HfPeft(Method):
     name = "hf_peft"
+    title = "Hugging Face PEFT"
     kind = "in-backbone"
+    colour = "#7986CB"
     card = Card(
-        title="Hugging Face PEFT",
+        title=title,
         paper="Mangrulkar et al., PEFT: State-of-the-art Parameter-Efficient Fine-Tuning methods, "
         "github.com/huggingface/peft, and the paper of each tuner",
         equation=r"y = (W + \Delta W_\theta)\,x + b \quad\text{for most tuners}",

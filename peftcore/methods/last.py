@@ -18,9 +18,11 @@ CROWD = 200_000  # floats of a batch's tokens above which K networks in one call
 
 class LAST(Method):
     name = "last"
+    title = "LAST"
     kind = "side"
+    colour = "#CC79A7"
     card = Card(
-        title="LAST",
+        title=title,
         paper="Tang et al., Low-rank Attention Side-Tuning for Parameter-Efficient Fine-Tuning, arXiv 2402.04009",
         equation=r"u_i = F_i(u_{i-1} + z_i),\quad y = u_m - \sum_{i=0}^{m-1} z_i,\quad "
         r"\mathrm{LSA}(x) = x + U\,\mathrm{softmax}(QK^\top/\sqrt r)\,V",

@@ -9,9 +9,14 @@ from peftcore.methods import Card, Method, SideNetwork
 
 class Linear(Method):
     name = "linear"
+    title = "Linear probe"
     kind = "side"
+    colour = "#999999"
+    dark_colour = "#9E9E9E"
+    called = "a linear probe"
+    baseline = "lower"
     card = Card(
-        title="Linear probe",
+        title=title,
         paper="",
         equation=r"\hat y = W\,\mathrm{pool}(z_L) + b",
         trains="The classifier alone.",

@@ -14,9 +14,12 @@ Projection = Literal["q", "k", "v", "proj", "fc1", "fc2"]
 
 class LoRA(Method):
     name = "lora"
+    title = "LoRA"
     kind = "in-backbone"
+    colour = "#0072B2"
+    dark_colour = "#2E8FD0"
     card = Card(
-        title="LoRA",
+        title=title,
         paper="Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, arXiv 2106.09685",
         equation=r"y = W x + \tfrac{\alpha}{r} B A x",
         trains="Two thin matrices, A (r x d) and B (d x r), beside each chosen projection.",

@@ -17,9 +17,11 @@ from peftcore.methods import Card, Method, SideNetwork
 
 class LST(Method):
     name = "lst"
+    title = "LST"
     kind = "side"
+    colour = "#A98BD6"
     card = Card(
-        title="LST",
+        title=title,
         paper="Sung et al., LST: Ladder Side-Tuning for Parameter and Memory Efficient Transfer Learning, "
         "arXiv 2206.06522",
         equation=r"h_i = T_i\big(\mu_i D_i z_i + (1 - \mu_i)\,h_{i-1}\big),\quad \mu_i = \sigma(a_i / 0.1),\quad "

@@ -18,9 +18,11 @@ _READERS = ("qkv", "q_proj", "k_proj", "v_proj", "gate")
 
 class SerialLoRA(Method):
     name = "serial_lora"
+    title = "Serial LoRA"
     kind = "in-backbone"
+    colour = "#009E73"
     card = Card(
-        title="Serial LoRA",
+        title=title,
         paper="Serial Low-rank Adaptation of Vision Transformer, arXiv 2503.17750",
         equation=r"x \leftarrow x + s\,B A x,\quad q, k, v = W_q x, W_k x, W_v x",
         trains="One pair of thin matrices per block, A (r x d) and B (d x r): a quarter of LoRA on q, k, v and proj at "

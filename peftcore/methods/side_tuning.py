@@ -14,9 +14,12 @@ from peftcore.methods import Card, Method, SideNetwork
 
 class SideTuning(Method):
     name = "side_tuning"
+    title = "Side-Tuning"
     kind = "side"
+    colour = "#6A3D9A"
+    dark_colour = "#8E63C7"
     card = Card(
-        title="Side-Tuning",
+        title=title,
         paper="Zhang et al., Side-Tuning: A Baseline for Network Adaptation via Additive Side Networks, "
         "arXiv 1912.13503",
         equation=r"y = \alpha\,B(x) + (1 - \alpha)\,S(x),\quad \alpha = \sigma(a)",

@@ -14,9 +14,11 @@ _OPERATIONS = (nn.Linear, nn.Conv2d, nn.LayerNorm, RmsNorm)
 
 class SSF(Method):
     name = "ssf"
+    title = "SSF"
     kind = "in-backbone"
+    colour = "#4DB6AC"
     card = Card(
-        title="SSF",
+        title=title,
         paper="Lian et al., Scaling & Shifting Your Features: A New Baseline for Efficient Model Tuning, "
         "arXiv 2210.08823",
         equation=r"y \leftarrow \gamma \odot y + \beta",

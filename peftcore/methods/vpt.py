@@ -16,9 +16,11 @@ from peftcore.methods import Card, Method
 
 class VPT(Method):
     name = "vpt"
+    title = "VPT"
     kind = "in-backbone"
+    colour = "#00838F"
     card = Card(
-        title="VPT",
+        title=title,
         paper="Jia et al., Visual Prompt Tuning, arXiv 2203.12119",
         equation=r"[c_i, \_, E_i] = L_i([c_{i-1}, P_{i-1}, E_{i-1}])\ \text{(deep)},\quad "
         r"[c_1, Z_1, E_1] = L_1([c_0, P, E_0])\ \text{(shallow)}",

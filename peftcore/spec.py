@@ -147,6 +147,10 @@ def _known_task(value: Any) -> Any:
     return value
 
 
+def _without(defaults: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if defaults.get(name, ...) != value}
+
+
 class RunSpec(Settings):
     """One fine-tune: backbone, method, task, recipe and seed.
 
@@ -271,5 +275,6 @@ class RunSpec(Settings):
     def key(self) -> str:
         """What identifies the run: a hash of the whole sorted spec, defaults included. Fields that came later count where
         they say something else than what went without saying before, so that older runs and logs keep their keys."""
-        told = {name: value for name, value in self.to_dict().items() if LATER.get(name, ...) != value}
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+        counted = _without(LATER, self.to_dict())
+        counted["method"] = _without(self.method.later, counted["method"])
+        return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]

@@ -82,6 +82,7 @@ class Method(Settings):
     baseline: ClassVar[Literal["", "upper", "lower"]] = ""
     card: ClassVar[Card]
     up_front: ClassVar[tuple[str, ...]] = ()  # settings that a form shows first; by default the first fields
+    later: ClassVar[dict[str, Any]] = {}  # fields added later, and the value that older specs meant without naming it
 
     def settings(self) -> dict[str, Any]:
         """The name and every field, as JSON has them."""

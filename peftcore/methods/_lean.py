@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-if TYPE_CHECKING:
-    from peftcore.methods.last import LowRankAttention
+Attend = Callable[[Tensor], Tensor]  # q, k, v beside each other (B, N, 3r) -> what attention makes of them (B, N, r)
 
 EPS = 1e-5  # of LayerNorm
 
 
-def folded(networks: list[list[LowRankAttention]]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+def folded(networks: Sequence[Sequence[nn.Module]]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """K networks' T modules of one stage as W (T, K, 3r, d), c (T, K, 3r), U (T, K, d, r) and U's bias (T, K, d).
 
     q, k, v = LN(x) A^T = (x W^T) / sigma + c: the norm's affine part is folded into A, and since the rows of W sum to
     zero, x need not be centred.
     """
 
-    def stacked(get: Callable[[LowRankAttention], Tensor]) -> Tensor:
+    def stacked(get: Callable[[nn.Module], Tensor]) -> Tensor:
         both = torch.stack([get(m) for modules in networks for m in modules])
         return both.unflatten(0, (len(networks), -1)).transpose(0, 1)
 
@@ -44,7 +41,7 @@ class Lean(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, heads: int, groups: int, carried, W, c, U, bias, *z: Tensor) -> Tensor:
+    def forward(ctx, attend: Attend, groups: int, carried, W, c, U, bias, *z: Tensor) -> Tensor:
         T, K, _, d = W.shape
         lean = Arithmetic(W)
         x = _start(z[:1], carried, W)  # (K, B N, d)
@@ -55,14 +52,14 @@ class Lean(torch.autograd.Function):
             spread, mean = torch.var_mean(x, -1, correction=0, keepdim=True)
             spread = spread.add_(EPS).rsqrt_()  # 1 / sigma, (K, B N, 1)
             qkv = lean.mm(x, W[t].mT) * spread + c[t][:, None]  # (K, B N, 3r)
-            out = _attend(qkv, heads, z[0].shape[1])  # (K, B N, r)
+            out = _mixed(attend, qkv, z[0].shape[1])  # (K, B N, r)
             lean.add(x, out, U[t].mT)
             if bias is not None:
                 x += bias[t][:, None]
             inner += [mean, spread, qkv, out]
         added = _added(lean, inner[3::4], U, bias, carried)
         ctx.save_for_backward(carried, W, c, U, bias, *z, *inner)
-        ctx.heads, ctx.per_group, ctx.lean = heads, per_group, lean
+        ctx.attend, ctx.per_group, ctx.lean = attend, per_group, lean
         return added.unflatten(1, z[0].shape[1:3])
 
     @staticmethod
@@ -88,7 +85,7 @@ class Lean(torch.autograd.Function):
             dU[t] = lean.mm(grad.mT, out)
             leaf = qkv.detach().requires_grad_()
             with torch.enable_grad(), lean.cast():
-                again = _attend(leaf, ctx.heads, B)
+                again = _mixed(ctx.attend, leaf, B)
             (dqkv,) = torch.autograd.grad(again, leaf, lean.mm(grad, U[t]).to(again.dtype))
             dc[t] = dqkv.sum(1)
             # With n = LN(x): dx = (dn - n mean(dn n)) / sigma, and mean(dn n) = <dqkv, qkv - c> / d.
@@ -146,9 +143,7 @@ def _added(lean: Arithmetic, outs: Sequence[Tensor], U: Tensor, bias: Tensor | N
     return added if carried is None else added.add_(carried.flatten(1, 2))
 
 
-def _attend(qkv: Tensor, heads: int, batch: int) -> Tensor:
-    """(K, B N, 3r) -> softmax(q k^T / sqrt(r / heads)) v, (K, B N, r)."""
-    K = len(qkv)
-    q, k, v = qkv.unflatten(-1, (3, heads, -1)).unflatten(1, (batch, -1)).flatten(0, 1).permute(2, 0, 3, 1, 4)
-    out = F.scaled_dot_product_attention(q, k, v)  # (K B, h, N, r/h)
-    return out.transpose(1, 2).flatten(2).unflatten(0, (K, batch)).flatten(1, 2)
+def _mixed(attend: Attend, qkv: Tensor, batch: int) -> Tensor:
+    """`attend` over K networks at once, (K, B N, 3r) -> (K, B N, r)."""
+    out = attend(qkv.unflatten(1, (batch, -1)).flatten(0, 1))  # (K B, N, r)
+    return out.unflatten(0, (len(qkv), batch)).flatten(1, 2)

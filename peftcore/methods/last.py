@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -30,8 +31,10 @@ class LAST(Method):
         keeps="The frozen features between groups, and the side network's own thin activations; nothing inside the backbone.",
         mergeable=False,
         ours="One head, bias on U only, U zero at the start, dropout off. On Swin each stage is a LAST of its own, and "
-        "what one stage adds goes through the frozen patch merging into the next.",
+        "what one stage adds goes through the frozen patch merging into the next. qk_norm, off by default, is ours too: "
+        "cosine attention as in Swin V2, without a further parameter.",
     )
+    later = {"qk_norm": False}
 
     rank: int = Field(16, ge=1, le=1024, description="Width r of the attention in the side network.")
     gap: int = Field(2, ge=1, le=64, description="Blocks of the backbone per group.")
@@ -42,6 +45,11 @@ class LAST(Method):
         True, description="Subtract the sum of the frozen features, so that y = z_m + what was added."
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the attention's output inside the side network.")
+    qk_norm: bool = Field(
+        False,
+        description="Cosine attention: each head's q and k normalised to length sqrt(r / heads), so that no learning rate "
+        "drives the attention to one-hot. Off in the paper.",
+    )
 
     @model_validator(mode="after")
     def _heads_share_the_rank(self) -> LAST:
@@ -66,38 +74,51 @@ class LAST(Method):
         return LASTNetwork(backbone, self)
 
 
+def attend(qkv: Tensor, heads: int, qk_norm: bool) -> Tensor:
+    """Q, K and V beside each other, (B, N, 3r) -> softmax(Q K^T / sqrt(r)) V, (B, N, r); with h heads, r / h for r."""
+    q, k, v = _by_head(qkv, heads, qk_norm)  # (B, h, N, r/h) each
+    out = F.scaled_dot_product_attention(q, k, v)  # (B, h, N, r/h)
+    return out.transpose(1, 2).flatten(2)  # (B, N, r)
+
+
+def _by_head(qkv: Tensor, heads: int, qk_norm: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, N, 3r) -> q, k, v of each head, (B, h, N, r/h).
+
+    With qk_norm, each head's q and k have length sqrt(r/h): divided by sqrt(r/h), their products, cosines times r/h, lie
+    within +-sqrt(r/h), however far training drives A_q and A_k.
+    """
+    q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    if qk_norm:
+        length = q.shape[-1] ** 0.5
+        q, k = (length * F.normalize(x, dim=-1, eps=1e-6) for x in (q, k))
+    return q, k, v
+
+
 class LowRankAttention(nn.Module):
     """x (B, N, d) -> what LSA adds to it: U softmax(Q K^T / sqrt(r)) V with Q, K, V = LN(x) A_q, A_k, A_v, each d -> r."""
 
-    def __init__(self, width: int, rank: int, heads: int, up_bias: bool, dropout: float):
+    def __init__(self, width: int, method: LAST):
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.qk_norm, self.dropout = method.heads, method.qk_norm, method.dropout
         self.norm = nn.LayerNorm(width, eps=EPS)
-        self.q = nn.Linear(width, rank, bias=False)
-        self.k = nn.Linear(width, rank, bias=False)
-        self.v = nn.Linear(width, rank, bias=False)
-        self.up = nn.Linear(rank, width, bias=up_bias)
+        self.q = nn.Linear(width, method.rank, bias=False)
+        self.k = nn.Linear(width, method.rank, bias=False)
+        self.v = nn.Linear(width, method.rank, bias=False)
+        self.up = nn.Linear(method.rank, width, bias=method.up_bias)
         nn.init.zeros_(self.up.weight)
-        if up_bias:
+        if method.up_bias:
             nn.init.zeros_(self.up.bias)
 
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, h, N, r/h)
-
-    def mix(self, x: Tensor) -> Tensor:
-        """Everything but U: (B, N, d) -> (B, N, r)."""
-        weight = torch.cat([self.q.weight, self.k.weight, self.v.weight])  # one product instead of three
-        q, k, v = map(self._split, F.linear(self.norm(x), weight).chunk(3, -1))  # (B, h, N, r/h) each
-        out = F.scaled_dot_product_attention(q, k, v)  # (B, h, N, r/h)
-        out = out.transpose(1, 2).flatten(2)  # (B, N, r)
-        return F.dropout(out, self.dropout, self.training) if self.dropout else out
-
     def forward(self, x: Tensor) -> Tensor:
-        return self.up(self.mix(x))  # (B, N, d)
+        out = attend(self._qkv(self.norm(x)), self.heads, self.qk_norm)  # (B, N, r)
+        return self.up(F.dropout(out, self.dropout, self.training))  # (B, N, d)
+
+    def _qkv(self, normed: Tensor) -> Tensor:
+        return F.linear(normed, torch.cat([self.q.weight, self.k.weight, self.v.weight]))  # (B, N, 3r) in one product
 
     def attention(self, normed: Tensor) -> Tensor:
         """LN(x) (B, N, d) -> softmax(Q K^T / sqrt(r)), mean over heads, (B, N, N): what the values are weighed with."""
-        q, k = self._split(self.q(normed)), self._split(self.k(normed))
+        q, k, _ = _by_head(self._qkv(normed), self.heads, self.qk_norm)
         return (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1).mean(1)
 
 
@@ -112,7 +133,8 @@ class LASTNetwork(SideNetwork):
 
     def __init__(self, backbone, method: LAST):
         super().__init__()
-        self.correct, self.heads = method.bias_correction, method.heads
+        self.correct = method.bias_correction
+        self.attend = partial(attend, heads=method.heads, qk_norm=method.qk_norm)
         self.finish: Callable[[Tensor], Tensor] = backbone.finish
         self.groups: list[list[int]] = []  # per stage, the last block of each group
         self.transitions = [backbone.transition(s).forward for s in range(1, len(backbone.stages))]
@@ -126,8 +148,7 @@ class LASTNetwork(SideNetwork):
             self.groups.append(ends)
             for end in ends:
                 width = backbone.blocks[end].width
-                make = (width, method.rank, method.heads, method.up_bias, method.dropout)
-                self.side.append(nn.ModuleList(LowRankAttention(*make) for _ in range(method.stack)))
+                self.side.append(nn.ModuleList(LowRankAttention(width, method) for _ in range(method.stack)))
         self.taps = tuple(taps)
 
     def forward(self, features: tuple[Tensor, ...]) -> Tensor:
@@ -145,7 +166,7 @@ class LASTNetwork(SideNetwork):
 
         def stage(first: int, last: int, z: tuple[Tensor, ...], carried: Tensor | None) -> Tensor:
             modules = [[m for group in n.side[first:last] for m in group] for n in networks]
-            return Lean.apply(networks[0].heads, last - first, carried, *folded(modules), *z)
+            return Lean.apply(networks[0].attend, last - first, carried, *folded(modules), *z)
 
         return networks[0]._walk(features, stage)
 

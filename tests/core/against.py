@@ -219,9 +219,9 @@ def removal(family: str, dtype: torch.dtype, base: str, scale: float) -> dict[st
     return {f"measured / predicted - 1, update x {scale:g}": float(np.median(rest))}
 
 
-def lean_backward(family: str, dtype: torch.dtype, gap: int = 2, stack: int = 2) -> dict[str, float]:
+def lean_backward(family: str, dtype: torch.dtype, gap: int = 2, stack: int = 2, **settings) -> dict[str, float]:
     """LAST's backward that keeps little, and autograd over the same sums, which a dropout of almost zero takes."""
-    settings = dict(rank=4, gap=gap, stack=stack)
+    settings |= dict(rank=4, gap=gap, stack=stack)
     lean = attached(family, "last", 0.3, dtype, **settings).train()
     plain = attached(family, "last", 0.3, dtype, dropout=1e-20, **settings).train()
     batch = images(lean.backbone)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from against import lean_backward
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 import peftcore as pc
 from peftcore import errors
+from peftcore.memory import measure_step
 from peftcore.methods import last
 
 LAST = pc.make_method("last").__class__
@@ -27,15 +30,17 @@ def test_parameter_count_of_the_paper():
 
 @settings(max_examples=20, deadline=None)
 @given(family=st.sampled_from(BOTH), gap=st.integers(1, 3), stack=st.integers(1, 3), rank=st.sampled_from([1, 4, 8]),
-       heads=st.sampled_from([1, 2]), n=st.integers(1, 2))  # fmt: skip
-def test_at_the_start_the_logits_are_a_linear_probes_to_the_bit(family, gap, stack, rank, heads, n):
+       heads=st.sampled_from([1, 2]), n=st.integers(1, 2), qk_norm=st.booleans(), dropout=st.sampled_from([0, 0.5]))  # fmt: skip
+def test_at_the_start_the_logits_are_a_linear_probes_to_the_bit(family, gap, stack, rank, heads, n, qk_norm, dropout):
     if rank % heads:
         return
     backbone = small(family)
-    model = pc.attach(backbone, LAST(rank=rank, gap=gap, stack=stack, heads=heads), 3, verify=False).eval()
+    method = LAST(rank=rank, gap=gap, stack=stack, heads=heads, qk_norm=qk_norm, dropout=dropout)
+    model = pc.attach(backbone, method, 3, verify=False)
     probe = pc.attach(backbone, pc.make_method("linear"), 3).eval()
     x = images(backbone, n)
-    assert torch.equal(model(x), probe(x))
+    assert torch.equal(model.train()(x), probe(x))
+    assert torch.equal(model.eval()(x), probe(x))
     assert sum(p.numel() for p in model.tuner.parameters()) == sum(
         stack * (4 * backbone.blocks[e].width * rank + 3 * backbone.blocks[e].width)
         for ends in model.tuner.groups
@@ -43,14 +48,13 @@ def test_at_the_start_the_logits_are_a_linear_probes_to_the_bit(family, gap, sta
     )
 
 
-@pytest.mark.parametrize("correct", [True, False])
+@pytest.mark.parametrize("correct, qk_norm", [(True, False), (False, False), (True, True)])
 @pytest.mark.parametrize("gap, stack", [(1, 1), (2, 2), (3, 1)])
-def test_equals_the_recursion_of_the_paper(gap, stack, correct):
+def test_equals_the_recursion_of_the_paper(gap, stack, correct, qk_norm):
     """u_0 = z_0, u_i = F_i(u_{i-1} + z_i), y = u_m - sum_{i<m} z_i, written as printed, in float64."""
     backbone = small("vit")
-    model = (
-        nudge(pc.attach(backbone, LAST(rank=4, gap=gap, stack=stack, bias_correction=correct), 3), 0.2).double().eval()
-    )
+    method = LAST(rank=4, gap=gap, stack=stack, bias_correction=correct, qk_norm=qk_norm)
+    model = nudge(pc.attach(backbone, method, 3), 0.2).double().eval()
     x = images(backbone).double()
     z = model.features(x)
     u = z[0]
@@ -59,6 +63,8 @@ def test_equals_the_recursion_of_the_paper(gap, stack, correct):
         for m in modules:
             n = torch.nn.functional.layer_norm(u, u.shape[-1:], m.norm.weight, m.norm.bias)
             q, k, v = n @ m.q.weight.T, n @ m.k.weight.T, n @ m.v.weight.T
+            if qk_norm:  # to length sqrt(r) = 2
+                q, k = (2 * x / x.square().sum(-1, keepdim=True).sqrt() for x in (q, k))
             u = u + (q @ k.mT / 4**0.5).softmax(-1) @ v @ m.up.weight.T + m.up.bias
     y = u - sum(z[:-1]) if correct else u
     expected = model.head(backbone.clone().module.double().forward_head(_norm(model, y), pre_logits=True))
@@ -126,19 +132,48 @@ def test_impossible_settings_name_the_range(bad, words):
 
 @pytest.mark.parametrize("family", BOTH)
 @pytest.mark.parametrize("gap, stack", [(1, 2), (2, 1), (3, 3)])
-def test_gradients_of_the_lean_backward_are_autograds(family, gap, stack):
-    errors_by_part = lean_backward(family, torch.float64, gap, stack)
-    assert max(errors_by_part.values()) < 1e-11, errors_by_part
+@pytest.mark.parametrize("more", [{}, {"qk_norm": True}, {"qk_norm": True, "heads": 2}], ids=str)
+def test_gradients_of_the_lean_backward_are_autograds(family, gap, stack, more):
+    errors_by_part = lean_backward(family, torch.float64, gap, stack, **more)
+    assert max(errors_by_part.values()) < 1e-12, errors_by_part
+
+
+@pytest.mark.parametrize("family", BOTH)
+@pytest.mark.parametrize("heads", [1, 2])
+def test_with_qk_norm_no_weights_make_the_attention_one_hot(family, heads):
+    """Logits within +-sqrt(r / h): two weights of a row differ by a factor of exp(2 sqrt(r / h)) at most, however large
+    A_q and A_k; q and k of the plain equation put all of a row on one token then."""
+    largest = {}
+    for qk_norm in (True, False):
+        model = nudge(pc.attach(small(family), LAST(rank=8, heads=heads, qk_norm=qk_norm), 3), 100.0)
+        maps = pc.side_attention(model, images(model.backbone))
+        largest[qk_norm] = max(float((m.amax(-1) / m.amin(-1)).max()) for m in maps)
+    assert largest[True] <= math.exp(2 * (8 / heads) ** 0.5) < largest[False]
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_the_ledger_predicts_qk_norm(heads):
+    method = {"name": "last", "rank": 8, "heads": heads, "qk_norm": True}
+    spec = pc.RunSpec(backbone="vit_micro", method=method, batch_size=8, pretrained=False, cache_features=False)
+    model = pc.attach(pc.load_backbone("vit_micro", pretrained=False), method, 10).train()
+    optimizer = torch.optim.AdamW(model.trainable_parameters())
+    batch, labels = images(model.backbone, 8), torch.arange(8)
+    measure_step(model, batch, labels, optimizer)  # the first step makes AdamW's moments
+    found, told = measure_step(model, batch, labels, optimizer), pc.predict_memory(spec, num_classes=10)
+    assert found.peak == pytest.approx(told.peak, rel=1e-3)
+    assert found.components == pytest.approx(told.components, rel=1e-3)
 
 
 @pytest.mark.parametrize("family", BOTH)
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("crowd", [0, last.CROWD])
-def test_networks_abreast_are_what_each_is_alone(family, shared, crowd, monkeypatch):
+@pytest.mark.parametrize("qk_norm", [True, False])
+def test_networks_abreast_are_what_each_is_alone(family, shared, crowd, qk_norm, monkeypatch):
     """Pooled features and gradients of K networks in one call, on one set of features or on one each; and in K calls."""
     monkeypatch.setattr(last, "CROWD", crowd)
     backbone = small(family)
-    models = [nudge(pc.attach(backbone, LAST(rank=4, heads=2, gap=2), 3, seed=k), 0.3, seed=k) for k in range(3)]
+    method = LAST(rank=4, heads=2, gap=2, qk_norm=qk_norm)
+    models = [nudge(pc.attach(backbone, method, 3, seed=k), 0.3, seed=k) for k in range(3)]
     features = [m.features(images(backbone, 2, seed=0 if shared else k)) for k, m in enumerate(models)]
     together = tuple(z[0][None] if shared else torch.stack(z) for z in zip(*features, strict=True))
     pooled = models[0].tuner.abreast([m.tuner for m in models], together)
@@ -156,8 +191,6 @@ def test_networks_abreast_are_what_each_is_alone(family, shared, crowd, monkeypa
 def test_a_step_keeps_little_beside_the_features():
     """Kept for backward: per module what enters and leaves its attention, (B, N, 4r) and two numbers a token, its folded
     weights, and the final norm's input; with plain autograd thrice that."""
-    from peftcore.memory import measure_step
-
     backbone, x = small("vit"), images(small("vit"), 8)
     kept = {}
     for dropout in (0.0, 1e-12):

@@ -100,3 +100,5 @@ def test_events_survive_json():
 def test_fields_that_came_later_leave_older_keys_alone():
     """Checkpoints and logs of specs that were made before a field existed still belong to them."""
     assert pc.RunSpec(method="last").key == "0ea1572620fc"
+    assert pc.RunSpec(method={"name": "last", "qk_norm": False}).key == "0ea1572620fc"
+    assert pc.RunSpec(method={"name": "last", "qk_norm": True}).key != "0ea1572620fc"

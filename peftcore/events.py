@@ -71,7 +71,8 @@ class Download(Event):
 
 @dataclass(frozen=True)
 class Step(Event):
-    """One optimizer step. `memory`: peak bytes by component where the step was traced, else None."""
+    """One optimizer step. `grad_norm`: before any clipping. `memory`: peak bytes by component where the step was traced,
+    else None."""
 
     kind: ClassVar[str] = "step"
     step: int

@@ -30,7 +30,7 @@ FORWARD = (
 )  # fmt: skip
 
 # Fields that came later, with what went without saying before.
-LATER = {"cache_precision": "fp32", "compile": False, "resize": "stretch", "select": "last"}
+LATER = {"cache_precision": "fp32", "clip": None, "compile": False, "resize": "stretch", "select": "last"}
 
 
 class Settings(BaseModel):
@@ -171,6 +171,13 @@ class RunSpec(Settings):
         None, ge=0, le=10, description="AdamW's decay; by default 1e-4 for in-backbone and 0.05 for side methods."
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises linearly.")
+    clip: float | None = Field(
+        None,
+        gt=0,
+        le=1e4,
+        description="Largest norm of all gradients together; longer ones are scaled down to it. Off unless given, as in the "
+        "papers.",
+    )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the forward under autocast.")
     normalisation: Literal["backbone", "imagenet", "half", "none"] = Field(
         "backbone", description="Mean and deviation of the inputs: the backbone's own, ImageNet's, 0.5/0.5, or none."

@@ -18,7 +18,8 @@ from peftcore.train.variations import variations
 
 MOST_RUNS = 16
 OF_THE_RECIPE = (
-    "lr", "batch_size", "epochs", "seed", "weight_decay", "warmup", "augmentation", "normalisation", "resize", "select",
+    "lr", "batch_size", "epochs", "seed", "weight_decay", "warmup", "clip", "augmentation", "normalisation",
+    "resize", "select",
 )  # fmt: skip
 SWITCH = {"on": True, "off": False}
 

@@ -298,10 +298,11 @@ class Trainer:
     def update(self, epoch: int, loss: Tensor, phase: Callable = lambda _: nullcontext()) -> None:
         """Moves the weights along the gradients that are there."""
         self.coach.after_backward()
-        self.norm = torch.nn.utils.get_total_norm(
-            [p.grad for p in self.model.trainable_parameters() if p.grad is not None]
-        )
+        parameters = [p for p in self.model.trainable_parameters() if p.grad is not None]
+        self.norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
         self._must_be_finite(loss, self.norm, epoch)
+        if self.spec.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.spec.clip, self.norm)
         with phase("optimizer"):
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -59,6 +59,14 @@ def test_each_result_is_what_it_would_be_alone(monkeypatch):
     assert sum(n for n in images if n > 1) == 24 + 8 + 8, "each image of each split once, for all side methods"
 
 
+def test_each_racer_is_clipped_by_its_own_gradients():
+    base = pc.RunSpec(epochs=2, batch_size=8, pretrained=False, method={"name": "last", "rank": 4})
+    racers = [base, base.replace(clip=0.5), base.replace(clip=0.5, seed=1), base.replace(method="linear", clip=0.1)]
+    alone = [pc.run(spec) for spec in racers]
+    assert not same_weights(alone[0], alone[1])
+    assert all(same_weights(one, other) for one, other in zip(alone, pc.race(racers), strict=True))
+
+
 def test_where_features_are_not_kept_those_that_see_the_same_images_share_a_forward(monkeypatch):
     base = pc.RunSpec(
         epochs=1, batch_size=8, pretrained=False, augmentation="light", method={"name": "last", "rank": 4}

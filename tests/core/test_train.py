@@ -109,6 +109,44 @@ def test_out_of_memory_names_remedies(monkeypatch):
         drain(pc.finetune(spec("lora"), backbone=small("vit")))
 
 
+def norms_of_updates(monkeypatch) -> list[float]:
+    """The gradient norm of each step as the optimizer sees it, from now on."""
+    seen, step = [], torch.optim.AdamW.step
+
+    def noted(self, *args):
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        seen.append(torch.nn.utils.get_total_norm(gradients).item())
+        return step(self, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", noted)
+    return seen
+
+
+@pytest.mark.parametrize("method", ["last", {"name": "lora", "dropout": 0.3}, "heart_lora"])
+def test_clipped_gradients_are_no_longer_than_clip(method, monkeypatch):
+    """Events keep the norm from before; a run that is resumed goes on to the same weights."""
+    backbone = small("vit")
+    plain, _ = drain(pc.finetune(spec(method), backbone=backbone))
+    norms = [e.grad_norm for e in plain if isinstance(e, Step)]
+    clip = float(np.median(norms))
+    seen = norms_of_updates(monkeypatch)
+    events, model = drain(pc.finetune(spec(method, clip=clip), backbone=backbone))
+    steps = [e for e in events if isinstance(e, Step)]
+    assert len(seen) == len(steps) and max(seen) <= clip * (1 + 1e-5)
+    for step, norm in zip(steps, seen, strict=True):
+        assert norm == pytest.approx(min(step.grad_norm, clip), rel=1e-4)
+    assert steps[0].grad_norm == norms[0] and any(step.grad_norm > clip for step in steps)
+    blob = next(e.blob for e in events if isinstance(e, Checkpoint))
+    assert weights(drain(pc.finetune(spec(method, clip=clip), resume=blob, backbone=backbone))[1]) == weights(model)
+
+
+@pytest.mark.parametrize("method", ["last", "lora"])
+def test_a_clip_that_nothing_reaches_changes_no_bit(method):
+    backbone = small("vit")
+    models = [drain(pc.finetune(spec(method, clip=clip), backbone=backbone))[1] for clip in (None, 1e4)]
+    assert weights(models[0]) == weights(models[1])
+
+
 def test_a_checkpoint_of_another_spec_is_refused():
     events = pc.finetune(spec(), backbone=small("vit"))
     blob = next(e for e in events if isinstance(e, Checkpoint)).blob

@@ -18,6 +18,7 @@ import streamlit as st
 from app.subjects import Run, Scores, Subject, adapter, run
 from peftcore import errors
 from peftcore.figures.theme import method_title
+from peftcore.registry import METHODS
 from peftcore.uploads.images import picture
 
 if TYPE_CHECKING:
@@ -142,14 +143,8 @@ def _model(subject: Subject) -> Shared:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def anatomy(subject: Subject) -> Anatomy:
-    from peftcore.methods.last import LASTNetwork
-
     model = _model(subject).model
     backbone = model.backbone
-    side: list[tuple[int, int]] = []
-    if isinstance(model.tuner, LASTNetwork):
-        ends = [end for stage in model.tuner.groups for end in stage]
-        side = [backbone.blocks[end].grid for end, modules in zip(ends, model.tuner.side, strict=True) for _ in modules]
     return Anatomy(
         grids=tuple(block.grid for block in backbone.blocks),
         heads=backbone.heads,
@@ -157,7 +152,7 @@ def anatomy(subject: Subject) -> Anatomy:
         input_size=tuple(backbone.input_size[-2:]),
         windowed=backbone.hierarchical,
         in_backbone=not model.is_side,
-        side_grids=tuple(side),
+        side_grids=tuple(backbone.blocks[block].grid for block in model.tuner.attended) if model.is_side else (),
     )
 
 
@@ -211,7 +206,7 @@ def attention(
 
 @st.cache_data(max_entries=1024, show_spinner=False)
 def side_attention(subject: Subject, image: int | str, module: int, query: tuple[int, int] | None) -> Look:
-    """Where a query of a test image looks in low-rank attention module `module` of a LAST side network."""
+    """Where a query of a test image looks in attention module `module` of a side network."""
     from peftcore.probes.attention import side_attention as probe
 
     shared = _model(subject)
@@ -265,9 +260,10 @@ def pair(
         titles = (f"Before tuning, layer {layer + 1}", f"After tuning, layer {layer + 1}")
         note = f"{method_title(method)} has no side network: compared is the backbone, before and after tuning."
         return Pair(first, second, head, titles, ("before", "after"), note=note)
+    able = " or ".join(map(method_title, METHODS.names(shows="attention")))
     remark = (
         f"{method_title(method)} leaves the backbone's attention as it is and has none of its own. "
-        "Choose a run of LAST to see where a side network looks."
+        f"Choose a run of {able} to see where a side network looks."
     )
     return Pair(first, titles=(f"Backbone, layer {layer + 1}", ""), remark=remark)
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from peftcore import errors
 from peftcore.backbone.load import Backbone
-from peftcore.methods import Method, SideNetwork
+from peftcore.methods import Method
+from peftcore.registry import METHODS
 from peftcore.spec import as_method
 
 
@@ -37,7 +38,7 @@ class TunedModel(nn.Module):
 
     @property
     def is_side(self) -> bool:
-        return isinstance(self.tuner, SideNetwork)
+        return self.method.kind == "side"
 
     def train(self, mode: bool = True) -> TunedModel:
         """The method's parts change mode; the backbone stays in eval."""
@@ -77,7 +78,7 @@ class TunedModel(nn.Module):
         if not self.is_side:
             raise errors.DoesNotFit(
                 f"{self.method.card.title} changes what the backbone computes, so it has no frozen features; "
-                "only side methods (last, lst, side_tuning, linear) have."
+                f"only side methods ({', '.join(METHODS.names(kind='side'))}) have."
             )
 
     def named_trainable(self) -> Iterator[tuple[str, nn.Parameter]]:

@@ -79,9 +79,8 @@ class Facts:
     colour: str = ""  # "#RRGGBB"; empty: one of its kind's, by its name
     dark_colour: str = ""  # on dark pages, where `colour` would not be seen there
     called: str = ""  # in the middle of a sentence, where that is not the title
-    baseline: Literal["", "upper", "lower"] = (
-        ""  # trains everything, or the classifier alone: others are compared with it
-    )
+    baseline: Literal["", "upper", "lower"] = ""  # trains everything, or the classifier alone: a measure for others
+    shows: Literal["", "attention", "heads"] = ""  # in its runs: a side network's attention, or scores of heads
 
 
 class Methods(Registry):
@@ -89,9 +88,13 @@ class Methods(Registry):
         """Raises UnknownName, or InvalidSetting where the file does not say them."""
         return _facts(self._find(name)[1])
 
+    def names(self, **facts: str) -> tuple[str, ...]:
+        """All methods, or those of which these facts are true: names(kind="side")."""
+        return tuple(n for n in super().names() if all(getattr(self.facts(n), k) == v for k, v in facts.items()))
+
     def baseline(self, bound: Literal["upper", "lower"]) -> str:
         """The method whose costs ("upper") or accuracy ("lower") others are compared with."""
-        return next(name for name in self.names() if self.facts(name).baseline == bound)
+        return self.names(baseline=bound)[0]
 
 
 @cache

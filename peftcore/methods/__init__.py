@@ -7,7 +7,7 @@ table and the contract tests find it by themselves.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Size, Tensor, nn
@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
     from peftcore.backbone.load import Backbone
     from peftcore.events import Event
-    from peftcore.model import TunedModel
+
+
+class Tuned(Protocol):
+    """What a method may use of the TunedModel that it was attached to."""
+
+    backbone: Backbone
+    tuner: nn.Module
+
+    def adapter_state(self) -> dict[str, Tensor]: ...
+    def load_adapter_state(self, state: dict[str, Tensor]) -> None: ...
+    def parameter_counts(self) -> dict[str, int]: ...
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,7 @@ class Method(Settings):
     dark_colour: ClassVar[str] = ""
     called: ClassVar[str] = ""
     baseline: ClassVar[Literal["", "upper", "lower"]] = ""
+    shows: ClassVar[Literal["", "attention", "heads"]] = ""
     card: ClassVar[Card]
     up_front: ClassVar[tuple[str, ...]] = ()  # settings that a form shows first; by default the first fields
     later: ClassVar[dict[str, Any]] = {}  # fields added later, and the value that older specs meant without naming it
@@ -106,22 +117,20 @@ class Method(Settings):
         """The learning rate of one trainable tensor over the recipe's."""
         return 1.0
 
-    def coach(self, model: TunedModel, optimizer: Optimizer, epochs: int, per_epoch: int) -> Coach:
-        """The method's part in a training run of `epochs` of `per_epoch` steps: by default, keeps head scores."""
-        from peftcore.methods._scores import watch
-
-        return watch(model.tuner)
+    def coach(self, model: Tuned, optimizer: Optimizer, epochs: int, per_epoch: int) -> Coach:
+        """The method's part in a training run of `epochs` of `per_epoch` steps: by default, none."""
+        return Coach()
 
     def state_shapes(self, tuner: nn.Module, state: dict[str, Tensor]) -> dict[str, Size]:
         """Shapes of tensors of which a saved state may hold less than the tuner does now."""
         return {}
 
-    def as_lora(self, model: TunedModel) -> dict[str, tuple[Tensor, Tensor]] | None:
+    def as_lora(self, model: Tuned) -> dict[str, tuple[Tensor, Tensor]] | None:
         """The plain LoRA that computes the same: path of each Linear -> A (r, d_in), B (d_out, r) with the scale folded
         in; None where the method is none."""
         return None
 
-    def merge(self, model: TunedModel, module: nn.Module) -> None:
+    def merge(self, model: Tuned, module: nn.Module) -> None:
         """Writes what was trained into `module`, a plain timm copy of the backbone.
 
         Raises:
@@ -142,6 +151,11 @@ class SideNetwork(nn.Module):
     """A network that reads frozen features: forward(features at `taps`) -> pooled features (B, width)."""
 
     taps: tuple[str, ...]
+    attended: tuple[int, ...] = ()  # of each map that `attention` gives, the block whose tokens it is over
+
+    def attention(self, features: tuple[Tensor, ...]) -> list[Tensor]:
+        """Where the network looks: for each of `attended` (B, N, N), rows sum to 1."""
+        return []
 
     @classmethod
     def abreast(cls, networks: Sequence[SideNetwork], features: tuple[Tensor, ...]) -> Tensor:

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from peftcore import errors
 from peftcore.events import Scores
 from peftcore.methods import Coach
-from peftcore.methods._low_rank import Adapted, LowRank
+from peftcore.registry import METHODS
+
+if TYPE_CHECKING:
+    from peftcore.backbone.load import Block
 
 Score = Literal["taylor", "taylor_signed", "taylor_abs", "taylor_squared", "energy"]
 SCORES = {
@@ -28,6 +31,15 @@ SCORES = {
     "energy": "||dW_h||_F, no gradient",
 }
 HEAD_PROJECTIONS = ("q", "k", "v")  # the projections whose output rows belong to heads
+
+
+class Update(Protocol):
+    """One low-rank update beside a projection of a block. A tuner that can be scored lists its own as `adapted`."""
+
+    layer: int
+    block: Block
+    projection: str
+    pair: nn.Module  # lora_B, delta(), heads_on; where `collect` is set, used_B holds the B of the last forward
 
 
 @dataclass(frozen=True)
@@ -65,21 +77,20 @@ def by_head(rows: Tensor, heads: int) -> Tensor:
     return rows.reshape(heads, -1)
 
 
-def head_pairs(tuner: object) -> list[Adapted]:
-    """The adapted projections whose rows belong to heads.
+def head_pairs(tuner: nn.Module) -> list[Update]:
+    """The updates of a tuner whose rows belong to heads.
 
     Raises:
         NotMeasurable: the method adapts none.
     """
-    pairs = [a for a in tuner if a.projection in HEAD_PROJECTIONS] if isinstance(tuner, LowRank) else []
+    pairs = [a for a in getattr(tuner, "adapted", ()) if a.projection in HEAD_PROJECTIONS]
     if not pairs:
-        raise errors.NotMeasurable(
-            "Head scores need low-rank updates on q, k or v (lora, bi_lora, heart_lora); this model has none."
-        )
+        able = ", ".join(METHODS.names(shows="heads"))
+        raise errors.NotMeasurable(f"Head scores need low-rank updates on q, k or v ({able}); this model has none.")
     return pairs
 
 
-def collect(pairs: list[Adapted], values: list[Tensor], score: str) -> HeadScores:
+def collect(pairs: list[Update], values: list[Tensor], score: str) -> HeadScores:
     """Arranges one tensor (heads,) per pair as layers x projections x heads."""
     rows = [(a.layer, a.block.path, a.projection, v.double().cpu().numpy()) for a, v in zip(pairs, values, strict=True)]
     scores = table(rows, score)
@@ -104,7 +115,7 @@ def table(rows: Iterable[tuple[int, str, str, np.ndarray]], score: str) -> HeadS
     return HeadScores(values, projections, tuple(layers), score)
 
 
-def energies(pairs: list[Adapted]) -> HeadScores:
+def energies(pairs: list[Update]) -> HeadScores:
     """||dW_h||_F from the weights alone."""
     with torch.no_grad():
         return collect(pairs, [by_head(a.pair.delta(), a.block.heads).norm(dim=1) for a in pairs], "energy")
@@ -116,7 +127,7 @@ class Collector:
     It switches collection on in the pairs; `close()` switches it off. Costs one product of B's size per pair and step.
     """
 
-    def __init__(self, tuner: object, score: Score = "taylor"):
+    def __init__(self, tuner: nn.Module, score: Score = "taylor"):
         if score not in SCORES or score == "energy":
             raise errors.unknown("score that needs gradients called", score, [s for s in SCORES if s != "energy"])
         self.pairs, self.score, self.steps = head_pairs(tuner), score, 0
@@ -155,9 +166,9 @@ class Collector:
 
 
 class ScoreWatch(Coach):
-    """Collects Taylor scores through a training run and tells them after each epoch."""
+    """Collects Taylor scores through a training run and reports them after each epoch."""
 
-    def __init__(self, tuner: object):
+    def __init__(self, tuner: nn.Module):
         self.collector = Collector(tuner)
         self.after_backward, self.close = self.collector.step, self.collector.close
         self.state, self.load = self.collector.state, self.collector.load
@@ -166,8 +177,8 @@ class ScoreWatch(Coach):
         return [Scores(step=step, epoch=epoch, scores=self.collector.scores().to_dict())]
 
 
-def watch(tuner: object) -> Coach:
-    """A ScoreWatch where the method updates heads, else a Coach that does nothing."""
+def watch(tuner: nn.Module) -> Coach:
+    """A ScoreWatch where the tuner updates heads, else a Coach that does nothing."""
     try:
         return ScoreWatch(tuner)
     except errors.NotMeasurable:

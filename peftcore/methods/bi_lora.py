@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from peftcore.methods import Card, Method
+from peftcore.methods import Card, Coach, Method
 from peftcore.methods._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, updates_of
+from peftcore.methods._scores import watch
 from peftcore.methods.lora import Projection
 
 Bits = Literal[1, 2, 4, 8, 32]
@@ -116,6 +117,7 @@ class BiLoRA(Method):
     title = "Bi-LoRA"
     kind = "in-backbone"
     colour = "#56B4E9"
+    shows = "heads"
     card = Card(
         title=title,
         paper="Jie et al., Revisiting the Parameter Efficiency of Adapters from the Perspective of Precision "
@@ -150,6 +152,9 @@ class BiLoRA(Method):
             self.projections,
             lambda site, _: QuantisedPair(site.linear.in_features, site.out_features, *settings),
         )
+
+    def coach(self, model, optimizer, epochs: int, per_epoch: int) -> Coach:
+        return watch(model.tuner)
 
     def as_lora(self, model):
         return updates_of(model.tuner, model.backbone)

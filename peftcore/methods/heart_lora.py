@@ -27,6 +27,7 @@ class HeartLoRA(Method):
     title = "Heart-LoRA"
     kind = "in-backbone"
     colour = "#D55E00"
+    shows = "heads"
     card = Card(
         title=title,
         paper="Heart-LoRA: Low-rank Adaptation with Head-level Responsiveness, arXiv 2404.08894",

@@ -22,6 +22,7 @@ class LAST(Method):
     title = "LAST"
     kind = "side"
     colour = "#CC79A7"
+    shows = "attention"
     card = Card(
         title=title,
         paper="Tang et al., Low-rank Attention Side-Tuning for Parameter-Efficient Fine-Tuning, arXiv 2402.04009",
@@ -129,8 +130,6 @@ class LASTNetwork(SideNetwork):
     is the bias correction without the cancellation of two large sums.
     """
 
-    plain = False  # by the modules as they are written, which a probe listens to; slower, the same numbers
-
     def __init__(self, backbone, method: LAST):
         super().__init__()
         self.correct = method.bias_correction
@@ -150,12 +149,26 @@ class LASTNetwork(SideNetwork):
                 width = backbone.blocks[end].width
                 self.side.append(nn.ModuleList(LowRankAttention(width, method) for _ in range(method.stack)))
         self.taps = tuple(taps)
+        self.attended = tuple(end for ends in self.groups for end in ends for _ in range(method.stack))
 
     def forward(self, features: tuple[Tensor, ...]) -> Tensor:
         dropped = any(m.dropout and m.training for group in self.side for m in group)
-        if self.plain or dropped or any(z.requires_grad for z in features):  # the lean way has no gradient for features
+        if dropped or any(z.requires_grad for z in features):  # the lean way has no gradient for features
             return self._walk(features, self._stage_by_modules)
         return self.abreast([self], tuple(z[None] for z in features))[0]
+
+    def attention(self, features: tuple[Tensor, ...]) -> list[Tensor]:
+        maps: list[Tensor] = []
+        modules = [m for group in self.side for m in group]
+        look = [
+            m.norm.register_forward_hook(lambda _, __, normed, m=m: maps.append(m.attention(normed))) for m in modules
+        ]
+        try:
+            self._walk(features, self._stage_by_modules)  # the modules as they are written: hooks are called
+        finally:
+            for handle in look:
+                handle.remove()
+        return maps
 
     @classmethod
     def abreast(cls, networks: Sequence[LASTNetwork], features: tuple[Tensor, ...]) -> Tensor:

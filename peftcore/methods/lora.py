@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from peftcore.methods import Card, Method
+from peftcore.methods import Card, Coach, Method
 from peftcore.methods._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, updates_of
+from peftcore.methods._scores import watch
 
 Projection = Literal["q", "k", "v", "proj", "fc1", "fc2"]
 
@@ -18,6 +19,7 @@ class LoRA(Method):
     kind = "in-backbone"
     colour = "#0072B2"
     dark_colour = "#2E8FD0"
+    shows = "heads"
     card = Card(
         title=title,
         paper="Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, arXiv 2106.09685",
@@ -49,6 +51,9 @@ class LoRA(Method):
 
     def lr_ratio_of(self, name: str) -> float:
         return self.lr_ratio if name.endswith("lora_B.weight") else 1.0
+
+    def coach(self, model, optimizer, epochs: int, per_epoch: int) -> Coach:
+        return watch(model.tuner)
 
     def as_lora(self, model):
         return updates_of(model.tuner, model.backbone)

@@ -1,4 +1,4 @@
-"""Where attention looks: the backbone's maps at a layer, and a LAST side network's."""
+"""Where attention looks: the backbone's maps at a layer, and a side network's."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from peftcore import errors
 from peftcore.backbone.load import Backbone, Block
-from peftcore.methods.last import LowRankAttention
 from peftcore.model import TunedModel
+from peftcore.registry import METHODS
 
 
 @torch.no_grad()
@@ -88,26 +88,18 @@ def _from_windows(maps: Tensor, module: nn.Module, block: Block, batch: int) -> 
 
 @torch.no_grad()
 def side_attention(model: TunedModel, images: Tensor) -> list[Tensor]:
-    """The attention of each low-rank module of a LAST side network, in order: (B, N, N) each, rows sum to 1.
+    """The attention of each module of a side network, in order: (B, N, N) each, rows sum to 1.
 
     Raises:
-        NotMeasurable: the model has no low-rank attention.
+        NotMeasurable: the method has no side network with attention.
     """
-    modules = [m for m in model.tuner.modules() if isinstance(m, LowRankAttention)]
-    if not modules:
+    if not model.is_side or not model.tuner.attended:
+        able = " or ".join(METHODS.facts(name).title for name in METHODS.names(shows="attention"))
         raise errors.NotMeasurable(
-            f"{model.method.card.title} has no side network with attention; train LAST to see where one looks."
+            f"{model.method.card.title} has no side network with attention; train {able} to see where one looks."
         )
-    maps: list[Tensor] = []
-    handles = [
-        m.norm.register_forward_hook(lambda _, __, normed, m=m: maps.append(m.attention(normed))) for m in modules
-    ]
-    training, model.tuner.plain = model.training, True
+    training = model.training
     try:
-        model.eval()(images)
+        return model.eval().tuner.attention(model.features(images))
     finally:
         model.train(training)
-        model.tuner.plain = False
-        for handle in handles:
-            handle.remove()
-    return maps

@@ -1,244 +1,29 @@
-"""A frozen timm transformer and its anatomy: blocks, heads, the Linear layers that methods adapt, and its tokens."""
+"""Backbones by name: which there are, and how one is built, filled with weights and proven to be understood."""
 
 from __future__ import annotations
 
-import copy
-import hashlib
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from contextlib import nullcontext
+from functools import lru_cache
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor
+from torch import nn
 
 from peftcore import errors
-from peftcore.backbone.anatomy import PROJECTIONS, Block, Site, anatomy
+from peftcore.backbone import embedded
+from peftcore.backbone.anatomy import anatomy
+from peftcore.backbone.arrival import UNREADABLE, Arrival
+from peftcore.backbone.backbone import Backbone
 from peftcore.backbone.curated import CURATED
 from peftcore.backbone.weights import (
+    REMOTE,
     fetched,
     first_line,
     no_waiting_for_an_unreachable_hub,
     weights_file,
-    whole,
     why_no_weights,
-)
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A timm transformer in eval mode, frozen, without a classifier, and its anatomy.
-
-    `module` maps images (B, C, H, W) to pooled features (B, width). Methods never change a Backbone that is passed
-    in: they work on `clone()`, which has modules of its own and the same weights in the same memory.
-    """
-
-    name: str
-    module: nn.Module
-    blocks: tuple[Block, ...]
-    input_size: tuple[int, int, int]
-    prefix_tokens: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str
-    pretrained: bool
-    crop_pct: float = 1.0  # the share of a resized image's shorter side that its own preprocessing keeps
-    options: tuple[tuple[str, Any], ...] = ()  # what else was said to timm.create_model
-
-    @property
-    def depth(self) -> int:
-        return len(self.blocks)
-
-    @property
-    def width(self) -> int:
-        """Width of the pooled features, the classifier's input."""
-        return (
-            self.module.num_features if not hasattr(self.module, "head_hidden_size") else self.module.head_hidden_size
-        )
-
-    @property
-    def heads(self) -> tuple[int, ...]:
-        return tuple(block.heads for block in self.blocks)
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        return self.blocks[0].grid
-
-    @property
-    def hierarchical(self) -> bool:
-        """True where later stages have fewer, wider tokens (Swin)."""
-        return self.blocks[-1].stage > 0
-
-    @property
-    def stages(self) -> tuple[tuple[int, ...], ...]:
-        """Block numbers by stage; one stage on a plain ViT."""
-        return tuple(
-            tuple(i for i, block in enumerate(self.blocks) if block.stage == s)
-            for s in range(self.blocks[-1].stage + 1)
-        )
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.module.parameters()).device
-
-    def parameter_count(self) -> int:
-        return sum(p.numel() for p in self.module.parameters())
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A hash of the architecture's weights, names and shapes: equal where two backbones compute the same."""
-        return self.hash_weights()
-
-    def hash_weights(self) -> str:
-        """The fingerprint of the weights as they are now, whoever may have changed them."""
-        digest = hashlib.blake2b(digest_size=16)
-        for name, tensor in sorted(self.module.state_dict().items()):
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
-        return digest.hexdigest()
-
-    def clone(self) -> Backbone:
-        """The same weights under new modules, so that hooks and replacements stay private."""
-        tensors = [*self.module.parameters(), *self.module.buffers()]
-        return replace(self, module=copy.deepcopy(self.module, {id(t): t for t in tensors}))
-
-    def to(self, device: torch.device | str) -> Backbone:
-        self.module.to(device)
-        return self
-
-    def part(self, block: Block, path: str) -> nn.Module:
-        """The submodule at `path` below a block; DoesNotFit where this family has none."""
-        try:
-            return self.module.get_submodule(f"{block.path}.{path}")
-        except AttributeError:
-            raise errors.DoesNotFit(f"{self.name} has no {path} in {block.path}; choose another projection.") from None
-
-    def site(self, block: Block, projection: str) -> Site:
-        """Where a projection (q, k, v, proj, fc1, fc2) is computed.
-
-        Raises:
-            DoesNotFit: this family computes it in no Linear of its own.
-        """
-        for path, third in PROJECTIONS[projection]:
-            try:
-                linear = self.module.get_submodule(f"{block.path}.{path}")
-            except AttributeError:
-                continue
-            if isinstance(linear, nn.Linear):
-                rows = linear.out_features // (3 if third is not None else 1)
-                start = rows * (third or 0)
-                return Site(f"{block.path}.{path.rpartition('.')[0]}.{projection}", linear, slice(start, start + rows))
-        raise errors.DoesNotFit(
-            f"{self.name} computes {projection!r} of {block.path} in no linear layer of its own; choose other projections."
-        )
-
-    def transition(self, stage: int) -> nn.Module:
-        """The frozen module between the last block of stage - 1 and the first of `stage` (Swin's patch merging)."""
-        return self.module.get_submodule(f"layers.{stage}.downsample")
-
-    def pooled(self, images: Tensor) -> Tensor:
-        """Images (B, C, H, W) -> pooled, normed features (B, width).
-
-        Raises:
-            BadData: no float tensor of images, or of another size than the backbone's.
-        """
-        self.check_images(images)
-        return self.module.forward_head(self.module.forward_features(images), pre_logits=True)
-
-    def check_images(self, images: Tensor) -> None:
-        """Raises BadData where `images` is no float tensor of images of this backbone's size."""
-        channels, *size = self.input_size
-        what = "x".join(map(str, images.shape)) if isinstance(images, Tensor) else type(images).__name__
-        if not isinstance(images, Tensor) or not images.is_floating_point():
-            kind = images.dtype if isinstance(images, Tensor) else f"an object of type {what}"
-            raise errors.BadData(
-                f"{self.name} takes a float tensor of normalised images, (batch, {channels}, height, width); got {kind}."
-            )
-        strict = getattr(getattr(self.module, "patch_embed", None), "strict_img_size", True)
-        if images.ndim != 4 or images.shape[1] != channels or (strict and list(images.shape[2:]) != size):
-            raise errors.BadData(
-                f"{self.name} takes images (batch, {channels}, {size[0]}, {size[1]}); got {what}. Resize them, or load "
-                "the backbone with img_size=(height, width)."
-            )
-
-    def finish(self, tokens: Tensor) -> Tensor:
-        """The last block's tokens -> pooled features (B, width): the backbone's own final norm and pooling."""
-        return self.module.forward_head(self.module.norm(tokens), pre_logits=True)
-
-    def taps(self, images: Tensor, points: Sequence[str], chunk: int = 16) -> tuple[Tensor, ...]:
-        """Tokens at `points`, without gradient. Points: 'PATH:in', 'PATH:out' of a block, 'pooled', 'image'.
-
-        Nothing behind the last point is computed. Images run `chunk` at a time: what a block needs while it works
-        (the MLP's hidden layer is four times as wide) is then small beside what is returned.
-
-        Raises:
-            BadData: as `pooled`.
-        """
-        self.check_images(images)
-        seen: dict[str, Tensor] = {"image": images}
-        inner = {p for p in points if p not in ("image", "pooled")}
-        rows, missing = slice(0), set()
-
-        def note(point: str, tokens: Tensor) -> None:
-            if point not in seen:
-                seen[point] = tokens if len(images) <= chunk else tokens.new_empty(len(images), *tokens.shape[1:])
-            if seen[point] is not tokens:
-                seen[point][rows] = tokens
-            missing.discard(point)
-            if not missing and "pooled" not in points:
-                raise _Enough
-
-        handles = []
-        for path in {p.rpartition(":")[0] for p in inner}:
-            block = self.module.get_submodule(path)
-            if f"{path}:in" in inner:
-                handles.append(block.register_forward_pre_hook(lambda _, args, p=f"{path}:in": note(p, args[0])))
-            if f"{path}:out" in inner:
-                handles.append(block.register_forward_hook(lambda _, args, out, p=f"{path}:out": note(p, out)))
-        try:
-            with torch.no_grad():
-                for start in _starts(images if inner or "pooled" in points else images[:0], chunk):
-                    rows, missing = slice(start, start + chunk), set(inner)
-                    with suppress(_Enough):
-                        note("pooled", self.pooled(images[rows]))
-        finally:
-            for handle in handles:
-                handle.remove()
-        return tuple(seen[p] for p in points)
-
-
-def _starts(images: Tensor, chunk: int) -> Sequence[int]:
-    """Where each chunk begins. Tensors without data (a prediction's) are there for their bytes, and of very many
-    chunks all but the first repeat each other: some of them are enough."""
-    starts = range(0, len(images), chunk)
-    many = isinstance(images, FakeTensor) and len(starts) > _CHUNKS_WITHOUT_DATA
-    return (*starts[: _CHUNKS_WITHOUT_DATA - 1], starts[-1]) if many else starts
-
-
-_CHUNKS_WITHOUT_DATA = 16
-
-
-class _Enough(Exception):
-    """Raised inside a forward once all that was asked for has been seen."""
-
-
-# What timm, torch, safetensors, pickle and huggingface_hub raise for an impossible model or a file that holds no weights.
-_UNREADABLE = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    LookupError,
-    TypeError,
-    EOFError,
-    AttributeError,
-    SafetensorError,
-    UnpicklingError,
 )
 
 
@@ -248,13 +33,14 @@ def load_backbone(
     weights: str | Path | None = None,
     device: torch.device | str = "cpu",
     seed: int = 0,
-    **architecture,
+    **architecture: Any,
 ) -> Backbone:
     """A frozen Backbone by name.
 
     `name`: an embedded backbone, any timm ViT or Swin (with or without a tag), or 'hf-hub:OWNER/NAME'.
     Pretrained weights are looked for in HEADROOM_WEIGHTS (`weights.folder()`), then in the hub's cache, then on the hub.
-    `weights`: a local file or a folder that holds one; `device='meta'` builds the anatomy without weights.
+    `weights`: a local file or a folder that holds one; `device='meta'` builds the anatomy without weights. All of the
+    backbone comes from that file, or it is refused; `Backbone.origin` says what was read, and what was left over.
     Random weights (`pretrained=False`) follow from `seed` alone: the same name and seed are the same backbone.
     Further arguments go to `timm.create_model` (img_size=..., for example).
 
@@ -262,52 +48,54 @@ def load_backbone(
         UnknownName: no such architecture; the nearest is named.
         WeightsUnavailable: the weights are neither local nor reachable, or do not match.
         InvalidSetting: it cannot be built so; an image size that its patches do not divide is refused, not cut.
-        DoesNotFit: the architecture has no attention blocks.
+        DoesNotFit: not a transformer whose every block, token and pooling is understood.
     """
     from timm.data import resolve_model_data_config
 
     _check_name(name)
-    options = dict(num_classes=0, **architecture)
     try:
         meta = torch.device(device).type == "meta"
     except RuntimeError:
         raise errors.InvalidSetting(f"There is no device {device!r}; use 'cpu', 'cuda' or 'meta'.") from None
-    if weights is None and pretrained and not meta:
-        weights = fetched(name)
-    if weights is not None and not meta:
-        file = weights_file(Path(weights))
-        if file.suffix == ".safetensors" and not whole(file):  # timm takes an empty one for none, with random weights
-            raise errors.WeightsUnavailable(
-                why_no_weights(name, file, "it is empty, damaged or cut short; fetch or copy it again")
-            )
-        options["pretrained_cfg_overlay"] = {"file": str(file), "custom_load": False}
-    pretrained = bool(pretrained or weights) and not meta
+    arrival = None
+    if (pretrained or weights is not None) and not meta:
+        file = fetched(name) if weights is None else weights_file(Path(weights))
+        arrival = Arrival(name, file, architecture)
     try:
-        with torch.random.fork_rng(), torch.device(device), no_waiting_for_an_unreachable_hub():
+        with (
+            torch.random.fork_rng(),
+            torch.device("cpu" if arrival else device),
+            no_waiting_for_an_unreachable_hub(),
+            arrival.loads() if arrival else nullcontext(),
+        ):
             torch.manual_seed(seed)
-            module = timm.create_model(name, pretrained=pretrained, **options)
+            module = timm.create_model(name, pretrained=arrival is not None, num_classes=0, **architecture)
     except errors.HeadroomError:
         raise
-    except _UNREADABLE as error:
-        if not pretrained:
-            options = ", ".join(f"{option}={value}" for option, value in architecture.items())
-            told = f"{name} cannot be built{f' with {options}' if options else ''}: {first_line(error)}."
-            raise errors.InvalidSetting(told) from error
-        raise errors.WeightsUnavailable(why_no_weights(name, weights, error)) from error
+    except UNREADABLE as error:
+        if arrival and name.startswith(REMOTE):
+            raise errors.WeightsUnavailable(why_no_weights(name, error)) from error
+        options = ", ".join(f"{option}={value}" for option, value in architecture.items())
+        raise errors.InvalidSetting(
+            f"{name} cannot be built{f' with {options}' if options else ''}: {first_line(error)}."
+        ) from error
     if "img_size" in architecture:
         _check_size(name, module)
     module = module.to(device).eval().requires_grad_(False)
     config = resolve_model_data_config(module)
+    blocks = anatomy(module, name)
+    channels = module.patch_embed.proj.in_channels
     return Backbone(
         name=name,
         module=module,
-        blocks=anatomy(module, name),
-        input_size=(config["input_size"][0], *module.patch_embed.img_size),
+        blocks=blocks,
+        input_size=(channels, *module.patch_embed.img_size),
         prefix_tokens=getattr(module, "num_prefix_tokens", 0),
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         interpolation=config["interpolation"],
-        pretrained=pretrained,
+        pretrained=arrival is not None,
+        origin=arrival.origin if arrival else None,
         crop_pct=config["crop_pct"],
         options=tuple(sorted(architecture.items())),
     )
@@ -316,7 +104,7 @@ def load_backbone(
 def _check_size(name: str, module: nn.Module) -> None:
     sizes = [getattr(module.patch_embed, name, None) for name in ("img_size", "patch_size")]
     if not all(isinstance(size, tuple) for size in sizes):
-        return  # whether such a family has an anatomy is told there
+        return  # whether such a family has an anatomy is said there
     for pixels, patch in zip(*sizes, strict=True):
         if pixels % patch:
             below = pixels // patch * patch
@@ -329,24 +117,18 @@ def _check_size(name: str, module: nn.Module) -> None:
 
 def backbones() -> list[str]:
     """Names of the embedded backbones, then of the curated ones, then of every ViT and Swin family that timm has."""
-    from peftcore.backbone import embedded
-
     families = ("vit_*", "deit*", "swin_*", "swinv2_*", "beit*", "eva02_*")
     return [*embedded.names(), *CURATED, *(n for n in timm.list_models(families) if n not in embedded.names())]
 
 
 @lru_cache(maxsize=1)
 def _architectures() -> frozenset[str]:
-    from peftcore.backbone import embedded
-
     embedded.register()
     return frozenset(timm.list_models())
 
 
 def _check_name(name: str) -> None:
-    from peftcore.backbone import embedded
-
-    if name.startswith(("hf-hub:", "hf_hub:", "local-dir:")):
+    if name.startswith(REMOTE):
         return
     architecture = name.partition(".")[0]
     if architecture not in _architectures():

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
+from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -15,8 +18,35 @@ from peftcore.backbone import embedded
 from peftcore.backbone.curated import CURATED
 from peftcore.home import home
 
+INDEX = ".index.json"  # names the files of a set of weights that is spread over several
+KINDS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".npz")
+_SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)(\.\w+)")
 ON_THE_HUB = ("model.safetensors", "open_clip_model.safetensors")  # what timm asks a repository for, in this order
+USUAL = (*ON_THE_HUB, f"model.safetensors{INDEX}", "pytorch_model.bin", f"pytorch_model.bin{INDEX}")
 REMOTE = ("hf-hub:", "hf_hub:", "local-dir:")  # names that say themselves where their weights are
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The file that a backbone's weights were read from, whole.
+
+    `sha256`: of the file; of shards, of their bytes in the order of their names. `names`: how its names were read where
+    they are not timm's own. `left_over`: what it holds beside the backbone, such as a classifier. `resampled`: the tensors
+    that timm fitted to another image size.
+    """
+
+    file: str
+    sha256: str
+    names: str = ""
+    left_over: Sequence[str] = ()
+    resampled: Sequence[str] = ()
+
+    @property
+    def sentence(self) -> str:
+        """'Weights: model.safetensors (sha256 1f2e3d4c), left over: head.weight, head.bias'."""
+        more = {"left over": self.left_over, "resampled": self.resampled}
+        words = [f"Weights: {Path(self.file).name} (sha256 {self.sha256[:8]})", *([self.names] if self.names else [])]
+        return ", ".join([*words, *(f"{what}: {', '.join(names)}" for what, names in more.items() if names)])
 
 
 @contextmanager
@@ -140,16 +170,45 @@ def whole(file: Path) -> bool:
 
 
 def weights_file(path: Path) -> Path:
+    """The file itself, or the one of a folder: the usual name first, else the only one.
+
+    Raises:
+        WeightsUnavailable: there is none, or it is not clear which.
+    """
     if path.is_file():
         return path
     if not path.is_dir():
         raise errors.WeightsUnavailable(f"There is no file or folder {str(path)!r}; give a .safetensors or .pth file.")
-    found = [f for pattern in ("*.safetensors", "*.pth", "*.pt", "*.bin") for f in sorted(path.glob(pattern))]
+    usual = [file for name in USUAL if (file := path / name).is_file()]
+    files = (file for file in sorted(path.iterdir()) if file.suffix in KINDS)
+    found = usual[:1] or [*{_SHARD.sub(r"\1\4", file.name): file for file in files}.values()]  # of shards one
     if len(found) != 1:
         raise errors.WeightsUnavailable(
-            f"{str(path)!r} holds {len(found)} weight files (.safetensors, .pth, .pt, .bin); name the one to load."
+            f"{str(path)!r} holds {len(found)} weight files ({', '.join(KINDS)}); name the one to load."
         )
     return found[0]
+
+
+def shards(file: Path) -> list[str]:
+    """The names of all files over which one set of weights is spread, from its index or one of them; else none."""
+    if file.name.endswith(INDEX):
+        return sorted({Path(name).name for name in json.loads(file.read_text())["weight_map"].values()})
+    if match := _SHARD.fullmatch(file.name):
+        stem, number, most = match[1], match[2], int(match[3])
+        return [f"{stem}-{i:0{len(number)}d}-of-{match[3]}{match[4]}" for i in range(1, most + 1)]
+    return []
+
+
+def parts(file: Path) -> list[Path]:
+    """The files that hold a set of weights: this one, or its shards. Raises WeightsUnavailable: one is missing."""
+    names = shards(file)
+    missing = [name for name in names if not (file.parent / name).is_file()]
+    if missing:
+        raise errors.WeightsUnavailable(
+            f"{str(file)!r} is one set of weights in {len(names)} files, and {len(missing)} of them are not beside it: "
+            f"{', '.join(missing[:3])}; copy them there."
+        )
+    return [file.parent / name for name in names] or [file]
 
 
 def first_line(error: object) -> str:
@@ -160,12 +219,12 @@ def first_line(error: object) -> str:
     return (lines[0][:300] if lines else type(error).__name__).rstrip(".")
 
 
-def why_no_weights(name: str, weights: str | Path | None, error: object) -> str:
-    if weights is not None:
-        return f"{str(weights)!r} does not hold weights of {name}: {first_line(error)}."
-    fetched = f"fetch them on a machine that has one (python -m peftcore fetch {name}) and name the folder in HEADROOM_WEIGHTS, "
+def why_no_weights(name: str, error: object) -> str:
+    """The sentence where a backbone's pretrained weights are neither here nor could be downloaded."""
+    fetch = f"fetch them on a machine that has one (python -m peftcore fetch {name}) and name the folder in HEADROOM_WEIGHTS, "
     return (
         f"The pretrained weights of {name} are not on this machine and could not be downloaded ({first_line(error)}). "
-        f"Connect to the network and try again, {'' if name.startswith(REMOTE) else fetched}give a local file with weights=..., choose an embedded backbone such "
-        "as vit_micro, or choose random weights on purpose with pretrained=False."
+        f"Connect to the network and try again, {'' if name.startswith(REMOTE) else fetch}give a local file with "
+        "weights=..., choose an embedded backbone such as vit_micro, or choose random weights on purpose with "
+        "pretrained=False."
     )

@@ -59,7 +59,7 @@ def _weights(name: str, tell: Tell) -> None:
             continue
         except (*transfer.NETWORK, OSError, errors.DataUnavailable) as error:
             told = error if isinstance(error, errors.HeadroomError) else transfer.why(error)
-            raise errors.WeightsUnavailable(weights.why_no_weights(name, None, told)) from error
+            raise errors.WeightsUnavailable(weights.why_no_weights(name, told)) from error
 
 
 def _told(what: str, fetch: Callable[[Tell], object]) -> Iterator[Download]:

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peftcore import errors
-from peftcore.backbone.load import Backbone, Block, Site
+from peftcore.backbone.anatomy import Block, Site
+from peftcore.backbone.load import Backbone
 from peftcore.methods import graft
 from peftcore.methods._beside import AddPairs, Source
 

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peftcore import errors
-from peftcore.backbone.load import Backbone, Block
+from peftcore.backbone.anatomy import Block
+from peftcore.backbone.load import Backbone
 from peftcore.model import TunedModel
 from peftcore.registry import METHODS
 

@@ -198,8 +198,8 @@ def test_no_way_to_the_hub_is_a_sentence(shelf, monkeypatch):
 
 
 def test_what_cannot_be_fetched_by_its_name_is_not_advised_to_be():
-    assert f"peftcore fetch {NAME}" in weights.why_no_weights(NAME, None, "no way")
-    told = weights.why_no_weights(f"hf-hub:timm/{NAME}", None, "no way")
+    assert f"peftcore fetch {NAME}" in weights.why_no_weights(NAME, "no way")
+    told = weights.why_no_weights(f"hf-hub:timm/{NAME}", "no way")
     assert "peftcore fetch" not in told and "try again, give a local file with weights=" in told
 
 

@@ -12,6 +12,7 @@ from app.heads import cut
 from app.memory import ledgers
 from app.runs import following, predictions, race_view, run_charts, selection
 from app.runs.following import Follower
+from peftcore.backbone.weights import Origin
 from peftcore.figures.theme import human_count, percent, si_bytes
 from peftcore.store import WAITING, RunRecord
 from peftcore.train import conditions
@@ -159,6 +160,7 @@ def _result(record: RunRecord, told: Follower) -> None:
         f"Seed {record.spec['seed']}, weight decay {settings['weight_decay']:g}, "
         f"{'pretrained' if settings['pretrained'] else 'random'} backbone; the test images chose nothing. "
         + predictions.sentence(summary["memory"])
+        + (f" {Origin(**settings['weights']).sentence}." if settings.get("weights") else "")
     )
 
 

@@ -8,8 +8,9 @@ import re
 import socket
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -40,6 +41,9 @@ class Origin:
     names: str = ""
     left_over: Sequence[str] = ()
     resampled: Sequence[str] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"left_over": list(self.left_over), "resampled": list(self.resampled)}
 
     @property
     def sentence(self) -> str:

@@ -184,6 +184,7 @@ class Trainer:
                 "symmetries": list(task.symmetries),
                 "model_selection": conditions.SELECTED[spec.select],
                 "pretrained": self.backbone.pretrained,
+                "weights": self.backbone.origin and self.backbone.origin.to_dict(),
                 "weight_decay": spec.decay,
                 "features": plan.to_dict(),
             },

@@ -13,7 +13,9 @@ STARTED = {
     "parameters": {"backbone": 1000, "method": 40, "head": 10},
     "steps": 26, "epochs": 2, "classes": ["0", "1"], "device": "cpu",
     "settings": {"normalisation": "backbone", "augmentation": "none", "model_selection": "last epoch",
-                 "pretrained": True, "weight_decay": 0.05},
+                 "pretrained": True, "weight_decay": 0.05,
+                 "weights": {"file": "/w/vit.safetensors", "sha256": "1f2e3d4c5b", "names": "",
+                             "left_over": ["head.weight"], "resampled": []}},
 }  # fmt: skip
 MEMORY = {"frozen_weights": 6_000_000, "activations": 2_000_000}
 REPORT = {
@@ -123,6 +125,7 @@ def test_finished_shows_result_settings_and_ways_on(at, store, run):
     assert [metric.value for metric in page.metric] == ["0.931", "50", "8 MB", "20 s"]
     assert "the backbone's normalisation, no augmentation, last epoch." in text(page)
     assert "test images chose nothing" in text(page)
+    assert "Weights: vit.safetensors (sha256 1f2e3d4c), left over: head.weight." in text(page)
     assert len(page.get("plotly_chart")) == 5
     assert {button.key for button in page.download_button} == {"adapter", "spec"}
     assert {link.label for link in page.page_link} == {"Heads", "Attention", "Memory", "Launch again"}

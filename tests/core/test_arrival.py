@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import Tensor
 
 import peftcore as pc
 from peftcore import errors
-from peftcore.backbone import weights
+from peftcore.backbone import embedded, weights
 
 State = dict[str, Tensor]
 SMALL = {"vit": VIT, "swin": SWIN}
@@ -468,7 +467,7 @@ def test_the_record_says_what_was_read(tmp_path):
     origin = load(file).origin
     assert origin.file == str(file) and origin.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     assert origin.left_over == ("head.weight",) and "state_dict.model." in origin.names
-    again = weights.Origin(**json.loads(json.dumps(asdict(origin))))  # as events and adapters keep it
+    again = weights.Origin(**json.loads(json.dumps(origin.to_dict())))  # as events and adapters keep it
     assert again.sentence == origin.sentence and "weights.pth (sha256 " in origin.sentence
 
 
@@ -481,6 +480,19 @@ def test_random_weights_have_no_origin_and_a_clone_has_its_own():
     assert small("vit").origin is None
     embedded = pc.load_backbone("vit_micro")
     assert embedded.origin.file.endswith("vit_micro/model.safetensors") and embedded.clone().origin == embedded.origin
+
+
+def test_the_record_goes_into_runs_and_saved_adapters(tmp_path):
+    events = pc.finetune(pc.RunSpec(backbone="vit_micro", method="linear", task="digits", epochs=1))
+    kept = next(events).settings["weights"]
+    events.close()
+    backbone = pc.load_backbone("vit_micro")
+    assert kept == backbone.origin.to_dict() and kept["sha256"] == embedded.digest("vit_micro")
+    pc.save_adapter(tmp_path, pc.attach(backbone, "lora", 3))
+    assert json.loads((tmp_path / "adapter.json").read_text())["backbone"]["weights"] == kept
+    assert pc.load_adapter(tmp_path).backbone.origin == backbone.origin
+    pc.save_adapter(tmp_path / "random", pc.attach(small("vit"), "lora", 3))
+    assert json.loads((tmp_path / "random" / "adapter.json").read_text())["backbone"]["weights"] is None
 
 
 def hub_folder(tmp_path: Path, values: State, **about: object) -> str:

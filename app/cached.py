@@ -129,7 +129,7 @@ def _backbone(name: str, pretrained: bool, weights: str | None) -> Backbone:
 
 @st.cache_resource(max_entries=6, show_spinner=False)
 def _model(subject: Subject) -> Shared:
-    from peftcore.adapters import save
+    from peftcore import adapters
 
     blob = adapter(subject)
     if blob is None:
@@ -138,7 +138,7 @@ def _model(subject: Subject) -> Shared:
         )
     spec = run(subject).spec
     backbone = _backbone(spec["backbone"], spec.get("pretrained", True), spec.get("weights"))
-    return Shared(save.from_bytes(blob, backbone))
+    return Shared(adapters.from_bytes(blob, backbone))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

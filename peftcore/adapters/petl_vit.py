@@ -11,41 +11,25 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from peftcore import errors
+from peftcore.adapters.packing import refuse_pickle
+from peftcore.backbone.load import Backbone
 from peftcore.methods.bi_lora import EPS, BiLoRA, codebook, codes, levels_of, packed_bytes, standardise
 from peftcore.model import TunedModel, attach
 
-if TYPE_CHECKING:
-    from peftcore.backbone.load import Backbone
-
 # The scale s that each released adapter was trained with: the `scale` of PETL-ViT's configs/lora/*.yaml.
-SCALES = {
-    "cifar": 0.1,
-    "caltech101": 10,
-    "dtd": 0.01,
-    "oxford_flowers102": 1,
-    "oxford_iiit_pet": 0.1,
-    "svhn": 10,
-    "sun397": 0.1,
-    "patch_camelyon": 10,
-    "eurosat": 10,
-    "resisc45": 10,
-    "diabetic_retinopathy": 10,
-    "clevr_count": 1,
-    "clevr_dist": 0.1,
-    "dmlab": 10,
-    "kitti": 10,
-    "dsprites_loc": 1,
-    "dsprites_ori": 0.1,
-    "smallnorb_azi": 10,
-    "smallnorb_ele": 1,
+_BY_SCALE = {
+    0.01: "dtd",
+    0.1: "cifar oxford_iiit_pet sun397 clevr_dist dsprites_ori",
+    1: "oxford_flowers102 clevr_count dsprites_loc smallnorb_ele",
+    10: "caltech101 svhn patch_camelyon eurosat resisc45 diabetic_retinopathy dmlab kitti smallnorb_azi",
 }
+SCALES = {task: scale for scale, tasks in _BY_SCALE.items() for task in tasks.split()}
 _NAME = re.compile(r"(?P<task>.+)-bit(?P<bits>[1248])-dim(?P<rank>\d+)")
 _SETTLE = 200  # rounds after which weights that no standardisation leaves on their codes are given up
 
@@ -129,6 +113,14 @@ class PetlVit:
         """The used low-rank weights by the names of an adapter_state, the head apart."""
         return {name: matrix.weight() for name, matrix in self.matrices.items()}
 
+    def pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Path of each projection -> A (r, d) and B (d, r) with the scale folded in."""
+        weights = self.weights()
+        paths = [name.removesuffix(".lora_A.weight") for name in weights if name.endswith(".lora_A.weight")]
+        return {
+            path: (weights[f"{path}.lora_A.weight"], self.scale * weights[f"{path}.lora_B.weight"]) for path in paths
+        }
+
     def state(self) -> dict[str, Tensor]:
         """An adapter_state that gives a Bi-LoRA exactly these used weights and this head."""
         state = {name: matrix.trainable() for name, matrix in self.matrices.items()}
@@ -153,6 +145,7 @@ def read(
         BadAdapter: no such file, or its size does not fit; InvalidSetting: bits, rank or scale are given nowhere.
     """
     path = Path(path)
+    refuse_pickle(path)
     named = _NAME.fullmatch(path.stem)
     task = named["task"] if named else path.stem
     bits, rank = bits or (named and int(named["bits"])), rank or (named and int(named["rank"]))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from app import cached, subjects
-from peftcore.adapters import save
+from peftcore import adapters
 from peftcore.backbone.preprocess import prepare
 from peftcore.probes.attention import attention_maps, side_attention
 
@@ -45,7 +45,7 @@ def test_before_and_after_for_a_method_in_the_backbone(at, trained):
 def test_maps_are_the_library_s_and_are_left_as_they_were(trained, store, engine):
     """What the page shows is row `query` of the probe's map, and looking changes no output."""
     run = subjects.named(str(trained["last"]))
-    model = save.from_bytes(store.get_artifact(trained["last"], "adapter"))
+    model = adapters.from_bytes(store.get_artifact(trained["last"], "adapter"))
     images = prepare(cached.task("digits").test.images[5:6], model.backbone)
     before = cached._model(run).model(images)
     look = cached.attention(run, 5, 2, (3, 6))
@@ -107,7 +107,7 @@ def test_an_image_of_one_s_own_takes_a_test_image_s_place(at, trained, store):
     pixels = cached.test_image(run, code)
     assert pixels.shape == (64, 64, 3)
     look = cached.attention(run.subject, code, 2, (3, 6))
-    model = save.from_bytes(store.get_artifact(trained["last"], "adapter"))
+    model = adapters.from_bytes(store.get_artifact(trained["last"], "adapter"))
     row = attention_maps(model, prepare(pixels[None], model.backbone), 2)[0, :, 1 + 3 * 8 + 6].numpy()
     np.testing.assert_allclose(look.maps.reshape(8, -1), row[:, 1:], rtol=1e-5, atol=1e-7)
     heads = at("heads", run=trained["lora"], image=code)

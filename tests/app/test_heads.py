@@ -80,9 +80,9 @@ def test_without_runs_there_is_an_example_or_an_invitation(at, monkeypatch):
 
 
 def test_energy_on_the_page_is_the_library_s(trained, store, engine):
-    from peftcore.adapters import save
+    from peftcore import adapters
     from peftcore.probes.responsiveness import head_energy
 
     subject = subjects.named(str(trained["lora"]))
-    model = save.from_bytes(store.get_artifact(trained["lora"], "adapter"))
+    model = adapters.from_bytes(store.get_artifact(trained["lora"], "adapter"))
     np.testing.assert_array_equal(cached.head_scores(subject, "energy").values, head_energy(model).values)

@@ -10,8 +10,7 @@ import torch
 from backbones import BOTH, images, nudge, small
 
 import peftcore as pc
-from peftcore import errors
-from peftcore.adapters import save
+from peftcore import adapters, errors
 
 
 def model_of(family, method):
@@ -30,7 +29,7 @@ def test_saved_and_loaded_is_the_same_model(family, method, tmp_path):
     for loaded in (
         pc.load_adapter(tmp_path / "a"),
         pc.load_adapter(tmp_path / "a", small(family)),
-        save.from_bytes(save.to_bytes(model)),
+        adapters.from_bytes(adapters.to_bytes(model)),
     ):
         assert torch.equal(loaded(x), model(x)) and loaded.method == model.method
 
@@ -45,7 +44,7 @@ def test_a_merged_model_is_plain_timm_and_computes_the_same(family, method, tmp_
         return
     x = images(backbone)
     torch.testing.assert_close(pc.merge(model)(x), model(x), rtol=1e-4, atol=1e-4)
-    path = save.save_merged(model, tmp_path / "merged.safetensors")
+    path = adapters.save_merged(model, tmp_path / "merged.safetensors")
     again = timm.create_model(backbone.name, num_classes=3, checkpoint_path=str(path), **dict(backbone.options)).eval()
     torch.testing.assert_close(again(x), model(x), rtol=1e-4, atol=1e-4)
 

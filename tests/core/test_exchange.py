@@ -12,7 +12,7 @@ from backbones import BOTH, images, nudge, small
 
 import peftcore as pc
 from peftcore import errors
-from peftcore.adapters.save import plain_copy
+from peftcore.adapters.merged import plain_copy
 
 RELEASED = Path(__file__).resolve().parents[3] / "shared" / "data" / "petl-vit-bi-lora"
 EXPORTABLE = [
@@ -20,6 +20,17 @@ EXPORTABLE = [
     {"name": "serial_lora", "rank": 3},
     {"name": "bi_lora", "rank": 3},
 ]
+
+
+def edit(folder, **changes):
+    """Changes settings in a PEFT folder."""
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | changes))
+    return folder
+
+
+def without_base(folder):
+    return edit(folder, base_model_name_or_path=None)
 
 
 def loaded_by_peft(model, folder):
@@ -65,18 +76,6 @@ def test_what_hugging_face_peft_trained_comes_in(targets, rslora, tmp_path):
     torch.testing.assert_close(mine(images(backbone)), theirs(images(backbone)), rtol=1e-4, atol=1e-4)
 
 
-def test_an_update_that_would_be_lost_is_refused(tmp_path):
-    """PEFT's 'proj' also catches the patch embedding, which is no projection of attention."""
-    from peft import LoraConfig, get_peft_model
-
-    module = plain_copy(pc.attach(small("vit"), pc.make_method("linear"), 4))
-    get_peft_model(module, LoraConfig(r=3, target_modules=["proj"], modules_to_save=["head"])).save_pretrained(
-        str(tmp_path)
-    )
-    with pytest.raises(errors.AdapterMismatch, match="patch_embed.proj"):
-        pc.import_peft(tmp_path, small("vit"))
-
-
 @pytest.mark.parametrize("family", BOTH)
 def test_head_energy_reads_all_formats_alike(family, tmp_path):
     model = nudge(pc.attach(small(family), pc.make_method("lora", projections=("q", "v")), 3), 0.1)
@@ -84,14 +83,13 @@ def test_head_energy_reads_all_formats_alike(family, tmp_path):
     own = pc.head_energy(model)
     np.testing.assert_allclose(pc.head_energy(tmp_path / "own").values, own.values)
     pc.export_peft(model, tmp_path / "peft")
-    config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
-    config["base_model_name_or_path"] = None  # the small test models are no timm architecture as they stand
-    (tmp_path / "peft" / "adapter_config.json").write_text(json.dumps(config))
-    with pytest.warns(UserWarning, match="64 wide"):
-        foreign = pc.head_energy(tmp_path / "peft")
-    whole = np.sqrt(np.nansum(own.values**2, axis=-1))
+    with pytest.raises(errors.InvalidSetting, match="backbone='NAME'.*or heads"):
+        pc.head_energy(without_base(tmp_path / "peft"))
+    foreign = pc.head_energy(tmp_path / "peft", backbone=small(family))
+    counted = pc.head_energy(tmp_path / "peft", heads=small(family).heads)
+    np.testing.assert_array_equal(foreign.values, counted.values)
     index = [foreign.projections.index(p) for p in own.projections]
-    np.testing.assert_allclose(np.sqrt(np.nansum(foreign.values**2, axis=-1))[:, index], whole, rtol=1e-4)
+    np.testing.assert_allclose(foreign.values[:, index], own.values, rtol=1e-4)
     assert foreign.layers == own.layers
 
 
@@ -115,11 +113,10 @@ def test_what_is_no_lora_is_refused(tmp_path):
     pc.export_peft(model, tmp_path)
     with pytest.raises(errors.AdapterMismatch):
         pc.import_peft(tmp_path, small("swin"))
-    config = json.loads((tmp_path / "adapter_config.json").read_text())
-    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
-    with pytest.raises(errors.BadAdapter, match="DoRA"):
+    edit(tmp_path, use_dora=True)
+    with pytest.raises(errors.AdapterMismatch, match="lacks blocks.0.attn.qkv.lora_magnitude_vector"):
         pc.import_peft(tmp_path, small("vit"))
-    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    edit(tmp_path, use_dora=False)
     weights = tmp_path / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(errors.BadAdapter, match="damaged"):

@@ -13,8 +13,7 @@ from laws import CLASSES, attached, comes_back, follows_from_the_seed, logits, m
 from low_rank_toys import FAMILIES
 
 import peftcore as pc
-from peftcore import errors
-from peftcore.adapters import save
+from peftcore import adapters, errors
 from peftcore.methods.hf_peft import tuners
 
 # METHODS.md's list, each with what its own defaults ask too much of on a narrow backbone.
@@ -194,5 +193,5 @@ def test_peft_is_imported_when_it_is_attached_and_not_before():
 def test_a_plain_copy_has_the_wrapped_layers_own_weights(family):
     backbone = small(family)
     model = pc.attach(backbone, pc.make_method("hf_peft", tuner="lora"), 3)
-    copied, own = save.plain_copy(model).state_dict(), backbone.module.state_dict()
+    copied, own = adapters.plain_copy(model).state_dict(), backbone.module.state_dict()
     assert all(torch.equal(copied[name], tensor) for name, tensor in own.items())

@@ -1,0 +1,114 @@
+"""Saved adapters come back as models: our own folders and files, Hugging Face PEFT's folders, PETL-ViT's files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from peftcore import errors
+from peftcore.adapters import petl_vit
+from peftcore.adapters.hf_lora import holds_peft, import_peft
+from peftcore.adapters.packing import unpack
+from peftcore.adapters.save import ABOUT, FORMAT, TENSORS
+from peftcore.backbone.load import Backbone, load_backbone
+from peftcore.methods import make_method
+from peftcore.model import TunedModel, attach
+
+
+def from_bytes(blob: bytes, backbone: Backbone | None = None) -> TunedModel:
+    """The model that `to_bytes` described; see `load_adapter`."""
+    return _rebuild(*unpack(blob), backbone)
+
+
+def load_adapter(
+    folder: str | Path,
+    backbone: Backbone | None = None,
+    *,
+    scale: float | None = None,
+    bits: int | None = None,
+    rank: int | None = None,
+) -> TunedModel:
+    """The saved model, on `backbone` or on one loaded by the name that was saved.
+
+    What was trained elsewhere needs `backbone`: a Hugging Face PEFT folder, and a .bin file of PETL-ViT's Bi-LoRA, whose
+    `scale`, `bits` and `rank` its name tells where it is one of the released.
+
+    Raises:
+        BadAdapter: missing, truncated, altered, or written by a newer Headroom.
+        AdapterMismatch: `backbone` is not the one that the adapter was trained on.
+        InvalidSetting: no backbone, or numbers of a PETL-ViT file that its name does not tell.
+    """
+    source, numbers = Path(folder), {"scale": scale, "bits": bits, "rank": rank}
+    origin = origin_of(source)
+    given = [name for name, value in numbers.items() if value is not None]
+    if given and origin != "petl_vit":
+        raise errors.InvalidSetting(f"{given[0]} is a number of PETL-ViT's .bin files; {str(source)!r} is none.")
+    if origin == "headroom":
+        return _load(source.parent if source.is_file() else source, backbone)
+    if backbone is None:
+        raise errors.InvalidSetting(
+            f"{str(source)!r} was trained elsewhere and does not hold its backbone; give the one that it was trained "
+            "on: load_adapter(..., backbone=load_backbone(NAME))."
+        )
+    return import_peft(source, backbone) if origin == "peft" else petl_vit.load(source, backbone, **numbers)
+
+
+def origin_of(source: Path) -> Literal["headroom", "peft", "petl_vit"]:
+    """What wrote an adapter; Headroom where nothing speaks for another."""
+    folder = source.parent if source.is_file() else source
+    if source.suffix != ".bin" and (folder / ABOUT).exists():
+        return "headroom"
+    if holds_peft(source):
+        return "peft"
+    return "petl_vit" if source.suffix == ".bin" else "headroom"
+
+
+def _load(folder: Path, backbone: Backbone | None) -> TunedModel:
+    try:
+        about = json.loads((folder / ABOUT).read_text())
+        tensors = (folder / TENSORS).read_bytes()
+    except FileNotFoundError as error:
+        raise errors.BadAdapter(
+            f"{str(folder)!r} is no saved adapter: it has no {Path(error.filename).name}."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise errors.BadAdapter(f"{str(folder)!r} cannot be read as a saved adapter: {error}.") from None
+    _check_format(about)
+    if hashlib.sha256(tensors).hexdigest() != about.get("sha256"):
+        raise errors.BadAdapter(f"{TENSORS} in {str(folder)!r} is truncated or altered: its hash is not the one saved.")
+    return _rebuild(unpack(tensors)[0], about, backbone)
+
+
+def _check_format(about: Any) -> None:
+    version = about.get("format") if isinstance(about, dict) else None
+    if not isinstance(version, int):
+        raise errors.BadAdapter(f"This is no adapter that Headroom saved: its {ABOUT} names no format.")
+    if version > FORMAT:
+        raise errors.BadAdapter(
+            f"This adapter has format {version}, from a newer Headroom; this one reads up to {FORMAT}. Update Headroom."
+        )
+
+
+def _rebuild(tensors: dict[str, Tensor], about: dict[str, Any], backbone: Backbone | None) -> TunedModel:
+    _check_format(about)
+    try:
+        known, settings, classes = about["backbone"], dict(about["method"]), about["num_classes"]
+        weights = (about["spec"] or {}).get("weights")
+        fingerprint, name = known["fingerprint"], known["name"]
+        pretrained, options, method = known["pretrained"], known["options"], settings.pop("name")
+    except (KeyError, TypeError) as error:
+        raise errors.BadAdapter(f"The description of this adapter is incomplete: {error} is missing.") from None
+    if backbone is None:
+        backbone = load_backbone(name, pretrained, weights, **options)
+    if backbone.fingerprint != fingerprint:
+        raise errors.AdapterMismatch(
+            f"This adapter was trained on {name} with other weights or another shape (fingerprint {fingerprint[:8]}) than "
+            f"{backbone.name} given here (fingerprint {backbone.fingerprint[:8]}); load it on the backbone it was trained on."
+        )
+    model = attach(backbone, make_method(method, **settings), classes, verify=False)
+    model.load_adapter_state(tensors)
+    return model.eval()

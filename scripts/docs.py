@@ -1,4 +1,4 @@
-"""Writes the tables of README.md from the registries; `python scripts/docs.py --check` fails where they are stale."""
+"""Writes the tables of README.md and docs/ from the code; `python scripts/docs.py --check` fails where they are stale."""
 
 from __future__ import annotations
 
@@ -51,24 +51,38 @@ def commands_table() -> str:
     return "\n".join(rows)
 
 
+def settings_table() -> str:
+    from peftcore.home import VARIABLES
+    from peftcore.uploads.limits import PREFIX, Limits
+
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    rows += [f"| `{name}` | {default} | {meaning} |" for name, (default, meaning) in VARIABLES.items()]
+    rows += [
+        f"| `{PREFIX}{name.upper()}` | {field.default:,} | Uploads: at most so many {field.description}. |"
+        for name, field in Limits.model_fields.items()
+    ]
+    return "\n".join(rows)
+
+
 def _linked(paper: str) -> str:
     return re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", paper)
 
 
-TABLES = {"methods": methods_table, "tasks": tasks_table, "commands": commands_table}
+TABLES = {"methods": methods_table, "tasks": tasks_table, "commands": commands_table, "settings": settings_table}
+PAGES = ("README.md", "docs/settings.md")
 
 
 def rewritten(text: str) -> str:
     """`text` with each table between its markers made anew."""
     for name, table in TABLES.items():
-        pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
-        text = re.sub(pattern, lambda m, t=table: m[1] + t() + m[2], text, flags=re.S)
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        text = re.sub(pattern, lambda m, t=table: m[1] + t() + "\n" + m[2], text, flags=re.S)
     return text
 
 
 if __name__ == "__main__":
-    readme = ROOT / "README.md"
-    text = readme.read_text()
+    stale = [page for page in PAGES if rewritten((ROOT / page).read_text()) != (ROOT / page).read_text()]
     if "--check" in sys.argv:
-        sys.exit(0 if rewritten(text) == text else "README.md is stale; run python scripts/docs.py")
-    readme.write_text(rewritten(text))
+        sys.exit(f"{', '.join(stale)}: stale; run python scripts/docs.py" if stale else 0)
+    for page in stale:
+        (ROOT / page).write_text(rewritten((ROOT / page).read_text()))

@@ -26,9 +26,17 @@ def test_the_tables_are_fresh():
     assert result.returncode == 0, result.stderr
 
 
-def test_links_and_pictures_exist():
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))], ids=lambda page: page.name)
+def test_links_and_pictures_exist(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_variable_that_the_code_reads_is_in_the_settings_table():
+    table = (ROOT / "docs" / "settings.md").read_text()
+    files = [*ROOT.glob("peftcore/**/*.py"), *ROOT.glob("app/**/*.py"), *ROOT.glob("pages/*.py")]
+    read = {name for file in files for name in re.findall(r"\bHEADROOM_[A-Z_]*[A-Z]\b", file.read_text())}
+    assert read and not (read - set(re.findall(r"`(HEADROOM_[A-Z_]+)`", table)))
 
 
 def test_public_names_resolve():

@@ -14,7 +14,7 @@ from app.uploads import survey_view
 from peftcore import uploads
 from peftcore.errors import HeadroomError
 from peftcore.figures.theme import human_count, si_bytes
-from peftcore.uploads import layout
+from peftcore.uploads import kinds
 from peftcore.uploads.limits import Limits
 from peftcore.uploads.sets import Kept, kept_set, kept_task
 
@@ -137,7 +137,7 @@ def _examined(work: Work) -> None:
         found = work.job.result()
     except HeadroomError as error:
         errors.show(f"{work.name}: {error}")
-        if work.name.casefold().endswith(layout.IMAGES):
+        if work.name.casefold().endswith(kinds.IMAGES):
             st.caption(
                 "To see where a run looks in this one image, bring it to Heads or Attention: :material/add_photo_alternate: "
                 "beside the test images."

@@ -50,7 +50,7 @@ def find(source, tell: Tell) -> Found:
     for label, name in enumerate(survey.classes[:ROWS]):
         tell("Drawing examples", label / min(ROWS, len(survey.classes)))
         files = [survey.files[index] for index in np.flatnonzero(survey.labels == label)[:PER_ROW]]
-        images = [in_all_fits(survey.folder / file, 2 * SIDE) for file in files]
+        images = [in_all_fits(survey.folder / file, 2 * SIDE, survey.bits) for file in files]
         for fit, of in rows.items():
             drawn = [pictures.thumbnail(image[fit], file, SIDE) for image, file in zip(images, files, strict=True)]
             of.append((name, drawn))

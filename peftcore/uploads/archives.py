@@ -1,4 +1,4 @@
-"""Zip and tar archives into a folder, told apart by what is in them and not by their names.
+"""Zip and tar archives into a folder, distinguished by what is in them and not by their names.
 
 What could leave the folder, or is neither a file nor a folder, refuses the whole archive: nobody packs images so.
 """
@@ -14,7 +14,7 @@ import zlib
 from typing import BinaryIO
 
 from peftcore import errors
-from peftcore.uploads import tars, zips
+from peftcore.uploads import kinds, tars, zips
 from peftcore.uploads.intake import Intake, Tell
 from peftcore.uploads.limits import more, size
 
@@ -26,7 +26,6 @@ OTHERS = {
     b"MSCF": "a CAB archive",
     b"PK\x07\x08": "one part of a zip in several parts",
 }
-IMAGES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
 DAMAGED = (
     zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, struct.error,
     NotImplementedError, ValueError, OverflowError,
@@ -41,12 +40,14 @@ def is_archive(file: BinaryIO) -> bool:
     return start.startswith(known) or start[257:262] == b"ustar"
 
 
-def unpack(file: BinaryIO, intake: Intake, tell: Tell) -> None:
+def unpack(file: BinaryIO, intake: Intake, tell: Tell) -> list[str]:
     """Unpacks an archive, open for reading from any place, within the limits of `intake`.
 
+    Returns notes on what was guessed.
+
     Raises:
-        BadData: no archive, a damaged or encrypted one, one past a limit, or one that holds links, devices or names
-            that lead elsewhere. Part of it may then lie in the folder.
+        BadData: not an archive, a damaged or encrypted one, one past a limit, or one that holds links, devices or
+            names that lead elsewhere. Part of it may then lie in the folder.
         StoreUnavailable: the disk is full.
     """
     file.seek(0, 2)
@@ -59,13 +60,13 @@ def unpack(file: BinaryIO, intake: Intake, tell: Tell) -> None:
     file.seek(0)
     if other := next((what for mark, what in OTHERS.items() if start.startswith(mark)), None):
         raise errors.BadData(f"The file is {other}; pack the images as zip, tar, tar.gz, tar.bz2 or tar.xz.")
-    if start.startswith(IMAGES):
+    if kinds.begins_as_image(start) or start.startswith(b"BM"):
         raise errors.BadData("The file is one image; give several of each class: packed, as a folder, or with a table.")
     try:
         if start.startswith(b"PK"):
-            zips.unpack(file, intake, tell)
-        else:
-            tars.unpack(file, start, packed, intake, tell)
+            return zips.unpack(file, intake, tell)
+        tars.unpack(file, start, packed, intake, tell)
+        return []
     except errors.HeadroomError:
         raise
     except DAMAGED as error:

@@ -6,7 +6,7 @@ import numpy as np
 
 from peftcore import errors
 from peftcore.task import stratified_split
-from peftcore.uploads.layout import SPLITS
+from peftcore.uploads.splits import SPLITS
 
 SHARES = tuple(round(step / 20, 2) for step in range(1, 10))  # of all images: 0.05 to 0.45
 FEWEST = 3  # images of a class that is divided; smaller ones go into training

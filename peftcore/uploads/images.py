@@ -11,14 +11,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 
 from peftcore import errors
 from peftcore.home import home
+from peftcore.uploads import kinds
 from peftcore.uploads.limits import Limits, more, size
-from peftcore.uploads.pictures import FORMATS, decode
+from peftcore.uploads.pictures import FORMATS, decode, deep_values, to_rgb
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,7 +32,7 @@ MOST_BYTES = 50 * 10**6  # of a file that holds one image
 def measure(file: Path | BinaryIO, limits: Limits) -> tuple[int, int]:
     """Width and height of an image, upright, from its head alone.
 
-    Raises BadData, with what is wrong as a clause without the file's name: no image, too large, or broken.
+    Raises BadData, with what is wrong as a clause without the file's name: not an image, too large, or broken.
     """
     with _opened(file, limits) as image:
         width, height = image.size
@@ -39,20 +40,37 @@ def measure(file: Path | BinaryIO, limits: Limits) -> tuple[int, int]:
     return (height, width) if turned else (width, height)
 
 
-def fingerprint(file: Path | BinaryIO, limits: Limits) -> bytes:
-    """The same of two files, whatever their formats, that show the same picture to a backbone. Reads every pixel.
+class Pixels(NamedTuple):
+    """What every pixel of an image has to be read for.
 
-    Raises BadData as `measure` does.
+    `fingerprint`: the same of two files, whatever their formats, that show the same picture to a backbone.
+    `largest`: the largest value of an image of 16 bits a channel, None of one of 8 bits. `is_colour`: it has three.
+    `has_more`: the file holds further pictures, which are not read.
     """
+
+    fingerprint: bytes
+    largest: int | None
+    is_colour: bool
+    has_more: bool
+
+
+def read_pixels(file: Path | BinaryIO, limits: Limits) -> Pixels:
+    """Reads every pixel. Raises BadData as `measure` does."""
     from PIL import ImageOps
 
-    from peftcore.uploads.pictures import _to_rgb
-
     with _opened(file, limits) as image:
-        picture = _to_rgb(ImageOps.exif_transpose(image))
-        seen = hashlib.sha256(b"%d x %d " % picture.size)
+        has_more = image.format != "MPO" and getattr(image, "is_animated", False)
+        largest, is_colour = deep_values(image)
+        bits = 16 if largest is None or is_colour else bits_of(largest)
+        picture = to_rgb(ImageOps.exif_transpose(image), bits)
+        seen = hashlib.sha256(b"%d x %d " % picture.size + b"of %d bits " % bits * (bits < 16))
         seen.update(picture.tobytes())
-        return seen.digest()
+        return Pixels(seen.digest(), largest, is_colour, has_more)
+
+
+def bits_of(largest: int) -> int:
+    """How many bits the values of 16-bit images have whose largest is this: 8, 10, 12, 14 or 16, as cameras do."""
+    return max(8, largest.bit_length() + largest.bit_length() % 2)
 
 
 @contextmanager
@@ -67,13 +85,12 @@ def _opened(file: Path | BinaryIO, limits: Limits) -> Iterator[Image.Image]:
                 raise errors.BadData("it is empty")
             with Image.open(file, formats=FORMATS) as image:
                 width, height = image.size
+                shape = f"{width:,} x {height:,} pixels"
                 if width * height > limits.pixels:
-                    raise errors.BadData(
-                        f"{width:,} x {height:,} pixels are more than {limits.pixels:,}; make it smaller, {more('pixels')}"
-                    )
+                    raise errors.BadData(f"{shape} are more than {limits.pixels:,}; make it smaller, {more('pixels')}")
                 if max(width, height) > limits.side:
                     raise errors.BadData(
-                        f"{width:,} x {height:,} pixels have a side longer than {limits.side:,}; make it smaller, {more('side')}"
+                        f"{shape} have a side longer than {limits.side:,}; make it smaller, {more('side')}"
                     )
                 yield image
     except errors.BadData:
@@ -81,9 +98,17 @@ def _opened(file: Path | BinaryIO, limits: Limits) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:
         raise errors.BadData(f"it has more than {limits.pixels:,} pixels; make it smaller, {more('pixels')}") from None
     except UnidentifiedImageError:
-        raise errors.BadData("it is no image that can be read") from None
-    except Exception as error:  # what Pillow's readers raise of a broken file is no closed list
+        raise errors.BadData(_why_unreadable(file)) from None
+    except Exception as error:  # what Pillow's readers raise for a broken file has no end
         raise errors.BadData(f"it is broken: {str(error).rstrip('.') or type(error).__name__}") from error
+
+
+def _why_unreadable(file: Path | BinaryIO) -> str:
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return kinds.why_unreadable(file.name, opened.read(kinds.HEAD))
+    file.seek(0)
+    return kinds.why_unreadable(getattr(file, "name", "") or "", file.read(kinds.HEAD))
 
 
 def _bytes(file: Path | BinaryIO) -> int:
@@ -100,24 +125,24 @@ def pictures() -> Path:
 
 
 def keep_picture(file: BinaryIO, limits: Limits | None = None) -> str:
-    """Keeps one image for the probes, as RGB and at most SIDE pixels, without what else its file tells (place, camera).
+    """Keeps one image for the probes, as RGB and at most SIDE pixels, without what else its file holds (place, camera).
 
     Returns its code, 16 hexadecimal digits, the same for the same pixels.
 
     Raises:
-        BadData: no image, a broken one, or one past the limits.
+        BadData: not an image, a broken one, or one past the limits.
         StoreUnavailable: the disk is full or cannot be written.
     """
     from PIL import Image, ImageOps
-
-    from peftcore.uploads.pictures import _to_rgb
 
     limits = limits or Limits.here()
     try:
         if (length := _bytes(file)) > MOST_BYTES:
             raise errors.BadData(f"it takes {size(length)}, more than {size(MOST_BYTES)}; make it smaller")
         with _opened(file, limits) as opened:
-            image = _to_rgb(ImageOps.exif_transpose(opened))
+            largest, is_colour = deep_values(opened)
+            bits = 16 if largest is None or is_colour else bits_of(largest)
+            image = to_rgb(ImageOps.exif_transpose(opened), bits)
     except errors.BadData as error:
         raise errors.BadData(f"The image cannot be used: {error}. Choose another one.") from error
     image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)

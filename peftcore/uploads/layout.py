@@ -2,36 +2,41 @@
 
     cats/1.png  dogs/2.png                      a folder for each class
     train/cats/1.png  val/...  test/...         the same in splits; those that are missing are drawn later
+    cats/train/1.png  cats/test/2.png           the other way round
     labels.csv  images/1.png                    a table with a line for each image: file, label (and split)
-    train.csv  test.csv  images/1.png           a table for each split
+    train.csv  test.csv  train/1.png            a table for each split
 
-Folders that hold nothing but one folder are looked into; folders within a class's folder count as that class. Nothing
-is opened but tables.
+Folders that hold nothing but one folder are looked into; folders within a class's folder count as that class. What is
+an image decides kinds.py, and what names a split, splits.py. Nothing is opened but tables, and files whose names say
+nothing.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from peftcore import errors
-from peftcore.uploads import table
+from peftcore.uploads import kinds, table
 from peftcore.uploads.limits import Limits, more
-from peftcore.uploads.names import shown
+from peftcore.uploads.names import means_nothing, shown
+from peftcore.uploads.splits import SPLITS, split_of, splits_of
 
-SPLITS = ("train", "val", "test")
-NAMED = {
-    "train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 2, "testing": 2, "eval": 2,
-}  # fmt: skip
-IMAGES = (
-    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm",
-    ".pnm", ".jp2", ".avif", ".mpo",
+# Folders that mean nothing by themselves, and those that hold what belongs to images: none of them is a class.
+CONTAINERS = (
+    "images", "image", "imgs", "img", "data", "dataset", "pictures", "pics", "photos", "jpg", "jpeg", "png", "jpegimages",
+    "raw", "files",
 )  # fmt: skip
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".7z", ".rar", ".zst")
+PARTS = (
+    "mask", "masks", "label", "labels", "annotation", "annotations", "gt", "ground_truth", "groundtruth", "segmentation",
+    "segmentations", "depth", "edges",
+)  # fmt: skip
 FAR = "Give a folder for each class, or a table with the columns file and label."
 
 
@@ -52,11 +57,15 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What the names in a folder say. `kind`: 'folders', 'splits' or 'table'."""
+    """What the names in a folder say. `kind`: 'folders', 'splits' or 'table'.
+
+    `skipped`: images, and lines of a table, without a class or a file. `others`: what is neither an image nor the table.
+    """
 
     kind: str
     placed: tuple[Placed, ...]
     skipped: tuple[Skipped, ...]
+    others: tuple[str, ...]
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
@@ -72,16 +81,12 @@ def walk(folder: Path, limits: Limits) -> list[str]:
         raise errors.BadData(f"The folder {error.filename} cannot be read: {error.strerror}.")
 
     for here, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not _hidden(name))
+        folders[:] = sorted(name for name in folders if not means_nothing(name))
         above = Path(here).relative_to(folder).as_posix()
-        found += [name if above == "." else f"{above}/{name}" for name in sorted(files) if not _hidden(name)]
+        found += [name if above == "." else f"{above}/{name}" for name in sorted(files) if not means_nothing(name)]
         if len(found) > limits.files:
             raise errors.BadData(f"{folder} holds more than {limits.files:,} files; give fewer, {more('files')}.")
     return found
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name.casefold() in ("__macosx", "thumbs.db", "desktop.ini")
 
 
 def read(folder: Path, files: Sequence[str], limits: Limits) -> Layout:
@@ -89,121 +94,230 @@ def read(folder: Path, files: Sequence[str], limits: Limits) -> Layout:
 
     Raises BadData: no image at all, no classes, one class only, too many, or a table that contradicts itself.
     """
-    inner = _inside(files)
-    images = [file for file in files if os.path.splitext(file)[1].casefold() not in (*table.SUFFIXES, *ARCHIVES)]
+    images = [file for file in files if kinds.is_image(folder, file)]
     if not images:
-        if nested := next((file for file in files if file.casefold().endswith(ARCHIVES)), None):
+        if nested := next((file for file in files if file.casefold().endswith(kinds.ARCHIVES)), None):
             raise errors.BadData(f"It holds another archive, {shown(nested)}, and no images; unpack that one first.")
         raise errors.BadData(f"There is no image in it. {FAR}")
-    layout = _by_table(folder, files, inner, limits) or _by_folder(files, inner)
-    if not layout.placed:
-        first = layout.skipped[0].file if layout.skipped else images[0]
-        raise errors.BadData(f"No image in it has a class; {shown(first)} lies in no folder and no table. {FAR}")
-    if len(layout.classes) == 1:
+    inner = _inside(images)
+    found = _by_table(folder, files, images, inner, limits) or _by_folder(images, inner)
+    if not found.placed:
+        raise errors.BadData(_no_class(found, files, images))
+    if len(found.classes) == 1:
         raise errors.BadData(
-            f"It holds one class only, {shown(layout.classes[0])}; telling apart takes at least two. {FAR}"
+            f"It holds one class only, {shown(found.classes[0])}; telling apart takes at least two. {FAR}"
         )
-    if len(layout.classes) > limits.classes:
+    if all(name.casefold() in (*CONTAINERS, *PARTS) for name in found.classes):
         raise errors.BadData(
-            f"It has {len(layout.classes):,} classes, more than {limits.classes:,}; is that column really the label? "
+            f"Its folders {' and '.join(map(shown, found.classes))} hold images and what belongs to them, not classes. {FAR}"
+        )
+    if len(found.classes) > limits.classes:
+        raise errors.BadData(
+            f"It has {len(found.classes):,} classes, more than {limits.classes:,}; is that column really the label? "
             f"Give fewer, {more('classes')}."
         )
-    return layout
+    used = {*images, *found.tables}
+    others = tuple(file for file in files if file not in used)
+    notes = (*found.notes, *_alike(found.classes))
+    return Layout(found.kind, tuple(found.placed), tuple(found.skipped), others, found.classes, notes)
 
 
-def _inside(files: Sequence[str]) -> str:
-    """The folder, '' or 'a/b/', that all files share and that is no class: there is more than files in it."""
+class _Found(NamedTuple):
+    """What one way to read a folder found."""
+
+    kind: str
+    placed: list[Placed]
+    skipped: list[Skipped]
+    tables: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return _classes(self.placed)
+
+
+def _no_class(found: _Found, files: Sequence[str], images: Sequence[str]) -> str:
+    """The sentence for a set without any class."""
+    first = shown(found.skipped[0].file if found.skipped else images[0])
+    if found.kind == "splits":
+        return (
+            f"Its folders are splits, and hold images without a class, such as {first}: put a folder for each class into "
+            "each of them, or add a table with the columns file and label."
+        )
+    sheet = next((file for file in files if file.casefold().endswith((".xlsx", ".xls", ".ods", ".numbers"))), None)
+    remedy = f"If {shown(sheet)} has the labels, save it as CSV, with the columns file and label." if sheet else FAR
+    return f"No image in it has a class; {first} lies in no folder and no table. {remedy}"
+
+
+def _alike(classes: Sequence[str]) -> Iterator[str]:
+    """Classes whose names differ so little that one of them may be a slip."""
+    groups = defaultdict(list)
+    for name in classes:
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        groups[re.sub(r"[\W_]+", "", plain) or plain].append(name)
+    for names in groups.values():
+        if len(names) > 1:
+            are = "'".join(("", "' and '".join(names), ""))
+            yield (
+                f"The classes {are} differ by capitals, spaces or signs alone and are kept apart; if they are one class, "
+                "give both one name."
+            )
+
+
+def _inside(images: Sequence[str]) -> str:
+    """The folder, '' or 'a/b/', that all images share and that is no class: there are folders in it, or it says nothing."""
     inner = ""
     while True:
-        heads = {file[len(inner) :].partition("/")[0] for file in files}
-        deeper = inner + (min(heads) + "/" if heads else "")
-        below = [file[len(deeper) :] for file in files if file.startswith(deeper)]
-        is_set = any("/" in file or file.casefold().endswith(table.SUFFIXES) for file in below)
-        if len(heads) != 1 or not is_set or min(heads).casefold() in NAMED:
+        heads = {image[len(inner) :].partition("/")[0] for image in images}
+        head = min(heads)
+        deeper = inner + head + "/"
+        is_folder = all(image.startswith(deeper) for image in images)
+        holds_folders = any("/" in image[len(deeper) :] for image in images)
+        if not is_folder or _is_split(head) or not (holds_folders or head.casefold() in CONTAINERS):
             return inner
         inner = deeper
+
+
+def _is_split(name: str) -> bool:
+    return split_of(name) is not None
 
 
 # ------------------------------------------------------------------------------------------- by folder
 
 
-def _by_folder(files: Sequence[str], inner: str) -> Layout:
-    paths = {file: file[len(inner) :].split("/")[:-1] for file in files}  # the folders that each lies in
-    heads = {above[0].casefold() for above in paths.values() if above}
-    kinds = {NAMED[above[0].casefold()] for above in paths.values() if len(above) > 1 and above[0].casefold() in NAMED}
-    if kinds and heads <= NAMED.keys() and 0 not in kinds:
+def _by_folder(images: Sequence[str], inner: str) -> _Found:
+    paths = {image: image[len(inner) :].split("/")[:-1] for image in images}  # the folders that each lies in
+    heads = {above[0] for above in paths.values() if above}
+    said = splits_of(heads)
+    deep = {said[above[0]] for above in paths.values() if len(above) > 1 and above[0] in said}
+    if heads and heads <= said.keys() and deep and 0 not in said.values():
         raise errors.BadData(
-            f"It has folders of classes in {' and '.join(sorted(heads))}, but none to train on; call one of them train, or "
+            f"It has folders of classes in {_listed(heads)}, but none to train on; call one of them train, or "
             "give a folder for each class."
         )
-    in_splits = 0 in kinds and (heads <= NAMED.keys() or len(kinds) > 1)  # other folders beside them are no classes
+    # Other folders beside two splits are no classes; beside one they are: a class may be called train.
+    if heads and heads <= said.keys() or 0 in said.values() and len({*said.values()}) > 1:
+        return _by_split(paths, said)
+    below = splits_of({above[1] for above in paths.values() if len(above) > 1})
+    if {0} < {*below.values()} and all(len(above) > 1 and above[1] in below for above in paths.values()):
+        placed = [Placed(file, above[0], below[above[1]]) for file, above in paths.items()]
+        return _Found("splits", placed, [], (), (f"Within each class, {_listed({*below})} are taken for splits.",))
+    placed = [Placed(file, above[0], -1) for file, above in paths.items() if above]
+    return _Found("folders", placed, [_stray(file) for file, above in paths.items() if not above])
+
+
+def _by_split(paths: Mapping[str, list[str]], said: Mapping[str, int]) -> _Found:
+    """Classes within folders of splits; folders between a split and its classes are looked through."""
     placed, skipped = [], []
-    for file, above in paths.items():
-        split = NAMED.get(above[0].casefold(), -1) if in_splits and above else -1
-        labels = (above[1:] if split >= 0 else []) if in_splits else above
-        if file.casefold().endswith(table.SUFFIXES):
-            skipped.append(Skipped(file, "it is no image"))
-        elif labels:
-            placed.append(Placed(file, labels[0], split))
-        else:
-            skipped.append(Skipped(file, "it lies in no folder of a class"))
-    return Layout("splits" if in_splits else "folders", tuple(placed), tuple(skipped), _classes(placed))
+    for head, split in said.items():
+        below = {file: above[1:] for file, above in paths.items() if above[:1] == [head]}
+        while _wraps(below, head, split):
+            below = {file: above[1:] for file, above in below.items()}
+        placed += [Placed(file, above[0], split) for file, above in below.items() if above]
+        skipped += [_stray(file) for file, above in below.items() if not above]
+    skipped += [_stray(file) for file, above in paths.items() if not above or above[0] not in said]
+    order = {file: at for at, file in enumerate(paths)}
+    return _Found("splits", sorted(placed, key=lambda one: order[one.file]), skipped)
+
+
+def _wraps(below: Mapping[str, list[str]], outer: str, split: int) -> bool:
+    """Whether all that is in a split lies in one folder more that is no class: 'seg_train/seg_train/', 'train/images/'."""
+    heads = {above[0] for above in below.values() if above}
+    if len(heads) != 1:
+        return False
+    head = min(heads)
+    return head == outer or head.casefold() in CONTAINERS or split_of(head) == split
+
+
+def _stray(file: str) -> Skipped:
+    return Skipped(file, "it lies in no folder of a class")
+
+
+def _listed(names: set[str]) -> str:
+    return " and ".join(sorted(name.casefold() for name in names))
 
 
 # ------------------------------------------------------------------------------------------- by table
 
 
-def _by_table(folder: Path, files: Sequence[str], inner: str, limits: Limits) -> Layout | None:
+def _by_table(folder: Path, files: Sequence[str], images: Sequence[str], inner: str, limits: Limits) -> _Found | None:
     """What tables beside the images say; None where there are none, or folders say more."""
-    beside = [file for file in files if file.startswith(inner) and "/" not in file[len(inner) :]]
-    far = {file[len(inner) :].rpartition("/")[0] for file in files if not file.casefold().endswith(table.SUFFIXES)}
-    has_classes = len(far - {""}) > 1
-    tables = [file for file in beside if file.casefold().endswith((".csv", ".tsv"))]
+    parts = {part for image in images for part in image[len(inner) :].split("/")[:-1]}
+    said = splits_of(parts)
+    far = {
+        tuple(
+            part
+            for part in image[len(inner) :].split("/")[:-1]
+            if part not in said and part.casefold() not in CONTAINERS
+        )
+        for image in images
+    }
+    has_classes = len(far - {()}) > 1
+    tables = [file for file in files if file.casefold().endswith((".csv", ".tsv"))]
+    beside = [file for file in tables if inner.startswith(file[: file.rfind("/") + 1])]
+    tables = beside or ([] if has_classes else tables)
     if not tables and not has_classes:
-        tables = [file for file in files if file.casefold().endswith((".csv", ".tsv"))]
-        tables = tables or [f for f in beside if f.casefold().endswith(".txt") and _stem(f) in (*NAMED, "labels")]
-    in_splits = [file for file in tables if _stem(file) in NAMED]
-    tables = in_splits or tables
+        lists = [file for file in files if file.casefold().endswith(".txt") and "/" not in file.removeprefix(inner)]
+        tables = [file for file in lists if _is_split(_stem(file)) or _stem(file) in ("labels", "annotations")]
     if not tables:
         return None
-    if len(tables) > 1 and not in_splits:
+    named = splits_of([_stem(file) for file in tables])
+    of_splits = {file: named[_stem(file)] for file in tables if _stem(file) in named}
+    tables = sorted(of_splits, key=of_splits.__getitem__) or tables
+    if not of_splits and len(tables) > 1:
+        tables = [file for file in tables if "submission" not in _stem(file)] or tables  # Kaggle's empty answers
+    if len(tables) > 1 and not of_splits:
         raise errors.BadData(
             f"It holds {len(tables)} tables, {shown(tables[0])} and {shown(tables[1])} among them; keep the one with "
             "the labels, or name them train.csv, val.csv and test.csv."
         )
-    pictures = [file for file in files if file not in tables]
-    known, said, skipped, notes = table.Known(pictures), {}, [], []
+    entries: dict[str, tuple[str, int, str]] = {}
+    skipped, notes, used, column = [], [], [], ""
     for name in tables:
+        split = of_splits.get(name, -1)
+        own = [image for image in images if {said.get(part) for part in image.split("/")[:-1]} & {split}]
+        known = table.Known(own or images)  # train/1.png and test/1.png may both be called 1 in their own tables
         try:
-            rows, is_named, note = table.read(folder / name, name, known, limits)
-        except errors.BadData:
+            found = table.read(folder / name, name, known, limits, column)
+        except errors.BadData as error:
             if has_classes:
                 return None  # a table of something else, beside folders of classes
-            raise
-        if has_classes and not is_named:
+            if not used:
+                raise
+            notes.append(f"{shown(name)} says no labels, so its images are left out. {error}")
+            continue
+        if has_classes and not found.column:
             return None
-        notes += [note] if note else []
-        for row in rows:
-            _enter(row, name, known, said, skipped, NAMED.get(_stem(name), -1) if in_splits else -1)
-    placed = [Placed(file, *said[file][:2]) for file in pictures if file in said]
-    skipped += [Skipped(file, "no table has a label for it") for file in pictures if file not in said]
-    whose = ", ".join(shown(name) for name in tables)
-    return Layout("table", tuple(placed), tuple(skipped), _classes(placed), (f"Labels are those of {whose}.", *notes))
+        used.append(name)
+        column = found.column
+        notes += [found.note] if found.note else []
+        for row in found.rows:
+            _enter(row, name, known, entries, skipped, split)
+    placed = [Placed(image, *entries[image][:2]) for image in images if image in entries]
+    skipped += [Skipped(image, "no table has a label for it") for image in images if image not in entries]
+    whose = ", ".join(shown(name) for name in used)
+    return _Found("table", placed, skipped, used, (f"Labels are those of {whose}.", *notes))
 
 
-def _enter(row: table.Row, name: str, known: table.Known, said: dict, skipped: list[Skipped], split: int) -> None:
-    if row.split:
-        if row.split.casefold() not in NAMED:
-            raise errors.BadData(
-                f"Line {row.number} of {shown(name)} puts {shown(row.file)} into the split {shown(row.split)}; "
-                "it should be train, val or test."
-            )
-        split = NAMED[row.split.casefold()]
+def _enter(
+    row: table.Row,
+    name: str,
+    known: table.Known,
+    entries: dict[str, tuple[str, int, str]],
+    skipped: list[Skipped],
+    split: int,
+) -> None:
+    """Notes one line of a table in `entries`, by its image: label, split, and which line said so."""
+    if row.split and (split := split_of(row.split)) is None:
+        raise errors.BadData(
+            f"Line {row.number} of {shown(name)} puts {shown(row.file)} into the split {shown(row.split)}; "
+            "it should be train, val or test."
+        )
     file = known.find(row.file)
     if file is None:
         skipped.append(Skipped(row.file, f"{name} names it, but it is missing"))
     elif row.label:
-        label, before, where = said.setdefault(file, (row.label, split, f"line {row.number} of {shown(name)}"))
+        label, before, where = entries.setdefault(file, (row.label, split, f"line {row.number} of {shown(name)}"))
         if (label, before) != (row.label, split):
             ours, theirs = (
                 f"{shown(one)} in {SPLITS[of] if of >= 0 else 'no split'}" if before != split else shown(one)

@@ -9,13 +9,21 @@ from peftcore import errors
 
 LONGEST_PART, LONGEST_PATH, DEEPEST = 255, 1024, 16  # bytes in UTF-8, of common file systems; folders in each other
 _JOINERS = "\u200c\u200d"  # invisible, but part of Persian words and of emoji
-_OF_SYSTEMS = ("__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r")
+_OF_SYSTEMS = (
+    "__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", "@eadir", "$recycle.bin", "lost+found", "__pycache__",
+    "system volume information",
+)  # fmt: skip
 
 
 def shown(name: str, most: int = 80) -> str:
     """A name as a sentence may hold it: what cannot be seen is written out, and the middle of a long one left out."""
     seen = "".join(c if c.isprintable() or c in _JOINERS else c.encode("unicode_escape").decode() for c in name)
     return f"'{seen if len(seen) <= most else seen[: most // 2] + '…' + seen[-most // 2 :]}'"
+
+
+def means_nothing(part: str) -> bool:
+    """Whether a file or folder of this name is hidden or a system's own: .DS_Store, ._1.jpg, __MACOSX, Thumbs.db."""
+    return part.startswith(".") or part.casefold() in _OF_SYSTEMS
 
 
 def parts(name: str) -> tuple[str, ...] | None:
@@ -31,11 +39,11 @@ def parts(name: str) -> tuple[str, ...] | None:
     found = tuple(part for part in plain.split("/") if part not in ("", "."))
     if ".." in found:
         raise _bad(name, "leads out of the folder")
-    if any(part.lower() in _OF_SYSTEMS or part.startswith(".") for part in found):
+    if any(map(means_nothing, found)):
         return None
     for c in plain:
         if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in _JOINERS:
-            what = "bytes that are no UTF-8" if unicodedata.category(c) == "Cs" else "characters that cannot be seen"
+            what = "bytes that are not UTF-8" if unicodedata.category(c) == "Cs" else "characters that cannot be seen"
             raise _bad(name, f"has {what}")
     if any(len(part.encode()) > LONGEST_PART for part in found) or len(plain.encode()) > LONGEST_PATH:
         raise _bad(name, f"is longer than {LONGEST_PART} bytes")

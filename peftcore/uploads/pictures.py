@@ -25,8 +25,8 @@ FITS = ("stretch", "crop")
 # Pillow knows more, among them some that start other programs (EPS) or that nobody has photographs in.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 WORKERS = min(8, os.cpu_count() or 1)  # threads that decode: Pillow lets go of the interpreter meanwhile
-SHARE = 0.25  # of the memory that is free: what decoded images may take without being told to
-LOOKED_AT = 256  # images between two words of how far a check is
+SHARE = 0.25  # of the memory that is free: what decoded images may take by default
+LOOKED_AT = 256  # images between two reports of a check's progress
 MOST_AHEAD = 8  # readings that are prepared at once, at most: several runs of a race read by turns
 
 _keeping: WeakSet[Pictures] = WeakSet()
@@ -37,13 +37,21 @@ class Pictures:
     """The images of `files`, read like an array uint8 (n, size, size, 3): `pictures[index]` is a numpy array.
 
     Nothing is decoded before it is asked for. What was decoded is kept if the whole fits into `kept_bytes`, by default
-    `room()`; else memory holds only what one reading asks for, and the files are decoded again at the next.
+    `room()`; else memory holds only what one reading asks for, and the files are decoded again at the next. `size`,
+    `fit` and `bits` are those of `decode`.
     """
 
     dtype, ndim = np.dtype(np.uint8), 4
 
-    def __init__(self, files: Sequence[str | Path], size: int, fit: str = "stretch", kept_bytes: int | None = None):
-        self.files, self.size, self.fit = tuple(files), size, fit
+    def __init__(
+        self,
+        files: Sequence[str | Path],
+        size: int,
+        fit: str = "stretch",
+        kept_bytes: int | None = None,
+        bits: int = 16,
+    ):
+        self.files, self.size, self.fit, self.bits = tuple(files), size, fit, bits
         self.shape = (len(self.files), size, size, 3)
         self.nbytes = int(np.prod(self.shape))
         self._done, self._checked = np.zeros(len(self), bool), False
@@ -127,7 +135,7 @@ class Pictures:
         return out, [_pool().submit(some, part) for part in rows]
 
     def _read(self, number: int) -> np.ndarray:
-        return decode(self.files[number], self.size, self.fit)
+        return decode(self.files[number], self.size, self.fit, "", self.bits)
 
     def _look(self, number: int) -> None:
         look(self.files[number])
@@ -149,36 +157,37 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(WORKERS, thread_name_prefix="headroom-pictures")
 
 
-def decode(file: str | Path | BytesIO, size: int, fit: str = "stretch", name: str = "") -> np.ndarray:
+def decode(file: str | Path | BytesIO, size: int, fit: str = "stretch", name: str = "", bits: int = 16) -> np.ndarray:
     """One image file as RGB bytes (size, size, 3): upright by its EXIF, what is transparent on white, then bicubic.
 
     `fit` is 'stretch' (the whole image, whatever its shape, as VTAB-1K's published code does) or 'crop' (the shorter
-    side to `size`, then the middle). 16 bits per channel keep their upper 8. Of an animation, the first frame.
-    `name` is what errors call bytes that lie in no file of their own.
+    side to `size`, then the middle). 16 bits per channel keep their upper 8; `bits`: of how many bits their values are,
+    which are kept from the top. Of an animation, the first frame. `name` is what errors call bytes that lie in no file
+    of their own.
 
     Raises:
-        BadData: missing, no image, broken, too large (Pillow's limit on pixels), or of a kind without a fixed range.
+        BadData: missing, not an image, broken, too large (Pillow's limit on pixels), or of a kind without a fixed range.
     """
     from PIL import ImageOps
 
     with _opened(file, name) as opened:
-        return fitted(ImageOps.exif_transpose(opened), size, fit)
+        return fitted(ImageOps.exif_transpose(opened), size, fit, bits)
 
 
-def in_all_fits(file: str | Path, size: int) -> dict[str, np.ndarray]:
+def in_all_fits(file: str | Path, size: int, bits: int = 16) -> dict[str, np.ndarray]:
     """An image file under each of FITS, as `decode` returns it; it is read once. Raises as `decode` does."""
     from PIL import ImageOps
 
     with _opened(file) as opened:
         image = ImageOps.exif_transpose(opened)
-        return {fit: fitted(image, size, fit) for fit in FITS}
+        return {fit: fitted(image, size, fit, bits) for fit in FITS}
 
 
-def fitted(image: Image.Image, size: int, fit: str) -> np.ndarray:
+def fitted(image: Image.Image, size: int, fit: str, bits: int = 16) -> np.ndarray:
     """An opened image as `decode` returns it."""
     from PIL import Image, ImageOps
 
-    image = _to_rgb(image)
+    image = to_rgb(image, bits)
     if image.size != (size, size):
         if fit == "crop":
             image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
@@ -188,8 +197,8 @@ def fitted(image: Image.Image, size: int, fit: str) -> np.ndarray:
 
 
 def look(file: str | Path) -> None:
-    """What can be said of an image file without decoding it: its kind, its size, PNG's checksums. One that may be cut off
-    is decoded. Raises BadData as `decode` does."""
+    """Checks of an image file what needs no decoding: its kind, its size, PNG's checksums. One that may be cut off is
+    decoded. Raises BadData as `decode` does."""
     with _opened(file) as opened:
         if opened.format == "JPEG":
             with open(file, "rb") as stream:
@@ -214,25 +223,48 @@ def _opened(file: str | Path | BytesIO, name: str = "") -> Iterator[Image.Image]
         raise errors.BadData(f"The image {name} is missing. Put it there, or take its line out of the list.") from None
     except UnidentifiedImageError:
         raise errors.BadData(
-            f"{name} is no image that can be read. Replace it, or take its line out of the list."
+            f"{name} is not an image that can be read. Replace it, or take its line out of the list."
         ) from None
-    except Exception as error:  # of a broken file they are no closed list
+    except Exception as error:  # what they raise for a broken file has no end
         raise errors.BadData(
             f"The image {name} cannot be decoded: {str(error).rstrip('.')}. Replace it, or take its line out of the list."
         ) from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Pillow alone would clip 16 bits at 255 and show what hides behind transparent pixels."""
+def deep_values(image: Image.Image) -> tuple[int | None, bool]:
+    """The largest value of an opened image of 16 bits a channel, None of one of 8 bits; and whether it has colours.
+
+    Of colours Pillow reads the upper 8 bits alone, so their largest value is known to within 255.
+    """
+    if image.mode.startswith("I"):
+        return max(0, int(np.asarray(image).max())), False
+    if ";16" in str(image.tile):  # how its pixels lie in the file, as long as it is not decoded
+        return max(high for _, high in _extremes(image)) * 256 + 255, True
+    return None, False
+
+
+def _extremes(image: Image.Image) -> list[tuple[int, int]]:
+    """Smallest and largest value of each channel but the one of transparency."""
+    found = image.getextrema()
+    found = [found] if image.getbands() == ("L",) else list(found)
+    return found[:-1] if image.mode in ("RGBA", "LA") else found
+
+
+def to_rgb(image: Image.Image, bits: int = 16) -> Image.Image:
+    """Pillow alone would clip 16 bits at 255 and show what hides behind transparent pixels. `bits` as in `decode`."""
     from PIL import Image
 
     if image.mode.startswith("I"):  # one channel of 16 bits, which some formats open as 32
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 0xFFFF:
-            raise ValueError("its pixels are 32-bit numbers, and only 8 and 16 bits have a fixed range")
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+            raise ValueError(
+                "its pixels are 32-bit numbers, and only 8 and 16 bits have a fixed range; convert it to 8"
+            )
+        return Image.fromarray((values >> (bits - 8)).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers, and only 8 and 16 bits have a fixed range")
+        raise ValueError(
+            "its pixels are floating-point numbers, and only 8 and 16 bits have a fixed range; convert it to 8"
+        )
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

@@ -38,6 +38,7 @@ class Kept:
     made: float  # seconds since 1970
     left_out: int
     query: str = ""  # settings that were chosen with it, '?fit=crop' or ''
+    bits: int = 16  # of how many bits the values of 16-bit images are; see pictures.decode
 
     def __len__(self) -> int:
         return len(self.files)
@@ -80,7 +81,7 @@ def keep(survey: Survey, name: str, *, consent: bool = False, drop_duplicates: b
     present = np.unique(survey.labels[chosen])
     if len(present) < 2:
         raise errors.BadData("Without the duplicates fewer than two classes are left; keep them, or mend their labels.")
-    told = {
+    listed = {
         "version": VERSION,
         "made": time.time(),
         "classes": [survey.classes[label] for label in present],
@@ -89,11 +90,12 @@ def keep(survey: Survey, name: str, *, consent: bool = False, drop_duplicates: b
         "given": survey.given[chosen].tolist(),
         "left_out": len(survey.skipped) + len(survey) - len(chosen),
         "query": query,
+        "bits": survey.bits,
     }
-    told["bytes"] = sum((survey.folder / file).stat().st_size for file in told["files"])
-    wanted = {*told["files"]}
+    listed["bytes"] = sum((survey.folder / file).stat().st_size for file in listed["files"])
+    wanted = {*listed["files"]}
     try:
-        (survey.folder.parent / LIST).write_text(json.dumps(told), "utf-8")
+        (survey.folder.parent / LIST).write_text(json.dumps(listed), "utf-8")
         for path in [path for path in survey.folder.rglob("*") if path.is_file()]:
             if path.relative_to(survey.folder).as_posix() not in wanted:
                 path.unlink()
@@ -153,13 +155,13 @@ def kept_set(name: str) -> Kept:
 @lru_cache(maxsize=8)
 def _read(path: Path, stamp: int, where: str) -> Kept:
     try:
-        told = json.loads(path.read_text("utf-8"))
-        if told["version"] > VERSION:
+        listed = json.loads(path.read_text("utf-8"))
+        if listed["version"] > VERSION:
             raise errors.BadData(f"A newer Headroom kept {path.parent}; update Headroom.")
         return Kept(
-            path.parent.name, path.parent / "images", tuple(told["files"]), np.array(told["labels"], np.int64),
-            np.array(told["given"], np.int8), tuple(told["classes"]), told["bytes"], told["made"], told["left_out"],
-            told.get("query", ""),
+            path.parent.name, path.parent / "images", tuple(listed["files"]), np.array(listed["labels"], np.int64),
+            np.array(listed["given"], np.int8), tuple(listed["classes"]), listed["bytes"], listed["made"],
+            listed["left_out"], listed.get("query", ""), listed.get("bits", 16),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise errors.BadData(f"{path} cannot be read ({error}); remove {path.parent} and upload it again.") from error

@@ -18,16 +18,17 @@ import numpy as np
 
 from peftcore import errors
 from peftcore.home import home
-from peftcore.uploads import archives, layout
-from peftcore.uploads.images import fingerprint, measure
+from peftcore.uploads import archives, kinds, layout
+from peftcore.uploads.images import Pixels, bits_of, measure, read_pixels
 from peftcore.uploads.intake import CHUNK, Intake, Tell, silent
-from peftcore.uploads.layout import SPLITS, Skipped
+from peftcore.uploads.layout import Skipped
 from peftcore.uploads.limits import Limits
 from peftcore.uploads.names import shown
+from peftcore.uploads.splits import SPLITS
 
 WORKERS = 2
 LARGE = 8_000_000  # pixels; larger images are decoded one at a time, since each takes hundreds of megabytes
-AT_ONCE = 256  # files between two signs of progress
+AT_ONCE = 256  # files between two reports of progress
 UNPACKING = ".unpacking-"
 FORGOTTEN = 24 * 3600  # seconds after which a folder that a killed process left behind is removed
 
@@ -55,6 +56,7 @@ class Survey:
     duplicates: tuple[Duplicate, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
+    bits: int = 16  # of how many bits the values of 16-bit images are; see pictures.decode
     _temporary: tempfile.TemporaryDirectory | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -90,10 +92,10 @@ def examine(
 
     Args:
         source: an archive (a path, or a file open for reading), a folder, or files by their paths.
-        tell: is told how far it is; may raise to stop it.
+        tell: receives the progress; may raise to stop it.
 
     Raises:
-        BadData: no images, one class only, an unsafe or damaged archive, or past one of the limits.
+        BadData: no images, one class only, an unsafe or damaged archive, or one of the limits is passed.
         StoreUnavailable: the disk is full or cannot be written.
     Whatever it raises, the disk is as before.
     """
@@ -102,8 +104,8 @@ def examine(
     try:
         folder = Path(temporary.name) / "images"
         folder.mkdir()
-        _take(source, folder, limits, tell)
-        return _survey(folder, limits, tell, temporary)
+        guesses = _take(source, folder, limits, tell)
+        return _survey(folder, limits, tell, temporary, guesses)
     except BaseException:
         temporary.cleanup()
         raise
@@ -122,30 +124,32 @@ def _temporary() -> tempfile.TemporaryDirectory:
         ) from error
 
 
-def _take(source, folder: Path, limits: Limits, tell: Tell) -> None:
+def _take(
+    source: str | Path | BinaryIO | Sequence[tuple[str, BinaryIO]], folder: Path, limits: Limits, tell: Tell
+) -> list[str]:
+    """Brings the files into the folder, and returns notes on what was guessed."""
     if isinstance(source, (str, Path)):
         path = Path(source).expanduser()
         if path.is_dir():
             files = layout.walk(path, limits)
             for name in files:
                 if (path / name).is_symlink() or not (path / name).is_file():
-                    raise errors.BadData(f"{shown(name)} in {path} is a link or no file; put the file itself there.")
+                    raise errors.BadData(f"{shown(name)} in {path} is a link or not a file; put the file itself there.")
             _copy(((name, (path / name).open("rb")) for name in files), len(files), Intake(folder, limits), tell)
-            return
+            return []
         if not path.is_file():
             raise errors.BadData(f"There is no file or folder {path}.")
         with path.open("rb") as file:
-            _unpack(file, folder, limits, tell)
-    elif hasattr(source, "read"):
-        _unpack(source, folder, limits, tell)
-    else:
-        _copy(source, len(source), Intake(folder, limits), tell)
+            return _unpack(file, folder, limits, tell)
+    if hasattr(source, "read"):
+        return _unpack(source, folder, limits, tell)
+    _copy(source, len(source), Intake(folder, limits), tell)
+    return []
 
 
-def _unpack(file: BinaryIO, folder: Path, limits: Limits, tell: Tell) -> None:
-    file.seek(0, 2)
-    packed = file.tell()
-    archives.unpack(file, Intake(folder, limits, packed), tell)
+def _unpack(file: BinaryIO, folder: Path, limits: Limits, tell: Tell) -> list[str]:
+    packed = file.seek(0, 2)
+    return archives.unpack(file, Intake(folder, limits, packed), tell)
 
 
 def _copy(files: Iterable[tuple[str, BinaryIO]], count: int, intake: Intake, tell: Tell) -> None:
@@ -157,46 +161,60 @@ def _copy(files: Iterable[tuple[str, BinaryIO]], count: int, intake: Intake, tel
             intake.add(name, iter(lambda file=file: file.read(CHUNK), b""))
 
 
-def _survey(folder: Path, limits: Limits, tell: Tell, temporary: tempfile.TemporaryDirectory) -> Survey:
+def _survey(
+    folder: Path, limits: Limits, tell: Tell, temporary: tempfile.TemporaryDirectory, guesses: Sequence[str]
+) -> Survey:
     found = layout.read(folder, layout.walk(folder, limits), limits)
+    looks = _look(folder, [one.file for one in found.placed], limits, tell)
     good, skipped = [], list(found.skipped)
-    sizes, prints, total = [], [], 0
-    for one, seen in zip(found.placed, _look(folder, [one.file for one in found.placed], limits, tell), strict=True):
+    for one, seen in zip(found.placed, looks, strict=True):
         if isinstance(seen, str):
             skipped.append(Skipped(one.file, seen))
         else:
-            good.append(one)
-            sizes.append(seen[0])
-            prints.append(seen[1])
-            total += seen[2]
-    classes = tuple(name for name in found.classes if name in {one.label for one in good})
+            good.append((one, seen))
+    skipped += [Skipped(file, kinds.why_not_an_image(folder, file)) for file in found.others]
+    images, pixels = [one for one, _ in good], [seen.pixels for _, seen in good]
+    present = {one.label for one in images}
+    classes = tuple(name for name in found.classes if name in present)
     if len(classes) < 2:
-        first = f": {skipped[0].file}, {skipped[0].why}" if skipped else ""
-        kept = f"of one class, {shown(classes[0])}, are" if classes else "at all is"
-        raise errors.BadData(f"No image {'but those ' if classes else ''}{kept} whole{first[:200]}. {layout.FAR}")
+        first = f": {skipped[0].file}, {skipped[0].why}"[:250] if skipped else ""
+        whose = f"Only images of one class, {shown(classes[0])}, can" if classes else "No image in it can"
+        raise errors.BadData(
+            f"{whose} be used{first}. Telling apart takes at least two classes; mend it and try again."
+        )
     number = {name: index for index, name in enumerate(classes)}
-    labels = np.array([number[one.label] for one in good], np.int64)
-    given = np.array([one.split for one in good], np.int8)
-    notes = (*found.notes, *_notes(found.classes, classes, labels, given))
+    labels = np.array([number[one.label] for one in images], np.int64)
+    given = np.array([one.split for one in images], np.int8)
+    bits, deep = _depth(pixels)
+    notes = (*guesses, *found.notes, *deep, *_notes(found.classes, classes, labels, given))
     return Survey(
-        folder, found.kind, tuple(one.file for one in good), labels, given, np.array(sizes, np.int64), classes, total,
-        _duplicates(prints, labels, given), tuple(skipped), notes, temporary,
+        folder, found.kind, tuple(one.file for one in images), labels, given,
+        np.array([seen.size for _, seen in good], np.int64), classes, sum(seen.bytes for _, seen in good),
+        _duplicates([one.fingerprint for one in pixels], labels, given), tuple(skipped), notes, bits, temporary,
     )  # fmt: skip
 
 
-def _look(folder: Path, files: Sequence[str], limits: Limits, tell: Tell) -> Iterator[tuple | str]:
-    """Of each file its size (width, height), fingerprint and bytes, or why it is no image that can be used."""
+class _Seen(NamedTuple):
+    """What was seen of one image: its width and height, what its pixels say, and the bytes of its file."""
+
+    size: tuple[int, int]
+    pixels: Pixels
+    bytes: int
+
+
+def _look(folder: Path, files: Sequence[str], limits: Limits, tell: Tell) -> Iterator[_Seen | str]:
+    """What is seen of each file, or why it is not an image that can be used."""
     one_at_a_time = threading.Lock()
 
-    def look(file: str) -> tuple | str:
+    def look(file: str) -> _Seen | str:
         path = folder / file
         try:
             width, height = measure(path, limits)
             with one_at_a_time if width * height > LARGE else nullcontext():
-                same = fingerprint(path, limits)
+                pixels = read_pixels(path, limits)
         except errors.BadData as error:
             return str(error)
-        return (width, height), same, path.stat().st_size
+        return _Seen((width, height), pixels, path.stat().st_size)
 
     with ThreadPoolExecutor(WORKERS) as pool:
         for start in range(0, len(files), AT_ONCE):
@@ -213,6 +231,31 @@ def _duplicates(prints: Sequence[bytes], labels: np.ndarray, given: np.ndarray) 
         for group in groups.values()
         if len(group) > 1
     )
+
+
+def _depth(pixels: Sequence[Pixels]) -> tuple[int, list[str]]:
+    """Of how many bits the values of 16-bit images are, and notes on images whose files hold more than is read."""
+    notes, bits = [], 16
+    grey = [one.largest for one in pixels if one.largest is not None and not one.is_colour]
+    colour = [one.largest for one in pixels if one.largest is not None and one.is_colour]
+    if grey and (bits := bits_of(max(grey))) < 16:
+        notes.append(
+            f"{_images(len(grey))} of 16 bits with no value above {max(grey):,} of 65,535: kept here, they are read as "
+            f"{bits}-bit images, since as 16-bit ones they would be almost black. As folder:PATH say so with bits={bits}."
+        )
+    if colour and bits_of(max(colour)) < 16:
+        notes.append(
+            f"{_images(len(colour))} of 16 bits a colour with no value above {max(colour):,} of 65,535. Of such images "
+            "only the upper 8 bits are read, and they are almost black: stretch them to the whole range, or convert them "
+            "to 8 bits, and upload them again."
+        )
+    if several := sum(one.has_more for one in pixels):
+        notes.append(f"{_images(several)} with more than one picture in the file: the first of each is read.")
+    return bits, notes
+
+
+def _images(count: int) -> str:
+    return "There is 1 image" if count == 1 else f"There are {count:,} images"
 
 
 def _notes(before: Sequence[str], classes: Sequence[str], labels: np.ndarray, given: np.ndarray) -> Iterator[str]:
@@ -232,5 +275,5 @@ def _notes(before: Sequence[str], classes: Sequence[str], labels: np.ndarray, gi
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:
-    told = ", ".join(shown(name, 40) for name in names[:most])
-    return told + (f" and {len(names) - most} more" if len(names) > most else "")
+    text = ", ".join(shown(name, 40) for name in names[:most])
+    return text + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -5,34 +5,33 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from peftcore import errors
+from peftcore.uploads import encodings
 from peftcore.uploads.limits import Limits, more, size
 from peftcore.uploads.names import shown
 
-SUFFIXES = (".csv", ".tsv", ".txt")
+if TYPE_CHECKING:
+    import pandas as pd
+
 DELIMITERS = (",", ";", "\t", "|", " ")
+# What the first line calls its columns, without spaces and signs: 'Class ID' is 'classid'.
 LABELS = (
-    "label",
-    "labels",
-    "class",
-    "classes",
-    "class_name",
-    "classname",
-    "category",
-    "target",
-    "species",
-    "breed",
-    "y",
-)
-FILES = ("file", "filename", "file_name", "image", "path", "filepath", "image_path", "id", "image_id", "img", "name")
-SPLITS = ("split", "set", "subset", "partition")
-LOOKED_AT = 200  # rows from which delimiter and columns are told
+    "label", "labels", "class", "classes", "classname", "classid", "labelname", "labelid", "category", "categoryname",
+    "categoryid", "target", "species", "breed", "diagnosis", "dx", "y",
+)  # fmt: skip
+FILES = (
+    "file", "files", "filename", "filenames", "filepath", "image", "images", "imagename", "imagepath", "imagefile", "path",
+    "id", "imageid", "img", "imgname", "imgpath", "imgid", "name", "picture", "photo", "relativepath", "fname",
+)  # fmt: skip
+SPLIT = ("split", "set", "subset", "partition")
+LOOKED_AT = 200  # rows by which delimiter and columns are chosen
 
 
 class Row(NamedTuple):
@@ -44,8 +43,16 @@ class Row(NamedTuple):
     split: str
 
 
+class Labels(NamedTuple):
+    """A table that was read. `column`: what its first line calls the labels, '' where it calls them nothing."""
+
+    rows: list[Row]
+    column: str
+    note: str  # on what was guessed, or ''
+
+
 class Known:
-    """The files that a table may name: by path, or by name, with or without its ending, where one file alone has it."""
+    """The files that a table may name: by path, or by name, with or without its ending, where only one file has it."""
 
     def __init__(self, files: Iterable[str]):
         self._files: dict[str, str] = {}
@@ -57,12 +64,12 @@ class Known:
                 if count[key] == 1:
                     self._files.setdefault(key, file)
 
-    def find(self, said: str) -> str | None:
+    def find(self, cell: str) -> str | None:
         """The file that a table means, or None. 'images/1.png' means 'data/images/1.png' or '1.png', not 'b/1.png'."""
-        path = _path(said)
+        path = _path(cell)
         if (file := self._files.get(path)) is not None:
             return file
-        file = self._files.get(_name(said))
+        file = self._files.get(_name(cell))
         ours = None if file is None else _path(file)
         return file if ours and (path.endswith("/" + ours) or ours.endswith("/" + path)) else None
 
@@ -79,51 +86,58 @@ def _stem(file: str) -> str:
     return os.path.splitext(_name(file))[0]
 
 
-def read(path: Path, name: str, known: Known, limits: Limits) -> tuple[list[Row], bool, str]:
-    """The rows of a table, whether its header names a column of labels, and a note on what was guessed ('').
+def read(path: Path, name: str, known: Known, limits: Limits, column: str = "") -> Labels:
+    """The rows of a table. `column`: what another table of the same set calls its labels, so this one must too.
 
-    Raises BadData: too large, no text, without two columns, or with several that could be the labels.
+    Raises BadData: too large, not text, without two columns, or with several that could be the labels.
     """
     text, note = _text(path, name, limits)
-    rows = _rows(text, name)
-    if not rows:
+    frame = _frame(text, name)
+    if frame.empty:
         raise errors.BadData(f"The table {shown(name)} is empty; it should have a line for each image: file, label.")
-    width = Counter(len(row) for _, row in rows[:LOOKED_AT]).most_common(1)[0][0]
-    if width < 2:
+    if frame.shape[1] < 2:
         raise errors.BadData(f"The table {shown(name)} has one column; it should have two: the file and its label.")
-    head = [cell.strip().casefold() for cell in rows[0][1]]
-    sample = [row for _, row in rows[1 : LOOKED_AT + 1]] or [rows[0][1]]
-    hits = [sum(known.find(row[at]) is not None for row in sample if at < len(row)) for at in range(width)]
-    if not any(hits) and any(cell in FILES for cell in head):
-        file = next(at for at, cell in enumerate(head) if cell in FILES)
-    else:
-        file = hits.index(max(hits))
-    if not any(hits) and not any(cell in FILES for cell in head):
+    head = [_plain(cell) for cell in frame.iloc[0]]
+    sample = frame.iloc[1 : LOOKED_AT + 1] if len(frame) > 1 else frame
+    hits = [sum(known.find(cell) is not None for cell in sample[at]) for at in frame]
+    file = hits.index(max(hits)) if any(hits) else next((at for at, cell in enumerate(head) if cell in FILES), None)
+    if file is None:
         raise errors.BadData(
             f"No column of the table {shown(name)} names files that are there; its first line is "
-            f"{shown(', '.join(rows[0][1]))}. One column should hold file names as they are."
+            f"{shown(', '.join(frame.iloc[0]))}. One column should hold file names as they are."
         )
-    has_head = file < len(head) and known.find(rows[0][1][file]) is None and _is_head(head, rows)
-    named = [at for at, cell in enumerate(head) if has_head and at != file and cell in LABELS]
-    split = next((at for at, cell in enumerate(head) if has_head and at != file and cell in SPLITS), None)
-    others = [at for at in range(width) if at not in (file, split)]
+    has_head = known.find(frame.iat[0, file]) is None and _is_head(head, frame)
+    others = [at for at in frame if at != file]
+    split = next((at for at in others if has_head and head[at] in SPLIT), None)
+    others = [at for at in others if at != split]
+    named = sorted((at for at in others if has_head and head[at] in LABELS), key=lambda at: LABELS.index(head[at]))
+    if column and has_head:
+        named = others = [at for at in others if head[at] == column]
     if not named and len(others) != 1:
         raise errors.BadData(
-            f"The table {shown(name)} has {len(others)} columns beside the files', and none is called label; "
-            "call the one with the classes 'label' in the first line."
+            f"The table {shown(name)} has {len(others)} columns beside the files', and none is called "
+            f"{column or 'label'}; call the one with the classes {column or 'label'!r} in the first line."
         )
     label = (named or others)[0]
-    found = [Row(number, _cell(row, file), _cell(row, label), _cell(row, split)) for number, row in rows[has_head:]]
-    return [row for row in found if row.file], bool(named), note
+    cells = frame.iloc[int(has_head) :]
+    rows = [
+        Row(*row)
+        for row in zip(
+            cells.index.tolist(), cells[file], cells[label], cells[split] if split is not None else [""] * len(cells),
+            strict=True,
+        )
+        if row[1]
+    ]  # fmt: skip
+    return Labels(rows, head[label] if label in named else "", note)
 
 
-def _is_head(head: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> bool:
+def _is_head(head: Sequence[str], frame: pd.DataFrame) -> bool:
     """A first line that names no file: its words are a column's, or it stands over more lines than itself."""
-    return bool({*head} & {*LABELS, *FILES, *SPLITS}) or len(rows) > 1 and "." not in "".join(head)
+    return bool({*head} & {*LABELS, *FILES, *SPLIT}) or len(frame) > 1 and "." not in "".join(frame.iloc[0])
 
 
-def _cell(row: Sequence[str], at: int | None) -> str:
-    return unicodedata.normalize("NFC", row[at].strip()) if at is not None and at < len(row) else ""
+def _plain(cell: str) -> str:
+    return re.sub(r"[\W_]+", "", cell.casefold())
 
 
 def _text(path: Path, name: str, limits: Limits) -> tuple[str, str]:
@@ -131,34 +145,47 @@ def _text(path: Path, name: str, limits: Limits) -> tuple[str, str]:
         raise errors.BadData(
             f"The table {shown(name)} is larger than {size(limits.table)}; shorten it, {more('table')}."
         )
-    data = path.read_bytes()
+    data, note = path.read_bytes(), ""
     wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-    for coding in ("utf-16",) if wide else ("utf-8-sig", "cp1252", "latin-1"):
-        try:
-            text = data.decode(coding)
-        except UnicodeDecodeError:
-            continue
-        if "\0" in text or sum(c < " " and c not in "\t\r\n\f" for c in text[:4096]) > 8:
-            break
-        guessed = coding in ("cp1252", "latin-1")
-        return text, f"{shown(name)} is not UTF-8 and was read as Western European ({coding})." if guessed else ""
-    raise errors.BadData(f"The table {shown(name)} is no text; save it as CSV in UTF-8.")
-
-
-def _rows(text: str, name: str) -> list[tuple[int, list[str]]]:
-    lines = [line for line in text.splitlines()[:LOOKED_AT] if line.strip()]
-    delimiter = max(DELIMITERS, key=lambda mark: (_columns(lines, mark) > 1, -DELIMITERS.index(mark)))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
-        return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except csv.Error as error:
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError:
+        lines = [line for line in data.splitlines() if not line.isascii()]
+        found = encodings.guess(lines[:LOOKED_AT], encodings.OF_TABLES, "latin-1")
+        text = data.decode(found.name, "replace")
+        note = f"{shown(name)} is not UTF-8 and was read as {found.title} ({found.name})."
+    if "\0" in text or sum(c < " " and c not in "\t\r\n\f" for c in text[:4096]) > 8:
+        raise errors.BadData(f"The table {shown(name)} is not text; save it as CSV in UTF-8.")
+    return text, note
+
+
+def _frame(text: str, name: str) -> pd.DataFrame:
+    """The cells as stripped text, without blank lines; the index counts the lines from 1."""
+    import pandas as pd
+
+    lines = [line for line in text.splitlines()[:LOOKED_AT] if line.strip()]
+    widths = {mark: _width(lines, mark) for mark in DELIMITERS}
+    delimiter = next((mark for mark, width in widths.items() if width > 1), ",")
+    try:
+        frame = pd.read_csv(
+            io.StringIO(text), sep=delimiter, header=None, names=range(max(1, widths[delimiter])), index_col=False,
+            dtype=str, na_filter=False, skip_blank_lines=False, skipinitialspace=True,
+        )  # fmt: skip
+    except pd.errors.ParserError as error:
+        line = re.search(r"(?:line|row) ([0-9]+)", str(error))
+        where = f" at line {line[1]}" if line else ""
+        why = str(error).partition("C error: ")[2].strip() or str(error)
         raise errors.BadData(
-            f"The table {shown(name)} cannot be read at line {reader.line_num} ({error}); save it as CSV anew."
+            f"The table {shown(name)} cannot be read{where} ({why}); save it as CSV anew, with quotes around cells that "
+            f"hold {shown(delimiter)}."
         ) from error
+    frame.index += 1
+    frame = frame.fillna("").map(lambda cell: unicodedata.normalize("NFC", cell.strip()))
+    return frame[(frame != "").any(axis=1)]
 
 
-def _columns(lines: Sequence[str], delimiter: str) -> int:
-    """How many columns nearly all lines have with this delimiter; 0 where they disagree."""
+def _width(lines: Sequence[str], delimiter: str) -> int:
+    """How many columns nearly all lines have with this delimiter; 0 where they disagree. pandas goes by the first line."""
     try:
         widths = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
     except csv.Error:

@@ -2,65 +2,88 @@
 
 from __future__ import annotations
 
+import io
 import stat
+import struct
 import zipfile
+from collections.abc import Sequence
 from typing import BinaryIO
 
 from peftcore import errors
+from peftcore.uploads import encodings
 from peftcore.uploads.intake import CHUNK, Intake, Tell, check
 from peftcore.uploads.limits import Limits, more, size
 from peftcore.uploads.names import shown
 
 CENTRAL_ENTRY = 1024  # bytes of zip directory per file that are believed; 46 and the name are usual
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)  # LZMA's memory has no bound in zipfile
+UTF8_FLAG, UNICODE_PATH = 0x800, 0x7075  # the two ways in which an entry says that its name is UTF-8
 
 
-def unpack(file: BinaryIO, intake: Intake, tell: Tell) -> None:
-    """Unpacks a zip, after all its entries were looked at. Raises what archives.unpack does, and what zipfile does."""
-    _count_first(file, intake.limits)
-    with zipfile.ZipFile(file) as archive:
+def unpack(file: BinaryIO, intake: Intake, tell: Tell) -> list[str]:
+    """Unpacks a zip, once all its entries have been looked at, and returns notes on what was guessed.
+
+    Raises what archives.unpack does, and what zipfile does.
+    """
+    _check_end(file, intake.limits)
+    with zipfile.ZipFile(_Counted(file, intake.limits)) as archive:
         entries = archive.infolist()
-        for entry in entries:
-            _refuse_zip_entry(entry)
+        names, notes = _names(entries)
+        for entry, name in zip(entries, names, strict=True):
+            _refuse(entry, shown(name))
         total = sum(entry.file_size for entry in entries)
         intake.foresee(len(entries), total)
         done = 0
-        for entry in entries:
+        for entry, name in zip(entries, names, strict=True):
             tell("Unpacking", done / max(total, 1))
             done += entry.file_size
-            if entry.is_dir() or entry.filename.endswith("\\"):
-                intake.folder_named(_zip_name(entry))
+            if name.endswith(("/", "\\")):
+                intake.folder_named(name)
                 continue
             with archive.open(entry) as source:
-                intake.add(_zip_name(entry), iter(lambda source=source: source.read(CHUNK), b""))
+                intake.add(name, iter(lambda source=source: source.read(CHUNK), b""))
+    return notes
 
 
-def _count_first(file: BinaryIO, limits: Limits) -> None:
-    """Counts a zip's directory before zipfile makes an object of each of its entries (2 million take 1 GB)."""
-    end = zipfile._EndRecData(file)  # as zipfile itself finds it: two readings that differ would be a way in
-    if end is None:
+def _check_end(file: BinaryIO, limits: Limits) -> None:
+    """Refuses by the record at a zip's end: there is none, it is one of several, or it says how many files there are."""
+    length = file.seek(0, io.SEEK_END)
+    file.seek(max(0, length - 2**17))  # with a comment of at most 64 kB
+    tail = file.read()
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or at + 22 > len(tail):
         raise errors.BadData("The zip is cut off: its list of files, which is its end, is missing. Upload it again.")
-    if end[zipfile._ECD_DISK_NUMBER] or end[zipfile._ECD_DISK_START]:
+    disk, first_disk, _, total = struct.unpack_from("<4H", tail, at + 4)
+    if at >= 76 and tail.startswith(b"PK\x06\x06", at - 76) and tail.startswith(b"PK\x06\x07", at - 20):  # zip64
+        disk, first_disk, _, total = struct.unpack_from("<LLQQ", tail, at - 60)
+    if disk or first_disk:
         raise errors.BadData("The file is one part of a zip in several parts; pack the images into one.")
-    length, total = end[zipfile._ECD_SIZE], end[zipfile._ECD_ENTRIES_TOTAL]
     check(total, 0, None, limits)
-    if length > CENTRAL_ENTRY * limits.files:
-        raise errors.BadData(f"The zip's list of files takes {size(length)}; give fewer files, {more('files')}.")
-    here = end[zipfile._ECD_LOCATION] - length
-    if end[zipfile._ECD_SIGNATURE] == zipfile.stringEndArchive64:
-        here -= zipfile.sizeEndCentDir64 + zipfile.sizeEndCentDir64Locator
-    if here < 0:
-        raise zipfile.BadZipFile("its directory is cut off")
-    file.seek(here)
-    directory, at, count = file.read(length), 0, 0
-    while at + 46 <= len(directory):
-        count += 1
-        check(count, 0, None, limits)
-        at += 46 + sum(int.from_bytes(directory[at + place : at + place + 2], "little") for place in (28, 30, 32))
 
 
-def _refuse_zip_entry(entry: zipfile.ZipInfo) -> None:
-    name, mode = shown(_zip_name(entry)), entry.external_attr >> 16
+class _Counted:
+    """A zip's file that counts the entries of its directory as zipfile reads it.
+
+    zipfile makes an object of each of them, which for two million take 1 GB, and goes by no number that a zip says.
+    """
+
+    def __init__(self, file: BinaryIO, limits: Limits):
+        self._file, self._limits = file, limits
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, count: int = -1) -> bytes:
+        if count > max(CHUNK, CENTRAL_ENTRY * self._limits.files):
+            raise errors.BadData(f"The zip's list of files takes {size(count)}; give fewer files, {more('files')}.")
+        data, at, entries = self._file.read(count), 0, 0
+        while data.startswith(b"PK\x01\x02", at) and at + 46 <= len(data):
+            entries += 1
+            check(entries, 0, None, self._limits)
+            at += 46 + sum(struct.unpack_from("<3H", data, at + 28))
+        return data
+
+
+def _refuse(entry: zipfile.ZipInfo, name: str) -> None:
+    mode = entry.external_attr >> 16
     if entry.flag_bits & 0x1:
         raise errors.BadData("The zip is encrypted; pack the images without a password.")
     if stat.S_ISLNK(mode):
@@ -72,12 +95,45 @@ def _refuse_zip_entry(entry: zipfile.ZipInfo) -> None:
         raise errors.BadData(f"{name} in the zip is packed by {how}; pack it as deflate, which every tool can.")
 
 
-def _zip_name(entry: zipfile.ZipInfo) -> str:
-    """As it was packed: many tools write UTF-8 without saying so, and zipfile then reads it as cp437, and ends at NUL."""
-    name = entry.orig_filename
-    if not entry.flag_bits & 0x800:
-        try:
-            return name.encode("cp437").decode("utf-8")
-        except UnicodeError:
-            return name
-    return name
+# ------------------------------------------------------------------------------------------- names
+
+
+def _names(entries: Sequence[zipfile.ZipInfo]) -> tuple[list[str], list[str]]:
+    """The entries' names as they were packed, whatever wrote them, and a note where their encoding is a guess.
+
+    zipfile reads as cp437 what is not marked as UTF-8 (then backslashes appear inside Japanese letters), and ends names
+    at a NUL. Many tools write UTF-8 without the mark, or the encoding of their user's system.
+    """
+    names = [_marked(entry) for entry in entries]
+    raw = [entry.orig_filename.encode("cp437") for entry, name in zip(entries, names, strict=True) if name is None]
+    encoding, notes = "utf-8", []
+    if not all(map(_is_utf8, raw)):
+        found = encodings.guess([name for name in raw if not name.isascii()], encodings.OF_ARCHIVES, "cp437")
+        encoding = found.name
+        notes = [
+            f"Names in the zip do not say their encoding and were read as {found.title} ({found.name}). If they look "
+            "wrong, pack the images with a tool that writes UTF-8."
+        ]
+    rest = iter(raw)
+    return [next(rest).decode(encoding) if name is None else name for name in names], notes
+
+
+def _marked(entry: zipfile.ZipInfo) -> str | None:
+    """The name of an entry that says it is UTF-8: by its flag, or by Info-ZIP's field beside a name in another one."""
+    if entry.flag_bits & UTF8_FLAG:
+        return entry.orig_filename
+    extra = entry.extra
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<2H", extra)
+        if kind == UNICODE_PATH and length > 5 and _is_utf8(extra[9 : 4 + length]):  # after a version and a checksum
+            return extra[9 : 4 + length].decode("utf-8")
+        extra = extra[4 + length :]
+    return None
+
+
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -61,7 +61,7 @@ def test_what_cannot_be_used_is_named_and_needs_consent(at, tmp_path):
     files = good() | {"a/bad.png": b"x", "a/9.png": picture(0), "b/9.png": picture(0)}
     app = drop(at("tasks", view="upload"), zipped(tmp_path, files))
     assert app.dataframe[0].value.to_dict("records") == [
-        {"file": "a/bad.png", "why": "it is no image that can be read"}
+        {"file": "a/bad.png", "why": "it is not an image that can be read"}
     ]
     assert app.button(key="upload_keep").disabled
     app.checkbox(key="upload_consent").check().run()
@@ -74,7 +74,7 @@ def test_what_cannot_be_used_is_named_and_needs_consent(at, tmp_path):
 def test_what_is_refused_is_a_sentence_and_nothing_stays(at, tmp_path):
     (tmp_path / "x.zip").write_bytes(b"no archive at all" * 50)
     app = drop(at("tasks", view="upload"), tmp_path / "x.zip")
-    assert "is no archive that can be read" in app.error[0].value and not list((tmp_path / "images").iterdir())
+    assert "is not an archive that can be read" in app.error[0].value and not list((tmp_path / "images").iterdir())
     app.button(key="upload_again").click().run()
     assert app.file_uploader and not app.error
 

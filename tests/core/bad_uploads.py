@@ -194,7 +194,7 @@ def _(f):
     return renamed(f, "a/x.png\0.exe")
 
 
-@case("tar: a name that is no UTF-8", "bytes that are no UTF-8")
+@case("tar: a name that is no UTF-8", "bytes that are not UTF-8")
 def _(f):
     return tarred(f, {**good(), "a/\udce9\udcff.png": picture(1)}, format=tarfile.GNU_FORMAT, errors="surrogateescape")
 
@@ -383,7 +383,7 @@ def _(f):
     return f / "set.zip"
 
 
-@case("a text file called .zip", "no archive that can be read")
+@case("a text file called .zip", "not an archive that can be read")
 def _(f):
     (f / "set.zip").write_text("not an archive\n" * 100)
     return f / "set.zip"
@@ -454,7 +454,9 @@ def _begins(kind: str, start: bytes, says: str) -> None:
 _begins("a 7z archive", b"7z\xbc\xaf\x27\x1c", "is a 7z archive; pack the images as zip")
 _begins("a RAR archive", b"Rar!\x1a\x07\x00", "is a RAR archive; pack the images as zip")
 _begins("a tar packed with zstd", b"\x28\xb5\x2f\xfd", "packed with zstd")
-_begins("gzip of something that is no tar", zlib.compress(b"x" * 5000, wbits=31), "no archive that can be read|damaged")
+_begins(
+    "gzip of something that is no tar", zlib.compress(b"x" * 5000, wbits=31), "not an archive that can be read|damaged"
+)
 
 
 @case("an empty zip", "There is no image in it")
@@ -474,7 +476,7 @@ def _(f):
     return zipped(f, {"inner.zip": inner})
 
 
-@case("an archive among the images", "a/more.zip: it is no image that can be read", refused=False)
+@case("an archive among the images", "a/more.zip: it is an archive within this one; unpack it", refused=False)
 def _(f):
     inner = zipped(f, good(), "inner.zip").read_bytes()
     (f / "inner.zip").unlink()
@@ -532,7 +534,7 @@ def _(f):
     return table(f, ROWS + "0.png,b\n")
 
 
-@case("table: binary", "is no text; save it as CSV in UTF-8")
+@case("table: binary", "is not text; save it as CSV in UTF-8")
 def _(f):
     return table(f, bytes(range(256)) * 20)
 
@@ -600,20 +602,22 @@ def png(width: int, height: int, data: bytes = b"") -> bytes:
 
 
 image("image: 0 bytes", "it is empty")(lambda: b"")
-image("image: text called .png", "it is no image that can be read")(lambda: b"hello" * 99)
+image("image: text called .png", "it is not an image that can be read")(lambda: b"hello" * 99)
 image("image: a decompression bomb, 50,000 x 50,000", "it has more than|are more than 50,000,000")(
     lambda: png(50_000, 50_000)
 )
 image("image: 12,000 x 12,000 pixels", "12,000 x 12,000 pixels are more than 50,000,000")(lambda: png(12_000, 12_000))
 image("image: 1 x 100,000 pixels", "1 x 100,000 pixels have a side longer than 20,000")(lambda: png(1, 100_000))
-image("image: 0 pixels wide", "it is broken|it is no image")(lambda: png(0, 10))
+image("image: 0 pixels wide", "it is broken|it is not an image")(lambda: png(0, 10))
 image("image: cut off", "it is broken")(lambda: picture(1, size=(64, 64))[:3000])
 image("image: pixels that are missing", "it is broken")(lambda: png(100, 100, b"\0" * 50))
 image("image: a JPEG cut off", "it is broken", name="a/bad.jpg")(lambda: picture(1, form="JPEG", size=(64, 64))[:900])
-image("image: EPS, which would start Ghostscript", "it is no image that can be read", name="a/bad.eps")(
-    lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n"
-)
-image("image: SVG", "it is no image that can be read", name="a/bad.svg")(
+image(
+    "image: EPS, which would start Ghostscript",
+    "it is PostScript, which is not read here; convert it to JPEG",
+    name="a/bad.eps",
+)(lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n")
+image("image: SVG", "it is SVG, which is not read here; convert it to JPEG", name="a/bad.svg")(
     lambda: b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
 )
 
@@ -632,7 +636,7 @@ def _(f):
     return zipped(f, {**good(), "c/0.png": b"x", "c/1.png": b"y"})
 
 
-@case("every image is broken", "No image at all is whole: a/0.png, it is no image that can be read")
+@case("every image is broken", "No image in it can be used: a/0.png, it is not an image that can be read")
 def _(f):
     return zipped(f, dict.fromkeys(good(), b"not an image"))
 

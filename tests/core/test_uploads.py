@@ -287,7 +287,7 @@ def test_tables_that_differ_are_told_by_both_lines(home, tmp_path):
     files = {f"img/{i}.png": picture(i) for i in range(6)}
     rows = "".join(f"{i}.png,{'xy'[i % 2]}\n" for i in range(6))
     both = files | {"train.csv": rows.encode(), "test.csv": b"file,label\n4.png,x\n"}
-    sentence = "line 2 of 'test.csv' says 'x' in test, line 5 of 'train.csv' says 'x' in train; keep one"
+    sentence = "line 5 of 'train.csv' says 'x' in train, line 2 of 'test.csv' says 'x' in test; keep one"
     with pytest.raises(errors.BadData, match=sentence):
         uploads.examine(zipped(tmp_path, both))
     with pytest.raises(errors.BadData, match="line 1 of 'a.csv' says 'x', line 7 of 'a.csv' says 'y'; keep one"):
@@ -479,7 +479,7 @@ def test_one_picture_for_the_probes_is_kept_without_what_else_its_file_tells(hom
     assert seen.shape == (64, 64, 3) and (seen[40:] == (255, 0, 0)).all() and (seen[:24] == 0).all()
     for bad, why in (
         (b"", "it is empty"),
-        (b"text", "it is no image"),
+        (b"text", "it is not an image"),
         (picture(1, size=(90, 90))[:5000], "it is broken"),
     ):
         with pytest.raises(errors.BadData, match=f"The image cannot be used: {why}"):
@@ -500,7 +500,7 @@ def test_a_folder_is_a_task_without_any_upload(tmp_path):
     (tmp_path / "set/notes").mkdir()  # a folder without an image is no class
     (tmp_path / "set/notes/of_mine.txt").write_text("hello")
     task = load_task(f"folder:{tmp_path}/set?val=0.1&test=0.3&size=8")
-    assert "30 images of your own. 1 other file is left out." in task.description
+    assert "30 images of your own. 2 other files are left out." in task.description
     assert task.classes == ("a", "b", "c") and [len(p) for p in (task.train, task.val, task.test)] == [18, 3, 9]
     assert load_task(f"folder:{tmp_path}/set?val=0.1&test=0.3&size=8") is task
     (tmp_path / "set/stray.png").write_bytes(picture(0))
@@ -511,5 +511,5 @@ def test_a_folder_is_a_task_without_any_upload(tmp_path):
     (tmp_path / "set/a/link.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(errors.BadData, match="leads out of"):
         load_task(f"folder:{tmp_path}/set?skip=yes")
-    with pytest.raises(errors.BadData, match="is a link or no file"):
+    with pytest.raises(errors.BadData, match="is a link or not a file"):
         uploads.examine(tmp_path / "set")

@@ -173,7 +173,9 @@ def val_is_new(lists: Mapping[str, Sequence[Line]]) -> bool:
     return not val.keys() & (train.keys() | test.keys())
 
 
-def read_split(folder: Path, images: Path, list_name: str, lines: Sequence[Line], size: int, fit: str) -> Split:
+def read_split(
+    folder: Path, images: Path, list_name: str, lines: Sequence[Line], size: int, fit: str, bits: int = 16
+) -> Split:
     """A split of the listed files, which lie under `images`; nothing is decoded yet.
 
     Raises BadData: a file that is missing or empty, or that lies outside `folder` (by '..' or a symbolic link).
@@ -191,7 +193,7 @@ def read_split(folder: Path, images: Path, list_name: str, lines: Sequence[Line]
             raise errors.BadData(f"{list_name}: the image {file} is {what}. Put it there, or take its line out.")
     labels = np.array([label for _, label in lines], np.int64)
     labels.flags.writeable = False
-    return Split(Pictures(files, size, fit), labels)
+    return Split(Pictures(files, size, fit, bits=bits), labels)
 
 
 def _is_inside(path: Path, root: Path) -> bool:

@@ -36,7 +36,9 @@ def load(argument: str = "") -> Task:
 @lru_cache(maxsize=4)
 def _task(argument: str, where: str, made: float, said: tuple) -> Task:
     kept: Kept = kept_set(argument.partition("?")[0])
-    name = f"upload:{argument}"
+    settings = dict(said)
+    settings["bits"] = settings["bits"] or kept.bits
     return folder.make(
-        name, kept.folder, kept.files, kept.labels, kept.given, kept.classes, dict(said), kept.name, kept.left_out
-    )
+        f"upload:{argument}", kept.folder, kept.files, kept.labels, kept.given, kept.classes, settings, kept.name,
+        kept.left_out,
+    )  # fmt: skip

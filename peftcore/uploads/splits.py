@@ -1,0 +1,69 @@
+"""Names of train, val and test, in the spellings that people use: training_set, seg_test, Val-Images, test2017."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection
+
+SPLITS = ("train", "val", "test")
+_WORDS = {
+    **dict.fromkeys(("train", "training", "trn", "trainval"), 0),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "validating", "dev", "development"), 1),
+    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation"), 2),
+}
+# What stands beside such a word and says nothing.
+_FILLERS = {
+    "set", "sets", "data", "dataset", "datasets", "image", "images", "img", "imgs", "picture", "pictures", "pics", "photo",
+    "photos", "file", "files", "folder", "dir", "split", "sample", "samples", "label", "labels", "labelled", "labeled",
+    "annotation", "annotations", "annotated", "list", "table", "meta", "metadata", "info", "gt", "csv", "jpg", "jpeg",
+    "png", "raw", "full", "all", "final", "new",
+}  # fmt: skip
+
+
+def split_of(name: str) -> int | None:
+    """Which of SPLITS a name says and nothing else, or None: 'Training_Set' is 0, 'test_drive' is None."""
+    split, rest = _read(name)
+    return None if rest else split
+
+
+def splits_of(names: Collection[str]) -> dict[str, int]:
+    """Which of these names, of folders or files beside each other, mean a split: by themselves, or as a family.
+
+    'seg_train' and 'seg_test' are a family: one word more, the same in both, and one of them is for training.
+    """
+    found, families = {}, defaultdict(dict)
+    for name in names:
+        split, rest = _read(name)
+        if split is not None and not rest:
+            found[name] = split
+        elif split is not None:
+            families[rest][name] = split
+    for family in families.values():
+        if len({*family.values()}) > 1 and 0 in family.values():
+            found |= family
+    return found
+
+
+def _read(name: str) -> tuple[int | None, tuple[str, ...]]:
+    """The split that a name holds, and its words beside it; (None, ...) where it holds none, or two that differ."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)  # TrainImages
+    splits, rest = set(), []
+    for word in re.findall(r"[^\W\d_]+", spaced.casefold()):
+        split, beside = _parted(word)
+        if split is not None:
+            splits.add(split)
+        rest += beside
+    if splits == {0, 1}:  # train_val: both at once
+        splits = {0}
+    return (splits.pop() if len(splits) == 1 else None), tuple(rest)
+
+
+def _parted(word: str) -> tuple[int | None, list[str]]:
+    """The split in one word, written together with a filler perhaps ('trainset'), and what it says beside that."""
+    if word in _FILLERS:
+        return None, []
+    for split, at in _WORDS.items():
+        if word == split or word.removeprefix(split) in _FILLERS or word.removesuffix(split) in _FILLERS:
+            return at, []
+    return None, [word]

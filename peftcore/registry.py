@@ -26,7 +26,13 @@ class Registry:
         self.folders = [Path(__file__).parent / package]
 
     def add_folder(self, folder: Path) -> None:
-        """Files in `folder` count as files of the package from now on, in this process."""
+        """Files in `folder` count as files of the package from now on, in this process.
+
+        Raises:
+            InvalidSetting: one of them has the name of another.
+        """
+        if taken := sorted({file.stem for file in folder.rglob("[!_]*.py")} & set(self._files)):
+            raise InvalidSetting(f"There is a {self.kind} {taken[0]!r} already; {folder} needs another file name.")
         importlib.import_module(f"{__package__}.{self.package}").__path__.append(str(folder))
         self.folders.append(folder)
         del self._files

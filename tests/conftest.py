@@ -1,18 +1,38 @@
-"""What all tests share: one thread per process, a store of their own, small backbones."""
+"""What all tests share: one thread per process, a store of their own, small backbones, methods that a test adds."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 
-import peftcore  # noqa: F401  # before anybody imports timm: it lets torchvision be imported beside another torch
+import peftcore  # before anybody imports timm: it lets torchvision be imported beside another torch
+from peftcore.registry import METHODS
+
+NEWCOMERS = Path(__file__).parent / "newcomers"
 
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path, monkeypatch):
     """No test ever reads or writes the user's runs."""
     monkeypatch.setenv("HEADROOM_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(scope="module")
+def newcomers() -> Iterator[tuple[str, ...]]:
+    """Methods that are files elsewhere, one of each kind: added to the registry while a module's tests run."""
+    before = METHODS.names()
+    METHODS.add_folder(NEWCOMERS)
+    added = tuple(name for name in METHODS.names() if name not in before)
+    yield added
+    METHODS.folders.remove(NEWCOMERS)
+    peftcore.methods.__path__.remove(str(NEWCOMERS))
+    del METHODS._files
+    for name in added:
+        sys.modules.pop(f"peftcore.methods.{name}", None)

@@ -46,6 +46,7 @@ class Card:
     keeps: str  # what a training step must keep in memory, and why
     mergeable: bool
     ours: str = ""
+    from_probe: bool = True  # training starts at the logits of the linear probe with the same classifier, to the bit
 
 
 class Coach:

@@ -128,6 +128,7 @@ class BiLoRA(Method):
         keeps="What LoRA keeps: the activations of every block above the first adapter. The weights are float32 while "
         "training; only the stored file is small.",
         mergeable=True,
+        from_probe=False,
         ours="Scale 1 where the authors search {0.01, 0.1, 1, 10, 100} per task. At 32 bits B starts at zero, as in "
         "their code.",
     )

@@ -37,6 +37,7 @@ class HeartLoRA(Method):
         keeps="What LoRA keeps, before and after the cut: the frozen heads keep working. The rows of B that are "
         "switched off have no gradient, no optimizer state and no place in the file.",
         mergeable=True,
+        from_probe=False,
         ours="The score (five to choose from; by default the mean over steps of |<dL/dB_h, B_h>|). A head is switched "
         "off in all adapted projections together, by the sum of its scores over them. Signed scores: the heads whose "
         "update lowers the loss least go first. The warm-up is a tenth of the steps, which is the paper's 10 of 100 "

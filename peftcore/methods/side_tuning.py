@@ -27,6 +27,7 @@ class SideTuning(Method):
         keeps="One pooled vector per image, the image itself, and the side encoder's own activations; nothing of the "
         "backbone.",
         mergeable=False,
+        from_probe=False,
         ours="The side encoder: one convolution per patch of the backbone's last grid, blocks of a 3x3 depthwise "
         "convolution, LayerNorm and a two-layer GELU MLP, mean over patches, LayerNorm, and a linear layer to the "
         "feature's width. Its weights start at random (the paper: copied or distilled from the backbone).",

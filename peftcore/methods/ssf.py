@@ -26,6 +26,7 @@ class SSF(Method):
         keeps="The activations of every block, and the output of every operation that is scaled: the scale's gradient "
         "needs it.",
         mergeable=True,
+        from_probe=False,
         ours="Where timm's operation has no bias (patch merging, some patch embeddings) there is a scale but no shift, "
         "so that merging is always exact. EVA, BEiT and Swin V2 read the weight of qkv without calling the layer: "
         "there qkv itself is left out, and the norm before it and the projection after it are scaled. Scales start at "

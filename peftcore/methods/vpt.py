@@ -28,6 +28,7 @@ class VPT(Method):
         keeps="The activations of every block, over the image's tokens and the prompts: prompts act through attention, "
         "from the first block on.",
         mergeable=False,
+        from_probe=False,
         ours="10 tokens, deep, no dropout (the paper searches all three per task). Prompts stand after the class and "
         "register tokens and are dropped after the last block, so that average or attention pooling sees image tokens "
         "only. With rotary positions (EVA), prompts carry none, like the class token.",

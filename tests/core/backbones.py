@@ -13,11 +13,14 @@ SWIN = dict(
     name="swin_tiny_patch4_window7_224", img_size=32, window_size=4, embed_dim=16, depths=(2, 1), num_heads=(2, 4)
 )
 BOTH = ("vit", "swin")
+MICRO = ("vit_micro", "swin_micro")  # the embedded ones, with their weights
 
 
 @lru_cache
 def small(family: str) -> pc.Backbone:
-    """A ViT of odd depth on a non-square grid, or a Swin of two stages with shifted windows."""
+    """A ViT of odd depth on a non-square grid, or a Swin of two stages with shifted windows; or an embedded one."""
+    if family in MICRO:
+        return pc.load_backbone(family)
     settings = dict(VIT if family == "vit" else SWIN)
     return pc.load_backbone(settings.pop("name"), pretrained=False, **settings)
 

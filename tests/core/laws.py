@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from backbones import images, nudge, small, state_bytes
+from backbones import MICRO, images, nudge, small, state_bytes
 
 import peftcore as pc
 from peftcore import errors
@@ -32,8 +32,8 @@ def starts_as_the_probe(family: str, name: str, **settings) -> None:
             assert torch.equal(model.eval()(batch), probe(batch))
 
 
-def trains_its_own_and_nothing_else(family: str, name: str, **settings) -> pc.TunedModel:
-    """Ten AdamW steps move every trainable tensor; the backbone and the frozen weights stay to the bit."""
+def trains_its_own_and_nothing_else(family: str, name: str, steps: int = 10, **settings) -> pc.TunedModel:
+    """AdamW steps move every trainable tensor; the backbone and the frozen weights stay to the bit."""
     backbone = small(family)
     before = state_bytes(backbone.module)
     model = nudge(attached(family, name, **settings), 0.05).train()
@@ -45,7 +45,7 @@ def trains_its_own_and_nothing_else(family: str, name: str, **settings) -> pc.Tu
     started = [p.detach().clone() for p in own]
     optimizer = torch.optim.AdamW(own, lr=1e-2)
     labels = torch.arange(4) % CLASSES
-    for _ in range(10):
+    for _ in range(steps):
         F.cross_entropy(model(images(backbone, 4)), labels).backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in own)
         assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
@@ -93,6 +93,8 @@ def cannot_merge(model: pc.TunedModel) -> None:
 
 
 def _family(model: pc.TunedModel) -> str:
+    if model.backbone.name in MICRO:
+        return model.backbone.name
     return "swin" if model.backbone.hierarchical else "vit"
 
 

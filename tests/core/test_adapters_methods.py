@@ -5,16 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from backbones import BOTH, images, nudge, small
+from backbones import images, nudge, small
 from laws import (
     attached,
-    cannot_merge,
-    comes_back,
-    follows_from_the_seed,
     logits,
     on_meta_vit_b,
-    starts_as_the_probe,
-    trains_its_own_and_nothing_else,
 )
 from low_rank_toys import toy
 
@@ -22,21 +17,6 @@ import peftcore as pc
 from peftcore import errors
 
 NAMES = ("adapter", "adaptformer")
-
-
-@pytest.mark.parametrize("family", BOTH)
-@pytest.mark.parametrize("name", NAMES)
-def test_only_its_own_trains_and_it_comes_back(family, name):
-    model = trains_its_own_and_nothing_else(family, name)
-    comes_back(model)
-    cannot_merge(model)
-    follows_from_the_seed(family, name)
-
-
-@pytest.mark.parametrize("family", BOTH)
-@pytest.mark.parametrize("name", NAMES)
-def test_start_is_the_linear_probe(family, name):
-    starts_as_the_probe(family, name)
 
 
 @pytest.mark.parametrize("width", [1, 8, 16])

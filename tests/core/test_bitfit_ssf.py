@@ -7,27 +7,14 @@ import torch
 from backbones import BOTH, images, nudge
 from laws import (
     attached,
-    comes_back,
-    follows_from_the_seed,
     logits,
-    merges,
     on_meta_vit_b,
     starts_as_the_probe,
-    trains_its_own_and_nothing_else,
 )
 from low_rank_toys import toy
 
 import peftcore as pc
 from peftcore import errors
-
-
-@pytest.mark.parametrize("family", BOTH)
-@pytest.mark.parametrize("name", ["bitfit", "ssf"])
-def test_only_its_own_trains_and_it_comes_back_and_merges(family, name):
-    model = trains_its_own_and_nothing_else(family, name)
-    comes_back(model)
-    merges(model)
-    follows_from_the_seed(family, name)
 
 
 @pytest.mark.parametrize("family", BOTH)

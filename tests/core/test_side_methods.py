@@ -10,40 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws import (
     attached,
-    cannot_merge,
-    comes_back,
-    follows_from_the_seed,
     logits,
     on_meta_vit_b,
     starts_as_the_probe,
-    trains_its_own_and_nothing_else,
 )
 
 import peftcore as pc
 from peftcore import errors
 
 NAMES = ("side_tuning", "lst")
-
-
-@pytest.mark.parametrize("family", BOTH)
-@pytest.mark.parametrize("name", NAMES)
-def test_only_its_own_trains_and_it_comes_back(family, name):
-    model = trains_its_own_and_nothing_else(family, name)
-    comes_back(model)
-    cannot_merge(model)
-    follows_from_the_seed(family, name)
-
-
-@pytest.mark.parametrize("family", BOTH)
-@pytest.mark.parametrize("name", NAMES)
-def test_features_are_frozen_and_enough(family, name):
-    """Cached features give the same logits, and carry no gradient."""
-    model = nudge(attached(family, name), 0.1).eval()
-    for n in (1, 3):
-        batch = images(model.backbone, n)
-        features = model.features(batch)
-        assert not any(f.requires_grad for f in features)
-        assert torch.equal(model.from_features(features), model(batch))
 
 
 @pytest.mark.parametrize("family", BOTH)

@@ -1,10 +1,11 @@
-"""Files of the Hugging Face hub, into its own cache: what other tools have fetched is here, and what is fetched is theirs."""
+"""Files of the Hugging Face hub: weights into its client's own cache, parquet files of data sets where they are wanted."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.error import URLError
 
 from peftcore import errors
@@ -12,41 +13,42 @@ from peftcore.backbone.weights import hub
 from peftcore.fetch import transfer
 from peftcore.fetch.transfer import Tell
 
+Answer = TypeVar("Answer")
 
-def fetch(repo: str, file: str, tell: Tell, kind: str = "model", revision: str = "main") -> Path:
-    """Downloads a file of a repository into the hub's cache and returns it there; one that is there stays.
 
-    `kind`: "model" or "dataset". It goes on where a download of this function was stopped, and its SHA-256 is checked
-    where the hub says it.
+def fetch(repo: str, file: str, tell: Tell, revision: str = "main") -> Path:
+    """Downloads a file of a model's repository by the hub's client into the client's cache, where timm finds it.
 
     Raises:
         EntryNotFoundError: the repository has no such file.
-        DataUnavailable: there is no such repository, or not for everybody, or what came is damaged.
+        DataUnavailable: there is no such repository, or not for everybody.
         transfer.NETWORK, OSError: no way to the hub, no room.
     """
-    from huggingface_hub import hf_hub_download, hf_hub_url
-    from huggingface_hub.constants import HF_HUB_CACHE
-    from huggingface_hub.file_download import get_hf_file_metadata, repo_folder_name
+    from huggingface_hub import hf_hub_download
+
+    address = {"revision": revision, "endpoint": hub(), "tqdm_class": _bar(tell)}
+    return Path(_asked(repo, "model", lambda: hf_hub_download(repo, file, **address)))
+
+
+def fetch_data(repo: str, file: str, commit: str, goal: Path, tell: Tell) -> Path:
+    """Downloads a file of a data set to `goal`, unless it is there.
+
+    Ours, since the hub's client keeps nothing of a download that was stopped: this one goes on from there. The file's
+    SHA-256 is checked where the hub says it. Raises as `fetch`, and DataUnavailable where what came is damaged.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers
 
-    address = {"repo_type": kind, "revision": revision, "endpoint": hub()}
-    url = hf_hub_url(repo, file, **address)
-    about = _asked(repo, kind, lambda: get_hf_file_metadata(url, endpoint=hub()))
-    blob = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type=kind) / "blobs" / about.etag
-    is_digest = re.fullmatch("[0-9a-f]{64}", about.etag)
+    url = hf_hub_url(repo, file, repo_type="dataset", revision=commit, endpoint=hub())
+    about = _asked(repo, "dataset", lambda: get_hf_file_metadata(url, endpoint=hub()))
+    is_digest = re.fullmatch("[0-9a-f]{64}", about.etag or "")
+    check = {"check": transfer.has_digest(about.etag)} if is_digest else {}
     try:
-        transfer.download(
-            hf_hub_url(repo, file, **address | {"revision": about.commit_hash}),
-            blob,
-            tell,
-            build_hf_headers(),
-            *([transfer.has_digest(about.etag)] if is_digest else []),
-        )
+        return transfer.download(url, goal, tell, build_hf_headers(), **check)
     except transfer.Damaged as error:
         raise errors.DataUnavailable(
             f"What {hub()} sent for {file} of {repo} is damaged: {error}; nothing of it was kept. Try again."
         ) from error
-    return Path(_asked(repo, kind, lambda: hf_hub_download(repo, file, **address)))  # it only has to be given its name
 
 
 def listing(repo: str, revision: str) -> tuple[str, dict[str, int]]:
@@ -54,8 +56,8 @@ def listing(repo: str, revision: str) -> tuple[str, dict[str, int]]:
     from huggingface_hub import HfApi
 
     api = HfApi(endpoint=hub())
-    told = _asked(repo, "dataset", lambda: api.dataset_info(repo, revision=revision, files_metadata=True, timeout=20))
-    return told.sha, {file.rfilename: file.size or 0 for file in told.siblings or ()}
+    about = _asked(repo, "dataset", lambda: api.dataset_info(repo, revision=revision, files_metadata=True, timeout=20))
+    return about.sha, {file.rfilename: file.size or 0 for file in about.siblings or ()}
 
 
 def cached(repo: str, file: str, kind: str, revision: str) -> Path | None:
@@ -66,11 +68,35 @@ def cached(repo: str, file: str, kind: str, revision: str) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def _asked(repo: str, kind: str, question: Any) -> Any:
+def _bar(tell: Tell) -> type:
+    """A progress bar for the hub's client that shows nothing and passes the count on; what `tell` raises stops it."""
+    from tqdm import tqdm
+
+    class Bar(tqdm):
+        def __init__(self, *args: Any, **how: Any):
+            super().__init__(*args, **how | {"disable": True})
+            tell(self.n, self.total)
+
+        def update(self, n: float | None = 1) -> None:
+            self.n += n or 0
+            tell(int(self.n), self.total)
+
+        # With both of these the client counts what is written here, and not a second time what the network sends.
+        def update_transfer(self, n: float) -> None:
+            pass
+
+        def set_transfer_postfix_str(self, *_: Any, **__: Any) -> None:
+            pass
+
+    return Bar
+
+
+def _asked(repo: str, kind: str, question: Callable[[], Answer]) -> Answer:
     """What the hub answers; its client's errors as ours or the network's."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HTTPError,
+        LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RemoteEntryNotFoundError,
         RepositoryNotFoundError,
@@ -93,5 +119,6 @@ def _asked(repo: str, kind: str, question: Any) -> Any:
             f"{hub()} has no {what} {repo!r} for everybody. Check the spelling, OWNER/NAME; for a private one name your "
             "token in HF_TOKEN."
         ) from error
-    except (HTTPError, OfflineModeIsEnabled) as error:
-        raise URLError(transfer.why(error)) from error
+    except (HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
+        cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error
+        raise URLError(transfer.why(cause)) from error

@@ -1,17 +1,17 @@
-"""One file from an address to its place, whole or not at all. What has come waits beside it, and the next call goes on."""
+"""One file from an address to its place, whole or not at all. What has come waits beside it for the next call.
+
+Ours, since a stopped download goes on here: huggingface_hub deletes what has come, torchvision counts it as whole.
+"""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import http.client
 import json
-import os
 import re
 import shutil
 import socket
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,9 +19,11 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, getproxies, proxy_bypass, urlopen
 
+from filelock import FileLock
+
 from peftcore import errors
 
-PIECE = 1 << 18  # bytes read at a time at most: how often a bar moves and a stop is heard
+PIECE = 1 << 18  # bytes read at a time at most: how often a bar moves and a stop takes effect
 PATIENCE = 30  # seconds without a byte
 REACH_SECONDS = 5  # until a server that does not answer counts as unreachable
 LOOK_SECONDS = 0.1  # how often somebody who waits for another's download looks whether it has ended
@@ -131,7 +133,7 @@ def _receive(url: str, part: Path, note: Path, tell: Tell, headers: Mapping[str,
         raise ConnectionError(f"the connection ended after {done / 1e6:,.1f} of {total / 1e6:,.1f} MB")
 
 
-def _opened(request: Request, part: Path):
+def _opened(request: Request, part: Path) -> http.client.HTTPResponse:
     try:
         return urlopen(request, timeout=PATIENCE)
     except HTTPError as error:
@@ -146,10 +148,10 @@ def _opened(request: Request, part: Path):
 def _begun(url: str, part: Path, note: Path) -> tuple[int, str, int | None]:
     """Bytes that are there, what proves that the rest is of the same file, and bytes in all; 0 bytes without a proof."""
     try:
-        told = json.loads(note.read_text())
+        noted = json.loads(note.read_text())
         done = part.stat().st_size
-        if told["url"] == url and told["same"] and not (told["total"] and done > told["total"]):
-            return done, told["same"], told["total"]
+        if noted["url"] == url and noted["same"] and not (noted["total"] and done > noted["total"]):
+            return done, noted["same"], noted["total"]
     except (OSError, ValueError, LookupError, TypeError):
         pass
     return 0, "", None
@@ -157,41 +159,21 @@ def _begun(url: str, part: Path, note: Path) -> tuple[int, str, int | None]:
 
 @contextmanager
 def only_one(lock: Path, tell: Tell) -> Iterator[None]:
-    """Waits until no other thread or process holds `lock`, a file; `tell(0, None)` is asked meanwhile whether to stop."""
-    while True:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            file = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
-        except FileNotFoundError:
-            continue  # its holder has taken away the folder
-        try:
-            while not _taken(file):
-                tell(0, None)
-                time.sleep(LOOK_SECONDS)
-            if not _is_at(lock, file):
-                continue  # its holder has taken it away: begin anew
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-            return
-        finally:
-            os.close(file)
+    """Waits until no other thread or process holds `lock`, a file; meanwhile `tell(0, None)` may raise to stop it."""
+    file = FileLock(lock, mode=0o600, thread_local=False)
 
-
-def _is_at(path: Path, file: int) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file), path.stat())
-    except FileNotFoundError:
+    def must_stop() -> bool:
+        tell(0, None)
         return False
 
-
-def _taken(file: int) -> bool:
+    while not file.is_locked:
+        with suppress(FileNotFoundError):  # its holder took the folder away at that moment
+            file.acquire(poll_interval=LOOK_SECONDS, cancel_check=must_stop)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        file.release()
 
 
 def must_reach(url: str) -> None:

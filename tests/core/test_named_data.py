@@ -13,6 +13,7 @@ import struct
 import tarfile
 import threading
 from collections import Counter
+from urllib.error import URLError
 
 import numpy as np
 import pyarrow as pa
@@ -462,6 +463,45 @@ def test_a_stopped_fetch_from_the_hub_goes_on(animals, monkeypatch):
     animals.asked.clear()
     tasks.fetch(ANIMALS)
     assert load_task(ANIMALS).classes and any(asked for _, asked in animals.asked)
+
+
+def test_what_is_fetched_lies_in_headrooms_folder_and_not_in_the_hubs_cache(animals, place):
+    folder = tasks.fetch(ANIMALS)
+    assert folder == place / "home/datasets/hf/zoo--animals" / COMMIT and not (place / "cache").exists()
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")} == {
+        path.rpartition(f"{COMMIT}/")[2] for path in animals.files
+    }
+
+
+def test_weights_of_a_repository_come_by_the_hubs_own_client(server, monkeypatch, place):
+    """Into its cache, where timm looks for them; told how far it is, and stopped by what `tell` raises."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    from peftcore.fetch import hub
+
+    endpoint(monkeypatch, server.url)
+    data = bytes(range(256)) * 4000
+    server.files[f"/zoo/vit/resolve/{COMMIT}/model.safetensors"] = data
+    seen = []
+
+    class Stop(Exception):
+        pass
+
+    def stop(done, total):
+        if done:
+            raise Stop
+
+    with pytest.raises(Stop):
+        hub.fetch("zoo/vit", "model.safetensors", stop, COMMIT)
+    assert hub.cached("zoo/vit", "model.safetensors", "model", COMMIT) is None
+    file = hub.fetch("zoo/vit", "model.safetensors", lambda *now: seen.append(now), COMMIT)
+    assert file.read_bytes() == data and hub.cached("zoo/vit", "model.safetensors", "model", COMMIT) == file
+    assert seen[0] == (0, len(data)) and seen[-1] == (len(data), len(data)) and seen == sorted(seen)
+    with pytest.raises(EntryNotFoundError):
+        hub.fetch("zoo/vit", "other.safetensors", stop, COMMIT)
+    server.status = 503
+    with pytest.raises(URLError, match="503"):
+        hub.fetch("zoo/vit", "third.safetensors", stop, COMMIT)
 
 
 def test_what_other_tools_have_fetched_is_not_fetched_again(animals):

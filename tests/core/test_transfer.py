@@ -121,21 +121,39 @@ def test_two_that_want_one_file_fetch_it_once(server, goal):
     assert goal.read_bytes() == DATA and len(server.asked) == 1 and list(goal.parent.iterdir()) == [goal]
 
 
-def test_a_lock_may_vanish_while_it_is_looked_at(tmp_path, monkeypatch):
-    lock, real = tmp_path / "parts" / "lock", transfer._taken
+def test_a_lock_may_vanish_with_its_folder_while_somebody_waits(tmp_path):
+    lock, waits, seen = tmp_path / "parts" / "lock", threading.Event(), []
 
-    def taken(
-        file,
-    ):  # meanwhile its holder takes it away; whoever asks once more whether it exists may hear of another one
-        lock.unlink()
-        monkeypatch.setattr(transfer, "_taken", real)
-        monkeypatch.setattr(transfer.Path, "exists", lambda path: True)
-        return real(file)
+    def wait():
+        with transfer.only_one(lock, lambda *_: waits.set()):
+            seen.append(lock.is_file())
 
-    monkeypatch.setattr(transfer, "_taken", taken)
     with transfer.only_one(lock, lambda *_: None):
-        assert lock.is_file()
-    assert not lock.is_file()
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert waits.wait(60)
+        lock.unlink()
+        lock.parent.rmdir()
+        thread.join(60)
+    assert seen == [True]
+
+
+def test_who_waits_for_another_may_stop(tmp_path):
+    lock, stopped = tmp_path / "lock", []
+
+    def wait():
+        def tell(done, total):
+            raise Enough
+
+        with pytest.raises(Enough), transfer.only_one(lock, tell):
+            raise AssertionError("two at once")
+        stopped.append(True)
+
+    with transfer.only_one(lock, lambda *_: None):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join(60)
+    assert stopped and not lock.is_file()
 
 
 def test_faults_come_as_what_they_are(server, goal, monkeypatch):

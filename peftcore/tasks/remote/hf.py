@@ -1,9 +1,9 @@
 """Data sets of the Hugging Face hub: `hf:OWNER/NAME` or `hf:OWNER/NAME?setting=value&...`.
 
 Read are parquet files, and nothing else: those into which the hub turns every data set that it can (the revision
-refs/convert/parquet), else the data set's own. No program of a data set is ever run. They lie in the hub's own cache
-(HF_HOME), with all other tools'. Which commit they are of is noted in Headroom's own folder, so that a data set that was
-fetched stays the same, and needs no network. Settings besides those of _named.py:
+refs/convert/parquet), else the data set's own. No program of a data set is ever run. They lie in `datasets/hf` of
+Headroom's own folder (HEADROOM_HOME), by their commit, which is noted: a data set that was fetched stays the same, and
+needs no network. What other tools have fetched into the hub's cache is read there. Settings besides those of _named.py:
 
     config   which of the data set's parts, where it has several
     image    the column of the images, where it has several
@@ -112,13 +112,19 @@ def _meant(split: str) -> str:
     return next((name for name, spelt in _MEANT.items() if split.lower() in spelt), split)
 
 
+def _place(repo: str, file: str, noted: dict[str, Any]) -> Path:
+    """Where a fetched file lies."""
+    return _note(repo).with_suffix("") / noted["commit"] / file
+
+
 def _whole(repo: str, file: str, noted: dict[str, Any]) -> Path | None:
-    found = hub.cached(repo, file, "dataset", noted["commit"])
-    return found if found and found.stat().st_size == noted["files"][file] else None
+    places = (_place(repo, file, noted), hub.cached(repo, file, "dataset", noted["commit"]))
+    size = noted["files"][file]
+    return next((place for place in places if place and place.is_file() and place.stat().st_size == size), None)
 
 
 def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
-    """Downloads what the task reads into the hub's cache and returns its folder there. `tell` counts all files together.
+    """Downloads what the task reads, where it is not here, and returns its folder. `tell` counts all files together.
 
     Raises:
         UnknownName, InvalidSetting: a setting or a value there is not.
@@ -133,20 +139,21 @@ def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
         before, total = 0, sum(sizes.values())
         for file, size in sizes.items():
             if not where[file]:
-                hub.fetch(
-                    repo, file, lambda done, _, before=before: tell(before + done, total), "dataset", noted["commit"]
+                place = _place(repo, file, noted)
+                hub.fetch_data(
+                    repo, file, noted["commit"], place, lambda done, _, before=before: tell(before + done, total)
                 )
             before += size
     except transfer.NETWORK as error:
         raise errors.DataUnavailable(
-            f"The data set {repo} could not be downloaded from {hub.hub()} ({transfer.why(error)}); anything that has come is kept "
-            f"for the next time. Connect to the network and try again, or fetch it on a machine that has one (python -m "
-            f"peftcore fetch hf:{repo}) and copy its folders {_note(repo).parent} and HF_HOME."
+            f"The data set {repo} could not be downloaded from {hub.hub()} ({transfer.why(error)}); anything that has come is "
+            "kept for the next time. Connect to the network and try again, or fetch it on a machine that has one (python "
+            f"-m peftcore fetch hf:{repo}) and copy its folder {_note(repo).parent}."
         ) from error
     except OSError as error:
         raise errors.DataUnavailable(
-            f"The data set {repo} cannot be kept in the hub's cache: {transfer.why(error)}; anything that has come is kept. Make "
-            "room there, or choose another folder with HF_HOME."
+            f"The data set {repo} cannot be kept in {_note(repo).parent}: {transfer.why(error)}; anything that has come is "
+            "kept. Make room there, or choose another folder with HEADROOM_HOME."
         ) from error
     first = next(iter(where))
     return Path(str(_whole(repo, first, noted)).removesuffix(first))
@@ -207,7 +214,7 @@ def _task(argument: str, repo: str, files: tuple, settings: tuple, commit: str) 
         values = {split: table.column(label) for split, table in tables.items()}
     except (OSError, ArrowException) as error:
         raise errors.BadData(
-            f"The parquet files of {repo} cannot be read: {transfer.why(error)}. Remove them from the hub's cache and "
+            f"The parquet files of {repo} cannot be read: {transfer.why(error)}. Remove {Path(files[0][1][0]).parent} and "
             "fetch them again."
         ) from error
     labels, classes = numbered(repo, label, values, names)

@@ -7,7 +7,7 @@ table and the contract tests find it by themselves.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from torch import Size, Tensor, nn
@@ -94,6 +94,7 @@ class Method(Settings):
     shows: ClassVar[Literal["", "attention", "heads"]] = ""
     card: ClassVar[Card]
     up_front: ClassVar[tuple[str, ...]] = ()  # settings that a form shows first; by default the first fields
+    limits: ClassVar[dict[str, Literal["width", "depth"]]] = {}  # fields, and what of the backbone they may not exceed
     later: ClassVar[dict[str, Any]] = {}  # fields added later, and the value that older specs meant without naming it
 
     def settings(self) -> dict[str, Any]:
@@ -102,6 +103,13 @@ class Method(Settings):
 
     def check(self, backbone: Backbone) -> None:
         """Raises errors.DoesNotFit where the settings are impossible on this backbone."""
+        most = {"width": min(block.width for block in backbone.blocks), "depth": backbone.depth}
+        for field, of in self.limits.items():
+            if getattr(self, field) > most[of]:
+                raise errors.DoesNotFit(
+                    f"{self.title}: {field} {getattr(self, field)} is above the {of} of {backbone.name}; choose 1 to "
+                    f"{most[of]}."
+                )
 
     def check_run(self, epochs: int) -> None:
         """Raises errors.InvalidSetting where the settings are impossible in a run of so many epochs."""
@@ -110,7 +118,8 @@ class Method(Settings):
         """Installs the method on a private clone of a backbone and returns the module of its trainable parts.
 
         In-backbone: registers hooks on the clone's modules (or thaws copies of its weights). Side: returns a
-        SideNetwork. The names in the returned module's state_dict are those of METHODS.md.
+        SideNetwork. The names in the returned module's state_dict are those of METHODS.md. A hook is a method of a module
+        or another object that is copied and pickled with the model, never a closure, which would go on with the original.
         """
         raise NotImplementedError
 
@@ -176,15 +185,18 @@ def make_method(name: str, **settings: Any) -> Method:
     return METHODS.load(name).METHOD(**settings)
 
 
-def graft(root: nn.Module, path: str, module: nn.Module) -> nn.Module:
-    """Puts `module` below `root` at a dotted path, so that state_dict names read like the backbone's own."""
+Part = TypeVar("Part", nn.Module, nn.Parameter)
+
+
+def graft(root: nn.Module, path: str, part: Part) -> Part:
+    """Puts a module or a parameter below `root` at a dotted path, so that state_dict names read like the backbone's."""
     *parents, leaf = path.split(".")
     for name in parents:
         if name not in root._modules:
             root.add_module(name, nn.Module())
         root = root._modules[name]
-    root.add_module(leaf, module)
-    return module
+    setattr(root, leaf, part)
+    return part
 
 
 METHODS.list_when_called(__name__)

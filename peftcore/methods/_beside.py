@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,9 @@ class Source:
         self._read: tuple[Tensor, Tensor] | None = None  # what it read and what it gave, until the adapter asks
         # Another's hook may change what the norm gives, which `again` would not know.
         self._hook = None if norm._forward_hooks else norm.register_forward_hook(self._note)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_read": None}  # a copy has read nothing yet
 
     def _note(self, _norm: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> None:
         self._read = args[0], out

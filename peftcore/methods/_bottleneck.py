@@ -8,9 +8,6 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from peftcore import errors
-from peftcore.backbone.load import Backbone
-
 
 class Bottleneck(nn.Module):
     """x (..., d) -> scale * up(activation(down(x))), d -> hidden -> d; up is zero at the start, so it adds nothing."""
@@ -32,11 +29,6 @@ class Bottleneck(nn.Module):
             h = F.dropout(h, self.dropout, self.training)
         return self.scale * self.up(h)  # (..., d)
 
-
-def check_bottleneck(bottleneck: int, backbone: Backbone, title: str) -> None:
-    narrowest = min(block.width for block in backbone.blocks)
-    if bottleneck > narrowest:
-        raise errors.DoesNotFit(
-            f"{title}: a bottleneck of {bottleneck} is above the width of {backbone.name} ({narrowest}); "
-            f"choose 1 to {narrowest}."
-        )
+    def after(self, _layer: nn.Module, _args: tuple, out: Tensor) -> Tensor:
+        """A forward hook: what the bottleneck makes of a layer's output is added to it."""
+        return out + self(out)

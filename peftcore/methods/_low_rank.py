@@ -6,16 +6,19 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from peftcore import errors
 from peftcore.backbone.anatomy import Block, Site
 from peftcore.backbone.load import Backbone
-from peftcore.methods import graft
+from peftcore.methods import Coach, Method, Tuned, graft
 from peftcore.methods._beside import AddPairs, Source
+from peftcore.methods._scores import watch
 
 
 class Pair(nn.Module):
@@ -50,9 +53,12 @@ class Pair(nn.Module):
                 B.retain_grad()
         return A, B
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"used_B": None, "collect": False}  # nobody collects from a copy
+
     def forward(self, x: Tensor) -> Tensor:
         """The delta alone, (..., d_out)."""
-        return add_pairs([self], [slice(None)])(self, (x,), x.new_zeros(*x.shape[:-1], self.lora_B.out_features))
+        return Beside([self], [slice(None)])(self, (x,), x.new_zeros(*x.shape[:-1], self.lora_B.out_features))
 
     @property
     def input_dropout(self) -> float:
@@ -74,41 +80,60 @@ class Adapted:
     site: Site
     pair: Pair
 
+    def update(self) -> tuple[Tensor, Tensor]:
+        """What the pair adds to its Linear's weight as A (r, d_in), B (d_out of the whole Linear, r), scale folded in."""
+        A, own = self.pair.weights()
+        B = own.new_zeros(self.site.linear.out_features, own.shape[1])
+        B[self.site.rows] = self.pair.scale * own
+        return A, B
+
 
 class LowRank(nn.Module):
-    """All pairs of a model, under the names of the projections that they adapt."""
+    """All pairs of a model, under the names of the projections that they adapt, by one forward hook per frozen Linear."""
 
-    def __init__(self):
+    def __init__(self, backbone: Backbone, projections: tuple[str, ...], make: Callable[[Site, Block], Pair]):
         super().__init__()
         self.adapted: list[Adapted] = []
+        self.by_linear: dict[str, list[Adapted]] = defaultdict(list)  # path of a Linear -> what is beside it
+        paths = {layer: path for path, layer in backbone.module.named_modules()}
+        for layer, block in enumerate(backbone.blocks):
+            for projection in projections:
+                site = backbone.site(block, projection)
+                adapted = Adapted(layer, block, projection, site, graft(self, site.path, make(site, block)))
+                self.adapted.append(adapted)
+                self.by_linear[paths[site.linear]].append(adapted)
+        for first, *more in self.by_linear.values():
+            here = (first, *more)
+            norm = _NORMS.get(first.projection)
+            source = Source(backbone.part(first.block, norm)) if norm else None  # q, k and v read one norm
+            first.site.linear.register_forward_hook(Beside([a.pair for a in here], [a.site.rows for a in here], source))
 
     def __iter__(self) -> Iterator[Adapted]:
         return iter(self.adapted)
 
 
-def install_pairs(backbone: Backbone, projections: tuple[str, ...], make: Callable[[Site, Block], Pair]) -> LowRank:
-    """Puts a pair beside each chosen projection of each block, by one forward hook per frozen Linear."""
-    tuner = LowRank()
-    hooked: dict[nn.Linear, list[Adapted]] = defaultdict(list)
-    sources: dict[nn.Linear, Source | None] = {}
-    for layer, block in enumerate(backbone.blocks):
-        for projection in projections:
-            site = backbone.site(block, projection)
-            pair = make(site, block)
-            adapted = Adapted(layer, block, projection, site, graft(tuner, site.path, pair))
-            tuner.adapted.append(adapted)
-            hooked[site.linear].append(adapted)
-            if site.linear not in sources:  # q, k and v read one norm
-                sources[site.linear] = source_of(backbone, block, projection)
-    for linear, here in hooked.items():
-        linear.register_forward_hook(add_pairs([a.pair for a in here], [a.site.rows for a in here], sources[linear]))
-    return tuner
+# The norm whose output a projection reads, in families that norm before attention and MLP.
+_NORMS = {"q": "norm1", "k": "norm1", "v": "norm1", "fc1": "norm2"}
 
 
-def source_of(backbone: Backbone, block: Block, projection: str) -> Source | None:
-    """The norm whose output a projection reads, in families that norm before attention and MLP."""
-    norm = {"q": "norm1", "k": "norm1", "v": "norm1", "fc1": "norm2"}.get(projection)
-    return Source(backbone.part(block, norm)) if norm else None
+class Beside:
+    """A forward hook that adds what the pairs compute from a layer's input to rows of its output, in place."""
+
+    def __init__(self, pairs: Sequence[Pair], rows: Sequence[slice], source: Source | None = None):
+        self.pairs, self.rows, self.source = pairs, rows, source
+
+    def __call__(self, _layer: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        x, base = args[0], _owner(out)
+        read = self.source and self.source.of(x)
+        weights, scales = [pair.used() for pair in self.pairs], [pair.scale for pair in self.pairs]
+        if any(pair.input_dropout for pair in self.pairs):  # then each pair has an x of its own
+            for pair, where, scale, (A, B) in zip(self.pairs, self.rows, scales, weights, strict=True):
+                base = AddPairs.apply(base, F.dropout(x, pair.input_dropout), None, None, [where], [scale], None, A, B)
+            return base.view(out.shape)
+        masks = [pair.mask(x) for pair in self.pairs]
+        mask = None if masks[0] is None else torch.cat(masks, -1)
+        flat = [weight for both in weights for weight in both]
+        return AddPairs.apply(base, x, read, self.source, self.rows, scales, mask, *flat).view(out.shape)
 
 
 def _owner(out: Tensor) -> Tensor:
@@ -120,59 +145,43 @@ def _owner(out: Tensor) -> Tensor:
     return base if same and out.is_contiguous() else out
 
 
-def add_pairs(pairs: Sequence[Pair], rows: Sequence[slice], source: Source | None = None):
-    """A forward hook that adds what the pairs compute from a layer's input to rows of its output, in place."""
-
-    def hook(_layer: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        x = args[0]
-        read = source and source.of(x)
-        weights, scales = [pair.used() for pair in pairs], [pair.scale for pair in pairs]
-        base = _owner(out)
-        if any(pair.input_dropout for pair in pairs):  # then each pair has an x of its own
-            for pair, where, scale, (A, B) in zip(pairs, rows, scales, weights, strict=True):
-                base = AddPairs.apply(base, F.dropout(x, pair.input_dropout), None, None, [where], [scale], None, A, B)
-            return base.view(out.shape)
-        masks = [pair.mask(x) for pair in pairs]
-        mask = None if masks[0] is None else torch.cat(masks, -1)
-        flat = [weight for both in weights for weight in both]
-        return AddPairs.apply(base, x, read, source, rows, scales, mask, *flat).view(out.shape)
-
-    return hook
-
-
-@torch.no_grad()
-def updates_of(tuner: LowRank, backbone: Backbone) -> dict[str, tuple[Tensor, Tensor]]:
-    """Path of each adapted Linear -> A (r, d_in), B (d_out, r) of the one update that all its pairs make, scale folded in.
-
-    Pairs on slices of a fused Linear stack: their A's below each other, their B's in their own rows and columns.
-    """
-    paths = {layer: path for path, layer in backbone.module.named_modules()}
-    by_linear: dict[nn.Linear, list[Adapted]] = defaultdict(list)
-    for adapted in tuner:
-        by_linear[adapted.site.linear].append(adapted)
-    updates = {}
-    for linear, here in by_linear.items():
-        weights = [a.pair.weights() for a in here]
-        A = torch.cat([A for A, _ in weights])
-        B = A.new_zeros(linear.out_features, len(A))
-        column = 0
-        for adapted, (_, own) in zip(here, weights, strict=True):
-            B[adapted.site.rows, column : column + own.shape[1]] = adapted.pair.scale * own
-            column += own.shape[1]
-        updates[paths[linear]] = (A, B)
-    return updates
-
-
-def check_rank(rank: int, backbone: Backbone, title: str) -> None:
-    narrowest = min(block.width for block in backbone.blocks)
-    if rank > narrowest:
-        raise errors.DoesNotFit(
-            f"{title}: rank {rank} is above the width of {backbone.name} ({narrowest}); choose 1 to {narrowest}."
-        )
-
-
-def each_once(projections: tuple[str, ...]) -> tuple[str, ...]:
-    """Validates a choice of projections."""
+def _each_once(projections: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(projections)) != len(projections):
         raise ValueError("a choice of projections, each named once")
     return projections
+
+
+EachOnce = AfterValidator(_each_once)
+Rank = Annotated[int, Field(ge=1, le=1024, description="Rank r of the update.")]
+Projections = Annotated[
+    tuple[Literal["q", "k", "v", "proj", "fc1", "fc2"], ...],
+    Field(min_length=1, description="Which projections are adapted."),
+    EachOnce,
+]
+
+
+class LowRankMethod(Method):
+    """A method that puts a pair beside each chosen projection: LoRA and its relatives.
+
+    Subclasses have a `rank` and `projections`, and say what a pair is.
+    """
+
+    limits = {"rank": "width"}
+
+    def pair(self, site: Site, block: Block) -> Pair:
+        raise NotImplementedError
+
+    def install(self, backbone: Backbone) -> LowRank:
+        return LowRank(backbone, self.projections, self.pair)
+
+    def coach(self, model: Tuned, optimizer: Optimizer, epochs: int, per_epoch: int) -> Coach:
+        return watch(model.tuner)
+
+    @torch.no_grad()
+    def as_lora(self, model: Tuned) -> dict[str, tuple[Tensor, Tensor]]:
+        """Pairs on slices of a fused Linear stack: their A's below each other, their B's beside each other."""
+        updates = {}
+        for path, here in model.tuner.by_linear.items():
+            As, Bs = zip(*(adapted.update() for adapted in here), strict=True)
+            updates[path] = torch.cat(As), torch.cat(Bs, 1)
+        return updates

@@ -1,47 +1,28 @@
-"""Makes some of a cloned backbone's own weights trainable, in copies that the shared backbone never sees."""
+"""Methods that train some of the backbone's own weights, in copies that the shared backbone never sees."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import nn
 
-
-class Thawed(nn.Module):
-    """The thawed parameters under timm's own names. Dots are kept by overriding how state is read and written."""
-
-    def __init__(self, parameters: dict[str, nn.Parameter]):
-        super().__init__()
-        self.names = tuple(parameters)
-        for name, parameter in parameters.items():
-            self.register_parameter(_flat(name), parameter)
-        self._register_state_dict_hook(
-            lambda module, state, prefix, _: _rename(state, prefix, module.names, _flat, str)
-        )
-        self.register_load_state_dict_pre_hook(
-            lambda module, state, prefix, *_: _rename(state, prefix, module.names, str, _flat)
-        )
+from peftcore.backbone.load import Backbone
+from peftcore.methods import Method, Tuned, graft
 
 
-def _flat(name: str) -> str:
-    return name.replace(".", "/")  # a parameter's own name may not hold a dot
+class Thawing(Method):
+    """Trains the weights of the backbone that `trains` chooses, under timm's own names."""
 
+    @staticmethod
+    def trains(name: str) -> bool:
+        raise NotImplementedError
 
-def _rename(state: dict, prefix: str, names: tuple[str, ...], old: Callable, new: Callable) -> None:
-    for name in names:
-        if prefix + old(name) in state:
-            state[prefix + new(name)] = state.pop(prefix + old(name))
+    def install(self, backbone: Backbone) -> nn.Module:
+        tuner = nn.Module()
+        for name, parameter in list(backbone.module.named_parameters()):
+            if self.trains(name):
+                owner, _, leaf = name.rpartition(".")
+                copy = graft(tuner, name, nn.Parameter(parameter.detach().clone()))
+                setattr(backbone.module.get_submodule(owner), leaf, copy)
+        return tuner
 
-
-def thaw(module: nn.Module, chosen: Callable[[str], bool]) -> Thawed:
-    """Replaces the parameters of `module` whose name is `chosen` by trainable copies, and returns those."""
-    copies: dict[int, nn.Parameter] = {}
-    thawed: dict[str, nn.Parameter] = {}
-    for name, parameter in list(module.named_parameters()):
-        if not chosen(name):
-            continue
-        owner, _, leaf = name.rpartition(".")
-        copy = copies.setdefault(id(parameter), nn.Parameter(parameter.detach().clone()))
-        setattr(module.get_submodule(owner), leaf, copy)
-        thawed[name] = copy
-    return Thawed(thawed)
+    def merge(self, model: Tuned, module: nn.Module) -> None:
+        module.load_state_dict(model.backbone.module.state_dict(), strict=False)  # all but the classifier

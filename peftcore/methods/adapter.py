@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import nn
 
 from peftcore.methods import Card, Method, graft
-from peftcore.methods._bottleneck import Bottleneck, check_bottleneck
+from peftcore.methods._bottleneck import Bottleneck
 
 
 class Adapter(Method):
@@ -29,20 +29,18 @@ class Adapter(Method):
         "before the scale.",
     )
 
+    limits = {"bottleneck": "width"}
+
     bottleneck: int = Field(8, ge=1, le=4096, description="Width of the bottleneck.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout inside the bottleneck while training.")
-
-    def check(self, backbone) -> None:
-        check_bottleneck(self.bottleneck, backbone, self.card.title)
 
     def install(self, backbone) -> nn.Module:
         tuner = nn.Module()
         for block in backbone.blocks:
             for path in ("attn", "mlp"):
-                layer = backbone.part(block, path)
                 made = Bottleneck(block.width, self.bottleneck, F.gelu, dropout=self.dropout)
                 adapter = graft(tuner, f"{block.path}.{path}.adapter", made)
-                layer.register_forward_hook(lambda _, args, out, adapter=adapter: out + adapter(out))  # (B, N, d)
+                backbone.part(block, path).register_forward_hook(adapter.after)  # (B, N, d)
         return tuner
 
 

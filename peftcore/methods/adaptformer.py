@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftcore.methods import Card, Method, graft
-from peftcore.methods._bottleneck import Bottleneck, check_bottleneck
+from peftcore.methods._bottleneck import Bottleneck
 
 
 class AdaptFormer(Method):
@@ -32,13 +32,12 @@ class AdaptFormer(Method):
         "scale; where the norm comes after the MLP (Swin V2), it is added past that norm.",
     )
 
+    limits = {"bottleneck": "width"}
+
     bottleneck: int = Field(8, ge=1, le=4096, description="Width of the bottleneck.")
     scale: float = Field(0.1, gt=0, le=100, description="Factor s on what the bottleneck adds.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout inside the bottleneck while training.")
     layernorm: Literal["none", "in"] = Field("none", description="in: the bottleneck has a LayerNorm of its own.")
-
-    def check(self, backbone) -> None:
-        check_bottleneck(self.bottleneck, backbone, self.card.title)
 
     def install(self, backbone) -> nn.Module:
         tuner = nn.Module()

@@ -9,13 +9,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from peftcore.methods import Card, Coach, Method
-from peftcore.methods._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, updates_of
-from peftcore.methods._scores import watch
-from peftcore.methods.lora import Projection
+from peftcore.backbone.anatomy import Block, Site
+from peftcore.methods import Card
+from peftcore.methods._low_rank import LowRankMethod, Pair, Projections, Rank
 
 Bits = Literal[1, 2, 4, 8, 32]
 EPS = 1e-5  # beside the deviation, as in the authors' code
@@ -112,7 +111,7 @@ def packed_bytes(tuner: nn.Module) -> int:
     return total
 
 
-class BiLoRA(Method):
+class BiLoRA(LowRankMethod):
     name = "bi_lora"
     title = "Bi-LoRA"
     kind = "in-backbone"
@@ -133,32 +132,17 @@ class BiLoRA(Method):
         "their code.",
     )
 
-    rank: int = Field(32, ge=1, le=1024, description="Rank r of the update.")
+    rank: Rank = 32
     scale: float = Field(
         1.0, gt=0, le=1000, description="The update is scaled by s; the authors try 0.01, 0.1, 1, 10 and 100."
     )
     bits: Bits = Field(1, description="Bits per stored weight; 32 is LoRA without quantisation.")
-    projections: tuple[Projection, ...] = Field(("q", "v"), min_length=1, description="Which projections are adapted.")
+    projections: Projections = ("q", "v")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the low-rank vector while training.")
 
-    _each_once = field_validator("projections")(each_once)
-
-    def check(self, backbone) -> None:
-        check_rank(self.rank, backbone, self.card.title)
-
-    def install(self, backbone) -> LowRank:
-        settings = (self.rank, self.scale, self.dropout, self.bits)
-        return install_pairs(
-            backbone,
-            self.projections,
-            lambda site, _: QuantisedPair(site.linear.in_features, site.out_features, *settings),
-        )
-
-    def coach(self, model, optimizer, epochs: int, per_epoch: int) -> Coach:
-        return watch(model.tuner)
-
-    def as_lora(self, model):
-        return updates_of(model.tuner, model.backbone)
+    def pair(self, site: Site, block: Block) -> Pair:
+        shape = (site.linear.in_features, site.out_features, self.rank)
+        return QuantisedPair(*shape, self.scale, self.dropout, self.bits)
 
 
 METHOD = BiLoRA

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
-
-from peftcore.methods import Card, Method
-from peftcore.methods._thaw import thaw
+from peftcore.methods import Card
+from peftcore.methods._thaw import Thawing
 
 
-class BitFit(Method):
+class BitFit(Thawing):
     name = "bitfit"
     title = "BitFit"
     kind = "in-backbone"
@@ -27,16 +25,10 @@ class BitFit(Method):
         "tokens do not.",
     )
 
-    def install(self, backbone) -> nn.Module:
-        return thaw(backbone.module, _is_bias)
-
-    def merge(self, model, module) -> None:
-        module.load_state_dict(model.backbone.module.state_dict(), strict=False)  # all but the classifier
-
-
-def _is_bias(name: str) -> bool:
-    leaf = name.rpartition(".")[2]
-    return leaf == "bias" or leaf.endswith("_bias")  # timm: bias, q_bias, v_bias, mlp_bias
+    @staticmethod
+    def trains(name: str) -> bool:
+        leaf = name.rpartition(".")[2]
+        return leaf == "bias" or leaf.endswith("_bias")  # timm: bias, q_bias, v_bias, mlp_bias
 
 
 METHOD = BitFit

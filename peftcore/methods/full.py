@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
-
-from peftcore.methods import Card, Method
-from peftcore.methods._thaw import thaw
+from peftcore.methods import Card
+from peftcore.methods._thaw import Thawing
 
 
-class Full(Method):
+class Full(Thawing):
     name = "full"
     title = "Full fine-tuning"
     kind = "in-backbone"
@@ -25,11 +23,9 @@ class Full(Method):
         mergeable=True,
     )
 
-    def install(self, backbone) -> nn.Module:
-        return thaw(backbone.module, lambda name: True)
-
-    def merge(self, model, module) -> None:
-        module.load_state_dict(model.backbone.module.state_dict(), strict=False)  # all but the classifier
+    @staticmethod
+    def trains(name: str) -> bool:
+        return True
 
 
 METHOD = Full

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Size, Tensor
 
 from peftcore import errors
+from peftcore.backbone.anatomy import Block, Site
 from peftcore.events import Event, HeadsCut, Scores
-from peftcore.methods import Card, Coach, Method
+from peftcore.methods import Card, Coach
 from peftcore.methods._headwise import Headwise, HeadwisePair, QuantisedHeadwisePair
-from peftcore.methods._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, updates_of
+from peftcore.methods._low_rank import EachOnce, LowRankMethod, Pair, Rank
 from peftcore.methods._scores import Collector, HeadScores, Score, energies, head_pairs
 from peftcore.methods.bi_lora import Bits
 
+HeadProjections = Annotated[
+    tuple[Literal["q", "k", "v"], ...],
+    Field(min_length=1, description="Which projections are adapted; their output rows belong to heads."),
+    EachOnce,
+]
 _TOLD = 10  # times at least that scores are told through a warm-up, so that even a short one can be watched
 
 
-class HeartLoRA(Method):
+class HeartLoRA(LowRankMethod):
     name = "heart_lora"
     title = "Heart-LoRA"
     kind = "in-backbone"
@@ -50,12 +56,10 @@ class HeartLoRA(Method):
     base: Literal["bi_lora", "lora"] = Field(
         "bi_lora", description="What is trained: quantised low-rank pairs, or plain ones."
     )
-    rank: int = Field(32, ge=1, le=1024, description="Rank r of the update.")
+    rank: Rank = 32
     scale: float = Field(1.0, gt=0, le=1000, description="The update is scaled by s.")
     bits: Bits = Field(1, description="Bits per stored weight on base bi_lora; base lora does not quantise.")
-    projections: tuple[Literal["q", "k", "v"], ...] = Field(
-        ("q", "v"), min_length=1, description="Which projections are adapted; their output rows belong to heads."
-    )
+    projections: HeadProjections = ("q", "v")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout while training, where the base has it.")
     score: Score = Field("taylor", description="What ranks the heads.")
     scope: Literal["global", "layer"] = Field(
@@ -83,10 +87,8 @@ class HeartLoRA(Method):
         None, description="Heads to switch off, one list per block or one for all: overrules the scores."
     )
 
-    _each_once = field_validator("projections")(each_once)
-
     def check(self, backbone) -> None:
-        check_rank(self.rank, backbone, self.card.title)
+        super().check(backbone)
         fewest = min(backbone.heads)
         if self.n_off is not None and self.n_off >= fewest:
             raise errors.DoesNotFit(
@@ -156,14 +158,11 @@ class HeartLoRA(Method):
                 off[layer] = sorted(int(h) for h in least)
         return off
 
-    def install(self, backbone) -> LowRank:
-        def make(site, block) -> Pair:
-            shape = (site.linear.in_features, site.out_features, self.rank, self.scale, self.dropout)
-            if self.base == "lora":
-                return HeadwisePair(block.heads, *shape)
-            return QuantisedHeadwisePair(block.heads, *shape, self.bits)
-
-        return install_pairs(backbone, self.projections, make)
+    def pair(self, site: Site, block: Block) -> Pair:
+        shape = (site.linear.in_features, site.out_features, self.rank, self.scale, self.dropout)
+        if self.base == "lora":
+            return HeadwisePair(block.heads, *shape)
+        return QuantisedHeadwisePair(block.heads, *shape, self.bits)
 
     def coach(self, model, optimizer, epochs: int, per_epoch: int) -> Coach:
         return HeartCoach(self, model, optimizer, self.cut_step(epochs, per_epoch), per_epoch)
@@ -175,9 +174,6 @@ class HeartLoRA(Method):
                 rows = int(state[f"{path}.heads_on"].sum()) * pair.head_dim
                 shapes[f"{path}.lora_B.weight"] = Size((rows, pair.lora_B.in_features))
         return shapes
-
-    def as_lora(self, model):
-        return updates_of(model.tuner, model.backbone)
 
 
 class HeartCoach(Coach):

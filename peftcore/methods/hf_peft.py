@@ -18,9 +18,8 @@ from pydantic import AfterValidator, Field, field_validator
 from torch import nn
 
 from peftcore import errors
-from peftcore.methods import Card, Method
+from peftcore.methods import Card, Method, graft
 from peftcore.methods._options import freeze, thaw
-from peftcore.methods._thaw import Thawed
 
 _ADAPTER = "default"
 _VARIANTS = {"dora": ("lora", {"use_dora": True})}  # tuners that PEFT keeps as an option of another
@@ -137,14 +136,16 @@ class HfPeft(Method):
             raise errors.CannotMerge(f"{self._who} cannot be merged: timm's model has no place for its {added[0]}.")
 
 
-class Installed(Thawed):
+class Installed(nn.Module):
     """What a PEFT tuner trains, under PEFT's own names (as in adapter_model.safetensors, without base_model.model)."""
 
     def __init__(self, peft: nn.Module, before: set[nn.Module]):
-        trainable = ((name, p) for name, p in peft.named_parameters() if p.requires_grad)
-        super().__init__({name.removeprefix("model.").replace(f".{_ADAPTER}", ""): p for name, p in trainable})
+        super().__init__()
+        for name, parameter in peft.named_parameters():
+            if parameter.requires_grad:
+                graft(self, name.removeprefix("model.").replace(f".{_ADAPTER}", ""), parameter)
         object.__setattr__(self, "peft", peft)  # not a child: its weights are the backbone's
-        object.__setattr__(self, "added", [m for m in peft.model.modules() if m not in before])
+        self.added = [m for m in peft.model.modules() if m not in before]
 
     def train(self, mode: bool = True) -> Installed:
         """The tuner's layers sit inside the backbone, which stays in eval; their dropout follows the tuner."""

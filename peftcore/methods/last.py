@@ -35,6 +35,7 @@ class LAST(Method):
         "what one stage adds goes through the frozen patch merging into the next. qk_norm, off by default, is ours too: "
         "cosine attention as in Swin V2, without a further parameter.",
     )
+    limits = {"rank": "width", "gap": "depth"}
     later = {"qk_norm": False}
 
     rank: int = Field(16, ge=1, le=1024, description="Width r of the attention in the side network.")
@@ -61,15 +62,6 @@ class LAST(Method):
                 f"{', '.join(map(str, fits))} heads, or a rank that is a multiple of {self.heads}."
             )
         return self
-
-    def check(self, backbone) -> None:
-        narrowest, depth = min(b.width for b in backbone.blocks), backbone.depth
-        if self.rank > narrowest:
-            raise errors.DoesNotFit(
-                f"LAST: rank {self.rank} is above the width of {backbone.name}; choose 1 to {narrowest}."
-            )
-        if self.gap > depth:
-            raise errors.DoesNotFit(f"LAST: gap {self.gap} is above the depth of {backbone.name}; choose 1 to {depth}.")
 
     def install(self, backbone) -> SideNetwork:
         return LASTNetwork(backbone, self)

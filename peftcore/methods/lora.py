@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pydantic import Field
 
-from pydantic import Field, field_validator
-
-from peftcore.methods import Card, Coach, Method
-from peftcore.methods._low_rank import LowRank, Pair, check_rank, each_once, install_pairs, updates_of
-from peftcore.methods._scores import watch
-
-Projection = Literal["q", "k", "v", "proj", "fc1", "fc2"]
+from peftcore.backbone.anatomy import Block, Site
+from peftcore.methods import Card
+from peftcore.methods._low_rank import LowRankMethod, Pair, Projections, Rank
 
 
-class LoRA(Method):
+class LoRA(LowRankMethod):
     name = "lora"
     title = "LoRA"
     kind = "in-backbone"
@@ -30,33 +26,17 @@ class LoRA(Method):
         mergeable=True,
     )
 
-    rank: int = Field(8, ge=1, le=1024, description="Rank r of the update.")
+    rank: Rank = 8
     alpha: float = Field(8.0, gt=0, description="The update is scaled by alpha / rank.")
-    projections: tuple[Projection, ...] = Field(("q", "v"), min_length=1, description="Which projections are adapted.")
+    projections: Projections = ("q", "v")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the update's input while training.")
     lr_ratio: float = Field(1.0, gt=0, le=1000, description="LoRA+: learning rate of B over that of A.")
 
-    _each_once = field_validator("projections")(each_once)
-
-    def check(self, backbone) -> None:
-        check_rank(self.rank, backbone, self.card.title)
-
-    def install(self, backbone) -> LowRank:
-        scale = self.alpha / self.rank
-        return install_pairs(
-            backbone,
-            self.projections,
-            lambda site, _: Pair(site.linear.in_features, site.out_features, self.rank, scale, self.dropout),
-        )
+    def pair(self, site: Site, block: Block) -> Pair:
+        return Pair(site.linear.in_features, site.out_features, self.rank, self.alpha / self.rank, self.dropout)
 
     def lr_ratio_of(self, name: str) -> float:
         return self.lr_ratio if name.endswith("lora_B.weight") else 1.0
-
-    def coach(self, model, optimizer, epochs: int, per_epoch: int) -> Coach:
-        return watch(model.tuner)
-
-    def as_lora(self, model):
-        return updates_of(model.tuner, model.backbone)
 
 
 METHOD = LoRA

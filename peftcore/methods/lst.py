@@ -11,7 +11,6 @@ from timm.models.swin_transformer import PatchMerging
 from timm.models.vision_transformer import Block as ViTBlock
 from torch import Tensor, nn
 
-from peftcore import errors
 from peftcore.methods import Card, Method, SideNetwork
 
 
@@ -36,21 +35,13 @@ class LST(Method):
         "ladder of its own width, with a trained patch merging between stages.",
     )
 
+    limits = {"reduction": "width", "gap": "depth"}
+
     reduction: int = Field(8, ge=1, le=256, description="The ladder's width is the backbone's over this.")
     gap: int = Field(1, ge=1, le=64, description="Blocks of the backbone per rung; above 1, rungs are dropped.")
     temperature: float = Field(0.1, gt=0, le=100, description="Gates are sigmoid(a / temperature).")
     mlp_ratio: float = Field(4.0, gt=0, le=16, description="Hidden width of the ladder's MLPs over the ladder's width.")
     residual: bool = Field(True, description="Add the ladder's output to the backbone's last tokens.")
-
-    def check(self, backbone) -> None:
-        narrowest, depth = min(b.width for b in backbone.blocks), backbone.depth
-        if self.reduction > narrowest:
-            raise errors.DoesNotFit(
-                f"LST: reduction {self.reduction} leaves no width of {backbone.name} ({narrowest}); "
-                f"choose 1 to {narrowest}."
-            )
-        if self.gap > depth:
-            raise errors.DoesNotFit(f"LST: gap {self.gap} is above the depth of {backbone.name}; choose 1 to {depth}.")
 
     def install(self, backbone) -> SideNetwork:
         return Ladder(backbone, self)

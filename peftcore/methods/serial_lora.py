@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from peftcore.methods import Card, Method, graft
 from peftcore.methods._beside import Source
-from peftcore.methods._low_rank import Pair, add_pairs, check_rank
+from peftcore.methods._low_rank import Beside, Pair, Rank
 
 # The Linear layers that read an attention's input, by the names that timm gives them.
 _READERS = ("qkv", "q_proj", "k_proj", "v_proj", "gate")
@@ -34,22 +34,19 @@ class SerialLoRA(Method):
         "V2, which norms after attention, the attention's input is the block's own.",
     )
 
-    rank: int = Field(8, ge=1, le=1024, description="Rank r of the update.")
+    limits = {"rank": "width"}
+
+    rank: Rank = 8
     scale: float = Field(1.0, gt=0, le=1000, description="The update is scaled by s.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the update's input while training.")
-
-    def check(self, backbone) -> None:
-        check_rank(self.rank, backbone, self.card.title)
 
     def install(self, backbone) -> nn.Module:
         tuner = nn.Module()
         for block in backbone.blocks:
-            pair = graft(
-                tuner, f"{block.path}.attn.serial", Pair(block.width, block.width, self.rank, self.scale, self.dropout)
-            )
-            backbone.part(block, "attn").register_forward_pre_hook(
-                _compose(pair, Source(backbone.part(block, "norm1")))
-            )
+            pair = Pair(block.width, block.width, self.rank, self.scale, self.dropout)
+            graft(tuner, f"{block.path}.attn.serial", pair)
+            before = Before([pair], [slice(None)], Source(backbone.part(block, "norm1")))
+            backbone.part(block, "attn").register_forward_pre_hook(before)
         return tuner
 
     @torch.no_grad()
@@ -63,14 +60,12 @@ class SerialLoRA(Method):
         return updates
 
 
-def _compose(pair: Pair, source: Source):
-    add = add_pairs([pair], [slice(None)], source)
+class Before(Beside):
+    """A forward pre-hook: x <- x + s B A x."""
 
-    def hook(attention: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def __call__(self, attention: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         x, *rest = args  # (B, N, d); on Swin (windows * B, N, d)
-        return add(attention, args, x.clone()), *rest
-
-    return hook
+        return super().__call__(attention, args, x.clone()), *rest
 
 
 def _readers(backbone, block) -> Iterator[tuple[str, nn.Linear]]:

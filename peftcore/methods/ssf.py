@@ -38,9 +38,7 @@ class SSF(Method):
     def install(self, backbone) -> nn.Module:
         tuner = nn.Module()
         for path, operation in _called(backbone):
-            made = ScaleShift(operation, self.init_std)
-            part = graft(tuner, path, made)
-            operation.register_forward_hook(lambda _, args, out, part=part: part(out))
+            operation.register_forward_hook(graft(tuner, path, ScaleShift(operation, self.init_std)).after)
         return tuner
 
     def merge(self, model, module) -> None:
@@ -64,6 +62,10 @@ class ScaleShift(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         y = y * self.scale.view(self.shape)
         return y if self.shift is None else y + self.shift.view(self.shape)
+
+    def after(self, _operation: nn.Module, _args: tuple, y: Tensor) -> Tensor:
+        """A forward hook: the operation's output, scaled and shifted."""
+        return self(y)
 
     def fold_into(self, operation: nn.Module) -> None:
         weight = operation.weight

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Literal
 
 import torch
@@ -56,9 +57,9 @@ class VPT(Method):
         tuner = Prompts(sets, self.tokens, backbone, self.dropout)
         blocks = [backbone.module.get_submodule(block.path) for block in backbone.blocks]
         for i in range(sets):
-            blocks[i].register_forward_pre_hook(lambda _, args, i=i: (tuner.insert(args[0], i), *args[1:]))
+            blocks[i].register_forward_pre_hook(partial(tuner.insert, i))
         for block in blocks if self.depth == "deep" else blocks[-1:]:
-            block.register_forward_hook(lambda _, args, out: tuner.drop(out))
+            block.register_forward_hook(tuner.drop)
         for block in blocks:
             if hasattr(block.attn, "num_prefix_tokens"):  # how many leading tokens rotary attention leaves unrotated
                 block.attn.num_prefix_tokens += self.tokens
@@ -78,15 +79,16 @@ class Prompts(nn.Module):
         bound = math.sqrt(6 / (backbone.input_size[0] * math.prod(patch) + width))  # Xavier of the patch embedding
         self.prompts = nn.ParameterList(torch.empty(tokens, width).uniform_(-bound, bound) for _ in range(sets))
 
-    def insert(self, x: Tensor, i: int) -> Tensor:
-        """x (B, P + N, d) -> (B, P + n + N, d)"""
+    def insert(self, i: int, _block: nn.Module, args: tuple) -> tuple:
+        """A forward pre-hook: the block's tokens x (B, P + N, d) -> (B, P + n + N, d)"""
+        x, *rest = args
         prompts = self.prompts[i].to(x.dtype).expand(len(x), -1, -1)
         if self.dropout:
             prompts = F.dropout(prompts, self.dropout, self.training)
-        return torch.cat((x[:, : self.prefix], prompts, x[:, self.prefix :]), dim=1)
+        return torch.cat((x[:, : self.prefix], prompts, x[:, self.prefix :]), dim=1), *rest
 
-    def drop(self, x: Tensor) -> Tensor:
-        """x (B, P + n + N, d) -> (B, P + N, d)"""
+    def drop(self, _block: nn.Module, _args: tuple, x: Tensor) -> Tensor:
+        """A forward hook: the block's output x (B, P + n + N, d) -> (B, P + N, d)"""
         return torch.cat((x[:, : self.prefix], x[:, self.prefix + self.tokens :]), dim=1)
 
 

@@ -33,7 +33,7 @@ WHEN_MADE = [  # impossible whatever the backbone
 ]
 ON_A_BACKBONE = [
     ("vit_micro", "last", {"rank": 129}, "rank 129 is above the width of vit_micro; choose 1 to 128"),
-    ("vit_micro", "lora", {"rank": 129}, "rank 129 is above the width of vit_micro (128); choose 1 to 128"),
+    ("vit_micro", "lora", {"rank": 129}, "rank 129 is above the width of vit_micro; choose 1 to 128"),
     ("vit_micro", "bi_lora", {"rank": 129}, "choose 1 to 128"),
     ("vit_micro", "heart_lora", {"rank": 129}, "choose 1 to 128"),
     ("vit_micro", "serial_lora", {"rank": 129}, "choose 1 to 128"),

@@ -1,0 +1,150 @@
+"""Copies of a model are copies: of every method, deep, pickled, averaged, merged, whatever state it was in."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from functools import cache
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+import peftcore as pc
+from peftcore import errors
+from peftcore.methods import Coach
+from peftcore.registry import METHODS
+
+CLASSES = 4
+FAMILIES = ("vit_micro", "swin_micro")
+EVERYWHERE = [(name, family) for family in FAMILIES for name in METHODS.names()]
+
+
+@cache
+def backbone(family: str) -> pc.Backbone:
+    return pc.load_backbone(family)
+
+
+def images() -> Tensor:
+    return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def attached(name: str, family: str, seed: int = 0, **settings) -> pc.TunedModel:
+    if (name, family) == ("vpt", "swin_micro"):
+        pytest.skip("Swin's windows have no place for prompts")
+    return pc.attach(backbone(family), pc.make_method(name, **settings), CLASSES, seed, verify=False)
+
+
+def train(model: pc.TunedModel, steps: int = 1, coached: bool = False) -> pc.TunedModel:
+    """Some steps in train mode; its coach is what makes Heart-LoRA cut."""
+    optimizer = torch.optim.AdamW(model.trainable_parameters(), lr=1e-2)
+    coach = model.method.coach(model, optimizer, 1, steps) if coached else Coach()
+    for step in range(1, steps + 1):
+        F.cross_entropy(model.train()(images()), torch.arange(2)).backward()
+        coach.after_backward()
+        optimizer.step()
+        list(coach.after_step(step, 1))
+        optimizer.zero_grad()
+    return model
+
+
+def watched(name: str, family: str) -> pc.TunedModel:
+    """A model in the middle of a step whose head scores are being collected."""
+    model = attached(name, family)
+    coach = model.method.coach(model, torch.optim.AdamW(model.trainable_parameters()), 5, 10)
+    F.cross_entropy(model.train()(images()), torch.arange(2)).backward()
+    coach.after_backward()
+    return model
+
+
+def logits(model: torch.nn.Module) -> Tensor:
+    """In eval mode; the model's own mode is left as it was."""
+    mode = model.training
+    with torch.no_grad():
+        given = model.eval()(images())
+    model.train(mode)
+    return given
+
+
+def pickled(model: pc.TunedModel) -> pc.TunedModel:
+    return pickle.loads(pickle.dumps(model))
+
+
+def saved(model: pc.TunedModel) -> pc.TunedModel:
+    torch.save(model, file := io.BytesIO())
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+def memory(model: pc.TunedModel) -> set[int]:
+    return {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
+
+
+def copies_are_copies(model: pc.TunedModel) -> None:
+    """Equal to the bit, in the same mode, in memory of their own; then what trains one moves none of the others."""
+    copies = [copy.deepcopy(model), pickled(model), pickled(copy.deepcopy(saved(model)))]
+    before = logits(model)
+    for twin in copies:
+        assert torch.equal(before, logits(twin))
+        assert twin.training == model.training and not twin.trunk.training
+        assert twin.adapter_state().keys() == model.adapter_state().keys()
+        assert twin.parameter_counts() == model.parameter_counts() and twin.fingerprint == model.fingerprint
+        assert not memory(twin) & memory(model)
+    for number, one in enumerate((model, *copies[:2])):
+        train(one)
+        moved = [not torch.equal(before, logits(other)) for other in (model, *copies)]
+        assert moved == [True] * (number + 1) + [False] * (len(copies) - number)
+
+
+@pytest.mark.parametrize("name, family", EVERYWHERE)
+def test_a_copy_is_equal_and_independent(name: str, family: str) -> None:
+    copies_are_copies(train(attached(name, family)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_copy_of_heart_lora_after_its_cut(family: str) -> None:
+    model = attached("heart_lora", family, rank=4)
+    rows = model.parameter_counts()["method"]
+    train(model, 3, coached=True)
+    assert model.parameter_counts()["method"] < rows
+    copies_are_copies(model.eval())
+
+
+@pytest.mark.parametrize("name", ["lora", "bi_lora", "heart_lora"])
+def test_a_copy_while_scores_are_collected(name: str) -> None:
+    """The graph of a step is no part of a copy, and nobody collects from it."""
+    model = watched(name, "vit_micro")
+    assert all(a.pair.collect for a in model.tuner) and not any(a.pair.collect for a in copy.deepcopy(model).tuner)
+    copies_are_copies(model)
+
+
+@pytest.mark.parametrize("name, family", EVERYWHERE)
+def test_averaged_weights_compute_as_averaged(name: str, family: str) -> None:
+    """Of two states of a model: by torch's AveragedModel, and as a mean that is loaded."""
+    model = attached(name, family)
+    average, states = AveragedModel(model), []
+    for _ in range(2):
+        average.update_parameters(train(model))
+        states.append(model.adapter_state())
+    mean = {n: (t + states[1][n]) / 2 if t.is_floating_point() else t for n, t in states[0].items()}
+    torch.testing.assert_close(average.module.adapter_state(), mean)
+    loaded = attached(name, family, seed=7)
+    loaded.load_adapter_state(average.module.adapter_state())
+    assert torch.equal(logits(average), logits(loaded))
+    assert not torch.allclose(logits(average), logits(model), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name, family", EVERYWHERE)
+def test_a_copy_merges_and_is_saved_as_what_it_is(name: str, family: str) -> None:
+    model = train(attached(name, family))
+    twin, expected = copy.deepcopy(model), logits(model)
+    train(model)  # which the copy must not follow
+    assert torch.equal(logits(pc.adapters.from_bytes(pc.adapters.to_bytes(twin), backbone(family))), expected)
+    try:
+        plain = pc.merge(twin)
+    except errors.CannotMerge:
+        return
+    torch.testing.assert_close(logits(plain), expected, rtol=1e-3, atol=1e-3)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -24,6 +30,7 @@ from peftcore.figures import (
     races,
     reached,
     squares,
+    strip,
     tasks,
     theme,
 )
@@ -157,63 +164,106 @@ RESULTS = [
     {"method": "linear", "accuracy": 0.80, "parameters": 7690, "memory": 0.4e9},
 ]
 
-FIGURES = {
-    "loss": lambda dark: curves.loss_curve(*training(120), 200, method="last", dark=dark),
-    "loss, empty": lambda dark: curves.loss_curve(pd.DataFrame(), pd.DataFrame(), 200, dark=dark),
-    "learning rate": lambda dark: curves.learning_rate_curve(training(50)[0], 200, dark=dark),
-    "gradient norm": lambda dark: curves.gradient_norm(training(50)[0], 200, dark=dark),
-    "memory over steps": lambda dark: curves.memory_over_steps(training(50)[0], 200, dark=dark),
-    "memory over steps, empty": lambda dark: curves.memory_over_steps(pd.DataFrame(), 200, dark=dark),
-    "step memory": lambda dark: memory.step_memory(one_step(), dark=dark),
-    "memory bars": lambda dark: memory.memory_bars(bars(), cards=memory.CARDS, dark=dark),
-    "kept": lambda dark: kept.kept_activations(kept_rows(), "blocks.6", dark=dark),
-    "predictions": lambda dark: predictions.predicted_against_measured(foretold(), dark=dark),
-    "needs": lambda dark: kept.training_needs(needs(), dark=dark),
-    "memory bar": lambda dark: memory.memory_bar(bars()[1], ghost=4.3e9, dark=dark),
-    "heads": lambda dark: heads.head_grid(SCORES, score="taylor", projection="v", selected=(2, 3), dark=dark),
-    "heads off": lambda dark: masks.heads_off(
-        [{"label": f"stage {i}, 2 layers", "heads": 4 * i, "off": i, "layers": 2} for i in (1, 2)], dark=dark
+
+def loss_with_a_cut(dark: bool) -> go.Figure:
+    figure = curves.loss_curve(*training(120), 200, method="heart_lora", dark=dark)
+    return masks.mark_steps(figure, {40: "heads cut"}, dark=dark)
+
+
+# (function, its arguments): every figure is here, or in `EXAMPLES` of its own file as {function's name: arguments}.
+EXAMPLES: list[tuple[Callable[..., go.Figure], dict]] = [
+    (
+        curves.loss_curve,
+        dict(zip(("steps", "evaluations"), training(120), strict=True), total_steps=200, method="last"),
     ),
-    "heads off, named": lambda dark: masks.heads_off(
-        [{"label": f"layer {i}", "heads": 8, "off": [i, 3], "layers": 1} for i in (1, 2)], dark=dark
+    (curves.loss_curve, dict(steps=pd.DataFrame(), evaluations=pd.DataFrame(), total_steps=200)),
+    (curves.learning_rate_curve, dict(steps=training(50)[0], total_steps=200)),
+    (curves.gradient_norm, dict(steps=training(50)[0], total_steps=200)),
+    (curves.memory_over_steps, dict(steps=training(50)[0], total_steps=200)),
+    (curves.memory_over_steps, dict(steps=pd.DataFrame(), total_steps=200)),
+    (memory.step_memory, dict(curve=one_step())),
+    (memory.memory_bars, dict(rows=bars(), cards=memory.CARDS)),
+    (memory.memory_bar, dict(components=bars()[1], ghost=4.3e9)),
+    (kept.kept_activations, dict(rows=kept_rows(), block="blocks.6")),
+    (kept.training_needs, dict(needs=needs())),
+    (predictions.predicted_against_measured, dict(rows=foretold())),
+    (heads.head_grid, dict(values=SCORES, score="taylor", projection="v", selected=(2, 3))),
+    (heads.layer_profile, dict(values=SCORES, score="taylor")),
+    (
+        heads.scores_over_steps,
+        dict(frames=[{"step": 10 * i, "values": SCORES * i} for i in (1, 2, 3)], score="taylor", projection="v"),
     ),
-    "mask": lambda dark: masks.mask_grid(SCORES, [[0, 2], *[[]] * 7], [[1, 2], *[[]] * 7], score="taylor", dark=dark),
-    "loss, cut": lambda dark: masks.mark_steps(
-        curves.loss_curve(*training(120), 200, method="heart_lora", dark=dark), {40: "heads cut"}, dark=dark
+    (
+        masks.heads_off,
+        dict(rows=[{"label": f"stage {i}, 2 layers", "heads": 4 * i, "off": i, "layers": 2} for i in (1, 2)]),
     ),
-    "profile": lambda dark: heads.layer_profile(SCORES, score="taylor", dark=dark),
-    "scores over steps": lambda dark: heads.scores_over_steps(
-        [{"step": 10 * i, "values": SCORES * i} for i in (1, 2, 3)], score="taylor", projection="v", dark=dark
+    (masks.heads_off, dict(rows=[{"label": f"layer {i}", "heads": 8, "off": [i, 3], "layers": 1} for i in (1, 2)])),
+    (
+        masks.mask_grid,
+        dict(values=SCORES, off=[[0, 2], *[[]] * 7], before=[[1, 2], *[[]] * 7], score="taylor"),
     ),
-    "attention": lambda dark: attention.attention_overlay(IMAGE, MAP, (1, 2), dark=dark),
-    "patches": lambda dark: attention.patch_picker(IMAGE, (8, 8), (1, 2), dark=dark),
-    "difference": lambda dark: attention.attention_difference(MAP, OTHER, image=IMAGE, dark=dark),
-    "runs": lambda dark: compare.runs_overlay(
-        {
-            name: pd.DataFrame({"epoch": [1, 2, 3], "val_accuracy": [0.3, 0.6, end]})
-            for name, end in (("one", 0.9), ("two", 0.8))
-        },
-        methods={"one": ("last", "side"), "two": ("lora", None)},
-        dark=dark,
+    (loss_with_a_cut, {}),
+    (attention.attention_overlay, dict(image=IMAGE, grid=MAP, query=(1, 2))),
+    (attention.patch_picker, dict(image=IMAGE, grid_shape=(8, 8), selected=(1, 2))),
+    (attention.attention_difference, dict(a=MAP, b=OTHER, image=IMAGE)),
+    (
+        compare.runs_overlay,
+        dict(
+            runs={
+                name: pd.DataFrame({"epoch": [1, 2, 3], "val_accuracy": [0.3, 0.6, end]})
+                for name, end in (("one", 0.9), ("two", 0.8))
+            },
+            methods={"one": ("last", "side"), "two": ("lora", None)},
+        ),
     ),
-    "race": lambda dark: races.race_curves(lanes(), 3, title="rank 8 leads", leader=1, dark=dark),
-    "parameters": lambda dark: compare.accuracy_vs_parameters(RESULTS, dark=dark),
-    "memory": lambda dark: compare.accuracy_vs_memory(RESULTS, dark=dark),
-    "reached": lambda dark: reached.reached({"lora": [60, 64], "linear": [40, 42]}, chance=10, dark=dark),
-    "balance": lambda dark: tasks.class_balance({"train": {"a": 8, "b": 4}, "test": {"a": 2, "b": 2}}, dark=dark),
-    "projection": lambda dark: tasks.projection(RNG.normal(size=(30, 2)), np.arange(30) % 3, list("abc"), dark=dark),
-}
+    (compare.accuracy_vs_parameters, dict(rows=RESULTS)),
+    (compare.accuracy_vs_memory, dict(rows=RESULTS)),
+    (races.race_curves, dict(lanes=lanes(), epochs=3, title="rank 8 leads", leader=1)),
+    (reached.reached, dict(accuracies={"lora": [60, 64], "linear": [40, 42]}, chance=10)),
+    (strip.image_strip, dict(images=[IMAGE] * 3, numbers=[0, 1, 2], names=list("abc"))),
+    (tasks.class_balance, dict(counts={"train": {"a": 8, "b": 4}, "test": {"a": 2, "b": 2}})),
+    (tasks.projection, dict(points=RNG.normal(size=(30, 2)), labels=np.arange(30) % 3, classes=list("abc"))),
+]
+MODULES = [
+    importlib.import_module(f"peftcore.figures.{file.stem}")
+    for file in sorted(Path(theme.__file__).parent.glob("[!_]*.py"))
+]
+EXAMPLES += [
+    (getattr(module, name), given) for module in MODULES for name, given in getattr(module, "EXAMPLES", {}).items()
+]
+
+
+def example(draw: Callable[..., go.Figure]) -> go.Figure:
+    return next(draw(**given) for function, given in EXAMPLES if function is draw)
+
+
+def makes_a_figure(function: object, module: ModuleType) -> bool:
+    """Public, of this module, and from data: what changes a figure that it is given is none of its own."""
+    if not inspect.isfunction(function) or function.__module__ != module.__name__ or function.__name__[0] == "_":
+        return False
+    hints = get_type_hints(function)
+    return hints.get("return") is go.Figure and "figure" not in hints
+
+
+def test_every_figure_has_an_example() -> None:
+    drawn = {function for function, _ in EXAMPLES}
+    for module in MODULES:
+        for name, function in vars(module).items():
+            if makes_a_figure(function, module):
+                assert function in drawn, f"{module.__name__} needs EXAMPLES = {{{name!r}: its arguments}}"
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_has_title_place_and_template(name: str, dark: bool) -> None:
-    figure = FIGURES[name](dark)
+@pytest.mark.parametrize("draw, given", EXAMPLES, ids=lambda value: getattr(value, "__name__", ""))
+def test_every_figure_has_title_place_and_template(draw: Callable[..., go.Figure], given: dict, dark: bool) -> None:
+    figure = draw(**given, dark=dark)
     assert isinstance(figure, go.Figure)
-    assert figure.layout.uirevision and figure.layout.title.text.strip() and figure.layout.height
+    title = figure.layout.title.text or ""
+    assert figure.layout.uirevision and figure.layout.height
+    assert title.strip() or figure.layout.margin.t == 0  # a strip to choose from says nothing
     assert figure.layout.template.layout.paper_bgcolor == "rgba(0,0,0,0)"
     assert figure.layout.template.layout.font.color == theme.ink(dark)
-    assert "nan" not in figure.layout.title.text.lower()
+    assert "nan" not in title.lower()
     json.loads(figure.to_json())
 
 
@@ -386,7 +436,7 @@ def test_bars_without_a_baseline_name_the_largest() -> None:
 
 
 def test_kept_tensors_stand_side_by_side_with_their_reasons() -> None:
-    figure = FIGURES["kept"](False)
+    figure = example(kept.kept_activations)
     assert figure.layout.title.text == "LoRA keeps 61 % of what full fine-tuning keeps of blocks.6"
     assert list(figure.layout.yaxis.ticktext) == ["output of norm1", "output of mlp.act", "2 small ones"]
     for bar, total in zip(figure.data, (100.5, 61.2), strict=True):
@@ -412,7 +462,7 @@ def test_where_neither_small_nor_large_is_kept_the_row_stays() -> None:
 
 
 def test_predictions_of_all_runs_tell_median_and_worst() -> None:
-    figure = FIGURES["predictions"](False)
+    figure = example(predictions.predicted_against_measured)
     assert figure.layout.title.text == "The predictions of 3 runs were off by 1.0 % (median), at most 4.0 %"
     assert [trace.name for trace in figure.data[1:]] == ["LoRA", "LAST"] and list(figure.data[2].x) == [15, 25]
     one = predictions.predicted_against_measured(foretold()[:1]).layout.title.text
@@ -562,7 +612,7 @@ def test_comparison_names_the_leanest_method_near_the_top() -> None:
 
 
 def test_runs_are_named_ordered_and_dashed_by_kind() -> None:
-    figure = FIGURES["runs"](False)
+    figure = example(compare.runs_overlay)
     assert figure.layout.title.text == "one reaches 0.900, 0.100 ahead of two"
     assert [trace.line.dash for trace in figure.data] == ["dash", "solid"]
     assert len({trace.marker.symbol for trace in figure.data}) == 2
@@ -582,7 +632,7 @@ def test_the_best_method_stands_on_top_beside_the_linear_probe() -> None:
 
 
 def test_class_balance_tells_the_worst() -> None:
-    assert "2 times" in FIGURES["balance"](False).layout.title.text
+    assert "2 times" in example(tasks.class_balance).layout.title.text
     assert tasks.class_balance({"0": 5, "1": 5}).layout.title.text == "Balanced: 5 training images in each of 2 classes"
     assert (
         tasks.class_balance({"0": 5, "1": 6}).layout.title.text

@@ -1,0 +1,53 @@
+"""Every page in `pages/` opens, with runs and without; methods that somebody adds are on them like all others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app import navigation
+from app.memory import ledgers
+from app.memory.ledgers import Case
+
+PAGES = sorted(file.stem for file in (Path(navigation.__file__).parents[1] / "pages").glob("*.py"))
+
+
+def test_every_page_is_in_the_navigation():
+    assert sorted(navigation.PAGES) == PAGES, "each file in pages/ needs its line in app/navigation.py"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_it_opens(at, page):
+    """Whatever is not in the navigation would fall back to the first page without a word."""
+    assert page in navigation.PAGES and at(page).title[0].value.strip()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_it_opens_with_runs(at, trained, page):
+    assert at(page).title[0].value.strip()
+
+
+def cached(method: str) -> Case:
+    return Case(method, "vit_micro", "8", "fp32", "auto", cached=True)
+
+
+def test_a_new_side_method_is_predicted_from_cached_features(newcomers):
+    """As what it is: its own few weights and a vector per image, not the activations of a backbone."""
+    report, probe = (ledgers._predict(cached(method)) for method in ("gated_probe", "linear"))
+    assert report.components["features"] == probe.components["features"] > 0
+    assert report.components["activations"] < 50_000
+    assert cached("gated_probe").reads_cache and not cached("channel_scale").reads_cache
+
+
+@pytest.mark.parametrize("method, kind", [("gated_probe", "from its side"), ("channel_scale", "Changes what")])
+def test_a_new_method_can_be_launched(newcomers, at, store, method, kind):
+    page = at("launch", method=method)
+    assert any(kind in caption.value for caption in page.caption) and not page.error
+    page.button("launch").click().run()
+    assert store.run(1).spec["method"]["name"] == method and not page.exception
+    at("runs", run=1)
+
+
+def test_a_new_method_is_on_the_memory_page(newcomers, at):
+    assert not at("memory", methods=[*newcomers]).exception

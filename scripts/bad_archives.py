@@ -51,19 +51,21 @@ def main() -> None:
                 counts[got] = counts.get(got, 0) + 1
                 cells = (case.kind, got, sentence.replace(made, "FOLDER"))
                 rows.append("| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |")
-    told = ", ".join(f"{count} {got}" for got, count in counts.items())
+    summary = ", ".join(f"{count} {got}" for got, count in counts.items())
     lines = [
         "# Bad archives, tables and images, and what each got",
         "",
-        f"{len(CASES)} kinds: {told}. After each, the disk was as before. Written by `python scripts/bad_archives.py`; the",
-        "tests run the same cases (tests/core/bad_uploads.py), some with smaller limits than the defaults.",
+        f"{len(CASES)} kinds: {summary}. After each, the disk was as before.",
+        "",
+        "Written by `python scripts/bad_archives.py`; the tests run the same cases (tests/core/bad_uploads.py), some",
+        "with smaller limits than the defaults.",
         "",
         "| kind | what it got | sentence |",
         "|---|---|---|",
         *rows,
     ]
     PAGE.write_text("\n".join(lines) + "\n")
-    print(f"{len(CASES)} kinds: {told}; {PAGE.relative_to(ROOT)}")
+    print(f"{len(CASES)} kinds: {summary}; {PAGE.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from peftcore.uploads.sets import Kept, kept_set, kept_task
 
 WORK, ROUND, DONE = "upload_work", "upload_round", "upload_done"
 LOOK = ":material/imagesmode:"
-AT_ONCE = 2  # uploads that are examined at a time, of all sessions
+AT_ONCE = 2  # uploads that are examined at a time, over all sessions
 LAYOUTS = {
     "A folder for each class": "flowers.zip\n├── daisy\n│   ├── 1.jpg\n│   └── 2.jpg\n└── rose\n    └── 1.jpg",
     "Train, val and test in it": "flowers.tar.gz\n├── train\n│   ├── daisy\n│   └── rose\n├── val\n└── test",
@@ -88,10 +88,11 @@ def _ask() -> None:
             st.markdown(f"**{title}**")
             st.code(tree, language=None)
     st.caption(
-        "Zip, tar, tar.gz, tar.bz2 and tar.xz; grey, palette, transparent, 16-bit, CMYK and turned images are read as RGB. "
+        "Zip, tar, tar.gz, tar.bz2 and tar.xz; grey, palette, transparent, 16-bit, CMYK and rotated images are read as "
+        "RGB. "
         "Splits that are missing are drawn, with every class in proportion. "
-        f"At most {si_bytes(limits.bytes)} and {limits.files:,} files unpacked, {limits.pixels / 1e6:.0f} megapixels an "
-        "image. Nothing is kept before you say so."
+        f"At most {si_bytes(limits.bytes)} and {limits.files:,} files unpacked, {limits.pixels / 1e6:.0f} megapixels "
+        "an image. Nothing is kept before you say so."
     )
 
 
@@ -139,8 +140,8 @@ def _examined(work: Work) -> None:
         errors.show(f"{work.name}: {error}")
         if work.name.casefold().endswith(kinds.IMAGES):
             st.caption(
-                "To see where a run looks in this one image, bring it to Heads or Attention: :material/add_photo_alternate: "
-                "beside the test images."
+                "To see where a run looks in this one image, bring it to Heads or Attention: "
+                ":material/add_photo_alternate: beside the test images."
             )
             navigation.link("attention", "Look through a run")
         st.button("Choose something else", key="upload_again", icon=":material/upload:", on_click=_reset)
@@ -153,7 +154,8 @@ def _examined(work: Work) -> None:
     with row[1]:
         go = st.button(
             "Keep these images", key="upload_keep", type="primary", icon=":material/save:", width="stretch",
-            disabled=wish is None, help=None if wish else "Agree to leaving out what cannot be used, or choose other shares.",
+            disabled=wish is None,
+            help=None if wish else "Agree to leaving out what cannot be used, or choose other shares.",
         )  # fmt: skip
     with row[2]:
         st.button("Discard", key="upload_discard", icon=":material/delete:", on_click=_reset, width="stretch")
@@ -173,7 +175,8 @@ def _stem(name: str) -> str:
 
 def _done(kept: Kept) -> None:
     st.success(
-        f"**{errors.plain(kept.name)}** is kept: {len(kept):,} images in {len(kept.classes)} classes. Its task is `{kept.task}`.",
+        f"**{errors.plain(kept.name)}** is kept: {len(kept):,} images in {len(kept.classes)} classes. Its task is "
+        f"`{kept.task}`.",
         icon=":material/check_circle:",
     )
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -193,14 +196,14 @@ def _shelf() -> None:
         task = kept_task(name)
         try:
             kept = kept_set(name)
-            told = (
+            text = (
                 f"{len(kept):,} images, {human_count(len(kept.classes))} classes, {si_bytes(kept.bytes)}, "
                 f"{words.age(kept.made)}"
             )
         except HeadroomError as error:
-            told = errors.plain(str(error))
+            text = errors.plain(str(error))
         row[0].markdown(f"**{errors.plain(name)}**")
-        row[1].caption(told)
+        row[1].caption(text)
         with row[2]:
             navigation.link("tasks", "Look", icon=LOOK, task=task)
         with row[3]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 from urllib.parse import urlencode
 
 import numpy as np
@@ -43,7 +45,7 @@ class Wish:
     query: str
 
 
-def find(source, tell: Tell) -> Found:
+def find(source: BinaryIO | Sequence[tuple[str, BinaryIO]], tell: Tell) -> Found:
     """Examines an upload and draws examples; runs beside the page."""
     survey = uploads.examine(source, tell=tell)
     rows = {fit: [] for fit in FITS}
@@ -118,8 +120,8 @@ def _skipped(survey: Survey) -> bool:
     if not survey.skipped:
         return True
     count = len(survey.skipped)
-    told = f"{count:,} {'file' if count == 1 else 'files'} cannot be used"
-    with st.expander(told, expanded=count <= NAMED_AT_ONCE):
+    title = f"{count:,} {'file' if count == 1 else 'files'} cannot be used"
+    with st.expander(title, expanded=count <= NAMED_AT_ONCE):
         st.dataframe(
             pd.DataFrame(survey.skipped[:LISTED], columns=["file", "why"]),
             hide_index=True,
@@ -140,13 +142,13 @@ def _duplicates(survey: Survey) -> bool:
     if not survey.duplicates:
         return False
     count = len(survey.duplicates)
-    told = f"{count:,} {'image is' if count == 1 else 'images are'} there more than once"
+    title = f"{count:,} {'image is' if count == 1 else 'images are'} there more than once"
     for number, what in (
         (sum(one.across_splits for one in survey.duplicates), "in more than one split"),
         (sum(one.across_classes for one in survey.duplicates), "with different labels"),
     ):
-        told += f", {number:,} {what}" if number else ""
-    with st.expander(told):
+        title += f", {number:,} {what}" if number else ""
+    with st.expander(title):
         rows = [
             {
                 "files": ", ".join(survey.files[index] for index in one.files[:6])

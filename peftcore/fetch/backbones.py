@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -62,7 +63,7 @@ def fetch(name: str, to: Path | None = None, tell: Tell = lambda *_: None) -> Pa
     def check(part: Path) -> None:
         if not whole(part):
             raise errors.WeightsUnavailable(
-                f"What the model hub sent for {name} is no whole safetensors file; nothing was kept. Fetch it again."
+                f"What the model hub sent for {name} is not a whole safetensors file; nothing was kept. Fetch it again."
             )
         load_backbone(name, weights=part)
 
@@ -71,7 +72,8 @@ def fetch(name: str, to: Path | None = None, tell: Tell = lambda *_: None) -> Pa
     except transfer.NETWORK as error:
         raise errors.WeightsUnavailable(
             f"{name} could not be downloaded from {address(repo, ON_THE_HUB[0])} ({transfer.why(error)}); "
-            f"{_kept(goal)}. Connect to the network and try again, or copy the file from a machine that has it to {goal}."
+            f"{_kept(goal)}. Connect to the network and try again, or copy the file from a machine that has it to "
+            f"{goal}."
         ) from error
     except OSError as error:
         remedy = "make room or choose" if transfer.no_room(error) else "choose"
@@ -81,7 +83,7 @@ def fetch(name: str, to: Path | None = None, tell: Tell = lambda *_: None) -> Pa
         ) from error
 
 
-def _download(repo: str, goal: Path, tell: Tell, check) -> Path:
+def _download(repo: str, goal: Path, tell: Tell, check: Callable[[Path], None]) -> Path:
     """The first file that the repository has, of the names under which the hub keeps weights."""
     from huggingface_hub.utils import build_hf_headers
 

@@ -1,4 +1,4 @@
-"""Files of the Hugging Face hub: weights into its client's own cache, parquet files of data sets where they are wanted."""
+"""Files of the Hugging Face hub: weights into its client's own cache, files of data sets where they are wanted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def fetch(repo: str, file: str, tell: Tell, revision: str = "main") -> Path:
 
     Raises:
         EntryNotFoundError: the repository has no such file.
-        DataUnavailable: there is no such repository, or not for everybody.
+        DataUnavailable: there is no such repository, or it is not public.
         transfer.NETWORK, OSError: no way to the hub, no room.
     """
     from huggingface_hub import hf_hub_download
@@ -111,13 +111,13 @@ def _asked(repo: str, kind: str, question: Callable[[], Answer]) -> Answer:
         raise
     except GatedRepoError as error:
         raise errors.DataUnavailable(
-            f"The {what} {repo} is given only to those who accept its terms: do so on {hub()}, and name your token in "
+            f"The {what} {repo} is open only to those who accept its terms: do so on {hub()}, and put your token into "
             "HF_TOKEN."
         ) from error
     except RepositoryNotFoundError as error:
         raise errors.DataUnavailable(
-            f"{hub()} has no {what} {repo!r} for everybody. Check the spelling, OWNER/NAME; for a private one name your "
-            "token in HF_TOKEN."
+            f"{hub()} has no public {what} {repo!r}. Check the spelling, OWNER/NAME; for a private one, put your token "
+            "into HF_TOKEN."
         ) from error
     except (HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) and error.__cause__ else error

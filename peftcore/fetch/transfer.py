@@ -146,7 +146,7 @@ def _opened(request: Request, part: Path) -> http.client.HTTPResponse:
 
 
 def _begun(url: str, part: Path, note: Path) -> tuple[int, str, int | None]:
-    """Bytes that are there, what proves that the rest is of the same file, and bytes in all; 0 bytes without a proof."""
+    """Bytes that are here, what proves that the rest is of the same file, and bytes in all; 0 without such a proof."""
     try:
         noted = json.loads(note.read_text())
         done = part.stat().st_size

@@ -17,7 +17,7 @@ REASONS = {  # by SQLite's name of the error: what happened, and what to do
     "SQLITE_BUSY": ("another program keeps it locked", "Close that program and try again"),
     "SQLITE_READONLY": ("it may not be written", "Give yourself write permission"),
     "SQLITE_CANTOPEN": ("it cannot be opened", "Check the folder and its permissions"),
-    "SQLITE_NOTADB": ("it is no SQLite file", "Move it away"),
+    "SQLITE_NOTADB": ("it is not an SQLite file", "Move it away"),
     "SQLITE_CORRUPT": ("it is damaged", "Move it away"),
 }
 
@@ -70,7 +70,7 @@ class Database:
                 yield db
                 db.execute("COMMIT")
             except BaseException:
-                if db.in_transaction:  # a full disk has rolled back by itself
+                if db.in_transaction:  # a full disk has rolled it back already
                     db.execute("ROLLBACK")
                 raise
 

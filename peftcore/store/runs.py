@@ -159,7 +159,7 @@ class Store:
         `held_by`: only where this engine holds the run, so that of two claimants one wins.
         """
         if status not in STATUSES:
-            raise errors.InvalidSetting(f"status = {status!r} is none of {', '.join(STATUSES)}.")
+            raise errors.InvalidSetting(f"status = {status!r} is not one of {', '.join(STATUSES)}.")
         now, only_from = time.time(), tuple(only_from)
         sets, values = ["status = ?", "error = ?"], [status, error]
         if status == "queued":
@@ -241,7 +241,7 @@ class Store:
         return None if row is None else {"seq": row[0], "time": row[1], **json.loads(row[2])}
 
     def rewind(self, run: int, seq: int = 0) -> None:
-        """Forgets the events after number `seq`, which a resumed run will tell again under new numbers."""
+        """Forgets the events after number `seq`, which a resumed run will produce again under new numbers."""
         with self._db.write() as db:
             db.execute("DELETE FROM events WHERE run = ? AND seq > ?", (run, seq))
 

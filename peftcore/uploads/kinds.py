@@ -34,7 +34,8 @@ _STARTS = (
     (0, b"<svg", "SVG"),
 )  # fmt: skip
 _IMAGE_STARTS = (
-    b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51",
+    b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*",
+    b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51",
 )  # fmt: skip
 HEAD = 132  # bytes that all of these need
 CONVERT = "convert it to JPEG or PNG"

@@ -30,12 +30,12 @@ from peftcore.uploads.splits import SPLITS, split_of, splits_of
 
 # Folders that mean nothing by themselves, and those that hold what belongs to images: none of them is a class.
 CONTAINERS = (
-    "images", "image", "imgs", "img", "data", "dataset", "pictures", "pics", "photos", "jpg", "jpeg", "png", "jpegimages",
-    "raw", "files",
+    "images", "image", "imgs", "img", "data", "dataset", "pictures", "pics", "photos", "jpg", "jpeg", "png",
+    "jpegimages", "raw", "files",
 )  # fmt: skip
 PARTS = (
-    "mask", "masks", "label", "labels", "annotation", "annotations", "gt", "ground_truth", "groundtruth", "segmentation",
-    "segmentations", "depth", "edges",
+    "mask", "masks", "label", "labels", "annotation", "annotations", "gt", "ground_truth", "groundtruth",
+    "segmentation", "segmentations", "depth", "edges",
 )  # fmt: skip
 FAR = "Give a folder for each class, or a table with the columns file and label."
 
@@ -59,7 +59,7 @@ class Skipped(NamedTuple):
 class Layout:
     """What the names in a folder say. `kind`: 'folders', 'splits' or 'table'.
 
-    `skipped`: images, and lines of a table, without a class or a file. `others`: what is neither an image nor the table.
+    `skipped`: images without a class, and lines of a table without a file. `others`: neither images nor the table.
     """
 
     kind: str
@@ -108,9 +108,8 @@ def read(folder: Path, files: Sequence[str], limits: Limits) -> Layout:
             f"It holds one class only, {shown(found.classes[0])}; telling apart takes at least two. {FAR}"
         )
     if all(name.casefold() in (*CONTAINERS, *PARTS) for name in found.classes):
-        raise errors.BadData(
-            f"Its folders {' and '.join(map(shown, found.classes))} hold images and what belongs to them, not classes. {FAR}"
-        )
+        names = " and ".join(map(shown, found.classes))
+        raise errors.BadData(f"Its folders {names} hold images and what belongs to them, not classes. {FAR}")
     if len(found.classes) > limits.classes:
         raise errors.BadData(
             f"It has {len(found.classes):,} classes, more than {limits.classes:,}; is that column really the label? "
@@ -141,8 +140,8 @@ def _no_class(found: _Found, files: Sequence[str], images: Sequence[str]) -> str
     first = shown(found.skipped[0].file if found.skipped else images[0])
     if found.kind == "splits":
         return (
-            f"Its folders are splits, and hold images without a class, such as {first}: put a folder for each class into "
-            "each of them, or add a table with the columns file and label."
+            f"Its folders are splits, and hold images without a class, such as {first}: put a folder for each class "
+            "into each of them, or add a table with the columns file and label."
         )
     sheet = next((file for file in files if file.casefold().endswith((".xlsx", ".xls", ".ods", ".numbers"))), None)
     remedy = f"If {shown(sheet)} has the labels, save it as CSV, with the columns file and label." if sheet else FAR
@@ -159,13 +158,13 @@ def _alike(classes: Sequence[str]) -> Iterator[str]:
         if len(names) > 1:
             are = "'".join(("", "' and '".join(names), ""))
             yield (
-                f"The classes {are} differ by capitals, spaces or signs alone and are kept apart; if they are one class, "
-                "give both one name."
+                f"The classes {are} differ only in capitals, spaces or signs and are kept apart; if they are one "
+                "class, give both one name."
             )
 
 
 def _inside(images: Sequence[str]) -> str:
-    """The folder, '' or 'a/b/', that all images share and that is no class: there are folders in it, or it says nothing."""
+    """The folder, '' or 'a/b/', that all images share and that is not a class: it holds folders, or means nothing."""
     inner = ""
     while True:
         heads = {image[len(inner) :].partition("/")[0] for image in images}
@@ -221,7 +220,7 @@ def _by_split(paths: Mapping[str, list[str]], said: Mapping[str, int]) -> _Found
 
 
 def _wraps(below: Mapping[str, list[str]], outer: str, split: int) -> bool:
-    """Whether all that is in a split lies in one folder more that is no class: 'seg_train/seg_train/', 'train/images/'."""
+    """Whether a split holds one folder more that is not a class: 'seg_train/seg_train/', 'train/images/'."""
     heads = {above[0] for above in below.values() if above}
     if len(heads) != 1:
         return False

@@ -28,7 +28,7 @@ class Limits(BaseModel):
 
     @classmethod
     def here(cls) -> Limits:
-        """As the environment says. Raises InvalidSetting naming the variable that is no possible number."""
+        """As the environment says. Raises InvalidSetting naming the variable whose value is not possible."""
         said = {name: text for name in cls.model_fields if (text := os.environ.get(PREFIX + name.upper()))}
         try:
             return cls(**{name: _number(text) for name, text in said.items()})

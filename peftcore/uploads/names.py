@@ -10,8 +10,8 @@ from peftcore import errors
 LONGEST_PART, LONGEST_PATH, DEEPEST = 255, 1024, 16  # bytes in UTF-8, of common file systems; folders in each other
 _JOINERS = "\u200c\u200d"  # invisible, but part of Persian words and of emoji
 _OF_SYSTEMS = (
-    "__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", "@eadir", "$recycle.bin", "lost+found", "__pycache__",
-    "system volume information",
+    "__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", "@eadir", "$recycle.bin", "lost+found",
+    "system volume information", "__pycache__",
 )  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def _bad(name: str, what: str) -> errors.BadData:
 
 
 class Taken:
-    """The paths given out so far, to tell two that are one file on some disks: 'A.png' and 'a.png'."""
+    """The paths given out so far, to notice two that are one file on some disks: 'A.png' and 'a.png'."""
 
     def __init__(self) -> None:
         self._spelt: dict[str, tuple[str, bool]] = {}  # casefolded path: (its spelling, whether it is a folder)

@@ -142,8 +142,8 @@ class Pictures:
 
 
 def room() -> int:
-    """Bytes of decoded images that may be kept beside those that are: HEADROOM_IMAGES_GB for all, by default a quarter of
-    the memory that is free. Raises InvalidSetting where that is no size."""
+    """Bytes of decoded images that may be kept beside those that are: HEADROOM_IMAGES_GB for all, by default a quarter
+    of the memory that is free. Raises InvalidSetting where that is not a size."""
     most = gigabytes("HEADROOM_IMAGES_GB", None)
     if most is not None:
         return int(most * 1e9) - sum(pictures.nbytes for pictures in _keeping)
@@ -166,7 +166,7 @@ def decode(file: str | Path | BytesIO, size: int, fit: str = "stretch", name: st
     of their own.
 
     Raises:
-        BadData: missing, not an image, broken, too large (Pillow's limit on pixels), or of a kind without a fixed range.
+        BadData: missing, not an image, broken, too large (Pillow's limit on pixels), or without a fixed range.
     """
     from PIL import ImageOps
 
@@ -227,7 +227,8 @@ def _opened(file: str | Path | BytesIO, name: str = "") -> Iterator[Image.Image]
         ) from None
     except Exception as error:  # what they raise for a broken file has no end
         raise errors.BadData(
-            f"The image {name} cannot be decoded: {str(error).rstrip('.')}. Replace it, or take its line out of the list."
+            f"The image {name} cannot be decoded: {str(error).rstrip('.')}. Replace it, or take its line out of the "
+            "list."
         ) from error
 
 

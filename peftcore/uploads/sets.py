@@ -72,7 +72,7 @@ def keep(survey: Survey, name: str, *, consent: bool = False, drop_duplicates: b
     if survey.skipped and not consent:
         first, more = survey.skipped[0], len(survey.skipped) - 1
         raise errors.BadData(
-            f"{first.file} cannot be used: {first.why}{f' (and {more} more)' if more else ''}. Mend it and upload "
+            f"{first.file} cannot be used: {first.why}{f' (and {more} more)' if more else ''}. Fix it and upload "
             "again, or agree to leaving such files out."
         )
     if not survey.folder.is_dir():
@@ -80,7 +80,7 @@ def keep(survey: Survey, name: str, *, consent: bool = False, drop_duplicates: b
     chosen = staying(survey, drop_duplicates)
     present = np.unique(survey.labels[chosen])
     if len(present) < 2:
-        raise errors.BadData("Without the duplicates fewer than two classes are left; keep them, or mend their labels.")
+        raise errors.BadData("Without the duplicates fewer than two classes are left; keep them, or fix their labels.")
     listed = {
         "version": VERSION,
         "made": time.time(),
@@ -102,7 +102,8 @@ def keep(survey: Survey, name: str, *, consent: bool = False, drop_duplicates: b
         return kept_set(_settle(survey.folder.parent, slug(name)))
     except OSError as error:
         raise errors.StoreUnavailable(
-            f"The images cannot be kept in {shelf()}: {error.strerror}. Make room, or set HEADROOM_HOME to another folder."
+            f"The images cannot be kept in {shelf()}: {error.strerror}. Make room, or set HEADROOM_HOME to another "
+            "folder."
         ) from error
 
 

@@ -14,10 +14,10 @@ _WORDS = {
 }
 # What stands beside such a word and says nothing.
 _FILLERS = {
-    "set", "sets", "data", "dataset", "datasets", "image", "images", "img", "imgs", "picture", "pictures", "pics", "photo",
-    "photos", "file", "files", "folder", "dir", "split", "sample", "samples", "label", "labels", "labelled", "labeled",
-    "annotation", "annotations", "annotated", "list", "table", "meta", "metadata", "info", "gt", "csv", "jpg", "jpeg",
-    "png", "raw", "full", "all", "final", "new",
+    "set", "sets", "data", "dataset", "datasets", "image", "images", "img", "imgs", "picture", "pictures", "pics",
+    "photo", "photos", "file", "files", "folder", "dir", "split", "sample", "samples", "label", "labels", "labelled",
+    "labeled", "annotation", "annotations", "annotated", "list", "table", "meta", "metadata", "info", "gt", "csv",
+    "ids", "jpg", "jpeg", "png", "raw", "full", "all", "final", "new",
 }  # fmt: skip
 
 

@@ -179,9 +179,7 @@ def _survey(
     if len(classes) < 2:
         first = f": {skipped[0].file}, {skipped[0].why}"[:250] if skipped else ""
         whose = f"Only images of one class, {shown(classes[0])}, can" if classes else "No image in it can"
-        raise errors.BadData(
-            f"{whose} be used{first}. Telling apart takes at least two classes; mend it and try again."
-        )
+        raise errors.BadData(f"{whose} be used{first}. Telling apart takes at least two classes; fix it and try again.")
     number = {name: index for index, name in enumerate(classes)}
     labels = np.array([number[one.label] for one in images], np.int64)
     given = np.array([one.split for one in images], np.int8)
@@ -241,13 +239,14 @@ def _depth(pixels: Sequence[Pixels]) -> tuple[int, list[str]]:
     if grey and (bits := bits_of(max(grey))) < 16:
         notes.append(
             f"{_images(len(grey))} of 16 bits with no value above {max(grey):,} of 65,535: kept here, they are read as "
-            f"{bits}-bit images, since as 16-bit ones they would be almost black. As folder:PATH say so with bits={bits}."
+            f"{bits}-bit images, since as 16-bit ones they would be almost black. As a task, folder:PATH?bits={bits} "
+            "reads them so."
         )
     if colour and bits_of(max(colour)) < 16:
         notes.append(
             f"{_images(len(colour))} of 16 bits a colour with no value above {max(colour):,} of 65,535. Of such images "
-            "only the upper 8 bits are read, and they are almost black: stretch them to the whole range, or convert them "
-            "to 8 bits, and upload them again."
+            "only the upper 8 bits are read, and they are almost black: stretch them to the whole range, or convert "
+            "them to 8 bits, and upload them again."
         )
     if several := sum(one.has_more for one in pixels):
         notes.append(f"{_images(several)} with more than one picture in the file: the first of each is read.")

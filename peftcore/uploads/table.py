@@ -27,8 +27,8 @@ LABELS = (
     "categoryid", "target", "species", "breed", "diagnosis", "dx", "y",
 )  # fmt: skip
 FILES = (
-    "file", "files", "filename", "filenames", "filepath", "image", "images", "imagename", "imagepath", "imagefile", "path",
-    "id", "imageid", "img", "imgname", "imgpath", "imgid", "name", "picture", "photo", "relativepath", "fname",
+    "file", "files", "filename", "filenames", "filepath", "image", "images", "imagename", "imagepath", "imagefile",
+    "path", "id", "imageid", "img", "imgname", "imgpath", "imgid", "name", "picture", "photo", "relativepath", "fname",
 )  # fmt: skip
 SPLIT = ("split", "set", "subset", "partition")
 LOOKED_AT = 200  # rows by which delimiter and columns are chosen
@@ -176,8 +176,8 @@ def _frame(text: str, name: str) -> pd.DataFrame:
         where = f" at line {line[1]}" if line else ""
         why = str(error).partition("C error: ")[2].strip() or str(error)
         raise errors.BadData(
-            f"The table {shown(name)} cannot be read{where} ({why}); save it as CSV anew, with quotes around cells that "
-            f"hold {shown(delimiter)}."
+            f"The table {shown(name)} cannot be read{where} ({why}); save it as CSV anew, with quotes around cells "
+            f"that hold {shown(delimiter)}."
         ) from error
     frame.index += 1
     frame = frame.fillna("").map(lambda cell: unicodedata.normalize("NFC", cell.strip()))
@@ -185,7 +185,7 @@ def _frame(text: str, name: str) -> pd.DataFrame:
 
 
 def _width(lines: Sequence[str], delimiter: str) -> int:
-    """How many columns nearly all lines have with this delimiter; 0 where they disagree. pandas goes by the first line."""
+    """How many columns nearly all lines have with this delimiter; 0 where they disagree, which pandas does not say."""
     try:
         widths = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
     except csv.Error:

@@ -46,7 +46,7 @@ def unpack(file: BinaryIO, intake: Intake, tell: Tell) -> list[str]:
 
 
 def _check_end(file: BinaryIO, limits: Limits) -> None:
-    """Refuses by the record at a zip's end: there is none, it is one of several, or it says how many files there are."""
+    """Refuses by the record at a zip's end: it is missing, one of several parts, or tells of too many files."""
     length = file.seek(0, io.SEEK_END)
     file.seek(max(0, length - 2**17))  # with a comment of at most 64 kB
     tail = file.read()

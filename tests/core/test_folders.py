@@ -240,7 +240,7 @@ WRONG = {
     "fraction": (break_list("train800.txt", "images/a.png 1.5"), r"line 9: 'images/a.png 1.5' is not"),
     "null byte": (break_list("train800.txt", "images/a\0.png 1"), "line 9: "),
     "missing": (break_list("test.txt", "images/test/9.png 1"), r"test\.txt: the image .*9\.png is missing"),
-    "folder": (break_list("test.txt", "images/test 1"), r"the image .*images/test is no file"),
+    "folder": (break_list("test.txt", "images/test 1"), r"the image .*images/test is not a file"),
     "long name": (break_list("test.txt", "a" * 300 + " 1"), "is missing"),
     "empty": (lambda f: (f / "images/test/000001.png").write_bytes(b""), r"000001\.png is an empty file"),
     "huge label": (break_list("test.txt", "images/test/000001.png 99999999"), "go up to 99999999, but .* 19 images"),

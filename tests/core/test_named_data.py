@@ -550,7 +550,7 @@ def test_a_class_that_has_no_name_is_a_sentence(animals):
 
 def test_what_the_hub_has_not_is_a_sentence(server, monkeypatch):
     endpoint(monkeypatch, server.url)
-    with pytest.raises(errors.DataUnavailable, match="no data set 'zoo/unicorns'"):
+    with pytest.raises(errors.DataUnavailable, match="no public data set 'zoo/unicorns'"):
         tasks.fetch("hf:zoo/unicorns")
     publish(server, "zoo/script", {"script.py": b"raise SystemExit"}, "main")
     with pytest.raises(errors.DataUnavailable, match="runs no data set's own program"):

@@ -237,7 +237,7 @@ def test_unusable_folders_and_files_are_told(tmp_path):
         Store(tmp_path / "file" / "home")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "headroom.sqlite3").write_text("this is no database at all, only a few words" * 100)
-    with pytest.raises(errors.StoreUnavailable, match="no SQLite file"):
+    with pytest.raises(errors.StoreUnavailable, match="not an SQLite file"):
         Store(tmp_path / "bad")
 
 

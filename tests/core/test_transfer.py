@@ -207,7 +207,7 @@ def test_a_run_tells_how_far_its_weights_are_and_keeps_them_when_it_is_closed(hu
     had = transfer.kept(goal)
     assert had >= told[-1].done and not goal.exists() and not weights.fetched(NAME)
     hub.asked.clear()
-    with pytest.raises(errors.WeightsUnavailable, match="no whole safetensors file"):  # so it came to its end
+    with pytest.raises(errors.WeightsUnavailable, match="not a whole safetensors file"):  # so it came to its end
         list(arrivals.arrivals(SPEC))
     assert hub.asked == [("/model.safetensors", f"bytes={had}-")] and not transfer.kept(goal)
 

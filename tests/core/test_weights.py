@@ -169,7 +169,7 @@ def server(monkeypatch):
         ({"body": b"x" * 100, "promised": 5000}, "could not be downloaded"),
         ({"body": b"<html>", "status": 503}, "503"),
         ({"body": b"nothing", "status": 404}, "404"),
-        ({"body": b"<html>log in</html>"}, "no whole safetensors file"),
+        ({"body": b"<html>log in</html>"}, "not a whole safetensors file"),
     ],
     ids=["hangs up", "busy", "nothing there", "a page"],
 )

@@ -18,7 +18,7 @@ from peftcore.task import SYMMETRIES, Split
 from peftcore.uploads.pictures import FITS, Pictures
 
 SIZE = 224  # pixels on a side, unless the argument says otherwise
-# What the setting `symmetries` may say: which of tasks.SYMMETRIES keep the labels, with commas between.
+# What the setting `symmetries` may say: which of task.SYMMETRIES keep the labels, separated by commas.
 SYMMETRIES_SAID = {"all": SYMMETRIES, "none": ()} | {
     ",".join(some): some for count in (1, 2) for some in combinations(SYMMETRIES, count)
 }
@@ -71,13 +71,13 @@ def parse_settings(
         said[name] = next((choice for choice in found if choice is not None), None)
         if said[name] is None:
             between = "; " if any("," in str(choice) for choice in allowed) else ", "
-            told = between.join(f"{c[0]} to {c[-1]}" if isinstance(c, range) else str(c) for c in allowed)
-            raise errors.InvalidSetting(f"Task {kind!r}: {name}={value} is not possible; it must be one of {told}.")
+            choices = between.join(f"{c[0]} to {c[-1]}" if isinstance(c, range) else str(c) for c in allowed)
+            raise errors.InvalidSetting(f"Task {kind!r}: {name}={value} is not possible; it must be one of {choices}.")
     return first, said
 
 
 def _chosen(choice: Any, value: str) -> Any:
-    if not isinstance(choice, range):  # several words with commas between mean the same in any order
+    if not isinstance(choice, range):  # several words, comma-separated, mean the same in any order
         return choice if sorted(str(choice).split(",")) == sorted(value.split(",")) else None
     return int(value) if re.fullmatch("[1-9][0-9]{0,11}|0", value) and int(value) in choice else None
 
@@ -90,7 +90,7 @@ def stamps(files: Sequence[Path]) -> tuple[tuple[int, int] | None, ...]:
 def read_list(file: Path) -> list[Line]:
     """The (image, label) of each line; blank lines count for nothing.
 
-    Raises BadData: missing, no text, empty, or a line that is no image followed by a whole number from 0.
+    Raises BadData: missing, not text, empty, or a line that is not an image followed by a whole number from 0.
     """
     lines = []
     for number, line in enumerate(_read_lines(file), 1):
@@ -129,7 +129,7 @@ def class_names(folder: Path, lists: Mapping[str, Sequence[Line]], count: int | 
 
     `count` is how many there are where that is known; else it is what classes.txt or the highest label says.
 
-    Raises BadData: a label that is no class, or a classes.txt of another length or with a name twice.
+    Raises BadData: a label beyond the classes, or a classes.txt of another length or with a name twice.
     """
     file, names = folder / "classes.txt", None
     if file.is_file():
@@ -158,7 +158,7 @@ def class_names(folder: Path, lists: Mapping[str, Sequence[Line]], count: int | 
 
 
 def val_is_new(lists: Mapping[str, Sequence[Line]]) -> bool:
-    """Whether no validation image is trained or tested on. `lists`: by name those of train, val and test, in this order.
+    """Whether no validation image is trained or tested on. `lists`: by name, of train, val and test in this order.
 
     Raises BadData where a test image is trained on.
     """
@@ -167,8 +167,9 @@ def val_is_new(lists: Mapping[str, Sequence[Line]]) -> bool:
     )
     if seen := train.keys() & test.keys():
         raise errors.BadData(
-            f"{test_list}: {test[min(seen)]} is in {train_list} too{f', and so are {len(seen) - 1} more' * (len(seen) > 1)}; "
-            "a test image must be new. Take it out of one of the lists."
+            f"{test_list}: {test[min(seen)]} is in {train_list} too"
+            f"{f', and so are {len(seen) - 1} more' * (len(seen) > 1)}; a test image must be new. Take it out of one "
+            "of the lists."
         )
     return not val.keys() & (train.keys() | test.keys())
 
@@ -189,7 +190,7 @@ def read_split(
         if not inside[file.parent] or file.name == ".." or (found and file.is_symlink() and not _is_inside(file, root)):
             raise errors.BadData(f"{list_name}: {image} leads out of {folder}; only images in that folder are read.")
         if not found or not stat.S_ISREG(found.st_mode) or not found.st_size:
-            what = "missing" if not found else "an empty file" if stat.S_ISREG(found.st_mode) else "no file"
+            what = "missing" if not found else "an empty file" if stat.S_ISREG(found.st_mode) else "not a file"
             raise errors.BadData(f"{list_name}: the image {file} is {what}. Put it there, or take its line out.")
     labels = np.array([label for _, label in lines], np.int64)
     labels.flags.writeable = False

@@ -55,6 +55,5 @@ def _task(
     images = folder / "images" if (folder / "images" / first).exists() else folder
     splits = [_folders.read_split(folder, images, file, lines, size, fit) for file, lines in lists.items()]
     title = f"{TITLE}: {folder.name}"
-    told = f"From the folder {folder.name}."
     more = {"source": SOURCE, "symmetries": symmetries, "val_is_new": _folders.val_is_new(lists)}
-    return Task(f"fewshot:{argument}", title, told, GROUP, classes, *splits, **more)
+    return Task(f"fewshot:{argument}", title, f"From the folder {folder.name}.", GROUP, classes, *splits, **more)

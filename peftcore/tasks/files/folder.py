@@ -70,7 +70,8 @@ def _task(argument: str, folder: Path, files: tuple[str, ...], stamps: tuple, sa
     if found.skipped and settings["skip"] == "no":
         first, more = found.skipped[0], f" (and {len(found.skipped) - 1} more)" if len(found.skipped) > 1 else ""
         raise errors.BadData(
-            f"{folder}: {first.file} cannot be used: {first.why}{more}. Mend that, or leave such files out with skip=yes."
+            f"{folder}: {first.file} cannot be used: {first.why}{more}. Fix that, or leave such files out with "
+            "skip=yes."
         )
     number = {name: index for index, name in enumerate(found.classes)}
     labels = np.array([number[one.label] for one in found.placed], np.int64)

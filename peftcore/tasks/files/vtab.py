@@ -5,11 +5,11 @@ The folder has train800.txt, val200.txt, train800val200.txt and test.txt with li
 
     protocol  train800 (default): trains on 800 images, and validation has 200 others.
               train800val200: trains on all 1,000, as published accuracies do. Validation images are then among the
-              training ones: their accuracy says what was learnt by heart, and no model is selected by it.
+              training ones: their accuracy measures memorisation, and no model is selected by it.
     size      pixels on a side to which images are brought when they are decoded; 224 by default
     fit       stretch (default, as published code does) or crop: the shorter side to size, then the middle
     symmetries   what augmentation may do to an image without changing its label: all, none, or some of
-              mirror,shift,warp with commas between; by default what is known of the task, all of any other folder
+              mirror,shift,warp, comma-separated; by default what is known of the task, and all for any other folder
 
 A folder with the name of one of the 19 tasks, in any of the spellings in use, has that task's group, and its labels
 must be below that task's number of classes. Any other folder counts as natural, with as many classes as its
@@ -34,7 +34,7 @@ CLASSES = ()
 ARGUMENT = "PATH"
 SOURCE = "A folder in the layout of VTAB-1K (Zhai et al. 2019, arXiv 1910.04867)"
 PROTOCOLS = {"train800": ("train800.txt", "val200.txt"), "train800val200": ("train800val200.txt", "val200.txt")}
-LEARNT_BY_HEART = " It trains on the validation images too, so only test is new."
+TRAINS_ON_VAL = " It trains on the validation images too, so only test is new."
 SETTINGS = {
     "protocol": ("train800", tuple(PROTOCOLS)),
     "symmetries": (None, tuple(_folders.SYMMETRIES_SAID)),
@@ -84,7 +84,7 @@ def load(argument: str = "") -> Task:
 
     Raises:
         UnknownName, InvalidSetting: a setting or a value there is not.
-        BadData: a missing folder, list or image, a line that is no pair, a label that is no class, or a path that
+        BadData: a missing folder, list or image, a line that is not a pair, a label beyond the classes, or a path that
             leaves the folder; a test image that is trained on; later, when it is read, an image that is broken.
     """
     folder, said = _folders.parse("vtab", argument, SETTINGS)
@@ -105,8 +105,8 @@ def _task(
     classes = _folders.class_names(folder, lists, count)
     splits = [_folders.read_split(folder, folder, file, lines, size, fit) for file, lines in lists.items()]
     title = f"{TITLE}: {folder.name}"
-    told = f"From the folder {folder.name}." + (LEARNT_BY_HEART if names[0] == "train800val200.txt" else "")
+    text = f"From the folder {folder.name}." + (TRAINS_ON_VAL if names[0] == "train800val200.txt" else "")
     if name and (present := len(np.unique(np.concatenate([split.labels for split in splits])))) < count:
-        told += f" It has images of {present} of {name}'s {count} classes."
+        text += f" It has images of {present} of {name}'s {count} classes."
     more = {"source": SOURCE, "symmetries": symmetries, "val_is_new": _folders.val_is_new(lists)}
-    return Task(f"vtab:{argument}", title, told, group, classes, *splits, **more)
+    return Task(f"vtab:{argument}", title, text, group, classes, *splits, **more)

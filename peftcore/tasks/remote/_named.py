@@ -1,4 +1,4 @@
-"""What data sets with a name share: which of their images become training, validation and test images, and lazy reading.
+"""What data sets with a name share: which images become training, validation and test images, and lazy reading.
 
 Settings of such tasks, behind a question mark:
 
@@ -66,27 +66,26 @@ def places(name: str, labels: Mapping[str, np.ndarray], said: Mapping[str, Any])
         count = len(pool) - said["val"] if said["train"] == "all" else said["train"]
         train, val = _drawn(name, "train and val", kinds, (max(1, count), said["val"]), said["seed"])
     source = "its images" if own == "all" else f"its {own} split"
-    told = f"{len(train):,} to train and {len(val):,} to validate from the {len(pool):,} of {source}"
+    text = f"{len(train):,} to train and {len(val):,} to validate from the {len(pool):,} of {source}"
     if said["shots"]:
-        told += f", {said['shots']} of each class to train"
+        text += f", {said['shots']} of each class to train"
     elif said["train"] != "all":
-        told += ", every class in proportion"
-    told += f" (seed {said['seed']}); tested on "
+        text += ", every class in proportion"
+    text += f" (seed {said['seed']}); tested on "
     if last == own:
-        told += f"{len(tested):,} others of them, set apart whatever the seed, for want of a test split."
+        text += f"{len(tested):,} others of them, set apart whatever the seed, since it has no test split."
     else:
-        told += f"{'all' if len(tested) == whole else f'{len(tested):,} of the'} {whole:,} of its {last} split"
-        told += ", for want of a test split with labels." if last == "val" else "."
-    return {"train": (own, pool[train]), "val": (own, pool[val]), "test": (last, np.sort(tested))}, told[
-        0
-    ].upper() + told[1:]
+        text += f"{'all' if len(tested) == whole else f'{len(tested):,} of the'} {whole:,} of its {last} split"
+        text += ", since its test split has no labels." if last == "val" else "."
+    return {"train": (own, pool[train]), "val": (own, pool[val]), "test": (last, np.sort(tested))}, text
 
 
 def _drawn(name: str, what: str, labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
     if sum(sizes) > len(labels):
         raise errors.InvalidSetting(
             f"{name}: {' + '.join(f'{size:,}' for size in sizes)} images were asked for as {what}, but there are only "
-            f"{len(labels):,}; ask for fewer, as in {name}?train={max(1, len(labels) * 4 // 5)}&val={max(1, len(labels) // 5)}."
+            f"{len(labels):,}; ask for fewer, as in {name}?train={max(1, len(labels) * 4 // 5)}&"
+            f"val={max(1, len(labels) // 5)}."
         )
     return stratified_split(labels, sizes, seed)
 
@@ -107,7 +106,7 @@ def _shots(name: str, labels: np.ndarray, shots: int, val: int, seed: int) -> tu
 def splits(
     found: Places, labels: Mapping[str, np.ndarray], read: Callable[[str, int], np.ndarray], size: int, fit: str
 ) -> dict[str, Split]:
-    """The task's splits, by name; `read(split of the data set, number of an image)` returns its bytes (size, size, 3)."""
+    """The task's splits, by name; `read(the data set's split, an image's number)` returns its bytes (size, size, 3)."""
     made = {}
     for name, (own, numbers) in found.items():
         kinds = labels[own][numbers].astype(np.int64)

@@ -56,8 +56,8 @@ def columns(repo: str, table: Table, said: dict[str, Any]) -> tuple[str, str, li
     """
     import pyarrow
 
-    told = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    kinds = {name: one.get("_type") if isinstance(one, dict) else None for name, one in told.items()}
+    features = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    kinds = {name: one.get("_type") if isinstance(one, dict) else None for name, one in features.items()}
 
     def holds_bytes(kind: pyarrow.DataType) -> bool:
         if pyarrow.types.is_struct(kind):
@@ -71,7 +71,7 @@ def columns(repo: str, table: Table, said: dict[str, Any]) -> tuple[str, str, li
     classes = [n for n in others if kinds.get(n) == "ClassLabel"] or [n for n in others if n in ("label", "labels")]
     image = _one(repo, "image", "images", said["image"], images, images)
     label = _one(repo, "label", "classes", said["label"], classes, others)
-    return image, label, told.get(label, {}).get("names")
+    return image, label, features.get(label, {}).get("names")
 
 
 def _one(repo: str, setting: str, what: str, said: str | None, likely: list[str], allowed: list[str]) -> str:
@@ -82,7 +82,7 @@ def _one(repo: str, setting: str, what: str, said: str | None, likely: list[str]
     if len(likely) == 1:
         return likely[0]
     if not allowed:
-        raise errors.BadData(f"The data set {repo} has no column of {what}, so it is no task of sorting images.")
+        raise errors.BadData(f"The data set {repo} has no column of {what}, so it is not a classification task.")
     why = f"several columns of {what}" if likely else f"no column that it says to be of {what}"
     raise errors.InvalidSetting(
         f"The data set {repo} has {why}: say which, as in hf:{repo}?{setting}={(likely or allowed)[0]}. There are: "
@@ -105,8 +105,8 @@ def numbered(
     if names:
         if wrong := {value for found in values.values() for value in found} - {*range(len(names))}:
             raise errors.BadData(
-                f"The column {label!r} of {repo} holds {min(wrong, key=str)!r}, but the data set names {len(names)} classes, 0 to "
-                f"{len(names) - 1}; choose another with label=."
+                f"The column {label!r} of {repo} holds {min(wrong, key=str)!r}, but the data set names {len(names)} "
+                f"classes, 0 to {len(names) - 1}; choose another with label=."
             )
         return {split: np.array(found, np.int64) for split, found in values.items()}, _named.unique(names)
     kinds = sorted({value for found in values.values() for value in found}, key=lambda v: (isinstance(v, str), v))

@@ -1,4 +1,4 @@
-"""torchvision's downloads by our own: told, stoppable, gone on with; its files, its addresses and its checksums."""
+"""torchvision's downloads by ours, which report, stop and resume; files, addresses and checksums stay its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 from peftcore.fetch import transfer
 from peftcore.fetch.transfer import Tell
 
-# What a damaged archive, or one that is no archive, raises while it is unpacked and read.
+# What a damaged archive, or a file that is not one, raises while it is unpacked and read.
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, LookupError)
 
 _patching = threading.Lock()  # one at a time in a process: for its time torchvision fetches files by ours
@@ -31,7 +31,7 @@ def kept(came: Path) -> str:
 
 @contextmanager
 def our_downloads(came: Path, tell: Tell) -> Iterator[None]:
-    """Lets torchvision fetch its files by `transfer`: told, stoppable, resumed; they are kept in `came` until the end.
+    """Lets torchvision fetch files by `transfer`, which reports, stops and resumes. `came` holds them until the end.
 
     Its own download writes under the file's last name from the first byte on, so half a file would count as whole, and
     it asks Google Drive through a package that may not be there. Checksums stay torchvision's. Archives may write
@@ -57,7 +57,7 @@ def our_downloads(came: Path, tell: Tell) -> Iterator[None]:
     with _patching, ExitStack() as stack:
         for owner, attribute, ours in (
             (utils, "_urlretrieve", fetch),
-            (utils, "_get_redirect_url", lambda url, max_hops=3: url),  # ours follows by itself
+            (utils, "_get_redirect_url", lambda url, max_hops=3: url),  # ours follows redirects itself
             (utils, "download_file_from_google_drive", from_drive),
             (pcam, "download_file_from_google_drive", from_drive),
             (tarfile.TarFile, "extraction_filter", staticmethod(tarfile.data_filter)),

@@ -44,7 +44,7 @@ SOURCE = "A data set of the Hugging Face hub"
 NAMES = ("config", "image", "label")  # settings whose values are names
 SETTINGS = _named.SETTINGS | {name: (None, ()) for name in NAMES}
 CONVERTED = "refs/convert/parquet"
-# CONFIG/SPLIT/0000.parquet, or CONFIG/partial-SPLIT/... of what was too large to turn all of it; then what data sets have.
+# CONFIG/SPLIT/0000.parquet, or CONFIG/partial-SPLIT/... where only a part was converted; then what data sets have.
 _CONVERTED = re.compile(r"(?P<config>[^/]+)/(?P<part>partial-)?(?P<split>[^/]+)/\d+\.parquet")
 _OWN = re.compile(r"(?:(?P<config>[^/]+)/)?(?P<split>[A-Za-z_]+)-\d+-of-\d+[^/]*\.parquet")
 _MEANT = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("validation", "valid", "val", "dev")}
@@ -54,7 +54,7 @@ def parsed(argument: str) -> tuple[str, dict[str, Any]]:
     """The repository and the settings. Raises UnknownName, InvalidSetting."""
     repo, _, query = argument.partition("?")
     if not re.fullmatch(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}", repo) or ".." in repo:
-        raise errors.InvalidSetting(f"Task 'hf' needs a data set of the hub: write hf:OWNER/NAME; {repo!r} is none.")
+        raise errors.InvalidSetting(f"Task 'hf' needs a data set of the hub: write hf:OWNER/NAME, not {repo!r}.")
     pairs = parse_qsl(query, keep_blank_values=True)
     names = {name: value for name, value in pairs if name in NAMES}
     rest = urlencode([pair for pair in pairs if pair[0] not in NAMES])
@@ -98,8 +98,8 @@ def _files(repo: str, config: str | None) -> tuple[dict[str, list[str]], dict[st
     if config is None:
         if len(configs) > 1 and "default" not in configs:
             raise errors.InvalidSetting(
-                f"The data set {repo} has several parts; say which, as in hf:{repo}?config={next(iter(configs))}. There "
-                f"are: {', '.join(configs)}."
+                f"The data set {repo} has several parts; say which, as in hf:{repo}?config={next(iter(configs))}. "
+                f"There are: {', '.join(configs)}."
             )
         config = "default" if "default" in configs else next(iter(configs))
     if config not in configs:
@@ -146,14 +146,14 @@ def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
             before += size
     except transfer.NETWORK as error:
         raise errors.DataUnavailable(
-            f"The data set {repo} could not be downloaded from {hub.hub()} ({transfer.why(error)}); anything that has come is "
-            "kept for the next time. Connect to the network and try again, or fetch it on a machine that has one (python "
-            f"-m peftcore fetch hf:{repo}) and copy its folder {_note(repo).parent}."
+            f"The data set {repo} could not be downloaded from {hub.hub()} ({transfer.why(error)}); anything that has "
+            "come is kept for the next time. Connect to the network and try again, or fetch it on a machine that has "
+            f"one (python -m peftcore fetch hf:{repo}) and copy its folder {_note(repo).parent}."
         ) from error
     except OSError as error:
         raise errors.DataUnavailable(
-            f"The data set {repo} cannot be kept in {_note(repo).parent}: {transfer.why(error)}; anything that has come is "
-            "kept. Make room there, or choose another folder with HEADROOM_HOME."
+            f"The data set {repo} cannot be kept in {_note(repo).parent}: {transfer.why(error)}; anything that has "
+            "come is kept. Make room there, or choose another folder with HEADROOM_HOME."
         ) from error
     first = next(iter(where))
     return Path(str(_whole(repo, first, noted)).removesuffix(first))
@@ -176,8 +176,8 @@ def _list(repo: str) -> None:
             new.replace(note)
             return
     raise errors.DataUnavailable(
-        f"The data set {repo} has no parquet files on {hub.hub()}. Headroom runs no data set's own program and reads only "
-        "those; write it as folders of images, and use them with vtab:PATH."
+        f"The data set {repo} has no parquet files on {hub.hub()}. Headroom runs no data set's own program and reads "
+        "only those; write it as folders of images, and use them with folder:PATH."
     )
 
 
@@ -194,8 +194,8 @@ def load(argument: str = "") -> Task:
     if not all(where.values()):
         missing = sum(path is None for path in where.values())
         raise errors.DataUnavailable(
-            f"{missing} of the {len(where)} files of the data set {repo} are not on this machine: fetch them where there "
-            f"is a network (python -m peftcore fetch hf:{repo})."
+            f"{missing} of the {len(where)} files of the data set {repo} are not on this machine: fetch them where "
+            f"there is a network (python -m peftcore fetch hf:{repo})."
         )
     files = tuple((split, tuple(map(str, (where[file] for file in names)))) for split, names in splits.items())
     return _task(argument, repo, files, tuple(said.items()), noted["commit"])
@@ -214,11 +214,11 @@ def _task(argument: str, repo: str, files: tuple, settings: tuple, commit: str) 
         values = {split: table.column(label) for split, table in tables.items()}
     except (OSError, ArrowException) as error:
         raise errors.BadData(
-            f"The parquet files of {repo} cannot be read: {transfer.why(error)}. Remove {Path(files[0][1][0]).parent} and "
-            "fetch them again."
+            f"The parquet files of {repo} cannot be read: {transfer.why(error)}. Remove {Path(files[0][1][0]).parent} "
+            "and fetch them again."
         ) from error
     labels, classes = numbered(repo, label, values, names)
-    found, told = _named.places(f"hf:{repo}", labels, said)
+    found, text = _named.places(f"hf:{repo}", labels, said)
 
     def read(split: str, number: int) -> np.ndarray:
         name = f"image {number:,} of the {split} split of {repo}"
@@ -231,7 +231,7 @@ def _task(argument: str, repo: str, files: tuple, settings: tuple, commit: str) 
 
     splits = _named.splits(found, labels, read, said["size"], said["fit"])
     if any("/partial-" in path for paths in parts.values() for path in paths):
-        told += " The hub gives only a part of it as parquet."
+        text += " The hub has only a part of it as parquet."
     source = f"{hub.hub()}/datasets/{repo}, commit {commit[:12]}"
     more = {"source": source, "symmetries": _named.symmetries(said)}
-    return Task(f"hf:{argument}", f"{TITLE}: {repo}", f"{repo}. {told}", GROUP, classes, **splits, **more)
+    return Task(f"hf:{argument}", f"{TITLE}: {repo}", f"{repo}. {text}", GROUP, classes, **splits, **more)

@@ -1,7 +1,7 @@
 """torchvision's data sets of images with one label each: `torchvision:NAME` or `torchvision:NAME?setting=value&...`.
 
-Downloaded once, from where torchvision says and with its checksums, into `datasets/torchvision` of Headroom's own folder
-(HEADROOM_HOME), where files for data sets that cannot be downloaded are put by hand. Settings: see _named.py.
+Downloaded once, from where torchvision says and with its checksums, into `datasets/torchvision` of Headroom's own
+folder (HEADROOM_HOME), where files for data sets that cannot be downloaded are put by hand. Settings: see _named.py.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _TWO = {"train": {"split": "train"}, "test": {"split": "test"}}
 _THREE = {"train": {"split": "train"}, "val": {"split": "val"}, "test": {"split": "test"}}
 _WITHOUT_TEST = {"train": {"split": "train"}, "val": {"split": "val"}}
 _ONE: dict[str, dict[str, Any]] = {"all": {}}
-# Which arguments of each class are which split. Not here: those whose images have no one class (CelebA, Omniglot and LFW
-# among them, whose splits have different classes), and FakeData, which is none.
+# Which arguments of each class are which split. Not here: those whose images have not just one class (CelebA), those
+# whose splits have different classes (Omniglot, LFW), and FakeData, which is not a data set.
 SPLITS: dict[str, dict[str, dict[str, Any]]] = {
     **dict.fromkeys(("CIFAR10", "CIFAR100", "FashionMNIST", "KMNIST", "MNIST", "QMNIST", "USPS"), _BY_TRAIN),
     "EMNIST": {split: {"split": "balanced", **which} for split, which in _BY_TRAIN.items()},
@@ -60,7 +60,7 @@ SYMMETRIES_OF = {
     **dict.fromkeys(("GTSRB", "RenderedSST2"), ("shift", "warp")),
     "CLEVRClassification": ("mirror", "shift"),
 }
-BY_HAND = ("FER2013", "ImageNet", "StanfordCars")  # not to be downloaded without an account, or no more
+BY_HAND = ("FER2013", "ImageNet", "StanfordCars")  # not to be downloaded without an account, or any more
 
 
 def folder(name: str) -> Path:
@@ -89,20 +89,20 @@ def load(argument: str = "") -> Task:
     """The task of a data set that is here; images are decoded when they are read.
 
     Raises:
-        UnknownName, InvalidSetting: the data set or a setting is none, or more images are asked for than there are.
+        UnknownName, InvalidSetting: no such data set or setting, or more images are asked for than there are.
         DataUnavailable: it is not here, or not whole.
         BadData: later, when it is read, an image that is broken.
     """
     name, said = parsed(argument)
     if not folder(name).is_dir():
-        how = f"fetch it (python -m peftcore fetch torchvision:{name})" if name not in BY_HAND else "put its files"
-        raise errors.DataUnavailable(
-            f"torchvision's {name} is not on this machine: {how} where there is a network, or copy {folder(name)} from a "
-            "machine that has it."
-            if name not in BY_HAND
-            else f"torchvision's {name} is not on this machine, and it cannot be downloaded for you: put its files into "
-            f"{folder(name)}, as torchvision.datasets.{name} expects them."
+        remedy = (
+            f", and it cannot be downloaded for you: put its files into {folder(name)}, as torchvision.datasets.{name} "
+            "expects them."
+            if name in BY_HAND
+            else f": fetch it (python -m peftcore fetch torchvision:{name}) where there is a network, or copy "
+            f"{folder(name)} from a machine that has it."
         )
+        raise errors.DataUnavailable(f"torchvision's {name} is not on this machine{remedy}")
     return _task(argument, name, tuple(sorted(said.items())), str(folder(name)))
 
 
@@ -120,7 +120,7 @@ def _task(argument: str, name: str, settings: tuple, root: str) -> Task:
     orders = {split: _order(parts[split]) for split in labels}
     labels = {split: found[orders[split]] for split, found in labels.items()}
     classes = _classes(parts, labels)
-    found, told = _named.places(f"torchvision:{name}", labels, said)
+    found, text = _named.places(f"torchvision:{name}", labels, said)
 
     def read(split: str, number: int) -> np.ndarray:
         number = int(orders[split][number])
@@ -131,14 +131,14 @@ def _task(argument: str, name: str, settings: tuple, root: str) -> Task:
             return fitted(image, said["size"], said["fit"])
         except (OSError, ValueError, LookupError, SyntaxError) as error:
             raise errors.BadData(
-                f"Image {number:,} of the {split} split of {name} in {root} cannot be read: {transfer.why(error)}. Remove "
-                "the folder and fetch the data set again."
+                f"Image {number:,} of the {split} split of {name} in {root} cannot be read: {transfer.why(error)}. "
+                "Remove the folder and fetch the data set again."
             ) from error
 
     splits = _named.splits(found, labels, read, said["size"], said["fit"])
     title, group = f"{TITLE}: {name}", GROUPS.get(name, GROUP)
     more = {"source": SOURCE, "symmetries": _named.symmetries(said, SYMMETRIES_OF.get(name, SYMMETRIES))}
-    return Task(f"torchvision:{argument}", title, f"{name}. {told}", group, classes, **splits, **more)
+    return Task(f"torchvision:{argument}", title, f"{name}. {text}", group, classes, **splits, **more)
 
 
 def _class(name: str) -> type:
@@ -216,8 +216,9 @@ def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
                 shutil.rmtree(came, ignore_errors=True)
     except transfer.NETWORK as error:
         raise errors.DataUnavailable(
-            f"torchvision's {name} could not be downloaded ({transfer.why(error)}); {kept(came)}. Connect to the network "
-            f"and try again, or copy {goal} from a machine that has it (python -m peftcore fetch torchvision:{name})."
+            f"torchvision's {name} could not be downloaded ({transfer.why(error)}); {kept(came)}. Connect to the "
+            f"network and try again, or copy {goal} from a machine that has it (python -m peftcore fetch "
+            f"torchvision:{name})."
         ) from error
     except OSError as error:
         remedy = "Make room there, or choose" if transfer.no_room(error) else "Choose"
@@ -228,16 +229,16 @@ def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
     except DAMAGED as error:
         shutil.rmtree(came, ignore_errors=True)
         raise errors.DataUnavailable(
-            f"What was sent for torchvision's {name} cannot be unpacked ({transfer.why(error)}); nothing of it was kept. "
-            "Try again."
+            f"What was sent for torchvision's {name} cannot be unpacked ({transfer.why(error)}); nothing of it was "
+            "kept. Try again."
         ) from error
     except RuntimeError as error:
         if "corrupted" not in str(error):  # a package of its own that it needs, such as h5py
             raise errors.DataUnavailable(f"torchvision cannot fetch {name}: {transfer.why(error)}.") from error
         shutil.rmtree(came, ignore_errors=True)
         raise errors.DataUnavailable(
-            f"What was sent for torchvision's {name} has another checksum than torchvision knows; nothing of it was kept. "
-            "Try again; if it comes again, the data set has changed where it lies."
+            f"What was sent for torchvision's {name} has another checksum than torchvision knows; nothing of it was "
+            "kept. Try again; if it comes again, the data set has changed where it lies."
         ) from error
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)

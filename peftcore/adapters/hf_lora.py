@@ -209,10 +209,11 @@ def export_peft(model: TunedModel, folder: str | Path) -> Path:
     from peft import LoraConfig, get_peft_model
 
     module = plain_copy(model)
+    heads = module.pretrained_cfg["classifier"]  # a distilled DeiT has two
     config = LoraConfig(
         lora_dropout=getattr(model.method, "dropout", 0.0),
         target_modules=list(updates),
-        modules_to_save=[module.pretrained_cfg["classifier"]],
+        modules_to_save=[heads] if isinstance(heads, str) else list(heads),
         base_model_name_or_path=model.backbone.name,
         **_ranks(updates),
     )
@@ -294,6 +295,11 @@ def _on_original_weights(record: PeftFolder, backbone: Backbone) -> PeftFolder:
 def _split(record: PeftFolder, backbone: Backbone) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The classifier's weight and bias, and all other tensors."""
     path = backbone.module.pretrained_cfg["classifier"]
+    if not isinstance(path, str):
+        raise errors.AdapterMismatch(
+            f"{backbone.name} has the classifiers {' and '.join(path)}, and Headroom imports PEFT folders for one alone; "
+            "import it on a backbone without a distillation token."
+        )
     head = {name.removeprefix(f"{path}."): t for name, t in record.tensors.items() if name.startswith(f"{path}.")}
     # Where all biases were trained, PEFT keeps the classifier's a second and a third time.
     head = {name: t for name, t in head.items() if not name.startswith(("modules_to_save.", "original_module."))}

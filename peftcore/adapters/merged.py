@@ -31,12 +31,14 @@ def plain_copy(model: TunedModel) -> nn.Module:
     with torch.device("meta"):
         module = timm.create_model(backbone.name, num_classes=model.head.out_features, **dict(backbone.options))
     module = module.to_empty(device=backbone.device).to(next(backbone.module.parameters()).dtype).eval()
-    classifier = module.get_classifier()
+    heads = module.get_classifier()
+    heads = heads if isinstance(heads, tuple) else (heads,)  # a distilled DeiT averages two, as its tokens are here
     with torch.no_grad():
-        classifier.weight.copy_(model.head.weight)
-        classifier.bias.copy_(model.head.bias)
+        for classifier in heads:
+            classifier.weight.copy_(model.head.weight)
+            classifier.bias.copy_(model.head.bias)
     absent = module.load_state_dict(_by_plain_name(backbone.module.state_dict().items()), strict=False).missing_keys
-    absent = [name for name in absent if module.get_submodule(name.rpartition(".")[0]) is not classifier]
+    absent = [name for name in absent if module.get_submodule(name.rpartition(".")[0]) not in heads]
     if absent:
         raise errors.CannotMerge(f"{model.method.card.title} has put another layer in the place of {absent[0]}.")
     # Non-persistent buffers (Swin's index tables) are in no state dict.

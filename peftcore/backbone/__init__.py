@@ -5,7 +5,7 @@ from peftcore.registry import lazily
 __getattr__ = lazily(
     __name__,
     {
-        "Backbone": "load",
+        "Backbone": "backbone",
         "load_backbone": "load",
         "backbones": "load",
     },

@@ -48,7 +48,7 @@ def anatomy(module: nn.Module, name: str) -> tuple[Block, ...]:
     """The attention blocks of a timm transformer.
 
     Raises:
-        DoesNotFit: the architecture has no sequence of attention blocks.
+        DoesNotFit: the architecture has no sequence of attention blocks on a grid of patches, or blocks of other parts.
     """
     if hasattr(module, "blocks"):
         paths = [(f"blocks.{i}", 0) for i in range(len(module.blocks))]
@@ -60,6 +60,14 @@ def anatomy(module: nn.Module, name: str) -> tuple[Block, ...]:
         ]
     else:
         paths = []
+    if not paths:
+        raise errors.DoesNotFit(f"{name} has no attention blocks; choose a ViT or Swin architecture.")
+    patches = getattr(module, "patch_embed", None)
+    if not (getattr(patches, "grid_size", None) and getattr(patches, "img_size", None) and hasattr(module, "norm")):
+        raise errors.DoesNotFit(
+            f"{name} has no fixed grid of patches before its blocks or no norm behind them; Headroom works on ViT and Swin "
+            "families."
+        )
     blocks = []
     for path, stage in paths:
         block = module.get_submodule(path)
@@ -69,9 +77,7 @@ def anatomy(module: nn.Module, name: str) -> tuple[Block, ...]:
                 f"{name}: {path} has no attention with heads; Headroom works on ViT and Swin families."
             )
         width = next(p.shape[0] for p in block.norm1.parameters())
-        grid = getattr(block, "input_resolution", None) or module.patch_embed.grid_size
+        grid = getattr(block, "input_resolution", None) or patches.grid_size
         heads = attention.num_heads
         blocks.append(Block(path, stage, width, heads, getattr(attention, "head_dim", width // heads), tuple(grid)))
-    if not blocks:
-        raise errors.DoesNotFit(f"{name} has no attention blocks; choose a ViT or Swin architecture.")
     return tuple(blocks)

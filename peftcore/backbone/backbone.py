@@ -213,3 +213,8 @@ _CHUNKS_WITHOUT_DATA = 16
 
 class _Enough(Exception):
     """Raised inside a forward once all that was asked for has been seen."""
+
+
+def by_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    """A value for each of `channels`: those given, or their mean where there are not as many."""
+    return tuple(values) if len(values) == channels else (sum(values) / len(values),) * channels

@@ -15,8 +15,9 @@ from peftcore import errors
 from peftcore.backbone import embedded
 from peftcore.backbone.anatomy import anatomy
 from peftcore.backbone.arrival import UNREADABLE, Arrival
-from peftcore.backbone.backbone import Backbone
+from peftcore.backbone.backbone import Backbone, by_channel
 from peftcore.backbone.curated import CURATED
+from peftcore.backbone.understood import check_understood
 from peftcore.backbone.weights import (
     REMOTE,
     fetched,
@@ -84,21 +85,23 @@ def load_backbone(
     module = module.to(device).eval().requires_grad_(False)
     config = resolve_model_data_config(module)
     blocks = anatomy(module, name)
-    channels = module.patch_embed.proj.in_channels
-    return Backbone(
+    channels = architecture.get("in_chans") or config["input_size"][0]
+    backbone = Backbone(
         name=name,
         module=module,
         blocks=blocks,
         input_size=(channels, *module.patch_embed.img_size),
         prefix_tokens=getattr(module, "num_prefix_tokens", 0),
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
+        mean=by_channel(config["mean"], channels),
+        std=by_channel(config["std"], channels),
         interpolation=config["interpolation"],
         pretrained=arrival is not None,
         origin=arrival.origin if arrival else None,
         crop_pct=config["crop_pct"],
         options=tuple(sorted(architecture.items())),
     )
+    check_understood(backbone)
+    return backbone
 
 
 def _check_size(name: str, module: nn.Module) -> None:

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from peftcore import errors
-from peftcore.backbone.load import Backbone
+from peftcore.backbone.backbone import Backbone, by_channel
 from peftcore.task import SYMMETRIES
 
 RESIZE = "bicubic"
+_GREY = (0.299, 0.587, 0.114)  # ITU-R 601's luma, as Pillow's mode L
 _NORMALISATIONS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5,) * 3, (0.5,) * 3),
@@ -24,7 +25,8 @@ _NORMALISATIONS = {
 
 def normalisation(backbone: Backbone, name: str = "backbone") -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation by channel, of inputs in 0..1."""
-    return (backbone.mean, backbone.std) if name == "backbone" else _NORMALISATIONS[name]
+    mean, std = (backbone.mean, backbone.std) if name == "backbone" else _NORMALISATIONS[name]
+    return by_channel(mean, backbone.input_size[0]), by_channel(std, backbone.input_size[0])
 
 
 def prepare(
@@ -34,10 +36,12 @@ def prepare(
     device: torch.device | str = "cpu",
     resize: str = "stretch",
 ) -> Tensor:
-    """uint8 (n, H, W, 3) -> normalised float32 (n, 3, h, w) at the backbone's input size, bicubic where sizes differ.
+    """uint8 (n, H, W, 3) -> normalised float32 (n, C, h, w) at the backbone's input size, bicubic where sizes differ.
+
+    A backbone of one channel reads their luma.
 
     Raises:
-        BadData: not an array of RGB bytes.
+        BadData: not an array of RGB bytes, or a backbone of other channels than three or one.
     """
     return _normed(_resized(images, backbone, device, resize), backbone, norm)
 
@@ -64,7 +68,7 @@ def augmented(
 
 
 def _resized(images: np.ndarray, backbone: Backbone, device: torch.device | str, how: str) -> Tensor:
-    """float32 (n, 3, h, w) in 0..255 at the backbone's input size."""
+    """float32 (n, C, h, w) in 0..255 at the backbone's input size."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise errors.BadData(
             f"Images must be uint8 of shape (n, height, width, 3); these are {images.dtype} of shape {images.shape}."
@@ -72,7 +76,14 @@ def _resized(images: np.ndarray, backbone: Backbone, device: torch.device | str,
     pixels = torch.tensor(images, device=device).permute(0, 3, 1, 2)  # (n, 3, H, W)
     # Rows of pixels by channel, as cached features have them: a convolution then adds in the same order for both.
     pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format)
-    height, width = size = tuple(backbone.input_size[-2:])
+    channels, height, width = backbone.input_size
+    if channels not in (1, 3):
+        raise errors.BadData(
+            f"{backbone.name} takes images of {channels} channels, which no picture has; give it tensors."
+        )
+    if channels == 1:
+        pixels = (pixels * pixels.new_tensor(_GREY).view(3, 1, 1)).sum(1, keepdim=True)
+    size = height, width
     if tuple(pixels.shape[-2:]) == size:
         return pixels
     target = covering(tuple(pixels.shape[-2:]), size, backbone.crop_pct) if how == "crop" else size
@@ -91,12 +102,12 @@ def covering(image: tuple[int, int], size: tuple[int, int], crop_pct: float) -> 
 
 
 def _normed(pixels: Tensor, backbone: Backbone, norm: str) -> Tensor:
-    mean, std = (torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) for v in normalisation(backbone, norm))
+    mean, std = (torch.tensor(v, device=pixels.device).view(1, -1, 1, 1) for v in normalisation(backbone, norm))
     return pixels.div_(255).sub_(mean).div_(std)
 
 
 def augment_light(images: Tensor, generator: torch.Generator, symmetries: Collection[str] = SYMMETRIES) -> Tensor:
-    """Shift each image of (n, 3, h, w) by up to 1/16 of its size (edges repeated) and mirror half of them, as far as
+    """Shift each image of (n, C, h, w) by up to 1/16 of its size (edges repeated) and mirror half of them, as far as
     `symmetries` allow it."""
     n, _, h, w = images.shape
     reach = max(h, w) // 16
@@ -114,7 +125,7 @@ def augment_light(images: Tensor, generator: torch.Generator, symmetries: Collec
 def rand_augment(
     pixels: Tensor, generator: torch.Generator, mean: tuple[float, ...], symmetries: Collection[str] = SYMMETRIES
 ) -> Tensor:
-    """torchvision's RandAugment (Cubuk et al. 2020, arXiv 1909.13719) of float (n, 3, h, w) in 0..255, on whole numbers:
+    """torchvision's RandAugment (Cubuk et al. 2020, arXiv 1909.13719) of float (n, C, h, w) in 0..255, on whole numbers:
     two operations each at magnitude 9 of 31. What comes in from outside has the colour `mean` (0..1). Where labels do not
     bear being turned, sheared or moved, those of colour and sharpness alone.
     """

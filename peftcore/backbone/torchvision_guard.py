@@ -1,9 +1,9 @@
 """What `import peftcore` arranges for modules that are imported later.
 
 `after_import` lets timm learn of the embedded backbones. The guard lets torchvision (timm imports it) be imported
-beside a torch of another build: where torch is a CPU build and torchvision a CUDA build, `import torchvision` stops at the operators that its C++
-library would have declared. Headroom uses none of them, so declaring their names is enough. A pair that matches imports
-untouched, and nothing is imported before somebody asks for torchvision.
+beside a torch of another build: where torch is a CPU build and torchvision a CUDA build, `import torchvision` stops at
+the operators that its C++ library would have declared. Headroom uses none of them, so declaring their names is enough.
+A pair that matches imports untouched, and nothing is imported before somebody asks for torchvision.
 """
 
 from __future__ import annotations
@@ -11,88 +11,43 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 from typing import Any
 
-_OPERATORS = (
-    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-)
-_kept_alive = []  # declarations live as long as their Library object
+_OPERATORS = ("nms", "qnms")
+_kept_alive: list[Any] = []  # declarations live as long as their Library object
 
 
-class _Finder(MetaPathFinder):
-    """Gives one module's first import a loader of ours.
+class _FirstImport(MetaPathFinder, Loader):
+    """Finds and loads one module as Python would, but `run` decides what happens around its code.
 
     Finders are called under Python's global import lock, so nothing may be imported here: a thread that forks (Ray
     starting its processes) takes the logging lock and then that one, and an import takes them the other way round.
     """
 
-    def __init__(self, name: str, wrap: Callable[[Loader], Loader]):
-        self.name, self.wrap = name, wrap
+    def __init__(self, name: str, run: Callable[[Callable[[], None]], None]):
+        self.name, self.run, self.loader = name, run, None
 
-    def find_spec(self, name, path=None, target=None):
-        if name != self.name:
-            return None
-        spec = PathFinder.find_spec(name, path, target)
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path, target) if name == self.name else None
         if spec is not None and spec.loader is not None:
-            spec.loader = self.wrap(spec.loader)
+            self.loader, spec.loader = spec.loader, self
         return spec
 
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
 
-class _Wrapper(Loader):
-    """The module's own loader, but for what a subclass changes."""
-
-    def __init__(self, loader: Any):
-        self._loader = loader
-
-    def create_module(self, spec):
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module) -> None:
-        self._loader.exec_module(module)
+    def exec_module(self, module: ModuleType) -> None:
+        self.run(lambda: self.loader.exec_module(module))
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)  # its source, its files
-
-
-class _ActingLoader(_Wrapper):
-    """Runs the module, then does what was asked for."""
-
-    def __init__(self, loader: Any, act: Callable[[], Any]):
-        super().__init__(loader)
-        self._act = act
-
-    def exec_module(self, module) -> None:
-        super().exec_module(module)
-        self._act()
-
-
-class _CuringLoader(_Wrapper):
-    """Runs the module; where just those operators are missing, declares them and runs it again."""
-
-    def exec_module(self, module) -> None:
-        try:
-            super().exec_module(module)
-        except RuntimeError as error:
-            if "operator torchvision::" not in str(error):
-                raise
-            self._declare()
-            super().exec_module(module)
-
-    @staticmethod
-    def _declare() -> None:
-        from torch.library import Library
-
-        library = Library("torchvision", "DEF")
-        for schema in _OPERATORS:
-            library.define(schema)
-        _kept_alive.append(library)
+        return getattr(self.loader, name)  # its source, its files
 
 
 def guard_torchvision() -> None:
     """Installs the guard once; harmless where torchvision is already imported or absent."""
-    _install("torchvision", _CuringLoader)
+    _install("torchvision", _declare_what_is_missing)
 
 
 def after_import(name: str, act: Callable[[], Any]) -> None:
@@ -100,10 +55,24 @@ def after_import(name: str, act: Callable[[], Any]) -> None:
     if name in sys.modules:
         act()
     else:
-        _install(name, lambda loader: _ActingLoader(loader, act))
+        _install(name, lambda execute: (execute(), act()))
 
 
-def _install(name: str, wrap: Callable[[Loader], Loader]) -> None:
-    there = any(isinstance(finder, _Finder) and finder.name == name for finder in sys.meta_path)
+def _declare_what_is_missing(execute: Callable[[], None]) -> None:
+    try:
+        execute()
+    except RuntimeError as error:
+        if "operator torchvision::" not in str(error):
+            raise
+        from torch.library import Library
+
+        _kept_alive.append(library := Library("torchvision", "DEF"))
+        for operator in _OPERATORS:
+            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        execute()
+
+
+def _install(name: str, run: Callable[[Callable[[], None]], Any]) -> None:
+    there = any(isinstance(finder, _FirstImport) and finder.name == name for finder in sys.meta_path)
     if name not in sys.modules and not there:
-        sys.meta_path.insert(0, _Finder(name, wrap))
+        sys.meta_path.insert(0, _FirstImport(name, run))

@@ -15,16 +15,32 @@ from peftcore.model import TunedModel
 from peftcore.registry import METHODS
 
 
-@torch.no_grad()
 def attention_maps(source: Backbone | TunedModel, images: Tensor, layer: int) -> Tensor:
     """Attention of block `layer` (0 is the first, -1 the last): (B, heads, N, N), rows sum to 1.
 
     N counts all tokens in the backbone's order, prefix tokens first. On Swin, N is the stage's whole grid and a token
-    attends within its window: elsewhere its row is zero.
+    attends within its window: elsewhere its row is zero. Windows that do not divide the grid are padded; the share of a
+    row that lies there is left out, and `attention_padding` gives it.
 
     Raises:
-        NotMeasurable: no such layer, or an attention that never forms its map.
+        NotMeasurable: no such layer, or an attention that never forms a map whose rows sum to 1.
     """
+    maps = _maps(source, images, layer)  # (B, heads, N, N)
+    return maps / maps.sum(-1, keepdim=True)
+
+
+def attention_padding(source: Backbone | TunedModel, images: Tensor, layer: int) -> Tensor:
+    """The share of each token's attention that lies on the padding of its window: (B, heads, N), 0 where there is none.
+
+    Raises:
+        NotMeasurable: as `attention_maps`.
+    """
+    return (1 - _maps(source, images, layer).sum(-1)).clamp(min=0)
+
+
+@torch.no_grad()
+def _maps(source: Backbone | TunedModel, images: Tensor, layer: int) -> Tensor:
+    """(B, heads, N, N) as they are computed: the rows of padded windows sum to less than 1."""
     # A probe's hook belongs to nobody else: a Backbone may be shared by threads, and a clone has the same weights.
     backbone = source.backbone if isinstance(source, TunedModel) else source.clone()
     if not -backbone.depth <= layer < backbone.depth:
@@ -48,6 +64,11 @@ def attention_maps(source: Backbone | TunedModel, images: Tensor, layer: int) ->
     if not seen:
         raise errors.NotMeasurable(f"The attention of {backbone.name} ran without forming its map.")
     maps = seen[-1].float()
+    if (rows := maps.sum(-1)).sub(1).abs().max() > 0.01:  # bf16 rounds
+        raise errors.NotMeasurable(
+            f"The attention of {backbone.name} weighs with rows that sum to {rows.min():.3g} to {rows.max():.3g}, not to 1: "
+            "it has no map that could be read as shares."
+        )
     if backbone.hierarchical or maps.shape[0] != len(images):
         return _from_windows(maps, backbone.module.get_submodule(block.path), block, len(images))
     return maps

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from backbones import BOTH, images, nudge, small
+from backbones import BOTH, SWIN, images, nudge, small
 
 import peftcore as pc
 from peftcore import errors
 from peftcore.methods._scores import SCORES, HeadScores
+from peftcore.probes.attention import attention_padding
 
 QKV = {"name": "lora", "rank": 3, "projections": ("q", "k", "v")}
 
@@ -132,6 +133,41 @@ def test_attention_rows_sum_to_one_and_explain_the_output(family):
     assert [getattr(m, "fused_attn", None) for m in backbone.module.modules()] == fused and (
         family == "swin" or any(fused)
     )
+
+
+@pytest.mark.parametrize("size", [(40, 40), (36, 52), (32, 32)])
+def test_rows_sum_to_one_beside_padding_whose_share_is_said(size):
+    """A Swin whose windows do not divide its grid pads them; the padding is looked at, and is no token."""
+    settings = SWIN | {"img_size": size}
+    backbone = pc.load_backbone(settings.pop("name"), pretrained=False, **settings)
+    x = images(backbone)
+    for layer, block in enumerate(backbone.blocks):
+        module = backbone.module.get_submodule(block.path)
+        padded = any(side % w for side, w in zip(block.grid, module.window_size, strict=True))
+        maps, padding = pc.attention_maps(backbone, x, layer), attention_padding(backbone, x, layer)
+        torch.testing.assert_close(maps.sum(-1), torch.ones_like(padding))
+        assert maps.shape[-1] == block.grid[0] * block.grid[1] and padding.shape == maps.shape[:3]
+        assert padding.max() < (1 if padded else 1e-5)
+        assert not padded or any(module.shift_size) or padding.max() > 0.1  # a shift may keep the padding apart
+
+
+class _Sums(torch.nn.Module):
+    """An attention that weighs each of 25 tokens with 0.1."""
+
+    def __init__(self):
+        super().__init__()
+        self.attn_drop = torch.nn.Identity()
+
+    def forward(self, x, **_):
+        self.attn_drop(x.new_full((len(x), 4, 25, 25), 0.1))
+        return x
+
+
+def test_an_attention_that_is_no_average_is_refused():
+    backbone = small("vit").clone()
+    backbone.module.blocks[1].attn = _Sums()
+    with pytest.raises(errors.NotMeasurable, match="sum to 2.5 to 2.5, not to 1"):
+        pc.attention_maps(backbone, images(backbone), 1)
 
 
 def test_attention_times_values_is_what_the_block_computes():

@@ -129,6 +129,7 @@ def _assigned(scope: ast.Module | ast.ClassDef | None) -> dict[str, ast.expr | N
 
 METHODS = Methods("methods", "method")
 TASKS = Registry("tasks", "task")
+FETCH = Registry("fetch", "part of fetch")  # asked for what is not on this machine
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:

@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 
 from peftcore import errors
 from peftcore.registry import METHODS, TASKS
+from peftcore.task import Task
 
 FORWARD = (
     "backbone", "pretrained", "weights", "device", "task", "normalisation", "resize", "precision", "augmentation", "cache_features",
@@ -229,6 +230,15 @@ class RunSpec(Settings):
                 "computed once. Use cache_features instead."
             )
         return self
+
+    def check_task(self, task: Task) -> None:
+        """Raises InvalidSetting where an epoch would be selected by images that are trained or tested on."""
+        if self.select == "val" and not task.val_is_new:
+            raise errors.InvalidSetting(
+                f"select='val' is not possible on {task.title}: it trains on its validation images or tests on them, "
+                "so what they select has no honest accuracy. Use select='last', or give it validation images of their own "
+                "(of a VTAB-1K folder: protocol=train800)."
+            )
 
     @property
     def decay(self) -> float:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from app import background, state
 from peftcore.errors import DataUnavailable, HeadroomError
 from peftcore.registry import METHODS
-from peftcore.train import conditions
 
 if TYPE_CHECKING:
     from peftcore.spec import RunSpec
@@ -79,7 +78,7 @@ def _predict(spec: RunSpec) -> Cost | HeadroomError:
             report if spec.method.name == whole else predict_memory(spec.replace(method=whole, cache_features="auto"))
         )
         task = load_task(spec.task)
-        conditions.must_be_fair(spec, task)
+        spec.check_task(task)
         plan = plan_cache(model, len(task.train) + len(task.val), spec)
     except DataUnavailable:
         raise

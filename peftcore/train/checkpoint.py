@@ -1,17 +1,17 @@
-"""The state of a run between two epochs, as one blob: what it takes to go on and end with the weights it would have had."""
+"""The state of a run between two epochs, and as one blob: what it takes to go on and end with the weights it would have
+had."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 from torch import Tensor
+from torch.optim import Optimizer
 
 from peftcore import errors
 from peftcore.adapters.packing import pack, unpack
-
-if TYPE_CHECKING:
-    from peftcore.train.loop import Trainer
+from peftcore.methods import Coach
+from peftcore.model import TunedModel
 
 LIMIT = 64_000_000  # bytes: larger states are not kept, so such a run cannot resume
 
@@ -22,49 +22,60 @@ class Best:
 
     epoch: int
     accuracy: float
-    state: dict[str, Tensor]
+    weights: dict[str, Tensor]
 
 
-def state_of(trainer: Trainer) -> bytes | None:
-    """Everything that decides the rest of the run: weights, AdamW's moments, the best weights so far where they are kept, and how
-    far it is."""
-    tensors = {f"adapter.{n}": t for n, t in trainer.model.adapter_state().items()}
-    for name, parameter in trainer.model.named_trainable():
-        for key, value in trainer.optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{key}.{name}"] = value
-    tensors |= {f"coach.{n}": t for n, t in trainer.coach.state().items()}
-    best = trainer.best
-    if best:
-        tensors |= {f"best.{n}": t for n, t in best.state.items()}
-    if sum(t.nbytes for t in tensors.values()) > LIMIT:
-        return None
-    about = {
-        "spec": trainer.spec.key,
-        "step": trainer.step,
-        "epochs": trainer.epochs,
-        "seconds": trainer.seconds,
-        "peak": trainer.peak,
-        "best": best and [best.epoch, best.accuracy],
-    }
-    return pack(tensors, about)
+@dataclass
+class State:
+    """Everything that changes while a run trains."""
 
+    model: TunedModel
+    optimizer: Optimizer
+    coach: Coach
+    epochs: list[dict[str, float]] = field(default_factory=list)  # a row for each that is over
+    seconds: float = 0.0  # spent before it was resumed
+    peak: dict[str, int] = field(default_factory=dict)  # bytes by component at the highest peak that was traced
+    best: Best | None = None  # where validation selects
 
-def restore(trainer: Trainer, blob: bytes) -> None:
-    tensors, about = unpack(blob)
-    if about["spec"] != trainer.spec.key:
-        raise errors.AdapterMismatch("This checkpoint belongs to another RunSpec; resume with the spec that made it.")
-    trainer.model.load_adapter_state(
-        {n.removeprefix("adapter."): t for n, t in tensors.items() if n.startswith("adapter.")}
-    )
-    for name, parameter in trainer.model.named_trainable():
-        keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"optimizer.{k}.{name}" in tensors]
-        trainer.optimizer.state[parameter] = {
-            k: tensors[f"optimizer.{k}.{name}"].clone().to(trainer.device) for k in keys
+    def pack(self, key: str, seconds: float) -> bytes | None:
+        """As a blob; None where it is too large to be kept. `key`: of the run's spec. `seconds`: spent by now."""
+        best = self.best
+        parts = {
+            "adapter": self.model.adapter_state(),
+            "coach": self.coach.state(),
+            "best": best.weights if best else {},
         }
-    trainer.coach.load({n.removeprefix("coach."): t for n, t in tensors.items() if n.startswith("coach.")})
-    if about.get("best"):
-        state = {n.removeprefix("best."): t for n, t in tensors.items() if n.startswith("best.")}
-        trainer.best = Best(*about["best"], state)
-    trainer.step, trainer.epochs, trainer.peak = about["step"], about["epochs"], about["peak"]
-    trainer.first_epoch = len(trainer.epochs)
-    trainer.begun -= about["seconds"]
+        tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
+        for name, parameter in self.model.named_trainable():
+            moments = self.optimizer.state.get(parameter, {})
+            tensors |= {f"optimizer.{moment}.{name}": value for moment, value in moments.items()}
+        if sum(tensor.nbytes for tensor in tensors.values()) > LIMIT:
+            return None
+        selected = best and [best.epoch, best.accuracy]
+        about = {"spec": key, "epochs": self.epochs, "seconds": seconds, "peak": self.peak, "best": selected}
+        return pack(tensors, about)
+
+    def restore(self, blob: bytes, key: str) -> None:
+        """Takes over what `pack` wrote.
+
+        Raises:
+            AdapterMismatch: it is of a run of another spec; BadAdapter: damaged.
+        """
+        tensors, about = unpack(blob)
+        if about["spec"] != key:
+            raise errors.AdapterMismatch(
+                "This checkpoint belongs to another RunSpec; resume with the spec that made it."
+            )
+        parts: dict[str, dict[str, Tensor]] = {"adapter": {}, "coach": {}, "best": {}, "optimizer": {}}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor
+        self.model.load_adapter_state(parts["adapter"])
+        parameters = dict(self.model.named_trainable())
+        for name, value in parts["optimizer"].items():
+            moment, _, name = name.partition(".")
+            self.optimizer.state[parameters[name]][moment] = value.clone().to(parameters[name].device)
+        self.coach.load(parts["coach"])
+        self.epochs, self.seconds, self.peak = about["epochs"], about["seconds"], about["peak"]
+        if about.get("best"):
+            self.best = Best(*about["best"], parts["best"])

@@ -7,10 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from peftcore import errors
 from peftcore.registry import TASKS
 from peftcore.spec import RunSpec
-from peftcore.task import SYMMETRIES, Task, task_card
+from peftcore.task import SYMMETRIES, task_card
 
 FIELDS = ("resize", "normalisation", "augmentation", "select")
 NORMALISATIONS = {
@@ -85,16 +84,6 @@ def in_common(specs: Sequence[Mapping[str, Any]], started: Sequence[Mapping[str,
     seen = [_parts(spec, told) for spec, told in begun] or said
     same = [name for name in FIELDS if all(len({parts[name] for parts in some}) == 1 for some in (said, seen))]
     return ", ".join(seen[0][name] for name in same)
-
-
-def must_be_fair(spec: RunSpec, task: Task) -> None:
-    """Raises InvalidSetting where an epoch would be selected by images that are trained or tested on."""
-    if spec.select == "val" and not task.val_is_new:
-        raise errors.InvalidSetting(
-            f"select='val' is not possible on {task.title}: it trains on its validation images or tests on them, "
-            "so what they select has no honest accuracy. Use select='last', or give it validation images of their own "
-            "(of a VTAB-1K folder: protocol=train800)."
-        )
 
 
 def _resizing(said: str, image: Size | None, size: Size | None, file_fit: str | None) -> str:

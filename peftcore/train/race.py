@@ -3,24 +3,29 @@ networks of one shape run in one call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from peftcore import errors
-from peftcore.backbone.load import Backbone, load_backbone
-from peftcore.events import Event, Failed, Finished, Progress
-from peftcore.features.plan import plan_cache
-from peftcore.fetch.arrivals import arrivals
+from peftcore.backbone.load import Backbone
+from peftcore.events import Event, Failed, Finished
+from peftcore.features.cache import FeatureCache
+from peftcore.features.plan import CachePlan, plan_cache
 from peftcore.model import TunedModel
 from peftcore.spec import RunSpec
-from peftcore.train.inputs import Batch, memory_sentence
-from peftcore.train.loop import Result, Trainer, finetune, result_of
-from peftcore.train.recipe import choose_device
+from peftcore.task import Task
+from peftcore.train.loop import Result, loaded, step
+from peftcore.train.out_of_memory import with_remedies
+from peftcore.train.trainer import Batch, Trainer, counted
+
+Features = tuple[Tensor, ...]
+Lane = tuple[Trainer, Batch]  # a racer, and where it is
 
 
 def race(specs: Sequence[RunSpec], backbone: Backbone | None = None) -> list[Result]:
@@ -35,7 +40,7 @@ def race(specs: Sequence[RunSpec], backbone: Backbone | None = None) -> list[Res
         try:
             number, event = next(stream)
         except StopIteration as end:
-            return [result_of(spec, finished[i], end.value[i]) for i, spec in enumerate(specs)]
+            return [Result.of(spec, finished[i], end.value[i]) for i, spec in enumerate(specs)]
         if isinstance(event, Finished):
             finished[number] = event
         if isinstance(event, Failed):
@@ -52,7 +57,7 @@ def race_events(
 
     Side methods that agree on backbone, task and preprocessing train together, step by step: the frozen forward runs once
     for all of them, and those with equal method settings (other learning rates, seeds and the like) in one call. In-backbone
-    methods train one after the other. One that fails tells so as a last event, `Failed`, and the others go on.
+    methods train one after the other. One that fails has `Failed` as its last event, and the others go on.
 
     `left_out` says, whenever it is asked, which are to go no further; it is asked before each step.
 
@@ -61,190 +66,171 @@ def race_events(
     """
     if not specs:
         raise errors.InvalidSetting("A race needs at least one RunSpec.")
-    blobs = {i: blob for i, blob in enumerate(resume)}
-    models: list[TunedModel | None] = [None] * len(specs)
+    models: dict[int, TunedModel] = {}
+    blobs = dict(enumerate(resume))
     numbered = sorted(enumerate(specs), key=lambda pair: (pair[1].forward, pair[0]))
     for _, group in groupby(numbered, key=lambda pair: pair[1].forward):
         members = dict(group)
         first = next(iter(members.values()))
         try:
-            for told in arrivals(first, with_weights=backbone is None):
-                for i in members:
-                    yield i, told
-            shared = backbone or load_backbone(first.backbone, first.pretrained, first.weights)
-            shared.to(choose_device(first.device))
+            with with_remedies(first):
+                shared, task = yield from _for_each(members, loaded(first, backbone))
         except errors.HeadroomError as error:
-            yield from _failed(members, error)
+            yield from _failed(dict.fromkeys(members, error))
             continue
-        sides = {i: spec for i, spec in members.items() if spec.method.kind == "side"}
-        streams = [_lockstep(sides, shared, blobs, left_out)] if sides else []
-        streams += [_alone(i, spec, shared, blobs.get(i), left_out) for i, spec in members.items() if i not in sides]
-        for stream in streams:
-            for i, model in (yield from stream).items():
-                models[i] = model
-    return models
+        sides = [i for i, spec in members.items() if spec.method.kind == "side"]
+        for team in (sides, *([i] for i in members if i not in sides)):
+            racing = {i: members[i] for i in team if i not in left_out()}
+            models |= yield from _lockstep(racing, shared, task, blobs, left_out)
+    return [models.get(i) for i in range(len(specs))]
 
 
-def _failed(members: Iterable[int], error: errors.HeadroomError) -> Iterator[tuple[int, Event]]:
-    for i in members:
+def _for_each(numbers: Iterable[int], events: Iterator[Event]) -> Generator[tuple[int, Event], None, Any]:
+    """Every event for each of these; returns what the generator of the events returns."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            return end.value
+        yield from ((i, event) for i in numbers)
+
+
+def _failed(faults: dict[int, errors.HeadroomError]) -> Iterator[tuple[int, Event]]:
+    for i in tuple(faults):
+        error = faults.pop(i)
         yield i, Failed(type(error).__name__, str(error))
 
 
-def _alone(
-    number: int,
-    spec: RunSpec,
-    backbone: Backbone,
-    resume: bytes | None,
-    left_out: Callable[[], Collection[int]],
-) -> Generator[tuple[int, Event], None, dict[int, TunedModel]]:
-    with closing(finetune(spec, resume, backbone)) as stream:
-        while number not in left_out():
-            try:
-                yield number, next(stream)
-            except StopIteration as end:
-                return {number: end.value}
-            except errors.HeadroomError as error:
-                yield from _failed([number], error)
-                break
-        return {}
-
-
 def _lockstep(
-    specs: dict[int, RunSpec],
+    specs: Mapping[int, RunSpec],
     backbone: Backbone,
-    resume: dict[int, bytes | None],
+    task: Task,
+    resume: Mapping[int, bytes | None],
     left_out: Callable[[], Collection[int]],
 ) -> Generator[tuple[int, Event], None, dict[int, TunedModel]]:
-    """Trains side methods together: each goes on to its next batch, then all batches are computed at once."""
-    trainers: dict[int, Trainer] = {}
-    for i, spec in specs.items():
+    """Trains together, step by step; returns the models of those that came to the end."""
+    racers: dict[int, Trainer] = {}
+    models: dict[int, TunedModel] = {}
+    faults: dict[int, errors.HeadroomError] = {}
+
+    @contextmanager
+    def may_fail(*numbers: int) -> Iterator[None]:
+        """Those that fail go no further; the others do."""
         try:
-            with memory_sentence(spec):
-                trainers[i] = Trainer(spec, backbone, traced=1)  # a traced step is computed alone
+            with with_remedies(specs[numbers[0]]):
+                yield
         except errors.HeadroomError as error:
-            yield from _failed([i], error)
-    try:
-        with memory_sentence(next(iter(specs.values()))):
-            yield from _share_features(trainers)
-    except errors.HeadroomError as error:
-        yield from _failed(trainers, error)
-        return {}
-    with ExitStack() as stack:
-        streams = {i: stack.enter_context(closing(t.events(resume.get(i)))) for i, t in trainers.items()}
-        losses: dict[int, Tensor | None] = dict.fromkeys(streams)
-        while streams:
-            batches: dict[int, Batch] = {}
-            for i in streams.keys() & set(left_out()):
-                streams.pop(i).close()
-                del trainers[i]
-            for i in list(streams):
-                try:
-                    while True:
-                        with memory_sentence(specs[i]):
-                            told = streams[i].send(losses.pop(i, None))
-                        if isinstance(told, Batch):
-                            break
-                        yield i, told
-                    batches[i] = told
-                except StopIteration:
-                    del streams[i]
-                except errors.HeadroomError as error:
-                    yield from _failed([i], error)
-                    del streams[i], trainers[i]
-            if batches:
-                try:
-                    with memory_sentence(next(iter(batches.values())).spec):
-                        losses = _together(batches)
-                except errors.HeadroomError as error:  # nobody's in particular: one call for all
-                    yield from _failed(batches, error)
-                    for i in batches:
-                        del streams[i], trainers[i]
-    return {i: trainer.model for i, trainer in trainers.items()}
+            for i in numbers:
+                racers.pop(i, None)
+                faults[i] = error
+
+    for i, spec in specs.items():
+        with may_fail(i):
+            racers[i] = Trainer(spec, backbone, task, traced=1 if spec.method.kind == "side" else None)
+    if len(racers) > 1:  # one alone fills a cache of its own
+        with may_fail(*racers):
+            yield from _for_each(tuple(racers), _share_features(list(racers.values())))
+    yield from _failed(faults)
+    for i, racer in tuple(racers.items()):
+        with may_fail(i):
+            yield from _for_each([i], racer.begin(resume.get(i)))
+    batches = {i: racer.batches() for i, racer in racers.items()}
+    while True:
+        yield from _failed(faults)
+        for i in racers.keys() & set(left_out()):
+            del racers[i]
+        if not racers:
+            return models
+        lanes = {i: (racer, next(batches[i])) for i, racer in racers.items()}
+        with may_fail(*racers):
+            losses, features = _together(lanes)
+        for i, racer in tuple(racers.items()):
+            batch = lanes[i][1]
+            with may_fail(i):
+                if i in losses:
+                    racer.update(batch, losses[i])
+                else:
+                    losses[i] = step(racer, batch, features.get(i))
+                yield from _for_each([i], racer.after_step(batch, losses[i]))
+                if batch.step == racer.steps:
+                    yield from _for_each([i], racer.finish())
+                    models[i] = racers.pop(i).model
 
 
-def _share_features(trainers: dict[int, Trainer]) -> Generator[tuple[int, Event], None, None]:
-    """Where features can be kept, those of all splits at every tap that one of the trainers reads; without those of the
-    test images where only these are too many. Else no trainer keeps any: K caches would take K times what is allowed."""
-    if len(trainers) <= 1:
-        return  # it fills a cache of its own, as it would alone
-    first = next(iter(trainers.values()))
-    taps = tuple(dict.fromkeys(tap for t in trainers.values() for tap in t.model.tuner.taps))
+def _share_features(racers: Sequence[Trainer]) -> Iterator[Event]:
+    """Where features can be kept, those of all splits at every tap that one of the racers reads; without those of the
+    test images where only these are too many. Else no racer keeps any: K caches would take K times what is allowed."""
+    first = racers[0]
+    taps = tuple(dict.fromkeys(tap for racer in racers for tap in racer.model.tuner.taps))
     for names in (("train", "val", "test"), ("train", "val")):
         splits = {name: getattr(first.task, name) for name in names}
-        total = sum(len(split) for split in splits.values())
         try:
-            plan = plan_cache(first.model, total, first.spec, taps)
+            plan = plan_cache(first.model, sum(map(len, splits.values())), first.spec, taps)
         except errors.OutOfMemory:
             if "test" not in names:
                 raise
-            continue
-        if plan.place != "none":
-            break
-    else:
-        for trainer in trainers.values():
-            trainer.plan = plan
-        return
-    before = 0
-    for name, split in splits.items():
-        cache = plan.cache(first.backbone, taps, split.images, first.spec)
-        for done in cache.fill():
-            for i in trainers:
-                yield i, Progress(what="caching frozen features for all", done=before + done, total=total)
-        before += len(split)
-        for trainer in trainers.values():
-            trainer.caches[name] = cache
-
-
-def _together(batches: dict[int, Batch]) -> dict[int, Tensor]:
-    """The loss of each batch, after every model has its gradients."""
-    features = _frozen(batches)
-    alike: dict[tuple, list[int]] = {}
-    for i, batch in batches.items():
-        # Dropout's random numbers belong to one run, so a method that has it is computed by itself.
-        alone = i if getattr(batch.spec.method, "dropout", 0) else None
-        alike.setdefault((str(batch.spec.method.settings()), len(batch.index), alone), []).append(i)
-    losses = {}
-    for members in alike.values():
-        if len(members) == 1:
-            (i,) = members
-            losses[i] = batches[i].alone(features.get(i))
         else:
-            losses |= _abreast({i: batches[i] for i in members}, features)
-    return losses
+            if plan.place != "none":
+                break
+    caches: dict[str, FeatureCache] = {}
+    if plan.place != "none":
+        caches = {name: plan.cache(first.backbone, taps, split.images, first.spec) for name, split in splits.items()}
+        yield from counted("caching frozen features for all", [(len(cache), cache.fill()) for cache in caches.values()])
+        held = sum(cache.nbytes for cache in caches.values())
+        plan = CachePlan(held, plan.place, {}, "The features were computed before, for all runs of this race.")
+    for racer in racers:
+        racer.plan, racer.caches = plan, caches
 
 
-def _frozen(batches: dict[int, Batch]) -> dict[int, tuple[Tensor, ...]]:
+def _together(lanes: Mapping[int, Lane]) -> tuple[dict[int, Tensor], dict[int, Features]]:
+    """What side networks compute together, steps that are traced apart: the losses of those that run in one call, their
+    gradients being in place; and where features are not cached, everybody's."""
+    lanes = {
+        i: (racer, batch) for i, (racer, batch) in lanes.items() if racer.model.is_side and not racer.is_traced(batch)
+    }
+    features, losses = _frozen(lanes), dict[int, Tensor]()
+    alike: dict[tuple, dict[int, Lane]] = {}
+    for i, (racer, batch) in lanes.items():
+        # Dropout's random numbers belong to one run, so a method that has it is computed by itself.
+        alone = i if getattr(racer.spec.method, "dropout", 0) else None
+        alike.setdefault((str(racer.spec.method.settings()), len(batch.index), alone), {})[i] = racer, batch
+    for members in alike.values():
+        if len(members) > 1:
+            losses |= zip(members, _abreast(list(members.values()), [features.get(i) for i in members]), strict=True)
+    return losses, features
+
+
+def _frozen(lanes: Mapping[int, Lane]) -> dict[int, Features]:
     """Where features are not cached: each batch's, with one forward for all that see the same images."""
-    seeing: dict[tuple[int, ...], list[int]] = {}
-    for i, batch in batches.items():
-        if not batch.trainer.caches:
-            seeing.setdefault((batch.spec.seed, batch.epoch, batch.step, len(batch.index)), []).append(i)
-    found = {}
+    seeing: dict[tuple[int, ...], dict[int, Lane]] = {}
+    for i, (racer, batch) in lanes.items():
+        if not racer.caches:
+            seeing.setdefault((racer.spec.seed, racer.spec.batch_size, batch.step), {})[i] = racer, batch
+    found: dict[int, Features] = {}
     for members in seeing.values():
-        first, wanted = batches[members[0]], {i: batches[i].trainer.model.tuner.taps for i in members}
-        points = tuple(dict.fromkeys(tap for taps in wanted.values() for tap in taps))
-        with first.trainer.autocast():
-            tokens = dict(zip(points, first.trainer.backbone.taps(first.images(), points), strict=True))
-        found |= {i: tuple(tokens[tap] for tap in taps) for i, taps in wanted.items()}
+        first, batch = next(iter(members.values()))
+        points = tuple(dict.fromkeys(tap for racer, _ in members.values() for tap in racer.model.tuner.taps))
+        with first.autocast():
+            tokens = dict(zip(points, first.backbone.taps(first.images(batch), points), strict=True))
+        found |= {i: tuple(tokens[tap] for tap in racer.model.tuner.taps) for i, (racer, _) in members.items()}
     return found
 
 
-def _abreast(batches: dict[int, Batch], features: dict[int, tuple[Tensor, ...]]) -> dict[int, Tensor]:
-    """The losses of K models with equal method settings, in one call."""
-    first, *others = batches.values()
-    models = [batch.trainer.model for batch in batches.values()]
-    if first.trainer.caches:
-        same = all(torch.equal(first.index, other.index) for other in others)
-        index = first.index if same else torch.cat([batch.index for batch in batches.values()])
-        gathered = first.trainer.caches["train"].batch(index, first.trainer.model.tuner.taps)
-        z = tuple(t.unflatten(0, (-1, len(first.index))) for t in gathered)
+def _abreast(lanes: Sequence[Lane], features: Sequence[Features | None]) -> Tensor:
+    """The losses (K,) of K models with equal method settings, in one call; their gradients are in place then."""
+    first, index = lanes[0][0], [batch.index for _, batch in lanes]
+    if first.caches:
+        same = all(torch.equal(index[0], other) for other in index)
+        rows = first.caches["train"].batch(index[0] if same else torch.cat(index), first.model.tuner.taps)
+        z = tuple(
+            t.unflatten(0, (-1, len(index[0]))) for t in rows
+        )  # (K, b, ...), or (1, b, ...) where all are the same
     else:
-        rows = [features[i] for i in batches]
-        same = all(row[0] is rows[0][0] for row in rows)
-        z = tuple(t[0][None] if same else torch.stack(t) for t in zip(*rows, strict=True))
-    labels = torch.stack([batch.labels() for batch in batches.values()])  # (K, B)
-    with first.trainer.autocast():
-        logits = TunedModel.abreast(models, z).float()  # (K, B, classes)
+        same = all(one[0] is features[0][0] for one in features)
+        z = tuple(t[0][None] if same else torch.stack(t) for t in zip(*features, strict=True))
+    labels = torch.stack([racer.labels(batch) for racer, batch in lanes])  # (K, b)
+    with first.autocast():
+        logits = TunedModel.abreast([racer.model for racer, _ in lanes], z).float()  # (K, b, classes)
     losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view_as(labels).mean(1)
     losses.sum().backward()
-    return dict(zip(batches, losses.detach(), strict=True))
+    return losses.detach()

@@ -16,7 +16,6 @@ from peftcore.features.cache import _hash_images
 from peftcore.spec import RunSpec
 from peftcore.task import embedded_tasks, load_task, task_card
 from peftcore.tasks.files import vtab
-from peftcore.train import conditions
 from peftcore.uploads import pictures as reading
 from peftcore.uploads.pictures import Pictures, decode
 
@@ -84,7 +83,7 @@ def test_nothing_is_selected_by_images_that_are_trained_or_tested_on(folder, spl
     task = load_task(f"vtab:{folder}")
     assert not task.val_is_new
     with pytest.raises(errors.InvalidSetting, match="select='val' is not possible .*trains on .*or tests on"):
-        conditions.must_be_fair(RunSpec(task=task.name, select="val"), task)
+        RunSpec(task=task.name, select="val").check_task(task)
 
 
 def test_a_list_of_one_class_and_classes_without_an_image_are_told(folder):

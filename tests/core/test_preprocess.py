@@ -17,6 +17,7 @@ from peftcore.events import Checkpoint, Evaluation, Step
 from peftcore.features.cache import FeatureCache
 from peftcore.task import SYMMETRIES, Split, load_task, task_card
 from peftcore.train import conditions, loop
+from peftcore.train.trainer import Trainer
 
 
 def generator(seed: int = 1) -> torch.Generator:
@@ -223,13 +224,13 @@ def test_selecting_by_val_returns_the_weights_of_the_best_epoch(digits, family, 
 
 def test_ties_go_to_the_earlier_epoch_and_a_resumed_run_knows_its_best(digits, monkeypatch):
     told = iter([0.5, 0.75, 0.75, 0.25, 0.25])
-    evaluate = loop.Trainer._evaluate
+    evaluate = Trainer.evaluate
 
-    def scripted(self, name, split, epoch):
-        found = evaluate(self, name, split, epoch)
+    def scripted(self, name, epoch):
+        found = evaluate(self, name, epoch)
         return dataclasses.replace(found, accuracy=next(told)) if name == "val" else found
 
-    monkeypatch.setattr(loop.Trainer, "_evaluate", scripted)
+    monkeypatch.setattr(Trainer, "evaluate", scripted)
     s = spec("linear", epochs=4, select="val")
     events, model = drain(pc.finetune(s, backbone=small("vit")))
     assert events[-1].selected_epoch == 2 and events[-1].val_accuracy == 0.75

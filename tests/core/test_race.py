@@ -15,6 +15,7 @@ from peftcore.__main__ import app
 from peftcore.backbone.load import Backbone
 from peftcore.task import load_task
 from peftcore.train import loop, race
+from peftcore.train.trainer import Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -85,8 +86,9 @@ def test_one_that_fails_says_so_and_the_others_go_on(monkeypatch):
     racers = [base, base.replace(lr=1e-2), base.replace(seed=1)]
     alone, together = pc.run(racers[2]), race._together
 
-    def with_one_broken(batches):
-        return {i: loss * (float("nan") if i == 1 else 1) for i, loss in together(batches).items()}
+    def with_one_broken(lanes):
+        losses, features = together(lanes)
+        return {i: loss * (float("nan") if i == 1 else 1) for i, loss in losses.items()}, features
 
     monkeypatch.setattr(race, "_together", with_one_broken)
     last = dict(race.race_events(racers))
@@ -135,14 +137,14 @@ def test_a_backbone_that_cannot_be_had_fails_its_own_runs_alone():
 
 def test_out_of_memory_in_one_run_leaves_the_others(monkeypatch):
     base = pc.RunSpec(epochs=1, batch_size=8, pretrained=False, method="linear")
-    evaluate = loop.Trainer._evaluate
+    evaluate = Trainer.evaluate
 
     def tight(self, *args):
         if self.spec.seed == 1:
             raise torch.OutOfMemoryError("no more")
         return evaluate(self, *args)
 
-    monkeypatch.setattr(loop.Trainer, "_evaluate", tight)
+    monkeypatch.setattr(Trainer, "evaluate", tight)
     last = dict(race.race_events([base, base.replace(seed=1), base.replace(seed=2)]))
     assert [last[i].kind for i in range(3)] == ["finished", "failed", "finished"]
     assert last[1].error == "OutOfMemory" and "batch smaller" in last[1].message
@@ -155,10 +157,10 @@ def test_a_race_keeps_what_the_budget_allows_once(monkeypatch, splits, cached):
     one_image = 128 * 4
     room = {1: 24, 2: 32, 3: 40}[splits] * one_image
     monkeypatch.setattr("peftcore.features.plan.budgets", lambda device: {"host": room})
-    made, trainer = [], loop.Trainer
+    made = []
 
     def noted(*args, **kwargs):
-        made.append(trainer(*args, **kwargs))
+        made.append(Trainer(*args, **kwargs))
         return made[-1]
 
     monkeypatch.setattr(race, "Trainer", noted)
@@ -168,3 +170,12 @@ def test_a_race_keeps_what_the_budget_allows_once(monkeypatch, splits, cached):
     if splits == 1:
         with pytest.raises(errors.OutOfMemory, match="fit nowhere"):
             pc.race([base.replace(cache_features=True), base.replace(cache_features=True, seed=1)])
+
+
+def test_batches_of_one_size_are_not_always_of_the_same_images(monkeypatch):
+    """Of 36 images in batches of 20 and of 16 both second batches have 16: others."""
+    monkeypatch.setattr(loop, "load_task", lambda name: cut(load_task("digits"), 36, 8, 8))
+    base = pc.RunSpec(epochs=2, pretrained=False, method="linear", cache_features=False)
+    racers = [base.replace(batch_size=size) for size in (20, 16)]
+    alone = [pc.run(spec) for spec in racers]
+    assert all(same_weights(one, other) for one, other in zip(alone, pc.race(racers), strict=True))

@@ -12,7 +12,7 @@ import peftcore as pc
 from peftcore import errors
 from peftcore.events import Checkpoint, Evaluation, Finished, Progress, Scores, Started, Step, StepMemory
 from peftcore.task import load_task
-from peftcore.train import loop
+from peftcore.train import loop, trainer
 
 
 @pytest.fixture(autouse=True)
@@ -190,7 +190,7 @@ def test_preprocessing_against_pillow():
 @pytest.mark.parametrize("steps, warmup", [(10, 0.1), (10, 0.5), (1, 0.0), (100, 0.25)])
 def test_learning_rate_rises_then_falls_to_nearly_zero(steps, warmup):
     s = spec(warmup=warmup, lr=1.0)
-    rates = [loop.learning_rate(i, steps, s) for i in range(1, steps + 1)]
+    rates = [trainer.learning_rate(i, steps, s) for i in range(1, steps + 1)]
     peak = rates.index(max(rates))
     assert max(rates) <= 1.0 and rates[peak] == pytest.approx(1.0)
     assert rates[: peak + 1] == sorted(rates[: peak + 1]) and rates[peak:] == sorted(rates[peak:], reverse=True)
@@ -198,7 +198,7 @@ def test_learning_rate_rises_then_falls_to_nearly_zero(steps, warmup):
 
 def test_no_such_device():
     with pytest.raises(errors.InvalidSetting, match="'auto' or 'cpu'"):
-        loop.choose_device("xpuu")
+        trainer.choose_device("xpuu")
 
 
 def test_compile_is_refused_for_side_methods():
@@ -210,7 +210,7 @@ def test_a_compiled_run_trains_through_the_compiled_model(monkeypatch):
     """What torch.compile gives is what the steps call, save the traced ones; here it gives the model itself."""
     calls = []
     monkeypatch.setattr(torch, "compile", lambda model: lambda x: calls.append(len(x)) or model(x))
-    monkeypatch.setattr(loop, "TRACED", 1)
+    monkeypatch.setattr(trainer, "TRACED", 1)
     plain, fast = (pc.run(spec({"name": "lora", "rank": 2}, epochs=1, compile=c)) for c in (False, True))
     assert calls and plain.test_accuracy == fast.test_accuracy
 
@@ -225,6 +225,6 @@ def test_where_nothing_can_be_compiled_the_run_says_so(monkeypatch):
         return call
 
     monkeypatch.setattr(torch, "compile", broken)
-    monkeypatch.setattr(loop, "TRACED", 1)
+    monkeypatch.setattr(trainer, "TRACED", 1)
     with pytest.raises(errors.InvalidSetting, match=r"no C\+\+ compiler"):
         pc.run(spec({"name": "lora", "rank": 2}, compile=True))

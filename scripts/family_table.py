@@ -1,6 +1,10 @@
 """Method x family: which method trains on which of timm's transformers, found by running every pair.
 
-    python scripts/family_table.py            # writes docs/methods_by_family.md
+    python scripts/family_table.py            # runs what is missing: the pairs of a new method or family
+    python scripts/family_table.py last lora  # runs the pairs of these methods again
+    python scripts/family_table.py --all      # runs every pair again: about four minutes on two cores
+
+What was found is kept in docs/methods_by_family.json; docs/methods_by_family.md shows it.
 
 Each pair is attached to a small random backbone of the family (same modules, fewer and narrower blocks); what it trains
 is nudged, and it counts as working if the logits move and every trainable tensor gets a finite gradient. A refusal is
@@ -9,7 +13,9 @@ kept as the sentence that a user would read. Parameters are counted at the full 
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +28,7 @@ from peftcore import errors
 from peftcore.registry import METHODS
 
 PAGE = Path(__file__).parent.parent / "docs" / "methods_by_family.md"
+DATA = PAGE.with_suffix(".json")
 CLASSES = 10
 
 
@@ -69,12 +76,8 @@ FAMILIES = (
 )
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Either the number of trained parameters at full size, or why the pair is refused."""
-
-    parameters: int | None = None
-    refusal: str | None = None
+# Method's name -> family's title -> the number of trained parameters at full size, or the sentence that refuses the pair.
+Cells = dict[str, dict[str, int | str]]
 
 
 def try_pair(method: pc.Method, backbone: pc.Backbone) -> str | None:
@@ -104,38 +107,42 @@ def try_pair(method: pc.Method, backbone: pc.Backbone) -> str | None:
     return None
 
 
-def outcome(method: pc.Method, family: Family, backbone: pc.Backbone, anatomy: pc.Backbone) -> Outcome:
-    refusal = try_pair(method, backbone)
-    if refusal:
-        return Outcome(refusal=refusal)
-    return Outcome(parameters=pc.attach(anatomy, method, CLASSES).parameter_counts()["method"])
+def cell(method: pc.Method, backbone: pc.Backbone, anatomy: pc.Backbone) -> int | str:
+    return try_pair(method, backbone) or pc.attach(anatomy, method, CLASSES).parameter_counts()["method"]
 
 
-def table() -> dict[tuple[str, str], Outcome]:
-    """Outcomes by (method's name, family's title)."""
-    made = {}
+def kept() -> Cells:
+    return json.loads(DATA.read_text()) if DATA.exists() else {}
+
+
+def filled(known: Cells, again: Iterable[str] = ()) -> Cells:
+    """`known` with the missing pairs, and those of the methods named in `again`; without methods that are gone."""
+    again, cells = set(again), {name: dict(known.get(name, {})) for name in METHODS.names()}
     for family in FAMILIES:
-        backbone, anatomy = family.backbone(), family.anatomy()
-        for name in METHODS.names():
-            made[name, family.title] = outcome(pc.make_method(name), family, backbone, anatomy)
-    return made
+        wanted = [name for name in cells if name in again or family.title not in cells[name]]
+        if wanted:
+            backbone, anatomy = family.backbone(), family.anatomy()
+            for name in wanted:
+                cells[name][family.title] = cell(pc.make_method(name), backbone, anatomy)
+                print(f"{name} on {family.title}: {cells[name][family.title]}")
+    titles = [family.title for family in FAMILIES]
+    return {name: {title: row[title] for title in titles} for name, row in cells.items()}
 
 
-def page(made: dict[tuple[str, str], Outcome]) -> str:
+def page(cells: Cells) -> str:
     """The table as Markdown, with the refusals' sentences below it."""
     titles = [family.title for family in FAMILIES]
     refusals: list[str] = []
     rows = []
-    for name in METHODS.names():
-        cells = []
+    for name, row in cells.items():
+        shown = []
         for title in titles:
-            result = made[name, title]
-            if result.refusal is None:
-                cells.append(f"{result.parameters:,}")
+            if isinstance(row[title], int):
+                shown.append(f"{row[title]:,}")
             else:
-                refusals.append(f"{len(refusals) + 1}. **{name}, {title}.** {result.refusal}")
-                cells.append(f"no ({len(refusals)})")
-        rows.append(f"| `{name}` | " + " | ".join(cells) + " |")
+                refusals.append(f"{len(refusals) + 1}. **{name}, {title}.** {row[title]}")
+                shown.append(f"no ({len(refusals)})")
+        rows.append(f"| `{name}` | " + " | ".join(shown) + " |")
     return "\n".join(
         [
             "# Methods by family",
@@ -160,11 +167,15 @@ def page(made: dict[tuple[str, str], Outcome]) -> str:
 
 
 def main() -> None:
-    made = table()
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page(made))
-    works = sum(result.refusal is None for result in made.values())
-    print(f"{PAGE}: {works} of {len(made)} pairs train, {len(made) - works} are refused with a sentence")
+    again = METHODS.names() if "--all" in sys.argv else sys.argv[1:]
+    for name in again:
+        METHODS.facts(name)  # an unknown name is an error
+    cells = filled(kept(), again)
+    DATA.write_text(json.dumps(cells, indent=1) + "\n")
+    PAGE.write_text(page(cells))
+    found = [value for row in cells.values() for value in row.values()]
+    works = sum(isinstance(value, int) for value in found)
+    print(f"{PAGE}: {works} of {len(found)} pairs train, {len(found) - works} are refused with a sentence")
 
 
 if __name__ == "__main__":

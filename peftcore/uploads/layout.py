@@ -201,8 +201,27 @@ def _by_folder(images: Sequence[str], inner: str) -> _Found:
     if {0} < {*below.values()} and all(len(above) > 1 and above[1] in below for above in paths.values()):
         placed = [Placed(file, above[0], below[above[1]]) for file, above in paths.items()]
         return _Found("splits", placed, [], (), (f"Within each class, {_listed({*below})} are taken for splits.",))
+    if deeper := _holder_of_splits(paths):
+        found = _by_folder([file for file in images if file.startswith(inner + deeper)], inner + deeper)
+        rest = [_stray(file) for file in images if not file.startswith(inner + deeper)]
+        return found._replace(skipped=[*found.skipped, *rest])
     placed = [Placed(file, above[0], -1) for file, above in paths.items() if above]
     return _Found("folders", placed, [_stray(file) for file, above in paths.items() if not above])
+
+
+def _holder_of_splits(paths: Mapping[str, list[str]]) -> str:
+    """The one folder, as 'a/b/', in which splits lie side by side, somewhere below; '' where there is none, or several.
+
+    What lies beside it (unlabelled images, pictures of the documentation) makes no classes of the two.
+    """
+    children = defaultdict(set)
+    for above in paths.values():
+        for depth in range(1, len(above)):
+            children["/".join(above[:depth]) + "/"].add(above[depth])
+    holders = [folder for folder, names in children.items() if {0} < {*splits_of(names).values()}]
+    least = min((folder.count("/") for folder in holders), default=0)
+    holders = [folder for folder in holders if folder.count("/") == least]
+    return holders[0] if len(holders) == 1 else ""
 
 
 def _by_split(paths: Mapping[str, list[str]], said: Mapping[str, int]) -> _Found:

@@ -10,8 +10,8 @@ from peftcore import errors
 LONGEST_PART, LONGEST_PATH, DEEPEST = 255, 1024, 16  # bytes in UTF-8, of common file systems; folders in each other
 _JOINERS = "\u200c\u200d"  # invisible, but part of Persian words and of emoji
 _OF_SYSTEMS = (
-    "__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", "@eadir", "$recycle.bin", "lost+found",
-    "system volume information", "__pycache__",
+    "__macosx", "thumbs.db", "desktop.ini", "_ds_store", "ehthumbs.db", "icon\r", "@eadir", "$recycle.bin",
+    "lost+found", "system volume information", "__pycache__",
 )  # fmt: skip
 
 

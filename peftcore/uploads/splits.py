@@ -8,16 +8,18 @@ from collections.abc import Collection
 
 SPLITS = ("train", "val", "test")
 _WORDS = {
-    **dict.fromkeys(("train", "training", "trn", "trainval"), 0),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "validating", "dev", "development"), 1),
-    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation"), 2),
+    **dict.fromkeys(("train", "training", "trn", "trainval", "训练", "訓練", "学習"), 0),
+    **dict.fromkeys(
+        ("val", "valid", "validation", "validate", "validating", "dev", "development", "验证", "驗證", "検証"), 1
+    ),
+    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "测试", "測試", "テスト"), 2),
 }
 # What stands beside such a word and says nothing.
 _FILLERS = {
     "set", "sets", "data", "dataset", "datasets", "image", "images", "img", "imgs", "picture", "pictures", "pics",
     "photo", "photos", "file", "files", "folder", "dir", "split", "sample", "samples", "label", "labels", "labelled",
     "labeled", "annotation", "annotations", "annotated", "list", "table", "meta", "metadata", "info", "gt", "csv",
-    "ids", "jpg", "jpeg", "png", "raw", "full", "all", "final", "new",
+    "ids", "jpg", "jpeg", "png", "raw", "full", "all", "final", "new", "集", "数据", "数据集", "データ", "画像", "图片",
 }  # fmt: skip
 
 

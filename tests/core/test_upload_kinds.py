@@ -77,6 +77,8 @@ SPELLINGS = {
     "a longer family": ("chest_xray_train", "chest_xray_val", "chest_xray_test"),
     "numbers": ("1_train", "2_val", "3_test"),
     "short": ("trn", "dev", "tst"),
+    "Chinese": ("训练集", "验证集", "测试集"),
+    "Japanese": ("訓練データ", "検証データ", "テストデータ"),
     "long": ("training_dataset", "development_dataset", "evaluation_dataset"),
 }
 NESTED = ("{0}/{1}", "{0}/{0}/{1}", "my set/{0}/{1}", "data/{0}/images/{1}", "{0}/{1}/deeper")
@@ -99,6 +101,14 @@ def test_splits_and_what_lies_beside_them(home):
         home, pictures(*(f"seg_{s}/seg_{s}/{c}" for s in ("train", "test") for c in ("sea", "street"))) | beside
     )
     assert found.classes == ("sea", "street") and {one.file for one in found.skipped} == {*beside}
+
+
+def test_splits_that_lie_deeper_than_what_is_beside_them(home):
+    """As one has them whose archive was packed with the unlabelled test images beside the set."""
+    files = pictures(*(f"New Set (Augmented)/New Set (Augmented)/{s}/{c}" for s in ("train", "valid") for c in "ab"))
+    found = examine(home, files | pictures("test/test", each=2) | pictures("docs", each=1))
+    assert found.classes == ("a", "b") and {*found.given.tolist()} == {0, 1} and len(found) == 16
+    assert {one.file.partition("/")[0] for one in found.skipped} == {"test", "docs"}
 
 
 def test_splits_within_each_class(home):
@@ -479,7 +489,7 @@ BESIDE = {
     "more.zip": "it is an archive within this one",
 }
 NOTHING = (
-    ".DS_Store", "images/.DS_Store", "__MACOSX/images/cat/._0.png", "images/cat/._1.png", "images/cat/Thumbs.db",
+    ".DS_Store", "images/.DS_Store", "images/cat/_DS_Store", "__MACOSX/images/cat/._0.png", "images/cat/._1.png", "images/cat/Thumbs.db",
     "images/Thumbs.db", "desktop.ini", ".git/config", "images/cat/.ipynb_checkpoints/0-checkpoint.png", ".hidden.png",
     "images/@eaDir/cat/0.png",
 )  # fmt: skip

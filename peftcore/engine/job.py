@@ -145,7 +145,7 @@ class Job:
             return
         for run in self.unwanted.intersection(self.live):
             self._note_end(run, "cancelled", None)
-        if self.unwanted and not self.live:  # nobody is left for whom it works
+        if self.unwanted and not self.live:  # it works for nobody any more
             self._interrupt()
 
     def _begin(self, pid: int) -> None:

@@ -129,7 +129,7 @@ class _LeftOut:
 
 
 def _failed(error: Exception) -> tuple[events.Failed, dict[str, bytes]]:
-    """The event, and the traceback of an error that nobody foresaw."""
+    """The event, and the traceback of an unexpected error."""
     kind = type(error).__name__
     if isinstance(error, errors.HeadroomError):
         return events.Failed(kind, str(error)), {}

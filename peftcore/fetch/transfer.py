@@ -80,13 +80,13 @@ def download(
 
 
 def name_of(url: str) -> str:
-    """A file name for an address, another one for another address."""
+    """A file name for an address, different for different addresses."""
     tail = re.sub(r"[^A-Za-z0-9._-]+", "_", urlsplit(url).path.rpartition("/")[2])[-80:]
     return f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{tail}"
 
 
 def kept(goal: Path) -> int:
-    """Bytes of `goal` that wait for the rest."""
+    """Bytes that have come of a download to `goal` that was stopped."""
     part = goal.parent / PARTS / goal.name
     return part.stat().st_size if part.is_file() else 0
 
@@ -97,7 +97,7 @@ def in_words(size: int) -> str:
 
 
 def _receive(url: str, part: Path, note: Path, tell: Tell, headers: Mapping[str, str]) -> None:
-    """All bytes of `url` into `part`, going on from those that are there."""
+    """Downloads `url` into `part`, resuming after the bytes that are there."""
     done, same, total = _begun(url, part, note)
     if done and done == total:
         tell(done, total)
@@ -115,7 +115,7 @@ def _receive(url: str, part: Path, note: Path, tell: Tell, headers: Mapping[str,
         length = answer.headers.get("Content-Length")
         total = done + int(length) if length else None
         same = answer.headers.get("ETag", "")
-        if not same or same.startswith("W/"):  # a weak one promises no equal bytes
+        if not same or same.startswith("W/"):  # a weak one does not promise equal bytes
             same = answer.headers.get("Last-Modified", "")
         free = shutil.disk_usage(part.parent).free
         if total and total - done > free:

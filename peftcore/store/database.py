@@ -63,7 +63,7 @@ class Database:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """Lends a connection in one transaction: all of it is written, or after an error nothing."""
+        """Lends a connection in one transaction: all of it is written or, after an error, nothing."""
         with self.read() as db:
             db.execute("BEGIN IMMEDIATE")
             try:

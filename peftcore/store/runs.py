@@ -23,8 +23,8 @@ ENDED = ("finished", "failed", "cancelled", "interrupted")
 STATUSES = WAITING + ENDED
 
 # race: the number of the first run of its race, which is the number of the race.
-# AUTOINCREMENT: the number of a deleted run is never given again, so an old link never shows another run.
-# last_seq: numbers of events are never given again either, even after a rewind, so followers only look forward.
+# AUTOINCREMENT: the number of a deleted run is never reused, so an old link never shows another run.
+# last_seq: numbers of events are never reused either, even after a rewind, so followers only look forward.
 SCHEMA = """
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, spec TEXT NOT NULL, title TEXT NOT NULL, owner TEXT NOT NULL,

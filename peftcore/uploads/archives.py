@@ -32,14 +32,6 @@ DAMAGED = (
 )  # fmt: skip
 
 
-def is_archive(file: BinaryIO) -> bool:
-    """Whether it begins as an archive of any kind does, one that cannot be read among them."""
-    file.seek(0)
-    start = file.read(tarfile.BLOCKSIZE)
-    known = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", *OTHERS)
-    return start.startswith(known) or start[257:262] == b"ustar"
-
-
 def unpack(file: BinaryIO, intake: Intake, tell: Tell) -> list[str]:
     """Unpacks an archive, open for reading from any place, within the limits of `intake`.
 

@@ -41,7 +41,7 @@ def measure(file: Path | BinaryIO, limits: Limits) -> tuple[int, int]:
 
 
 class Pixels(NamedTuple):
-    """What every pixel of an image has to be read for.
+    """What only reading every pixel of an image can tell.
 
     `fingerprint`: the same of two files, whatever their formats, that show the same picture to a backbone.
     `largest`: the largest value of an image of 16 bits a channel, None of one of 8 bits. `is_colour`: it has three.
@@ -69,7 +69,7 @@ def read_pixels(file: Path | BinaryIO, limits: Limits) -> Pixels:
 
 
 def bits_of(largest: int) -> int:
-    """How many bits the values of 16-bit images have whose largest is this: 8, 10, 12, 14 or 16, as cameras do."""
+    """The depth in bits of 16-bit images whose largest value is this: 8, 10, 12, 14 or 16, as cameras have."""
     return max(8, largest.bit_length() + largest.bit_length() % 2)
 
 
@@ -99,7 +99,7 @@ def _opened(file: Path | BinaryIO, limits: Limits) -> Iterator[Image.Image]:
         raise errors.BadData(f"it has more than {limits.pixels:,} pixels; make it smaller, {more('pixels')}") from None
     except UnidentifiedImageError:
         raise errors.BadData(_why_unreadable(file)) from None
-    except Exception as error:  # what Pillow's readers raise for a broken file has no end
+    except Exception as error:  # Pillow's readers raise errors of any kind for a broken file
         raise errors.BadData(f"it is broken: {str(error).rstrip('.') or type(error).__name__}") from error
 
 

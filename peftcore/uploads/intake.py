@@ -31,7 +31,7 @@ class Intake:
         self._taken, self._made = Taken(), {folder}
 
     def foresee(self, entries: int, total: int) -> None:
-        """Checks what is about to come, as far as it is said beforehand. Raises BadData, StoreUnavailable."""
+        """Checks what an archive says it holds. Raises BadData, StoreUnavailable."""
         self._check(entries, total)
         free = disk_usage(self.folder).free
         if total + SPARED > free:

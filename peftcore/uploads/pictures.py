@@ -70,7 +70,7 @@ class Pictures:
 
     @property
     def missing_bytes(self) -> int:
-        """What is still to come of those that are kept."""
+        """Bytes that are still to be decoded, where decoded images are kept."""
         return int(np.count_nonzero(~self._done)) * self.nbytes // max(1, len(self))
 
     def __len__(self) -> int:
@@ -161,9 +161,8 @@ def decode(file: str | Path | BytesIO, size: int, fit: str = "stretch", name: st
     """One image file as RGB bytes (size, size, 3): upright by its EXIF, what is transparent on white, then bicubic.
 
     `fit` is 'stretch' (the whole image, whatever its shape, as VTAB-1K's published code does) or 'crop' (the shorter
-    side to `size`, then the middle). 16 bits per channel keep their upper 8; `bits`: of how many bits their values are,
-    which are kept from the top. Of an animation, the first frame. `name` is what errors call bytes that lie in no file
-    of their own.
+    side to `size`, then the middle). 16 bits per channel keep their upper 8, or the upper 8 of their lower `bits`. Of an
+    animation, the first frame. `name` is what errors call bytes that lie in no file of their own.
 
     Raises:
         BadData: missing, not an image, broken, too large (Pillow's limit on pixels), or without a fixed range.
@@ -197,7 +196,7 @@ def fitted(image: Image.Image, size: int, fit: str, bits: int = 16) -> np.ndarra
 
 
 def look(file: str | Path) -> None:
-    """Checks of an image file what needs no decoding: its kind, its size, PNG's checksums. One that may be cut off is
+    """Checks whatever of an image file needs no decoding: its kind, size and PNG checksums. One that may be cut off is
     decoded. Raises BadData as `decode` does."""
     with _opened(file) as opened:
         if opened.format == "JPEG":
@@ -225,7 +224,7 @@ def _opened(file: str | Path | BytesIO, name: str = "") -> Iterator[Image.Image]
         raise errors.BadData(
             f"{name} is not an image that can be read. Replace it, or take its line out of the list."
         ) from None
-    except Exception as error:  # what they raise for a broken file has no end
+    except Exception as error:  # Pillow's readers raise errors of any kind for a broken file
         raise errors.BadData(
             f"The image {name} cannot be decoded: {str(error).rstrip('.')}. Replace it, or take its line out of the "
             "list."

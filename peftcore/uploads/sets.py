@@ -38,7 +38,7 @@ class Kept:
     made: float  # seconds since 1970
     left_out: int
     query: str = ""  # settings that were chosen with it, '?fit=crop' or ''
-    bits: int = 16  # of how many bits the values of 16-bit images are; see pictures.decode
+    bits: int = 16  # depth of the values in 16-bit images; see pictures.decode
 
     def __len__(self) -> int:
         return len(self.files)
@@ -108,7 +108,7 @@ def keep(survey: Survey, name: str, *, consent: bool = False, drop_duplicates: b
 
 
 def staying(survey: Survey, drop_duplicates: bool) -> np.ndarray:
-    """Numbers of the images that `keep` keeps. Test images stay what they are: their copies in training go."""
+    """Numbers of the images that `keep` keeps. Test images stay, and their copies in training go."""
     gone: set[int] = set()
     for files, _, across_classes in survey.duplicates if drop_duplicates else ():
         first = max(files, key=lambda index: (survey.given[index], -index))
@@ -136,7 +136,7 @@ def kept() -> list[str]:
 
 
 def kept_task(name: str) -> str:
-    """The name of a kept set's task, with what was chosen when it was kept; of a broken set without."""
+    """The name of a kept set's task, with the settings it was kept with; without them where its list is broken."""
     try:
         return kept_set(name).task
     except errors.BadData:
@@ -173,7 +173,7 @@ def remove(name: str) -> None:
     folder = kept_set(name).folder.parent
     try:
         gone = Path(tempfile.mkdtemp(dir=shelf(), prefix=UNPACKING))
-        os.rename(folder, gone / name)  # at once: no half a set is ever seen
+        os.rename(folder, gone / name)  # in one step: nobody sees half a set
         rmtree(gone)
     except OSError as error:
         raise errors.StoreUnavailable(f"{folder} cannot be removed: {error.strerror}.") from error

@@ -56,7 +56,7 @@ class Survey:
     duplicates: tuple[Duplicate, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
-    bits: int = 16  # of how many bits the values of 16-bit images are; see pictures.decode
+    bits: int = 16  # depth of the values in 16-bit images; see pictures.decode
     _temporary: tempfile.TemporaryDirectory | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -72,7 +72,7 @@ class Survey:
         }
 
     def discard(self) -> None:
-        """Removes what was unpacked; without it that happens once the survey is forgotten."""
+        """Removes what was unpacked; otherwise that happens once the survey is garbage-collected."""
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -193,7 +193,7 @@ def _survey(
 
 
 class _Seen(NamedTuple):
-    """What was seen of one image: its width and height, what its pixels say, and the bytes of its file."""
+    """One image: its width and height, what its pixels tell, and the bytes of its file."""
 
     size: tuple[int, int]
     pixels: Pixels
@@ -201,7 +201,7 @@ class _Seen(NamedTuple):
 
 
 def _look(folder: Path, files: Sequence[str], limits: Limits, tell: Tell) -> Iterator[_Seen | str]:
-    """What is seen of each file, or why it is not an image that can be used."""
+    """Looks at each file, and gives what it saw, or why it is not an image that can be used."""
     one_at_a_time = threading.Lock()
 
     def look(file: str) -> _Seen | str:
@@ -232,7 +232,7 @@ def _duplicates(prints: Sequence[bytes], labels: np.ndarray, given: np.ndarray) 
 
 
 def _depth(pixels: Sequence[Pixels]) -> tuple[int, list[str]]:
-    """Of how many bits the values of 16-bit images are, and notes on images whose files hold more than is read."""
+    """The depth of the values in 16-bit images, and notes on files that hold more, or less, than is read."""
     notes, bits = [], 16
     grey = [one.largest for one in pixels if one.largest is not None and not one.is_colour]
     colour = [one.largest for one in pixels if one.largest is not None and one.is_colour]

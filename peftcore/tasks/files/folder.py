@@ -9,7 +9,7 @@ image is left out. Settings:
     split      given (default): train, val and test as folders or table say, where they do; drawn: all three anew
     skip       no (default), or yes: what has no class is left out
     size, fit  as in vtab.py
-    bits       of how many bits the values of 16-bit images are, 8 to 16; 16 by default
+    bits       depth of the values in 16-bit images, 8 to 16; 16 by default
     symmetries what augmentation may do to an image without changing its label, as in vtab.py; all by default
 """
 

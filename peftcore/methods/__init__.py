@@ -6,6 +6,8 @@ table and the contract tests find it by themselves.
 
 from __future__ import annotations
 
+import inspect
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -37,16 +39,30 @@ class Tuned(Protocol):
 
 @dataclass(frozen=True)
 class Card:
-    """What a person should know of a method. `ours` says what was chosen here because the paper is silent."""
+    """What a person should know of a method: the sections of its class's docstring, and what its class can do."""
 
     title: str
-    paper: str
+    mergeable: bool
     equation: str  # LaTeX
     trains: str
     keeps: str  # what a training step must keep in memory, and why
-    mergeable: bool
-    ours: str = ""
-    from_probe: bool = True  # training starts at the logits of the linear probe with the same classifier, to the bit
+    paper: str = ""
+    ours: str = ""  # what was chosen here because the paper is silent
+
+
+class _Card:
+    """A method's card, read from the docstring of its class: sections such as 'Trains: ...', further lines indented."""
+
+    def __get__(self, _: Method | None, method: type[Method]) -> Card:
+        sections = re.findall(r"^([A-Z]\w+): (.+(?:\n .+)*)", inspect.cleandoc(method.__doc__ or ""), re.MULTILINE)
+        mergeable = method.merge is not Method.merge or method.as_lora is not Method.as_lora
+        try:
+            return Card(method.title, mergeable, **{name.lower(): " ".join(text.split()) for name, text in sections})
+        except TypeError as error:
+            raise errors.InvalidSetting(
+                f"The docstring of {method.__name__} must have the sections Equation, Trains and Keeps, and may have "
+                f"Paper and Ours: {error}."
+            ) from None
 
 
 class Coach:
@@ -81,7 +97,9 @@ class Method(Settings):
     """The hyper-parameters of one PEFT method, every one a field with range and help.
 
     `kind` 'in-backbone': the trainable parts change what the backbone computes. 'side': they only read it. The class body
-    says the fields of `registry.Facts` as literals, once: pages read them from the source, without torch.
+    says the fields of `registry.Facts` as literals, once: pages read them from the source, without torch. Its docstring is
+    the `card`: sections Equation (LaTeX), Trains, Keeps (what a training step must keep in memory, and why), Paper, and
+    Ours (what was chosen here because the paper is silent).
     """
 
     name: ClassVar[str]
@@ -92,7 +110,10 @@ class Method(Settings):
     called: ClassVar[str] = ""
     baseline: ClassVar[Literal["", "upper", "lower"]] = ""
     shows: ClassVar[Literal["", "attention", "heads"]] = ""
-    card: ClassVar[Card]
+    from_probe: ClassVar[bool] = (
+        True  # training starts at the linear probe's logits, with the same classifier, to the bit
+    )
+    card: ClassVar[Card] = _Card()
     up_front: ClassVar[tuple[str, ...]] = ()  # settings that a form shows first; by default the first fields
     limits: ClassVar[dict[str, Literal["width", "depth"]]] = {}  # fields, and what of the backbone they may not exceed
     later: ClassVar[dict[str, Any]] = {}  # fields added later, and the value that older specs meant without naming it

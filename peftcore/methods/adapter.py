@@ -6,28 +6,26 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
-from peftcore.methods import Card, Method, graft
+from peftcore.methods import Method, graft
 from peftcore.methods._bottleneck import Bottleneck
 
 
 class Adapter(Method):
+    r"""Paper: Houlsby et al., Parameter-Efficient Transfer Learning for NLP, arXiv 1902.00751
+    Equation: h \leftarrow h + W_{up}\,\mathrm{GELU}(W_{down}\,h + b_{down}) + b_{up}
+    Trains: Two bottlenecks per block, on the attention's output and on the MLP's, before the residual sums.
+    Keeps: The activations of every block above the first adapter: gradients travel through the frozen weights, and
+        attention, GELU and LayerNorm need their inputs for that.
+    Ours: The backbone's norms stay frozen (the paper trains them), W_up starts at exactly zero (the paper: near zero),
+        and the bottleneck is 8 wide, the smallest of the paper's 8, 64 and 256. With LayerScale, it comes before the
+        scale.
+    """
+
     name = "adapter"
     title = "Adapter"
     kind = "in-backbone"
     colour = "#2E7D32"
     dark_colour = "#4CAF50"
-    card = Card(
-        title=title,
-        paper="Houlsby et al., Parameter-Efficient Transfer Learning for NLP, arXiv 1902.00751",
-        equation=r"h \leftarrow h + W_{up}\,\mathrm{GELU}(W_{down}\,h + b_{down}) + b_{up}",
-        trains="Two bottlenecks per block, on the attention's output and on the MLP's, before the residual sums.",
-        keeps="The activations of every block above the first adapter: gradients travel through the frozen weights, "
-        "and attention, GELU and LayerNorm need their inputs for that.",
-        mergeable=False,
-        ours="The backbone's norms stay frozen (the paper trains them), W_up starts at exactly zero (the paper: near "
-        "zero), and the bottleneck is 8 wide, the smallest of the paper's 8, 64 and 256. With LayerScale, it comes "
-        "before the scale.",
-    )
 
     limits = {"bottleneck": "width"}
 

@@ -8,29 +8,26 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from peftcore.methods import Card, Method, graft
+from peftcore.methods import Method, graft
 from peftcore.methods._bottleneck import Bottleneck
 
 
 class AdaptFormer(Method):
+    r"""Paper: Chen et al., AdaptFormer: Adapting Vision Transformers for Scalable Visual Recognition, arXiv 2205.13535
+    Equation: x \leftarrow x + \mathrm{MLP}(\mathrm{LN}(x)) + s\,(W_{up}\,\mathrm{ReLU}(W_{down}\,x + b_{down}) +
+        b_{up})
+    Trains: One bottleneck per block, beside the MLP.
+    Keeps: The activations of every block above the first adapter: gradients travel through the frozen weights, and
+        attention, GELU and LayerNorm need their inputs for that.
+    Ours: The bottleneck is 8 wide, as comparisons on VTAB-1K have it (the paper: 64). It reads the residual stream
+        without a norm and drops out at 0.1, as in the authors' code; with LayerScale, it is added past the scale; where
+        the norm comes after the MLP (Swin V2), it is added past that norm.
+    """
+
     name = "adaptformer"
     title = "AdaptFormer"
     kind = "in-backbone"
     colour = "#7CB342"
-    card = Card(
-        title=title,
-        paper="Chen et al., AdaptFormer: Adapting Vision Transformers for Scalable Visual Recognition, "
-        "arXiv 2205.13535",
-        equation=r"x \leftarrow x + \mathrm{MLP}(\mathrm{LN}(x)) "
-        r"+ s\,(W_{up}\,\mathrm{ReLU}(W_{down}\,x + b_{down}) + b_{up})",
-        trains="One bottleneck per block, beside the MLP.",
-        keeps="The activations of every block above the first adapter: gradients travel through the frozen weights, "
-        "and attention, GELU and LayerNorm need their inputs for that.",
-        mergeable=False,
-        ours="The bottleneck is 8 wide, as comparisons on VTAB-1K have it (the paper: 64). It reads the residual "
-        "stream without a norm and drops out at 0.1, as in the authors' code; with LayerScale, it is added past the "
-        "scale; where the norm comes after the MLP (Swin V2), it is added past that norm.",
-    )
 
     limits = {"bottleneck": "width"}
 

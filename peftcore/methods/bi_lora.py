@@ -13,7 +13,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftcore.backbone.anatomy import Block, Site
-from peftcore.methods import Card
 from peftcore.methods._low_rank import LowRankMethod, Pair, Projections, Rank
 
 Bits = Literal[1, 2, 4, 8, 32]
@@ -112,25 +111,23 @@ def packed_bytes(tuner: nn.Module) -> int:
 
 
 class BiLoRA(LowRankMethod):
+    r"""Paper: Jie et al., Revisiting the Parameter Efficiency of Adapters from the Perspective of Precision Redundancy,
+        ICCV 2023, arXiv 2307.16867
+    Equation: y = W x + s\,\hat B\hat A x,\quad \hat w = Q\!\left(\tfrac{w - \mu}{\sigma}\right)\sigma + \mu
+    Trains: Two thin matrices, A (r x d) and B (d x r), beside each chosen projection, quantised in every forward: each
+        is stored as one bit per weight and a mean and a deviation.
+    Keeps: What LoRA keeps: the activations of every block above the first adapter. The weights are float32 while
+        training; only the stored file is small.
+    Ours: Scale 1 where the authors search {0.01, 0.1, 1, 10, 100} per task. At 32 bits B starts at zero, as in their
+        code.
+    """
+
     name = "bi_lora"
     title = "Bi-LoRA"
     kind = "in-backbone"
     colour = "#56B4E9"
     shows = "heads"
-    card = Card(
-        title=title,
-        paper="Jie et al., Revisiting the Parameter Efficiency of Adapters from the Perspective of Precision "
-        "Redundancy, ICCV 2023, arXiv 2307.16867",
-        equation=r"y = W x + s\,\hat B\hat A x,\quad \hat w = Q\!\left(\tfrac{w - \mu}{\sigma}\right)\sigma + \mu",
-        trains="Two thin matrices, A (r x d) and B (d x r), beside each chosen projection, quantised in every forward: "
-        "each is stored as one bit per weight and a mean and a deviation.",
-        keeps="What LoRA keeps: the activations of every block above the first adapter. The weights are float32 while "
-        "training; only the stored file is small.",
-        mergeable=True,
-        from_probe=False,
-        ours="Scale 1 where the authors search {0.01, 0.1, 1, 10, 100} per task. At 32 bits B starts at zero, as in "
-        "their code.",
-    )
+    from_probe = False
 
     rank: Rank = 32
     scale: float = Field(

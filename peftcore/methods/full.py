@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from peftcore.methods import Card
 from peftcore.methods._thaw import Thawing
 
 
 class Full(Thawing):
+    r"""Equation: W \leftarrow W - \eta\,\nabla_W L \quad\text{for every } W
+    Trains: All weights of the backbone, and the classifier.
+    Keeps: Every layer's input, because every weight needs it for its gradient; a gradient and two AdamW moments per
+        weight.
+    """
+
     name = "full"
     title = "Full fine-tuning"
     kind = "in-backbone"
@@ -14,14 +19,6 @@ class Full(Thawing):
     dark_colour = "#D5DAE0"
     called = "full fine-tuning"
     baseline = "upper"
-    card = Card(
-        title=title,
-        paper="",
-        equation=r"W \leftarrow W - \eta\,\nabla_W L \quad\text{for every } W",
-        trains="All weights of the backbone, and the classifier.",
-        keeps="Every layer's input, because every weight needs it for its gradient; a gradient and two AdamW moments per weight.",
-        mergeable=True,
-    )
 
     @staticmethod
     def trains(name: str) -> bool:

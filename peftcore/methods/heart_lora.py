@@ -14,7 +14,7 @@ from torch import Size, Tensor
 from peftcore import errors
 from peftcore.backbone.anatomy import Block, Site
 from peftcore.events import Event, HeadsCut, Scores
-from peftcore.methods import Card, Coach
+from peftcore.methods import Coach
 from peftcore.methods._headwise import Headwise, HeadwisePair, QuantisedHeadwisePair
 from peftcore.methods._low_rank import EachOnce, LowRankMethod, Pair, Rank
 from peftcore.methods._scores import Collector, HeadScores, Score, energies, head_pairs
@@ -29,27 +29,25 @@ _TOLD = 10  # times at least that scores are told through a warm-up, so that eve
 
 
 class HeartLoRA(LowRankMethod):
+    r"""Paper: Heart-LoRA: Low-rank Adaptation with Head-level Responsiveness, arXiv 2404.08894
+    Equation: \Delta W_h = s\,B_h A,\quad L - L(\Delta W_h = 0) \approx \langle \partial L / \partial B_h,\, B_h
+        \rangle,\quad B_h \to 0 \text{ for the least responsive } h
+    Trains: What Bi-LoRA (or LoRA) trains until the cut; then, of B, only the rows of the heads that responded.
+    Keeps: What LoRA keeps, before and after the cut: the frozen heads keep working. The rows of B that are switched off
+        have no gradient, no optimizer state and no place in the file.
+    Ours: The score (five to choose from; by default the mean over steps of |<dL/dB_h, B_h>|). A head is switched off in
+        all adapted projections together, by the sum of its scores over them. Signed scores: the heads whose update
+        lowers the loss least go first. The warm-up is a tenth of the steps, which is the paper's 10 of 100 epochs.
+        Weights go on from the warm-up, or restart; one learning-rate schedule spans both phases, and the mask stays as
+        it is. After the cut, mean and deviation of a quantised B are those of the rows that are left.
+    """
+
     name = "heart_lora"
     title = "Heart-LoRA"
     kind = "in-backbone"
     colour = "#D55E00"
     shows = "heads"
-    card = Card(
-        title=title,
-        paper="Heart-LoRA: Low-rank Adaptation with Head-level Responsiveness, arXiv 2404.08894",
-        equation=r"\Delta W_h = s\,B_h A,\quad L - L(\Delta W_h = 0) \approx "
-        r"\langle \partial L / \partial B_h,\, B_h \rangle,\quad B_h \to 0 \text{ for the least responsive } h",
-        trains="What Bi-LoRA (or LoRA) trains until the cut; then, of B, only the rows of the heads that responded.",
-        keeps="What LoRA keeps, before and after the cut: the frozen heads keep working. The rows of B that are "
-        "switched off have no gradient, no optimizer state and no place in the file.",
-        mergeable=True,
-        from_probe=False,
-        ours="The score (five to choose from; by default the mean over steps of |<dL/dB_h, B_h>|). A head is switched "
-        "off in all adapted projections together, by the sum of its scores over them. Signed scores: the heads whose "
-        "update lowers the loss least go first. The warm-up is a tenth of the steps, which is the paper's 10 of 100 "
-        "epochs. Weights go on from the warm-up, or restart; one learning-rate schedule spans both phases, and the "
-        "mask stays as it is. After the cut, mean and deviation of a quantised B are those of the rows that are left.",
-    )
+    from_probe = False
 
     up_front = ("rank", "scope", "n_off", "percent_off")  # what decides how many heads go
 

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field, field_validator
 from torch import nn
 
 from peftcore import errors
-from peftcore.methods import Card, Method, graft
+from peftcore.methods import Method, graft
 from peftcore.methods._options import freeze, thaw
 
 _ADAPTER = "default"
@@ -35,23 +35,21 @@ _REFUSALS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, Asse
 
 
 class HfPeft(Method):
+    r"""Paper: Mangrulkar et al., PEFT: State-of-the-art Parameter-Efficient Fine-Tuning methods,
+        github.com/huggingface/peft, and the paper of each tuner
+    Equation: y = (W + \Delta W_\theta)\,x + b \quad\text{for most tuners}
+    Trains: What the chosen tuner trains, in the layers that target_modules names.
+    Keeps: The activations of every block above the first adapter, and whatever the tuner itself keeps; several tuners
+        build the full update of a weight in every forward.
+    Ours: target_modules is q, k and v where none is given, and the blocks' norms for ln_tuning. AdaLoRA stays at its
+        initial rank: Headroom's loop does not call its rank allocation, and its orthogonality penalty is off. IA3
+        scales outputs (feedforward_modules empty).
+    """
+
     name = "hf_peft"
     title = "Hugging Face PEFT"
     kind = "in-backbone"
     colour = "#7986CB"
-    card = Card(
-        title=title,
-        paper="Mangrulkar et al., PEFT: State-of-the-art Parameter-Efficient Fine-Tuning methods, "
-        "github.com/huggingface/peft, and the paper of each tuner",
-        equation=r"y = (W + \Delta W_\theta)\,x + b \quad\text{for most tuners}",
-        trains="What the chosen tuner trains, in the layers that target_modules names.",
-        keeps="The activations of every block above the first adapter, and whatever the tuner itself keeps; several "
-        "tuners build the full update of a weight in every forward.",
-        mergeable=True,
-        ours="target_modules is q, k and v where none is given, and the blocks' norms for ln_tuning. AdaLoRA stays at "
-        "its initial rank: Headroom's loop does not call its rank allocation, and its orthogonality penalty is off. "
-        "IA3 scales outputs (feedforward_modules empty).",
-    )
 
     tuner: str = Field("lora", description="A tuner by PEFT's name: lora, dora, adalora, vera, oft, boft, ia3, ...")
     options: Annotated[dict[str, Any], AfterValidator(freeze)] = Field(

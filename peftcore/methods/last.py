@@ -11,30 +11,28 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from peftcore import errors
-from peftcore.methods import Card, Method, SideNetwork
+from peftcore.methods import Method, SideNetwork
 from peftcore.methods._lean import EPS, Lean, folded
 
 CROWD = 200_000  # floats of a batch's tokens above which K networks in one call fall out of a CPU's cache: slower than K calls
 
 
 class LAST(Method):
+    r"""Paper: Tang et al., Low-rank Attention Side-Tuning for Parameter-Efficient Fine-Tuning, arXiv 2402.04009
+    Equation: u_i = F_i(u_{i-1} + z_i),\quad y = u_m - \sum_{i=0}^{m-1} z_i,\quad \mathrm{LSA}(x) = x +
+        U\,\mathrm{softmax}(QK^\top/\sqrt r)\,V
+    Trains: Per group of blocks, a stack of attention modules of rank r beside the backbone.
+    Keeps: The frozen features between groups, and the side network's own thin activations; nothing inside the backbone.
+    Ours: One head, bias on U only, U zero at the start, dropout off. On Swin each stage is a LAST of its own, and what
+        one stage adds goes through the frozen patch merging into the next. qk_norm, off by default, is ours too: cosine
+        attention as in Swin V2, without a further parameter.
+    """
+
     name = "last"
     title = "LAST"
     kind = "side"
     colour = "#CC79A7"
     shows = "attention"
-    card = Card(
-        title=title,
-        paper="Tang et al., Low-rank Attention Side-Tuning for Parameter-Efficient Fine-Tuning, arXiv 2402.04009",
-        equation=r"u_i = F_i(u_{i-1} + z_i),\quad y = u_m - \sum_{i=0}^{m-1} z_i,\quad "
-        r"\mathrm{LSA}(x) = x + U\,\mathrm{softmax}(QK^\top/\sqrt r)\,V",
-        trains="Per group of blocks, a stack of attention modules of rank r beside the backbone.",
-        keeps="The frozen features between groups, and the side network's own thin activations; nothing inside the backbone.",
-        mergeable=False,
-        ours="One head, bias on U only, U zero at the start, dropout off. On Swin each stage is a LAST of its own, and "
-        "what one stage adds goes through the frozen patch merging into the next. qk_norm, off by default, is ours too: "
-        "cosine attention as in Swin V2, without a further parameter.",
-    )
     limits = {"rank": "width", "gap": "depth"}
     later = {"qk_norm": False}
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from peftcore.methods import Card, Method, SideNetwork
+from peftcore.methods import Method, SideNetwork
 
 
 class Linear(Method):
+    r"""Equation: \hat y = W\,\mathrm{pool}(z_L) + b
+    Trains: The classifier alone.
+    Keeps: One pooled vector per image: no gradient enters the backbone.
+    """
+
     name = "linear"
     title = "Linear probe"
     kind = "side"
@@ -15,14 +20,6 @@ class Linear(Method):
     dark_colour = "#9E9E9E"
     called = "a linear probe"
     baseline = "lower"
-    card = Card(
-        title=title,
-        paper="",
-        equation=r"\hat y = W\,\mathrm{pool}(z_L) + b",
-        trains="The classifier alone.",
-        keeps="One pooled vector per image: no gradient enters the backbone.",
-        mergeable=True,
-    )
 
     def install(self, backbone) -> SideNetwork:
         return _Nothing()

@@ -5,26 +5,23 @@ from __future__ import annotations
 from pydantic import Field
 
 from peftcore.backbone.anatomy import Block, Site
-from peftcore.methods import Card
 from peftcore.methods._low_rank import LowRankMethod, Pair, Projections, Rank
 
 
 class LoRA(LowRankMethod):
+    r"""Paper: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, arXiv 2106.09685
+    Equation: y = W x + \tfrac{\alpha}{r} B A x
+    Trains: Two thin matrices, A (r x d) and B (d x r), beside each chosen projection.
+    Keeps: The activations of every block above the first adapter: gradients travel through the frozen weights, and
+        attention, GELU and LayerNorm need their inputs for that.
+    """
+
     name = "lora"
     title = "LoRA"
     kind = "in-backbone"
     colour = "#0072B2"
     dark_colour = "#2E8FD0"
     shows = "heads"
-    card = Card(
-        title=title,
-        paper="Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, arXiv 2106.09685",
-        equation=r"y = W x + \tfrac{\alpha}{r} B A x",
-        trains="Two thin matrices, A (r x d) and B (d x r), beside each chosen projection.",
-        keeps="The activations of every block above the first adapter: gradients travel through the frozen weights, "
-        "and attention, GELU and LayerNorm need their inputs for that.",
-        mergeable=True,
-    )
 
     rank: Rank = 8
     alpha: float = Field(8.0, gt=0, description="The update is scaled by alpha / rank.")

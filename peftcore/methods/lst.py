@@ -11,29 +11,27 @@ from timm.models.swin_transformer import PatchMerging
 from timm.models.vision_transformer import Block as ViTBlock
 from torch import Tensor, nn
 
-from peftcore.methods import Card, Method, SideNetwork
+from peftcore.methods import Method, SideNetwork
 
 
 class LST(Method):
+    r"""Paper: Sung et al., LST: Ladder Side-Tuning for Parameter and Memory Efficient Transfer Learning, arXiv
+        2206.06522
+    Equation: h_i = T_i\big(\mu_i D_i z_i + (1 - \mu_i)\,h_{i-1}\big),\quad \mu_i = \sigma(a_i / 0.1),\quad y = z_L +
+        U\,\mathrm{LN}(h_m)
+    Trains: Per rung, a projection D down to width d / reduction, a gate a, and a transformer block T of that width; at
+        the end, a projection U up.
+    Keeps: The frozen features at the rungs, and the thin ladder's own activations; nothing inside the backbone.
+    Ours: y adds to the backbone's last tokens with U zero at the start, so that training begins at the linear probe
+        (residual off: y is the ladder's alone, as in the paper). Ladder weights start at random (the paper prunes the
+        backbone's). Heads: as many of the backbone's as divide the thin width. On Swin each stage is a ladder of its
+        own width, with a trained patch merging between stages.
+    """
+
     name = "lst"
     title = "LST"
     kind = "side"
     colour = "#A98BD6"
-    card = Card(
-        title=title,
-        paper="Sung et al., LST: Ladder Side-Tuning for Parameter and Memory Efficient Transfer Learning, "
-        "arXiv 2206.06522",
-        equation=r"h_i = T_i\big(\mu_i D_i z_i + (1 - \mu_i)\,h_{i-1}\big),\quad \mu_i = \sigma(a_i / 0.1),\quad "
-        r"y = z_L + U\,\mathrm{LN}(h_m)",
-        trains="Per rung, a projection D down to width d / reduction, a gate a, and a transformer block T of that "
-        "width; at the end, a projection U up.",
-        keeps="The frozen features at the rungs, and the thin ladder's own activations; nothing inside the backbone.",
-        mergeable=False,
-        ours="y adds to the backbone's last tokens with U zero at the start, so that training begins at the linear "
-        "probe (residual off: y is the ladder's alone, as in the paper). Ladder weights start at random (the paper "
-        "prunes the backbone's). Heads: as many of the backbone's as divide the thin width. On Swin each stage is a "
-        "ladder of its own width, with a trained patch merging between stages.",
-    )
 
     limits = {"reduction": "width", "gap": "depth"}
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from peftcore.methods import Card, Method, graft
+from peftcore.methods import Method, graft
 from peftcore.methods._beside import Source
 from peftcore.methods._low_rank import Beside, Pair, Rank
 
@@ -17,22 +17,19 @@ _READERS = ("qkv", "q_proj", "k_proj", "v_proj", "gate")
 
 
 class SerialLoRA(Method):
+    r"""Paper: Serial Low-rank Adaptation of Vision Transformer, arXiv 2503.17750
+    Equation: x \leftarrow x + s\,B A x,\quad q, k, v = W_q x, W_k x, W_v x
+    Trains: One pair of thin matrices per block, A (r x d) and B (d x r): a quarter of LoRA on q, k, v and proj at the
+        same rank.
+    Keeps: The activations of every block above the first adapter, as LoRA: gradients travel through the frozen weights.
+    Ours: One pair per block, A Kaiming, B zero, scale 1, no dropout: only the paper's abstract was read. On Swin V2,
+        which norms after attention, the attention's input is the block's own.
+    """
+
     name = "serial_lora"
     title = "Serial LoRA"
     kind = "in-backbone"
     colour = "#009E73"
-    card = Card(
-        title=title,
-        paper="Serial Low-rank Adaptation of Vision Transformer, arXiv 2503.17750",
-        equation=r"x \leftarrow x + s\,B A x,\quad q, k, v = W_q x, W_k x, W_v x",
-        trains="One pair of thin matrices per block, A (r x d) and B (d x r): a quarter of LoRA on q, k, v and proj at "
-        "the same rank.",
-        keeps="The activations of every block above the first adapter, as LoRA: gradients travel through the frozen "
-        "weights.",
-        mergeable=True,
-        ours="One pair per block, A Kaiming, B zero, scale 1, no dropout: only the paper's abstract was read. On Swin "
-        "V2, which norms after attention, the attention's input is the block's own.",
-    )
 
     limits = {"rank": "width"}
 

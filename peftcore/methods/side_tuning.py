@@ -9,29 +9,26 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from peftcore.methods import Card, Method, SideNetwork
+from peftcore.methods import Method, SideNetwork
 
 
 class SideTuning(Method):
+    r"""Paper: Zhang et al., Side-Tuning: A Baseline for Network Adaptation via Additive Side Networks, arXiv 1912.13503
+    Equation: y = \alpha\,B(x) + (1 - \alpha)\,S(x),\quad \alpha = \sigma(a)
+    Trains: A small encoder S of the image, and the one number a that blends it with the frozen feature B(x).
+    Keeps: One pooled vector per image, the image itself, and the side encoder's own activations; nothing of the
+        backbone.
+    Ours: The side encoder: one convolution per patch of the backbone's last grid, blocks of a 3x3 depthwise
+        convolution, LayerNorm and a two-layer GELU MLP, mean over patches, LayerNorm, and a linear layer to the
+        feature's width. Its weights start at random (the paper: copied or distilled from the backbone).
+    """
+
     name = "side_tuning"
     title = "Side-Tuning"
     kind = "side"
     colour = "#6A3D9A"
     dark_colour = "#8E63C7"
-    card = Card(
-        title=title,
-        paper="Zhang et al., Side-Tuning: A Baseline for Network Adaptation via Additive Side Networks, "
-        "arXiv 1912.13503",
-        equation=r"y = \alpha\,B(x) + (1 - \alpha)\,S(x),\quad \alpha = \sigma(a)",
-        trains="A small encoder S of the image, and the one number a that blends it with the frozen feature B(x).",
-        keeps="One pooled vector per image, the image itself, and the side encoder's own activations; nothing of the "
-        "backbone.",
-        mergeable=False,
-        from_probe=False,
-        ours="The side encoder: one convolution per patch of the backbone's last grid, blocks of a 3x3 depthwise "
-        "convolution, LayerNorm and a two-layer GELU MLP, mean over patches, LayerNorm, and a linear layer to the "
-        "feature's width. Its weights start at random (the paper: copied or distilled from the backbone).",
-    )
+    from_probe = False
 
     width: int = Field(64, ge=1, le=1024, description="Channels of the side encoder.")
     depth: int = Field(2, ge=0, le=24, description="Blocks of the side encoder.")

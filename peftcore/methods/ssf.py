@@ -7,31 +7,29 @@ from pydantic import Field
 from timm.layers import RmsNorm
 from torch import Tensor, nn
 
-from peftcore.methods import Card, Method, graft
+from peftcore.methods import Method, graft
 
 _OPERATIONS = (nn.Linear, nn.Conv2d, nn.LayerNorm, RmsNorm)
 
 
 class SSF(Method):
+    r"""Paper: Lian et al., Scaling & Shifting Your Features: A New Baseline for Efficient Model Tuning, arXiv
+        2210.08823
+    Equation: y \leftarrow \gamma \odot y + \beta
+    Trains: A scale and a shift per channel after each norm, each linear layer and the patch embedding.
+    Keeps: The activations of every block, and the output of every operation that is scaled: the scale's gradient needs
+        it.
+    Ours: Where timm's operation has no bias (patch merging, some patch embeddings) there is a scale but no shift, so
+        that merging is always exact. EVA, BEiT and Swin V2 read the weight of qkv without calling the layer: there qkv
+        itself is left out, and the norm before it and the projection after it are scaled. Scales start at N(1, std) and
+        shifts at N(0, std) with std 0.02, as in the authors' code.
+    """
+
     name = "ssf"
     title = "SSF"
     kind = "in-backbone"
     colour = "#4DB6AC"
-    card = Card(
-        title=title,
-        paper="Lian et al., Scaling & Shifting Your Features: A New Baseline for Efficient Model Tuning, "
-        "arXiv 2210.08823",
-        equation=r"y \leftarrow \gamma \odot y + \beta",
-        trains="A scale and a shift per channel after each norm, each linear layer and the patch embedding.",
-        keeps="The activations of every block, and the output of every operation that is scaled: the scale's gradient "
-        "needs it.",
-        mergeable=True,
-        from_probe=False,
-        ours="Where timm's operation has no bias (patch merging, some patch embeddings) there is a scale but no shift, "
-        "so that merging is always exact. EVA, BEiT and Swin V2 read the weight of qkv without calling the layer: "
-        "there qkv itself is left out, and the norm before it and the projection after it are scaled. Scales start at "
-        "N(1, std) and shifts at N(0, std) with std 0.02, as in the authors' code.",
-    )
+    from_probe = False
 
     init_std: float = Field(0.02, ge=0, le=1, description="Spread of scales around 1 and shifts around 0 at the start.")
 

@@ -12,28 +12,26 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftcore import errors
-from peftcore.methods import Card, Method
+from peftcore.methods import Method
 
 
 class VPT(Method):
+    r"""Paper: Jia et al., Visual Prompt Tuning, arXiv 2203.12119
+    Equation: [c_i, \_, E_i] = L_i([c_{i-1}, P_{i-1}, E_{i-1}])\ \text{(deep)},\quad [c_1, Z_1, E_1] = L_1([c_0, P,
+        E_0])\ \text{(shallow)}
+    Trains: Prompt tokens: one set before the first block (shallow), or a fresh set before every block (deep).
+    Keeps: The activations of every block, over the image's tokens and the prompts: prompts act through attention, from
+        the first block on.
+    Ours: 10 tokens, deep, no dropout (the paper searches all three per task). Prompts stand after the class and
+        register tokens and are dropped after the last block, so that average or attention pooling sees image tokens
+        only. With rotary positions (EVA), prompts carry none, like the class token.
+    """
+
     name = "vpt"
     title = "VPT"
     kind = "in-backbone"
     colour = "#00838F"
-    card = Card(
-        title=title,
-        paper="Jia et al., Visual Prompt Tuning, arXiv 2203.12119",
-        equation=r"[c_i, \_, E_i] = L_i([c_{i-1}, P_{i-1}, E_{i-1}])\ \text{(deep)},\quad "
-        r"[c_1, Z_1, E_1] = L_1([c_0, P, E_0])\ \text{(shallow)}",
-        trains="Prompt tokens: one set before the first block (shallow), or a fresh set before every block (deep).",
-        keeps="The activations of every block, over the image's tokens and the prompts: prompts act through attention, "
-        "from the first block on.",
-        mergeable=False,
-        from_probe=False,
-        ours="10 tokens, deep, no dropout (the paper searches all three per task). Prompts stand after the class and "
-        "register tokens and are dropped after the last block, so that average or attention pooling sees image tokens "
-        "only. With rotary positions (EVA), prompts carry none, like the class token.",
-    )
+    from_probe = False
 
     tokens: int = Field(10, ge=1, le=1024, description="Prompt tokens per set.")
     depth: Literal["shallow", "deep"] = Field("deep", description="One set before the first block, or before each.")

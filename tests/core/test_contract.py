@@ -87,7 +87,7 @@ def test_it_starts_as_it_says(family, name):
     model, probe = attached(family, name), attached(family, METHODS.baseline("lower"))
     assert torch.equal(model.head.weight, probe.head.weight)
     assert laws.logits(model).isfinite().all()
-    if model.method.card.from_probe:
+    if model.method.from_probe:
         laws.starts_as_the_probe(family, name)
     else:
         assert not torch.equal(laws.logits(model), laws.logits(probe))

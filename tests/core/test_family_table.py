@@ -11,7 +11,7 @@ from torch import nn
 
 import peftcore as pc
 from peftcore import errors
-from peftcore.methods import Card, Method, graft
+from peftcore.methods import Method, graft
 from peftcore.registry import METHODS
 from scripts import family_table
 from scripts.family_table import CLASSES, FAMILIES, PAGE, kept, page, try_pair
@@ -70,10 +70,14 @@ class Still(NamedTuple):
 
 
 class Deaf(Method):
-    """A method whose trainable part is zero at the start and hooked in by `join`."""
+    """A method whose trainable part is zero at the start and hooked in by `join`.
 
-    name, kind = "deaf", "in-backbone"
-    card = Card("Deaf", "", "", "", "", mergeable=False)
+    Equation: y = x
+    Trains: What is never heard.
+    Keeps: Nothing.
+    """
+
+    name, title, kind = "deaf", "Deaf", "in-backbone"
     how: str
 
     def install(self, backbone):

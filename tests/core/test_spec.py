@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import peftcore as pc
 from peftcore import errors
+from peftcore.methods import Method
 
 
 @settings(max_examples=30, deadline=None)
@@ -85,6 +88,23 @@ def test_every_method_explains_itself(name):
     for field, info in type(method).model_fields.items():
         assert info.description, f"{name}.{field} has no help"
     assert pc.make_method(**method.settings()) == method
+
+
+class Mute(Method):
+    """Trains: Something.
+    Keeps: As much as
+        full fine-tuning.
+    """
+
+    name, title, kind = "mute", "Mute", "in-backbone"
+
+
+def test_a_card_is_the_docstring_of_its_class():
+    with pytest.raises(errors.InvalidSetting, match="Mute must have .* Equation.*missing.*'equation'"):
+        _ = Mute.card
+    told = type("Told", (Mute,), {"__doc__": "Equation: y = x\n" + inspect.cleandoc(Mute.__doc__)}).card
+    assert (told.equation, told.keeps, told.paper) == ("y = x", "As much as full fine-tuning.", "")
+    assert not told.mergeable and pc.make_method("linear").card.mergeable
 
 
 def test_events_survive_json():

@@ -6,27 +6,24 @@ import torch
 from torch import Tensor, nn
 
 from peftcore.backbone.load import Backbone
-from peftcore.methods import Card, Method, Tuned, graft
+from peftcore.methods import Method, Tuned, graft
 
 
 class ChannelScale(Method):
+    r"""Equation: h \leftarrow (1 + s) \odot h
+    Trains: A factor per channel on the output of each block's MLP.
+    Keeps: The activations of every block above the first factor.
+    """
+
     name = "channel_scale"
     title = "Channel scale"
     kind = "in-backbone"
-    card = Card(
-        title=title,
-        paper="",
-        equation=r"h \leftarrow (1 + s) \odot h",
-        trains="A factor per channel on the output of each block's MLP.",
-        keeps="The activations of every block above the first factor.",
-        mergeable=True,
-    )
 
     def install(self, backbone: Backbone) -> nn.Module:
         tuner = nn.Module()
         for block in backbone.blocks:
             scale = graft(tuner, f"{block.path}.mlp.fc2", Scale(block.width))
-            backbone.part(block, "mlp.fc2").register_forward_hook(lambda _, args, out, scale=scale: scale(out))
+            backbone.part(block, "mlp.fc2").register_forward_hook(scale.after)
         return tuner
 
     def merge(self, model: Tuned, module: nn.Module) -> None:
@@ -45,6 +42,10 @@ class Scale(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         return (1 + self.s) * h  # (B, N, d)
+
+    def after(self, _layer: nn.Module, _args: tuple, out: Tensor) -> Tensor:
+        """A forward hook: a method of the module, so that it is copied with the model."""
+        return self(out)
 
 
 METHOD = ChannelScale

@@ -7,21 +7,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftcore.backbone.load import Backbone
-from peftcore.methods import Card, Method, SideNetwork
+from peftcore.methods import Method, SideNetwork
 
 
 class GatedProbe(Method):
+    r"""Equation: y = z + U\,(\sigma(W_g z) \odot W z)
+    Trains: Two thin layers on the pooled feature, one of them the other's gate, and a layer back up.
+    Keeps: One pooled vector per image: no gradient enters the backbone.
+    """
+
     name = "gated_probe"
     title = "Gated probe"
     kind = "side"
-    card = Card(
-        title=title,
-        paper="",
-        equation=r"y = z + U\,(\sigma(W_g z) \odot W z)",
-        trains="Two thin layers on the pooled feature, one of them the other's gate, and a layer back up.",
-        keeps="One pooled vector per image: no gradient enters the backbone.",
-        mergeable=False,
-    )
 
     hidden: int = Field(16, ge=1, le=1024, description="Width of the bottleneck.")
 

@@ -15,7 +15,8 @@ COMPONENTS = (
     "trainable_weights",
     "gradients",
     "optimizer",
-    "features",
+    "cached_features",  # of all images, where they are kept in the memory of the device that trains
+    "features",  # of the batch; in older records the cached ones too
     "activations",
     "workspace",
 )

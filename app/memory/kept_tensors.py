@@ -12,6 +12,7 @@ from app import captions, links, theme
 from app.memory import ledgers
 from app.memory.ledgers import Case
 from peftcore.figures import kept as figures
+from peftcore.figures.kept_rows import blocks_of, compare_block, totals
 from peftcore.figures.theme import method_in_text, method_title, si_bytes
 from peftcore.registry import METHODS
 
@@ -71,15 +72,11 @@ def _chooser(name: str, label: str, names: list[str], default: str) -> str:
 
 
 def _block(whole: MemoryReport) -> str:
-    from peftcore.memory import blocks_of
-
     blocks = blocks_of(whole)
     return links.choice(st.selectbox, "memory", "block", "one block", blocks, default=blocks[len(blocks) // 2])
 
 
 def _compared(chosen: Mapping[str, MemoryReport], block: str, whole: MemoryReport) -> tuple[dict, list[dict]]:
-    from peftcore.memory import compare_block, totals
-
     return {name: totals(report) for name, report in chosen.items()}, compare_block(chosen, block, whole)
 
 

@@ -48,7 +48,7 @@ def measure(
             spec = base.replace(method=name, cache_features="auto" if cached else False)
             row = {"backbone": backbone, "method": spec.method.card.title + (", cached features" if cached else "")}
             try:
-                guess = predict_memory(spec, num_classes=CLASSES, image_size=image_size, cached=cached)
+                guess = predict_memory(spec, num_classes=CLASSES, image_size=image_size)
             except (errors.DoesNotFit, errors.InvalidSetting) as why:
                 yield {**row, "refused": str(why)}
                 continue

@@ -1,4 +1,4 @@
-"""A run's own prediction, told beside what the run measured."""
+"""A run's own prediction, recorded beside what the run measured."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import dataclasses
 import json
 import logging
 from functools import lru_cache
-from typing import Any
 
 from peftcore.events import Event, Finished, Started
+from peftcore.features.plan import CachePlan
 from peftcore.memory.predict import predict_memory
 from peftcore.spec import RunSpec
 
 log = logging.getLogger(__name__)
 
-_IN_MEMORY = {"cpu": ("device", "host"), "cuda": ("device",)}  # places of a feature cache that a device's bytes hold
+_NO_BYTE = {"seed": 0, "lr": 1e-3}  # settings that change no byte: a race asks the same for many of them
 
 
-class Foretelling:
+class WithPrediction:
     """Adds to a run's last event what was predicted for it: `memory["predicted"]`, bytes by component and `peak`.
 
-    It costs about half a second, once, behind the last step. A run that cannot be predicted has no such entry; the
+    It costs about half a second, once, after the last step. A run that cannot be predicted has no such entry; the
     log says why.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.started: Started | None = None
 
     def __call__(self, event: Event) -> Event:
@@ -41,20 +41,16 @@ class Foretelling:
 
 
 def predicted_for(started: Started) -> dict[str, int]:
-    """Bytes by component at the peak of a step of this run, and `peak`, the cached features of all images among them.
+    """Bytes by component at the peak of a step of this run, and `peak`: what `predict_memory` says of its spec, with the
+    cached features where the run keeps them.
 
     Raises what `predict_memory` raises.
     """
-    device, plan = started.device.partition(":")[0], started.settings.get("features", {})
-    place = plan.get("place", "none")
-    settings = {**started.spec, "device": device, "seed": 0, "lr": 1e-3}  # which change no byte
-    report = dict(_report(json.dumps(settings, sort_keys=True), len(started.classes), place != "none"))
-    held = plan["bytes"] if place in _IN_MEMORY.get(device, ()) else 0
-    return report | {"features": report["features"] + held, "peak": report["peak"] + held}
+    settings = {**started.spec, **_NO_BYTE, "device": started.device.partition(":")[0]}
+    return dict(_prediction(json.dumps(settings, sort_keys=True), json.dumps(started.settings["features"])))
 
 
 @lru_cache(maxsize=64)
-def _report(settings: str, classes: int, cached: bool) -> dict[str, Any]:
-    """A race asks the same for many seeds and learning rates."""
-    report = predict_memory(RunSpec.from_json(settings), num_classes=classes, cached=cached)
-    return {**report.components, "peak": report.peak}
+def _prediction(settings: str, plan: str) -> dict[str, int]:
+    report = predict_memory(RunSpec.from_json(settings), plan=CachePlan(**json.loads(plan)))
+    return {"peak": report.peak, **report.components}

@@ -27,27 +27,27 @@ Numbered = Iterator[tuple[int, events.Event]]  # which of the runs, and its even
 
 def finetune(settings: dict[str, Any], resume: bytes | None) -> Iterator[events.Event]:
     """What the engine runs: `peftcore.finetune` of a RunSpec's dict, from a checkpoint where there is one."""
-    from peftcore.engine.prediction import Foretelling
+    from peftcore.engine.prediction import WithPrediction
     from peftcore.spec import RunSpec
     from peftcore.train.loop import finetune as run
 
     with contextlib.closing(run(RunSpec.from_dict(settings), resume=resume)) as stream:
-        yield from map(Foretelling(), stream)
+        yield from map(WithPrediction(), stream)
 
 
 def race(
     settings: list[dict[str, Any]], resume: list[bytes | None], left_out: Callable[[], Collection[int]]
 ) -> Numbered:
     """What the engine runs for variations that share a frozen forward: `peftcore.race_events` of their RunSpecs."""
-    from peftcore.engine.prediction import Foretelling
+    from peftcore.engine.prediction import WithPrediction
     from peftcore.spec import RunSpec
     from peftcore.train.race import race_events
 
-    foretelling = [Foretelling() for _ in settings]
+    predicting = [WithPrediction() for _ in settings]
     specs = [RunSpec.from_dict(one) for one in settings]
     with contextlib.closing(race_events(specs, resume=resume, left_out=left_out)) as stream:
         for which, event in stream:
-            yield which, foretelling[which](event)
+            yield which, predicting[which](event)
 
 
 def warm_up(settings: dict[str, Any], resume: bytes | None) -> Iterator[events.Event]:

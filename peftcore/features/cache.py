@@ -83,7 +83,7 @@ class FeatureCache:
         missing = [tap for tap, tensor in known.items() if tensor is None]
         if missing:
             keep = {shelf.path(about) for about in abouts.values()}
-            shelf.make_room(len(self) * bytes_per_image(self._backbone, missing, self.precision), keep)
+            shelf.make_room(len(self) * bytes_per_image(self._backbone, missing, self.precision, self.compute), keep)
         writers: dict[str, Writer] = {}
         with ExitStack() as stack:
             for start, parts in self._compute(missing):
@@ -171,8 +171,12 @@ def _hash_images(images: np.ndarray, chunk: int = 256) -> str:
     return digest.hexdigest()
 
 
-def bytes_per_image(backbone: Backbone, taps: Iterable[str], precision: Precision = "fp32") -> int:
-    """What one image's frozen features take at most, in bytes, found by running one image (on meta: none)."""
-    image = torch.zeros(1, *backbone.input_size, device=backbone.device)
-    size = 2 if precision == "bf16" else 4
-    return sum(size * t.numel() for t in backbone.taps(image, tuple(dict.fromkeys(taps))))
+def bytes_per_image(
+    backbone: Backbone, taps: Iterable[str], precision: Precision = "fp32", compute: Precision = "fp32"
+) -> int:
+    """What one image's frozen features take, in bytes, found by running one image (on meta: none, and all in fp32)."""
+    device = backbone.device
+    image = torch.zeros(1, *backbone.input_size, device=device)
+    with torch.autocast("cpu" if device.type == "meta" else device.type, torch.bfloat16, enabled=compute == "bf16"):
+        parts = backbone.taps(image, tuple(dict.fromkeys(taps)))
+    return sum(part.numel() * (2 if precision == "bf16" else part.element_size()) for part in parts)

@@ -20,16 +20,22 @@ from peftcore.spec import RunSpec
 
 _SHARE = 0.4  # of the memory that is free: what a cache may take without being told to
 _IN = {"device": "on the GPU", "host": "in memory", "disk": "on disk"}
+_OF = {"cpu": ("device", "host"), "cuda": ("device",)}  # places that are memory of the device that trains
 
 
 @dataclass(frozen=True)
 class CachePlan:
-    """`bytes` of features (at most), where they will be kept, what each place may take, and the reason in a sentence."""
+    """`bytes` of features, where they will be kept, what each place may take (None: not known), and the reason in a
+    sentence."""
 
     bytes: int
     place: Place
-    budget: dict[str, int]
+    budget: dict[str, int | None]
     why: str
+
+    def held(self, device: str) -> int:
+        """Bytes of the features that lie in the memory of the device that trains, 'cpu' or 'cuda'."""
+        return self.bytes if self.place in _OF.get(device, ()) else 0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,7 +62,7 @@ def plan_cache(model: TunedModel, images: int, spec: RunSpec, taps: Iterable[str
         if wanted in (True, "disk"):
             raise errors.InvalidSetting(f"cache_features={wanted!r} is not possible: {why}; use 'auto'.")
         return CachePlan(0, "none", {}, f"Features are computed in every epoch: {why}.")
-    need = images * bytes_per_image(model.backbone, taps or model.tuner.taps, spec.cache_precision)
+    need = images * bytes_per_image(model.backbone, taps or model.tuner.taps, spec.cache_precision, spec.precision)
     size = f"{need / 1e6:,.1f} MB of frozen features ({images:,} images, {spec.cache_precision})"
     if wanted is False:
         return CachePlan(need, "none", {}, f"Features are computed in every epoch: cache_features is off ({size}).")
@@ -65,7 +71,7 @@ def plan_cache(model: TunedModel, images: int, spec: RunSpec, taps: Iterable[str
         budget = {"disk": budget["disk"]}
     said = ", ".join(f"{_gb(room)} may be taken {_IN[place]}" for place, room in budget.items())
     for place, room in budget.items():
-        if need <= room:
+        if room is None or need <= room:
             return CachePlan(need, place, budget, f"{size} are kept {_IN[place]}: {said}.")
     if wanted in (True, "disk"):
         raise errors.OutOfMemory(
@@ -75,15 +81,21 @@ def plan_cache(model: TunedModel, images: int, spec: RunSpec, taps: Iterable[str
     return CachePlan(need, "none", budget, f"Features are computed in every epoch: {size} fit nowhere; {said}.")
 
 
-def budgets(device: str) -> dict[str, int]:
-    """Bytes that a cache may take by place, in the order in which they are tried. `device`: a RunSpec's."""
-    most = gigabytes("HEADROOM_CACHE_GB", None)
+def budgets(device: str) -> dict[str, int | None]:
+    """Bytes that a cache may take by place, in the order in which they are tried. `device`: a RunSpec's; what a GPU has
+    that is not here is not known, None."""
     free = {"host": psutil.virtual_memory().available, "disk": Shelf().room()}
     place = torch.device("cuda" if device == "auto" else device)
     if torch.cuda.is_available() and place.type == "cuda":
         free = {"device": torch.cuda.mem_get_info(place)[0], **free}
-    share = {place: int(_SHARE * room if most is None else min(room, most * 1e9)) for place, room in free.items()}
-    return {**share, "disk": free["disk"]}
+    absent = {"device": None} if device.startswith("cuda") and "device" not in free else {}
+    return {**absent, **{place: share_of(room) for place, room in free.items()}, "disk": free["disk"]}
+
+
+def share_of(room: int) -> int:
+    """Bytes that a cache may take of `room` free bytes of a memory."""
+    most = gigabytes("HEADROOM_CACHE_GB", None)
+    return int(_SHARE * room if most is None else min(room, most * 1e9))
 
 
 def _never(model: TunedModel, spec: RunSpec) -> str | None:
@@ -93,5 +105,5 @@ def _never(model: TunedModel, spec: RunSpec) -> str | None:
     return "images are augmented anew in every epoch" if spec.augmentation != "none" else None
 
 
-def _gb(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB"
+def _gb(size: int | None) -> str:
+    return "what is free there" if size is None else f"{size / 1e9:,.1f} GB"

@@ -14,7 +14,8 @@ LINE = 19  # pixels a bar
 NEEDS = {
     "activations": "activations kept for backward",
     "gradients": "gradients and optimizer state",
-    "features": "frozen features that the side network reads",
+    "cached_features": "cached features of all images",
+    "features": "frozen features of the batch",
 }
 
 
@@ -30,7 +31,7 @@ def kept_activations(
 
     Args:
         rows: dicts of `what`, `size` where it is kept, `bytes` {method: int} and `reason` {method: sentence}, in forward order, as
-            `peftcore.memory.compare_block` gives them; the first method is the one compared with.
+            `kept_rows.compare_block` gives them; the first method is the one compared with.
         kinds: method -> "in-backbone" | "side", where the name alone does not tell.
     """
     if not rows or not any(size for row in rows for size in row["bytes"].values()):
@@ -52,7 +53,7 @@ def training_needs(
     """What training needs beside the weights under each method: activations, gradients with optimizer state, features.
 
     Args:
-        needs: method -> bytes of NEEDS and of `inside` and `trained`, as `peftcore.memory.totals` gives them.
+        needs: method -> bytes of NEEDS and of `inside` and `trained`, as `kept_rows.totals` gives them.
     """
     if not needs:
         raise BadData("A comparison needs at least one method with its bytes.")

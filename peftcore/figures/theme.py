@@ -51,7 +51,8 @@ COMPONENT_TITLES = {
     "trainable_weights": "trainable weights",
     "gradients": "gradients",
     "optimizer": "optimizer state",
-    "features": "cached features",
+    "cached_features": "cached features",
+    "features": "frozen features",
     "activations": "kept activations",
     "workspace": "workspace",
 }
@@ -60,7 +61,8 @@ COMPONENT_COLOURS = {
     "trainable_weights": "#0072B2",
     "gradients": "#56B4E9",
     "optimizer": "#CC79A7",
-    "features": "#009E73",
+    "cached_features": "#009E73",
+    "features": "#7CCBB0",
     "activations": "#E69F00",
     "workspace": "#BBBBBB",
 }
@@ -70,7 +72,8 @@ COMPONENT_PATTERNS = {
     "trainable_weights": "x",
     "gradients": "/",
     "optimizer": "\\",
-    "features": ".",
+    "cached_features": ".",
+    "features": "+",
     "activations": "",
     "workspace": "-",
 }

@@ -7,9 +7,9 @@ of that device.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -17,10 +17,14 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from peftcore import errors
-from peftcore.memory.cuda import AsOnCuda
+from peftcore.backbone.load import load_backbone
+from peftcore.features.plan import CachePlan, plan_cache
+from peftcore.memory.kernels import AsOnCuda
+from peftcore.memory.measure import measure_step
 from peftcore.memory.report import MemoryReport
-from peftcore.memory.step import is_side, measure_step
+from peftcore.model import attach
 from peftcore.spec import RunSpec
+from peftcore.task import load_task, task_card
 
 
 def predict_memory(
@@ -28,39 +32,32 @@ def predict_memory(
     *,
     num_classes: int | None = None,
     image_size: int | None = None,
-    cached: bool | None = None,
-    cache_images: int = 0,
+    plan: CachePlan | None = None,
 ) -> MemoryReport:
-    """Bytes of one steady training step of `spec`, by component, without weights, data or the device.
+    """Bytes of one steady training step of `spec`, by component, without weights or the device.
 
-    `num_classes`: by default the task's. `image_size`: pixels, by default the backbone's own. `cached`:
-    whether a side method reads cached features; by default as the spec says, 'auto' meaning yes where
-    augmentation allows it. `cache_images`: how many images' features the device holds beside the batch's;
-    none by default. Kernels' scratch and the CUDA context are not in it.
+    The number of classes and of images is the task's: a step has no more images than the task trains on, and a side
+    method's frozen features of all images that training reads count where `plan_cache` puts them, or `plan` says they
+    are. With `num_classes` nobody looks at the task: the batch is as the spec says, and of cached features only those of
+    the batch count. `image_size`: pixels, by default the backbone's own. Kernels' scratch and the CUDA context are not in
+    it.
 
     Raises:
-        UnknownName, DoesNotFit, InvalidSetting: as `load_backbone` and `attach` do.
-        InvalidSetting: cached features of a method that has none.
+        UnknownName, DoesNotFit, InvalidSetting, OutOfMemory: as `load_backbone`, `attach` and `plan_cache` do.
+        DataUnavailable: the task's images are not here, so nobody knows how many there are; and what `load_task` raises.
     """
-    from peftcore.backbone.load import load_backbone
-    from peftcore.model import attach
-
     started, spec = time.perf_counter(), RunSpec.of(spec)
-    architecture = {} if image_size is None else {"img_size": image_size}
-    backbone = load_backbone(spec.backbone, pretrained=False, device="meta", **architecture)
-    model = attach(backbone, spec.method, num_classes or classes_of(spec.task))
-    cached = _reads_cache(spec) if cached is None else cached
-    if cached and not is_side(model):
-        raise errors.InvalidSetting(
-            f"{spec.method.card.title} changes what the backbone computes, so it has no features to cache; "
-            "use cached=False."
-        )
+    task = load_task(spec.task) if num_classes is None else None
+    size = {} if image_size is None else {"img_size": image_size}
+    backbone = load_backbone(spec.backbone, pretrained=False, device="meta", **size)
+    model = attach(backbone, spec.method, len(task.classes) if task else num_classes)
+    batch = min(spec.batch_size, len(task.train)) if task else spec.batch_size
     target = target_device(spec.device)
-    shape = (spec.batch_size, *_image_shape(model, image_size))
-    report = predict_step(
-        model, shape, target=target, precision=spec.precision, cached=cached, cache_images=cache_images
-    )
-    return replace(report, seconds=time.perf_counter() - started)
+    with _without_data(model, target, spec.precision):
+        plan = plan or plan_cache(model, len(task.train) + len(task.val) if task else 0, spec)
+        images = (batch, *model.backbone.input_size)
+        report = _step(model, images, spec.precision, plan.place != "none", plan.held(target))
+    return replace(report, device=target, cache=plan.to_dict(), seconds=time.perf_counter() - started)
 
 
 def predict_step(
@@ -70,25 +67,14 @@ def predict_step(
     target: str = "cpu",
     precision: str = "fp32",
     cached: bool = False,
-    cache_images: int = 0,
 ) -> MemoryReport:
     """Bytes of a steady step of a model on the meta device with images of shape (B, C, H, W), on `target`.
 
-    The model is given fake tensors in place of its meta ones. The optimizer is AdamW, as in training.
+    The model is given fake tensors in place of its meta ones. The optimizer is AdamW, as in training. `cached`: the
+    batch's features were computed before.
     """
-    with FakeTensorMode(), _rules(target, precision):
-        _give_fake_tensors(model)
-        batch, labels = torch.empty(images), torch.zeros(images[0], dtype=torch.int64)
-        optimizer = _steady_optimizer([p for p in model.parameters() if p.requires_grad])
-        features, cache = None, ()
-        if cached:
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-                one, batch = model.features(batch[:1]), None
-            features, cache = (
-                tuple(t.new_empty((count, *t.shape[1:])) for t in one) for count in (images[0], cache_images)
-            )
-        report = measure_step(model, batch, labels, optimizer, features=features, cache=cache, precision=precision)
-    return replace(report, device=target, predicted=True)
+    with _without_data(model, target, precision):
+        return replace(_step(model, images, precision, cached), device=target)
 
 
 def target_device(device: str) -> str:
@@ -100,22 +86,28 @@ def target_device(device: str) -> str:
 
 def classes_of(task: str) -> int:
     """How many classes a task has; only a task that says so nowhere but in its data is loaded."""
-    from peftcore.task import load_task, task_card
-
     return len(task_card(task).classes or load_task(task).classes)
 
 
-def _reads_cache(spec: RunSpec) -> bool:
-    return spec.method.kind == "side" and spec.cache_features is not False and spec.augmentation == "none"
+def _step(model: nn.Module, images: tuple[int, ...], precision: str, cached: bool, held: int = 0) -> MemoryReport:
+    """A step on tensors without data. held: bytes of the features of all images."""
+    batch, labels = torch.empty(images), torch.zeros(images[0], dtype=torch.int64)
+    optimizer = _steady_optimizer([p for p in model.parameters() if p.requires_grad])
+    features = None
+    if cached:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            one, batch = model.features(batch[:1]), None
+        features = tuple(t.new_empty((images[0], *t.shape[1:])) for t in one)
+    cache = [torch.empty(held, dtype=torch.uint8)] if held else []
+    report = measure_step(model, batch, labels, optimizer, features=features, cache=cache, precision=precision)
+    return replace(report, predicted=True)
 
 
-def _image_shape(model: nn.Module, image_size: int | None) -> tuple[int, int, int]:
-    channels, height, width = model.backbone.input_size
-    return (channels, image_size or height, image_size or width)
-
-
-def _give_fake_tensors(model: nn.Module) -> None:
-    """Fake CPU tensors for meta ones, in every module that holds them; shared ones stay shared."""
+@contextmanager
+def _without_data(model: nn.Module, target: str, precision: str) -> Iterator[None]:
+    """Fake CPU tensors for the model's meta ones, shared ones still shared, and operators as on `target`."""
+    if target not in ("cpu", "cuda"):
+        raise errors.InvalidSetting(f"Memory can be predicted for 'cpu' and 'cuda', not for {target!r}.")
     made: dict[Tensor, Tensor] = {}  # keeps the meta tensors alive, so that no identity is used twice
 
     def fake(tensor: Tensor) -> Tensor:
@@ -124,9 +116,11 @@ def _give_fake_tensors(model: nn.Module) -> None:
             made[tensor] = nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
         return made[tensor]
 
-    for module in model.modules():
-        for held in (module._parameters, module._buffers):
-            held.update({name: fake(tensor) for name, tensor in held.items() if tensor is not None})
+    with FakeTensorMode(), AsOnCuda(half=precision == "bf16") if target == "cuda" else nullcontext():
+        for module in model.modules():
+            for held in (module._parameters, module._buffers):
+                held.update({name: fake(tensor) for name, tensor in held.items() if tensor is not None})
+        yield
 
 
 def _steady_optimizer(parameters: list[Tensor]) -> torch.optim.Optimizer:
@@ -137,11 +131,3 @@ def _steady_optimizer(parameters: list[Tensor]) -> torch.optim.Optimizer:
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return optimizer
-
-
-@contextlib.contextmanager
-def _rules(target: str, precision: str) -> Iterator[None]:
-    if target not in ("cpu", "cuda"):
-        raise errors.InvalidSetting(f"Memory can be predicted for 'cpu' and 'cuda', not for {target!r}.")
-    with AsOnCuda(half=precision == "bf16") if target == "cuda" else contextlib.nullcontext():
-        yield

@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from peftcore import errors
 from peftcore.events import COMPONENTS
 
-__all__ = ["COMPONENTS", "MemoryReport", "block_of"]
-
 
 @dataclass(frozen=True)
 class MemoryReport:
     """Bytes of one training step. All sizes are bytes.
 
-    peak: the highest sum of live bytes; components: that moment by component; at: its phase and module.
+    peak: the highest sum of live bytes, those of the cached features among them where these lie in the memory of the
+    device that trains; components: that moment by component; at: its phase and module.
     curve: moments of the step, {"t": 0 to 1, "phase", "where", and each component}.
     activations: each storage that autograd kept, {"module", "kind", "made", "shape", "dtype", "bytes",
     "reason"}; made: the module, the operator and the number of its result that it is.
+    cache: of a prediction, where the frozen features of all images will be kept, as `CachePlan.to_dict` says it.
     allocator: on CUDA, the allocator's own counters and the differences to the ledger, each by name; else
     None.
     """
 
     peak: int
     components: dict[str, int]
-    curve: tuple[dict[str, Any], ...] = ()
-    activations: tuple[dict[str, Any], ...] = ()
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    activations: list[dict[str, Any]] = field(default_factory=list)
     at: dict[str, str] = field(default_factory=dict)
     device: str = "cpu"
     precision: str = "fp32"
     batch_size: int = 0
     predicted: bool = False
     seconds: float = 0.0
+    cache: dict[str, Any] = field(default_factory=dict)
     allocator: dict[str, int] | None = None
 
     @property
@@ -53,25 +54,19 @@ class MemoryReport:
         return sum(row["bytes"] for row in self.activations)
 
     def activations_by(self, key: str) -> dict[str, int]:
-        """Kept bytes summed by 'block' (a module's path where it lies in none), 'module' or 'kind', in
-        forward order.
-        """
-        total: dict[str, int] = defaultdict(int)
+        """Kept bytes summed by 'block' (a module's path where it lies in none), 'module' or 'kind', in forward order."""
+        total: Counter[str] = Counter()
         for row in self.activations:
             total[block_of(row["module"]) or row["module"] if key == "block" else row[key]] += row["bytes"]
         return dict(total)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` is its inverse."""
-        return {
-            **asdict(self),
-            "curve": list(map(dict, self.curve)),
-            "activations": list(map(dict, self.activations)),
-        }
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MemoryReport:
-        """The report that `to_dict` wrote.
+        """The report that `to_dict` wrote, also an older Headroom's, which counted cached features as features.
 
         Raises:
             UnknownName: a key that no report has.
@@ -80,13 +75,7 @@ class MemoryReport:
         for name in values:
             if name not in names:
                 raise errors.unknown("part of a memory report called", name, names)
-        return cls(
-            **{
-                **values,
-                "curve": tuple(values.get("curve", ())),
-                "activations": tuple(values.get("activations", ())),
-            }
-        )
+        return cls(**{**values, "components": dict.fromkeys(COMPONENTS, 0) | values["components"]})
 
 
 def block_of(path: str) -> str:

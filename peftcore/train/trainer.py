@@ -187,7 +187,8 @@ class Trainer:
             return
         with Ledger(self.model, self.optimizer) as ledger:
             ledger.declare((labels, images))
-            ledger.features((*(features or ()), *(t for cache in self.caches.values() for t in cache.resident)))
+            ledger.features(features or ())
+            ledger.declare([t for cache in self.caches.values() for t in cache.resident], "cached_features")
             yield ledger
         self.report = ledger.report()
         if self.report.peak > self.state.peak.get("peak", -1):

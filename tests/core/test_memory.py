@@ -19,23 +19,18 @@ from peftcore import errors
 from peftcore.backbone.load import load_backbone
 from peftcore.engine import prediction
 from peftcore.engine.worker import finetune
+from peftcore.figures.kept_rows import FROZEN, NO_GRADIENT, REMADE, blocks_of, compare_block, totals
 from peftcore.memory import (
     COMPONENTS,
     Ledger,
     MemoryReport,
     block_of,
-    blocks_of,
-    compare_block,
-    largest_batch,
     largest_batches,
     measure_step,
     predict_memory,
     predict_step,
-    totals,
 )
-from peftcore.memory.batch_size import _search
-from peftcore.memory.comparison import FROZEN, NO_GRADIENT, REMADE
-from peftcore.memory.timeline import levels
+from peftcore.memory.fitting_batch import _search
 from peftcore.methods import make_method
 from peftcore.model import attach
 from peftcore.spec import RunSpec
@@ -97,7 +92,7 @@ class Recorder(Ledger):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = super().__torch_dispatch__(func, types, args, kwargs)
-        self.totals = [*getattr(self, "totals", []), (self.tick, self.live_bytes)]
+        self.totals = [*getattr(self, "totals", []), (self.timeline.tick, self.timeline.live_bytes)]
         return out
 
 
@@ -107,8 +102,8 @@ def test_components_sum_to_all_live_storages_at_every_operator():
     with Recorder(model, optimizer) as ledger:
         ledger.declare((images, labels))
         step(model, images, labels, optimizer, ledger)
-        assert sum(ledger.components().values()) == ledger.live_bytes
-    table = levels(ledger.lives, ledger.tick + 1).sum(axis=0)
+        assert sum(ledger.components().values()) == ledger.timeline.live_bytes
+    table = ledger.timeline.levels().sum(axis=0)
     assert len(ledger.totals) > 30
     for tick, total in ledger.totals:
         assert table[tick] == total
@@ -141,13 +136,13 @@ def test_views_and_shared_weights_count_once():
     linear = nn.Linear(8, 8, bias=False)
     model = nn.Sequential(linear, linear)
     with Ledger(model) as ledger:
-        assert ledger.live_bytes == 8 * 8 * 4
+        assert ledger.timeline.live_bytes == 8 * 8 * 4
         x = torch.ones(2, 8)
-        before = ledger.live_bytes
+        before = ledger.timeline.live_bytes
         views = [x.view(4, 4), x[0], x.t(), x.detach()]
-        assert ledger.live_bytes == before == 8 * 8 * 4 + x.nbytes
+        assert ledger.timeline.live_bytes == before == 8 * 8 * 4 + x.nbytes
         del x, views
-        assert ledger.live_bytes == 8 * 8 * 4
+        assert ledger.timeline.live_bytes == 8 * 8 * 4
 
 
 def test_features_by_declaration_and_by_region():
@@ -167,7 +162,7 @@ def test_what_is_computed_without_gradient_is_not_kept():
     with Ledger(model) as ledger, torch.no_grad():
         kept = model(torch.ones(4, 16))
         assert ledger.components()["activations"] == 0 and kept is not None
-    assert ledger.report().activations == ()
+    assert not ledger.report().activations
 
 
 def test_what_backward_is_done_with_is_no_activation_any_more():
@@ -179,7 +174,7 @@ def test_what_backward_is_done_with_is_no_activation_any_more():
         loss.backward()
         now = ledger.components()  # somebody still holds `hidden`; autograd does not
         assert now["activations"] == 0 and now["workspace"] >= hidden.nbytes
-    assert ledger.curve()[-1]["activations"] == 0 and ledger.curve()[-1]["workspace"] >= hidden.nbytes
+    assert ledger.timeline.curve()[-1]["activations"] == 0 and ledger.timeline.curve()[-1]["workspace"] >= hidden.nbytes
 
 
 def test_a_checkpoint_keeps_less():
@@ -371,8 +366,8 @@ def test_reports_survive_json():
 
 def test_impossible_predictions_say_why():
     spec = RunSpec(backbone="vit_tiny_patch16_224", method="lora", device="cpu")
-    with pytest.raises(errors.InvalidSetting, match="no features to cache"):
-        predict_memory(spec, cached=True)
+    with pytest.raises(errors.InvalidSetting, match="cache_features=True is not possible: this method changes"):
+        predict_memory(spec.replace(cache_features=True), num_classes=10)
     with pytest.raises(errors.InvalidSetting, match="tpu"):
         predict_step(chain(), (1, 3, 8, 8), target="tpu")
 
@@ -450,11 +445,11 @@ def test_the_largest_batch_fits_and_one_more_does_not(method):
 
 def test_a_memory_too_small_for_one_image_and_one_too_large_for_any(monkeypatch):
     spec = RunSpec(method="linear", device="cpu")
-    assert largest_batch(spec, 1_000_000) == 0
-    monkeypatch.setattr("peftcore.memory.batch_size.LIMIT", 64)
-    assert largest_batch(spec, 10**12) == 64
+    assert largest_batches(spec, [1_000_000], num_classes=10) == {1_000_000: 0}
+    monkeypatch.setattr("peftcore.memory.fitting_batch.LIMIT", 64)
+    assert largest_batches(spec, [10**12], num_classes=10) == {10**12: 64}
     with pytest.raises(errors.InvalidSetting, match="positive"):
-        largest_batch(spec, 0)
+        largest_batches(spec, [0], num_classes=10)
 
 
 def test_a_search_among_straight_pieces_is_short_and_exact():
@@ -527,11 +522,11 @@ def test_a_run_is_not_lost_for_its_prediction(monkeypatch, few_digits, caplog):
     def broken(*_, **__):
         raise RuntimeError("no such kernel")
 
-    prediction._report.cache_clear()
+    prediction._prediction.cache_clear()
     monkeypatch.setattr(prediction, "predict_memory", broken)
     *_, last = finetune({"method": "linear", "epochs": 1, "batch_size": 12, "pretrained": False}, None)
     assert last.kind == "finished" and "predicted" not in last.memory and "no prediction" in caplog.text
-    prediction._report.cache_clear()
+    prediction._prediction.cache_clear()
 
 
 def test_cached_features_of_a_probe_are_the_pooled_ones_alone():

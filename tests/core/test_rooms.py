@@ -16,8 +16,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # From the bottom up: a room imports from rooms before it only.
 ROOMS = (
-    "errors", "home", "events", "registry", "task", "spec", "backbone", "methods", "model", "memory", "adapters",
-    "features", "probes", "train",
+    "errors", "home", "events", "registry", "task", "spec", "backbone", "methods", "model", "features",
+    "memory", "adapters", "probes", "train",
     "uploads", "fetch", "tasks", "store", "engine", "cli", "bench", "figures", "__init__", "__main__",
 )  # fmt: skip
 WINGS = ("uploads", "fetch", "tasks", "store", "engine", "cli", "bench", "figures")

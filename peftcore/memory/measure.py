@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterable
-from typing import Any
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from peftcore.memory.ledger import Ledger
-from peftcore.memory.lifetimes import Life
 from peftcore.memory.report import MemoryReport
+from peftcore.memory.timeline import Lifetime
 
 
 def measure_step(
@@ -34,19 +33,19 @@ def measure_step(
     change as they do in training. On CUDA the allocator's own peak stands beside.
     """
     if not optimizer.state:
-        _step(contextlib.nullcontext(), model, images, labels, optimizer, features, precision)
+        train_step(model, images, labels, optimizer, features=features, precision=precision)
     device = labels.device
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
     started = time.perf_counter()
-    ledger = Ledger(model, optimizer)
-    with ledger:
+    with Ledger(model, optimizer) as ledger:
         ledger.declare((images, labels))
-        ledger.features((*(features or ()), *cache))
-        own = ledger.live_bytes + _rounding(ledger.lives)
-        _step(ledger, model, images, labels, optimizer, features, precision)
+        ledger.declare(cache, "cached_features")
+        ledger.features(features or ())
+        own = ledger.timeline.live_bytes + _rounding(ledger.timeline.lives)
+        train_step(model, images, labels, optimizer, features=features, precision=precision, ledger=ledger)
     seconds = time.perf_counter() - started
     allocator = _allocator(ledger, device, before - own) if device.type == "cuda" else None
     return ledger.report(
@@ -54,26 +53,28 @@ def measure_step(
     )
 
 
-def is_side(model: nn.Module) -> bool:
-    """Whether the model trains only what reads frozen features."""
-    return bool(getattr(model, "is_side", False))
-
-
-def _step(ledger: Any, model, images, labels, optimizer, features, precision) -> None:
-    """The step itself; without a Ledger (a null context) it is the same step unwatched."""
-    watched = isinstance(ledger, Ledger)
-    phase = ledger.phase if watched else lambda _: contextlib.nullcontext()
-    autocast = torch.autocast(labels.device.type, torch.bfloat16, enabled=precision == "bf16")
-    with phase("forward"), autocast:
-        if features is not None:
-            logits = model.from_features(features)
-        elif is_side(model) and watched:
-            logits = model.from_features(ledger.features(model.features(images)))
-        else:
-            logits = model(images)
+def train_step(
+    model: nn.Module,
+    images: Tensor | None,
+    labels: Tensor,
+    optimizer: torch.optim.Optimizer,
+    *,
+    features: tuple[Tensor, ...] | None = None,
+    precision: str = "fp32",
+    ledger: Ledger | None = None,
+) -> None:
+    """A step as `measure_step` measures it; without a ledger the same step unwatched."""
+    phase = ledger.phase if ledger else lambda _: nullcontext()
+    with phase("forward"), torch.autocast(labels.device.type, torch.bfloat16, enabled=precision == "bf16"):
+        if features is None and getattr(model, "is_side", False):
+            features = model.features(images)
+            if ledger:
+                ledger.features(features)
+        logits = model(images) if features is None else model.from_features(features)
+        del features
         loss = F.cross_entropy(logits.float(), labels)
         del logits
-        if watched:
+        if ledger:
             ledger.explain(loss)
     with phase("backward"):
         loss.backward()
@@ -90,22 +91,21 @@ def _allocator(ledger: Ledger, device: torch.device, others: int) -> dict[str, i
     kernels: the rest, scratch inside operators (cuBLAS, cuDNN, attention) and what dies at another moment;
     cached: reserved but unused. The CUDA context itself is outside all counters.
     """
-    top = ledger.peak
-    allocated = torch.cuda.max_memory_allocated(device)
-    reserved = torch.cuda.max_memory_reserved(device)
-    at = top["tick"]
-    rounding = _rounding(life for life in ledger.lives if life.born <= at and (life.died is None or life.died >= at))
+    total, at = (ledger.peak[name] for name in ("total", "tick"))
+    allocated, reserved = torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
+    alive = (life for life in ledger.timeline.lives if life.born <= at and (life.died is None or life.died >= at))
+    rounding = _rounding(alive)
     return {
         "allocated": allocated,
         "reserved": reserved,
-        "difference": allocated - top["total"],
+        "difference": allocated - total,
         "rounding": rounding,
         "others": others,
-        "kernels": allocated - top["total"] - rounding - others,
+        "kernels": allocated - total - rounding - others,
         "cached": reserved - allocated,
     }
 
 
-def _rounding(lives: Iterable[Life]) -> int:
+def _rounding(lives: Iterable[Lifetime]) -> int:
     """What the CUDA allocator adds to storages to fill blocks of 512 bytes."""
     return sum(-life.nbytes % 512 for life in lives)

@@ -1,4 +1,7 @@
-"""Why memory did or didn't drop: what two methods keep of one block, tensor beside tensor, and what they keep in all."""
+"""The rows of "Why didn't memory drop?": what methods keep of one block, tensor beside tensor, and what they need in all.
+
+They are read from memory reports; `kept.py` draws them.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from typing import Any
 from peftcore import errors
 from peftcore.memory.reasons import FOR_A_WEIGHT, NORMED, PAIR
 from peftcore.memory.report import MemoryReport, block_of
+
+Key = tuple[str, str, int, int]  # of a kept tensor: see _keyed
 
 NO_GRADIENT = "no gradient passes through the backbone"
 ABOVE = "backward ends above this block, as nothing below it trains"
@@ -43,12 +48,12 @@ def compare_block(
 
     Args:
         reports: name of the method -> report of the same backbone and batch, with `activations`.
-        reference: a report, full fine-tuning's by habit, whose tensors are listed also where none of `reports` keeps
-            them; what it lacks counts as a method's own.
+        reference: a report, usually full fine-tuning's, whose tensors are listed even where none of `reports` keeps
+            them; a tensor that it lacks counts as a method's own.
 
     Returns:
-        {"what", "shape", "size", "bytes": {name: int}, "reason": {name: sentence}} each; size: what it takes where it is
-        kept; bytes 0: not kept, and why not.
+        {"what", "shape", "size", "bytes": {name: int}, "reason": {name: sentence}} each; size: bytes where it is kept;
+        bytes 0: not kept, and the reason why not.
 
     Raises:
         UnknownName: no report keeps anything in a block of that name.
@@ -62,7 +67,7 @@ def compare_block(
     order = _merged([known_rows, *listed.values()])
     first = {key: row for rows in (*reversed(listed.values()), known_rows) for key, row in rows.items()}
 
-    def why(name: str, key: tuple) -> str:
+    def why(name: str, key: Key) -> str:
         if key in listed[name]:
             return listed[name][key]["reason"]
         if _made_again(key, order, listed[name]):
@@ -85,8 +90,8 @@ def compare_block(
 
 
 def totals(report: MemoryReport) -> dict[str, int]:
-    """What training needs beside the weights, each at its own highest moment of the step, in bytes; `inside`: of the
-    activations, those of the backbone's blocks; `trained`: the weights that train."""
+    """What training needs beside the weights, in bytes, each at its own highest moment of the step; `inside`: those of the
+    activations that belong to the backbone's blocks; `trained`: the weights that train."""
 
     def highest(*names: str) -> int:
         return max(sum(moment[name] for name in names) for moment in report.curve)
@@ -95,12 +100,13 @@ def totals(report: MemoryReport) -> dict[str, int]:
         "gradients": highest("gradients", "optimizer"),
         "activations": report.kept,
         "inside": sum(report.activations_by("block")[name] for name in blocks_of(report)),
+        "cached_features": highest("cached_features"),
         "features": highest("features"),
         "trained": report.components["trainable_weights"],
     }
 
 
-def _keyed(report: MemoryReport, block: str) -> dict[tuple, dict[str, Any]]:
+def _keyed(report: MemoryReport, block: str) -> dict[Key, dict[str, Any]]:
     """Rows of a block by (place below the block, operator where it tells results apart, result, how many before)."""
     seen: Counter = Counter()
     keyed = {}
@@ -122,9 +128,9 @@ def _keyed(report: MemoryReport, block: str) -> dict[tuple, dict[str, Any]]:
     return keyed
 
 
-def _merged(lists: list[Mapping[tuple, Any]]) -> list[tuple]:
-    """One order for all: what only a later list has stands behind what it follows there."""
-    order: list[tuple] = []
+def _merged(lists: list[Mapping[Key, Any]]) -> list[Key]:
+    """One order for all: what only a later list has comes after what precedes it there."""
+    order: list[Key] = []
     for keys in lists:
         at = 0
         for key in keys:
@@ -136,7 +142,7 @@ def _merged(lists: list[Mapping[tuple, Any]]) -> list[tuple]:
     return order
 
 
-def _made_again(key: tuple, order: list[tuple], own: Mapping[tuple, Mapping[str, Any]]) -> bool:
+def _made_again(key: Key, order: list[Key], own: Mapping[Key, Mapping[str, Any]]) -> bool:
     """Whether `key` is what a norm gives, of which a method keeps what the norm reads for a low-rank pair as well."""
     if not key[0].startswith("norm") or key[1]:
         return False
@@ -145,7 +151,7 @@ def _made_again(key: tuple, order: list[tuple], own: Mapping[tuple, Mapping[str,
     return PAIR in read
 
 
-def _title(key: tuple) -> str:
+def _title(key: Key) -> str:
     place, operator, result, number = key
     if place == "input":
         title = "input of the block"

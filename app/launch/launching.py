@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from app import backbone_choice, errors, forms, links, navigation, state, theme, words
 from app.heads import cut
 from app.launch import costs, race_form, rates, task_choice
-from app.memory import ledgers
+from app.memory import cases
 from app.runs import races
 from peftcore.errors import HeadroomError, InvalidSetting
 from peftcore.figures.theme import method_title
@@ -124,7 +124,7 @@ def launcher(specs: Sequence[RunSpec], values: dict[str, list[Any]], fault: Head
                 spec = specs[0].to_dict()
                 command = words.command(spec, "race", values) if len(specs) > 1 else words.command(spec)
                 st.code(command, language="bash", wrap_lines=True)
-            navigation.link("memory", "Why does this fit?", **ledgers.preset(spec))
+            navigation.link("memory", "Why does this fit?", **cases.preset(spec))
     return place
 
 

@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from app import background, errors
-from app.memory.ledgers import Case
+from app.memory.cases import Case
 from peftcore.errors import HeadroomError
 from peftcore.figures.memory import CARDS
 from peftcore.figures.theme import method_title
@@ -86,7 +86,7 @@ def _failed(job: Future | None) -> bool:
 
 def table(cases: Iterable[Case]) -> list[dict[str, str]]:
     """One line per method that was searched for, one column per card."""
-    from peftcore.memory.batch_size import LIMIT
+    from peftcore.memory.fitting_batch import LIMIT
 
     lines = []
     for case in cases:
@@ -107,12 +107,15 @@ def _on_a_card(case: Case) -> Case:
 
 
 def _search(case: Case) -> dict[int, int] | HeadroomError:
-    from peftcore.memory import largest_batches
+    from peftcore.memory import largest_batches, predict_memory
+    from peftcore.memory.predict import classes_of
 
     try:
-        batches = largest_batches(
-            case.spec(), [card * 10**9 for card in CARDS], image_size=case.image_size, cached=case.reads_cache
-        )
+        spec, size = case.spec(), case.image_size
+        cache = predict_memory(spec, image_size=size).cache
+        held = cache["bytes"] if cache["place"] in ("device", "host") else 0  # where on a card, the search decides
+        options = {"num_classes": classes_of(spec.task), "held": held, "image_size": size}
+        batches = largest_batches(spec, [card * 10**9 for card in CARDS], **options)
     except HeadroomError as error:
         return error
     return {card: batches[card * 10**9] for card in CARDS}

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from app import captions, links, theme
-from app.memory import ledgers
-from app.memory.ledgers import Case
+from app.memory.cases import Case, predicted, result
 from peftcore.figures import kept as figures
 from peftcore.figures.kept_rows import blocks_of, compare_block, totals
 from peftcore.figures.theme import method_in_text, method_title, si_bytes
@@ -32,8 +31,8 @@ def reference(cases: Sequence[Case]) -> Case:
 def draw(cases: Sequence[Case]) -> None:
     """The whole comparison, as soon as its predictions are there."""
     st.subheader("Why didn't memory drop?", anchor=False)
-    known = {case.method: case for case in cases if ledgers.report(ledgers.predicted(case))}
-    whole = ledgers.report(ledgers.predicted(reference(cases)))
+    known = {case.method: case for case in cases if result(predicted(case))}
+    whole = result(predicted(reference(cases)))
     if whole is None or not known:
         return
     row = st.columns([4, 4, 4], vertical_alignment="bottom")
@@ -43,7 +42,7 @@ def draw(cases: Sequence[Case]) -> None:
         first = _chooser("left", "method", names, first)
     with row[1]:
         second = _chooser("right", "beside", names, second)
-    chosen = {name: ledgers.report(ledgers.predicted(known[name])) for name in (first, second)}
+    chosen = {name: result(predicted(known[name])) for name in (first, second)}
     with row[2]:
         block = _block(whole)
     needs, rows = _compared(chosen, block, whole)

@@ -9,7 +9,7 @@ import streamlit as st
 from app import errors, forms, navigation, state, theme, words
 from app.captions import POWERS
 from app.heads import cut
-from app.memory import ledgers
+from app.memory import cases
 from app.runs import following, predictions, race_view, run_charts, selection
 from app.runs.following import Follower
 from peftcore.backbone.weights import Origin
@@ -153,7 +153,7 @@ def _result(record: RunRecord, told: Follower) -> None:
         st.markdown("Open in", width="content")
         for page in ("heads", "attention"):
             navigation.link(page, run=record.id)
-        navigation.link("memory", **ledgers.preset(record.spec))
+        navigation.link("memory", **cases.preset(record.spec))
     settings = started["settings"]
     st.caption(
         f"Validation accuracy {summary['val_accuracy']:.3f}. {told_conditions[0].upper()}{told_conditions[1:]}. "

@@ -29,6 +29,7 @@ def measure(
     """One row per backbone and method, side methods also from cached features: bytes at the peak of a step, `predicted`
     and, unless `predict_only`, `measured` on random images, the prediction's `error` as a share, the bytes above the
     weights, and these as a share of full fine-tuning's. A combination that is refused has the sentence instead."""
+    from peftcore.bench._real_step import RealStep
     from peftcore.memory import predict_memory
     from peftcore.memory.predict import target_device
 
@@ -55,7 +56,7 @@ def measure(
             row |= {"predicted": guess.peak, "prediction seconds": guess.seconds}
             known = guess
             if shared is not None:
-                known = _step(shared, spec, cached)
+                known = RealStep(spec, batch_size, CLASSES, cached=cached, backbone=shared).measure()
                 row |= {"measured": known.peak, "error": guess.peak / known.peak - 1}
             yield {**row, "above weights": known.above_weights, "of full": known.above_weights / full}
             gc.collect()
@@ -76,29 +77,10 @@ def _backbone(name: str, device: str, image_size: int | None):
     return load_backbone(name, pretrained=False, **architecture).to(device)
 
 
-def _step(shared, spec: RunSpec, cached: bool):
-    """A real step of `spec` on the shared backbone, whose weights the method may change: bytes do not depend on them."""
-    import torch
-
-    from peftcore.memory import measure_step
-    from peftcore.model import attach
-    from peftcore.train.recipe import make_optimizer
-
-    model = attach(shared, spec.method, CLASSES).train()
-    images = torch.randn(spec.batch_size, *shared.input_size, device=shared.device)
-    labels = torch.arange(spec.batch_size, device=shared.device) % CLASSES
-    features = None
-    if cached:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
-            # Copies, as a cache gives them: a class token alone is a view, and all tokens would stay with it.
-            features, images = tuple(part.clone() for part in model.features(images)), None
-    return measure_step(model, images, labels, make_optimizer(model, spec), features=features, precision=spec.precision)
-
-
 def command(
-    backbones: Annotated[str, typer.Option(help="Names at commas.")] = "vit_small_patch16_224",
+    backbones: Annotated[str, typer.Option(help="Names, comma-separated.")] = "vit_small_patch16_224",
     batch_size: Annotated[int, typer.Option(min=1)] = 4,
-    methods: Annotated[str, typer.Option(help="Names at commas; all where empty.")] = "",
+    methods: Annotated[str, typer.Option(help="Names, comma-separated; all where empty.")] = "",
     device: str = "auto",
     precision: str = "fp32",
     image_size: Annotated[int | None, typer.Option(min=1, help="Pixels; the backbone's own where not given.")] = None,

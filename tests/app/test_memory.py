@@ -2,22 +2,23 @@
 
 import pytest
 
-from app.memory import batch_sizes, ledgers
+from app.memory import batch_sizes, cases, measuring
 from peftcore.errors import OutOfMemory
+from peftcore.figures.theme import si_bytes
 
 
 def text(app) -> str:
     return "\n".join(element.value for element in [*app.markdown, *app.caption, *app.info, *app.error])
 
 
-def case(method: str, **changes) -> ledgers.Case:
-    settings = dict(backbone="vit_micro", batch="4", precision="fp32", device="cpu", cached=True) | changes
-    return ledgers.Case(method=method, **settings)
+def case(method: str, **changes) -> cases.Case:
+    settings = dict(backbone="vit_micro", batch="4", precision="fp32", device="cpu") | changes
+    return cases.Case(method=method, **settings)
 
 
 @pytest.fixture(autouse=True)
 def nothing_measured():
-    ledgers._bench.clear()
+    measuring._bench.clear()
     batch_sizes._desk.clear()
 
 
@@ -25,7 +26,7 @@ def nothing_measured():
 def predicted():
     """Torch is loaded and what most tests ask for is predicted, so that no page waits for longer than a test may."""
     for method in ("full", "lora", "last", "linear"):
-        ledgers.predicted(case(method, device="auto")).result(timeout=300)
+        cases.predicted(case(method, device="auto")).result(timeout=300)
 
 
 def test_predictions_of_three_methods(at):
@@ -41,7 +42,7 @@ def test_measured_beside_predicted(at):
     app = at("memory", batch=4, methods="last,linear", curve="linear")
     app.button(key="memory_measure").click().run()
     for method in ("last", "linear"):
-        ledgers.measure(case(method, device="auto")).result(timeout=120)
+        measuring.measure(case(method, device="auto")).result(timeout=120)
     app.run()
     table = app.dataframe[0].value
     assert table["prediction"].str.endswith("%").all() and not app.error
@@ -50,18 +51,21 @@ def test_measured_beside_predicted(at):
 
 @pytest.mark.parametrize("method", ["full", "lora", "last"])
 def test_predictions_are_near_what_is_measured(method):
-    real, guess = ledgers.measure(case(method)).result(timeout=120), ledgers.predicted(case(method)).result()
+    real, guess = measuring.measure(case(method)).result(timeout=120), cases.predicted(case(method)).result()
     assert guess.peak == pytest.approx(real.peak, rel=0.05)
 
 
-def test_last_keeps_less_than_full_and_lora():
-    peaks = {m: ledgers.predicted(case(m, batch="32")).result().above_weights for m in ("full", "lora", "last")}
-    assert peaks["last"] < 0.5 * peaks["lora"] < peaks["full"]
+def test_last_keeps_less_than_full_and_lora_and_its_cache_is_counted_apart():
+    found = {m: cases.predicted(case(m, batch="32")).result() for m in ("full", "lora", "last")}
+    step = {m: report.above_weights - report.components["cached_features"] for m, report in found.items()}
+    assert step["last"] < 0.5 * step["lora"] < step["full"]
+    assert found["last"].components["cached_features"] == found["last"].cache["bytes"] > 0
+    assert not found["lora"].components["cached_features"]
 
 
 def test_features_computed_in_the_step(at):
     app = at("memory", batch=4, methods="last", features="computed")
-    assert "computed in the step" in text(app) and not app.error
+    assert "computed in every epoch: cache_features is off" in text(app) and not app.error
 
 
 def test_impossible_cases_are_sentences(at):
@@ -73,7 +77,7 @@ def test_a_step_that_does_not_fit_is_not_begun(monkeypatch):
 
     small = psutil.virtual_memory()._replace(available=1_000_000)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: small)
-    refused = ledgers.measure(case("full", batch="8")).result(timeout=60)
+    refused = measuring.measure(case("full", batch="8")).result(timeout=60)
     assert isinstance(refused, OutOfMemory) and "its prediction stands" in str(refused)
 
 
@@ -96,9 +100,9 @@ def test_two_methods_side_by_side(at):
 def test_the_methods_own_settings_come_by_link(at):
     app = at("memory", batch=4, methods="lora", **{"lora.rank": 64})
     assert app.number_input(key="lora.rank").value == 64
-    small, large = (ledgers.predicted(case("lora", device="auto", options=o)) for o in ("{}", '{"rank": 64}'))
+    small, large = (cases.predicted(case("lora", device="auto", options=o)) for o in ("{}", '{"rank": 64}'))
     grown = large.result(timeout=60).components["trainable_weights"] / small.result().components["trainable_weights"]
-    assert grown > 7 and app.dataframe[0].value["peak"][0] == ledgers.si_bytes(large.result().peak)
+    assert grown > 7 and app.dataframe[0].value["peak"][0] == si_bytes(large.result().peak)
 
 
 def test_a_spec_and_its_link_predict_the_same():
@@ -108,10 +112,10 @@ def test_a_spec_and_its_link_predict_the_same():
     spec = RunSpec(
         method={"name": "lora", "rank": 3, "projections": ("q",)}, batch_size=6, task="counting", device="cpu"
     )
-    said = ledgers.preset(spec.to_dict())
+    said = cases.preset(spec.to_dict())
     assert said["methods"] == "full,lora" and said["lora.rank"] == "3" and said["lora.projections"] == ["q"]
     same = case("lora", batch=said["batch"], task=said["task"], options='{"rank": 3, "projections": ["q"]}')
-    assert ledgers.predicted(same).result(timeout=60).components == predict_memory(spec).components
+    assert cases.predicted(same).result(timeout=60).components == predict_memory(spec).components
 
 
 @pytest.mark.parametrize(
@@ -122,15 +126,15 @@ def test_impossible_image_sizes_are_sentences(at, size, sentence):
 
 
 def test_a_larger_image_is_measured_as_predicted():
-    told = case("last", size="80", cached=False)
-    real, guess = ledgers.measure(told).result(timeout=120), ledgers.predicted(told).result()
+    told = case("last", size="80", features="computed")
+    real, guess = measuring.measure(told).result(timeout=120), cases.predicted(told).result()
     assert guess.peak == real.peak
 
 
 def test_the_largest_batch_by_card(at, monkeypatch):
-    from peftcore.memory import batch_size
+    from peftcore.memory import fitting_batch
 
-    monkeypatch.setattr(batch_size, "LIMIT", 8)
+    monkeypatch.setattr(fitting_batch, "LIMIT", 8)
     app = at("memory", batch=4, methods="linear")
     app.button(key="memory_search").click().run()
     batch_sizes.found(case("linear")).result(timeout=120)

@@ -37,11 +37,11 @@ def test_all_runs_in_one_figure(at, store, trained):
 
 
 def test_the_link_from_a_run_opens_its_own_spec(at, trained):
-    from app.memory import ledgers
+    from app.memory import cases
 
     spec = {"method": {"name": "lora", "rank": 3}, "backbone": "vit_micro", "task": "digits", "batch_size": 6}
     spec |= {"precision": "fp32", "device": "auto", "cache_features": "auto", "augmentation": "light", "epochs": 3}
-    app = at("memory", **ledgers.preset(spec))
+    app = at("memory", **cases.preset(spec))
     assert app.multiselect(key="memory_methods").value == ["full", "lora"]
     assert app.number_input(key="lora.rank").value == 3 and app.selectbox(key="memory_batch").value == "6"
     assert app.selectbox(key="memory_features").value == "computed"

@@ -1,0 +1,67 @@
+"""One real training step of a spec on this machine: what a prediction is compared with."""
+
+from __future__ import annotations
+
+import torch
+
+from peftcore.backbone.load import Backbone, load_backbone
+from peftcore.memory import MemoryReport, measure_step
+from peftcore.memory.measure import train_step
+from peftcore.model import attach
+from peftcore.spec import RunSpec
+from peftcore.train.recipe import choose_device, make_optimizer
+
+
+class RealStep:
+    """A model with random weights, its optimizer and a batch of random images: bytes do not depend on their values.
+
+    Args:
+        batch: images in the step.
+        image_size: pixels, by default the backbone's own.
+        cached: the step reads features that were computed before, which side methods can.
+        held: bytes of the features of all images, where they lie in the memory of the device that trains.
+        backbone: one that is loaded already; the step may change its weights.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        batch: int,
+        classes: int,
+        image_size: int | None = None,
+        cached: bool = False,
+        held: int = 0,
+        backbone: Backbone | None = None,
+    ):
+        device, self.precision = choose_device(spec.device), spec.precision
+        size = {} if image_size is None else {"img_size": image_size}
+        backbone = backbone or load_backbone(spec.backbone, pretrained=False, **size).to(device)
+        self.model = attach(backbone, spec.method, classes).train()
+        self.optimizer = make_optimizer(self.model, spec)
+        self.images: torch.Tensor | None = torch.randn(batch, *backbone.input_size, device=device)
+        self.labels = torch.arange(batch, device=device) % classes
+        self.features: tuple[torch.Tensor, ...] | None = None
+        if cached:
+            with torch.autocast(device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
+                # Copies, as a cache gives them: a class token alone is a view, and all tokens would stay with it.
+                self.features = tuple(part.clone() for part in self.model.features(self.images))
+            if spec.cache_precision == "bf16":  # what was kept in bf16 is read as float32
+                self.features = tuple(part.float() for part in self.features)
+            self.images = None
+        self.cache = [torch.ones(held, dtype=torch.uint8, device=device)] if held else []
+
+    @classmethod
+    def of(cls, spec: RunSpec, predicted: MemoryReport, classes: int, image_size: int | None = None) -> RealStep:
+        """The step that was predicted."""
+        held = predicted.components["cached_features"]
+        return cls(spec, predicted.batch_size, classes, image_size, predicted.cache["place"] != "none", held)
+
+    def measure(self) -> MemoryReport:
+        """Takes the step under the ledger."""
+        known = dict(features=self.features, cache=self.cache, precision=self.precision)
+        return measure_step(self.model, self.images, self.labels, self.optimizer, **known)
+
+    def take(self) -> None:
+        """Takes it with nobody watching."""
+        known = dict(features=self.features, precision=self.precision)
+        train_step(self.model, self.images, self.labels, self.optimizer, **known)

@@ -122,7 +122,7 @@ def needs() -> dict[str, dict[str, int]]:
         "lora": (3.6, 2546, 2540, 0, 1.2),
         "last": (7.5, 60, 0, 136, 2.5),
     }
-    parts = ("gradients", "activations", "inside", "features", "trained")
+    parts = ("gradients", "activations", "inside", "cached_features", "features", "trained")
     return {name: {p: int(v * MB) for p, v in zip(parts, row, strict=True)} for name, row in rows.items()}
 
 
@@ -336,6 +336,7 @@ def test_colours_are_those_of_the_look() -> None:
         "#56B4E9",
         "#CC79A7",
         "#009E73",
+        "#7CCBB0",
         "#E69F00",
         "#BBBBBB",
     ]

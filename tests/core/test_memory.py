@@ -469,7 +469,7 @@ def test_a_search_among_straight_pieces_is_short_and_exact():
 def test_very_many_chunks_without_data_are_not_all_followed(monkeypatch):
     spec = RunSpec(method="linear", device="cpu", batch_size=16 * 20, cache_features=False)
     few = predict_memory(spec)
-    monkeypatch.setattr("peftcore.backbone.load._CHUNKS_WITHOUT_DATA", 10**6)
+    monkeypatch.setattr("peftcore.backbone.backbone._CHUNKS_WITHOUT_DATA", 10**6)
     every = predict_memory(spec)
     assert few.components == every.components and few.at == every.at
     assert len(few.activations) == len(every.activations)

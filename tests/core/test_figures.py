@@ -118,9 +118,9 @@ def foretold() -> list[dict]:
 def needs() -> dict[str, dict[str, int]]:
     """Sums as memory.totals gives them, of ViT-B/16."""
     rows = {
-        "full": (1030, 3720, 3700, 0, 343),
-        "lora": (3.6, 2546, 2540, 0, 1.2),
-        "last": (7.5, 60, 0, 136, 2.5),
+        "full": (1030, 3720, 3700, 0, 0, 343),
+        "lora": (3.6, 2546, 2540, 0, 0, 1.2),
+        "last": (7.5, 60, 0, 900, 136, 2.5),
     }
     parts = ("gradients", "activations", "inside", "cached_features", "features", "trained")
     return {name: {p: int(v * MB) for p, v in zip(parts, row, strict=True)} for name, row in rows.items()}

@@ -1,0 +1,113 @@
+"""Addresses that an earlier Headroom made still open what they opened.
+
+tests/fixtures/yesterday/links.json has them with what was to be seen, on the runs of the store that lies beside it. An
+address names a page and its settings, and nothing else of the app is named here.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+import peftcore as pc
+
+YESTERDAY = Path(__file__).resolve().parents[1] / "fixtures" / "yesterday"
+LINKS = json.loads((YESTERDAY / "links.json").read_text()) if (YESTERDAY / "links.json").exists() else []
+WORDS = ("title", "subheader", "markdown", "caption", "info", "success", "warning", "error", "code")
+
+
+# What is seen; make.py uses these as well.
+
+
+def parts(address: str) -> tuple[str, dict[str, list[str]]]:
+    """The page and its settings."""
+    split = urlsplit(address)
+    return split.path.strip("/") or "home", parse_qs(split.query, keep_blank_values=True)
+
+
+def words(app: Any) -> str:
+    """All that can be read on a page."""
+    found = [element.value for kind in WORDS for element in getattr(app, kind)]
+    found += [f"{metric.label}: {metric.value}" for metric in app.metric]
+    found += [f"{column}: {value}" for table in app.dataframe for column, of in table.value.items() for value in of]
+    found += [bar.proto.text for bar in app.get("progress")] + [button.label for button in app.button]
+    return "\n".join(found).replace("\\", "")
+
+
+def settings(app: Any) -> dict[str, list[str]]:
+    """The address as the page leaves it."""
+    said = {name: app.query_params[name] for name in app.query_params}
+    return {name: value if isinstance(value, list) else [value] for name, value in said.items()}
+
+
+def plain(value: Any) -> Any:
+    """A widget's value as JSON has it."""
+    return json.loads(json.dumps(value))
+
+
+def seen(app: Any, widgets: list[str]) -> dict[str, Any]:
+    """The rest of what links.json has of a page."""
+    return {
+        "title": app.title[0].value,
+        "settings": settings(app),
+        "widgets": {key: plain(app.session_state[key]) for key in widgets},
+        "figures": len(app.get("plotly_chart")),
+        "leads to": {link.label: [link.proto.page, parse_qs(link.proto.query_string)] for link in app.get("page_link")},
+    }
+
+
+def settled(app: Any, page: str) -> None:
+    """Runs the Memory page again until nothing is being predicted: what came while it was drawn is not on it yet."""
+    for _ in range(5 if page == "memory" else 0):
+        if not app.get("progress"):
+            break
+        app.run()
+    assert not app.exception, app.exception
+
+
+def launched(app: Any, store: Any) -> list[dict[str, Any]]:
+    """The specs of the runs that a click on Launch queues."""
+    before = store.runs(limit=1)[0].id
+    app.button("launch").click().run()
+    assert not app.exception, app.exception
+    return [record.spec for record in store.runs()[::-1] if record.id > before]
+
+
+# Comparing
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A copy of yesterday's store, in use."""
+    home = tmp_path / "yesterday"
+    shutil.copytree(YESTERDAY / "store", home)
+    monkeypatch.setenv("HEADROOM_HOME", str(home))
+    return pc.store.Store(home)
+
+
+@pytest.mark.parametrize("link", LINKS, ids=lambda link: link["address"][:60])
+def test_a_link_opens_what_it_opened(at, store, link):
+    page, said = parts(link["address"])
+    app = at(page, **said)
+    settled(app, page)
+    found = seen(app, list(link["widgets"]))
+    assert {name: found[name] for name in ("title", "settings", "widgets", "figures")} == {
+        name: link[name] for name in ("title", "settings", "widgets", "figures")
+    }
+    for text in link["words"]:
+        assert text in words(app)
+    assert {label: found["leads to"].get(label) for label in link["leads to"]} == link["leads to"]
+    if "launches" in link:
+        assert [pc.RunSpec.from_dict(spec) for spec in launched(app, store)] == [
+            pc.RunSpec.from_dict(spec) for spec in link["launches"]
+        ]
+
+
+@pytest.mark.parametrize("page", ["launch", "runs", "tasks", "heads", "attention", "memory"])
+def test_there_are_links_to_each_page(page):
+    assert sum(parts(link["address"])[0] == page for link in LINKS) >= 3

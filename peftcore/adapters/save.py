@@ -34,7 +34,7 @@ def describe(model: TunedModel, spec: RunSpec | None = None, classes: list[str] 
         "backbone": {
             "name": backbone.name,
             "pretrained": backbone.pretrained,
-            "weights": backbone.origin and backbone.origin.to_dict(),
+            "weights": backbone.origin and vars(backbone.origin),
             "options": dict(backbone.options),
             "fingerprint": model.fingerprint,
             "input_size": list(backbone.input_size),

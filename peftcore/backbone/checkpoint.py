@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from peftcore import errors
 from peftcore.backbone.foreign_names import library_of, to_timms
+from peftcore.errors import WeightsUnavailable
 
 # What torch.compile, sharded and checkpointed training put between the names of modules.
 _BETWEEN = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -26,29 +28,30 @@ _BEFORE = re.compile(
 _AVERAGE = re.compile(r"(?:^|[._])(?:ema|teacher)[._]")  # of several copies the one to use, as timm holds it
 
 
-def read(files: Collection[Path]) -> dict[str, Tensor]:
-    """The tensors of a safetensors or torch file, or of all its shards; of nested dicts by dotted names.
+def read(files: Sequence[Path], model: nn.Module) -> tuple[dict[str, Tensor], list[str], str]:
+    """The tensors of one copy of `model` in a file, or in all its shards, by the names that timm gives or reads; the names
+    outside it; and how the names were read.
 
     Raises:
-        WeightsUnavailable: it would run code to be read, or holds no tensors by name.
+        WeightsUnavailable: it would run code to be read, holds no tensors by name, or the model several times.
     """
+    if files[0].suffix == ".npz":
+        return _googles(files[0], model)
     state: dict[str, Tensor] = {}
     for file in files:
-        if file.suffix == ".safetensors":
-            state |= load_file(file)
-            continue
         try:
             with torch.serialization.safe_globals([argparse.Namespace]):  # timm keeps its arguments beside the weights
-                data = torch.load(file, map_location="cpu", weights_only=True)
+                safe = file.suffix == ".safetensors"
+                data = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
         except UnpicklingError as error:
-            raise errors.WeightsUnavailable(
+            raise WeightsUnavailable(
                 "it is no file of tensors, or holds pickled objects beside them, which are never run: save "
                 "model.state_dict() alone, as .safetensors"
             ) from error
         state |= _flat(data if isinstance(data, Mapping) else {})
     if not state:
-        raise errors.WeightsUnavailable("it holds no tensors by name")
-    return state
+        raise WeightsUnavailable("it holds no tensors by name")
+    return _unwrapped(state, model.state_dict())
 
 
 def _flat(data: Any, at: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -58,14 +61,8 @@ def _flat(data: Any, at: str = "") -> Iterator[tuple[str, Tensor]]:
         yield from _flat(value, f"{at}.{key}" if at else str(key))
 
 
-def unwrapped(state: dict[str, Tensor], own: Collection[str]) -> tuple[dict[str, Tensor], list[str], str]:
-    """One model's tensors by the names that timm gives or reads, the names outside it, and how they were read.
-
-    `own`: the names of the backbone. Whatever stands before most of them is taken off.
-
-    Raises:
-        WeightsUnavailable: the file holds the backbone several times, and none is an average of training.
-    """
+def _unwrapped(state: dict[str, Tensor], own: Collection[str]) -> tuple[dict[str, Tensor], list[str], str]:
+    """Whatever stands before most of the names that are the backbone's `own` is taken off."""
     how = []
     state = {_BETWEEN.sub("", name): tensor for name, tensor in state.items()}
     if library := library_of(list(state)):
@@ -82,10 +79,32 @@ def unwrapped(state: dict[str, Tensor], own: Collection[str]) -> tuple[dict[str,
     prefix, *others = [prefix for prefix in most if _AVERAGE.search(prefix)] or most
     if others:
         where = " and ".join(map(repr, sorted([prefix, *others])))
-        raise errors.WeightsUnavailable(
-            f"it holds the backbone {1 + len(others)} times, under {where}: keep one of them"
-        )
+        raise WeightsUnavailable(f"it holds the backbone {1 + len(others)} times, under {where}: keep one of them")
     if prefix:
         how.append(f"read below {prefix!r}")
     inside = {name[len(prefix) :]: tensor for name, tensor in state.items() if name.startswith(prefix)}
     return inside, [name for name in state if not name.startswith(prefix)], ", ".join(how)
+
+
+def _googles(path: Path, model: nn.Module) -> tuple[dict[str, Tensor], list[str], str]:
+    """Google's own files (AugReg), by timm's reader: it names nothing, so what it does not write stays NaN."""
+    if not hasattr(model, "load_pretrained"):
+        raise WeightsUnavailable("timm reads .npz files for plain ViTs alone")
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {re.sub(r"^(opt/target|params/img|params)/", "", name): file[name] for name in file.files}
+    outside = [name for name in arrays if not name.startswith(("Transformer/", "embedding/", "cls", "pos_embedding"))]
+    if single := [name for name, array in arrays.items() if array.size == 1 and name not in outside]:
+        raise WeightsUnavailable(f"{single[0]} is a single value")  # which timm would copy to every place
+    if (kernel := arrays.get("embedding/kernel")) is not None and kernel.shape[:2] != model.patch_embed.patch_size:
+        raise WeightsUnavailable(f"its patches are {kernel.shape[:2]}, the backbone's {model.patch_embed.patch_size}")
+    stacked = arrays.get("Transformer/encoderblock/LayerNorm_0/scale")  # all blocks in one array
+    blocks = {match[1] for name in arrays if (match := re.match(r"Transformer/encoderblock_(\d+)/", name))}
+    if (depth := len(blocks) if stacked is None else len(stacked)) != len(model.blocks):
+        raise WeightsUnavailable(f"it has {depth} blocks and the backbone {len(model.blocks)}")
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        for tensor in twin.state_dict().values():
+            tensor.fill_(torch.nan)
+    twin.load_pretrained(str(path))
+    state = {name: tensor for name, tensor in twin.state_dict().items() if not tensor.isnan().all()}
+    return state, [name.replace("/", ".") for name in outside], "names of Google read as timm's"

@@ -27,6 +27,8 @@ from peftcore.backbone.weights import (
     why_no_weights,
 )
 
+_understood: set[tuple[str, str, bool]] = set()  # name, options, whether on the meta device
+
 
 def load_backbone(
     name: str,
@@ -60,8 +62,7 @@ def load_backbone(
         raise errors.InvalidSetting(f"There is no device {device!r}; use 'cpu', 'cuda' or 'meta'.") from None
     arrival = None
     if (pretrained or weights is not None) and not meta:
-        file = fetched(name) if weights is None else weights_file(Path(weights))
-        arrival = Arrival(name, file, architecture)
+        arrival = Arrival(name, fetched(name) if weights is None else weights_file(Path(weights)))
     try:
         with (
             torch.random.fork_rng(),
@@ -100,7 +101,10 @@ def load_backbone(
         crop_pct=config["crop_pct"],
         options=tuple(sorted(architecture.items())),
     )
-    check_understood(backbone)
+    # Whatever its weights: an architecture is understood or not, so it is looked at once. Without data less is seen.
+    if not {(name, repr(backbone.options), kind) for kind in {meta, False}} & _understood:
+        check_understood(backbone)
+        _understood.add((name, repr(backbone.options), meta))
     return backbone
 
 

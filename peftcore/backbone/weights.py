@@ -6,11 +6,9 @@ import json
 import os
 import re
 import socket
-from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -39,11 +37,8 @@ class Origin:
     file: str
     sha256: str
     names: str = ""
-    left_over: Sequence[str] = ()
-    resampled: Sequence[str] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"left_over": list(self.left_over), "resampled": list(self.resampled)}
+    left_over: list[str] = field(default_factory=list, hash=False)
+    resampled: list[str] = field(default_factory=list, hash=False)
 
     @property
     def sentence(self) -> str:
@@ -204,15 +199,17 @@ def shards(file: Path) -> list[str]:
 
 
 def parts(file: Path) -> list[Path]:
-    """The files that hold a set of weights: this one, or its shards. Raises WeightsUnavailable: one is missing."""
+    """The files that hold a set of weights, whole: this one, or its shards. Raises WeightsUnavailable where one is not."""
     names = shards(file)
-    missing = [name for name in names if not (file.parent / name).is_file()]
-    if missing:
+    if missing := [name for name in names if not (file.parent / name).is_file()]:
         raise errors.WeightsUnavailable(
-            f"{str(file)!r} is one set of weights in {len(names)} files, and {len(missing)} of them are not beside it: "
-            f"{', '.join(missing[:3])}; copy them there."
+            f"it is one set of weights in {len(names)} files, and {len(missing)} of them are not beside it: "
+            f"{', '.join(missing[:3])}; copy them there"
         )
-    return [file.parent / name for name in names] or [file]
+    files = [file.parent / name for name in names] or [file]
+    if not all(map(whole, files)):
+        raise errors.WeightsUnavailable("it is empty, damaged or cut short; fetch or copy it again")
+    return files
 
 
 def first_line(error: object) -> str:

@@ -120,7 +120,7 @@ class Trainer:
                 "symmetries": list(task.symmetries),
                 "model_selection": SELECTED[spec.select],
                 "pretrained": self.backbone.pretrained,
-                "weights": self.backbone.origin and self.backbone.origin.to_dict(),
+                "weights": self.backbone.origin and vars(self.backbone.origin),
                 "weight_decay": spec.decay,
                 "features": plan.to_dict(),
             },

@@ -197,16 +197,29 @@ def _by_folder(images: Sequence[str], inner: str) -> _Found:
     # Other folders beside two splits are no classes; beside one they are: a class may be called train.
     if heads and heads <= said.keys() or 0 in said.values() and len({*said.values()}) > 1:
         return _by_split(paths, said)
-    below = splits_of({above[1] for above in paths.values() if len(above) > 1})
-    if {0} < {*below.values()} and all(len(above) > 1 and above[1] in below for above in paths.values()):
-        placed = [Placed(file, above[0], below[above[1]]) for file, above in paths.items()]
-        return _Found("splits", placed, [], (), (f"Within each class, {_listed({*below})} are taken for splits.",))
+    if below := _splits_within(paths):
+        placed, skipped = [], []
+        for file, above in paths.items():
+            if len(above) > 1 and above[1] not in below or not above:
+                skipped.append(Skipped(file, "it lies in no folder of a split") if above else _stray(file))
+            else:
+                placed.append(Placed(file, above[0], below[above[1]] if len(above) > 1 else -1))
+        return _Found("splits", placed, skipped, (), (f"Within each class, {_listed({*below})} are taken for splits.",))
     if deeper := _holder_of_splits(paths):
         found = _by_folder([file for file in images if file.startswith(inner + deeper)], inner + deeper)
         rest = [_stray(file) for file in images if not file.startswith(inner + deeper)]
         return found._replace(skipped=[*found.skipped, *rest])
     placed = [Placed(file, above[0], -1) for file, above in paths.items() if above]
     return _Found("folders", placed, [_stray(file) for file, above in paths.items() if not above])
+
+
+def _splits_within(paths: Mapping[str, list[str]]) -> dict[str, int]:
+    """The folders of splits that at least two classes have in themselves, and their splits; empty where none has."""
+    children = defaultdict(set)
+    for above in paths.values():
+        children[above[0] if above else ""] |= {*above[1:2]}
+    found = [said for names in children.values() if {0} < {*(said := splits_of(names)).values()}]
+    return {name: split for said in found for name, split in said.items()} if len(found) > 1 else {}
 
 
 def _holder_of_splits(paths: Mapping[str, list[str]]) -> str:
@@ -311,6 +324,8 @@ def _by_table(folder: Path, files: Sequence[str], images: Sequence[str], inner: 
         notes += [found.note] if found.note else []
         for row in found.rows:
             _enter(row, name, known, entries, skipped, split)
+    if has_classes and not entries:
+        return None
     placed = [Placed(image, *entries[image][:2]) for image in images if image in entries]
     skipped += [Skipped(image, "no table has a label for it") for image in images if image not in entries]
     whose = ", ".join(shown(name) for name in used)

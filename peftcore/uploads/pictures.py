@@ -161,8 +161,8 @@ def decode(file: str | Path | BytesIO, size: int, fit: str = "stretch", name: st
     """One image file as RGB bytes (size, size, 3): upright by its EXIF, what is transparent on white, then bicubic.
 
     `fit` is 'stretch' (the whole image, whatever its shape, as VTAB-1K's published code does) or 'crop' (the shorter
-    side to `size`, then the middle). 16 bits per channel keep their upper 8, or the upper 8 of their lower `bits`. Of an
-    animation, the first frame. `name` is what errors call bytes that lie in no file of their own.
+    side to `size`, then the middle). 16 bits per channel keep their upper 8, or the upper 8 of their lower `bits`. Of
+    an animation, the first frame. `name` is what errors call bytes that lie in no file of their own.
 
     Raises:
         BadData: missing, not an image, broken, too large (Pillow's limit on pixels), or without a fixed range.

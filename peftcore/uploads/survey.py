@@ -266,7 +266,7 @@ def _notes(before: Sequence[str], classes: Sequence[str], labels: np.ndarray, gi
         what = "has" if len(few) == 1 else "have"
         yield f"{_listed(few)} {what} fewer than three images: they all go into training."
     if (given >= 0).any():
-        trained = {*labels[given == 0].tolist()}
+        trained = {*labels[given <= 0].tolist()}  # what no split is said of trains, or is drawn from
         if new := [name for index, name in enumerate(classes) if index not in trained]:
             yield f"No training image is of {_listed(new)}."
         if missing := [name for index, name in enumerate(SPLITS) if not (given == index).any()]:

@@ -100,7 +100,9 @@ def read(path: Path, name: str, known: Known, limits: Limits, column: str = "") 
     head = [_plain(cell) for cell in frame.iloc[0]]
     sample = frame.iloc[1 : LOOKED_AT + 1] if len(frame) > 1 else frame
     hits = [sum(known.find(cell) is not None for cell in sample[at]) for at in frame]
-    file = hits.index(max(hits)) if any(hits) else next((at for at, cell in enumerate(head) if cell in FILES), None)
+    # Class numbers may be names of files too ('0' and 0.png): then the first line decides.
+    likely = sorted(frame, key=lambda at: (-hits[at], head[at] not in FILES, head[at] in LABELS))
+    file = likely[0] if any(hits) else next((at for at, cell in enumerate(head) if cell in FILES), None)
     if file is None:
         raise errors.BadData(
             f"No column of the table {shown(name)} names files that are there; its first line is "

@@ -119,6 +119,16 @@ def test_splits_within_each_class(home):
     assert "test and train are taken for splits" in " ".join(found.notes)
 
 
+def test_splits_within_each_class_and_what_lies_beside_them(home):
+    within = pictures(*(f"{c}/{s}/good" for c in ("bottle", "cable") for s in ("train", "test")))
+    masks, whole = pictures("bottle/ground_truth", "cable/ground_truth", each=2), pictures("nut")
+    found = examine(home, within | masks | whole)
+    assert found.classes == ("bottle", "cable", "nut") and {one.file for one in found.skipped} == {*masks}
+    assert all(split == -1 for label, split in in_splits(found).values() if label == "nut")
+    assert not [note for note in found.notes if "No training image" in note], "they train, or are drawn from"
+    assert [int((found.given == split).sum()) for split in (0, 2)] == [8, 8]
+
+
 NO_SPLITS = {  # classes whose names look like splits, or only half
     "a vehicle": ("train", "car", "bus"),
     "valid or not": ("valid", "invalid"),
@@ -285,6 +295,23 @@ def test_tables_for_each_split_name_the_files_of_their_split(home, folders):
     found = examine(home, kaggle(test_rows="id,label\n0,b\n1,a\n", folders=folders))
     placed = in_splits(found)
     assert placed[f"{folders[0]}/0.png"] == ("a", 0) and placed[f"{folders[1]}/0.png"] == ("b", 2) and len(placed) == 14
+
+
+def test_class_numbers_that_are_names_of_files_too(home):
+    """As the traffic signs of GTSRB have them: class folders for training, one folder and a table for testing."""
+    files = pictures("Train/0", "Train/1") | pictures("Test") | pictures("Meta", each=2)
+    train = "".join(f"6,{c},Train/{c}/{i}.png\n" for c in (0, 1) for i in range(4))
+    test = "".join(f"6,{1 - i % 2},Test/{i}.png\n" for i in range(4))
+    tables = {"Train.csv": train, "Test.csv": test, "Meta.csv": "6,0,Meta/0.png\n6,1,Meta/1.png\n"}
+    found = examine(home, files | {name: ("Width,ClassId,Path\n" + rows).encode() for name, rows in tables.items()})
+    placed = in_splits(found)
+    assert placed["Test/0.png"] == ("1", 2) and placed["Train/0/0.png"] == ("0", 0) and len(placed) == 12
+
+
+@pytest.mark.parametrize("rows", ["", "id,label\n", "id,label\nx,a\n"])
+def test_a_table_that_says_nothing_leaves_the_folders_their_say(home, rows):
+    found = examine(home, pictures("train/a", "train/b") | {"train.csv": rows.encode()})
+    assert found.kind == "splits" and found.classes == ("a", "b") and len(found) == 8
 
 
 def test_a_table_of_all_and_an_empty_answer_beside_it(home):

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from peftcore import errors
 from peftcore.adapters import petl_vit
-from peftcore.adapters.hf_lora import holds_peft, import_peft
+from peftcore.adapters.hf_lora import import_peft
 from peftcore.adapters.packing import unpack
+from peftcore.adapters.peft_folder import holds_peft
 from peftcore.adapters.save import ABOUT, FORMAT, TENSORS
 from peftcore.backbone.load import Backbone, load_backbone
 from peftcore.methods import make_method

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import importlib.util
+import re
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -31,7 +32,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "ln_tuning": {"target_modules": ["norm1", "norm2"]},
 }
 # What PEFT raises where a tuner and a model or its options do not go together.
-_REFUSALS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, AssertionError, ImportError)
+_REFUSALS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, AssertionError, ImportError, re.error)
 
 
 class HfPeft(Method):

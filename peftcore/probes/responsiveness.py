@@ -15,8 +15,8 @@ from torch import Tensor
 
 from peftcore import errors
 from peftcore.adapters import petl_vit
-from peftcore.adapters.hf_lora import read_peft
 from peftcore.adapters.load import load_adapter, origin_of
+from peftcore.adapters.peft_folder import read_peft
 from peftcore.backbone.load import Backbone, load_backbone
 from peftcore.methods._scores import SCORES, Collector, HeadScores, Score, by_head, energies, head_pairs, table
 from peftcore.model import TunedModel
@@ -123,7 +123,7 @@ def head_energy(
         backbone = load_backbone(backbone, pretrained=False, device="meta")
     if origin == "peft":
         file = read_peft(source)
-        base = file.config.get("base_model_name_or_path")
+        base = file.base
     else:
         shape = {} if backbone is None else {"depth": backbone.depth, "width": backbone.width}
         file, base = petl_vit.read(source, scale, **shape), "vit_base_patch16_224"

@@ -1,0 +1,164 @@
+"""A Hugging Face PEFT adapter as its files hold it, read without a model and without unpickling."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from torch import Tensor
+
+from peftcore import errors
+from peftcore.adapters.packing import refuse_pickle
+
+CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
+Pairs = dict[str, tuple[Tensor, Tensor]]  # path of a Linear -> A (r, d_in), B (d_out, r) with the scale folded in
+
+# What a configuration says of the file and of how training began, and a LoRA's settings that leave it W + s B A.
+_FILE = "peft_type task_type auto_mapping base_model_name_or_path revision inference_mode peft_version runtime_config"
+_START = "init_lora_weights eva_config corda_config loftq_config lora_ga_config"
+_PLAIN = """r lora_alpha use_rslora rank_pattern alpha_pattern lora_dropout target_modules exclude_modules bias lora_bias
+layers_to_transform layers_pattern modules_to_save fan_in_fan_out megatron_core qalora_group_size ensure_weight_tying"""
+_OWN_WEIGHTS = ("true", "false", "gaussian", "eva", "orthogonal", "mica")  # starts that leave the frozen weights alone
+_NAMED = re.compile(r"\.lora_(?:A|B|magnitude_vector)\.(?!weight$|bias$)(\w+)")  # an adapter's own name in a key
+
+
+@dataclass(frozen=True)
+class PeftFolder:
+    """`settings` are those that are not PEFT's defaults; `start` is what the weights began from, where a LoRA says so.
+    `tensors` are float32 under PEFT's names, without `base_model.model.` and without the adapter's name."""
+
+    source: Path
+    tuner: str
+    base: str | None
+    start: str
+    settings: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    def beyond_pairs(self) -> list[str]:
+        """What makes an adapted layer something else than W x + s B A x."""
+        return [
+            *([f"peft_type = {self.tuner!r}"] if self.tuner != "lora" else []),
+            *([f"init_lora_weights = {self.start!r}"] if self.start not in _OWN_WEIGHTS else []),
+            *(f"{name} = {value!r}" for name, value in self.settings.items() if name not in _PLAIN.split()),
+        ]
+
+    def pairs(self) -> Pairs:
+        """The low-rank updates of a plain LoRA.
+
+        Raises:
+            BadAdapter: something is `beyond_pairs`; half a pair, or of another rank than is configured.
+        """
+        if more := self.beyond_pairs():
+            raise errors.BadAdapter(
+                f"{str(self.source)!r} is no plain LoRA ({', '.join(more)}): it adds more to a weight than B A."
+            )
+        found, settings = {}, self.settings
+        for path in (name.removesuffix(".lora_A.weight") for name in self.tensors if name.endswith(".lora_A.weight")):
+            A, B = self.tensors[f"{path}.lora_A.weight"], self.tensors.get(f"{path}.lora_B.weight")
+            rank = _first(settings.get("rank_pattern", {}), path, settings.get("r", 8))
+            if B is None or not len(A) == B.shape[1] == rank:
+                raise errors.BadAdapter(f"{str(self.source)!r} holds no lora_A and lora_B of rank {rank} for {path}.")
+            alpha = _first(settings.get("alpha_pattern", {}), path, settings.get("lora_alpha", 8))
+            found[path] = A, alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank) * B
+        return found
+
+
+def _first(patterns: Mapping[str, Any], path: str, default: Any) -> Any:
+    """As in PEFT, the first pattern that matches the end of a path counts."""
+    return next((value for p, value in patterns.items() if re.match(rf"(.*\.)?({p})$", path)), default)
+
+
+def holds_peft(source: Path) -> bool:
+    """Whether PEFT wrote this folder or file, or folders in this one."""
+    if source.is_file():
+        return source.name in (WEIGHTS, PICKLED) or (source.parent / CONFIG).exists()
+    return any((source / name).exists() for name in (CONFIG, WEIGHTS, PICKLED)) or any(source.glob(f"*/{CONFIG}"))
+
+
+def read_peft(source: Path) -> PeftFolder:
+    """A PEFT adapter from its folder, or from its weights file with the configuration beside it.
+
+    Raises:
+        BadAdapter: missing, damaged or pickled; settings that PEFT does not have; several adapters.
+    """
+    folder = source if source.is_dir() else source.parent
+    inside = sorted(config.parent for config in folder.glob(f"*/{CONFIG}"))
+    if inside and not (folder / CONFIG).exists():
+        names = ", ".join(path.name for path in inside)
+        raise errors.BadAdapter(f"{str(folder)!r} holds folders of adapters ({names}); give one: {str(inside[0])!r}.")
+    file = source if source.is_file() else folder / WEIGHTS
+    refuse_pickle(file if file.exists() else folder / PICKLED)
+    for needed in (file, folder / CONFIG):
+        if not needed.exists():
+            raise errors.BadAdapter(f"{str(folder)!r} holds no {needed.name}; give a Hugging Face PEFT adapter folder.")
+    try:
+        about = _read_config(json.loads((folder / CONFIG).read_text()), str(folder / CONFIG))
+        return PeftFolder(source, **about, tensors=_read_tensors(file))
+    except (OSError, ValueError, KeyError, SafetensorError, re.error) as error:
+        raise errors.BadAdapter(f"{str(source)!r} is damaged or no PEFT adapter: {error}.") from None
+
+
+def _read_config(config: Any, where: str) -> dict[str, Any]:
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    kind = config.get("peft_type") if isinstance(config, dict) else None
+    if not isinstance(kind, str) or kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
+        raise errors.BadAdapter(f"{where!r} must be a JSON object with a peft_type that PEFT has, such as 'LORA'.")
+    defaults = {}
+    for field in dataclasses.fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind]):
+        factory = field.default_factory
+        defaults[field.name] = field.default if factory is dataclasses.MISSING else factory()
+    ignored = f"{_FILE} {_START}".split() if kind == "LORA" else _FILE.split()
+    settings = {
+        name: v for name, v in config.items() if name not in ignored and v != defaults.get(name, None if v else v)
+    }
+    for name, value in settings.items():
+        if name not in defaults:
+            raise errors.BadAdapter(f"{where!r} sets {name} = {value!r}, which the installed PEFT does not know.")
+        if not _is_like(value, defaults[name]) and not name.startswith("init"):
+            raise errors.BadAdapter(
+                f"{where!r} sets {name} = {value!r}; it must be of the kind of PEFT's default, {defaults[name]!r}."
+            )
+    for pattern in (*settings.get("rank_pattern", ()), *settings.get("alpha_pattern", ())):
+        re.compile(pattern)
+    start = str(config.get("init_lora_weights", True)).lower() if kind == "LORA" else "true"
+    return {"tuner": kind.lower(), "base": config.get("base_model_name_or_path"), "start": start, "settings": settings}
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Whether a setting has the type of its default, where that says something: PEFT itself does not look."""
+    if isinstance(default, dict):
+        return isinstance(value, dict) and all(_is_like(part, 1) for part in value.values())
+    if isinstance(default, int | float) and not isinstance(default, bool):
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return not isinstance(default, bool) or isinstance(value, bool)
+
+
+def _read_tensors(file: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    tensors = load_file(file)
+    for name, tensor in tensors.items():
+        if not (tensor.is_floating_point() and tensor.float().isfinite().all()):
+            raise errors.BadAdapter(f"{str(file)!r} holds something else than finite numbers in {name}.")
+    adapters = {match[1] for name in tensors if (match := _NAMED.search(name))}
+    if len(adapters) > 1:
+        raise errors.BadAdapter(f"{str(file)!r} mixes adapters ({', '.join(sorted(adapters))}); save each by itself.")
+    return {name: tensor.float() for name, tensor in plain_names(tensors, *adapters, "default").items()}
+
+
+def plain_names(tensors: Mapping[str, Tensor], *adapters: str) -> dict[str, Tensor]:
+    """Tensors under PEFT's names without base_model.model., an adapter's own name, and the wrapper of a saved module.
+
+    A wrapper's frozen original goes; with bias='all', PEFT writes it and writes the saved biases twice.
+    """
+    own = "|".join(map(re.escape, adapters))
+    gone = re.compile(rf"^base_model\.model\.|\.modules_to_save(\.({own}))?(?=\.)|\.({own})(?=(\.weight|\.bias)?$)")
+    return {gone.sub("", name): tensor for name, tensor in tensors.items() if ".original_module." not in name}

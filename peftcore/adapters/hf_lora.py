@@ -104,7 +104,7 @@ def import_peft(folder: str | Path, backbone: Backbone) -> TunedModel:
     paths, tensors = _classifiers(backbone), dict(record.tensors)
     heads = [[tensors.pop(f"{path}.{name}", torch.empty(0)) for name in ("weight", "bias")] for path in paths]
     weight, bias = heads[0]
-    if weight.shape != (len(bias), backbone.width) or any(not torch.equal(weight, other) for other, _ in heads):
+    if weight.shape != (len(bias), backbone.width) or not all(map(torch.equal, heads[0], heads[-1])):
         raise errors.AdapterMismatch(
             f"{str(folder)!r} holds no one classifier of width {backbone.width}; save it with modules_to_save={[*paths]}."
         )

@@ -24,7 +24,7 @@ class TunedModel(nn.Module):
 
     def __init__(self, backbone: Backbone, method: Method, tuner: nn.Module, head: nn.Linear, origin: Backbone):
         super().__init__()
-        self.backbone, self.method = backbone, method
+        self.backbone, self.method, self.is_side = backbone, method, method.kind == "side"
         self._backbone_count = origin.parameter_count()
         self.trunk = backbone.module
         self.tuner, self.head = tuner, head
@@ -35,10 +35,6 @@ class TunedModel(nn.Module):
     def fingerprint(self) -> str:
         """The fingerprint of the backbone that this model was attached to, before anything of it was trained."""
         return self._fingerprint or self.backbone.fingerprint
-
-    @property
-    def is_side(self) -> bool:
-        return self.method.kind == "side"
 
     def train(self, mode: bool = True) -> TunedModel:
         """The method's parts change mode; the backbone stays in eval."""
@@ -83,10 +79,7 @@ class TunedModel(nn.Module):
 
     def named_trainable(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Trainable parameters by the names of `adapter_state`."""
-        tensors = {id(p): p for p in self.parameters() if p.requires_grad}
-        for name, tensor in self._named_state():
-            if id(tensor) in tensors:
-                yield name, tensors[id(tensor)]
+        return ((name, tensor) for name, tensor in self._named_state() if tensor.requires_grad)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         return [p for _, p in self.named_trainable()]
@@ -136,8 +129,9 @@ def attach(
 ) -> TunedModel:
     """A TunedModel; `backbone` itself is not changed, and its weights are shared, not copied.
 
-    `method` may be its name, or its settings with a 'name' among them. The same seed gives every method the same classifier at the start. `verify` runs one image through the model,
-    nudges what is zero at the start, and raises if the logits do not move or a trainable tensor would get no gradient.
+    `method` may be its name, or its settings with a 'name' among them. The same seed gives every method the same
+    classifier at the start. `verify` runs one image through the model, nudges what is zero at the start, and raises if
+    the logits do not move or a trainable tensor would get no gradient.
 
     Raises:
         DoesNotFit: settings that are impossible on this backbone, or an adapter that this architecture never runs.
@@ -205,10 +199,10 @@ def _prove_it_runs(model: TunedModel) -> None:
         model.train()
     idle = [name for name, gradient in zip(named, gradients, strict=True) if gradient is None]
     if idle:
+        more = f" and {len(idle) - 1} more places" if len(idle) > 1 else ""
         raise errors.DoesNotFit(
-            f"{who} would train nothing at {idle[0]}"
-            + (f" and {len(idle) - 1} more places" if len(idle) > 1 else "")
-            + ": this architecture never calls the layer that the adapter sits on. Choose other projections or another method."
+            f"{who} would train nothing at {idle[0]}{more}: this architecture never calls the layer that the adapter "
+            "sits on. Choose other projections or another method."
         )
     own = [g for name, g in zip(named, gradients, strict=True) if not name.startswith("head.")]
     if own and (not any(g.any() for g in own) or (zeros and torch.equal(start, logits))):

@@ -106,12 +106,11 @@ class Methods(Registry):
 @cache
 def _facts(file: Path) -> Facts:
     """Of the class that the file exposes as METHOD."""
-    tree = ast.parse(file.read_text())
-    exposed = getattr(_assigned(tree).get("METHOD"), "id", None)
-    made = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == exposed), None)
-    said = {name: value.value for name, value in _assigned(made).items() if isinstance(value, ast.Constant)}
-    said = {field.name: said[field.name] for field in fields(Facts) if field.name in said}
-    if not {"name", "title", "kind"} <= said.keys() or said["name"] != file.stem or said["kind"] not in KINDS:
+    body = ast.parse(file.read_text()).body
+    exposed = getattr(_assigned(body).get("METHOD"), "id", None)
+    values = _assigned(next((node.body for node in body if getattr(node, "name", "") == exposed), []))
+    said = {f.name: value.value for f in fields(Facts) if isinstance(value := values.get(f.name), ast.Constant)}
+    if said.get("name") != file.stem or "title" not in said or said.get("kind") not in KINDS:
         raise InvalidSetting(
             f"{file}: METHOD must be a class of this file whose body says, as literals, name = {file.stem!r}, a title "
             f"and a kind, {' or '.join(map(repr, KINDS))}; it says {said}."
@@ -119,12 +118,8 @@ def _facts(file: Path) -> Facts:
     return Facts(**said)
 
 
-def _assigned(scope: ast.Module | ast.ClassDef | None) -> dict[str, ast.expr | None]:
-    """Names that a body assigns -> the expressions."""
-    body = scope.body if scope else []
-    made = {to: node.value for node in body if isinstance(node, ast.Assign) for to in node.targets}
-    made |= {node.target: node.value for node in body if isinstance(node, ast.AnnAssign)}
-    return {to.id: value for to, value in made.items() if isinstance(to, ast.Name)}
+def _assigned(body: list[ast.stmt]) -> dict[str, ast.expr]:
+    return {ast.unparse(to): node.value for node in body if isinstance(node, ast.Assign) for to in node.targets}
 
 
 METHODS = Methods("methods", "method")

@@ -188,6 +188,11 @@ class SideNetwork(nn.Module):
         """Where the network looks: for each of `attended` (B, N, N), rows sum to 1."""
         return []
 
+    @staticmethod
+    def grouped(backbone: Backbone, gap: int) -> list[list[int]]:
+        """By stage, the last block of each group of `gap` blocks; what is left over is a shorter last group."""
+        return [[s[min(i + gap, len(s)) - 1] for i in range(0, len(s), gap)] for s in backbone.stages]
+
     @classmethod
     def abreast(cls, networks: Sequence[SideNetwork], features: tuple[Tensor, ...]) -> Tensor:
         """K networks with equal settings: features (K, B, ...), or (1, B, ...) where all read the same, to pooled features

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from peftcore import errors
+from peftcore.backbone.load import Backbone
 from peftcore.methods import Method, SideNetwork
 from peftcore.methods._lean import EPS, Lean, folded
 
@@ -61,7 +62,7 @@ class LAST(Method):
             )
         return self
 
-    def install(self, backbone) -> SideNetwork:
+    def install(self, backbone: Backbone) -> SideNetwork:
         return LASTNetwork(backbone, self)
 
 
@@ -92,72 +93,70 @@ class LowRankAttention(nn.Module):
         super().__init__()
         self.heads, self.qk_norm, self.dropout = method.heads, method.qk_norm, method.dropout
         self.norm = nn.LayerNorm(width, eps=EPS)
-        self.q = nn.Linear(width, method.rank, bias=False)
-        self.k = nn.Linear(width, method.rank, bias=False)
-        self.v = nn.Linear(width, method.rank, bias=False)
+        self.q, self.k, self.v = (nn.Linear(width, method.rank, bias=False) for _ in range(3))
         self.up = nn.Linear(method.rank, width, bias=method.up_bias)
-        nn.init.zeros_(self.up.weight)
-        if method.up_bias:
-            nn.init.zeros_(self.up.bias)
+        for parameter in self.up.parameters():
+            nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor) -> Tensor:
-        out = attend(self._qkv(self.norm(x)), self.heads, self.qk_norm)  # (B, N, r)
+    def forward(self, x: Tensor, maps: list[Tensor] | None = None) -> Tensor:
+        """To `maps` goes what the values are weighed with: softmax(Q K^T / sqrt(r)), mean over heads, (B, N, N)."""
+        qkv = F.linear(self.norm(x), torch.cat([self.q.weight, self.k.weight, self.v.weight]))  # (B, N, 3r)
+        if maps is not None:
+            q, k, _ = _by_head(qkv, self.heads, self.qk_norm)
+            maps.append((q @ k.mT / q.shape[-1] ** 0.5).softmax(-1).mean(1))
+        out = attend(qkv, self.heads, self.qk_norm)  # (B, N, r)
         return self.up(F.dropout(out, self.dropout, self.training))  # (B, N, d)
 
-    def _qkv(self, normed: Tensor) -> Tensor:
-        return F.linear(normed, torch.cat([self.q.weight, self.k.weight, self.v.weight]))  # (B, N, 3r) in one product
 
-    def attention(self, normed: Tensor) -> Tensor:
-        """LN(x) (B, N, d) -> softmax(Q K^T / sqrt(r)), mean over heads, (B, N, N): what the values are weighed with."""
-        q, k, _ = _by_head(self._qkv(normed), self.heads, self.qk_norm)
-        return (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1).mean(1)
+def recursion(
+    z: Sequence[Tensor], side: nn.ModuleList, added: Tensor | int, maps: list[Tensor] | None = None
+) -> Tensor:
+    """u_0 = z_0, u_i = F_i(u_{i-1} + z_i), y = u_m - sum_{i<m} z_i, for z_0 .. z_m (B, N, d) and the stacks F_1 .. F_m.
+
+    Each u_i is kept as two summands: `frozen`, and `added`, which alone carries gradient and is exactly zero at the start.
+    Then y is z_m + added without a difference of two large sums; returned is `added`.
+    """
+    frozen = z[0]  # u_0 = z_0
+    for F_i, z_i in zip(side, z[1:], strict=True):
+        frozen = frozen + z_i  # u_{i-1} + z_i
+        for lsa in F_i:
+            added = added + lsa(frozen + added, maps)  # LSA(x) = x + lsa(x); after the last one, u_i
+    return added
 
 
 class LASTNetwork(SideNetwork):
-    """The recursion of the paper, with the frozen part of each sum kept apart from what the modules add.
+    """The recursion over the stages of a backbone, one after the other: as it is written, or by Lean, which computes the same.
 
-    u_i = sum_{j<=i} z_j + added_i: only `added` carries gradient, it is exactly zero at the start, and y = z_m + added
-    is the bias correction without the cancellation of two large sums.
+    Features have K networks in front, (K, B, ...); alone, K is 1.
     """
 
-    def __init__(self, backbone, method: LAST):
+    def __init__(self, backbone: Backbone, method: LAST):
         super().__init__()
-        self.correct = method.bias_correction
+        self.correct, self.dropout = method.bias_correction, method.dropout
         self.attend = partial(attend, heads=method.heads, qk_norm=method.qk_norm)
-        self.finish: Callable[[Tensor], Tensor] = backbone.finish
-        self.groups: list[list[int]] = []  # per stage, the last block of each group
+        self.finish = backbone.finish
         self.transitions = [backbone.transition(s).forward for s in range(1, len(backbone.stages))]
-        self.side = nn.ModuleList()
-        taps = []
-        for stage in backbone.stages:
-            ends = [*stage[method.gap - 1 :: method.gap]]
-            if ends[-1:] != [stage[-1]]:
-                ends.append(stage[-1])  # a depth that the gap does not divide leaves a shorter last group
-            taps += [f"{backbone.blocks[stage[0]].path}:in", *(f"{backbone.blocks[e].path}:out" for e in ends)]
-            self.groups.append(ends)
-            for end in ends:
-                width = backbone.blocks[end].width
-                self.side.append(nn.ModuleList(LowRankAttention(width, method) for _ in range(method.stack)))
-        self.taps = tuple(taps)
+        self.groups = self.grouped(backbone, method.gap)
+        self.taps = tuple(
+            tap
+            for stage, ends in zip(backbone.stages, self.groups, strict=True)
+            for tap in (f"{backbone.blocks[stage[0]].path}:in", *(f"{backbone.blocks[e].path}:out" for e in ends))
+        )
+        self.side = nn.ModuleList(
+            nn.ModuleList(LowRankAttention(backbone.blocks[end].width, method) for _ in range(method.stack))
+            for ends in self.groups
+            for end in ends
+        )
         self.attended = tuple(end for ends in self.groups for end in ends for _ in range(method.stack))
 
     def forward(self, features: tuple[Tensor, ...]) -> Tensor:
-        dropped = any(m.dropout and m.training for group in self.side for m in group)
-        if dropped or any(z.requires_grad for z in features):  # the lean way has no gradient for features
-            return self._walk(features, self._stage_by_modules)
-        return self.abreast([self], tuple(z[None] for z in features))[0]
+        features = tuple(z[None] for z in features)
+        plain = (self.dropout and self.training) or any(z.requires_grad for z in features)  # Lean knows neither
+        return (self._stages(features, self._plain) if plain else self.abreast([self], features))[0]
 
     def attention(self, features: tuple[Tensor, ...]) -> list[Tensor]:
         maps: list[Tensor] = []
-        modules = [m for group in self.side for m in group]
-        look = [
-            m.norm.register_forward_hook(lambda _, __, normed, m=m: maps.append(m.attention(normed))) for m in modules
-        ]
-        try:
-            self._walk(features, self._stage_by_modules)  # the modules as they are written: hooks are called
-        finally:
-            for handle in look:
-                handle.remove()
+        self._stages(tuple(z[None] for z in features), partial(self._plain, maps=maps))
         return maps
 
     @classmethod
@@ -167,42 +166,37 @@ class LASTNetwork(SideNetwork):
         if len(networks) > 1 and features[0].device.type == "cpu" and features[0][0].numel() > CROWD:
             return super().abreast(networks, features)
 
-        def stage(first: int, last: int, z: tuple[Tensor, ...], carried: Tensor | None) -> Tensor:
-            modules = [[m for group in n.side[first:last] for m in group] for n in networks]
-            return Lean.apply(networks[0].attend, last - first, carried, *folded(modules), *z)
+        def added(groups: slice, z: tuple[Tensor, ...], carried: Tensor | None) -> Tensor:
+            modules = [[lsa for F_i in network.side[groups] for lsa in F_i] for network in networks]
+            return Lean.apply(networks[0].attend, len(z) - 1, carried, *folded(modules), *z)
 
-        return networks[0]._walk(features, stage)
+        return networks[0]._stages(features, added)
 
-    def _walk(self, features: tuple[Tensor, ...], stage: Callable[..., Tensor]) -> Tensor:
-        """The stages one after the other, `stage` giving what the groups [first, last) add to the tokens."""
-        start, first, y = 0, 0, None
-        lead = features[0].ndim - (4 if self.transitions else 3)  # 1 where networks run abreast
+    def _plain(
+        self, groups: slice, z: tuple[Tensor, ...], carried: Tensor | None, maps: list[Tensor] | None = None
+    ) -> Tensor:
+        added = 0 if carried is None else carried[0]
+        return recursion([one[0] for one in z], self.side[groups], added, maps)[None]
+
+    def _stages(self, features: tuple[Tensor, ...], added: Callable[..., Tensor]) -> Tensor:
+        """Each stage's y, carried into the next one; from the last, the pooled features (K, B, d)."""
+        last, y = 0, None
         for number, ends in enumerate(self.groups):
-            z = features[start : start + len(ends) + 1]  # z_0 .. z_m, (B, N, d), or (B, H, W, d) on Swin
-            last = first + len(ends)
-            carried = None if y is None else self._tokens(_over(lead, self.transitions[number - 1], y) - z[0], lead)
-            added = stage(first, last, tuple(self._tokens(t, lead) for t in z), carried)
-            shape = (*added.shape[:lead], *z[-1].shape[lead:])
-            y = (z[-1] if self.correct else sum(z[1:], z[0])) + added.view(shape)
-            start, first = start + len(z), last
-        return _over(lead, self.finish, y)  # (B, d)
-
-    @staticmethod
-    def _tokens(z: Tensor, lead: int) -> Tensor:
-        return z.flatten(1 + lead, -2)
-
-    def _stage_by_modules(self, first: int, last: int, z: tuple[Tensor, ...], carried: Tensor | None) -> Tensor:
-        added, total = 0 if carried is None else carried, z[0]
-        for group, more in zip(self.side[first:last], z[1:], strict=True):
-            total = total + more  # sum of z_j, j <= i
-            for module in group:
-                added = added + module(total + added)
-        return added
+            first, last = last, last + len(ends)
+            z = features[first + number : last + number + 1]  # z_0 .. z_m, (K, B, N, d); (K, B, H, W, d) on Swin
+            carried = None if y is None else _tokens(_over(self.transitions[number - 1], y) - z[0])
+            more = added(slice(first, last), tuple(map(_tokens, z)), carried)  # (K, B, N, d)
+            y = (z[-1] if self.correct else sum(z[1:], z[0])) + more.view(len(more), *z[-1].shape[1:])
+        return _over(self.finish, y)
 
 
-def _over(lead: int, frozen: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
+def _tokens(z: Tensor) -> Tensor:
+    return z.flatten(2, -2)  # (K, B, N, d)
+
+
+def _over(frozen: Callable[[Tensor], Tensor], tokens: Tensor) -> Tensor:
     """A frozen module on (K, B, ...), whose two leading dimensions it sees as one."""
-    return frozen(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2]) if lead else frozen(tokens)
+    return frozen(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
 
 
 METHOD = LAST

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from itertools import islice
 
 import torch
 from pydantic import Field
@@ -11,6 +11,8 @@ from timm.models.swin_transformer import PatchMerging
 from timm.models.vision_transformer import Block as ViTBlock
 from torch import Tensor, nn
 
+from peftcore.backbone.anatomy import Block
+from peftcore.backbone.load import Backbone
 from peftcore.methods import Method, SideNetwork
 
 
@@ -41,19 +43,19 @@ class LST(Method):
     mlp_ratio: float = Field(4.0, gt=0, le=16, description="Hidden width of the ladder's MLPs over the ladder's width.")
     residual: bool = Field(True, description="Add the ladder's output to the backbone's last tokens.")
 
-    def install(self, backbone) -> SideNetwork:
+    def install(self, backbone: Backbone) -> SideNetwork:
         return Ladder(backbone, self)
 
 
 class Rung(nn.Module):
     """(h (B, N, w), z (B, N, d)) -> the ladder's next state (B, N, w)."""
 
-    def __init__(self, width: int, thin: int, heads: int, method: LST):
+    def __init__(self, beside: Block, thin: int, method: LST):
         super().__init__()
         self.temperature = method.temperature
         self.gate = nn.Parameter(torch.zeros(()))
-        self.down = nn.Linear(width, thin)
-        self.block = ViTBlock(thin, heads, mlp_ratio=method.mlp_ratio, qkv_bias=True)
+        self.down = nn.Linear(beside.width, thin)
+        self.block = ViTBlock(thin, math.gcd(beside.heads, thin), mlp_ratio=method.mlp_ratio, qkv_bias=True)
 
     def forward(self, h: Tensor, z: Tensor) -> Tensor:
         mu = (self.gate / self.temperature).sigmoid()
@@ -63,42 +65,36 @@ class Rung(nn.Module):
 class Ladder(SideNetwork):
     """Reads the tokens after the patch embedding and at each rung; per stage on Swin."""
 
-    def __init__(self, backbone, method: LST):
+    def __init__(self, backbone: Backbone, method: LST):
         super().__init__()
-        self.residual = method.residual
-        self.finish: Callable[[Tensor], Tensor] = backbone.finish
-        self.stages: list[int] = []  # rungs per stage
-        widths = [backbone.blocks[stage[0]].width for stage in backbone.stages]
-        thin = [width // method.reduction for width in widths]
-        self.start = nn.Linear(widths[0], thin[0])
-        self.rungs = nn.ModuleList()
-        taps = [f"{backbone.blocks[0].path}:in"]
-        for stage, width, narrow in zip(backbone.stages, widths, thin, strict=True):
-            ends = [*stage[method.gap - 1 :: method.gap]]
-            if ends[-1:] != [stage[-1]]:
-                ends.append(stage[-1])  # the last tokens of a stage always have a rung
-            taps += [f"{backbone.blocks[end].path}:out" for end in ends]
-            heads = math.gcd(backbone.blocks[stage[0]].heads, narrow)
-            self.rungs.extend(Rung(width, narrow, heads, method) for _ in ends)
-            self.stages.append(len(ends))
+        self.residual, self.finish = method.residual, backbone.finish
+        self.groups = self.grouped(backbone, method.gap)  # by stage, the blocks that have a rung
+        blocks = [backbone.blocks[ends[-1]] for ends in self.groups]  # one of each stage
+        thin = [block.width // method.reduction for block in blocks]
+        self.start = nn.Linear(blocks[0].width, thin[0])
+        self.rungs = nn.ModuleList(
+            Rung(block, width, method)
+            for ends, block, width in zip(self.groups, blocks, thin, strict=True)
+            for _ in ends
+        )
         self.merging = nn.ModuleList(PatchMerging(a, b) for a, b in zip(thin, thin[1:], strict=False))
         self.norm = nn.LayerNorm(thin[-1])
-        self.up = nn.Linear(thin[-1], widths[-1])
+        self.up = nn.Linear(thin[-1], blocks[-1].width)
         if method.residual:
             nn.init.zeros_(self.up.weight)
             nn.init.zeros_(self.up.bias)
-        self.taps = tuple(taps)
+        rungs = (f"{backbone.blocks[end].path}:out" for ends in self.groups for end in ends)
+        self.taps = (f"{backbone.blocks[0].path}:in", *rungs)
 
     def forward(self, features: tuple[Tensor, ...]) -> Tensor:
-        features, rungs = iter(features), iter(self.rungs)
-        z = next(features)  # (B, N, d), or (B, H, W, d) on Swin
+        above = zip(self.rungs, features[1:], strict=True)
+        z = features[0]  # (B, N, d), or (B, H, W, d) on Swin
         h = self.start(z).flatten(1, -2)  # (B, N, w)
-        for stage, count in enumerate(self.stages):
+        for stage, ends in enumerate(self.groups):
             if stage:
                 h = self.merging[stage - 1](h.view(*z.shape[:-1], -1)).flatten(1, -2)  # (B, N/4, w')
-            for _ in range(count):
-                z = next(features)
-                h = next(rungs)(h, z.flatten(1, -2))
+            for rung, z in islice(above, len(ends)):
+                h = rung(h, z.flatten(1, -2))
         added = self.up(self.norm(h)).view_as(z)
         return self.finish(z + added if self.residual else added)  # (B, d)
 

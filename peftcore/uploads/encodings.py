@@ -52,32 +52,40 @@ _COMMON_KOREAN = frozenset(
     "호홍화환활황회후휴흑희흰히"
 )
 _RARE_LATIN = "ƒþÞðÐ"
+SAMPLE = 500  # texts that are scored, of all
 _LEAST = 0.5  # of a likelihood with which an encoding other than the last is believed
 
 
 def guess(texts: Sequence[bytes], candidates: Sequence[Encoding], fallback: str) -> Encoding:
     """The most likely encoding of these texts, one for all; `fallback` where none of the candidates is likely."""
-    scores = {one: score for one in candidates if (score := _score(texts, one)) is not None}
+    sample = texts[:: 1 + len(texts) // SAMPLE]
+    scores = {one: _score(sample, one) for one in candidates if _is_possible(texts, one)}
     best = max(scores, key=lambda one: round(scores[one], 2), default=None)
     if best is not None and scores[best] >= _LEAST:
         return best
     return next(one for one in candidates if one.name == fallback)
 
 
-def _score(texts: Sequence[bytes], encoding: Encoding) -> float | None:
-    """At most 1: how likely the bytes beyond ASCII are as letters of this encoding; None where they are none at all."""
+def _is_possible(texts: Sequence[bytes], encoding: Encoding) -> bool:
+    try:
+        for text in texts:
+            text.decode(encoding.name)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _score(texts: Sequence[bytes], encoding: Encoding) -> float:
+    """At most 1: how likely the bytes beyond ASCII are as letters of this encoding."""
     total, score = 0, 0.0
     for text in texts:
-        try:
-            letters = text.decode(encoding.name)
-        except UnicodeDecodeError:
-            return None
+        letters = text.decode(encoding.name)
         for at, letter in enumerate(letters):
             if not letter.isascii():
                 raw = letter.encode(encoding.name)
                 total += len(raw)
                 score += len(raw) * _likely(letter, raw, letters[at - 1 : at], letters[at + 1 : at + 2], encoding)
-    return score / total if total else None
+    return score / max(total, 1)
 
 
 def _likely(letter: str, raw: bytes, before: str, after: str, encoding: Encoding) -> float:

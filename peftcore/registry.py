@@ -128,11 +128,16 @@ FETCH = Registry("fetch", "part of fetch")  # asked for what is not on this mach
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's `__getattr__`: each public name imports its module of the package when it is first used."""
+    """A package's `__getattr__`: each public name imports its module of the package when it is first used.
+
+    `homes`: module -> the public names that it holds, with blanks between; no names: the module itself is public.
+    """
+    home = {name: module for module, names in homes.items() for name in names.split() or [module]}
 
     def get(name: str) -> Any:
-        if name not in homes:
+        if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        module = importlib.import_module(f"{package}.{home[name]}")
+        return module if name == home[name] else getattr(module, name)
 
     return get

@@ -5,16 +5,9 @@ from peftcore.registry import lazily
 __getattr__ = lazily(
     __name__,
     {
-        "save_adapter": "save",
-        "to_bytes": "save",
-        "describe": "save",
-        "FORMAT": "save",
-        "load_adapter": "load",
-        "from_bytes": "load",
-        "merge": "merged",
-        "save_merged": "merged",
-        "plain_copy": "merged",
-        "export_peft": "hf_lora",
-        "import_peft": "hf_lora",
+        "save": "save_adapter to_bytes describe FORMAT",
+        "load": "load_adapter from_bytes",
+        "merged": "merge save_merged plain_copy",
+        "hf_lora": "export_peft import_peft",
     },
 )

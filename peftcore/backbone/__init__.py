@@ -2,11 +2,4 @@
 
 from peftcore.registry import lazily
 
-__getattr__ = lazily(
-    __name__,
-    {
-        "Backbone": "backbone",
-        "load_backbone": "load",
-        "backbones": "load",
-    },
-)
+__getattr__ = lazily(__name__, {"backbone": "Backbone", "load": "load_backbone backbones"})

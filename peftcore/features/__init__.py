@@ -2,10 +2,4 @@
 
 from peftcore.registry import lazily
 
-__getattr__ = lazily(
-    __name__,
-    {
-        "FeatureCache": "cache",
-        "plan_cache": "plan",
-    },
-)
+__getattr__ = lazily(__name__, {"cache": "FeatureCache", "plan": "plan_cache"})

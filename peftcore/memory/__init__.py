@@ -5,13 +5,10 @@ from peftcore.registry import lazily
 __getattr__ = lazily(
     __name__,
     {
-        "COMPONENTS": "report",
-        "Ledger": "ledger",
-        "MemoryReport": "report",
-        "block_of": "report",
-        "largest_batches": "fitting_batch",
-        "measure_step": "measure",
-        "predict_memory": "predict",
-        "predict_step": "predict",
+        "report": "COMPONENTS MemoryReport block_of",
+        "ledger": "Ledger",
+        "fitting_batch": "largest_batches",
+        "measure": "measure_step",
+        "predict": "predict_memory predict_step",
     },
 )

@@ -2,11 +2,4 @@
 
 from peftcore.registry import lazily
 
-__getattr__ = lazily(
-    __name__,
-    {
-        "finetune": "loop",
-        "run": "loop",
-        "Result": "loop",
-    },
-)
+__getattr__ = lazily(__name__, {"loop": "finetune run Result"})

@@ -14,15 +14,5 @@ from peftcore.registry import lazily
 
 __getattr__ = lazily(
     __name__,
-    {
-        "Limits": "limits",
-        "Survey": "survey",
-        "examine": "survey",
-        "Kept": "sets",
-        "keep": "sets",
-        "kept": "sets",
-        "remove": "sets",
-        "keep_picture": "images",
-        "picture": "images",
-    },
+    {"limits": "Limits", "survey": "Survey examine", "sets": "Kept keep kept remove", "images": "keep_picture picture"},
 )

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, theme, words
+from app import background, errors, theme, words
 from app.captions import POWERS
 from app.launch import costs, race_form
 from peftcore.errors import DataUnavailable, HeadroomError
@@ -23,10 +23,13 @@ log = logging.getLogger(__name__)
 def draw(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list[Any]]) -> None:
     """What the runs will cost, as soon as it is predicted. Where one turns out impossible, the page begins again."""
     jobs = [costs.of(spec) for spec in specs]
-    told = "Predicting: one training step on tensors without data."
+    text = "Predicting: one training step on tensors without data."
     for nth, job in enumerate(jobs, 1):
         which = f" {nth} of {len(jobs)}." if len(jobs) > 1 else ""
-        background.wait(job, lambda which=which: place.caption(told + which))
+        background.wait(job, lambda which=which: place.caption(text + which))
+    if len(specs) > 1 and all(not job.exception() and isinstance(job.result(), costs.Cost) for job in jobs):
+        jobs.append(costs.of_race(specs, [job.result() for job in jobs]))
+        background.wait(jobs[-1], lambda: place.caption("Predicting: what the runs share."))
     broken = next((job.exception() for job in jobs if job.exception()), None)
     with place.container():
         if isinstance(broken, DataUnavailable):
@@ -39,31 +42,29 @@ def draw(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list
             st.warning(
                 f"What {specs[0].method.card.title} costs here cannot be predicted ({kind}). It can be launched."
             )
-        elif any(isinstance(job.result(), HeadroomError) for job in jobs):
+        elif any(isinstance(job.result(), HeadroomError) for job in jobs[: len(specs)]):
             st.rerun()  # the fault is known now, and the button is drawn without a click in it
+        elif isinstance(jobs[-1].result(), HeadroomError):
+            errors.show(jobs[-1].result())
         elif len(specs) > 1:
-            _race_cost(specs, [job.result() for job in jobs], values)
+            _race_cost(specs, jobs[-1].result(), values)
         else:
             _cost(specs[0], jobs[0].result())
 
 
-def _race_cost(specs: Sequence[RunSpec], each: Sequence[costs.Cost], values: dict[str, list[Any]]) -> None:
-    whole, sharing = costs.together(specs, each)
-    st.markdown(f"**{race_form.product(values)}**. They train {human_count(whole.trained)} weights in all.")
-    theme.show(figures.memory_bar(whole.components, dark=theme.is_dark(), height=150), key="launch_memory")
-    alone = [spec for spec in specs if spec.method.kind != "side"]
-    st.caption(
-        words.components(whole.components)
-        + "  \n"
-        + (f"{sharing} side networks train together and read one set of frozen features. " if sharing > 1 else "")
-        + (
-            f"{len(alone)} {'runs change the backbone, so they work one after the other' if len(alone) > 1 else 'run changes the backbone, so it works alone'}. "
-            if alone
-            else ""
-        )
-        + f"Predicted peak of what works at once. {POWERS}"
-        + (f"  \n{each[0].cache}" if each[0].cache else "")
-    )
+def _race_cost(specs: Sequence[RunSpec], race: costs.Race, values: dict[str, list[Any]]) -> None:
+    st.markdown(f"**{race_form.product(values)}**. They train {human_count(race.trained)} weights in all.")
+    theme.show(figures.memory_bar(race.components, dark=theme.is_dark(), height=150), key="launch_memory")
+    alone = sum(spec.method.kind != "side" for spec in specs)
+    parts = [words.components(race.components) + "  \n"]
+    if race.sharing > 1:
+        parts.append(f"{race.sharing} side networks train together and read one set of frozen features.")
+    if alone == 1:
+        parts.append("1 run changes the backbone, so it works alone.")
+    elif alone:
+        parts.append(f"{alone} runs change the backbone, so they work one after the other.")
+    parts.append(f"Predicted peak of what works at once. {POWERS}")
+    st.caption(" ".join(parts) + (f"  \n{race.cache}" if race.cache else ""))
 
 
 def _cost(spec: RunSpec, cost: costs.Cost) -> None:
@@ -74,9 +75,8 @@ def _cost(spec: RunSpec, cost: costs.Cost) -> None:
     )
     ghost = None if spec.method.baseline == "upper" else cost.full
     theme.show(figures.memory_bar(cost.components, ghost=ghost, dark=theme.is_dark(), height=150), key="launch_memory")
+    cached = ", the cached features of all images among it" if cost.components["cached_features"] else ""
     st.caption(
-        words.components(cost.components)
-        + f"  \nPredicted for one training step of {spec.batch_size} images, without running it. "
-        + POWERS
-        + (f"  \n{cost.cache}" if cost.cache else "")
+        f"{words.components(cost.components)}  \nPredicted peak of one training step of {cost.batch} images, without "
+        f"running it{cached}. {POWERS}" + (f"  \n{cost.cache}" if cost.cache else "")
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from app import background, state
@@ -13,6 +13,7 @@ from peftcore.errors import DataUnavailable, HeadroomError
 from peftcore.registry import METHODS
 
 if TYPE_CHECKING:
+    from peftcore.model import TunedModel
     from peftcore.spec import RunSpec
     from peftcore.store import Store
 
@@ -20,6 +21,7 @@ DECIDE_MEMORY = ("backbone", "method", "task", "batch_size", "precision", "devic
                  "cache_precision", "select")  # fmt: skip
 EACH_ITS_OWN = ("trainable_weights", "gradients", "optimizer")  # in a race; the rest is there once
 ALIKE = ("backbone", "method", "task", "batch_size")  # runs that agree on it take as long
+ARTIFACT = "predicted"  # name of what a run was predicted to take when it was launched
 LOOK_BACK = 60  # newest finished runs among which one like this is looked for
 
 
@@ -31,6 +33,7 @@ class Cost:
     components: dict[str, int]
     peak: int
     full: int
+    batch: int  # images in a step: no more than the task trains on
     cache: str = ""  # where a side method will keep the frozen features of all images, how many bytes, and why
 
     @property
@@ -41,6 +44,26 @@ class Cost:
     @property
     def share(self) -> float:
         return self.trained / self.parameters["backbone"]
+
+
+@dataclass(frozen=True)
+class Race:
+    """Weights that several runs train, bytes by component at the peak of what works at once, and how many side networks
+    that is.
+
+    Side networks that share a forward hold its weights and the cached features once, their own weights, gradients and
+    optimizer state all at once, and the activations of those that are computed in one call. The rest works one after the
+    other.
+    """
+
+    trained: int
+    components: dict[str, int]
+    sharing: int
+    cache: str
+
+    @property
+    def peak(self) -> int:
+        return sum(self.components.values())
 
 
 def known_fault(specs: Sequence[RunSpec]) -> HeadroomError | None:
@@ -57,53 +80,98 @@ def of(spec: RunSpec) -> Future:
 
     It raises DataUnavailable where the data set is still to be downloaded, so that its classes are not known.
     """
+    return background.later(("cost", _key(spec)), lambda: _predict(spec))
+
+
+def _key(spec: RunSpec) -> str:
     settings = spec.to_dict()
-    key = json.dumps([settings[name] for name in DECIDE_MEMORY])
-    return background.later(("cost", key), lambda: _predict(spec))
+    return json.dumps([settings[name] for name in DECIDE_MEMORY])
+
+
+def of_race(specs: Sequence[RunSpec], each: Sequence[Cost]) -> Future:
+    """A future of a Race, or of the HeadroomError that says why it is impossible. `each`: what the specs cost alone."""
+    return background.later(("race", *map(_key, specs)), lambda: _race(specs, each))
+
+
+def remember(run: int, spec: RunSpec) -> None:
+    """Keeps with a run what was predicted on the card that it was launched from."""
+    job = of(spec)
+    if job.done() and not job.exception() and isinstance(cost := job.result(), Cost):
+        state.store().put_artifact(run, ARTIFACT, json.dumps({"peak": cost.peak, **cost.components}).encode())
+
+
+def remembered(run: int) -> dict[str, int] | None:
+    """What `remember` kept: bytes by component, and `peak`."""
+    kept = state.store().get_artifact(run, ARTIFACT)
+    return None if kept is None else json.loads(kept)
 
 
 def _predict(spec: RunSpec) -> Cost | HeadroomError:
-    from peftcore.backbone.load import load_backbone
-    from peftcore.features.plan import plan_cache
-    from peftcore.memory.predict import classes_of, predict_memory
-    from peftcore.model import attach
+    from peftcore.memory import predict_memory
     from peftcore.task import load_task
 
+    whole = METHODS.baseline("upper")
     try:
-        backbone = load_backbone(spec.backbone, pretrained=False, device="meta")
-        model = attach(backbone, spec.method, classes_of(spec.task))
+        spec.check_task(load_task(spec.task))
         report = predict_memory(spec)
-        whole = METHODS.baseline("upper")
-        full = (
-            report if spec.method.name == whole else predict_memory(spec.replace(method=whole, cache_features="auto"))
-        )
-        task = load_task(spec.task)
-        spec.check_task(task)
-        plan = plan_cache(model, len(task.train) + len(task.val), spec)
+        everything = spec.replace(method=whole, cache_features="auto")
+        full = report if spec.method.name == whole else predict_memory(everything)
+        parameters = _on_meta(spec).parameter_counts()
     except DataUnavailable:
         raise
     except HeadroomError as error:
         return error
-    return Cost(
-        model.parameter_counts(), dict(report.components), report.peak, full.peak, plan.why if model.is_side else ""
-    )
+    cache = report.cache["why"] if spec.method.kind == "side" else ""
+    return Cost(parameters, dict(report.components), report.peak, full.peak, report.batch_size, cache)
 
 
-def together(specs: Sequence[RunSpec], each: Sequence[Cost]) -> tuple[Cost, int]:
-    """What a race costs, and how many side networks share a forward at its peak.
+def _on_meta(spec: RunSpec) -> TunedModel:
+    from peftcore.backbone.load import load_backbone
+    from peftcore.memory.predict import classes_of
+    from peftcore.model import attach
 
-    Those that share one hold its weights and features once, their own weights, gradients and optimizer state all at
-    once, and the activations of those that are computed in one call. The rest works one after the other.
-    """
+    return attach(load_backbone(spec.backbone, pretrained=False, device="meta"), spec.method, classes_of(spec.task))
+
+
+def _race(specs: Sequence[RunSpec], each: Sequence[Cost]) -> Race | HeadroomError:
     groups: dict[Any, list[int]] = {}
     for nth, spec in enumerate(specs):
         groups.setdefault(spec.forward if spec.method.kind == "side" else nth, []).append(nth)
-    held = [_held([specs[i] for i in group], [each[i] for i in group]) for group in groups.values()]
+    held, why = [], []
+    for group in groups.values():
+        members, costs = [specs[i] for i in group], [each[i] for i in group]
+        try:
+            costs = _sharing(members, costs) if len(group) > 1 else costs
+        except HeadroomError as error:
+            return error
+        held.append(_held(members, costs))
+        why += [costs[0].cache] if costs[0].cache else []
     largest = max(range(len(held)), key=lambda nth: sum(held[nth].values()))
-    counts = {name: sum(cost.parameters[name] for cost in each) for name in ("method", "head")}
-    counts["backbone"] = each[0].parameters["backbone"]
-    cost = Cost(counts, held[largest], sum(held[largest].values()), each[0].full)
-    return cost, len(list(groups.values())[largest])
+    return Race(
+        trained=sum(cost.trained for cost in each),
+        components=held[largest],
+        sharing=len(list(groups.values())[largest]),
+        cache=" ".join(dict.fromkeys(why)),
+    )
+
+
+def _sharing(specs: Sequence[RunSpec], each: Sequence[Cost]) -> list[Cost]:
+    """The costs of side networks that read one set of features, which a race keeps of all splits: all of it in each."""
+    from peftcore.features.plan import plan_shared
+    from peftcore.memory.predict import predict_memory, target_device, without_data
+    from peftcore.task import load_task
+
+    first, models = specs[0], [_on_meta(spec) for spec in {str(spec.method): spec for spec in specs}.values()]
+    with without_data(models[0], target_device(first.device), first.precision):
+        plan, _, _ = plan_shared(models, load_task(first.task), first)
+    if plan.place == "none":  # nobody keeps any: features are computed in every step
+        reports = [predict_memory(spec, plan=plan) for spec in specs]
+        return [
+            replace(cost, components=dict(report.components), peak=report.peak, cache=plan.why)
+            for cost, report in zip(each, reports, strict=True)
+        ]
+    cached = {"cached_features": plan.held(target_device(first.device))}
+    return [replace(cost, components=cost.components | cached, cache=plan.why) for cost in each]
 
 
 def _held(specs: Sequence[RunSpec], each: Sequence[Cost]) -> dict[str, int]:

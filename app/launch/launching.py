@@ -131,7 +131,9 @@ def launcher(specs: Sequence[RunSpec], values: dict[str, list[Any]], fault: Head
 def _launch(specs: Sequence[RunSpec], values: dict[str, list[Any]]) -> None:
     engine = state.engine()
     if len(specs) == 1:
-        navigation.go("runs", run=engine.submit(specs[0]))
+        run = engine.submit(specs[0])
+        costs.remember(run, specs[0])
+        navigation.go("runs", run=run)
     race = engine.submit_race(specs)
     races.remember(race, specs[0], values)
     navigation.go("runs", race=race)

@@ -159,7 +159,7 @@ def _result(record: RunRecord, told: Follower) -> None:
         f"Validation accuracy {summary['val_accuracy']:.3f}. {told_conditions[0].upper()}{told_conditions[1:]}. "
         f"Seed {record.spec['seed']}, weight decay {settings['weight_decay']:g}, "
         f"{'pretrained' if settings['pretrained'] else 'random'} backbone; the test images chose nothing. "
-        + predictions.sentence(summary["memory"])
+        + predictions.sentence(record)
         + (f" {Origin(**settings['weights']).sentence}." if settings.get("weights") else "")
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from peftcore.features.disk import Shelf
 from peftcore.home import gigabytes
 from peftcore.model import TunedModel
 from peftcore.spec import RunSpec
+from peftcore.task import Task
 
 _SHARE = 0.4  # of the memory that is free: what a cache may take without being told to
 _IN = {"device": "on the GPU", "host": "in memory", "disk": "on disk"}
@@ -79,6 +80,27 @@ def plan_cache(model: TunedModel, images: int, spec: RunSpec, taps: Iterable[str
             "more with HEADROOM_CACHE_GB (memory) or HEADROOM_CACHE_DISK_GB."
         )
     return CachePlan(need, "none", budget, f"Features are computed in every epoch: {size} fit nowhere; {said}.")
+
+
+def plan_shared(
+    models: Sequence[TunedModel], task: Task, spec: RunSpec
+) -> tuple[CachePlan, tuple[str, ...], tuple[str, ...]]:
+    """Where side networks that train together keep one set of features, at which taps and of which splits: at every tap
+    that one of the models reads, of all splits, or without those of the test images where only these are too many.
+
+    Raises what `plan_cache` raises.
+    """
+    taps = tuple(dict.fromkeys(tap for model in models for tap in model.tuner.taps))
+    for splits in (("train", "val", "test"), ("train", "val")):
+        try:
+            plan = plan_cache(models[0], sum(len(getattr(task, name)) for name in splits), spec, taps)
+        except errors.OutOfMemory:
+            if "test" not in splits:
+                raise
+        else:
+            if plan.place != "none":
+                break
+    return plan, taps, splits
 
 
 def budgets(device: str) -> dict[str, int | None]:

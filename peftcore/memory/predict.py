@@ -53,7 +53,7 @@ def predict_memory(
     model = attach(backbone, spec.method, len(task.classes) if task else num_classes)
     batch = min(spec.batch_size, len(task.train)) if task else spec.batch_size
     target = target_device(spec.device)
-    with _without_data(model, target, spec.precision):
+    with without_data(model, target, spec.precision):
         plan = plan or plan_cache(model, len(task.train) + len(task.val) if task else 0, spec)
         images = (batch, *model.backbone.input_size)
         report = _step(model, images, spec.precision, plan.place != "none", plan.held(target))
@@ -73,7 +73,7 @@ def predict_step(
     The model is given fake tensors in place of its meta ones. The optimizer is AdamW, as in training. `cached`: the
     batch's features were computed before.
     """
-    with _without_data(model, target, precision):
+    with without_data(model, target, precision):
         return replace(_step(model, images, precision, cached), device=target)
 
 
@@ -104,7 +104,7 @@ def _step(model: nn.Module, images: tuple[int, ...], precision: str, cached: boo
 
 
 @contextmanager
-def _without_data(model: nn.Module, target: str, precision: str) -> Iterator[None]:
+def without_data(model: nn.Module, target: str, precision: str) -> Iterator[None]:
     """Fake CPU tensors for the model's meta ones, shared ones still shared, and operators as on `target`."""
     if target not in ("cpu", "cuda"):
         raise errors.InvalidSetting(f"Memory can be predicted for 'cpu' and 'cuda', not for {target!r}.")

@@ -16,7 +16,7 @@ from peftcore import errors
 from peftcore.backbone.load import Backbone
 from peftcore.events import Event, Failed, Finished
 from peftcore.features.cache import FeatureCache
-from peftcore.features.plan import CachePlan, plan_cache
+from peftcore.features.plan import CachePlan, plan_shared
 from peftcore.model import TunedModel
 from peftcore.spec import RunSpec
 from peftcore.task import Task
@@ -158,20 +158,11 @@ def _lockstep(
 
 
 def _share_features(racers: Sequence[Trainer]) -> Iterator[Event]:
-    """Where features can be kept, those of all splits at every tap that one of the racers reads; without those of the
-    test images where only these are too many. Else no racer keeps any: K caches would take K times what is allowed."""
+    """One set of features for all, as `plan_shared` says. Where it fits nowhere, no racer keeps any: K caches would take
+    K times what is allowed."""
     first = racers[0]
-    taps = tuple(dict.fromkeys(tap for racer in racers for tap in racer.model.tuner.taps))
-    for names in (("train", "val", "test"), ("train", "val")):
-        splits = {name: getattr(first.task, name) for name in names}
-        try:
-            plan = plan_cache(first.model, sum(map(len, splits.values())), first.spec, taps)
-        except errors.OutOfMemory:
-            if "test" not in names:
-                raise
-        else:
-            if plan.place != "none":
-                break
+    plan, taps, names = plan_shared([racer.model for racer in racers], first.task, first.spec)
+    splits = {name: getattr(first.task, name) for name in names}
     caches: dict[str, FeatureCache] = {}
     if plan.place != "none":
         caches = {name: plan.cache(first.backbone, taps, split.images, first.spec) for name, split in splits.items()}

@@ -1,7 +1,10 @@
 """Every run keeps its prediction, and the pages say how near it was."""
 
+import json
+
 import pytest
 
+from app.launch import costs
 from app.runs import predictions
 
 
@@ -48,5 +51,20 @@ def test_the_link_from_a_run_opens_its_own_spec(at, trained):
 
 
 @pytest.mark.parametrize("memory", [{}, {"peak": 0, "predicted": {"peak": 1}}, {"peak": 5}])
-def test_no_sentence_without_both(memory):
-    assert predictions.sentence(memory) == ""
+def test_no_sentence_without_both(store, trained, memory):
+    store.set_status(trained["lora"], "finished", summary=store.run(trained["lora"]).summary | {"memory": memory})
+    assert predictions.sentence(store.run(trained["lora"])) == ""
+
+
+def test_a_run_is_compared_with_what_its_launch_showed(store, trained):
+    kept(store, trained, "lora", 1_000_000, 1_000_000)
+    store.put_artifact(trained["lora"], costs.ARTIFACT, json.dumps({"peak": 1_500_000}).encode())
+    assert "predicted 1.5 MB, measured 1 MB (+50.0 %)" in predictions.sentence(store.run(trained["lora"]))
+
+
+def test_an_older_run_says_that_its_cache_is_among_the_features(store, trained):
+    record = store.run(trained["last"])
+    assert "earlier Headroom" not in predictions.sentence(record)
+    memory = {"peak": 1_000_000, "features": 800_000, "predicted": {"peak": 1_000_000}}
+    store.set_status(record.id, "finished", summary=record.summary | {"memory": memory})
+    assert "earlier Headroom, which counted cached features" in predictions.sentence(store.run(record.id))

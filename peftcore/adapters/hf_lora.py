@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from peftcore import errors
+from peftcore.adapters.merged import classifiers
 from peftcore.adapters.peft_folder import WEIGHTS, Pairs, PeftFolder, plain_names, read_peft
 from peftcore.backbone.anatomy import PROJECTIONS
 from peftcore.backbone.load import Backbone
@@ -40,7 +41,7 @@ def export_peft(model: TunedModel, folder: str | Path) -> Path:
     from peft import LoraConfig
     from safetensors.torch import save_file
 
-    updates, heads = model.method.as_lora(model), _classifiers(model.backbone)
+    updates, heads = model.method.as_lora(model), classifiers(model.backbone)
     tensors = {f"{_PREFIX}{path}.{name}": p.detach() for path in heads for name, p in model.head.named_parameters()}
     if updates is not None:
         dropout = getattr(model.method, "dropout", 0.0)
@@ -64,12 +65,6 @@ def export_peft(model: TunedModel, folder: str | Path) -> Path:
     except (OSError, AssertionError, SafetensorError) as error:
         raise errors.CannotExport(f"{str(folder)!r} cannot be written: {error}.") from error
     return Path(folder)
-
-
-def _classifiers(backbone: Backbone) -> tuple[str, ...]:
-    """Where a timm model has its classifier; a distilled DeiT averages two, as our one does their tokens."""
-    paths = backbone.module.pretrained_cfg["classifier"]
-    return (paths,) if isinstance(paths, str) else tuple(paths)
 
 
 def _state_of_peft(model: TunedModel) -> dict[str, Tensor]:
@@ -101,7 +96,7 @@ def import_peft(folder: str | Path, backbone: Backbone) -> TunedModel:
         DoesNotFit: PEFT cannot attach it to this backbone.
     """
     record = _on_original_weights(read_peft(Path(folder)), backbone)
-    paths, tensors = _classifiers(backbone), dict(record.tensors)
+    paths, tensors = classifiers(backbone), dict(record.tensors)
     heads = [[tensors.pop(f"{path}.{name}", torch.empty(0)) for name in ("weight", "bias")] for path in paths]
     weight, bias = heads[0]
     if weight.shape != (len(bias), backbone.width) or not all(map(torch.equal, heads[0], heads[-1])):
@@ -127,7 +122,7 @@ def _on_original_weights(record: PeftFolder, backbone: Backbone) -> PeftFolder:
         BadAdapter: the weights that it was trained on follow from more than W.
     """
     plain = replace(record, start="true")
-    if not record.beyond_pairs() or record.beyond_pairs() == plain.beyond_pairs():
+    if record.beyond_pairs() == plain.beyond_pairs():
         return record
     if record.start not in _SPLIT_WEIGHTS or plain.beyond_pairs():
         raise errors.BadAdapter(
@@ -139,9 +134,7 @@ def _on_original_weights(record: PeftFolder, backbone: Backbone) -> PeftFolder:
     config = LoraConfig(**record.settings, init_lora_weights=record.start)
     begun = get_peft_model_state_dict(get_peft_model(copy.deepcopy(backbone.module), config))
     first, last = replace(plain, tensors=plain_names(begun, "default")).pairs(), plain.pairs()
-    learnt = {
-        path: (torch.cat([A, first[path][0]]), torch.cat([B, -first[path][1]], 1)) for path, (A, B) in last.items()
-    }
+    learnt = {p: (torch.cat([A, first[p][0]]), torch.cat([B, -first[p][1]], 1)) for p, (A, B) in last.items()}
     tensors = {f"{path}.lora_{AB}.weight": t for path, pair in learnt.items() for AB, t in zip("AB", pair, strict=True)}
     settings = record.settings | _ranks(learnt) | {"use_rslora": False}
     return replace(plain, settings=settings, tensors=record.tensors | tensors)
@@ -156,7 +149,7 @@ def _fill(model: TunedModel, tensors: dict[str, Tensor], source: str) -> None:
         if name not in own or name not in tensors:
             what = "also holds" if name in tensors else "lacks"
             raise errors.AdapterMismatch(f"{source!r} {what} {name}, by its settings on {model.backbone.name}.")
-        place, tensor = own[name], tensors[name]
+        place, tensor = own[name], tensors[name].to(own[name].device)
         if place.shape != tensor.shape:
             was, now = tuple(tensor.shape), tuple(place.shape)
             raise errors.AdapterMismatch(f"{name} is {was} in {source!r}; on {model.backbone.name} it is {now}.")
@@ -172,25 +165,20 @@ def _as_lora(record: PeftFolder, backbone: Backbone, num_classes: int) -> TunedM
     state: dict[str, Tensor] = {}
     projections, ranks, used = Counter(), set(), set()
     for block, projection in itertools.product(backbone.blocks, PROJECTIONS):
-        with suppress(errors.DoesNotFit):  # a projection that this family does not have
+        with suppress(errors.DoesNotFit, KeyError):  # this family has no such projection, or the file does not adapt it
             site = backbone.site(block, projection)
-            path = paths[site.linear]
-            A, B = pairs.get(path, (torch.empty(0, 0), torch.empty(0, 0)))
-            on = (
-                B[site.rows].any(0) | untrained
-            )  # columns of B that are zero in these rows belong to another projection
-            used.add(path)
+            A, B = pairs[paths[site.linear]]
+            used.add(paths[site.linear])
+            on = B[site.rows].any(0) | untrained  # the other columns of B belong to other projections of a fused Linear
             if on.any():
-                state[f"{site.path}.lora_A.weight"] = A[on]
-                state[f"{site.path}.lora_B.weight"] = B[site.rows][:, on]
+                state |= {f"{site.path}.lora_A.weight": A[on], f"{site.path}.lora_B.weight": B[site.rows][:, on]}
                 projections[projection] += 1
                 ranks.add(int(on.sum()))
-    narrowest = min(block.width for block in backbone.blocks)
-    whole = set(projections.values()) == {backbone.depth} and pairs.keys() <= used
-    if not whole or len(ranks) != 1 or max(ranks) > narrowest:
+    every_block = set(projections.values()) == {backbone.depth} and used == pairs.keys()
+    if not every_block or len(ranks) != 1 or max(ranks) > min(block.width for block in backbone.blocks):
         return None
     rank, dropout = ranks.pop(), record.settings.get("lora_dropout", 0.0)
     lora = make_method("lora", rank=rank, alpha=rank, projections=tuple(projections), dropout=dropout)
     model = attach(backbone, lora, num_classes, verify=False)
-    model.load_adapter_state(state | {f"head.{n}": p.detach() for n, p in model.head.named_parameters()})
+    model.tuner.load_state_dict(state)
     return model

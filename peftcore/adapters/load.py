@@ -69,13 +69,12 @@ def origin_of(source: Path) -> Literal["headroom", "peft", "petl_vit"]:
 
 
 def _load(folder: Path, backbone: Backbone | None) -> TunedModel:
+    for name in (ABOUT, TENSORS):
+        if not (folder / name).exists():
+            raise errors.BadAdapter(f"{str(folder)!r} is no saved adapter: it has no {name}.")
     try:
         about = json.loads((folder / ABOUT).read_text())
         tensors = (folder / TENSORS).read_bytes()
-    except FileNotFoundError as error:
-        raise errors.BadAdapter(
-            f"{str(folder)!r} is no saved adapter: it has no {Path(error.filename).name}."
-        ) from None
     except (OSError, ValueError) as error:
         raise errors.BadAdapter(f"{str(folder)!r} cannot be read as a saved adapter: {error}.") from None
     _check_format(about)
@@ -90,7 +89,7 @@ def _check_format(about: Any) -> None:
         raise errors.BadAdapter(f"This is no adapter that Headroom saved: its {ABOUT} names no format.")
     if version > FORMAT:
         raise errors.BadAdapter(
-            f"This adapter has format {version}, from a newer Headroom; this one reads up to {FORMAT}. Update Headroom."
+            f"This adapter has format {version}, above {FORMAT}: it is from a newer Headroom. Update."
         )
 
 
@@ -98,16 +97,16 @@ def _rebuild(tensors: dict[str, Tensor], about: dict[str, Any], backbone: Backbo
     _check_format(about)
     try:
         known, settings, classes = about["backbone"], dict(about["method"]), about["num_classes"]
-        weights = (about["spec"] or {}).get("weights")
-        fingerprint, name = known["fingerprint"], known["name"]
-        pretrained, options, method = known["pretrained"], known["options"], settings.pop("name")
+        weights, fingerprint = (about["spec"] or {}).get("weights"), known["fingerprint"]
+        name, pretrained, options = known["name"], known["pretrained"], known["options"]
+        method = settings.pop("name")
     except (KeyError, TypeError) as error:
         raise errors.BadAdapter(f"The description of this adapter is incomplete: {error} is missing.") from None
     if backbone is None:
         backbone = load_backbone(name, pretrained, weights, **options)
     if backbone.fingerprint != fingerprint:
         raise errors.AdapterMismatch(
-            f"This adapter was trained on {name} with other weights or another shape (fingerprint {fingerprint[:8]}) than "
+            f"This adapter was trained on {name} (fingerprint {fingerprint[:8]}), whose weights or shape are not those of "
             f"{backbone.name} given here (fingerprint {backbone.fingerprint[:8]}); load it on the backbone it was trained on."
         )
     model = attach(backbone, make_method(method, **settings), classes, verify=False)

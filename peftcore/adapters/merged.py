@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from peftcore import errors
 from peftcore.adapters.save import writable
+from peftcore.backbone.load import Backbone
 from peftcore.model import TunedModel
 
 # Hugging Face PEFT keeps what it wraps below the wrapper, under one of these names; wrappers may be nested.
@@ -31,26 +32,26 @@ def plain_copy(model: TunedModel) -> nn.Module:
     with torch.device("meta"):
         module = timm.create_model(backbone.name, num_classes=model.head.out_features, **dict(backbone.options))
     module = module.to_empty(device=backbone.device).to(next(backbone.module.parameters()).dtype).eval()
-    heads = module.get_classifier()
-    heads = heads if isinstance(heads, tuple) else (heads,)  # a distilled DeiT averages two, as its tokens are here
+    own = {_WRAPPED.sub("", name): tensor for name, tensor in _tensors(backbone.module)}
+    own |= {f"{path}.{name}": p for path in classifiers(backbone) for name, p in model.head.named_parameters()}
     with torch.no_grad():
-        for classifier in heads:
-            classifier.weight.copy_(model.head.weight)
-            classifier.bias.copy_(model.head.bias)
-    absent = module.load_state_dict(_by_plain_name(backbone.module.state_dict().items()), strict=False).missing_keys
-    absent = [name for name in absent if module.get_submodule(name.rpartition(".")[0]) not in heads]
-    if absent:
-        raise errors.CannotMerge(f"{model.method.card.title} has put another layer in the place of {absent[0]}.")
-    # Non-persistent buffers (Swin's index tables) are in no state dict.
-    buffers = _by_plain_name(backbone.module.named_buffers())
-    for name, _ in list(module.named_buffers()):
-        owner, _, leaf = name.rpartition(".")
-        setattr(module.get_submodule(owner), leaf, buffers[name].clone())
+        for name, place in _tensors(module):
+            if name not in own:
+                raise errors.CannotMerge(f"{model.method.title} has put another layer in the place of {name}.")
+            place.copy_(own[name])
     return module
 
 
-def _by_plain_name(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
-    return {_WRAPPED.sub("", name): tensor for name, tensor in tensors}
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers, also those that are in no state dict (Swin's index tables)."""
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+def classifiers(backbone: Backbone) -> tuple[str, ...]:
+    """Where a timm model has its classifier; a distilled DeiT averages two, as our one does their tokens."""
+    paths = backbone.module.pretrained_cfg["classifier"]
+    return (paths,) if isinstance(paths, str) else tuple(paths)
 
 
 def merge(model: TunedModel) -> nn.Module:

@@ -57,7 +57,7 @@ class PeftFolder:
         """
         if more := self.beyond_pairs():
             raise errors.BadAdapter(
-                f"{str(self.source)!r} is no plain LoRA ({', '.join(more)}): it adds more to a weight than B A."
+                f"{str(self.source)!r} is no plain LoRA ({', '.join(more)}): its update is not B A."
             )
         found, settings = {}, self.settings
         for path in (name.removesuffix(".lora_A.weight") for name in self.tensors if name.endswith(".lora_A.weight")):
@@ -116,18 +116,12 @@ def _read_config(config: Any, where: str) -> dict[str, Any]:
         factory = field.default_factory
         defaults[field.name] = field.default if factory is dataclasses.MISSING else factory()
     ignored = f"{_FILE} {_START}".split() if kind == "LORA" else _FILE.split()
-    settings = {
-        name: v for name, v in config.items() if name not in ignored and v != defaults.get(name, None if v else v)
-    }
+    settings = {n: v for n, v in config.items() if n not in ignored and v != defaults.get(n, None if v else v)}
     for name, value in settings.items():
         if name not in defaults:
             raise errors.BadAdapter(f"{where!r} sets {name} = {value!r}, which the installed PEFT does not know.")
         if not _is_like(value, defaults[name]) and not name.startswith("init"):
-            raise errors.BadAdapter(
-                f"{where!r} sets {name} = {value!r}; it must be of the kind of PEFT's default, {defaults[name]!r}."
-            )
-    for pattern in (*settings.get("rank_pattern", ()), *settings.get("alpha_pattern", ())):
-        re.compile(pattern)
+            raise errors.BadAdapter(f"{where!r} sets {name} = {value!r}; that is not like PEFT's {defaults[name]!r}.")
     start = str(config.get("init_lora_weights", True)).lower() if kind == "LORA" else "true"
     return {"tuner": kind.lower(), "base": config.get("base_model_name_or_path"), "start": start, "settings": settings}
 
@@ -135,7 +129,7 @@ def _read_config(config: Any, where: str) -> dict[str, Any]:
 def _is_like(value: Any, default: Any) -> bool:
     """Whether a setting has the type of its default, where that says something: PEFT itself does not look."""
     if isinstance(default, dict):
-        return isinstance(value, dict) and all(_is_like(part, 1) for part in value.values())
+        return isinstance(value, dict) and all(re.compile(pattern) and _is_like(v, 1) for pattern, v in value.items())
     if isinstance(default, int | float) and not isinstance(default, bool):
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return not isinstance(default, bool) or isinstance(value, bool)

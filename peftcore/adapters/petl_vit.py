@@ -8,9 +8,11 @@ binary_adapter; adapters of ViT-B/16 (ImageNet-21k) for the 19 tasks of VTAB-1K.
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +20,9 @@ from torch import Tensor
 
 from peftcore import errors
 from peftcore.adapters.packing import refuse_pickle
+from peftcore.adapters.peft_folder import Pairs
 from peftcore.backbone.load import Backbone
-from peftcore.methods.bi_lora import EPS, BiLoRA, codebook, codes, levels_of, packed_bytes, standardise
+from peftcore.methods.bi_lora import EPS, BiLoRA, codebook, codes, levels_of, standardise
 from peftcore.model import TunedModel, attach
 
 # The scale s that each released adapter was trained with: the `scale` of PETL-ViT's configs/lora/*.yaml.
@@ -75,23 +78,18 @@ class Packed:
         )
 
     def to_bytes(self) -> bytes:
-        per = 8 // self.bits
-        flat = self.codes.flatten().numpy().astype(np.uint8)
-        flat = np.pad(flat, (0, -len(flat) % per)).reshape(-1, per)
-        packed = (flat << (self.bits * np.arange(per, dtype=np.uint8))).sum(1, dtype=np.uint8)
-        return packed.tobytes() + np.array([self.mean, self.std], "<f4").tobytes()
+        places = self.codes.numpy().reshape(-1, 1) >> np.arange(self.bits) & 1  # (weights, bits), the lowest bit first
+        packed = np.packbits(places.astype(np.uint8), bitorder="little").tobytes()
+        return packed + np.array([self.mean, self.std], "<f4").tobytes()
 
     @classmethod
     def from_bytes(cls, blob: bytes, shape: tuple[int, int], bits: int) -> Packed:
         """The matrix that `blob` starts with."""
-        count, per = shape[0] * shape[1], 8 // bits
-        size = -(-count // per)
-        packed = np.frombuffer(blob, np.uint8, size)
-        flat = (packed[:, None] >> (bits * np.arange(per, dtype=np.uint8))) & (2**bits - 1)
-        mean, std = np.frombuffer(blob, "<f4", 2, size)
-        return cls(
-            torch.from_numpy(flat.reshape(-1)[:count].astype(np.int64)).view(shape), float(mean), float(std), bits
-        )
+        count = shape[0] * shape[1] * bits
+        stored = np.frombuffer(blob, np.uint8, -(-count // 8))
+        places = np.unpackbits(stored, count=count, bitorder="little").reshape(*shape, bits)
+        mean, std = np.frombuffer(blob, "<f4", 2, len(stored))
+        return cls(torch.from_numpy(places.astype(np.int64) @ (1 << np.arange(bits))), float(mean), float(std), bits)
 
 
 @dataclass(frozen=True)
@@ -106,20 +104,15 @@ class PetlVit:
     head_weight: Tensor  # (classes, width)
     head_bias: Tensor  # (classes,)
 
-    def method(self) -> BiLoRA:
-        return BiLoRA(rank=self.rank, scale=self.scale, bits=self.bits)
-
     def weights(self) -> dict[str, Tensor]:
         """The used low-rank weights by the names of an adapter_state, the head apart."""
         return {name: matrix.weight() for name, matrix in self.matrices.items()}
 
-    def pairs(self) -> dict[str, tuple[Tensor, Tensor]]:
+    def pairs(self) -> Pairs:
         """Path of each projection -> A (r, d) and B (d, r) with the scale folded in."""
-        weights = self.weights()
-        paths = [name.removesuffix(".lora_A.weight") for name in weights if name.endswith(".lora_A.weight")]
-        return {
-            path: (weights[f"{path}.lora_A.weight"], self.scale * weights[f"{path}.lora_B.weight"]) for path in paths
-        }
+        stored = list(self.weights().items())  # each A before its B
+        both = zip(stored[::2], stored[1::2], strict=True)
+        return {name.removesuffix(".lora_A.weight"): (A, self.scale * B) for (name, A), (_, B) in both}
 
     def state(self) -> dict[str, Tensor]:
         """An adapter_state that gives a Bi-LoRA exactly these used weights and this head."""
@@ -136,6 +129,7 @@ def read(
     scale: float | None = None,
     bits: int | None = None,
     rank: int | None = None,
+    *,
     depth: int = 12,
     width: int = 768,
 ) -> PetlVit:
@@ -160,50 +154,33 @@ def read(
         blob = path.read_bytes()
     except OSError as error:
         raise errors.BadAdapter(f"{str(path)!r} cannot be read: {error.strerror}.") from None
-    return parse(blob, task, bits, rank, float(scale), depth, width)
-
-
-def parse(blob: bytes, task: str, bits: int, rank: int, scale: float, depth: int, width: int) -> PetlVit:
-    """The adapter in `blob`; the number of classes follows from its size.
-
-    Raises:
-        BadAdapter: the size fits no number of classes.
-    """
     size = -(-rank * width * bits // 8) + 8  # of one matrix
-    head, rest = divmod(len(blob) - 4 * depth * size, 4 * (width + 1))
-    if head < 1 or rest:
+    classes, rest = divmod(len(blob) - 4 * depth * size, 4 * (width + 1))
+    if classes < 1 or rest:
         raise errors.BadAdapter(
             f"{len(blob):,} bytes are no Bi-LoRA adapter of {bits} bit and rank {rank} for {depth} blocks of width "
             f"{width}: that has {4 * depth * size:,} bytes and {4 * (width + 1):,} per class. The file is damaged, or "
             "of another model."
         )
-    matrices, start = {}, 0
-    for layer in range(depth):
-        for projection in ("q", "v"):
-            for side, shape in (("A", (rank, width)), ("B", (width, rank))):
-                name = f"blocks.{layer}.attn.{projection}.lora_{side}.weight"
-                matrices[name] = Packed.from_bytes(blob[start : start + size], shape, bits)
-                start += size
-    floats = torch.from_numpy(np.frombuffer(blob, "<f4", offset=start).astype(np.float32))
-    return PetlVit(task, bits, rank, scale, matrices, floats[: head * width].view(head, width), floats[head * width :])
+    shapes = {
+        f"blocks.{layer}.attn.{projection}.lora_{AB}.weight": (rank, width) if AB == "A" else (width, rank)
+        for layer, projection, AB in itertools.product(range(depth), "qv", "AB")
+    }
+    matrices = {n: Packed.from_bytes(blob[i * size :], shape, bits) for i, (n, shape) in enumerate(shapes.items())}
+    head = torch.from_numpy(np.frombuffer(blob, "<f4", offset=len(shapes) * size).astype(np.float32))
+    weight, bias = head.split([classes * width, classes])
+    return PetlVit(task, bits, rank, float(scale), matrices, weight.view(classes, width), bias)
 
 
-def load(
-    path: str | Path,
-    backbone: Backbone,
-    scale: float | None = None,
-    bits: int | None = None,
-    rank: int | None = None,
-) -> TunedModel:
-    """A TunedModel from a PETL-ViT file, to be used, measured or trained on. Numbers that its name tells may be left out.
+def load(path: str | Path, backbone: Backbone, **numbers: Any) -> TunedModel:
+    """A TunedModel from a PETL-ViT file. `numbers`: scale, bits and rank, where its name does not say them.
 
     Raises:
-        InvalidSetting: the name does not tell bits, rank or scale, and they are not given.
-        BadAdapter: the file does not fit this backbone's depth and width.
+        InvalidSetting, BadAdapter: as `read`.
     """
-    read_from = read(path, scale, bits=bits, rank=rank, depth=backbone.depth, width=backbone.blocks[0].width)
-    model = attach(backbone, read_from.method(), len(read_from.head_bias))
-    model.load_adapter_state(read_from.state())
+    file = read(path, depth=backbone.depth, width=backbone.blocks[0].width, **numbers)
+    model = attach(backbone, BiLoRA(rank=file.rank, scale=file.scale, bits=file.bits), len(file.head_bias))
+    model.load_adapter_state(file.state())
     return model.eval()
 
 
@@ -219,16 +196,7 @@ def write(model: TunedModel) -> bytes:
             f"PETL-ViT's layout holds Bi-LoRA on q and v at 1, 2, 4 or 8 bits; this is {method.card.title} "
             f"with {method.settings()}."
         )
-    matrices = {
-        name: Packed.of(tensor, method.bits)
-        for name, tensor in model.adapter_state().items()
-        if not name.startswith("head.")
-    }
-    head = model.head
-    packed = PetlVit(
-        "", method.bits, method.rank, method.scale, matrices, head.weight.detach().cpu(), head.bias.detach().cpu()
-    )
-    return packed.to_bytes()
-
-
-__all__ = ["SCALES", "Packed", "PetlVit", "load", "packed_bytes", "parse", "read", "write"]
+    state = {name: tensor.cpu() for name, tensor in model.adapter_state().items()}
+    head = state.pop("head.weight"), state.pop("head.bias")
+    matrices = {name: Packed.of(tensor, method.bits) for name, tensor in state.items()}
+    return PetlVit("", method.bits, method.rank, method.scale, matrices, *head).to_bytes()

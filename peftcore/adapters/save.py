@@ -87,6 +87,5 @@ def writable(folder: str | Path) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
-        raise errors.BadAdapter(
-            f"{str(folder)!r} cannot be written ({error.strerror}); choose another folder."
-        ) from error
+        why = f"{str(folder)!r} cannot be written ({error.strerror}); choose another folder."
+        raise errors.BadAdapter(why) from error

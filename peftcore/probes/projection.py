@@ -22,17 +22,14 @@ def pca(features: np.ndarray, dimensions: int = 2) -> tuple[np.ndarray, np.ndarr
     Raises:
         BadData: fewer than three rows, or numbers that are not finite.
     """
+    from sklearn.decomposition import PCA
+
     features = _checked(features)
-    centred = features - features.mean(0)
-    u, s, axes = np.linalg.svd(centred, full_matrices=False)  # (n, k), (k,), (k, width)
-    u, s, axes = u[:, :dimensions], s[:dimensions], axes[:dimensions]
-    signs = np.sign(np.take_along_axis(axes, np.abs(axes).argmax(1)[:, None], 1))[:, 0]
-    signs[signs == 0] = 1
-    points = np.zeros((len(features), dimensions))
-    points[:, : len(s)] = u * s * signs
-    total = float((centred**2).sum())
-    shares = np.zeros(dimensions)
-    shares[: len(s)] = s**2 / total if total else 0.0
+    points, shares = np.zeros((len(features), dimensions)), np.zeros(dimensions)
+    if np.ptp(features, 0).any():
+        fitted = PCA(min(dimensions, *features.shape), svd_solver="full").fit(features)
+        points[:, : fitted.n_components_] = fitted.transform(features)
+        shares[: fitted.n_components_] = fitted.explained_variance_ratio_
     return points, shares
 
 
@@ -68,6 +65,8 @@ def linear_accuracy(
         BadData: as `pca`; or `train` has one class only, or `val` no image.
     """
     from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
     train, val = _checked(train), np.asarray(val, float)
     train_labels, val_labels = np.asarray(train_labels), np.asarray(val_labels)
@@ -76,11 +75,9 @@ def linear_accuracy(
             f"A linear classifier needs training images of two classes and images to check it on; there are "
             f"{len(np.unique(train_labels))} classes and {len(val_labels)} images."
         )
-    mean, std = train.mean(0), train.std(0)
-    std[std == 0] = 1.0  # a feature that never changes says nothing, and is divided by nothing
-    fitted = LogisticRegression(max_iter=1000).fit((train - mean) / std, train_labels)
+    fitted = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(train, train_labels)
     commonest = np.bincount(val_labels).max() / len(val_labels)
-    return float((fitted.predict((val - mean) / std) == val_labels).mean()), float(commonest)
+    return float(fitted.score(val, val_labels)), float(commonest)
 
 
 def _checked(features: np.ndarray) -> np.ndarray:
@@ -88,7 +85,5 @@ def _checked(features: np.ndarray) -> np.ndarray:
     if features.ndim != 2 or len(features) < 3:
         raise errors.BadData(f"A projection needs at least three rows of features; given was shape {features.shape}.")
     if not np.isfinite(features).all():
-        raise errors.BadData(
-            "Some features are not finite numbers: the backbone's weights or the normalisation do not fit the images."
-        )
+        raise errors.BadData("Some features are not finite: the weights or the normalisation do not fit the images.")
     return features

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from torch import Tensor
 from peftcore import errors
 from peftcore.adapters import petl_vit
 from peftcore.adapters.load import load_adapter, origin_of
-from peftcore.adapters.peft_folder import read_peft
+from peftcore.adapters.peft_folder import Pairs, read_peft
 from peftcore.backbone.load import Backbone, load_backbone
 from peftcore.methods._scores import SCORES, Collector, HeadScores, Score, by_head, energies, head_pairs, table
 from peftcore.model import TunedModel
@@ -67,30 +69,23 @@ def head_scores(model: TunedModel, images: Iterable[Any], labels: Iterable[Any],
 
 def _steps(classifier: Tensor, images: Iterable[Any], labels: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches on the classifier's device, labels in int64. Batches without images are left out: their loss is NaN."""
-    whole = isinstance(images, Tensor | np.ndarray)
-    for x, given in [(images, labels)] if whole else zip_longest(images, labels):
+    for x, given in [(images, labels)] if isinstance(images, Tensor | np.ndarray) else zip_longest(images, labels):
         try:
             x, y = (torch.as_tensor(part, device=classifier.device) for part in (x, given))
-            fits = y.shape == x.shape[:1] and not (y.is_floating_point() or y.is_complex())
+            fits = (
+                y.shape == x.shape[:1]
+                and not y.is_floating_point()
+                and all(0 <= n < len(classifier) for n in y.tolist())
+            )
         except (TypeError, ValueError, RuntimeError):
             fits = False
-        if fits and len(y := y.long()) and (y.min() < 0 or y.max() >= len(classifier)):
-            raise errors.BadData(
-                f"Labels of this model are 0 to {len(classifier) - 1}; there are {int(y.min())} to {int(y.max())}."
-            )
         if not fits:
             raise errors.BadData(
-                f"Each batch needs one whole number per image as its label, 0 to {len(classifier) - 1}; got "
-                f"{_shape(given)} for images of {_shape(x)}."
+                f"Each image needs a whole number from 0 to {len(classifier) - 1} as its label; for images of shape "
+                f"{tuple(getattr(x, 'shape', ()))} there are {np.shape(given)} labels: {str(given)[:100]}."
             )
         if len(x):
-            yield x.to(classifier.dtype) if x.is_floating_point() else x, y
-
-
-def _shape(value: Any) -> str:
-    if isinstance(value, Tensor | np.ndarray):
-        return f"shape {tuple(value.shape)} and type {value.dtype}"
-    return f"{len(value)} of {type(value[0]).__name__}" if isinstance(value, list) and value else repr(value)
+            yield x.to(classifier.dtype) if x.is_floating_point() else x, y.long()
 
 
 def head_energy(
@@ -117,26 +112,24 @@ def head_energy(
     origin = origin_of(source)
     if origin == "headroom":
         return head_energy(load_adapter(source, load_backbone(backbone) if isinstance(backbone, str) else backbone))
-    if origin == "peft" and scale is not None:
-        raise errors.InvalidSetting(f"scale is a number of PETL-ViT's .bin files; {str(source)!r} is none.")
     if isinstance(backbone, str):
         backbone = load_backbone(backbone, pretrained=False, device="meta")
     if origin == "peft":
+        if scale is not None:
+            raise errors.InvalidSetting(f"scale is a number of PETL-ViT's .bin files; {str(source)!r} is none.")
         file = read_peft(source)
-        base = file.base
+        pairs, base = file.pairs(), file.base
     else:
-        shape = {} if backbone is None else {"depth": backbone.depth, "width": backbone.width}
-        file, base = petl_vit.read(source, scale, **shape), "vit_base_patch16_224"
-    updates = _by_block(file.pairs())
+        shape = {"depth": backbone.depth, "width": backbone.width} if backbone else {}
+        pairs, base = petl_vit.read(source, scale, **shape).pairs(), "vit_base_patch16_224"
+    updates = _by_block(pairs)
     if not updates:
-        raise errors.NotMeasurable(
-            f"{str(source)!r} has no low-rank update on q, k or v, so no head of it can be scored."
-        )
-    blocks, rows = _blocks(updates, backbone, heads, base), []
-    for layer, (path, (count, width)) in enumerate(blocks.items()):
+        raise errors.NotMeasurable(f"{str(source)!r} has no low-rank update on q, k or v: no head of it can be scored.")
+    rows = []
+    for layer, (path, count, width) in enumerate(_blocks(updates, backbone, heads, base)):
         for projection in {p for update in updates.values() for p in update}:
-            dW = updates.get(path, {}).get(projection, torch.full((count, 1), torch.nan))
-            if len(dW) != width and path in updates:
+            dW = updates.get(path, {}).get(projection, torch.full((width, 1), torch.nan))
+            if len(dW) != width:
                 raise errors.InvalidSetting(
                     f"{projection} of {path} has {len(dW)} rows in {str(source)!r}, which are not {count} heads of "
                     f"{width // count}; give the backbone that it was trained on, or its heads."
@@ -145,44 +138,43 @@ def head_energy(
     return table(rows, "energy")
 
 
-def _by_block(pairs: dict[str, tuple[Tensor, Tensor]]) -> dict[str, dict[str, Tensor]]:
-    """Path of each block, up to its last number, -> projection -> dW; blocks that adapt none of q, k and v are left out."""
-    found: dict[str, dict[str, Tensor]] = {}
-    for path, (A, B) in pairs.items():
+def _by_block(pairs: Pairs) -> dict[str, dict[str, Tensor]]:
+    """Path of each block, up to its last number -> projection -> dW, in the blocks' order. What has no q, k or v is none."""
+    found: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for path, (A, B) in sorted(pairs.items(), key=lambda pair: [int(n) for n in re.findall(r"\d+", pair[0])]):
         block, names = re.match(r"(.*\d)\.", path), _ROWS.get(path.rpartition(".")[2], "")
-        for projection, rows in zip(names, B.chunk(len(names) or 1), strict=False):
-            found.setdefault(block[1] if block else "", {})[projection] = rows @ A
-    return {path: found[path] for path in sorted(found, key=lambda p: [int(n) for n in re.findall(r"\d+", p)]) if path}
+        if block and names:
+            found[block[1]] |= {
+                projection: rows @ A for projection, rows in zip(names, B.chunk(len(names)), strict=True)
+            }
+    return found
 
 
 def _blocks(
     found: dict[str, dict[str, Tensor]], backbone: Backbone | None, heads: int | Sequence[int] | None, base: str | None
-) -> dict[str, tuple[int, int]]:
-    """Path of each block -> how many heads it has, and how many rows of a projection they are."""
-    widths = {path: len(next(iter(updates.values()))) for path, updates in found.items()}
+) -> list[tuple[str, int, int]]:
+    """Each block's path, how many heads it has, and how many rows of a projection they are."""
     if heads is not None:
-        counts = (
-            [heads] * len(found) if np.ndim(heads) == 0 and len({*widths.values()}) == 1 else np.ravel(heads).tolist()
-        )
-        if len(counts) != len(found) or not all(isinstance(n, int) and n > 0 for n in counts):
+        widths = [len(next(iter(updates.values()))) for updates in found.values()]
+        counts = [heads] * len(widths) if isinstance(heads, int) and len({*widths}) == 1 else list(np.ravel(heads))
+        if len(counts) != len(widths) or not all(isinstance(n, Integral) and n > 0 for n in counts):
             raise errors.InvalidSetting(
-                f"heads = {heads!r} does not fit; give one whole number for each of {len(found)} blocks, or a single one "
+                f"heads = {heads!r} does not fit; give one whole number for each of {len(widths)} blocks, or a single one "
                 "where all are of one width."
             )
-        return {path: (n, widths[path] // n * n) for path, n in zip(found, counts, strict=True)}
-    if backbone is None:
-        try:
-            backbone = load_backbone(str(base).removeprefix("timm/"), pretrained=False, device="meta")
-        except errors.HeadroomError:
-            raise errors.InvalidSetting(
-                f"How many heads a block has is not in the file, and its base model ({base}) is none that timm knows; give "
-                "backbone='NAME', the one that it was trained on, or heads=12."
-            ) from None
-    known = [block.path for block in backbone.blocks]
-    if found.keys() - {*known} and len(found) != len(known):
+        return [(path, int(n), width // n * n) for path, n, width in zip(found, counts, widths, strict=True)]
+    try:
+        backbone = backbone or load_backbone(str(base).removeprefix("timm/"), pretrained=False, device="meta")
+    except errors.HeadroomError:
         raise errors.InvalidSetting(
-            f"The file adapts {len(found)} blocks ({next(iter(found))} first); {backbone.name} has {len(known)}, under other "
+            f"How many heads a block has is not in the file, and its base model ({base}) is none that timm knows; give "
+            "backbone='NAME', the one that it was trained on, or heads=12."
+        ) from None
+    paths = [block.path for block in backbone.blocks]
+    if found.keys() - {*paths} and len(found) != len(paths):
+        raise errors.InvalidSetting(
+            f"The file adapts {len(found)} blocks ({next(iter(found))} first); {backbone.name} has {len(paths)}, under other "
             "names. Give the backbone that it was trained on, or heads=12."
         )
-    paths = known if found.keys() <= {*known} else list(found)
-    return {path: (b.heads, b.heads * b.head_dim) for path, b in zip(paths, backbone.blocks, strict=True)}
+    paths = list(found) if found.keys() - {*paths} else paths
+    return [(path, b.heads, b.heads * b.head_dim) for path, b in zip(paths, backbone.blocks, strict=True)]

@@ -28,13 +28,13 @@ def test_pca_is_a_rotation_that_keeps_the_variance():
     np.testing.assert_allclose(covariance - np.diag(np.diag(covariance)), 0, atol=1e-9)
 
 
-def test_pca_is_scikit_learn_s():
-    from sklearn.decomposition import PCA
-
-    theirs = PCA(2).fit(CLOUD)
+def test_pca_is_the_singular_value_decomposition():
+    centred = CLOUD - CLOUD.mean(0)
+    u, s, axes = np.linalg.svd(centred, full_matrices=False)
     points, shares = pca(CLOUD)
-    np.testing.assert_allclose(np.abs(points), np.abs(theirs.transform(CLOUD)), rtol=1e-7, atol=1e-9)
-    np.testing.assert_allclose(shares, theirs.explained_variance_ratio_, rtol=1e-9)
+    np.testing.assert_allclose(np.abs(points), np.abs(u[:, :2] * s[:2]), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(shares, (s**2 / (s**2).sum())[:2], rtol=1e-9)
+    assert (np.sign(points[0]) == np.sign((centred @ axes.T)[0, :2] * [a[np.abs(a).argmax()] for a in axes[:2]])).all()
 
 
 def test_pca_does_not_depend_on_where_the_features_lie_or_how_they_are_ordered():

@@ -7,13 +7,14 @@ from app.errors import sentences
 from app.heads import controls
 from peftcore.figures.attention import attention_difference
 from peftcore.figures.theme import percent
+from peftcore.registry import METHODS
 
 SIZE = 262  # pixels: four pictures in a row of a page 1280 wide
 
 st.title("Where does the side network look that the backbone does not?")
 row = st.columns([6, 2, 2, 2], vertical_alignment="bottom")
 with row[0]:
-    run = controls.choose_run("attention", subjects.runs("adapter"), method="last")
+    run = controls.choose_run("attention", subjects.runs("adapter"), method=METHODS.names(shows="attention")[0])
 controls.invite(run)
 with sentences():
     image = controls.choose_image("attention", run, count=14)

@@ -67,7 +67,7 @@ def cases(methods: Iterable[str], compile: bool) -> Iterator[tuple[str, str]]:
         yield name, ""
         if side:
             yield name, CACHED
-        if name == "lora":
+        if METHODS.facts(name).shows == "heads":
             yield name, SCORED
         if compile and not side:
             yield name, COMPILED

@@ -117,7 +117,7 @@ def test_an_image_of_one_s_own_takes_a_test_image_s_place(at, trained, store):
 def test_an_image_that_is_none_is_a_sentence(at, trained):
     app = at("attention", run=trained["last"])
     app.file_uploader(key="attention_own").set_value(("mine.png", b"text", "image/png")).run()
-    assert "The image cannot be used: it is no image that can be read" in app.error[0].value
+    assert "The image cannot be used: it is not an image that can be read" in app.error[0].value
     assert "Test image 0, class" in text(app)
     app = at("attention", run=trained["last"], image="own-0123456789abcdef")
     assert "is not kept any more" in app.error[0].value and "Test image 0, class" in text(app)

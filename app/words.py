@@ -24,7 +24,8 @@ SETTINGS = {
     "batch_size": "batch size",
     "select": "epoch kept",
 }
-ALWAYS = ("backbone", "task", "epochs", "seed")  # in every command, though they may be the defaults
+# In every command and link, though they may be the defaults; the learning rate, since its default follows the method.
+ALWAYS = ("backbone", "task", "epochs", "lr", "seed")
 
 
 def duration(seconds: float) -> str:

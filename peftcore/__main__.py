@@ -13,7 +13,7 @@ from peftcore.cli import catalogue
 from peftcore.cli.options import choices, make_spec, spec_options
 from peftcore.cli.output import JSON, answer, console, progress_bars
 from peftcore.spec import RunSpec
-from peftcore.train import conditions
+from peftcore.train import conditions, recipes
 from peftcore.train.variations import differences, variations
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -116,8 +116,11 @@ def race(
     from peftcore.train.race import race_events
 
     several = choices(vary)
+    each_its_own = fields["lr"] is None and "lr" not in several
     base = make_spec(fields)
     specs = variations(base, several)
+    if each_its_own:
+        specs = [recipes.with_its_own(spec) for spec in specs]
     names = [", ".join(f"{n} {v}" for n, v in told.items()) or base.method.name for told in _told(specs)]
     begun: list[Any] = [None] * len(specs)
     last: dict[int, Any] = {}

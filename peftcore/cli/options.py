@@ -13,6 +13,7 @@ import typer
 from peftcore import errors
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
+from peftcore.train import recipes
 
 
 def spec_options(function):
@@ -26,10 +27,12 @@ def spec_options(function):
             kind = next(k for k in get_args(kind) if k is not type(None))
         kind = kind if kind in (int, float, bool, str) else str
         flag = "--" + name.replace("_", "-")
-        option = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, help=field.description)
+        told = field.description + (" By default the best known for the method and backbone." if name == "lr" else "")
+        option = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, help=told)
+        default = None if name == "lr" else field.default
         parameters.append(
             inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind | None, option]
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind | None, option]
             )
         )
     method = typer.Option("--method", help="The PEFT method: " + ", ".join(METHODS.names()) + ".")
@@ -52,6 +55,7 @@ def spec_options(function):
 
 
 def make_spec(fields: dict[str, Any]) -> RunSpec:
+    """The RunSpec of what was given; a learning rate that was not given is the best known for the method and backbone."""
     settings: dict[str, Any] = {"name": fields.pop("method")}
     for pair in fields.pop("set"):
         key, sign, value = pair.partition("=")
@@ -61,7 +65,10 @@ def make_spec(fields: dict[str, Any]) -> RunSpec:
     fields["cache_features"] = {"true": True, "false": False}.get(
         fields["cache_features"].lower(), fields["cache_features"]
     )
-    return RunSpec(method=settings, **fields)
+    if fields["lr"] is not None:
+        return RunSpec(method=settings, **fields)
+    del fields["lr"]
+    return recipes.with_its_own(RunSpec(method=settings, **fields))
 
 
 def value_of(text: str) -> Any:

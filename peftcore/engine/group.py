@@ -24,7 +24,7 @@ class Group:
 
     def __init__(self, name: str):
         self.name = name
-        self._actor: Any = None  # Ray ends an actor once nobody holds this handle
+        self._actor: Any = None  # Ray ends the actor when this handle goes, with the job that holds the group
 
     def stop(self, runs: Collection[int]) -> None:
         """Asks the process that works on the group to leave these of its runs out."""
@@ -33,10 +33,6 @@ class Group:
         if self._actor is None:
             self._actor = ray.remote(_Stopped).options(name=self.name, num_cpus=0).remote()
         self._actor.set.remote(frozenset(runs))
-
-    def end(self) -> None:
-        """All runs have ended: nobody asks any more."""
-        self._actor = None
 
 
 def stopped(name: str) -> frozenset[int]:

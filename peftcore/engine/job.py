@@ -91,7 +91,6 @@ class Job:
             self.over = True
             for run in list(self.live):
                 self._note_end(run, *self._what_happened(run, trouble))
-            self.group.end()
         except Left:
             for run in list(self.live):
                 self.ended(self, run)

@@ -209,6 +209,9 @@ def test_one_variation_may_leave_and_come_back_alone(engine, tmp_path, gate):
     engine.resume(runs[0])
     for run in runs:
         assert ended(engine, run).status == "finished" and steps(engine, run) == list(range(200))
+    import ray
+
+    until(lambda: not ray.util.list_named_actors())  # what told the process goes with its runs
 
 
 def test_one_variation_may_fail_and_the_others_go_on(engine):

@@ -45,7 +45,7 @@ class Stepper:
             logits = self.network(self.images) if self.features is None else self.model.from_features(self.features)
         F.cross_entropy(logits.float(), self.labels).backward()
         if self.collector:
-            self.collector.step()
+            self.collector.after_backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.images.is_cuda:

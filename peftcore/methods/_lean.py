@@ -43,7 +43,7 @@ class Lean(torch.autograd.Function):
     @staticmethod
     def forward(ctx, attend: Attend, groups: int, carried, W, c, U, bias, *z: Tensor) -> Tensor:
         T, K, _, d = W.shape
-        lean = Arithmetic(W)
+        low = _autocast_to(W)
         x = _start(z[:1], carried, W)  # (K, B N, d)
         per_group, inner = T // groups, []
         for t in range(T):
@@ -51,15 +51,15 @@ class Lean(torch.autograd.Function):
                 x += z[t // per_group + 1].flatten(1, 2)
             spread, mean = torch.var_mean(x, -1, correction=0, keepdim=True)
             spread = spread.add_(EPS).rsqrt_()  # 1 / sigma, (K, B N, 1)
-            qkv = lean.mm(x, W[t].mT) * spread + c[t][:, None]  # (K, B N, 3r)
+            qkv = _mm(x, W[t].mT, low) * spread + c[t][:, None]  # (K, B N, 3r)
             out = _mixed(attend, qkv, z[0].shape[1])  # (K, B N, r)
-            lean.add(x, out, U[t].mT)
+            _add(x, out, U[t].mT, low)
             if bias is not None:
                 x += bias[t][:, None]
             inner += [mean, spread, qkv, out]
-        added = _added(lean, inner[3::4], U, bias, carried)
+        added = _added(low, inner[3::4], U, bias, carried)
         ctx.save_for_backward(carried, W, c, U, bias, *z, *inner)
-        ctx.attend, ctx.per_group, ctx.lean = attend, per_group, lean
+        ctx.attend, ctx.per_group, ctx.low = attend, per_group, low
         return added.unflatten(1, z[0].shape[1:3])
 
     @staticmethod
@@ -68,8 +68,8 @@ class Lean(torch.autograd.Function):
         carried, W, c, U, bias, *rest = ctx.saved_tensors
         T, K, _, d = W.shape
         z, inner = rest[: -4 * T], rest[-4 * T :]
-        lean, B = ctx.lean, z[0].shape[1]
-        x = _added(lean, inner[3::4], U, bias, None)
+        low, B = ctx.low, z[0].shape[1]
+        x = _added(low, inner[3::4], U, bias, None)
         x += _start(z, carried, W)
         shape = grad.shape
         grad = grad.flatten(1, 2).to(x.dtype, copy=True)  # (K, B N, d)
@@ -78,21 +78,21 @@ class Lean(torch.autograd.Function):
         one = W.new_ones(K, 1, d)
         for t in reversed(range(T)):
             mean, spread, qkv, out = inner[4 * t : 4 * t + 4]
-            lean.add(x, out, U[t].mT, sign=-1)
+            _add(x, out, U[t].mT, low, sign=-1)
             if bias is not None:
                 x -= bias[t][:, None]
                 dbias[t] = grad.sum(1)
-            dU[t] = lean.mm(grad.mT, out)
+            dU[t] = _mm(grad.mT, out, low)
             leaf = qkv.detach().requires_grad_()
-            with torch.enable_grad(), lean.cast():
+            with torch.enable_grad(), torch.autocast(W.device.type, low, enabled=low is not None):
                 again = _mixed(ctx.attend, leaf, B)
-            (dqkv,) = torch.autograd.grad(again, leaf, lean.mm(grad, U[t]).to(again.dtype))
+            (dqkv,) = torch.autograd.grad(again, leaf, _mm(grad, U[t], low).to(again.dtype))
             dc[t] = dqkv.sum(1)
             # With n = LN(x): dx = (dn - n mean(dn n)) / sigma, and mean(dn n) = <dqkv, qkv - c> / d.
             pull = ((qkv - c[t][:, None]) * dqkv).sum(-1, keepdim=True) * spread.square() / d
             dqkv = dqkv * spread
-            dW[t] = lean.mm(dqkv.mT, x)
-            lean.add(grad, torch.cat([dqkv, pull * mean], -1), torch.cat([W[t], one], 1))
+            dW[t] = _mm(dqkv.mT, x, low)
+            _add(grad, torch.cat([dqkv, pull * mean], -1), torch.cat([W[t], one], 1), low)
             grad.addcmul_(x, pull, value=-1)
             if t % ctx.per_group == 0:
                 x -= z[t // ctx.per_group + 1].flatten(1, 2)
@@ -100,29 +100,22 @@ class Lean(torch.autograd.Function):
         return None, None, dcarried, dW, dc, dU, dbias, *([None] * len(z))
 
 
-class Arithmetic:
-    """Batched products in autocast's type where it is on; sums stay in that of the weights."""
+def _autocast_to(like: Tensor) -> torch.dtype | None:
+    """Products have autocast's type where it is on; sums stay in that of the weights."""
+    kind = like.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
 
-    def __init__(self, like: Tensor):
-        kind = like.device.type
-        self.type = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-        self.kind = kind
 
-    def cast(self) -> torch.autocast:
-        return torch.autocast(self.kind, self.type, enabled=self.type is not None)
+def _mm(a: Tensor, b: Tensor, low: torch.dtype | None) -> Tensor:
+    return torch.bmm(a, b) if low is None else torch.bmm(a.to(low), b.to(low)).float()
 
-    def mm(self, a: Tensor, b: Tensor) -> Tensor:
-        if self.type is None:
-            return torch.bmm(a, b)
-        with torch.autocast(self.kind, enabled=False):
-            return torch.bmm(a.to(self.type), b.to(self.type)).float()
 
-    def add(self, to: Tensor, a: Tensor, b: Tensor, sign: int = 1) -> None:
-        """to += sign a b, in place."""
-        if self.type is None:
-            to.baddbmm_(a, b, alpha=sign)
-        else:
-            to.add_(self.mm(a, b), alpha=sign)
+def _add(to: Tensor, a: Tensor, b: Tensor, low: torch.dtype | None, sign: int = 1) -> None:
+    """to += sign a b, in place."""
+    if low is None:
+        to.baddbmm_(a, b, alpha=sign)
+    else:
+        to.add_(_mm(a, b, low), alpha=sign)
 
 
 def _start(z: Sequence[Tensor], carried: Tensor | None, like: Tensor) -> Tensor:
@@ -134,10 +127,12 @@ def _start(z: Sequence[Tensor], carried: Tensor | None, like: Tensor) -> Tensor:
     return x
 
 
-def _added(lean: Arithmetic, outs: Sequence[Tensor], U: Tensor, bias: Tensor | None, carried: Tensor | None) -> Tensor:
+def _added(
+    low: torch.dtype | None, outs: Sequence[Tensor], U: Tensor, bias: Tensor | None, carried: Tensor | None
+) -> Tensor:
     """carried + sum_t (U_t out_t + bias_t) as one product over all modules, (K, B N, d)."""
     U = U.permute(1, 0, 3, 2).flatten(1, 2)  # (K, T r, d)
-    added = lean.mm(torch.cat([*outs], -1), U)
+    added = _mm(torch.cat([*outs], -1), U, low)
     if bias is not None:
         added += bias.sum(0)[:, None]
     return added if carried is None else added.add_(carried.flatten(1, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -12,9 +13,9 @@ class Options(dict):
     """A frozen dict: equal to the dict of the same items, with a hash, and refusing every change."""
 
     def __hash__(self) -> int:
-        return hash(frozenset(self.items()))
+        return hash(json.dumps(self, sort_keys=True))
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type, tuple[dict]]:
         return type(self), (dict(self),)
 
     def _refuse(self, *_args: Any, **_named: Any) -> NoReturn:
@@ -46,6 +47,4 @@ def freeze(value: Any) -> Any:
 
 def thaw(value: Any) -> Any:
     """The dicts and lists that were frozen."""
-    if isinstance(value, Mapping):
-        return {name: thaw(part) for name, part in value.items()}
-    return [thaw(part) for part in value] if isinstance(value, tuple) else value
+    return json.loads(json.dumps(value))

@@ -6,7 +6,7 @@ which does not depend on how dW is factored (Heart-LoRA, arXiv 2404.08894).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from peftcore import errors
-from peftcore.events import Scores
+from peftcore.events import Event, Scores
 from peftcore.methods import Coach
 from peftcore.registry import METHODS
 
@@ -56,14 +56,12 @@ class HeadScores:
     mask: np.ndarray | None = field(default=None)
 
     def to_dict(self) -> dict[str, Any]:
-        values = [[[None if np.isnan(v) else float(v) for v in row] for row in layer] for layer in self.values]
-        mask = None if self.mask is None else self.mask.tolist()
         return {
-            "values": values,
+            "values": np.where(np.isnan(self.values), None, self.values).tolist(),
             "projections": list(self.projections),
             "layers": list(self.layers),
             "score": self.score,
-            "mask": mask,
+            "mask": None if self.mask is None else self.mask.tolist(),
         }
 
     @classmethod
@@ -90,17 +88,16 @@ def head_pairs(tuner: nn.Module) -> list[Update]:
     return pairs
 
 
-def collect(pairs: list[Update], values: list[Tensor], score: str) -> HeadScores:
-    """Arranges one tensor (heads,) per pair as layers x projections x heads."""
-    rows = [(a.layer, a.block.path, a.projection, v.double().cpu().numpy()) for a, v in zip(pairs, values, strict=True)]
-    scores = table(rows, score)
-    off = [(a, ~a.pair.heads_on.cpu().numpy()) for a in pairs if a.pair.heads_on is not None]
-    if not off:
-        return scores
-    kept = np.ones(scores.values.shape, dtype=bool)
-    for a, heads in off:
-        kept[a.layer, scores.projections.index(a.projection), : len(heads)] = ~heads
-    return replace(scores, mask=kept)
+def collect(pairs: Sequence[Update], values: Iterable[Tensor], score: str) -> HeadScores:
+    """Arranges one tensor (heads,) per pair as layers x projections x heads, with a mask where heads can be off."""
+
+    def arranged(given: Iterable[Tensor]) -> HeadScores:
+        together = zip(pairs, given, strict=True)
+        return table([(a.layer, a.block.path, a.projection, v.double().cpu().numpy()) for a, v in together], score)
+
+    if any(a.pair.heads_on is None for a in pairs):
+        return arranged(values)
+    return replace(arranged(values), mask=arranged(a.pair.heads_on for a in pairs).values != 0)  # NaN: no such head
 
 
 def table(rows: Iterable[tuple[int, str, str, np.ndarray]], score: str) -> HeadScores:
@@ -121,65 +118,68 @@ def energies(pairs: list[Update]) -> HeadScores:
         return collect(pairs, [by_head(a.pair.delta(), a.block.heads).norm(dim=1) for a in pairs], "energy")
 
 
-class Collector:
-    """Sums Taylor scores over steps: call `step()` after each backward, read `scores()` at any time.
+_TAYLOR: dict[Score, Callable[[Tensor], Tensor]] = {  # of dL/dB_h * B_h, (heads, head_dim * r)
+    "taylor": lambda products: products.sum(1).abs(),
+    "taylor_signed": lambda products: products.sum(1),
+    "taylor_abs": lambda products: products.abs().sum(1),
+    "taylor_squared": lambda products: products.sum(1).square(),
+}
+
+
+class Collector(Coach):
+    """Sums Taylor scores over steps and reports them after each epoch; `scores()` gives them at any time.
 
     It switches collection on in the pairs; `close()` switches it off. Costs one product of B's size per pair and step.
     """
 
     def __init__(self, tuner: nn.Module, score: Score = "taylor"):
-        if score not in SCORES or score == "energy":
-            raise errors.unknown("score that needs gradients called", score, [s for s in SCORES if s != "energy"])
+        if score not in SCORES:
+            raise errors.unknown("score", score, SCORES)
         self.pairs, self.score, self.steps = head_pairs(tuner), score, 0
         self.sums = [torch.zeros(a.block.heads, device=a.pair.lora_B.weight.device) for a in self.pairs]
+        self._collect(score in _TAYLOR)
+
+    def _collect(self, collecting: bool) -> None:
+        self.collecting = collecting
         for adapted in self.pairs:
-            adapted.pair.collect = True
+            adapted.pair.collect, adapted.pair.used_B = collecting, None
 
     @torch.no_grad()
-    def step(self) -> None:
-        for adapted, total in zip(self.pairs, self.sums, strict=True):
-            B = adapted.pair.used_B
-            products = by_head(B.grad * B, adapted.block.heads)  # (heads, head_dim * r)
-            if self.score == "taylor_abs":
-                total += products.abs().sum(1)
-            else:
-                per_head = products.sum(1)
-                total += {"taylor": per_head.abs, "taylor_signed": per_head.clone, "taylor_squared": per_head.square}[
-                    self.score
-                ]()
-        self.steps += 1
+    def after_backward(self) -> None:
+        if self.collecting:
+            for adapted, total in zip(self.pairs, self.sums, strict=True):
+                B = adapted.pair.used_B
+                total += _TAYLOR[self.score](by_head(B.grad * B, adapted.block.heads))
+            self.steps += 1
+
+    def end_epoch(self, step: int, epoch: int) -> list[Event]:
+        return [self.event(step, epoch)]
+
+    def event(self, step: int, epoch: int) -> Scores:
+        return Scores(step=step, epoch=epoch, scores=self.scores().to_dict())
 
     def scores(self) -> HeadScores:
+        if self.score == "energy":
+            return energies(self.pairs)
         return collect(self.pairs, [total / max(self.steps, 1) for total in self.sums], self.score)
 
     def state(self) -> dict[str, Tensor]:
-        return {"sums": torch.cat(self.sums), "steps": torch.tensor(self.steps)}
+        return {"sums": torch.cat(self.sums), "steps": torch.tensor(self.steps)} if self.collecting else {}
 
     def load(self, state: dict[str, Tensor]) -> None:
+        if not state:
+            return self.close()  # as it was when the state was taken
         for total, loaded in zip(self.sums, state["sums"].split([len(s) for s in self.sums]), strict=True):
             total.copy_(loaded)
         self.steps = int(state["steps"])
 
     def close(self) -> None:
-        for adapted in self.pairs:
-            adapted.pair.collect, adapted.pair.used_B = False, None
-
-
-class ScoreWatch(Coach):
-    """Collects Taylor scores through a training run and reports them after each epoch."""
-
-    def __init__(self, tuner: nn.Module):
-        self.collector = Collector(tuner)
-        self.after_backward, self.close = self.collector.step, self.collector.close
-        self.state, self.load = self.collector.state, self.collector.load
-
-    def end_epoch(self, step: int, epoch: int) -> list[Scores]:
-        return [Scores(step=step, epoch=epoch, scores=self.collector.scores().to_dict())]
+        self._collect(False)
 
 
 def watch(tuner: nn.Module) -> Coach:
-    """A ScoreWatch where the tuner updates heads, else a Coach that does nothing."""
+    """A Collector where the tuner updates heads, else a Coach that does nothing."""
     try:
-        return ScoreWatch(tuner)
+        return Collector(tuner)
     except errors.NotMeasurable:
         return Coach()

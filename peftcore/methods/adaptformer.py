@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftcore.methods import Method, graft
-from peftcore.methods._bottleneck import Bottleneck
+from peftcore.methods.adapter import Bottleneck
 
 
 class AdaptFormer(Method):

@@ -102,12 +102,11 @@ def packed_bytes(tuner: nn.Module) -> int:
 
     A pair that is not quantised stores 4 bytes per weight.
     """
-    total = 0
-    for adapted in tuner:
-        for weight in (adapted.pair.lora_A.weight, adapted.pair.lora_B.weight):
-            bits = getattr(adapted.pair, "bits", 32)
-            total += -(-weight.numel() * bits // 8) + (_STATISTICS if bits < 32 else 0)
-    return total
+    pairs = [adapted.pair for adapted in tuner]
+    weights = [
+        (w.numel(), getattr(pair, "bits", 32)) for pair in pairs for w in (pair.lora_A.weight, pair.lora_B.weight)
+    ]
+    return sum(-(-count * bits // 8) + (_STATISTICS if bits < 32 else 0) for count, bits in weights)
 
 
 class BiLoRA(LowRankMethod):
@@ -130,9 +129,7 @@ class BiLoRA(LowRankMethod):
     from_probe = False
 
     rank: Rank = 32
-    scale: float = Field(
-        1.0, gt=0, le=1000, description="The update is scaled by s; the authors try 0.01, 0.1, 1, 10 and 100."
-    )
+    scale: float = Field(1.0, gt=0, le=1000, description="The update is scaled by s; the authors try 0.01 to 100.")
     bits: Bits = Field(1, description="Bits per stored weight; 32 is LoRA without quantisation.")
     projections: Projections = ("q", "v")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the low-rank vector while training.")

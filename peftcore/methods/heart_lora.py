@@ -7,17 +7,18 @@ from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Size, Tensor
+from torch import Size, Tensor, nn
+from torch.optim import Optimizer
 
 from peftcore import errors
 from peftcore.backbone.anatomy import Block, Site
+from peftcore.backbone.load import Backbone
 from peftcore.events import Event, HeadsCut, Scores
-from peftcore.methods import Coach
+from peftcore.methods import Coach, Tuned
 from peftcore.methods._headwise import Headwise, HeadwisePair, QuantisedHeadwisePair
 from peftcore.methods._low_rank import EachOnce, LowRankMethod, Pair, Rank
-from peftcore.methods._scores import Collector, HeadScores, Score, energies, head_pairs
+from peftcore.methods._scores import Collector, HeadScores, Score, energies
 from peftcore.methods.bi_lora import Bits
 
 HeadProjections = Annotated[
@@ -25,7 +26,7 @@ HeadProjections = Annotated[
     Field(min_length=1, description="Which projections are adapted; their output rows belong to heads."),
     EachOnce,
 ]
-_TOLD = 10  # times at least that scores are told through a warm-up, so that even a short one can be watched
+_REPORTS = 10  # of scores through a warm-up, at least, so that even a short one can be watched
 
 
 class HeartLoRA(LowRankMethod):
@@ -51,9 +52,7 @@ class HeartLoRA(LowRankMethod):
 
     up_front = ("rank", "scope", "n_off", "percent_off")  # what decides how many heads go
 
-    base: Literal["bi_lora", "lora"] = Field(
-        "bi_lora", description="What is trained: quantised low-rank pairs, or plain ones."
-    )
+    base: Literal["bi_lora", "lora"] = Field("bi_lora", description="Low-rank pairs that are quantised, or plain ones.")
     rank: Rank = 32
     scale: float = Field(1.0, gt=0, le=1000, description="The update is scaled by s.")
     bits: Bits = Field(1, description="Bits per stored weight on base bi_lora; base lora does not quantise.")
@@ -63,21 +62,12 @@ class HeartLoRA(LowRankMethod):
     scope: Literal["global", "layer"] = Field(
         "global", description="global: one set of heads for all blocks of a stage; layer: each block has its own."
     )
-    n_off: int | None = Field(
-        None, ge=0, le=1024, description="Heads switched off in each block; empty: percent_off of them."
-    )
+    n_off: int | None = Field(None, ge=0, le=1024, description="Heads off in each block; empty: percent_off of them.")
     percent_off: float = Field(
-        40,
-        ge=0,
-        lt=100,
-        description="Percent of each block's heads to switch off where n_off is empty; at least one stays.",
+        40, ge=0, lt=100, description="Percent of each block's heads to cut; at least one stays."
     )
-    warmup_epochs: int | None = Field(
-        None, ge=1, le=1000, description="Epochs before the cut; empty: warmup_share of the run."
-    )
-    warmup_share: float = Field(
-        0.1, gt=0, lt=1, description="Share of the run's steps before the cut where warmup_epochs is empty."
-    )
+    warmup_epochs: int | None = Field(None, ge=1, le=1000, description="Epochs before the cut; empty: warmup_share.")
+    warmup_share: float = Field(0.1, gt=0, lt=1, description="Share of the run's steps before the cut.")
     after_cut: Literal["continue", "restart"] = Field(
         "continue", description="Go on from the warm-up's weights, or start the rest again from the first ones."
     )
@@ -85,7 +75,7 @@ class HeartLoRA(LowRankMethod):
         None, description="Heads to switch off, one list per block or one for all: overrules the scores."
     )
 
-    def check(self, backbone) -> None:
+    def check(self, backbone: Backbone) -> None:
         super().check(backbone)
         fewest = min(backbone.heads)
         if self.n_off is not None and self.n_off >= fewest:
@@ -149,11 +139,10 @@ class HeartLoRA(LowRankMethod):
             responsiveness = -responsiveness
         counts, off = self.counts_off(heads), [[]] * len(heads)
         for group in stages if self.scope == "global" else [[layer] for layer in range(len(heads))]:
-            first = group[0]
-            total = responsiveness[list(group), : heads[first]].sum(0)  # (heads,)
-            least = np.argsort(total, kind="stable")[: counts[first]]
+            total = responsiveness[list(group), : heads[group[0]]].sum(0)  # (heads,)
+            least = np.argsort(total, kind="stable")[: counts[group[0]]]
             for layer in group:
-                off[layer] = sorted(int(h) for h in least)
+                off[layer] = sorted(map(int, least))
         return off
 
     def pair(self, site: Site, block: Block) -> Pair:
@@ -162,10 +151,10 @@ class HeartLoRA(LowRankMethod):
             return HeadwisePair(block.heads, *shape)
         return QuantisedHeadwisePair(block.heads, *shape, self.bits)
 
-    def coach(self, model, optimizer, epochs: int, per_epoch: int) -> Coach:
+    def coach(self, model: Tuned, optimizer: Optimizer, epochs: int, per_epoch: int) -> Coach:
         return HeartCoach(self, model, optimizer, self.cut_step(epochs, per_epoch), per_epoch)
 
-    def state_shapes(self, tuner, state: dict[str, Tensor]) -> dict[str, Size]:
+    def state_shapes(self, tuner: nn.Module, state: dict[str, Tensor]) -> dict[str, Size]:
         shapes = {}
         for path, pair in tuner.named_modules():
             if isinstance(pair, Headwise):
@@ -174,22 +163,14 @@ class HeartLoRA(LowRankMethod):
         return shapes
 
 
-class HeartCoach(Coach):
+class HeartCoach(Collector):
     """Scores heads through the warm-up and switches the least responsive ones off after step `cut_at`."""
 
-    def __init__(self, method: HeartLoRA, model, optimizer: torch.optim.Optimizer, cut_at: int, per_epoch: int):
+    def __init__(self, method: HeartLoRA, model: Tuned, optimizer: Optimizer, cut_at: int, per_epoch: int):
+        super().__init__(model.tuner, method.score)
         self.method, self.model, self.optimizer = method, model, optimizer
-        self.cut_at, self.every = cut_at, min(per_epoch, max(1, cut_at // _TOLD))
-        self.pairs = head_pairs(model.tuner)
-        self.collector = None if method.score == "energy" else Collector(model.tuner, method.score)
+        self.cut_at, self.every = cut_at, min(per_epoch, max(1, cut_at // _REPORTS))
         self.first = model.adapter_state() if method.after_cut == "restart" else None
-
-    def scores(self) -> HeadScores:
-        return self.collector.scores() if self.collector else energies(self.pairs)
-
-    def after_backward(self) -> None:
-        if self.collector:
-            self.collector.step()
 
     def after_step(self, step: int, epoch: int) -> Iterator[Event]:
         if step == self.cut_at:
@@ -198,7 +179,10 @@ class HeartCoach(Coach):
             overruled, left = self.method.off is not None, self.model.parameter_counts()
             yield HeadsCut(step, epoch, off, overruled, scores.to_dict(), left)
         elif step < self.cut_at and step % self.every == 0:
-            yield Scores(step=step, epoch=epoch, scores=self.scores().to_dict())
+            yield self.event(step, epoch)
+
+    def end_epoch(self, step: int, epoch: int) -> tuple[Event, ...]:
+        return ()  # reported by steps
 
     def cut(self) -> tuple[list[list[int]], HeadScores]:
         """Switches heads off, with their rows of AdamW's moments; returns them by block, and the scores with mask."""
@@ -221,20 +205,6 @@ class HeartCoach(Coach):
     def is_settled(self, step: int) -> bool:
         """Not before heads are off: what has them all is no Heart-LoRA yet."""
         return step >= self.cut_at
-
-    def state(self) -> dict[str, Tensor]:
-        return self.collector.state() if self.collector else {}
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        if state:
-            self.collector.load(state)
-        else:  # resumed after the cut
-            self.close()
-
-    def close(self) -> None:
-        if self.collector:
-            self.collector.close()
-            self.collector = None
 
 
 METHOD = HeartLoRA

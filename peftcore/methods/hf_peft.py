@@ -10,6 +10,8 @@ import dataclasses
 import importlib.util
 import re
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +21,8 @@ from pydantic import AfterValidator, Field, field_validator
 from torch import nn
 
 from peftcore import errors
-from peftcore.methods import Method, graft
+from peftcore.backbone.load import Backbone
+from peftcore.methods import Method, Tuned, graft
 from peftcore.methods._options import freeze, thaw
 
 _ADAPTER = "default"
@@ -31,7 +34,6 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "ia3": {"feedforward_modules": []},
     "ln_tuning": {"target_modules": ["norm1", "norm2"]},
 }
-# What PEFT raises where a tuner and a model or its options do not go together.
 _REFUSALS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, AssertionError, ImportError, re.error)
 
 
@@ -64,34 +66,29 @@ class HfPeft(Method):
             raise errors.unknown("tuner of Hugging Face PEFT called", tuner, tuners(), most=60)
         return tuner.lower()
 
-    def install(self, backbone) -> nn.Module:
+    def install(self, backbone: Backbone) -> nn.Module:
         module = backbone.module
         fused = any(path.endswith("attn.qkv") for path, _ in module.named_modules())
         config, tuner_class = self._config(["qkv"] if fused else ["q_proj", "k_proj", "v_proj"])
-        before, shared = set(module.modules()), _take_private_copies(module)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                tuner = tuner_class(module, config, _ADAPTER)
-        except _REFUSALS as error:
-            to = (
-                backbone.name
-                if backbone.device.type != "meta"
-                else "a backbone without weights (to predict its memory)"
-            )
-            raise errors.DoesNotFit(f"{self._who} cannot be attached to {to}: {_sentence(error)}") from error
-        if not _give_back(module, shared):
+        weightless = backbone.device.type == "meta"
+        before, origins = set(module.modules()), _take_private_copies(module)
+        to = "a backbone without weights (to predict its memory)" if weightless else backbone.name
+        with _peft(errors.DoesNotFit, f"{self._who} cannot be attached to {to}"):
+            tuner = tuner_class(module, config, _ADAPTER)
+        kept = origins.keys() <= set(module.parameters())
+        if not kept or not (weightless or all(torch.equal(copy, p) for copy, p in origins.items())):
             raise errors.DoesNotFit(
                 f"{self._who} rewrites the frozen weights of {backbone.name} as it is attached. Headroom keeps them as "
                 "they are, shared by every model; choose another tuner, or another initialisation in its options."
             )
+        _replace(module, lambda p: p if p.requires_grad else origins.get(p, p))
         return Installed(tuner, before)
 
     @property
     def _who(self) -> str:
         return f"Hugging Face PEFT's {self.tuner}"
 
-    def _config(self, targets: list[str]):
+    def _config(self, targets: list[str]) -> tuple[Any, type]:
         """The tuner's config and class; `targets` are the layers it adapts where the options name none.
 
         Raises:
@@ -116,20 +113,12 @@ class HfPeft(Method):
             if option in self.options:
                 raise errors.unknown(f"option of {self._who} called", option, known, most=60)
             del options[option]
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return config_class(**options), tuner_class
-        except _REFUSALS as error:
-            raise errors.InvalidSetting(f"{self._who} refuses its options: {_sentence(error)}") from error
+        with _peft(errors.InvalidSetting, f"{self._who} refuses its options"):
+            return config_class(**options), tuner_class
 
-    def merge(self, model, module) -> None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                plain = copy.deepcopy(model.tuner.peft).merge_and_unload()
-        except _REFUSALS as error:
-            raise errors.CannotMerge(f"{self._who} cannot be merged: {_sentence(error)}") from error
+    def merge(self, model: Tuned, module: nn.Module) -> None:
+        with _peft(errors.CannotMerge, f"{self._who} cannot be merged"):
+            plain = copy.deepcopy(model.tuner.peft).merge_and_unload()
         added = module.load_state_dict(plain.state_dict(), strict=False).unexpected_keys
         if added:
             raise errors.CannotMerge(f"{self._who} cannot be merged: timm's model has no place for its {added[0]}.")
@@ -154,35 +143,19 @@ class Installed(nn.Module):
         return self
 
 
-def _take_private_copies(module: nn.Module) -> dict[int, tuple[nn.Parameter, nn.Parameter]]:
-    """Puts a copy in the place of every parameter, because some tuners write into the weights that they find.
-
-    Returns (copy, original) by the copy's id.
-    """
-    pairs: dict[int, tuple[nn.Parameter, nn.Parameter]] = {}
+def _replace(module: nn.Module, other: Callable[[nn.Parameter], nn.Parameter]) -> None:
+    """Puts other(p) in the place of every parameter p."""
     for part in module.modules():
         for name, p in part._parameters.items():
             if p is not None:
-                if id(p) not in pairs:
-                    pairs[id(p)] = nn.Parameter(p.detach().clone(), requires_grad=False), p
-                part._parameters[name] = pairs[id(p)][0]
-    return {id(own): (own, origin) for own, origin in pairs.values()}
+                part._parameters[name] = other(p)
 
 
-def _give_back(module: nn.Module, shared: dict[int, tuple[nn.Parameter, nn.Parameter]]) -> bool:
-    """Puts the shared parameters back, but for those that a tuner trains. False where one was rewritten."""
-    found = set()
-    for part in module.modules():
-        for name, p in part._parameters.items():
-            if id(p) not in shared:
-                continue
-            found.add(id(p))
-            origin = shared[id(p)][1]
-            if not p.is_meta and not torch.equal(p, origin):
-                return False
-            if not p.requires_grad:
-                part._parameters[name] = origin
-    return found == shared.keys()
+def _take_private_copies(module: nn.Module) -> dict[nn.Parameter, nn.Parameter]:
+    """Puts copies in the place of the parameters, as some tuners write into what they find. Returns copy -> original."""
+    copies = {p: nn.Parameter(p.detach().clone(), requires_grad=False) for p in module.parameters()}
+    _replace(module, copies.__getitem__)
+    return {copy: p for p, copy in copies.items()}
 
 
 @lru_cache
@@ -202,9 +175,15 @@ def tuners() -> tuple[str, ...]:
     return (*sorted(t.value.lower() for t in types.PeftType), *_VARIANTS)
 
 
-def _sentence(error: BaseException) -> str:
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return line if line.endswith(".") else f"{line}."
+@contextmanager
+def _peft(refusal: type[errors.HeadroomError], what: str) -> Iterator[None]:
+    """PEFT at work, without its warnings. Where a tuner, a model and options do not go together, the refusal says why."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except _REFUSALS as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise refusal(f"{what}: {why.removesuffix('.')}.") from error
 
 
 METHOD = HfPeft

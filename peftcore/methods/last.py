@@ -42,14 +42,11 @@ class LAST(Method):
     stack: int = Field(2, ge=1, le=16, description="Attention modules per group.")
     heads: int = Field(1, ge=1, le=64, description="Heads of each module; they share the rank.")
     up_bias: bool = Field(True, description="A bias on the up-projection U.")
-    bias_correction: bool = Field(
-        True, description="Subtract the sum of the frozen features, so that y = z_m + what was added."
-    )
+    bias_correction: bool = Field(True, description="Subtract the frozen features' sum: y = z_m + what was added.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the attention's output inside the side network.")
     qk_norm: bool = Field(
         False,
-        description="Cosine attention: each head's q and k normalised to length sqrt(r / heads), so that no learning rate "
-        "drives the attention to one-hot. Off in the paper.",
+        description="Cosine attention (ours): q and k of length sqrt(r / heads), so that it cannot become one-hot.",
     )
 
     @model_validator(mode="after")

@@ -56,7 +56,7 @@ def head_scores(model: TunedModel, images: Iterable[Any], labels: Iterable[Any],
                 parameter.grad = None
             with torch.enable_grad():
                 F.cross_entropy(model(x), y).backward()
-            collector.step()
+            collector.after_backward()
         if not collector.steps:
             raise errors.BadData("Head scores are means over images, and there was none; give at least one batch.")
         return collector.scores()

@@ -1,4 +1,4 @@
-"""Bad archives, tables and images, each made here, and what it gets: refused with a sentence, or a file left out by name.
+"""Bad archives, tables and images, made here, and what each gets: a sentence that refuses, or a file left out by name.
 
 `CASES` has for each kind what makes it, given an empty folder, and what comes of it. scripts/bad_archives.py writes
 docs/bad_archives.md from it.

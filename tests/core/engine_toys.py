@@ -12,7 +12,7 @@ def _step(step, seconds=0.0):
 
 
 def toy(settings, resume):
-    """Counts to `steps`; the other settings say what goes wrong on the way. At `waits_at` it waits for the file `gate`."""
+    """Counts to `steps`; other settings say what goes wrong on the way. At `waits_at` it waits for the file `gate`."""
     first = int(resume) if resume else 0
     try:
         yield events.Progress("process", os.getpid(), first)

@@ -1,4 +1,4 @@
-"""A server of files on this machine that stands for the hub and other hosts: held up, cut off or wrong where a test asks."""
+"""A server of files on this machine that stands for the hub and other hosts: slow, cut off or wrong on demand."""
 
 from __future__ import annotations
 

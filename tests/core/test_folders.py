@@ -350,7 +350,8 @@ def test_names_of_classes_come_from_their_file(folder):
 
 @pytest.mark.parametrize(
     "spelt, name",
-    [("cifar", "cifar"), ("CIFAR-100", "cifar"), ("cifar10", None), ("oxford_pet", "oxford_iiit_pet"), ("pcam", "patch_camelyon"),
+    [("cifar", "cifar"), ("CIFAR-100", "cifar"), ("cifar10", None),
+     ("oxford_pet", "oxford_iiit_pet"), ("pcam", "patch_camelyon"),
      ("Oxford-IIIT-Pet", "oxford_iiit_pet"), ("flowers102", "oxford_flowers102"), ("clevr_distance", "clevr_dist"),
      ("dSprites_location", "dsprites_loc"), ("smallnorb_azimuth", "smallnorb_azi"), ("images", None)],
 )  # fmt: skip

@@ -392,7 +392,7 @@ def test_files_that_are_no_such_data_set_are_a_sentence(place):
 
 
 def table(first: int, count: int, names=("cat", "dog", "owl")) -> bytes:
-    """Parquet as the hub writes it: images as bytes, classes by number, their names in the schema; several row groups."""
+    """Parquet as the hub writes it: images as bytes, classes by number, names in the schema; several row groups."""
     images = pa.array([{"bytes": png(first + i), "path": f"{i}.png"} for i in range(count)])
     labels = pa.array([(first + i) % 3 for i in range(count)], pa.int64())
     features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": list(names)}}

@@ -1,4 +1,4 @@
-"""Images from files: kept or streamed they are the same, in bounded memory, and a broken one is named before training."""
+"""Images from files: kept or streamed they are the same, in bounded memory; a broken one is named before training."""
 
 from __future__ import annotations
 

@@ -516,7 +516,8 @@ BESIDE = {
     "more.zip": "it is an archive within this one",
 }
 NOTHING = (
-    ".DS_Store", "images/.DS_Store", "images/cat/_DS_Store", "__MACOSX/images/cat/._0.png", "images/cat/._1.png", "images/cat/Thumbs.db",
+    ".DS_Store", "images/.DS_Store", "images/cat/_DS_Store",
+    "__MACOSX/images/cat/._0.png", "images/cat/._1.png", "images/cat/Thumbs.db",
     "images/Thumbs.db", "desktop.ini", ".git/config", "images/cat/.ipynb_checkpoints/0-checkpoint.png", ".hidden.png",
     "images/@eaDir/cat/0.png",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Users' own images: what is bad is refused or left out by name and the disk is as before; what is good comes out right."""
+"""Users' own images: the bad are refused or left out by name and the disk is as before; the good come out right."""
 
 from __future__ import annotations
 
@@ -196,7 +196,8 @@ def test_every_packing_of_the_same_images_gives_the_same_survey(home, tmp_path):
         (lambda f: zipped(f, good("abc")), lambda f: zipped(f, wrapped | noise, how=zipfile.ZIP_BZIP2),
          lambda f: tarred(f, good("abc")), lambda f: tarred(f, wrapped | noise, "x.tar.gz"),
          lambda f: tarred(f, wrapped, "x.tar.bz2"), lambda f: tarred(f, good("abc"), "x.tar.xz"),
-         lambda f: zipped(f, good("abc")).rename(f / "wrong.tar.gz"), lambda f: tarred(f, good("abc"), format=tarfile.PAX_FORMAT))
+         lambda f: zipped(f, good("abc")).rename(f / "wrong.tar.gz"),
+         lambda f: tarred(f, good("abc"), format=tarfile.PAX_FORMAT))
     ):  # fmt: skip
         (folder := tmp_path / str(number)).mkdir()
         found = uploads.examine(make(folder))
@@ -349,7 +350,7 @@ def test_duplicates_are_found_across_classes_and_splits_and_may_go(home, tmp_pat
 
 
 def test_one_picture_in_other_files_is_a_duplicate(home, tmp_path):
-    """The same pixels as PNG, BMP, palette PNG, and turned with a mark that turns them back; one pixel more is another."""
+    """The same pixels as PNG, BMP, palette PNG, and turned with a mark that turns them back; another pixel is another."""
     pixels = np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3) // 64 * 64  # few colours, for the palette
     image, other = Image.fromarray(pixels), pixels.copy()
     other[0, 0, 0] ^= 1

@@ -67,9 +67,12 @@ def on_meta(name: str) -> dict[str, Any]:
 def on_data(name: str) -> dict[str, Any]:
     """Whether it is taken by its values too, with few blocks, and what a probe of its attention says."""
     stages = pc.load_backbone(name, pretrained=False, device="meta").stages
-    fewer = {"depth": 2} if len(stages) == 1 else {"depths": (2,) * len(stages)}
+    fewer: dict[str, Any] = {"depth": 2} if len(stages) == 1 else {"depths": (2,) * len(stages)}
     try:
-        backbone = pc.load_backbone(name, pretrained=False, **fewer)
+        try:
+            backbone = pc.load_backbone(name, pretrained=False, **fewer)
+        except errors.InvalidSetting:  # its blocks are listed one by one
+            backbone = pc.load_backbone(name, pretrained=False)
     except errors.HeadroomError as refusal:
         return {"name": name, "refusal": str(refusal)}
     image = torch.randn(1, *backbone.input_size, generator=torch.Generator().manual_seed(0))

@@ -13,25 +13,18 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile
 
 import torch
 from huggingface_hub.errors import EntryNotFoundError
-from safetensors import SafetensorError
 from timm.models import _builder, _hub
 from torch import Tensor, nn
 
 from peftcore.backbone import checkpoint
+from peftcore.backbone.checkpoint import UNREADABLE
 from peftcore.backbone.weights import USUAL, Origin, first_line, parts, shards, weights_file, why_no_weights
 from peftcore.errors import WeightsUnavailable
 
-# What timm, torch, safetensors, pickle and huggingface_hub raise for an impossible model or a file without weights.
-UNREADABLE = (
-    *(OSError, RuntimeError, ValueError, LookupError, TypeError, EOFError, AttributeError),
-    *(SafetensorError, UnpicklingError, BadZipFile, EntryNotFoundError),
-)
 # What a file may hold beside a backbone: classifiers, poolers, and what only pretraining used.
 _BESIDE = re.compile(
     r"(heads?|head_dist|fc|\w*classifier|\w+_head|pooler|pre_logits|mask_token|decoder\w*|projectors?|predictor)\b"

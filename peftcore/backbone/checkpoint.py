@@ -10,15 +10,23 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from huggingface_hub.errors import EntryNotFoundError
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from peftcore.backbone.foreign_names import library_of, to_timms
 from peftcore.errors import WeightsUnavailable
 
+# What timm, torch, safetensors, pickle and huggingface_hub raise for an impossible model or a file without weights.
+UNREADABLE = (
+    *(OSError, RuntimeError, ValueError, LookupError, TypeError, EOFError, AttributeError),
+    *(SafetensorError, UnpicklingError, BadZipFile, EntryNotFoundError, AssertionError, ArithmeticError),
+)
 # What torch.compile, sharded and checkpointed training put between the names of modules.
 _BETWEEN = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 # What files and trainers put before the names of a model whose own names are not timm's.
@@ -39,13 +47,17 @@ def read(files: Sequence[Path], model: nn.Module) -> tuple[dict[str, Tensor], li
         return _googles(files[0], model)
     state: dict[str, Tensor] = {}
     for file in files:
+        if file.suffix == ".safetensors":
+            state |= load_file(file)
+            continue
         try:
             with torch.serialization.safe_globals([argparse.Namespace]):  # timm keeps its arguments beside the weights
-                safe = file.suffix == ".safetensors"
-                data = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
-        except UnpicklingError as error:
+                data = torch.load(file, map_location="cpu", weights_only=True)
+        except OSError:
+            raise
+        except UNREADABLE as error:
             raise WeightsUnavailable(
-                "it is no file of tensors, or holds pickled objects beside them, which are never run: save "
+                "it is no file of tensors, or holds a program or pickled objects beside them, which are never run: save "
                 "model.state_dict() alone, as .safetensors"
             ) from error
         state |= _flat(data if isinstance(data, Mapping) else {})
@@ -70,6 +82,8 @@ def _unwrapped(state: dict[str, Tensor], own: Collection[str]) -> tuple[dict[str
         how.append(f"names of {library} read as timm's")
     hits: Counter[str] = Counter()
     for name in state:
+        if name.startswith("optim"):
+            continue  # an optimizer's averages of gradients have the names of what they are of
         starts = (0, *(dot.end() for dot in re.finditer(r"\.", name)))
         if (start := next((start for start in starts if name[start:] in own), None)) is not None:
             hits[name[:start]] += 1

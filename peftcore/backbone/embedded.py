@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -77,29 +78,19 @@ def register() -> tuple[str, ...]:
     return names()
 
 
-def _entrypoint(name: str):
+def _entrypoint(name: str) -> Callable[..., Any]:
     """A timm entry point: timm's own class and random start, weights from the assets when pretrained."""
 
-    def build(pretrained: bool = False, **arguments: Any):
+    def build(pretrained: bool = False, **arguments: Any) -> Any:
         import timm
 
         settings = config(name)
-        arguments.pop("pretrained_cfg", None)  # timm passes both; ours comes from config.json
-        overlay = arguments.pop("pretrained_cfg_overlay", None) or {}  # names the file that `weights=` chose
-        cfg = {
-            "architecture": name,
-            "num_classes": 0,
-            "input_size": tuple(settings["input_size"]),
-            "mean": tuple(settings["mean"]),
-            "std": tuple(settings["std"]),
-            "interpolation": settings["interpolation"],
-            "crop_pct": 1.0,
-            "fixed_input_size": True,
-            "first_conv": "patch_embed.proj",
-            "classifier": settings["classifier"],
-        }
-        if pretrained:
-            cfg["file"] = overlay.get("file") or str(weights(name))
+        arguments.pop("pretrained_cfg", None)  # timm passes it; ours comes from config.json
+        cfg = {key: tuple(settings[key]) for key in ("input_size", "mean", "std")}
+        cfg |= {key: settings[key] for key in ("interpolation", "classifier")} | {"first_conv": "patch_embed.proj"}
+        cfg |= {"architecture": name, "num_classes": 0, "crop_pct": 1.0, "fixed_input_size": True}
+        cfg |= {"file": str(weights(name))} if pretrained else {}
+        cfg |= arguments.pop("pretrained_cfg_overlay", None) or {}
         cls = getattr(timm.models, settings["architecture"])
         wanted = {"num_classes": 0} | settings["arguments"] | arguments
         resized = sys.modules[cls.__module__].checkpoint_filter_fn  # timm's own: positions for another img_size

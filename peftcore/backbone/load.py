@@ -14,8 +14,9 @@ from torch import nn
 from peftcore import errors
 from peftcore.backbone import embedded
 from peftcore.backbone.anatomy import anatomy
-from peftcore.backbone.arrival import UNREADABLE, Arrival
+from peftcore.backbone.arrival import Arrival
 from peftcore.backbone.backbone import Backbone, by_channel
+from peftcore.backbone.checkpoint import UNREADABLE
 from peftcore.backbone.curated import CURATED
 from peftcore.backbone.understood import check_understood
 from peftcore.backbone.weights import (
@@ -81,11 +82,11 @@ def load_backbone(
         raise errors.InvalidSetting(
             f"{name} cannot be built{f' with {options}' if options else ''}: {first_line(error)}."
         ) from error
-    if "img_size" in architecture:
-        _check_size(name, module)
     module = module.to(device).eval().requires_grad_(False)
     config = resolve_model_data_config(module)
     blocks = anatomy(module, name)
+    if "img_size" in architecture:
+        _check_size(name, module.patch_embed)
     channels = architecture.get("in_chans") or config["input_size"][0]
     backbone = Backbone(
         name=name,
@@ -108,11 +109,8 @@ def load_backbone(
     return backbone
 
 
-def _check_size(name: str, module: nn.Module) -> None:
-    sizes = [getattr(module.patch_embed, name, None) for name in ("img_size", "patch_size")]
-    if not all(isinstance(size, tuple) for size in sizes):
-        return  # whether such a family has an anatomy is said there
-    for pixels, patch in zip(*sizes, strict=True):
+def _check_size(name: str, patches: nn.Module) -> None:
+    for pixels, patch in zip(patches.img_size, patches.patch_size, strict=True):
         if pixels % patch:
             below = pixels // patch * patch
             near = f"{below} or {below + patch}" if below else f"{patch}"
@@ -122,10 +120,18 @@ def _check_size(name: str, module: nn.Module) -> None:
             )
 
 
+# timm's files of architectures that are taken, and the patterns of their names that are not: docs/architectures.md has all.
+_FAMILIES = (
+    *("beit", "deit", "eva", "swin_transformer", "swin_transformer_v2", "vitamin", "vision_transformer"),
+    *("vision_transformer_hybrid", "vision_transformer_relpos"),
+)
+_REFUSED = ["*_18x2_*", "*_xp_*", "*pwee_*", "test_*"]
+
+
 def backbones() -> list[str]:
-    """Names of the embedded backbones, then of the curated ones, then of every ViT and Swin family that timm has."""
-    families = ("vit_*", "deit*", "swin_*", "swinv2_*", "beit*", "eva02_*")
-    return [*embedded.names(), *CURATED, *(n for n in timm.list_models(families) if n not in embedded.names())]
+    """Names of the embedded backbones, then of the curated ones, then of every architecture of timm that is taken."""
+    more = (n for family in _FAMILIES for n in timm.list_models(module=family, exclude_filters=_REFUSED))
+    return [*embedded.names(), *CURATED, *more]
 
 
 @lru_cache(maxsize=1)

@@ -70,7 +70,9 @@ def check_understood(backbone: Backbone) -> None:
             f"{name} computes more after its last block than a norm and a pooling ({extra}), which Headroom's methods "
             "and probes would miss; choose a ViT or Swin architecture."
         )
-    if finished.shape != pooled.shape or (
-        not pooled.is_meta and not torch.allclose(finished, pooled, rtol=1e-3, atol=1e-5)
-    ):
+    if pooled.shape != (1, backbone.width) or finished.shape != pooled.shape:
+        raise errors.DoesNotFit(
+            f"{name} pools an image into {tuple(pooled.shape[1:])}, not into {backbone.width} features; choose another pooling."
+        )
+    if not pooled.is_meta and not torch.allclose(finished, pooled, rtol=1e-3, atol=1e-5):
         raise errors.DoesNotFit(f"{name} pools something else than its last block's tokens after their norm.")

@@ -6,7 +6,8 @@ import json
 import os
 import re
 import socket
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -49,7 +50,7 @@ class Origin:
 
 
 @contextmanager
-def no_waiting_for_an_unreachable_hub():
+def no_waiting_for_an_unreachable_hub() -> Iterator[None]:
     """Without a route to the hub, answer from its local cache at once instead of after a minute of retries."""
     from huggingface_hub import constants
 
@@ -118,15 +119,11 @@ def fetched(name: str) -> Path | None:
     """The file of a timm name in `folder()`, whole or not; None where there is none."""
     if name in embedded.names() or name.startswith(REMOTE):
         return None
-    names = [name] if "." in name else _if_known(name)
+    names = [name]
+    if "." not in name:
+        with suppress(errors.UnknownName):
+            names = [tagged(name)]
     return next((file for n in names if (file := folder() / f"{n}.safetensors").is_file()), None)
-
-
-def _if_known(name: str) -> list[str]:
-    try:
-        return [tagged(name)]
-    except errors.UnknownName:
-        return []
 
 
 def here(name: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from safetensors.torch import save_file
 
@@ -92,3 +94,17 @@ def test_titles_mark_random_weights():
     both = [spec | {"pretrained": value} for value in (False, True)]
     assert words.race_title(both[:1] * 2).endswith(", random weights")
     assert words.race_title(both).endswith("over pretrained")
+
+
+@pytest.mark.parametrize("name", ["cait_xxs24_224", "vit_small_patch16_18x2_224", "naflexvit_base_patch16_gap"])
+def test_what_is_not_understood_is_not_offered_and_typed_it_says_why(at, name):
+    page = at("launch", backbone=name)
+    assert name not in {
+        option.rpartition(": ")[2] for option in picker(page).options[:-1]
+    }  # the last is what was typed
+    for _ in range(100):
+        if page.error:
+            break
+        time.sleep(0.2)
+        page.run()
+    assert name in page.error[0].value.replace("\\", "") and page.button("launch").disabled

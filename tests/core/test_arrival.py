@@ -86,6 +86,8 @@ WRAPPINGS: dict[str, Callable[[State], object]] = {
     "MAE's decoder": lambda s: (
         s | {"decoder_blocks.0.norm1.weight": torch.ones(3), "decoder_pos_embed": torch.ones(1, 3)}
     ),
+    "an optimizer's averages by name": lambda s: {"model": s, "optimizer": {"exp_avg": other(s)}},
+    "parameters": lambda s: {k: torch.nn.Parameter(v) for k, v in s.items()},
     "fp64": lambda s: {k: v.double() for k, v in s.items()},
 }
 
@@ -137,6 +139,16 @@ REFUSED: dict[str, tuple[Callable[[State], object], str]] = {
     "numbers alone": (lambda _: {"epoch": 3}, "no tensors by name"),
     "one tensor": (lambda _: torch.ones(3), "no tensors by name"),
     "a list": (lambda s: list(s.values()), "no tensors by name"),
+    "a whole model": (lambda _: small("vit").module, "never run"),
+    "arrays": (lambda s: {k: v.numpy() for k, v in s.items()}, "never run"),
+    "PEFT's wrappers": (
+        lambda s: {k.replace("attn.qkv.", "attn.qkv.base_layer."): v for k, v in s.items()},
+        r"missing \(blocks\.0\.attn\.qkv\.weight",
+    ),
+    "half of it below a prefix": (
+        lambda s: {("module." + k if "blocks.1." in k else k): v for k, v in s.items()},
+        r"missing \(blocks\.1\..*unknown .*\(module\.blocks\.1",
+    ),
     "NaN": (put("blocks.0.mlp.fc1.weight", lambda t: t * torch.nan), r"values of blocks\.0\.mlp\.fc1\.weight are not finite"),
     "one infinite value": (put("norm.bias", lambda t: t.index_fill(0, torch.tensor(3), torch.inf)), r"norm\.bias"),
     "too large for fp32": (put("norm.bias", lambda t: t.double() + 1e300), r"norm\.bias are not finite"),
@@ -158,6 +170,21 @@ def test_what_is_not_the_whole_backbone_is_refused(tmp_path, what):
     with pytest.raises(errors.WeightsUnavailable, match=why) as raised:
         load(saved(tmp_path, make(state())))
     assert "weights.pth" in str(raised.value) and len(str(raised.value)) < 700
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"PK\x03\x04", b"<html>not found</html>", b"\x80\x04K\x03."])
+@pytest.mark.parametrize("name", ["w.pth", "w.ckpt", "w.bin", "w.safetensors", "w.npz"])
+def test_a_file_of_something_else_is_a_sentence(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    for source in (tmp_path / name, tmp_path):
+        with pytest.raises(errors.WeightsUnavailable, match=f"{name}.* does not hold weights .*[a-z]{{3}}"):
+            load(source)
+
+
+def test_a_program_is_not_run(tmp_path):
+    torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)), tmp_path / "w.pt")
+    with pytest.raises(errors.WeightsUnavailable, match="a program .* never run"):
+        load(tmp_path / "w.pt")
 
 
 SWIN_REFUSED = {

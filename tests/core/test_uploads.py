@@ -350,7 +350,7 @@ def test_duplicates_are_found_across_classes_and_splits_and_may_go(home, tmp_pat
 
 
 def test_one_picture_in_other_files_is_a_duplicate(home, tmp_path):
-    """The same pixels as PNG, BMP, palette PNG, and turned with a mark that turns them back; another pixel is another."""
+    """The same pixels as PNG, BMP, palette PNG, or rotated and marked to be rotated back; another pixel is another."""
     pixels = np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3) // 64 * 64  # few colours, for the palette
     image, other = Image.fromarray(pixels), pixels.copy()
     other[0, 0, 0] ^= 1

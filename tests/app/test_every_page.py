@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from app import navigation
-from app.memory import ledgers
-from app.memory.ledgers import Case
+from app.memory.cases import Case, predicted
+from peftcore.registry import METHODS
 
 PAGES = sorted(file.stem for file in (Path(navigation.__file__).parents[1] / "pages").glob("*.py"))
 
@@ -28,16 +28,13 @@ def test_it_opens_with_runs(at, trained, page):
     assert at(page).title[0].value.strip()
 
 
-def cached(method: str) -> Case:
-    return Case(method, "vit_micro", "8", "fp32", "auto", cached=True)
-
-
 def test_a_new_side_method_is_predicted_from_cached_features(newcomers):
     """As what it is: its own few weights and a vector per image, not the activations of a backbone."""
-    report, probe = (ledgers._predict(cached(method)) for method in ("gated_probe", "linear"))
+    cases = [Case(method, "vit_micro", "8", "fp32", "auto") for method in ("gated_probe", METHODS.baseline("lower"))]
+    report, probe = (predicted(case).result() for case in cases)
     assert report.components["features"] == probe.components["features"] > 0
     assert report.components["activations"] < 50_000
-    assert cached("gated_probe").reads_cache and not cached("channel_scale").reads_cache
+    assert cases[0].is_side and not Case("channel_scale", "vit_micro", "8", "fp32", "auto").is_side
 
 
 @pytest.mark.parametrize("method, kind", [("gated_probe", "from its side"), ("channel_scale", "Changes what")])

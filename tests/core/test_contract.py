@@ -50,7 +50,7 @@ def test_newcomers_are_found_by_themselves(newcomers):
 
 
 @of_every_method
-def test_its_facts_are_its_class_s(name):
+def test_its_facts_are_its_class_attributes(name):
     """What is read from the source is what Python makes of it, and the card repeats none of it."""
     facts, cls = METHODS.facts(name), METHODS.load(name).METHOD
     assert facts == Facts(**{field: getattr(cls, field) for field in Facts.__dataclass_fields__})
@@ -72,7 +72,7 @@ def test_methods_are_told_apart():
 
 @of_every_method
 def test_it_fits_an_embedded_backbone(name):
-    """What it has nothing to say to is a sentence; that cannot be both."""
+    """A method may refuse one of them, in a sentence, but not both."""
     refusals = []
     for family in MICRO:
         try:

@@ -96,10 +96,10 @@ class Coach:
 class Method(Settings):
     """The hyper-parameters of one PEFT method, every one a field with range and help.
 
-    `kind` 'in-backbone': the trainable parts change what the backbone computes. 'side': they only read it. The class body
-    says the fields of `registry.Facts` as literals, once: pages read them from the source, without torch. Its docstring is
-    the `card`: sections Equation (LaTeX), Trains, Keeps (what a training step must keep in memory, and why), Paper, and
-    Ours (what was chosen here because the paper is silent).
+    `kind` 'in-backbone': the trainable parts change what the backbone computes. 'side': they only read it. The class
+    body says the fields of `registry.Facts` as literals, once: pages read them from the source, without torch. Its
+    docstring is the `card`: sections Equation (LaTeX), Trains, Keeps (what a training step must keep in memory, and
+    why), Paper, and Ours (what was chosen here because the paper is silent).
     """
 
     name: ClassVar[str]
@@ -139,8 +139,8 @@ class Method(Settings):
         """Installs the method on a private clone of a backbone and returns the module of its trainable parts.
 
         In-backbone: registers hooks on the clone's modules (or thaws copies of its weights). Side: returns a
-        SideNetwork. The names in the returned module's state_dict are those of METHODS.md. A hook is a method of a module
-        or another object that is copied and pickled with the model, never a closure, which would go on with the original.
+        SideNetwork. The names in the returned module's state_dict are those of METHODS.md. A hook is a method of a
+        module, or another object that is copied and pickled with the model; a closure would keep the original's.
         """
         raise NotImplementedError
 
@@ -195,8 +195,8 @@ class SideNetwork(nn.Module):
 
     @classmethod
     def abreast(cls, networks: Sequence[SideNetwork], features: tuple[Tensor, ...]) -> Tensor:
-        """K networks with equal settings: features (K, B, ...), or (1, B, ...) where all read the same, to pooled features
-        (K, B, width). One after the other, unless a method knows how to run them in one call."""
+        """K networks with equal settings: features (K, B, ...), or (1, B, ...) where all read the same, to pooled
+        features (K, B, width). One after the other, unless a method knows how to run them in one call."""
         rows = [tuple(z[k if len(z) > 1 else 0] for z in features) for k in range(len(networks))]
         return torch.stack([network(row) for network, row in zip(networks, rows, strict=True)])
 

@@ -46,12 +46,15 @@ class Source:
 class AddPairs(torch.autograd.Function):
     """out[..., rows_i] += s_i B_i (m_i * A_i x), in place, for every pair i beside one frozen layer.
 
-    x (..., d), out (..., D), weights A_1, B_1, A_2, ...; `masks` (..., r of all) is dropout's or None. Beside x, or what x
-    is made from, nothing is kept: the low-rank vector is computed again. Other rows of `out` are not touched.
+    x (..., d), out (..., D), weights A_1, B_1, A_2, ...; `masks` (..., r of all) is dropout's or None. Beside x, or
+    what x is made from, nothing is kept: the low-rank vector is computed again. Other rows of `out` are not touched.
     """
 
     @staticmethod
-    def forward(ctx, out, x, read, source: Source | None, rows, scales, masks, *weights) -> Tensor:
+    def forward(
+        ctx: Any, out: Tensor, x: Tensor, read: Tensor | None, source: Source | None,
+        rows: Sequence[slice], scales: Sequence[float], masks: Tensor | None, *weights: Tensor,
+    ) -> Tensor:  # fmt: skip
         As, Bs = weights[::2], weights[1::2]
         flat, h = out.view(-1, out.shape[-1]), _low(x, _joint(As), masks, out.dtype)
         for B, part, where, scale in zip(Bs, _split(h, Bs), rows, scales, strict=True):
@@ -65,7 +68,7 @@ class AddPairs(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, masks, *weights = ctx.saved_tensors
         As, Bs = weights[::2], weights[1::2]
         A = _joint(As)

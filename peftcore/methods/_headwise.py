@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,13 +12,13 @@ from peftcore.methods._low_rank import Pair
 from peftcore.methods.bi_lora import QuantisedPair
 
 
-class Headwise:
-    """Makes a Pair lose heads: lora_B holds the rows of the heads that are on, (on * head_dim, r), and no others.
+class HeadwisePair(Pair):
+    """A pair that can lose heads: lora_B holds the rows of the heads that are on, (on * head_dim, r), and no others.
 
     `heads_on` (heads,) bool is part of the state; rows of heads that are off are exact zeros in the B that is used.
     """
 
-    def __init__(self, heads: int, d_in: int, d_out: int, *settings):
+    def __init__(self, heads: int, d_in: int, d_out: int, *settings: float):
         super().__init__(d_in, d_out, *settings)
         self.d_out, self.head_dim = d_out, d_out // heads
         self.heads_on = torch.ones(heads, dtype=torch.bool)
@@ -48,16 +49,12 @@ class Headwise:
         self.heads_on = heads_on.to(B.device, torch.bool)
         self.rows = None if heads_on.all() else self.heads_on.repeat_interleave(self.head_dim).nonzero()[:, 0]
 
-    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest) -> None:
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         heads_on, B = state[f"{prefix}heads_on"], self.lora_B.weight.data
         if not torch.equal(heads_on.to(B.device), self.heads_on):
             self._hold(heads_on.clone(), B.new_empty(int(heads_on.sum()) * self.head_dim, B.shape[1]))
         super()._load_from_state_dict(state, prefix, *rest)
 
 
-class HeadwisePair(Headwise, Pair):
-    pass
-
-
-class QuantisedHeadwisePair(Headwise, QuantisedPair):
+class QuantisedHeadwisePair(HeadwisePair, QuantisedPair):
     pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,10 @@ class Lean(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, attend: Attend, groups: int, carried, W, c, U, bias, *z: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, attend: Attend, groups: int, carried: Tensor | None,
+        W: Tensor, c: Tensor, U: Tensor, bias: Tensor | None, *z: Tensor,
+    ) -> Tensor:  # fmt: skip
         T, K, _, d = W.shape
         low = _autocast_to(W)
         x = _start(z[:1], carried, W)  # (K, B N, d)
@@ -64,7 +68,7 @@ class Lean(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         carried, W, c, U, bias, *rest = ctx.saved_tensors
         T, K, _, d = W.shape
         z, inner = rest[: -4 * T], rest[-4 * T :]

@@ -81,7 +81,7 @@ class Adapted:
     pair: Pair
 
     def update(self) -> tuple[Tensor, Tensor]:
-        """What the pair adds to its Linear's weight as A (r, d_in), B (d_out of the whole Linear, r), scale folded in."""
+        """What the pair adds to its Linear's weight: A (r, d_in), B (d_out of the whole Linear, r), scale folded in."""
         A, own = self.pair.weights()
         B = own.new_zeros(self.site.linear.out_features, own.shape[1])
         B[self.site.rows] = self.pair.scale * own
@@ -89,7 +89,7 @@ class Adapted:
 
 
 class LowRank(nn.Module):
-    """All pairs of a model, under the names of the projections that they adapt, by one forward hook per frozen Linear."""
+    """All pairs of a model, named after the projections that they adapt, with one forward hook per frozen Linear."""
 
     def __init__(self, backbone: Backbone, projections: tuple[str, ...], make: Callable[[Site, Block], Pair]):
         super().__init__()
@@ -137,7 +137,7 @@ class Beside:
 
 
 def _owner(out: Tensor) -> Tensor:
-    """The tensor of which `out` is another shape: what is added in place to a view costs autograd a copy of the gradient."""
+    """The tensor that `out` is a view of, in another shape: adding in place to a view costs a copy of the gradient."""
     if torch.compiler.is_compiling() or not out._is_view():
         return out
     base = out._base

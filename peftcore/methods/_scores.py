@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from peftcore import errors
+from peftcore.backbone.anatomy import Block
 from peftcore.events import Event, Scores
 from peftcore.methods import Coach
 from peftcore.registry import METHODS
-
-if TYPE_CHECKING:
-    from peftcore.backbone.load import Block
 
 Score = Literal["taylor", "taylor_signed", "taylor_abs", "taylor_squared", "energy"]
 SCORES = {

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from peftcore.backbone.load import Backbone
 from peftcore.methods import Method, graft
 
 
@@ -59,7 +60,7 @@ class Adapter(Method):
     bottleneck: int = Field(8, ge=1, le=4096, description="Width of the bottleneck.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout inside the bottleneck while training.")
 
-    def install(self, backbone) -> nn.Module:
+    def install(self, backbone: Backbone) -> nn.Module:
         tuner = nn.Module()
         for block in backbone.blocks:
             for path in ("attn", "mlp"):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from peftcore.backbone.load import Backbone
 from peftcore.methods import Method, graft
 from peftcore.methods.adapter import Bottleneck
 
@@ -36,7 +37,7 @@ class AdaptFormer(Method):
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout inside the bottleneck while training.")
     layernorm: Literal["none", "in"] = Field("none", description="in: the bottleneck has a LayerNorm of its own.")
 
-    def install(self, backbone) -> nn.Module:
+    def install(self, backbone: Backbone) -> nn.Module:
         tuner = nn.Module()
         for block in backbone.blocks:
             beside = Bottleneck(block.width, self.bottleneck, F.relu, self.scale, self.dropout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import pairwise
 from statistics import NormalDist
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -40,11 +40,11 @@ class _Nearest(torch.autograd.Function):
     """The nearest level of each entry; the gradient passes straight through."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, bits: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, bits: int) -> Tensor:
         return levels_of(codes(x, bits), bits, x.dtype)
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None
 
 

@@ -16,7 +16,7 @@ from peftcore.backbone.anatomy import Block, Site
 from peftcore.backbone.load import Backbone
 from peftcore.events import Event, HeadsCut, Scores
 from peftcore.methods import Coach, Tuned
-from peftcore.methods._headwise import Headwise, HeadwisePair, QuantisedHeadwisePair
+from peftcore.methods._headwise import HeadwisePair, QuantisedHeadwisePair
 from peftcore.methods._low_rank import EachOnce, LowRankMethod, Pair, Rank
 from peftcore.methods._scores import Collector, HeadScores, Score, energies
 from peftcore.methods.bi_lora import Bits
@@ -157,7 +157,7 @@ class HeartLoRA(LowRankMethod):
     def state_shapes(self, tuner: nn.Module, state: dict[str, Tensor]) -> dict[str, Size]:
         shapes = {}
         for path, pair in tuner.named_modules():
-            if isinstance(pair, Headwise):
+            if isinstance(pair, HeadwisePair):
                 rows = int(state[f"{path}.heads_on"].sum()) * pair.head_dim
                 shapes[f"{path}.lora_B.weight"] = Size((rows, pair.lora_B.in_features))
         return shapes

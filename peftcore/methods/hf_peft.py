@@ -152,7 +152,7 @@ def _replace(module: nn.Module, other: Callable[[nn.Parameter], nn.Parameter]) -
 
 
 def _take_private_copies(module: nn.Module) -> dict[nn.Parameter, nn.Parameter]:
-    """Puts copies in the place of the parameters, as some tuners write into what they find. Returns copy -> original."""
+    """Replaces the parameters by copies, as some tuners write into what they find. Returns copy -> original."""
     copies = {p: nn.Parameter(p.detach().clone(), requires_grad=False) for p in module.parameters()}
     _replace(module, copies.__getitem__)
     return {copy: p for p, copy in copies.items()}
@@ -177,7 +177,7 @@ def tuners() -> tuple[str, ...]:
 
 @contextmanager
 def _peft(refusal: type[errors.HeadroomError], what: str) -> Iterator[None]:
-    """PEFT at work, without its warnings. Where a tuner, a model and options do not go together, the refusal says why."""
+    """PEFT at work, without its warnings; where tuner, model and options do not fit, `refusal` says why."""
     try:
         with warnings.catch_warnings(action="ignore"):
             yield

@@ -15,7 +15,7 @@ from peftcore.backbone.load import Backbone
 from peftcore.methods import Method, SideNetwork
 from peftcore.methods._lean import EPS, Lean, folded
 
-CROWD = 200_000  # floats of a batch's tokens above which K networks in one call fall out of a CPU's cache: slower than K calls
+CROWD = 200_000  # floats of a batch's tokens; above, K networks in one call overflow a CPU's cache: slower than K calls
 
 
 class LAST(Method):
@@ -73,8 +73,8 @@ def attend(qkv: Tensor, heads: int, qk_norm: bool) -> Tensor:
 def _by_head(qkv: Tensor, heads: int, qk_norm: bool) -> tuple[Tensor, Tensor, Tensor]:
     """(B, N, 3r) -> q, k, v of each head, (B, h, N, r/h).
 
-    With qk_norm, each head's q and k have length sqrt(r/h): divided by sqrt(r/h), their products, cosines times r/h, lie
-    within +-sqrt(r/h), however far training drives A_q and A_k.
+    With qk_norm, each head's q and k have length sqrt(r/h). Their products, cosines times r/h, are divided by
+    sqrt(r/h): logits stay within +-sqrt(r/h), however far training drives A_q and A_k.
     """
     q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
     if qk_norm:
@@ -84,7 +84,7 @@ def _by_head(qkv: Tensor, heads: int, qk_norm: bool) -> tuple[Tensor, Tensor, Te
 
 
 class LowRankAttention(nn.Module):
-    """x (B, N, d) -> what LSA adds to it: U softmax(Q K^T / sqrt(r)) V with Q, K, V = LN(x) A_q, A_k, A_v, each d -> r."""
+    """x (B, N, d) -> what LSA adds to it: U softmax(Q K^T / sqrt(r)) V; Q, K, V = LN(x) A_q, A_k, A_v, each d -> r."""
 
     def __init__(self, width: int, method: LAST):
         super().__init__()
@@ -110,8 +110,8 @@ def recursion(
 ) -> Tensor:
     """u_0 = z_0, u_i = F_i(u_{i-1} + z_i), y = u_m - sum_{i<m} z_i, for z_0 .. z_m (B, N, d) and the stacks F_1 .. F_m.
 
-    Each u_i is kept as two summands: `frozen`, and `added`, which alone carries gradient and is exactly zero at the start.
-    Then y is z_m + added without a difference of two large sums; returned is `added`.
+    Each u_i is kept as two summands: `frozen`, and `added`, which alone carries gradient and is exactly zero at the
+    start. Then y is z_m + added, without a difference of two large sums; `added` is returned.
     """
     frozen = z[0]  # u_0 = z_0
     for F_i, z_i in zip(side, z[1:], strict=True):
@@ -122,9 +122,9 @@ def recursion(
 
 
 class LASTNetwork(SideNetwork):
-    """The recursion over the stages of a backbone, one after the other: as it is written, or by Lean, which computes the same.
+    """The recursion over the stages of a backbone: as it is written, or by Lean: the same, keeping less.
 
-    Features have K networks in front, (K, B, ...); alone, K is 1.
+    Features have the K networks in front, (K, B, ...); K is 1 for one.
     """
 
     def __init__(self, backbone: Backbone, method: LAST):
@@ -158,8 +158,8 @@ class LASTNetwork(SideNetwork):
 
     @classmethod
     def abreast(cls, networks: Sequence[LASTNetwork], features: tuple[Tensor, ...]) -> Tensor:
-        """K networks of one shape, without dropout, in one call: features (K, B, ...), or (1, B, ...) where all read the
-        same, to pooled features (K, B, d). Each row is what its network gives alone."""
+        """K networks of one shape, without dropout, in one call: features (K, B, ...), or (1, B, ...) where all read
+        the same, to pooled features (K, B, d). Each row is what its network gives alone."""
         if len(networks) > 1 and features[0].device.type == "cpu" and features[0][0].numel() > CROWD:
             return super().abreast(networks, features)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from peftcore.methods import Method, SideNetwork
+from peftcore.backbone.load import Backbone
+from peftcore.methods import Method, SideNetwork, Tuned
 
 
 class Linear(Method):
@@ -21,10 +22,10 @@ class Linear(Method):
     called = "a linear probe"
     baseline = "lower"
 
-    def install(self, backbone) -> SideNetwork:
+    def install(self, backbone: Backbone) -> SideNetwork:
         return _Nothing()
 
-    def merge(self, model, module) -> None:
+    def merge(self, model: Tuned, module: nn.Module) -> None:
         """Nothing to fold in: the classifier is all there is."""
 
 

@@ -8,7 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from peftcore.methods import Method, graft
+from peftcore.backbone.anatomy import Block
+from peftcore.backbone.load import Backbone
+from peftcore.methods import Method, Tuned, graft
 from peftcore.methods._beside import Source
 from peftcore.methods._low_rank import Beside, Pair, Rank
 
@@ -37,7 +39,7 @@ class SerialLoRA(Method):
     scale: float = Field(1.0, gt=0, le=1000, description="The update is scaled by s.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the update's input while training.")
 
-    def install(self, backbone) -> nn.Module:
+    def install(self, backbone: Backbone) -> nn.Module:
         tuner = nn.Module()
         for block in backbone.blocks:
             pair = Pair(block.width, block.width, self.rank, self.scale, self.dropout)
@@ -47,7 +49,7 @@ class SerialLoRA(Method):
         return tuner
 
     @torch.no_grad()
-    def as_lora(self, model) -> dict[str, tuple[Tensor, Tensor]]:
+    def as_lora(self, model: Tuned) -> dict[str, tuple[Tensor, Tensor]]:
         """For each Linear that reads x, A (r, d) and s W B (out, r), since W (x + s B A x) = W (I + s B A) x."""
         updates = {}
         for block in model.backbone.blocks:
@@ -65,7 +67,7 @@ class Before(Beside):
         return super().__call__(attention, args, x.clone()), *rest
 
 
-def _readers(backbone, block) -> Iterator[tuple[str, nn.Linear]]:
+def _readers(backbone: Backbone, block: Block) -> Iterator[tuple[str, nn.Linear]]:
     attention = backbone.part(block, "attn")
     for name in _READERS:
         linear = getattr(attention, name, None)

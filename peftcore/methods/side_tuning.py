@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from peftcore.backbone.load import Backbone
 from peftcore.methods import Method, SideNetwork
 
 
@@ -34,7 +35,7 @@ class SideTuning(Method):
     depth: int = Field(2, ge=0, le=24, description="Blocks of the side encoder.")
     alpha: float = Field(0.5, gt=0, lt=1, description="Share of the frozen feature at the start; it is learned.")
 
-    def install(self, backbone) -> SideNetwork:
+    def install(self, backbone: Backbone) -> SideNetwork:
         return Blend(backbone, self)
 
 
@@ -43,7 +44,7 @@ class Blend(SideNetwork):
 
     taps = ("image", "pooled")
 
-    def __init__(self, backbone, method: SideTuning):
+    def __init__(self, backbone: Backbone, method: SideTuning):
         super().__init__()
         grid = backbone.blocks[-1].grid
         self.side = SideEncoder(backbone.input_size, grid, backbone.width, method.width, method.depth)

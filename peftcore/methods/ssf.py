@@ -7,7 +7,8 @@ from pydantic import Field
 from timm.layers import RmsNorm
 from torch import Tensor, nn
 
-from peftcore.methods import Method, graft
+from peftcore.backbone.load import Backbone
+from peftcore.methods import Method, Tuned, graft
 
 _OPERATIONS = (nn.Linear, nn.Conv2d, nn.LayerNorm, RmsNorm)
 
@@ -33,13 +34,13 @@ class SSF(Method):
 
     init_std: float = Field(0.02, ge=0, le=1, description="Spread of scales around 1 and shifts around 0 at the start.")
 
-    def install(self, backbone) -> nn.Module:
+    def install(self, backbone: Backbone) -> nn.Module:
         tuner = nn.Module()
         for path, operation in _called(backbone):
             operation.register_forward_hook(graft(tuner, path, ScaleShift(operation, self.init_std)).after)
         return tuner
 
-    def merge(self, model, module) -> None:
+    def merge(self, model: Tuned, module: nn.Module) -> None:
         with torch.no_grad():
             for path, part in model.tuner.named_modules():
                 if isinstance(part, ScaleShift):
@@ -72,7 +73,7 @@ class ScaleShift(nn.Module):
             operation.bias.mul_(self.scale).add_(self.shift)
 
 
-def _called(backbone) -> list[tuple[str, nn.Module]]:
+def _called(backbone: Backbone) -> list[tuple[str, nn.Module]]:
     """The operations, by path, that a forward really calls; some families read a layer's weight past it."""
     called: set[nn.Module] = set()
     operations = [(path, m) for path, m in backbone.module.named_modules() if isinstance(m, _OPERATIONS)]

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from peftcore import errors
+from peftcore.backbone.load import Backbone
 from peftcore.methods import Method
 
 
@@ -37,7 +38,7 @@ class VPT(Method):
     depth: Literal["shallow", "deep"] = Field("deep", description="One set before the first block, or before each.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the prompts while training.")
 
-    def check(self, backbone) -> None:
+    def check(self, backbone: Backbone) -> None:
         blocks = [backbone.module.get_submodule(block.path) for block in backbone.blocks]
         if any(hasattr(block, "window_size") for block in blocks):
             raise errors.DoesNotFit(
@@ -50,7 +51,7 @@ class VPT(Method):
                 "prompt tokens; choose a plain ViT with absolute positions, or another method."
             )
 
-    def install(self, backbone) -> nn.Module:
+    def install(self, backbone: Backbone) -> nn.Module:
         sets = backbone.depth if self.depth == "deep" else 1
         tuner = Prompts(sets, self.tokens, backbone, self.dropout)
         blocks = [backbone.module.get_submodule(block.path) for block in backbone.blocks]
@@ -70,7 +71,7 @@ _TABLES = ("relative_position_bias_table", "rel_pos")  # BEiT; timm's relpos ViT
 class Prompts(nn.Module):
     """Sets of prompt tokens (n, d), and where they go: after the `prefix` class and register tokens."""
 
-    def __init__(self, sets: int, tokens: int, backbone, dropout: float):
+    def __init__(self, sets: int, tokens: int, backbone: Backbone, dropout: float):
         super().__init__()
         self.prefix, self.tokens, self.dropout = backbone.prefix_tokens, tokens, dropout
         width, patch = backbone.blocks[0].width, backbone.module.patch_embed.patch_size

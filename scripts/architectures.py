@@ -1,6 +1,8 @@
 """Which of timm's architectures Headroom takes, and of the others why not: every name is tried.
 
-    python scripts/architectures.py            # writes docs/architectures.md; what was tried is kept, and not tried again
+    python scripts/architectures.py            # writes docs/architectures.md
+
+What was tried is kept (--keep) and not tried again with the same timm and Headroom; remove that file to try all anew.
 
 Every architecture is built without weights on the meta device, and one image without data runs through it: its blocks,
 tokens and pooling are what its anatomy says, or it is refused with the sentence that a user would read. Of the ones that
@@ -131,7 +133,7 @@ def page(outcomes: list[dict[str, Any]]) -> str:
         "",
         f"Made by `python scripts/architectures.py`: {counts}",
         "",
-        *(__doc__ or "").split("\n\n", 2)[2].strip().splitlines(),
+        *(__doc__ or "").split("\n\n", 3)[3].strip().splitlines(),
         "",
         "| family | architectures | taken |",
         "|---|---|---|",

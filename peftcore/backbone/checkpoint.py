@@ -61,8 +61,6 @@ def read(files: Sequence[Path], model: nn.Module) -> tuple[dict[str, Tensor], li
                 "model.state_dict() alone, as .safetensors"
             ) from error
         state |= _flat(data if isinstance(data, Mapping) else {})
-    if not state:
-        raise WeightsUnavailable("it holds no tensors by name")
     return _unwrapped(state, model.state_dict())
 
 
@@ -76,14 +74,15 @@ def _flat(data: Any, at: str = "") -> Iterator[tuple[str, Tensor]]:
 def _unwrapped(state: dict[str, Tensor], own: Collection[str]) -> tuple[dict[str, Tensor], list[str], str]:
     """Whatever stands before most of the names that are the backbone's `own` is taken off."""
     how = []
-    state = {_BETWEEN.sub("", name): tensor for name, tensor in state.items()}
+    # An optimizer's averages of gradients may have the names of what they are of.
+    state = {_BETWEEN.sub("", name): tensor for name, tensor in state.items() if not name.startswith("optim")}
+    if not state:
+        raise WeightsUnavailable("it holds no tensors by name")
     if library := library_of(list(state)):
         state = to_timms(state, library)
         how.append(f"names of {library} read as timm's")
     hits: Counter[str] = Counter()
     for name in state:
-        if name.startswith("optim"):
-            continue  # an optimizer's averages of gradients have the names of what they are of
         starts = (0, *(dot.end() for dot in re.finditer(r"\.", name)))
         if (start := next((start for start in starts if name[start:] in own), None)) is not None:
             hits[name[:start]] += 1

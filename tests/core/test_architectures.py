@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from backbones import BOTH, images, nudge, small
 from torch import Tensor, nn
 
 import peftcore as pc
 from peftcore import errors
+from peftcore.backbone import embedded
+from peftcore.backbone.curated import CURATED
 from peftcore.backbone.preprocess import augmented, normalisation, prepare
 from peftcore.backbone.understood import check_understood
 
@@ -64,6 +69,20 @@ def test_what_is_refused_says_why_before_any_weights_are_there(name):
     with pytest.raises(errors.DoesNotFit, match=f"^{name}") as raised:
         pc.load_backbone(name, pretrained=False, device="meta")
     assert str(raised.value).endswith(".") and len(str(raised.value)) < 400
+
+
+def test_what_is_offered_is_what_the_sweep_took():
+    """docs/architectures.md is made by scripts/architectures.py; where timm is another one, it is made again."""
+    page = (Path(__file__).parents[2] / "docs" / "architectures.md").read_text()
+    assert f"of timm {timm.__version__} are taken" in page, "run python scripts/architectures.py"
+    taken, tried = set(), set()
+    for _, names, verdict in (row.split(" | ") for row in page.splitlines() if row.endswith("|") and "`" in row):
+        tried |= set(re.findall(r"`(\w+)`", names))
+        taken |= set(re.findall(r"`(\w+)`", names)) if verdict.startswith("**yes**") else set()
+    assert tried == set(timm.list_models()) - set(embedded.names())
+    own = {*embedded.names(), *CURATED}
+    assert set(pc.backbones()) - own == {name for name in taken if not name.startswith("test_")}
+    assert {name.partition(".")[0] for name in CURATED} <= taken
 
 
 @pytest.mark.parametrize("device", ["meta", "cpu"])

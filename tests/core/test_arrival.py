@@ -134,7 +134,7 @@ REFUSED: dict[str, tuple[Callable[[State], object], str]] = {
     "a norm before the blocks": (put("norm_pre.weight", lambda _: torch.ones(32)), r"unknown .*norm_pre\.weight"),
     "another network": (lambda _: resnet(), r"66 of the backbone's 66 tensors are missing .* unknown .*conv1\.weight"),
     "a classifier alone": (lambda _: {"head.weight": torch.ones(5, 32), "head.bias": torch.ones(5)}, r"66 of .*missing"),
-    "the optimizer alone": (lambda _: {"optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}}, "missing"),
+    "the optimizer alone": (lambda _: {"optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}}, "no tensors by name"),
     "two models": (lambda s: {"a": s, "b": other(s)}, r"holds the backbone 2 times, under 'a\.' and 'b\.'"),
     "numbers alone": (lambda _: {"epoch": 3}, "no tensors by name"),
     "one tensor": (lambda _: torch.ones(3), "no tensors by name"),

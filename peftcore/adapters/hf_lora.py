@@ -100,8 +100,10 @@ def import_peft(folder: str | Path, backbone: Backbone) -> TunedModel:
     heads = [[tensors.pop(f"{path}.{name}", torch.empty(0)) for name in ("weight", "bias")] for path in paths]
     weight, bias = heads[0]
     if weight.shape != (len(bias), backbone.width) or not all(map(torch.equal, heads[0], heads[-1])):
+        others = ", ".join(name for name in tensors if ".lora_" not in name) or "nothing else"
         raise errors.AdapterMismatch(
-            f"{str(folder)!r} holds no one classifier of width {backbone.width}; save it with modules_to_save={[*paths]}."
+            f"{str(folder)!r} holds no one classifier of width {backbone.width} as {' and '.join(paths)}, but {others[:99]}; "
+            f"save it with modules_to_save={[*paths]}."
         )
     method = make_method("hf_peft", tuner=record.tuner, options={"target_modules": None} | record.settings)
     model = attach(backbone, method, len(weight))

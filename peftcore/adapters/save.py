@@ -32,15 +32,11 @@ def describe(model: TunedModel, spec: RunSpec | None = None, classes: list[str] 
     return {
         "format": FORMAT,
         "backbone": {
-            "name": backbone.name,
-            "pretrained": backbone.pretrained,
-            "weights": backbone.origin and vars(backbone.origin),
+            **{name: getattr(backbone, name) for name in ("name", "pretrained", "interpolation")},
+            **{name: list(getattr(backbone, name)) for name in ("input_size", "mean", "std")},
+            "weights": backbone.origin and backbone.origin.to_dict(),
             "options": dict(backbone.options),
             "fingerprint": model.fingerprint,
-            "input_size": list(backbone.input_size),
-            "mean": list(backbone.mean),
-            "std": list(backbone.std),
-            "interpolation": backbone.interpolation,
         },
         "method": model.method.settings(),
         "num_classes": model.head.out_features,

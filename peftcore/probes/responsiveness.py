@@ -69,20 +69,21 @@ def head_scores(model: TunedModel, images: Iterable[Any], labels: Iterable[Any],
 
 def _steps(classifier: Tensor, images: Iterable[Any], labels: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches on the classifier's device, labels in int64. Batches without images are left out: their loss is NaN."""
-    for x, given in [(images, labels)] if isinstance(images, Tensor | np.ndarray) else zip_longest(images, labels):
+    batches = (
+        isinstance(images, Iterable) and isinstance(labels, Iterable) and not isinstance(images, Tensor | np.ndarray)
+    )
+    for x, given in zip_longest(images, labels) if batches else [(images, labels)]:
         try:
             x, y = (torch.as_tensor(part, device=classifier.device) for part in (x, given))
-            fits = (
-                y.shape == x.shape[:1]
-                and not y.is_floating_point()
-                and all(0 <= n < len(classifier) for n in y.tolist())
-            )
+            whole = not len(y) or not y.is_floating_point()
+            fits = whole and y.shape == x.shape[:1] and all(0 <= n < len(classifier) for n in y.tolist())
         except (TypeError, ValueError, RuntimeError):
             fits = False
         if not fits:
+            x, y = (tuple(part.shape) if hasattr(part, "shape") else type(part).__name__ for part in (x, given))
             raise errors.BadData(
-                f"Each image needs a whole number from 0 to {len(classifier) - 1} as its label; for images of shape "
-                f"{tuple(getattr(x, 'shape', ()))} there are {np.shape(given)} labels: {str(given)[:100]}."
+                f"Each image needs a whole number from 0 to {len(classifier) - 1} as its label; with images {x} came labels "
+                f"{y}: {' '.join(str(given).split())[:99]}."
             )
         if len(x):
             yield x.to(classifier.dtype) if x.is_floating_point() else x, y.long()

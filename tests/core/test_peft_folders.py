@@ -416,3 +416,12 @@ def test_energy_of_what_is_no_product_of_two_matrices_is_refused(name, tmp_path)
     trained("vit", tmp_path, **EXACT[name])
     with pytest.raises(errors.BadAdapter, match="no plain LoRA .*(use_dora|pissa)"):
         pc.head_energy(tmp_path, heads=8)
+
+
+@pytest.mark.parametrize("name", ["saved_patch_embed", "saved_norm1", "target_parameters", "dora", "patch_embedding"])
+def test_a_plain_copy_has_the_weights_below_every_wrapper(name, tmp_path):
+    """Nested wrappers and saved modules too: nothing of a copy is left as memory happened to be."""
+    trained("swin", tmp_path, **dict(EXACT[name]))
+    copied = pc.adapters.plain_copy(pc.load_adapter(tmp_path, backbone("swin"))).state_dict()
+    for weight, tensor in backbone("swin").module.state_dict().items():
+        assert torch.equal(copied[weight], tensor), weight

@@ -121,6 +121,54 @@ def test_what_has_no_heads_to_score_says_so():
         pc.head_scores(tuned("vit"), images(small("vit")), labels(2), "tailor")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        [0, 1, 2, 0],
+        (0, 1, 2, 0),
+        np.array([0, 1, 2, 0], dtype=np.uint8),
+        torch.tensor([0, 1, 2, 0], dtype=torch.int32),
+        torch.tensor([0, 1, 2, 0], dtype=torch.int16),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_labels_may_be_whole_numbers_of_any_kind(given):
+    model, x = tuned("vit"), images(small("vit"), 4)
+    expected = pc.head_scores(model, x, labels(4)).values
+    np.testing.assert_array_equal(pc.head_scores(model, x, given).values, expected)
+    np.testing.assert_array_equal(pc.head_scores(model, x.double().numpy(), given).values, expected)
+    np.testing.assert_array_equal(pc.head_scores(model, [x], [given]).values, expected)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [0, 1, 2],
+        [0, 1, 2, 3],
+        [0, 1, 2, -1],
+        [0.0, 1.0, 2.0, 0.0],
+        [[0], [1], [2], [0]],
+        [[0], [1, 2], [2], [0]],
+        ["a", "b", "c", "d"],
+        torch.rand(4, 3),
+        torch.tensor([0, 1, float("nan"), 0]),
+        None,
+        3,
+    ],
+    ids=str,
+)
+def test_wrong_labels_are_a_sentence(wrong):
+    model, x = tuned("vit"), images(small("vit"), 4)
+    for given in ((x, wrong), ([x], [wrong]), ([x, x], [[0, 1, 2, 0], wrong]), ([x], wrong)):
+        with pytest.raises(errors.BadData, match="whole number from 0 to 2 as its label"):
+            pc.head_scores(model, *given)
+    with pytest.raises(errors.BadData, match="whole number from 0 to 2 as its label"):
+        pc.head_scores(model, [x, x], [[0, 1, 2, 0]])
+    with pytest.raises(errors.BadData, match="give at least one batch"):
+        pc.head_scores(model, x[:0], [])
+    assert not any(a.pair.collect for a in model.tuner) and all(p.grad is None for p in model.trainable_parameters())
+
+
 @pytest.mark.parametrize("family", BOTH)
 def test_attention_rows_sum_to_one_and_explain_the_output(family):
     backbone, x = small(family), images(small(family))

@@ -34,7 +34,7 @@ def describe(model: TunedModel, spec: RunSpec | None = None, classes: list[str] 
         "backbone": {
             **{name: getattr(backbone, name) for name in ("name", "pretrained", "interpolation")},
             **{name: list(getattr(backbone, name)) for name in ("input_size", "mean", "std")},
-            "weights": backbone.origin and backbone.origin.to_dict(),
+            "weights": backbone.origin and vars(backbone.origin),
             "options": dict(backbone.options),
             "fingerprint": model.fingerprint,
         },

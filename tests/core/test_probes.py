@@ -150,7 +150,7 @@ def test_labels_may_be_whole_numbers_of_any_kind(given):
         [[0], [1], [2], [0]],
         [[0], [1, 2], [2], [0]],
         ["a", "b", "c", "d"],
-        torch.rand(4, 3),
+        torch.ones(4, 3),
         torch.tensor([0, 1, float("nan"), 0]),
         None,
         3,

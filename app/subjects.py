@@ -77,9 +77,18 @@ class Scores:
         """Scores (layers, heads) over all projections; NaN where there is no head."""
         return np.where(np.isfinite(self.values).any(1), np.nansum(self.values, axis=1), np.nan)
 
-    def heads(self, projection: str) -> int:
-        """How many heads have a score in this projection."""
-        return int(np.isfinite(self.of_projection(projection)[0]).sum())
+    def any_mask(self) -> np.ndarray | None:
+        """(layers, heads), False where a head is switched off in any projection; None before a cut."""
+        return None if self.mask is None else self.mask.all(axis=1)
+
+    def decided(self, method: dict[str, Any]) -> np.ndarray:
+        """What a cut by `method` weighs, (layers, heads): the sum over projections, and over the layers of a stage where
+        one set of heads goes in all of them; the lowest go."""
+        values = self.summed() * (-1 if self.score == "taylor_signed" else 1)
+        if method.get("scope") != "global":
+            return values
+        stages = [path.rpartition(".")[0] for path in self.layers]
+        return np.stack([values[[other == stage for other in stages]].sum(0) for stage in stages])
 
 
 def runs(needs: str) -> list[Run]:
@@ -138,6 +147,9 @@ def scores_by_epoch(subject: Subject) -> list[tuple[int, Scores]]:
     return [(event["step"], Scores.of(event["scores"])) for event in events(subject, "scores")]
 
 
-def frames(history: list[tuple[int, Scores]], projection: str) -> list[dict[str, Any]]:
-    """What `figures.heads.scores_over_steps` plays."""
-    return [{"step": step, "values": told.of_projection(projection)[0]} for step, told in history]
+def frames(history: list[tuple[int, Scores]], projection: str | None) -> list[dict[str, Any]]:
+    """What `figures.heads.scores_over_steps` plays; without a projection, the sum over all."""
+    return [
+        {"step": step, "values": told.of_projection(projection)[0] if projection else told.summed()}
+        for step, told in history
+    ]

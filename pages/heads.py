@@ -1,11 +1,13 @@
 """Which heads did this task move? The layer x head grid of a run, and what one head looks at."""
 
+import numpy as np
 import streamlit as st
 
 from app import cached, captions, links, navigation, subjects, theme, words
 from app.errors import sentences
-from app.heads import controls, edit_mask
+from app.heads import controls, cut, edit_mask
 from peftcore.figures import heads as figures
+from peftcore.figures.squares import Scale
 from peftcore.figures.theme import percent
 
 SCORES = {
@@ -41,19 +43,28 @@ if score == "training" and not history:
     st.stop()
 with sentences(), st.spinner(f"Scoring heads: {SCORES[score]} ..."):
     scores = history[-1][1] if score == "training" else cached.head_scores(run.subject, score)
+method = run.spec["method"]
+# The score that decided, where heads were cut by the scores that training collected.
+decided = [cut.DECIDED] if cut.has_one(method) and score == "training" else []
 with row[1]:
     projection = links.choice(
         st.segmented_control,
         "heads",
         "projection",
         "projection",
-        scores.projections,
-        default=scores.projections[0],
+        [*decided, *scores.projections],
+        default=[*decided, *scores.projections][0],
+        show=lambda name: "+".join(scores.projections) if name == cut.DECIDED else name,
         required=True,
     )
-values, mask = scores.of_projection(projection)  # (layers, heads)
+if projection == cut.DECIDED:
+    values, mask, what = scores.decided(method), scores.any_mask(), cut.decided(method, scores)
+    shown, spread = "+".join(scores.projections), scores.summed()  # a layer's share is of its own score
+else:
+    values, mask = scores.of_projection(projection)  # (layers, heads)
+    what, shown, spread = f"{scores.score} in {projection}", projection, values
 layer, head = controls.choose_head(values)
-ranks, count = figures.rank_heads(values), scores.heads(projection)
+ranks, count = figures.rank_heads(values), int(np.isfinite(values).sum())
 
 with st.container(key="wrap_heads"):
     left, right = st.columns([11, 9], gap="medium")
@@ -62,9 +73,10 @@ with left:
         values,
         scores.layers,
         score=scores.score,
-        projection=projection,
+        projection=shown,
         selected=(layer, head),
         mask=mask,
+        decided=scores.decided(method) if decided and projection != cut.DECIDED else None,
         ranks=ranks,
         width=600,
         height=540,
@@ -76,8 +88,10 @@ with left:
 with right:
     st.markdown(
         f"**Head {head + 1} of layer {layer + 1}: rank {ranks[layer, head]:.0f} of {count}**, "
-        f"{scores.score} {values[layer, head]:.3g} in {projection}"
+        f"{Scale.of(values).text(values[layer, head])} by {what}"
     )
+    if decided and mask is not None and not mask[layer, head]:
+        st.caption(cut.why(run, scores, layer, head))
     image = controls.choose_image("heads", run, count=6, side=58)
     with sentences(stop=False), st.spinner("Looking through this head ..."):
         query = links.patch("query", cached.anatomy(run.subject).grids[layer], None)
@@ -96,7 +110,7 @@ with right:
         controls.ask_class_token("heads", run, before)
 
 captions.caption(
-    f"{run.told}; {SCORES[score]}. Layers count from 1 at the bottom, heads from the left.",
+    f"{run.told}; {SCORES[score]}: {what}. {'Crossed heads were switched off. ' if mask is not None else ''}Layers count from 1 at the bottom, heads from the left.",
     words.command(run.spec),
 )
 controls.invite(run)
@@ -105,14 +119,14 @@ edit_mask.draw(run, history[-1][1] if history else scores)
 with st.container(key="wrap_profile"):
     left, right = st.columns([9, 11], gap="medium")
 with left:
-    profile = figures.layer_profile(values, score=scores.score, height=480, dark=theme.is_dark())
+    profile = figures.layer_profile(spread, score=scores.score, height=480, dark=theme.is_dark())
     theme.show(profile, "heads_profile", spec=run.spec)
-    captions.caption(f"{SCORES[score].capitalize()}, {projection}: how it spreads over the layers.")
-frames = subjects.frames(history, projection)
+    captions.caption(f"{SCORES[score].capitalize()}, {shown}: how it spreads over the layers.")
+frames = subjects.frames(history, None if projection == cut.DECIDED else projection)
 if len(frames) > 1:
     with right:
         grown = figures.scores_over_steps(
-            frames, score=history[-1][1].score, projection=projection, width=600, height=560, dark=theme.is_dark()
+            frames, score=history[-1][1].score, projection=shown, width=600, height=560, dark=theme.is_dark()
         )
         theme.show(grown, "heads_over_steps", spec=run.spec)
         captions.caption(

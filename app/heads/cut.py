@@ -19,6 +19,7 @@ from app.runs.following import Follower
 from peftcore.errors import HeadroomError
 from peftcore.figures import heads as figures
 from peftcore.figures import masks
+from peftcore.figures.squares import Scale
 from peftcore.figures.theme import percent
 from peftcore.store import RunRecord
 
@@ -30,9 +31,36 @@ MOST_FRAMES = 24  # of the scores' growth; a longer warm-up is thinned evenly
 PREVIEW_HEIGHT, TALL, WIDE, EDGE = 160, 500, 415, 8  # of their places, pixels
 
 
+DECIDED = "decided"  # beside the projections: what the cut weighed
+
+
 def has_one(method: Mapping[str, Any]) -> bool:
     """Whether the method with these settings switches heads off."""
     return "off" in method
+
+
+def decided(method: Mapping[str, Any], scores: subjects.Scores) -> str:
+    """What `Scores.decided` sums, in words: 'taylor, summed over q, v and the layers of a stage'."""
+    parts = ([", ".join(scores.projections)] if len(scores.projections) > 1 else []) + (
+        ["the layers of a stage"] if method.get("scope") == "global" else []
+    )
+    turned = ", sign reversed" if scores.score == "taylor_signed" else ""
+    return scores.score + (f", summed over {' and '.join(parts)}" if parts else "") + turned
+
+
+def why(run: subjects.Run, scores: subjects.Scores, layer: int, head: int) -> str:
+    """Why a head went: 'Switched off: rank 7 of 8 in its layer, 0.4 times the median there, by taylor, ...'"""
+    told = subjects.events(run.subject, "heads_cut")
+    if told and told[-1]["overruled"]:
+        return "Switched off because it was named."
+    method, own = run.spec["method"], scores.decided(run.spec["method"])[layer]  # (heads,)
+    shared = method.get("scope") == "global"
+    rank, there = int(np.nansum(own > own[head])) + 1, int(np.isfinite(own).sum())
+    return (
+        f"Switched off: rank {rank} of {there} in its {'stage' if shared else 'layer'}, {Scale.of(own).text(own[head])} "
+        f"there, by {decided(method, scores)}."
+        + (" The same heads went in every layer of the stage, whatever one layer's score." if shared else "")
+    )
 
 
 # Before the run
@@ -161,20 +189,20 @@ def draw(record: RunRecord, told: Follower) -> None:
             kept[layer, heads] = False
         with right:
             grid = figures.head_grid(
-                scores.summed(),
+                scores.decided(record.spec["method"]),
                 scores.layers,
                 score=scores.score,
                 projection=shown,
                 mask=kept,
                 title=f"{(~kept).sum()} of {np.isfinite(scores.summed()).sum()} heads switched off",
-                note="crossed",
+                note="crossed; they were named" if told.cut["overruled"] else "crossed: the lowest score that decided",
                 **size,
             )
             theme.show(grid, f"cut_{record.id}", spec=record.spec)
     caption(
         f"Head scores of run {record.id}{words.random_weights(record.spec)} through its warm-up, the mean over its steps so far, summed over the "
-        f"projections {', '.join(history[-1][1].projections)} as the cut weighs them"
-        f"{'; at the right the heads that were switched off, crossed' if told.cut else ''}. "
+        f"projections {', '.join(history[-1][1].projections)}"
+        f"{'; at the right ' + decided(record.spec['method'], history[-1][1]) + ': what decided, and the heads that were switched off, crossed' if told.cut else ''}. "
         "Layers count from 1 at the bottom."
     )
 

@@ -17,6 +17,7 @@ from peftcore.figures import theme
 from peftcore.figures.squares import (
     GAP,
     SIDES,
+    Scale,
     cell_side,
     checked,
     colour_axis,
@@ -25,10 +26,6 @@ from peftcore.figures.squares import (
     rank_heads,
     ticks,
 )
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}"
 
 
 def _finding(values: np.ndarray, projection: str) -> str:
@@ -51,6 +48,7 @@ def head_grid(
     projection: str,
     selected: tuple[int, int] | None = None,
     mask: np.ndarray | None = None,
+    decided: np.ndarray | None = None,
     ranks: np.ndarray | None = None,
     title: str | None = None,
     note: str | None = None,
@@ -66,6 +64,7 @@ def head_grid(
         score, projection: what the numbers are, for title and colour bar.
         selected: (layer, head), both from 0, outlined.
         mask: (layers, heads), True = kept; the other heads are crossed out.
+        decided: (layers, heads), the score by which they went where that is not `values`: hover tells it.
         ranks: (layers, heads) from 1; computed from the values where not given.
         title, note: instead of what the scores and the selection say.
         width, height: the most the figure may take, pixels; it is drawn at the size its square cells need.
@@ -75,19 +74,19 @@ def head_grid(
     values = checked(values)
     rows, columns = values.shape[0], max(values.shape[1], heads or 0)
     ranks = rank_heads(values) if ranks is None else np.asarray(ranks, float)
-    cell = cell_side(rows, columns, width, height, SIDES)
+    cell, scale, colours = cell_side(rows, columns, width, height, SIDES), Scale.of(values), colour_axis(values)
     where = np.argwhere(~np.isnan(values))
     count = len(where)
-    paths = [theme.plain(path) for path in layers] if layers is not None else [""] * rows
+    paths = [f" (module {theme.plain(path)})" for path in layers] if layers is not None else [""] * rows
     data = [
         [
             int(layer),
             int(head),
-            _number(values[layer, head]),
+            scale.text(values[layer, head]),
             int(ranks[layer, head]),
             count,
             paths[layer],
-            _state(mask, layer, head),
+            _state(mask, decided, layer, head),
         ]
         for layer, head in where
     ]
@@ -105,12 +104,12 @@ def head_grid(
                 opacity=1,
                 color=values[where[:, 0], where[:, 1]],
                 line=dict(width=0),
-                colorbar=_colour_bar(score, projection),
-                **colour_axis(values),
+                colorbar=_colour_bar(score, projection, scale, colours),
+                **colours,
             ),
             selected=dict(marker=dict(opacity=1)),
             unselected=dict(marker=dict(opacity=1)),
-            hovertemplate="<b>%{text}</b> %{customdata[5]}<br>"
+            hovertemplate="<b>%{text}</b>%{customdata[5]}<br>"
             f"{theme.plain(score)} %{{customdata[2]}}, rank %{{customdata[3]}} of %{{customdata[4]}}"
             "%{customdata[6]}<extra></extra>",
             text=[f"layer {layer + 1}, head {head + 1}" for layer, head in where],
@@ -140,12 +139,17 @@ def head_grid(
     )
 
 
-def _state(mask: np.ndarray | None, layer: int, head: int) -> str:
-    return "" if mask is None or mask[layer][head] else "<br>switched off"
+def _state(mask: np.ndarray | None, decided: np.ndarray | None, layer: int, head: int) -> str:
+    if mask is None or mask[layer][head]:
+        return ""
+    if decided is None:
+        return "<br>switched off"
+    return f"<br>switched off: {Scale.of(decided[layer]).text(decided[layer, head])} of its layer by the score that decided"
 
 
-def _colour_bar(score: str, projection: str) -> dict:
+def _colour_bar(score: str, projection: str, scale: Scale, colours: Mapping) -> dict:
     title = f"{score}<br>{projection}" if projection else score
+    title += f"<br>\N{MULTIPLICATION SIGN} {scale.name}"
     return dict(
         title=dict(text=title, side="top", font=dict(size=12)),
         thickness=12,
@@ -156,9 +160,7 @@ def _colour_bar(score: str, projection: str) -> dict:
         xpad=10,
         outlinewidth=0,
         tickfont=dict(size=11),
-        nticks=5,
-        exponentformat="power",
-        tickformat=".2~g",
+        **scale.bar(colours["cmax"], colours["cmin"]),
     )
 
 
@@ -168,8 +170,8 @@ def _selection_note(
     if selected is None or np.isnan(values[selected]):
         return "click a head to look through it"
     layer, head = selected
-    rank, value = int(ranks[selected]), _number(values[selected])
-    return f"head {head + 1} of layer {layer + 1}: rank {rank} of {count}, {score} {value}"
+    told = Scale.of(values).text(values[selected])
+    return f"head {head + 1} of layer {layer + 1}: rank {int(ranks[selected])} of {count}, {score} {told}"
 
 
 def _outline(figure: go.Figure, layer: int, head: int) -> None:
@@ -183,7 +185,8 @@ def layer_profile(
     values: np.ndarray, *, score: str = "score", width: int | None = None, height: int = 420, dark: bool = False
 ) -> go.Figure:
     """Each layer's mean as a bar, its heads as ticks; layers from the bottom, as in the grid."""
-    values = checked(values)
+    values, scale = checked(values), Scale.of(checked(values))
+    values = values / scale.unit
     means = np.array([np.nanmean(row) if np.isfinite(row).any() else np.nan for row in values])
     where = np.argwhere(~np.isnan(values))
     figure = go.Figure(
@@ -196,7 +199,7 @@ def layer_profile(
             marker=dict(color=theme.muted(dark), opacity=0.45),
             width=0.72,
             customdata=[[layer + 1] for layer in range(len(values))],
-            hovertemplate="layer %{customdata[0]}: mean %{x:.3g}<extra></extra>",
+            hovertemplate="layer %{customdata[0]}: mean %{x:.3g} times<extra></extra>",
         )
     )
     figure.add_scatter(
@@ -207,7 +210,7 @@ def layer_profile(
         name="heads",
         marker=dict(symbol="line-ns", size=11, opacity=0.9, line=dict(width=1.6, color=theme.ink(dark))),
         customdata=(where + 1).tolist(),
-        hovertemplate="layer %{customdata[0]}, head %{customdata[1]}: %{x:.3g}<extra></extra>",
+        hovertemplate="layer %{customdata[0]}, head %{customdata[1]}: %{x:.3g} times<extra></extra>",
     )
     shown = ticks(len(values))
     figure.update_yaxes(
@@ -217,9 +220,7 @@ def layer_profile(
         title_text="layer",
         showgrid=False,
     )
-    figure.update_xaxes(
-        title_text=f"{score} (bar: mean, ticks: heads)", nticks=5, exponentformat="power", tickformat=".2~g"
-    )
+    figure.update_xaxes(title_text=f"{score}, times the {scale.name} head (bar: mean, ticks: heads)", nticks=5)
     return theme.finish(
         figure, _profile_title(values, means), name="layer-profile", dark=dark, height=height, width=width
     )
@@ -227,10 +228,10 @@ def layer_profile(
 
 def _profile_title(values: np.ndarray, means: np.ndarray) -> str:
     sums = np.nansum(values, axis=1)
-    top = int(np.nanargmax(np.abs(means)))
     if (values[~np.isnan(values)] >= 0).all() and sums.sum() > 0:
-        return f"Layer {top + 1} holds {theme.percent(sums[top] / sums.sum())} of the score"
-    return f"Layer {top + 1} stands out"
+        top = int(sums.argmax())
+        return f"Layer {top + 1} holds {theme.percent(sums[top] / sums.sum())} of the score, the sum over all heads"
+    return f"Layer {int(np.nanargmax(np.abs(means))) + 1} stands out by its mean"
 
 
 def scores_over_steps(
@@ -248,7 +249,7 @@ def scores_over_steps(
     margins = SIDES | dict(b=128)
     cell = cell_side(rows, columns, width, height, margins)
     where = np.argwhere(~np.isnan(grids[-1]))
-    scale = colour_axis(grids)
+    colours, scale = colour_axis(grids), Scale.of(grids[-1])
 
     def squares(grid: np.ndarray) -> go.Scatter:
         return go.Scatter(
@@ -262,10 +263,10 @@ def scores_over_steps(
                 size=cell - GAP,
                 color=grid[where[:, 0], where[:, 1]],
                 line=dict(width=0),
-                colorbar=_colour_bar(score, projection),
-                **scale,
+                colorbar=_colour_bar(score, projection, scale, colours),
+                **colours,
             ),
-            text=[f"layer {layer + 1}, head {head + 1}: {_number(grid[layer, head])}" for layer, head in where],
+            text=[f"layer {layer + 1}, head {head + 1}: {scale.text(grid[layer, head])}" for layer, head in where],
             hovertemplate="%{text}<extra></extra>",
         )
 

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import theme
-from peftcore.figures.squares import GAP, SIDES, cell_side, checked, colour_axis, crosses, lay_square
+from peftcore.figures.squares import GAP, SIDES, Scale, cell_side, checked, colour_axis, crosses, lay_square
 
 CUT = "#D55E00"  # the colour of Heart-LoRA, whose cut it is
 ROOM = 118  # pixels at the right of a mask for the count of each layer
@@ -110,7 +110,7 @@ def mask_grid(
     values = checked(values)
     margins = SIDES | dict(r=ROOM)
     rows, columns = values.shape
-    cell = cell_side(rows, columns, width, height, margins)
+    cell, scale = cell_side(rows, columns, width, height, margins), Scale.of(values)
     where = np.argwhere(~np.isnan(values))
     now, was = ({(layer, head) for layer, heads in enumerate(mask) for head in heads} for mask in (off, before))
     states = ["off" if (layer, head) in now else "on" for layer, head in where.tolist()]
@@ -122,7 +122,7 @@ def mask_grid(
             showlegend=False,
             name=score,
             customdata=[
-                [int(layer), int(head), f"{values[layer, head]:.3g}", state]
+                [int(layer), int(head), scale.text(values[layer, head]), state]
                 for (layer, head), state in zip(where, states, strict=True)
             ],
             text=[f"layer {layer + 1}, head {head + 1}" for layer, head in where],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
@@ -29,6 +31,33 @@ def rank_heads(values: np.ndarray) -> np.ndarray:
     ranks[order] = np.arange(1, flat.size + 1)
     ranks[np.isnan(flat)] = np.nan
     return ranks.reshape(np.shape(values))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How scores are read: as multiples of the median head's size, or of the largest where the median is zero."""
+
+    unit: float
+    name: str  # of what they are multiples: "median", "largest"
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Scale:
+        """`values`: all heads' scores, NaN where there is no head; a sign does not count."""
+        sizes = np.abs(np.asarray(values, float))
+        median, largest = float(np.nanmedian(sizes)), float(np.nanmax(sizes))
+        return cls(median, "median") if median > 0 else cls(largest or 1.0, "largest")
+
+    def text(self, value: float) -> str:
+        """'3.7 times the median'."""
+        return f"{theme.times(value / self.unit)} the {self.name}"
+
+    def bar(self, reach: float, low: float = 0.0) -> dict:
+        """A colour bar's ticks from `low` to `reach`, both scores, as multiples."""
+        step = theme.ceiling((reach - low) / self.unit / 4)
+        at = [
+            n * step for n in range(math.ceil(low / self.unit / step), math.floor(reach / self.unit / step + 1e-9) + 1)
+        ]
+        return dict(tickvals=[one * self.unit for one in at], ticktext=[f"{one:.3g}" for one in at])
 
 
 def colour_axis(values: np.ndarray) -> dict:

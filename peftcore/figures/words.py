@@ -6,6 +6,7 @@ import html
 import math
 import textwrap
 
+MINUS = "\N{MINUS SIGN}"
 TITLE_WIDTH = 62  # characters of a title's line in half a page's width
 
 
@@ -43,8 +44,10 @@ def percent(share: float) -> str:
 
 
 def times(ratio: float) -> str:
-    """'3.2 times', '15 times'."""
-    return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
+    """'3.2 times', '15 times', '0.04 times'."""
+    size = abs(ratio)
+    digits = f"{ratio:.0f}" if size >= 10 else f"{ratio:.1f}" if size >= 0.1 or not ratio else f"{ratio:.1g}"
+    return f"{digits.replace('-', MINUS)} times"
 
 
 def byte_unit(largest: float) -> tuple[float, str]:

@@ -6,6 +6,7 @@ from streamlit.testing.v1 import AppTest
 
 from app import cached, subjects
 from peftcore.figures.heads import rank_heads
+from peftcore.figures.squares import Scale
 
 
 def text(app: AppTest) -> str:
@@ -32,7 +33,7 @@ def test_a_link_names_projection_layer_head_image_and_patch(at, store, trained):
     values, _ = scores_of(store, trained["lora"]).of_projection("v")
     rank = int(rank_heads(values)[2, 4])
     shown = text(app)
-    assert f"**Head 5 of layer 3: rank {rank} of 64**, taylor {values[2, 4]:.3g} in v" in shown
+    assert f"**Head 5 of layer 3: rank {rank} of 64**, {Scale.of(values).text(values[2, 4])} by taylor in v" in shown
     assert "on test image 7, where the patch in row 2, column 4 asks" in shown
     app.button(key="heads_class").click().run()
     assert "where the class token asks" in text(app)
@@ -52,7 +53,7 @@ def test_widgets_write_the_link(at, trained):
 def test_scores_computed_now(at, trained, score, monkeypatch):
     monkeypatch.setattr(cached, "SCORED_IMAGES", 40)
     app = at("heads", run=trained["lora"], score=score)
-    assert not app.error and f", {score} " in text(app)
+    assert not app.error and f" by {score} in " in text(app)
 
 
 @pytest.mark.parametrize("wrong", [{"layer": 99}, {"head": "x"}, {"projection": "z"}, {"image": -3}, {"query": "9"}])

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from app import forms, libraries
+from app import forms, libraries, subjects
 from app.heads import edit_mask
 from app.runs.following import Follower
 from peftcore.figures.theme import human_count
@@ -199,6 +199,44 @@ def test_the_heads_page_crosses_what_was_cut(at, run, heart):
     assert mask_of(page) == cut_of(heart)
     for score in ("taylor", "energy"):
         assert not at("heads", run=run, score=score).error
+
+
+@pytest.mark.parametrize("score", ["taylor", "taylor_signed"])
+@pytest.mark.parametrize("scope", ["global", "layer"])
+@pytest.mark.parametrize("stages", [[4, 4], [1, 3, 4]])
+def test_the_score_that_is_shown_is_the_one_that_decided(score, scope, stages):
+    from peftcore.methods.heart_lora import HeartLoRA
+    from peftcore.probes.responsiveness import HeadScores
+
+    rng, depth = np.random.default_rng(3), sum(stages)
+    heads = [2 * (stage + 1) for stage, layers in enumerate(stages) for _ in range(layers)]
+    values = rng.normal(size=(depth, 2, max(heads)))
+    for layer, there in enumerate(heads):
+        values[layer, :, there:] = np.nan
+    numbers = np.split(np.arange(depth), np.cumsum(stages)[:-1])
+    paths = [f"layers.{s}.blocks.{i}" for s, many in enumerate(stages) for i in range(many)]
+    method = HeartLoRA(score=score, scope=scope, percent_off=50)
+    off = method.choose_off(HeadScores(values, ("q", "v"), tuple(paths), score), heads, [list(n) for n in numbers])
+    shown = subjects.Scores(values, ("q", "v"), tuple(paths), score).decided(method.model_dump())
+    for layer, there in enumerate(heads):
+        assert off[layer] == sorted(np.argsort(shown[layer, :there], kind="stable")[: len(off[layer])].tolist())
+
+
+def test_no_crossed_head_outshines_one_that_stayed(at, run, heart):
+    page = at("heads", run=run)
+    grid = chart(page, "heads_grid")
+    gone, scores = cut_of(heart), {}
+    for (layer, head, *_), colour in zip(
+        grid["data"][0]["customdata"], numbers(grid["data"][0]["marker"]["color"]), strict=True
+    ):
+        scores.setdefault(layer, {})[head] = colour
+    for layer, row in scores.items():
+        stayed = [value for head, value in row.items() if head not in gone[layer]]
+        assert max(row[head] for head in gone[layer]) <= min(stayed)
+    page = at("heads", run=run, projection="q", layer=1, head=gone[0][0] + 1)
+    assert "Switched off: rank " in text(page) and "summed over q, v" in text(page)
+    hovers = [data[6] for data in chart(page, "heads_grid")["data"][0]["customdata"]]
+    assert sum("by the score that decided" in hover for hover in hovers) == 24
 
 
 def test_clicks_make_a_mask_and_launch_uses_it(at, store, run, heart):

@@ -19,6 +19,14 @@ import peftcore as pc
 YESTERDAY = Path(__file__).resolve().parents[1] / "fixtures" / "yesterday"
 LINKS = json.loads((YESTERDAY / "links.json").read_text()) if (YESTERDAY / "links.json").exists() else []
 WORDS = ("title", "subheader", "markdown", "caption", "info", "success", "warning", "error", "code")
+# What these words of the past read by now.
+NOW = {
+    # Scores are read as multiples of the median.
+    "Head 5 of layer 3: rank 12 of 64**, taylor 0.00206 in v": "Head 5 of layer 3: rank 12 of 64**, ",
+    "Head 1 of layer 1: rank 1 of 64**, energy 1.01 in q": "Head 1 of layer 1: rank 1 of 64**, 2.1 times the median",
+    # A grid with crosses shows the score that decided, not q alone.
+    "Head 3 of layer 2: rank 9 of 66": "Head 3 of layer 2: rank 46 of 66",
+}
 
 
 # What is seen; make.py uses these as well.
@@ -100,7 +108,7 @@ def test_a_link_opens_what_it_opened(at, store, link):
         name: link[name] for name in ("title", "settings", "widgets", "figures")
     }
     for text in link["words"]:
-        assert text in words(app)
+        assert NOW.get(text, text) in words(app)
     for page, query in link["leads to"].values():  # with what they said then; they may say more by now
         assert any(page == to and query.items() <= now.items() for to, now in found["leads to"].values())
     if "launches" in link:

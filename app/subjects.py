@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from app import gallery, state, words
-from peftcore.train import conditions
+from peftcore.store import conditions
 
 GALLERY = "gallery"
 MOST_RUNS = 60  # the newest runs that a page offers

@@ -12,7 +12,7 @@ import streamlit as st
 from app import gallery, links, navigation, state, theme, words
 from app.captions import caption
 from peftcore.figures import curves, heads, memory
-from peftcore.train import conditions
+from peftcore.store import conditions
 
 LOOKED_AT = 30  # newest finished runs in which head scores are looked for
 EXAMPLE = "lora-digits"

@@ -7,28 +7,20 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
+from pydantic.functional_serializers import PlainSerializer
+from pydantic.functional_validators import AfterValidator, BeforeValidator
+from pydantic_core.core_schema import ValidationInfo
 
 from peftcore import errors
 from peftcore.registry import METHODS, TASKS
-from peftcore.task import Task
 
-FORWARD = (
-    "backbone", "pretrained", "weights", "device", "task", "normalisation", "resize", "precision", "augmentation", "cache_features",
-    "cache_precision",
-)  # fmt: skip
+FORWARD = ("backbone", "pretrained", "weights", "device", "task", "normalisation", "resize", "precision",
+           "augmentation", "cache_features", "cache_precision")  # fmt: skip
+
+# What `select` says, as it stands beside an accuracy.
+SELECTED = {"last": "last epoch", "val": "best epoch by validation accuracy"}
 
 # Fields that came later, with what went without saying before.
 LATER = {"cache_precision": "fp32", "clip": None, "compile": False, "resize": "stretch", "select": "last"}
@@ -96,21 +88,17 @@ def allowed(info: FieldInfo) -> str | None:
 def as_sentence(model: type[BaseModel], error: ValidationError, at: tuple[str, ...] = ()) -> errors.HeadroomError:
     """The first fault of a ValidationError as one sentence with the range that is allowed. `at`: where it was found."""
     faults = [{**fault, "loc": (*at, *fault["loc"])} for fault in error.errors()]
-    fault = faults[0]
-    here = [other for other in faults if other["loc"][:1] == fault["loc"][:1]]
-    here = [other for other in here if other["type"] != "too_short"] or here  # since another left it out
-    # Where a field is a choice of types, each of them has a fault of its own: told together.
-    places = fault["loc"] if len(here) == 1 else fault["loc"][:1]
-    field = ".".join(str(part) for part in places) or "value"
-    owner = _owner(model)
-    if fault["type"] == "extra_forbidden":
-        return errors.unknown(f"setting of {owner} called", field, model.model_fields)
-    cause = fault.get("ctx", {}).get("error")
-    if isinstance(cause, errors.HeadroomError):
-        return cause
-    reasons = dict.fromkeys(_reason(other, model.model_fields.get(fault["loc"][0])) for other in here)
-    reason = str(cause) if cause else " or ".join(reasons)
-    return errors.InvalidSetting(f"{owner}: {field} = {fault['input']!r} is not possible; it must be {reason}.")
+    path, value = faults[0]["loc"] or ("value",), faults[0]["input"]
+    if faults[0]["type"] == "extra_forbidden":
+        return errors.unknown(f"setting of {_owner(model)} called", path[0], model.model_fields)
+    here = [fault for fault in faults if fault["loc"][:1] == path[:1]] or faults
+    here = [fault for fault in here if fault["type"] != "too_short"] or here  # since another left it out
+    # Where a field is a choice of types, each of them has a fault of its own: one sentence names them all.
+    field = ".".join(map(str, path if len(here) == 1 else path[:1]))
+    reasons = dict.fromkeys(_reason(fault, model.model_fields.get(path[0])) for fault in here)
+    return errors.InvalidSetting(
+        f"{_owner(model)}: {field} = {value!r} is not possible; it must be {' or '.join(reasons)}."
+    )
 
 
 def _reason(fault: Mapping[str, Any], info: FieldInfo | None) -> str:
@@ -118,34 +106,28 @@ def _reason(fault: Mapping[str, Any], info: FieldInfo | None) -> str:
     if fault["type"].startswith(("greater_than", "less_than")) and len(fault["loc"]) == 1:
         return allowed(info)
     if fault["type"] == "too_short":
-        return "at least one" if fault["ctx"]["min_length"] == 1 else f"at least {fault['ctx']['min_length']}"
-    if fault["type"] == "tuple_type":
-        return "a list"
-    return fault["msg"].removeprefix("Input should be ")
+        return "at least " + {1: "one"}.get(least := fault["ctx"]["min_length"], str(least))
+    ours = "a list" if fault["type"] == "tuple_type" else fault.get("ctx", {}).get("error")
+    return str(ours or fault["msg"].removeprefix("Input should be "))
 
 
 def as_method(value: Any) -> Any:
     """'last', {'name': 'last', 'rank': 16} or a Method, as a Method."""
-    if isinstance(value, str):
-        value = {"name": value}
-    if not isinstance(value, Mapping):
-        return value if hasattr(value, "settings") else _refuse_method(value)
-    settings = dict(value)
-    if "name" not in settings:
-        return _refuse_method(value)
-    return METHODS.load(str(settings.pop("name"))).METHOD(**settings)
-
-
-def _refuse_method(value: Any):
+    settings = {"name": value} if isinstance(value, str) else value
+    if isinstance(settings, Mapping) and "name" in settings:
+        settings = dict(settings)
+        return METHODS.load(str(settings.pop("name"))).METHOD(**settings)
+    if hasattr(value, "settings"):
+        return value
     raise ValueError(
-        f"a method's name, or its settings with a 'name' among them, such as {{'name': 'lora', 'rank': 8}}; got {value!r}"
+        "a method's name, or its settings with a 'name' among them, such as {'name': 'lora', 'rank': 8}; "
+        f"got {value!r}"
     )
 
 
-def _known_task(value: Any) -> Any:
-    if isinstance(value, str):
-        TASKS.load(value.partition(":")[0])
-    return value
+def _known_task(name: str) -> str:
+    TASKS.load(name.partition(":")[0])
+    return name
 
 
 def _without(defaults: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,20 +146,16 @@ class RunSpec(Settings):
     method: Annotated[Any, BeforeValidator(as_method), PlainSerializer(lambda m: m.settings())] = Field(
         "last", description="The PEFT method and its settings."
     )
-    task: Annotated[str, BeforeValidator(_known_task)] = Field("digits", description="A task by name.")
+    task: Annotated[str, AfterValidator(_known_task)] = Field("digits", description="A task by name.")
     epochs: int = Field(10, ge=1, le=1000, description="Passes over the training images.")
     batch_size: int = Field(64, ge=1, le=4096, description="Images per optimizer step.")
     lr: float = Field(1e-3, gt=0, le=10, description="Peak learning rate of AdamW; cosine decay to zero.")
     weight_decay: float | None = Field(
-        None, ge=0, le=10, description="AdamW's decay; by default 1e-4 for in-backbone and 0.05 for side methods."
+        None, ge=0, le=10, description="AdamW's; by default 1e-4, for side methods 0.05."
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises linearly.")
     clip: float | None = Field(
-        None,
-        gt=0,
-        le=1e4,
-        description="Largest norm of all gradients together; longer ones are scaled down to it. Off unless given, as in the "
-        "papers.",
+        None, gt=0, le=1e4, description="Largest norm of all gradients together; off by default."
     )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the forward under autocast.")
     normalisation: Literal["backbone", "imagenet", "half", "none"] = Field(
@@ -204,22 +182,13 @@ class RunSpec(Settings):
     select: Literal["last", "val"] = Field(
         "last",
         description="Whose weights are tested and kept: the last epoch's, or those of the epoch with the best validation "
-        "accuracy (of equals the earlier one), which takes memory for one more copy of the trained weights.",
+        "accuracy (ties keep the earlier epoch), which takes memory for one more copy of the trained weights.",
     )
-    compile: bool = Field(
-        False,
-        description="Run training steps through torch.compile: in-backbone methods only. The first one then takes long, "
-        "and memory is traced on steps that are not compiled.",
-    )
+    compile: bool = Field(False, description="Use torch.compile, for in-backbone methods; the first step takes long.")
     pretrained: bool = Field(True, description="Load pretrained weights; False means random weights, on purpose.")
     weights: str | None = Field(None, description="A local file or folder that holds the backbone's weights.")
     device: str = Field("auto", description="auto takes the GPU where there is one; cpu and cuda force it.")
-    seed: int = Field(
-        0,
-        ge=0,
-        lt=2**31,
-        description="Decides every random number of the run; random backbones are always the same one.",
-    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Decides every random number but a random backbone's weights.")
 
     @model_validator(mode="after")
     def _method_fits_the_run(self) -> RunSpec:
@@ -231,21 +200,11 @@ class RunSpec(Settings):
             )
         return self
 
-    def check_task(self, task: Task) -> None:
-        """Raises InvalidSetting where an epoch would be selected by images that are trained or tested on."""
-        if self.select == "val" and not task.val_is_new:
-            raise errors.InvalidSetting(
-                f"select='val' is not possible on {task.title}: it trains on its validation images or tests on them, "
-                "so what they select has no honest accuracy. Use select='last', or give it validation images of their own "
-                "(of a VTAB-1K folder: protocol=train800)."
-            )
-
     @property
     def decay(self) -> float:
         """The weight decay in force: the one given or the kind's default (METHODS.md)."""
-        if self.weight_decay is not None:
-            return self.weight_decay
-        return 0.05 if self.method.kind == "side" else 1e-4
+        default = 0.05 if self.method.kind == "side" else 1e-4
+        return default if self.weight_decay is None else self.weight_decay
 
     def to_dict(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
@@ -254,34 +213,25 @@ class RunSpec(Settings):
         return json.dumps(self.to_dict(), sort_keys=True)
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> RunSpec:
-        return cls(**settings)
-
-    @classmethod
-    def of(cls, spec: RunSpec | Mapping[str, Any]) -> RunSpec:
-        """A RunSpec as it is, or made from its fields.
-
-        Raises:
-            InvalidSetting: neither of both.
-        """
+    def of(cls, spec: Any) -> RunSpec:
+        """A RunSpec as it is, or made from a dict of its fields. Raises InvalidSetting for anything else."""
         if isinstance(spec, cls):
             return spec
         if isinstance(spec, Mapping):
-            return cls.from_dict(spec)
+            return cls(**spec)
         raise errors.InvalidSetting(
             f"A run is described by a RunSpec, or by a dict of its fields such as {{'method': 'last', 'epochs': 5}}; "
             f"got {spec!r}."
         )
 
+    from_dict = of
+
     @classmethod
     def from_json(cls, text: str) -> RunSpec:
         try:
-            settings = json.loads(text)
+            return cls.of(json.loads(text))
         except json.JSONDecodeError as error:
-            raise errors.InvalidSetting(f"This is no JSON: {error}.") from None
-        if not isinstance(settings, dict):
-            raise errors.InvalidSetting(f"A RunSpec is a JSON object, not {type(settings).__name__}.")
-        return cls(**settings)
+            raise errors.InvalidSetting(f"This is not JSON: {error}.") from None
 
     @property
     def forward(self) -> tuple[str, ...]:

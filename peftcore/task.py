@@ -56,6 +56,15 @@ class Task:
     symmetries: tuple[str, ...] = SYMMETRIES  # those of them that keep labels as they are
     val_is_new: bool = True  # False where validation images are trained or tested on: nothing can be selected by them
 
+    def check_select(self, select: str) -> None:
+        """Raises InvalidSetting where a RunSpec's `select` would choose by images that are trained or tested on."""
+        if select == "val" and not self.val_is_new:
+            raise errors.InvalidSetting(
+                f"select='val' is not possible on {self.title}: it trains on its validation images or tests on them, "
+                "so what they select has no honest accuracy. Use select='last', or give it validation images of their "
+                "own (of a VTAB-1K folder: protocol=train800)."
+            )
+
 
 @dataclass(frozen=True)
 class TaskCard:

@@ -12,8 +12,7 @@ from app.captions import caption
 from app.runs import races, selection
 from app.runs.races import Runner
 from peftcore.figures import races as figures
-from peftcore.store import WAITING, RunRecord
-from peftcore.train import conditions
+from peftcore.store import WAITING, RunRecord, conditions
 
 LIVE_SECONDS = 1.0
 HEIGHT = 330  # of the curves' place, pixels

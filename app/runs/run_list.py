@@ -7,8 +7,7 @@ import streamlit as st
 from app import errors, state, theme, words
 from app.runs import race_card
 from app.runs.selection import ICONS, Choice, choose, chosen
-from peftcore.store import WAITING, RunRecord
-from peftcore.train import conditions
+from peftcore.store import WAITING, RunRecord, conditions
 
 MOST_SHOWN = 200
 HEIGHT = 640  # pixels, what a laptop's screen leaves

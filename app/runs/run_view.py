@@ -14,8 +14,7 @@ from app.runs import following, predictions, race_view, run_charts, selection
 from app.runs.following import Follower
 from peftcore.backbone.weights import Origin
 from peftcore.figures.theme import human_count, percent, si_bytes
-from peftcore.store import WAITING, RunRecord
-from peftcore.train import conditions
+from peftcore.store import WAITING, RunRecord, conditions
 
 LIVE_SECONDS = 1.0
 

@@ -14,7 +14,7 @@ from peftcore.errors import HeadroomError
 from peftcore.figures import tasks as figures
 from peftcore.figures.theme import percent, si_bytes
 from peftcore.probes.projection import PERPLEXITY
-from peftcore.train import conditions
+from peftcore.store import conditions
 
 HEIGHT = 450
 VIEWS = {"tsne": "t-SNE", "pca": "PCA"}

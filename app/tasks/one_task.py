@@ -14,8 +14,8 @@ from app.tasks.image_data import Facts, Seen, Wish
 from peftcore.errors import HeadroomError
 from peftcore.figures import tasks as figures
 from peftcore.figures.theme import method_title, si_bytes
+from peftcore.store import conditions
 from peftcore.task import here
-from peftcore.train import conditions
 
 SPLITS = {"train": "train", "val": "validate", "test": "test"}
 VIEWS = {"images": "Images", "features": "Frozen features"}

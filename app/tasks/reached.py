@@ -11,8 +11,8 @@ from app import theme
 from app.captions import caption
 from peftcore.figures.reached import reached
 from peftcore.spec import RunSpec
+from peftcore.store import conditions
 from peftcore.task import task_card
-from peftcore.train import conditions
 
 RECORD = Path(__file__).resolve().parents[2] / "assets" / "mini_vtab.json"
 

@@ -13,7 +13,7 @@ from peftcore.bench._accuracies import Row, by_task, measure, spread, told
 from peftcore.cli.output import JSON, answer, names_of
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
-from peftcore.train import conditions
+from peftcore.store import conditions
 
 TASKS = ("digits", "counting", "orientation")
 

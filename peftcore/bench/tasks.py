@@ -15,8 +15,8 @@ from peftcore.bench._accuracies import Row, by_task, mean_over, measure, spread,
 from peftcore.cli.output import JSON, answer, names_of
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
+from peftcore.store import conditions
 from peftcore.task import GROUPS, task_card
-from peftcore.train import conditions
 
 # A benchmark is a fixed list: a task that joins or leaves makes another one.
 MINI_VTAB = (

@@ -22,10 +22,9 @@ from peftcore.features.cache import FeatureCache
 from peftcore.features.plan import CachePlan, plan_cache
 from peftcore.memory import Ledger, MemoryReport
 from peftcore.model import attach
-from peftcore.spec import RunSpec
+from peftcore.spec import SELECTED, RunSpec
 from peftcore.task import Task, check_images, read_ahead
 from peftcore.train.checkpoint import Best, State
-from peftcore.train.conditions import SELECTED
 from peftcore.train.recipe import choose_device, compiled, generator_of, learning_rate, make_optimizer
 
 TRACED = 24  # steps of a run whose memory is traced at most, spread evenly
@@ -71,7 +70,7 @@ class Trainer:
     """
 
     def __init__(self, spec: RunSpec, backbone: Backbone, task: Task, traced: int | None = None):
-        spec.check_task(task)
+        task.check_select(spec.select)
         self.spec, self.backbone, self.task = spec, backbone, task
         self.device = choose_device(spec.device)
         self.model = attach(backbone, spec.method, len(task.classes), spec.seed)

@@ -15,8 +15,8 @@ from app.tasks import feature_points, feature_view, image_data, one_task, reache
 from peftcore.backbone import embedded
 from peftcore.bench.tasks import MINI_VTAB
 from peftcore.spec import RunSpec
+from peftcore.store.conditions import NORMALISATIONS as NORMS
 from peftcore.task import embedded_tasks, load_task, stratified_split, task_card
-from peftcore.train.conditions import NORMALISATIONS as NORMS
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -13,7 +13,6 @@ from PIL import Image
 
 from peftcore import errors
 from peftcore.features.cache import _hash_images
-from peftcore.spec import RunSpec
 from peftcore.task import embedded_tasks, load_task, task_card
 from peftcore.tasks.files import vtab
 from peftcore.uploads import pictures as reading
@@ -83,7 +82,7 @@ def test_nothing_is_selected_by_images_that_are_trained_or_tested_on(folder, spl
     task = load_task(f"vtab:{folder}")
     assert not task.val_is_new
     with pytest.raises(errors.InvalidSetting, match="select='val' is not possible .*trains on .*or tests on"):
-        RunSpec(task=task.name, select="val").check_task(task)
+        task.check_select("val")
 
 
 def test_a_list_of_one_class_and_classes_without_an_image_are_told(folder):

@@ -15,8 +15,9 @@ from peftcore import errors
 from peftcore.backbone.preprocess import augment_light, augmented, covering, prepare, rand_augment
 from peftcore.events import Checkpoint, Evaluation, Step
 from peftcore.features.cache import FeatureCache
+from peftcore.store import conditions
 from peftcore.task import SYMMETRIES, Split, load_task, task_card
-from peftcore.train import conditions, loop
+from peftcore.train import loop
 from peftcore.train.trainer import Trainer
 
 

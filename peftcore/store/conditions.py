@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from peftcore.registry import TASKS
-from peftcore.spec import RunSpec
+from peftcore.spec import SELECTED, RunSpec
 from peftcore.task import SYMMETRIES, task_card
 
 FIELDS = ("resize", "normalisation", "augmentation", "select")
@@ -19,7 +19,6 @@ NORMALISATIONS = {
     "none": "no normalisation",
 }
 FITTED = {"stretch": "stretched", "crop": "resized and cropped"}
-SELECTED = {"last": "last epoch", "val": "best epoch by validation accuracy"}
 
 Size = Sequence[int]  # height, width
 

@@ -1,0 +1,159 @@
+"""Commands that fine-tune in this process: one run, or a race."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from peftcore import events as ev
+from peftcore.cli.options import choices, make_spec, spec_options
+from peftcore.cli.output import JSON, answer, progress_bars
+from peftcore.spec import RunSpec
+from peftcore.store import conditions
+from peftcore.train import recipes
+from peftcore.train.variations import differences, variations
+
+
+@spec_options
+def run(
+    json: JSON = False,
+    save: Annotated[str | None, typer.Option(help="Folder for the trained adapter.")] = None,
+    *,
+    fields: dict[str, Any],
+) -> None:
+    """Fine-tune once, in this process, and print the result."""
+    from peftcore.adapters.save import save_adapter, writable
+    from peftcore.train.loop import finetune
+
+    spec = make_spec(fields)
+    if save:
+        writable(save)  # a folder that cannot be written is refused before the training, not after it
+    started: Any = None
+    last: Any = None
+    with progress_bars(json) as progress:
+        bar = progress.add_task("loading", total=None, say="")
+        events = finetune(spec)
+        while True:
+            try:
+                last = next(events)
+            except StopIteration as end:
+                model = end.value
+                break
+            if isinstance(last, ev.Started):
+                started = last
+            if shown := _shown(last, started):
+                progress.update(bar, **shown)
+    if save:
+        save_adapter(save, model, spec, started.classes)
+    counts = model.parameter_counts()  # at the end: a method may have switched something off
+    said = _conditions(spec, started, last)
+    result = {
+        "spec": spec.to_dict(),
+        "conditions": said,
+        "parameters": counts,
+        "test_accuracy": last.test_accuracy,
+        "val_accuracy": last.val_accuracy,
+        "selected_epoch": last.selected_epoch,
+        "seconds": last.seconds,
+        "memory": last.memory,
+        "epochs": last.epochs,
+        "settings": started.settings,
+        "adapter": save,
+    }
+    rows = [
+        {
+            "test accuracy": f"{last.test_accuracy:.3f}",
+            "val accuracy": f"{last.val_accuracy:.3f}",
+            "trained": f"{counts['method']:,} + {counts['head']:,} (head)",
+            "peak memory": f"{last.memory['peak'] / 1e6:,.1f} MB",
+            "seconds": f"{last.seconds:.1f}",
+            "seed": spec.seed,
+        }
+    ]
+    answer(json, result, f"{spec.method.card.title} on {spec.task}, {_backbone(spec)}: {said}", rows)
+
+
+@spec_options
+def race(
+    vary: Annotated[
+        list[str],
+        typer.Option(
+            help="NAME=V1,V2,...: a setting of the method or a field of the recipe; may be repeated. A list is written "
+            "with plus signs, as in projections=q+v,q, or as JSON."
+        ),
+    ],
+    json: JSON = False,
+    *,
+    fields: dict[str, Any],
+) -> None:
+    """Fine-tune variations and rank them; side methods share the frozen features."""
+    from peftcore.train.race import race_events
+
+    several = choices(vary)
+    each_its_own = fields["lr"] is None and "lr" not in several
+    base = make_spec(fields)
+    specs = variations(base, several)
+    if each_its_own:
+        specs = [recipes.with_its_own(spec) for spec in specs]
+    settings = [spec.to_dict() for spec in specs]
+    names = [", ".join(f"{n} {v}" for n, v in own.items()) or base.method.name for own in differences(settings)]
+    started: list[ev.Started | None] = [None] * len(specs)
+    last: dict[int, Any] = {}
+    with progress_bars(json) as progress:
+        bars = [progress.add_task(name, total=None, say="waits") for name in names]
+        for i, event in race_events(specs):
+            last[i] = event
+            if isinstance(event, ev.Started):
+                started[i] = event
+            if shown := _shown(event, started[i]):
+                say = shown["say"] or shown["description"]
+                progress.update(bars[i], **{**shown, "description": names[i], "say": say})
+    answers: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    for i in sorted(last, key=lambda i: -getattr(last[i], "test_accuracy", -1.0)):
+        end, row = last[i], {name: _setting(specs[i], name) for name in several}
+        if isinstance(end, ev.Failed):
+            answers.append({"spec": settings[i], "error": end.error, "message": end.message})
+            rows.append({**row, "test accuracy": "failed", "val accuracy": "", "seconds": "", "why": end.message})
+            continue
+        numbers = {name: getattr(end, name) for name in ("test_accuracy", "val_accuracy", "seconds", "selected_epoch")}
+        answers.append({"spec": settings[i], **numbers, "conditions": _conditions(specs[i], started[i], end)})
+        accuracies = {"test accuracy": f"{end.test_accuracy:.3f}", "val accuracy": f"{end.val_accuracy:.3f}"}
+        rows.append({**row, **accuracies, "seconds": f"{end.seconds:.1f}"})
+    titles = ", ".join(dict.fromkeys(spec.method.card.title for spec in specs))
+    same = conditions.in_common(settings, [event and event.to_dict() for event in started])
+    answer(json, answers, f"{titles} on {base.task}, {_backbone(base)}: {same}", rows)
+
+
+def _shown(event: ev.Event, started: ev.Started | None) -> dict[str, Any] | None:
+    """How a progress bar shows an event."""
+    match event:
+        case ev.Progress():
+            return {"description": event.what, "completed": event.done, "total": event.total, "say": ""}
+        case ev.Download():
+            say = f"{event.done / 1e6:,.1f} MB, {event.speed / 1e6:,.1f} MB/s"
+            what = f"downloading {event.what}"
+            return {"description": what, "completed": event.done, "total": event.total, "say": say}
+        case ev.Step():
+            say = f"loss {event.loss:.3f}, {event.images_per_second:,.0f} images/s"
+            what = f"epoch {event.epoch} of {started.epochs}"
+            return {"description": what, "completed": event.step, "total": started.steps, "say": say}
+        case ev.Finished():
+            return {"say": f"test accuracy {event.test_accuracy:.3f}", "description": "finished"}
+        case ev.Failed():
+            return {"say": "failed", "description": "failed"}
+    return None
+
+
+def _conditions(spec: RunSpec, started: ev.Started, end: ev.Finished) -> str:
+    said = conditions.of_run(spec.to_dict(), started.to_dict())
+    return conditions.with_epoch(spec.to_dict(), said, end.selected_epoch)
+
+
+def _backbone(spec: RunSpec) -> str:
+    return spec.backbone if spec.pretrained or spec.weights else f"{spec.backbone} with random weights"
+
+
+def _setting(spec: RunSpec, name: str) -> Any:
+    return spec.method.name if name == "method" else {**spec.method.settings(), **spec.to_dict()}[name]

@@ -12,6 +12,7 @@ import streamlit as st
 from app import gallery, links, navigation, state, theme, words
 from app.captions import caption
 from peftcore.figures import curves, heads, memory
+from peftcore.figures.accuracy import Ground
 from peftcore.store import conditions
 
 LOOKED_AT = 30  # newest finished runs in which head scores are looked for
@@ -135,6 +136,7 @@ def _example(told: dict[str, Any], by_kind: dict[str, list[dict[str, Any]]]) -> 
             started["steps"],
             method=method,
             kind=started["method_kind"],
+            ground=Ground.of(started, "test"),
             dark=dark,
         )
         theme.show(figure, key="example_loss", spec=told["spec"])

@@ -12,6 +12,7 @@ from app.captions import caption
 from app.runs import races, selection
 from app.runs.races import Runner
 from peftcore.figures import races as figures
+from peftcore.figures.accuracy import Ground, apart
 from peftcore.store import WAITING, RunRecord, conditions
 
 LIVE_SECONDS = 1.0
@@ -129,6 +130,7 @@ def _curves(race: int, runners: Sequence[Runner]) -> None:
             max(runner.record.spec["epochs"] for runner in runners),
             title=_finding(runners),
             leader=leader,
+            chance=next((runner.ground.chance for runner in runners if runner.ground), None),
             dark=theme.is_dark(),
             height=HEIGHT - EDGE,
         )
@@ -145,9 +147,22 @@ def _finding(runners: Sequence[Runner]) -> str:
     over = "leads" if races.busy([runner.record for runner in runners]) else "wins"
     if len(order) == 1:
         return _capital(f"{first.label} has {first.accuracy:.3f} on validation images; nobody else is there yet")
-    gap = first.accuracy - order[1].accuracy
+    second = order[1]
+    gap = first.accuracy - second.accuracy
     if gap < 5e-4:
-        return _capital(f"{first.label} and {order[1].label} are level at {first.accuracy:.3f}")
+        return _capital(f"{first.label} and {second.label} are level at {first.accuracy:.3f}")
+    clear = apart(first.accuracy, second.accuracy, first.ground, second.ground)
+    if first.ground.at_chance(first.accuracy):
+        return (
+            f"All stay at chance: the best, {first.label}, has {first.accuracy:.3f}, chance {first.ground.chance:.3f}"
+        )
+    if clear is False:
+        return (
+            f"No clear {'leader yet' if over == 'leads' else 'winner'}: {first.label} {first.accuracy:.3f} and "
+            f"{second.label} {second.accuracy:.3f} differ by less than their intervals"
+        )
+    if clear is None and over == "wins":  # an older run does not know its number of images
+        over = "ends first"
     return _capital(f"{first.label} {over} with {first.accuracy:.3f}, {gap:.3f} ahead of {order[1].label}")
 
 
@@ -183,14 +198,20 @@ def _row(runner: Runner, mark: str) -> None:
     )
     test = record.summary.get("test_accuracy")
     numbers = (
-        None if runner.accuracy is None else f"{runner.accuracy:.3f}",
+        None if runner.accuracy is None else f"{runner.accuracy:.3f}{_sure(runner, 'val', runner.accuracy)}",
         None if runner.loss is None else f"{runner.loss:.3f}",
         None if record.seconds is None else words.duration(record.seconds),
-        None if test is None else f"{test:.3f}",
+        None if test is None else f"{test:.3f}{_sure(runner, 'test', test)}",
     )
     for column, number in zip(columns[2:6], numbers, strict=True):
         column.markdown(number or "")
     columns[6].markdown(f"{selection.ICONS[record.status]} :small[{_where(runner)}]", help=record.error)
+
+
+def _sure(runner: Runner, split: str, accuracy: float) -> str:
+    """The 95 % interval, small, behind an accuracy."""
+    sure = Ground.of(runner.told.started, split).text(accuracy) if runner.told.started else ""
+    return f" :small[:gray[{sure}]]" if sure else ""
 
 
 def _where(runner: Runner) -> str:
@@ -211,7 +232,7 @@ def _caption(race: int, runners: Sequence[Runner]) -> None:
     together = sum(runner.told.started["method_kind"] == "side" for runner in runners if runner.told.started)
     caption(
         f"Race {race} on {words.task_title(spec['task'])}, {spec['backbone']}{words.random_weights(spec)}. Loss on training images, smoothed; accuracy on "
-        "validation images after each epoch, by which they are ranked, so the test images chose nothing. "
+        "validation images after each epoch, by which they are ranked, so the test images chose nothing; beside an accuracy, its 95 % interval. "
         f"All: {conditions.in_common([runner.record.spec for runner in runners], [runner.told.started for runner in runners])}. "
         + (f"{together} side networks read one set of frozen features." if together > 1 else ""),
         words.command(chosen["spec"], "race", chosen["several"]) if chosen else None,

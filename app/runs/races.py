@@ -13,6 +13,7 @@ from app import forms, state, words
 from app.launch import race_form
 from app.runs import following
 from app.runs.following import Follower
+from peftcore.figures.accuracy import Ground
 from peftcore.figures.races import Lane
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
@@ -45,6 +46,11 @@ class Runner:
         told = [e for e in self.told.evaluations if e["split"] == "val"]
         selected = [e for e in told if e["epoch"] == self.record.summary.get("selected_epoch")]
         return (selected or told)[-1][what] if told else None
+
+    @property
+    def ground(self) -> Ground | None:
+        """What its validation accuracy stands on; None before it has begun."""
+        return Ground.of(self.told.started, "val") if self.told.started else None
 
     @property
     def share(self) -> float:

@@ -11,6 +11,7 @@ from app.captions import POWERS, caption
 from app.heads import cut
 from app.runs.following import Follower
 from peftcore.figures import curves, masks, memory
+from peftcore.figures.accuracy import Ground
 from peftcore.store import RunRecord
 
 TALL, SMALL = 376, 180  # heights of their places, pixels
@@ -31,6 +32,7 @@ def draw(record: RunRecord, told: Follower) -> None:
         total,
         method=spec["method"]["name"],
         kind=told.started["method_kind"],
+        ground=Ground.of(told.started, "test"),
         dark=dark,
         height=tall,
     )

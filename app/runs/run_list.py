@@ -7,6 +7,7 @@ import streamlit as st
 from app import errors, state, theme, words
 from app.runs import race_card
 from app.runs.selection import ICONS, Choice, choose, chosen
+from peftcore.figures.accuracy import Ground
 from peftcore.store import WAITING, RunRecord, conditions
 
 MOST_SHOWN = 200
@@ -38,10 +39,15 @@ def _list(choice: Choice, was_busy: bool) -> None:
 
 def _row(record: RunRecord, selected: bool) -> None:
     accuracy = record.summary.get("test_accuracy")
-    told = f"**{accuracy:.3f}**" if accuracy is not None else record.status
+    told, icon = f"**{accuracy:.3f}**" if accuracy is not None else record.status, ICONS[record.status]
+    ground = _ground(str(state.store().folder), record.id, record.attempts) if accuracy is not None else None
+    if ground and ground.at_chance(accuracy):
+        told, icon = f"{told} at chance", ":orange[:material/error:]"
+    elif ground:
+        told += f" :gray[{ground.text(accuracy)}]" if ground.images else ""
     when = record.finished or record.started or record.queued
     st.button(
-        f"{ICONS[record.status]} {words.mark(record.spec['method']['name'], theme.is_dark())} **{record.id}** "
+        f"{icon} {words.mark(record.spec['method']['name'], theme.is_dark())} **{record.id}** "
         f"{words.run_title(record.spec)}  \n:small[{told} :gray[{words.age(when)}]]",
         key=f"run_{record.id}",
         type="secondary" if selected else "tertiary",
@@ -52,3 +58,10 @@ def _row(record: RunRecord, selected: bool) -> None:
         + (f", {record.owner}" if record.owner else "")
         + (f". Test accuracy with {conditions.words(record.spec)}." if accuracy is not None else ""),
     )
+
+
+@st.cache_data(show_spinner=False, max_entries=512)
+def _ground(folder: str, run: int, attempts: int) -> Ground | None:
+    """What a finished run's test accuracy stands on."""
+    started = state.store().last_event(run, "started")
+    return Ground.of(started, "test") if started else None

@@ -13,6 +13,7 @@ from app.memory import cases
 from app.runs import following, predictions, race_view, run_charts, selection
 from app.runs.following import Follower
 from peftcore.backbone.weights import Origin
+from peftcore.figures.accuracy import Ground
 from peftcore.figures.theme import human_count, percent, si_bytes
 from peftcore.store import WAITING, RunRecord, conditions
 
@@ -139,7 +140,18 @@ def _result(record: RunRecord, told: Follower) -> None:
     told_conditions = conditions.of_run(record.spec, started)
     told_conditions = conditions.with_epoch(record.spec, told_conditions, summary.get("selected_epoch"))
     share = f"Share of the test images that are classified rightly. {told_conditions[0].upper()}{told_conditions[1:]}."
-    columns[0].metric("Test accuracy", f"{summary['test_accuracy']:.3f}", help=share)
+    accuracy, ground = summary["test_accuracy"], Ground.of(started, "test")
+    sure = f"95 %: {ground.text(accuracy)}" if ground.images else None
+    if ground.images:
+        share += f" Of {ground.images:,} images, so its 95 % interval (Wilson) is {ground.text(accuracy)}."
+    columns[0].metric(
+        "Test accuracy",
+        f"{accuracy:.3f}",
+        delta=f"at chance, {ground.chance:.3f}" if ground.at_chance(accuracy) else sure,
+        delta_color="inverse" if ground.at_chance(accuracy) else "off",
+        delta_arrow="off",
+        help=share,
+    )
     columns[1].metric(
         "Trained weights",
         human_count(trained),
@@ -147,7 +159,7 @@ def _result(record: RunRecord, told: Follower) -> None:
     )
     columns[2].metric("Peak memory", si_bytes(peak), help=f"Of one training step, measured. {POWERS}")
     exactly = f"{summary['seconds']:.1f} seconds on {started['device']}"
-    columns[3].metric("Took", words.duration(summary["seconds"]), help=exactly)
+    columns[3].metric("Duration", words.duration(summary["seconds"]), help=exactly)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown("Open in", width="content")
         for page in ("heads", "attention"):

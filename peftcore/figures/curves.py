@@ -14,6 +14,7 @@ from plotly.subplots import make_subplots
 
 from peftcore.errors import BadData
 from peftcore.figures import theme
+from peftcore.figures.accuracy import Ground
 
 
 def _column(frame: pd.DataFrame, name: str) -> np.ndarray:
@@ -39,6 +40,7 @@ def loss_curve(
     *,
     method: str = "",
     kind: str | None = None,
+    ground: Ground | None = None,
     dark: bool = False,
     height: int = 400,
 ) -> go.Figure:
@@ -48,6 +50,7 @@ def loss_curve(
         steps: columns `step`, `loss`; empty before the first step.
         evaluations: columns `step`, `split` ("val" | "test"), `accuracy` (0 to 1), optionally `loss`.
         total_steps: the length of the whole run; the axis ends there from the start.
+        ground: of the test accuracy; chance is drawn and said.
         method, kind: give the run its method's colour and its kind's dash.
     """
     colour = theme.method_colour(method, kind, dark) if method else theme.ink(dark)
@@ -76,6 +79,8 @@ def loss_curve(
         row=1,
         col=1,
     )
+    if ground:
+        mark_chance(figure, ground.chance, max(1, total_steps), row=2, col=1, dark=dark)
     _evaluations(figure, evaluations, colour, theme.dash(theme.method_kind(method, kind)), dark)
     top = theme.ceiling(float(loss[np.isfinite(loss)].max()) * 1.02) if np.isfinite(loss).any() else 2.5
     figure.update_xaxes(range=[0, max(1, total_steps)])
@@ -85,7 +90,7 @@ def loss_curve(
     figure.update_yaxes(title_text="accuracy", range=[0, 1.03], tickvals=[0, 0.25, 0.5, 0.75, 1], row=2, col=1)
     return theme.finish(
         figure,
-        _progress_title(step, loss, evaluations, total_steps),
+        _progress_title(step, loss, evaluations, total_steps, ground),
         name=f"loss-{total_steps}",
         dark=dark,
         height=height,
@@ -131,12 +136,36 @@ def _evaluations(figure: go.Figure, evaluations: pd.DataFrame, colour: str, dash
             )
 
 
-def _progress_title(step: np.ndarray, loss: np.ndarray, evaluations: pd.DataFrame, total_steps: int) -> str:
+def mark_chance(figure: go.Figure, chance: float, end: float, *, row: int, col: int, dark: bool = False) -> None:
+    """A thin line where guessing gets, with its name, in a panel of accuracies from 0 to `end`."""
+    figure.add_scatter(
+        x=[0, end],
+        y=[chance, chance],
+        mode="lines+text",
+        text=["", f"chance {chance:.2f}"],
+        textposition="top left",
+        textfont=dict(size=11, color=theme.muted(dark)),
+        line=dict(color=theme.muted(dark), width=1, dash="dot"),
+        name="chance",
+        showlegend=False,
+        hoverinfo="skip",
+        row=row,
+        col=col,
+    )
+
+
+def _progress_title(
+    step: np.ndarray, loss: np.ndarray, evaluations: pd.DataFrame, total_steps: int, ground: Ground | None = None
+) -> str:
     """What the curves say now, in one short line."""
     if evaluations is not None and len(evaluations):
         test = evaluations[evaluations["split"] == "test"]
         if len(test):
-            return f"Reached a test accuracy of {float(test['accuracy'].iloc[-1]):.3f}"
+            accuracy = float(test["accuracy"].iloc[-1])
+            if ground and ground.at_chance(accuracy):
+                return ground.stayed(accuracy)
+            sure = ground.text(accuracy) if ground else ""
+            return f"Reached a test accuracy of {accuracy:.3f}" + (f" (95 %: {sure})" if sure else "")
         latest = evaluations.iloc[-1]
         return f"Validation accuracy {latest['accuracy']:.3f} at step {int(latest['step'])} of {total_steps}"
     if np.isfinite(step[-1]):

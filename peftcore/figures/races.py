@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from peftcore.figures import theme
-from peftcore.figures.curves import smooth
+from peftcore.figures.curves import mark_chance, smooth
 
 MOST_POINTS = 400  # of one curve
 
@@ -59,6 +59,7 @@ def race_curves(
     *,
     title: str,
     leader: int | None = None,
+    chance: float | None = None,
     dark: bool = False,
     height: int = 320,
 ) -> go.Figure:
@@ -68,10 +69,13 @@ def race_curves(
         epochs: where the axis ends, of the longest variation, so that live curves do not move it.
         title: what the race says now.
         leader: index of the lane that leads.
+        chance: the validation accuracy that guessing gets, drawn as a line.
     """
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.11)
     colours, symbols = lane_colours([lane.method for lane in lanes], dark), lane_symbols(len(lanes))
     highest = 0.0
+    if chance is not None:
+        mark_chance(figure, chance, max(1.0, epochs), row=1, col=2, dark=dark)
     for nth in sorted(range(len(lanes)), key=lambda nth: nth != leader):  # the thick line lies under the others
         lane, first = lanes[nth], nth == leader
         name, thin = theme.plain(lane.label), slice(None, None, -(-len(lane.steps) // MOST_POINTS) or 1)

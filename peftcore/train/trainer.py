@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -117,6 +118,8 @@ class Trainer:
                 "input_size": list(self.backbone.input_size[-2:]),
                 "augmentation": spec.augmentation,
                 "symmetries": list(task.symmetries),
+                # Of how many images an accuracy is the share, and how many of them are of the largest class.
+                "images": {name: _sizes(getattr(task, name).labels) for name in ("val", "test")},
                 "model_selection": SELECTED[spec.select],
                 "pretrained": self.backbone.pretrained,
                 "weights": self.backbone.origin and vars(self.backbone.origin),
@@ -302,3 +305,8 @@ def counted(what: str, parts: list[tuple[int, Iterator[int]]]) -> Iterator[Progr
         for done in counts:
             yield Progress(what=what, done=before + done, total=total)
         before += size
+
+
+def _sizes(labels: np.ndarray) -> list[int]:
+    """How many there are, and of the most frequent."""
+    return [len(labels), int(np.bincount(labels).max(initial=0))]

@@ -147,8 +147,8 @@ def tell(store, run, accuracies, status="running", test=None, error=None):
     """A run of 2 epochs of 10 steps that evaluated to these accuracies, one an epoch."""
     spec = store.run(run).spec
     started = {"kind": "started", "spec": spec, "method_kind": "side", "steps": 20, "epochs": 2,
-               "parameters": {"backbone": 1000, "method": 40, "head": 10}, "classes": ["0"], "device": "cpu",
-               "settings": {}}  # fmt: skip
+               "parameters": {"backbone": 1000, "method": 40, "head": 10}, "classes": [*"0123456789"], "device": "cpu",
+               "settings": {"images": {"val": [1000, 100], "test": [1000, 100]}}}  # fmt: skip
     store.set_status(run, "running")
     told = [started]
     for epoch, accuracy in enumerate(accuracies, 1):
@@ -173,7 +173,7 @@ def order(page) -> list[str]:
 
 
 def finding(page) -> str:
-    return json.loads(page.get("plotly_chart")[0].proto.spec)["layout"]["title"]["text"]
+    return json.loads(page.get("plotly_chart")[0].proto.spec)["layout"]["title"]["text"].replace("<br>", " ")
 
 
 def test_the_ranking_settles_by_validation_accuracy(at, store, race):
@@ -194,6 +194,21 @@ def test_test_images_choose_nothing(at, store, race):
     page = at("runs", race=race[0])
     assert order(page) == ["rank 8", "rank 16", "rank 4"] and finding(page).startswith("Rank 8 wins with 0.700")
     assert "3 runs, all finished" in text(page) and not any(b.key in ("stop", "resume") for b in page.button)
+
+
+def test_a_difference_within_the_intervals_is_no_win(at, store, race):
+    for run, accuracy in zip(race, (0.62, 0.60, 0.3), strict=True):
+        tell(store, run, [0.1, accuracy], "finished", accuracy)
+    page = at("runs", race=race[0])
+    assert finding(page) == "No clear winner: rank 4 0.620 and rank 8 0.600 differ by less than their intervals"
+    assert "0.620 :small[:gray[0.59 to 0.65]]" in text(page)
+
+
+def test_a_race_at_chance_has_no_winner(at, store, race):
+    for run, accuracy in zip(race, (0.11, 0.1, 0.02), strict=True):
+        tell(store, run, [0.1, accuracy], "finished", accuracy)
+    page = at("runs", race=race[0])
+    assert finding(page).startswith("All stay at chance: the best, rank 4, has 0.110, chance 0.100")
 
 
 def test_one_that_failed_says_why_and_the_others_are_ranked(at, store, race):

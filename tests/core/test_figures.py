@@ -19,6 +19,7 @@ import pytest
 
 from peftcore.errors import BadData
 from peftcore.figures import (
+    accuracy,
     attention,
     compare,
     curves,
@@ -386,6 +387,37 @@ def test_the_test_accuracy_is_the_last_word() -> None:
     steps, evaluations = training(200)
     evaluations.loc[len(evaluations)] = [200, "test", 0.9412]
     assert "0.941" in curves.loss_curve(steps, evaluations, 200).layout.title.text
+
+
+@pytest.mark.parametrize("right, images", [(0, 9), (9, 9), (1, 2), (500, 797), (62, 100), (99_999, 100_000)])
+def test_an_accuracy_s_interval_is_wilson_s(right: int, images: int) -> None:
+    from scipy.stats import binomtest
+
+    theirs = binomtest(right, images).proportion_ci(method="wilson")
+    np.testing.assert_allclose(accuracy.wilson(right / images, images), (theirs.low, theirs.high), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "reached, labels, title",
+    [
+        (0.1, [1000, 100], "Stayed at chance: 0.100 of 10 classes"),
+        (0.115, [1000, 100], "Stayed at chance: 0.115 of 10 classes"),
+        (0.61, [1000, 600], "Stayed at chance: 0.610 where the largest class has 0.600"),
+        (0.03, None, "Stayed at chance: 0.030 of 10 classes"),
+        (0.7, [1000, 600], "Reached a test accuracy of 0.700 (95 %: 0.67 to 0.73)"),
+        (0.7, None, "Reached a test accuracy of 0.700"),
+    ],
+)
+def test_chance_is_drawn_and_said(reached: float, labels: list[int] | None, title: str) -> None:
+    steps, evaluations = training(200)
+    evaluations.loc[len(evaluations)] = [200, "test", reached]
+    started = {"classes": [*"0123456789"], "settings": {"images": {"test": labels}} if labels else {}}
+    ground = accuracy.Ground.of(started, "test")
+    figure = curves.loss_curve(steps, evaluations, 200, ground=ground)
+    assert figure.layout.title.text == title
+    [line] = [trace for trace in figure.data if trace.name == "chance"]
+    assert set(line.y) == {ground.chance} and ground.chance == (labels[1] / labels[0] if labels else 0.1)
+    assert line.text[1] == f"chance {ground.chance:.2f}"
 
 
 def test_memory_without_a_measurement_is_left_out() -> None:

@@ -1,0 +1,62 @@
+"""How sure an accuracy is, and where chance stands: a share of so many images, and what guessing gets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Z = 1.959963984540054  # the standard normal's 97.5 % quantile
+
+
+def wilson(share: float, images: int) -> tuple[float, float]:
+    """The 95 % interval of a share of `images` (Wilson 1927): it stays within 0 and 1, also at its ends."""
+    middle, spread = share + Z * Z / (2 * images), Z * math.sqrt(share * (1 - share) / images + (Z / images / 2) ** 2)
+    return max(0.0, (middle - spread) / (1 + Z * Z / images)), min(1.0, (middle + spread) / (1 + Z * Z / images))
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What an accuracy stands on: how many images it is a share of (None in older records), and what chance gets."""
+
+    images: int | None
+    chance: float
+    classes: int
+
+    @classmethod
+    def of(cls, started: Mapping[str, Any], split: str) -> Ground:
+        """Of one split ("val", "test"), as the event that starts a run has it. Chance is the share of the largest class,
+        which a model reaches that says the same of every image; in older records, one over the number of classes."""
+        classes = len(started["classes"])
+        images, largest = started.get("settings", {}).get("images", {}).get(split, (None, None))
+        return cls(images or None, largest / images if images else 1 / max(1, classes), classes)
+
+    def interval(self, accuracy: float) -> tuple[float, float] | None:
+        """95 %; None where the number of images is not known."""
+        return wilson(accuracy, self.images) if self.images else None
+
+    def text(self, accuracy: float) -> str:
+        """'0.84 to 0.88', the 95 % interval; '' where it is not known."""
+        bounds = self.interval(accuracy)
+        return f"{bounds[0]:.2f} to {bounds[1]:.2f}" if bounds else ""
+
+    def at_chance(self, accuracy: float) -> bool:
+        """Whether the accuracy cannot be told from chance, or is below it."""
+        bounds = self.interval(accuracy)
+        return (bounds[0] if bounds else accuracy / 1.05) <= self.chance
+
+    def stayed(self, accuracy: float) -> str:
+        """'Stayed at chance: 0.100 of 10 classes'."""
+        even = self.chance <= 1.05 / self.classes
+        what = f"of {self.classes} classes" if even else f"where the largest class has {self.chance:.3f}"
+        return f"Stayed at chance: {accuracy:.3f} {what}"
+
+
+def apart(first: float, second: float, on: Ground, other: Ground) -> bool | None:
+    """Whether two accuracies differ by more than their 95 % intervals; None where these are not known."""
+    intervals = on.interval(first), other.interval(second)
+    if None in intervals:
+        return None
+    low, high = sorted(intervals)
+    return low[1] < high[0]

@@ -145,7 +145,7 @@ def components(parts: Mapping[str, int], most: int = 4) -> str:
     largest = sorted((name for name in theme.COMPONENTS if parts.get(name)), key=lambda name: -parts[name])[:most]
     marks = [_picture(square, theme.component_colour(name), name) for name in largest]
     told = [f"{theme.component_title(name)} {theme.si_bytes(parts[name])}" for name in largest]
-    return ", ".join(f"{mark} {text}" for mark, text in zip(marks, told, strict=True))
+    return ", ".join(f"{mark}\N{NO-BREAK SPACE}{text}" for mark, text in zip(marks, told, strict=True))
 
 
 def changed(spec: Mapping[str, Any]) -> dict[str, Any]:

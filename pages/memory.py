@@ -30,14 +30,14 @@ if rows:
         theme.show(figures.memory_bars(rows, cards=figures.CARDS, dark=theme.is_dark()), "memory_bars")
     with right:
         st.dataframe(ledgers.table(cases), hide_index=True, key="memory_table")
-        if lines := ledgers.processes(cases):
-            st.dataframe(lines, hide_index=True, key="memory_processes")
-            st.caption(measuring.ABOUT_PROCESSES)
     captions.caption(
         f"The highest moment of one training step of {cases[0].backbone} on {DEVICES[cases[0].device]}: "
         f"{ledgers.about(cases)} {captions.POWERS}",
         cases[-1].command(),
     )
+    if lines := ledgers.processes(cases):
+        st.dataframe(lines, hide_index=True, key="memory_processes")
+        captions.caption(measuring.ABOUT_PROCESSES)
     known = [case for case in cases if ledgers.curve(case)]
     case = links.choice(
         st.segmented_control,

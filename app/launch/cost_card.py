@@ -75,7 +75,7 @@ def _cost(spec: RunSpec, cost: costs.Cost) -> None:
     )
     ghost = None if spec.method.baseline == "upper" else cost.full
     theme.show(figures.memory_bar(cost.components, ghost=ghost, dark=theme.is_dark(), height=150), key="launch_memory")
-    cached = ", the cached features of all images among it" if cost.components["cached_features"] else ""
+    cached = ", including the cached features of all images" if cost.components["cached_features"] else ""
     st.caption(
         f"{words.components(cost.components)}  \nPredicted peak of one training step of {cost.batch} images, without "
         f"running it{cached}. {POWERS}" + (f"  \n{cost.cache}" if cost.cache else "")

@@ -52,18 +52,17 @@ def rows(cases: Iterable[Case]) -> list[dict[str, Any]]:
 
 def table(cases: Iterable[Case]) -> list[dict[str, str]]:
     """One line per method: peak, what of it lies above the weights, the smallest card, and where something was measured
-    the prediction's error and the process's own peak."""
+    the prediction's error."""
     lines, cases = [], list(cases)
-    some, doubted = any(map(measured, cases)), any(measured(case, PROCESS) for case in cases)
+    some = any(map(measured, cases))
     for case in cases:
-        guess, real, process = result(predicted(case)), result(measured(case)), result(measured(case, PROCESS))
+        guess, real = result(predicted(case)), result(measured(case))
         if known := real or guess:
             error = f"{100 * (guess.peak / real.peak - 1):+.1f} %" if guess and real else "not measured"
             card = next((f"{card} GB" for card in figures.CARDS if card * 1e9 >= known.peak), "none of these")
             line = {"method": method_title(case.method), "peak": si_bytes(known.peak)}
             line |= {"above weights": si_bytes(known.above_weights), "fits on": card}
-            line |= {"prediction": error} if some else {}
-            lines.append(line | ({"process": si_bytes(process["process"]) if process else ""} if doubted else {}))
+            lines.append(line | ({"prediction": error} if some else {}))
     return lines
 
 

@@ -10,7 +10,8 @@ from peftcore.errors import BadData
 from peftcore.figures import theme
 
 SMALL = 0.02  # of the largest tensor: smaller ones share one row
-LINE = 19  # pixels a bar
+BAR, LINE, GAP = 9, 17, 8  # pixels: a bar, a line of text, between rows
+WIDE = 60  # characters of a line of text on a phone
 NEEDS = {
     "activations": "activations kept for backward",
     "gradients": "gradients and optimizer state",
@@ -121,22 +122,37 @@ def _pairs(
     dark: bool,
     height: int | None,
 ) -> go.Figure:
-    """Rows of bars with their words: bars in the left half, one fixed column of words at the right of them."""
+    """Rows of bars with their words, one below the other as in a text, so that a phone shows all of them: what the row
+    is, then each method's bar with its size and reason below. The y axis counts pixels from the top."""
     largest = max(size for row in rows for size in row["bytes"].values())
     divisor, unit = theme.byte_unit(largest)
-    count, figure = len(methods), go.Figure()
+    figure, at, places = go.Figure(), 0.0, {method: [] for method in methods}
+
+    def write(text: str, colour: str, size: float) -> None:
+        nonlocal at
+        line = dict(x=0, xanchor="left", y=at, yanchor="top", align="left", font=dict(size=size, color=colour))
+        figure.add_annotation(text=text, showarrow=False, borderpad=0, **line)
+        at += LINE * (1 + text.count("<br>"))
+
+    for row in rows:
+        write(theme.wrap(theme.plain(row["what"]), WIDE), theme.ink(dark), 13)
+        for method in methods:
+            size = row["bytes"][method]
+            places[method].append(at + BAR / 2 + 3)
+            at += BAR + 4 if size else 0
+            text = theme.wrap(f"{theme.si_bytes(size) if size else absent} {_short(row['reason'][method])}", WIDE)
+            write(text, theme.ink(dark) if size else theme.muted(dark), 11.5)
+        at += GAP
     for place, method in enumerate(methods):
         colour = theme.method_colour(method, (kinds or {}).get(method), dark)
-        at = [index + (place - (count - 1) / 2) * 0.8 / count for index in range(len(rows))]
+        pattern = theme.PATTERN | dict(shape=("", "/", ".")[place % 3], size=6, bgcolor=colour)
         figure.add_bar(
             orientation="h",
             name=theme.plain(theme.method_title(method)),
             x=[row["bytes"][method] / divisor for row in rows],
-            y=at,
-            width=0.7 / count,
-            marker=dict(
-                color=colour, pattern=theme.PATTERN | dict(shape=("", "/", ".")[place % 3], size=6, bgcolor=colour)
-            ),
+            y=places[method],
+            width=BAR,
+            marker=dict(color=colour, pattern=pattern),
             customdata=[
                 [theme.plain(row["what"]), theme.si_bytes(row["bytes"][method]), theme.wrap(row["reason"][method], 60)]
                 for row in rows
@@ -144,32 +160,12 @@ def _pairs(
             hovertemplate=f"%{{customdata[0]}}<br>{theme.plain(theme.method_title(method))} "
             "<b>%{customdata[1]}</b><br>%{customdata[2]}<extra></extra>",
         )
-        for y, row in zip(at, rows, strict=True):
-            size = row["bytes"][method]
-            said = f"<b>{theme.si_bytes(size)}</b>" if size else absent
-            figure.add_annotation(
-                x=1.0,
-                xref="x domain",
-                xanchor="left",
-                xshift=8,
-                y=y,
-                text=f"{said} {_short(row['reason'][method])}",
-                align="left",
-                font=dict(size=11.5, color=theme.ink(dark) if size else theme.muted(dark)),
-            )
-    figure.update_xaxes(
-        title_text=f"{axis} ({unit})", range=[0, theme.ceiling(largest * 1.02 / divisor)], domain=[0, 0.36]
-    )
-    figure.update_yaxes(
-        tickvals=list(range(len(rows))),
-        ticktext=[theme.wrap(theme.plain(row["what"]), 26) for row in rows],
-        range=[len(rows) - 0.5, -0.5],
-        showgrid=False,
-        ticks="",
-    )
+    figure.update_xaxes(title_text=f"{axis} ({unit})", range=[0, theme.ceiling(largest * 1.02 / divisor)], nticks=5)
+    figure.update_yaxes(visible=False, range=[at, 0], fixedrange=True)
     figure.update_layout(barmode="overlay", showlegend=True)
-    height = height or 130 + (LINE * count + 6) * len(rows)
-    return theme.finish(figure, title, name=name, dark=dark, height=height, line=90)
+    height = height or round(at) + 96 + theme.title_height(title, theme.NARROW)
+    margin = dict(l=16, b=96)
+    return theme.finish(figure, title, name=name, dark=dark, height=height, line=theme.NARROW, margin=margin)
 
 
 def _short(reason: str) -> str:

@@ -16,7 +16,9 @@ from peftcore.registry import METHODS
 CARDS = (8, 12, 16, 24, 48, 80)  # GB, the memory of common cards
 MOST_MOMENTS = 1200
 # Where a method has two bars, the measured one stands above the predicted one.
-OFFSETS = {"measured": -0.21, "predicted": 0.21}
+OFFSETS = {"measured": -0.12, "predicted": 0.24}
+WIDTH = {True: 0.34, False: 0.5}  # of a bar, where a method has two and where it has one
+NAME = {True: 0.3, False: 0.25}  # how far above a method's place its name begins
 
 
 def step_memory(curve: pd.DataFrame | Iterable[Mapping], *, dark: bool = False, height: int = 380) -> go.Figure:
@@ -70,8 +72,10 @@ def step_memory(curve: pd.DataFrame | Iterable[Mapping], *, dark: bool = False, 
     place = theme.plain(frame["where"][peak])
     at = f" at {place}" if place else ", outside the blocks"
     title = f"Peak in {frame['phase'][peak]}{at}: {share} of it {theme.component_title(largest)}"
-    room = theme.title_height(title) + 16  # for the names of the phases
-    return theme.finish(figure, title, name="step-memory", dark=dark, height=height, margin=dict(t=room))
+    room = theme.title_height(title, theme.NARROW) + 16  # for the names of the phases
+    return theme.finish(
+        figure, title, name="step-memory", dark=dark, height=height, margin=dict(t=room), line=theme.NARROW
+    )
 
 
 def _changes(phases: np.ndarray) -> list[int]:
@@ -167,17 +171,19 @@ def memory_bars(
         figure.add_vline(x=at, line=dict(color=theme.muted(dark), width=1.2, dash="dot"))
         figure.add_annotation(x=at, y=1, yref="paper", yanchor="bottom", text=f"{card:g} GB", font_size=11)
     figure.update_xaxes(title_text=f"memory at the peak of a step ({unit})", range=[0, reach])
-    figure.update_yaxes(
-        tickvals=list(range(len(names))),
-        ticktext=names,
-        range=[len(names) - 0.5, -0.5],
-        showgrid=False,
-        tickfont=dict(size=13, color=theme.ink(dark)),
-        ticks="",
-    )
+    for place, name in enumerate(names):  # above the bars, which have the whole width then, on a phone too
+        figure.add_annotation(
+            x=0,
+            xanchor="left",
+            y=place - NAME[both],
+            yanchor="bottom",
+            text=name,
+            font=dict(size=13, color=theme.ink(dark)),
+        )
+    figure.update_yaxes(visible=False, range=[len(names) - 0.5, -0.75])
     figure.update_layout(barmode="overlay", showlegend=True)
     note = "upper bar measured, lower bar predicted (hatched)" if both else sources[0]
-    height = height or 175 + (56 if both else 42) * len(names)
+    height = height or 190 + (68 if both else 50) * len(names)
     return theme.finish(
         figure,
         _bars_title(rows, baseline or METHODS.baseline("upper")),
@@ -185,8 +191,8 @@ def memory_bars(
         dark=dark,
         note=note,
         height=height,
-        margin=dict(t=76 if shown else 0),
-        line=90,
+        margin=dict(t=76 if shown else 0, l=16, b=90),
+        line=theme.NARROW,
     )
 
 
@@ -203,7 +209,7 @@ def _bars(rows: list[Mapping], component: str, source: str, divisor: float, name
         x=[(row.get(component) or 0) / divisor for row in rows],
         base=[sum(row.get(name) or 0 for name in before) / divisor for row in rows],
         y=[names.index(title(row)) + OFFSETS[source] * both for row in rows],
-        width=0.38 if both else 0.66,
+        width=WIDTH[both],
         marker=dict(
             color=colour,
             opacity=0.75 if hatched else 1.0,

@@ -54,7 +54,7 @@ def predicted_against_measured(
     for update, what in ((figure.update_xaxes, "measured"), (figure.update_yaxes, "predicted")):
         update(title_text=f"{what} ({unit})", type="log", range=[math.log10(low), math.log10(high)], nticks=6)
     figure.update_layout(showlegend=True)
-    return theme.finish(figure, _title(rows), name="predictions", dark=dark, height=height, line=90)
+    return theme.finish(figure, _title(rows), name="predictions", dark=dark, height=height, line=theme.NARROW)
 
 
 def error(row: Mapping) -> float:

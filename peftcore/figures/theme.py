@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from peftcore.events import COMPONENTS as COMPONENTS  # their order in every stack
 from peftcore.figures.words import (
+    NARROW,
     TITLE_WIDTH,
     byte_unit,
     ceiling,
@@ -23,6 +24,7 @@ from peftcore.figures.words import (
 from peftcore.registry import METHODS, Facts
 
 __all__ = [
+    "NARROW",
     "byte_unit",
     "ceiling",
     "component_colour",

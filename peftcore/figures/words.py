@@ -8,6 +8,7 @@ import textwrap
 
 MINUS = "\N{MINUS SIGN}"
 TITLE_WIDTH = 62  # characters of a title's line in half a page's width
+NARROW = 46  # and on a phone
 
 
 def plain(text: object) -> str:

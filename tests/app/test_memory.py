@@ -49,6 +49,28 @@ def test_measured_beside_predicted(at):
     assert "One step of Linear probe, measured" in text(app)
 
 
+def test_the_whole_process_beside_the_ledger(at, monkeypatch):
+    from peftcore.bench import witness
+
+    sizes = {
+        "process": 12_000_000,
+        "ledger": 10_000_000,
+        **dict(zip(witness.PARTS, (3_000_000, 500_000, -1_500_000), strict=True)),
+    }
+    asked = []
+    monkeypatch.setattr(witness, "witness", lambda spec, size: asked.append(spec) or sizes)
+    app = at("memory", batch=4, methods="linear", witness="process")
+    assert app.toggle(key="memory_witness").value
+    app.button(key="memory_measure").click().run()
+    measuring.measure(case("linear", device="auto"), measuring.PROCESS).result(timeout=120)
+    app.run()
+    table = next(d.value for d in app.dataframe if "process" in d.value)
+    assert table.loc[0].tolist() == ["Linear probe", "12 MB", "10 MB", "+3 MB", "+500 kB", "-1.5 MB"]
+    assert len(asked) == 1 and asked[0].batch_size == 4 and not app.error
+    app.toggle(key="memory_witness").set_value(False).run()
+    assert "witness" not in app.query_params
+
+
 @pytest.mark.parametrize("method", ["full", "lora", "last"])
 def test_predictions_are_near_what_is_measured(method):
     real, guess = measuring.measure(case(method)).result(timeout=120), cases.predicted(case(method)).result()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app import numbers
+
 POWERS = "MB and GB are powers of ten: 1 MB = 1,000,000 bytes."
 
 
 def caption(text: str, command: str | None = None) -> None:
-    """A line under a figure. `command` makes the figure again; it is one click away, with a button that copies it."""
-    if command is None:
-        st.caption(text)
-        return
+    """A line under a figure. `command` makes the figure again; it is one click away, with a button that copies it.
+    So are the numbers of the figures above it."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
         st.caption(text)
+        numbers.offer()
+        if command is None:
+            return
         with st.popover(":small[:gray[command]]", type="tertiary", icon=":material/terminal:"):
             st.code(command, language="bash", wrap_lines=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,7 @@ class Run:
     finished: float | None
     accuracy: float | None
     example: bool = False
+    apart: str = ""  # from runs with the same title, of those that a page offers
 
     @property
     def method(self) -> str:
@@ -42,7 +43,7 @@ class Run:
         number = "Recorded example" if self.example else f"Run {self.subject.id}"
         accuracy = "" if self.accuracy is None else f", {self.accuracy:.2f}"
         ended = "" if self.status == "finished" else f" ({self.status})"
-        return f"{number}: {words.run_title(self.spec)}{accuracy}{ended}"
+        return f"{number}: {words.run_title(self.spec)}{self.apart}{accuracy}{ended}"
 
     @property
     def told(self) -> str:
@@ -101,6 +102,8 @@ def runs(needs: str) -> list[Run]:
         )
         if has:
             found.append(_of_store(record))
+    apart = words.apart([each.spec for each in found])
+    found = [replace(each, apart=told) for each, told in zip(found, apart, strict=True)]
     for name in gallery.names():
         example = run(Subject(GALLERY, name))
         if needs == "adapter" or events(example.subject, "scores"):

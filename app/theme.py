@@ -9,10 +9,17 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from app import words
+from app import numbers, words
 from peftcore.figures.theme import marked
 
-_BARE = {"displaylogo": False, "displayModeBar": False, "scrollZoom": False, "responsive": True}
+_BARE = {
+    "displaylogo": False,
+    "displayModeBar": "hover",
+    "modeBarButtons": [["toImage"]],
+    "toImageButtonOptions": {"format": "svg"},
+    "scrollZoom": False,
+    "responsive": True,
+}
 
 
 # What the theme cannot say: under the navigation Streamlit leaves a gap a fifth of a laptop's screen high, and a list
@@ -37,6 +44,7 @@ _STYLE = """<style>
 
 def apply() -> None:
     """The few lines of style that the theme cannot say."""
+    numbers.forget()
     st.html(_STYLE)
 
 
@@ -53,6 +61,7 @@ def show(figure: go.Figure, key: str, *, spec: Mapping[str, Any] | None = None, 
     """
     if spec and words.random_weights(spec):
         marked(figure, "random weights", is_dark())
+    numbers.drawn(key, _title(figure) or "", figure)
     fixed = figure.layout.autosize is False
     options = {
         "width": "content" if fixed else "stretch",

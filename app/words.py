@@ -85,8 +85,19 @@ def task_title(name: str) -> str:
 
 
 def run_title(spec: Mapping[str, Any]) -> str:
-    """'LAST on digits'; 'LAST on digits, random weights' where the backbone was chosen without pretrained ones."""
-    return f"{theme.method_title(spec['method']['name'])} on {spec['task']}{random_weights(spec)}"
+    """'LAST on digits, vit_micro', with ', random weights' where the backbone was chosen without pretrained ones."""
+    return f"{theme.method_title(spec['method']['name'])} on {spec['task']}, {spec['backbone']}{random_weights(spec)}"
+
+
+def apart(specs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What sets each run apart from those with the same title: ', rank 8, seed 1'; '' where nothing does."""
+    titles = list(map(run_title, specs))
+    told = [""] * len(specs)
+    for title in set(titles):
+        same = [nth for nth, other in enumerate(titles) if other == title]
+        for nth, differs in zip(same, differences([specs[nth] for nth in same]), strict=True):
+            told[nth] = f", {variation(differs)}" if differs else ""
+    return told
 
 
 def random_weights(spec: Mapping[str, Any]) -> str:
@@ -102,7 +113,7 @@ def setting(name: str) -> str:
 def value(of: Any) -> str:
     """A setting's value: '0.001', 'on', 'q, v'."""
     if isinstance(of, bool) or of is None:
-        return {True: "on", False: "off", None: "by itself"}[of]
+        return {True: "on", False: "off", None: "automatic"}[of]
     if isinstance(of, (list, tuple)):
         return ", ".join(map(value, of))
     return f"{of:g}" if isinstance(of, float) else str(of)

@@ -77,7 +77,9 @@ else:
             theme.show(
                 difference, key, spec=run.spec, on_select=lambda: controls.pick_query(key), selection_mode="points"
             )
-controls.ask_class_token("attention", run, pair.first)
+with st.container(horizontal=True):
+    controls.by_number("attention", grid, pair.first)
+    controls.ask_class_token("attention", run, pair.first)
 captions.caption(
     f"{pair.note} {run.told}. {cached.image_title(run, image)}; "
     f"{controls.asking(pair.first)} asks and bright patches are where it looks; each map has its own scale."

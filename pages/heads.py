@@ -63,11 +63,12 @@ if projection == cut.DECIDED:
 else:
     values, mask = scores.of_projection(projection)  # (layers, heads)
     what, shown, spread = f"{scores.score} in {projection}", projection, values
-layer, head = controls.choose_head(values)
-ranks, count = figures.rank_heads(values), int(np.isfinite(values).sum())
 
 with st.container(key="wrap_heads"):
     left, right = st.columns([11, 9], gap="medium")
+with right:
+    layer, head = controls.choose_head("heads", values)
+ranks, count = figures.rank_heads(values), int(np.isfinite(values).sum())
 with left:
     grid = figures.head_grid(
         values,
@@ -107,14 +108,16 @@ with right:
             f"on {cached.image_name(image)}, where {controls.asking(before)} asks."
         )
         st.caption("Click a patch to let it ask. Both pictures share one scale.")
-        controls.ask_class_token("heads", run, before)
+        with st.container(horizontal=True):
+            controls.by_number("heads", cached.anatomy(run.subject).grids[layer], before)
+            controls.ask_class_token("heads", run, before)
 
 captions.caption(
     f"{run.told}; {SCORES[score]}: {what}. {'Crossed heads were switched off. ' if mask is not None else ''}Layers count from 1 at the bottom, heads from the left.",
     words.command(run.spec),
 )
 controls.invite(run)
-edit_mask.draw(run, history[-1][1] if history else scores)
+edit_mask.draw(run, history[-1][1] if history else scores, (layer, head))
 
 with st.container(key="wrap_profile"):
     left, right = st.columns([9, 11], gap="medium")

@@ -109,6 +109,13 @@ def choose_image(page: str, run: subjects.Run, *, count: int, columns: int | Non
             kwargs={"image": first + count},
         )
         _bring(page)
+        with st.popover("", icon=":material/tag:", type="tertiary", help="Test image by number"):
+            number = f"{page}_image_number"
+            st.session_state[number] = image
+            st.number_input(
+                f"test image, 0 to {len(split) - 1}", 0, len(split) - 1, key=number,
+                on_change=lambda: links.write(image=st.session_state[number]),
+            )  # fmt: skip
     return own or image
 
 
@@ -142,12 +149,42 @@ def _bring(page: str) -> None:
         st.caption("Its shorter side is brought to what the backbone reads, and its middle taken.")
 
 
-def choose_head(values: np.ndarray) -> tuple[int, int]:
-    """Layer and head, from 0, as the address names them; by default the strongest of `values` (layers, heads)."""
+def choose_head(page: str, values: np.ndarray) -> tuple[int, int]:
+    """Select boxes of layer and head, from 0; by default the strongest of `values` (layers, heads)."""
     top_layer, top_head = np.unravel_index(int(np.nanargmax(np.abs(values))), values.shape)
-    layer = links.number("layer", 1, len(values), int(top_layer) + 1) - 1
-    heads = int(np.isfinite(values[layer]).sum())
-    return layer, links.number("head", 1, max(heads, 1), int(top_head) + 1) - 1
+    left, right = st.columns(2)
+    with left:
+        layer = _nth(page, "layer", len(values), int(top_layer))
+    with right:
+        return layer, _nth(page, "head", max(1, int(np.isfinite(values[layer]).sum())), int(top_head))
+
+
+def _nth(page: str, name: str, count: int, default: int) -> int:
+    """A select box of 1 to `count` that the address names, from 0."""
+    said = links.number(name, 1, count, min(default, count - 1) + 1) - 1
+    return links.choice(
+        st.selectbox,
+        page,
+        name,
+        name,
+        range(count),
+        default=said,
+        show=lambda index: f"{index + 1} of {count}",
+        code=lambda index: str(index + 1),
+    )
+
+
+def by_number(page: str, grid: tuple[int, int], look: cached.Look) -> None:
+    """The patch that asks, by row and column: what a click on it does, for the keyboard."""
+    row, column = look.asked or (grid[0] // 2, grid[1] // 2)
+    with st.popover("Patch by number", icon=":material/grid_on:", type="tertiary"):
+        keys = [f"{page}_row", f"{page}_column"]
+        for key, label, value, most in zip(keys, ("row", "column"), (row, column), grid, strict=True):
+            st.session_state[key] = min(value, most - 1) + 1
+            st.number_input(
+                label, 1, most, key=key,
+                on_change=lambda: links.write(query="-".join(str(st.session_state[key]) for key in keys)),
+            )  # fmt: skip
 
 
 def choose_number(page: str, name: str, label: str, count: int, *, mean: bool = False) -> int:

@@ -21,8 +21,9 @@ Mask = list[list[int]]
 WIDTH, HEIGHT = 620, 560  # the most the grid may take, pixels
 
 
-def draw(run: subjects.Run, scores: subjects.Scores) -> None:
-    """The section of the Heads page; nothing for a run whose method switches no heads off."""
+def draw(run: subjects.Run, scores: subjects.Scores, chosen: tuple[int, int]) -> None:
+    """The section of the Heads page; nothing for a run whose method switches no heads off. `chosen`: layer and head of the
+    select boxes, which a button switches."""
     if not cut.has_one(run.spec["method"]):
         return
     values = scores.summed()  # (layers, heads)
@@ -56,6 +57,16 @@ def draw(run: subjects.Run, scores: subjects.Scores) -> None:
             disabled=bool(empty),
         ):
             navigation.go("launch", **preset(run, off))
+        layer, head = chosen
+        if head < there[layer]:
+            st.button(
+                f"Switch head {head + 1} of layer {layer + 1} {'on' if head in off[layer] else 'off'}",
+                key="overrule_chosen",
+                icon=":material/toggle_on:",
+                type="tertiary",
+                on_click=write,
+                args=(run.subject.id, toggled(off, layer, head)),
+            )
         if off != before:
             st.button(
                 "Back to the run's mask" if told else "All heads on",
@@ -94,7 +105,12 @@ def toggled(mask: Mask, layer: int, head: int) -> Mask:
 def click(key: str, run: str, mask: Mask) -> None:
     """What a click on a head of the grid does."""
     if clicked := links.clicked(key):
-        links.write(off=f"{run}:{json.dumps(toggled(mask, *clicked[:2]), separators=(',', ':'))}")
+        write(run, toggled(mask, *clicked[:2]))
+
+
+def write(run: str, mask: Mask) -> None:
+    """Puts a mask into the address."""
+    links.write(off=f"{run}:{json.dumps(mask, separators=(',', ':'))}")
 
 
 def preset(run: subjects.Run, mask: Mask) -> dict[str, str | list[str]]:

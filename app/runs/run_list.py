@@ -28,16 +28,18 @@ def _list(choice: Choice, was_busy: bool) -> None:
     if busy != was_busy or chosen(records) != choice:
         st.rerun()
     drawn: set[int] = set()
+    alone = [record for record in records if record.race is None]
+    apart = dict(zip([r.id for r in alone], words.apart([r.spec for r in alone]), strict=True))
     with st.container(height=HEIGHT, border=False, gap=None):
         for record in records:
             if record.race is None:
-                _row(record, record.id == choice.run)
+                _row(record, record.id == choice.run, apart[record.id])
             elif record.race not in drawn:
                 drawn.add(record.race)
                 race_card.draw([other for other in records if other.race == record.race], choice)
 
 
-def _row(record: RunRecord, selected: bool) -> None:
+def _row(record: RunRecord, selected: bool, apart: str) -> None:
     accuracy = record.summary.get("test_accuracy")
     told, icon = f"**{accuracy:.3f}**" if accuracy is not None else record.status, ICONS[record.status]
     ground = _ground(str(state.store().folder), record.id, record.attempts) if accuracy is not None else None
@@ -48,7 +50,7 @@ def _row(record: RunRecord, selected: bool) -> None:
     when = record.finished or record.started or record.queued
     st.button(
         f"{icon} {words.mark(record.spec['method']['name'], theme.is_dark())} **{record.id}** "
-        f"{words.run_title(record.spec)}  \n:small[{told} :gray[{words.age(when)}]]",
+        f"{words.run_title(record.spec)}{errors.plain(apart)}  \n:small[{told} :gray[{words.age(when)}]]",
         key=f"run_{record.id}",
         type="secondary" if selected else "tertiary",
         width="stretch",

@@ -10,7 +10,7 @@ from app import errors, forms, navigation, state, theme, words
 from app.captions import POWERS
 from app.heads import cut
 from app.memory import cases
-from app.runs import following, predictions, race_view, run_charts, selection
+from app.runs import following, predictions, race_view, run_charts, run_list, selection
 from app.runs.following import Follower
 from peftcore.backbone.weights import Origin
 from peftcore.figures.accuracy import Ground
@@ -48,7 +48,7 @@ def _header(record: RunRecord, told: Follower) -> None:
         race_view.back(record)
     title, actions = st.columns([3, 2], vertical_alignment="center")
     title.subheader(
-        f"{words.mark(record.spec['method']['name'], theme.is_dark())} Run {record.id}: {words.run_title(record.spec)} "
+        f"{words.mark(record.spec['method']['name'], theme.is_dark())} Run {record.id}: {words.run_title(record.spec)}{errors.plain(_apart(record))} "
         f":small[{selection.ICONS[record.status]} :gray[{record.status}, {words.age(_when(record))}]]",
         anchor=False,
     )
@@ -67,6 +67,14 @@ def _header(record: RunRecord, told: Follower) -> None:
             st.rerun()
         # A link, not a button: app/background.py says why nothing switches pages beside a fragment that reruns.
         navigation.link("launch", "Launch again", **forms.preset(record.spec))
+
+
+def _apart(record: RunRecord) -> str:
+    """What sets it apart from the newest runs with its title; a run of a race says so above."""
+    if record.race is not None:
+        return ""
+    others = [other.spec for other in state.store().runs(limit=run_list.MOST_SHOWN) if other.id != record.id]
+    return words.apart([record.spec, *others])[0]
 
 
 def _when(record: RunRecord) -> float:

@@ -87,10 +87,13 @@ def test_random_weights_are_chosen_on_purpose_and_marked(at):
 
 
 def test_titles_mark_random_weights():
-    spec = {"method": {"name": "lora"}, "task": "digits", "pretrained": True}
-    assert words.run_title(spec) == "LoRA on digits"
-    assert words.run_title(spec | {"pretrained": False}) == "LoRA on digits, random weights"
-    assert words.run_title(spec | {"pretrained": False, "weights": "own.safetensors"}) == "LoRA on digits"
+    spec = {"backbone": "vit_micro", "method": {"name": "lora"}, "task": "digits", "pretrained": True}
+    assert words.run_title(spec) == f"LoRA on digits, {spec['backbone']}"
+    assert words.run_title(spec | {"pretrained": False}) == f"LoRA on digits, {spec['backbone']}, random weights"
+    assert (
+        words.run_title(spec | {"pretrained": False, "weights": "own.safetensors"})
+        == f"LoRA on digits, {spec['backbone']}"
+    )
     both = [spec | {"pretrained": value} for value in (False, True)]
     assert words.race_title(both[:1] * 2).endswith(", random weights")
     assert words.race_title(both).endswith("over pretrained")

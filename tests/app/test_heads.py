@@ -49,6 +49,27 @@ def test_widgets_write_the_link(at, trained):
     assert app.query_params["image"] == "6"
 
 
+def test_heads_patches_and_images_are_chosen_without_a_mouse(at, trained):
+    app = at("heads", run=trained["lora"])
+    app.selectbox(key="heads_layer").select(2).run()
+    app.selectbox(key="heads_head").select(4).run()
+    app.number_input(key="heads_row").set_value(2).run()
+    app.number_input(key="heads_image_number").set_value(7).run()
+    assert {name: app.query_params[name][0] for name in ("layer", "head", "image")} == dict(
+        layer="3", head="5", image="7"
+    )
+    assert "Head 5 of layer 3: rank" in text(app) and "on test image 7, where the patch in row 2" in text(app)
+
+
+def test_the_numbers_of_a_figure_are_a_table():
+    from app import numbers
+    from peftcore.figures import heads
+
+    values = np.arange(6.0).reshape(2, 3)
+    table = numbers.table(heads.head_grid(values, score="taylor", projection="q"))
+    assert table["value"].tolist() == values.ravel().tolist() and table["text"][5] == "layer 2, head 3"
+
+
 @pytest.mark.parametrize("score", ["taylor", "taylor_signed", "energy"])
 def test_scores_computed_now(at, trained, score, monkeypatch):
     monkeypatch.setattr(cached, "SCORED_IMAGES", 40)

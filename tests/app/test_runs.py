@@ -156,6 +156,16 @@ def test_an_unknown_run_is_a_sentence(at, run):
     assert "There is no run 99" in page.error[0].value
 
 
+def test_titles_say_the_backbone_and_what_sets_runs_apart(at, store):
+    runs = [store.create_run(RunSpec(method={"name": "lora", "rank": rank}).to_dict()) for rank in (4, 8)]
+    page = at("runs", run=runs[0])
+    title = f"LoRA on digits, {RunSpec().backbone}"
+    assert f"Run {runs[0]}: {title}, rank 4" in text(page)
+    assert all(
+        f"{title}, rank {rank}" in page.button(f"run_{run}").label for run, rank in zip(runs, (4, 8), strict=True)
+    )
+
+
 def test_the_list_chooses(at, store, run):
     other = store.create_run(RunSpec(method="lora").to_dict())
     page = at("runs")

@@ -1,0 +1,61 @@
+"""The numbers of a figure as a table, to be downloaded under the figure's caption."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+DRAWN = "drawn_figures"  # in the session: figures that no caption has taken yet
+
+
+def drawn(key: str, title: str, figure: go.Figure) -> None:
+    """Keeps a figure until the next caption, which offers its numbers."""
+    st.session_state.setdefault(DRAWN, {})[key] = (title, figure)
+
+
+def forget() -> None:
+    """At the start of a page: what the last run of it left."""
+    st.session_state[DRAWN] = {}
+
+
+def offer() -> None:
+    """A popover with the numbers of each figure that was drawn since the last caption."""
+    found = st.session_state.pop(DRAWN, {})
+    tables = {key: (title, figure) for key, (title, figure) in found.items() if not table(figure).empty}
+    if not tables:
+        return
+    with st.popover(":small[:gray[numbers]]", type="tertiary", icon=":material/download:"):
+        for key, (title, figure) in tables.items():
+            st.download_button(
+                title or key,
+                lambda figure=figure: table(figure).to_csv(index=False).encode(),
+                file_name=f"{key}.csv",
+                mime="text/csv",
+                key=f"numbers_{key}",
+                on_click="ignore",
+            )
+
+
+def table(figure: go.Figure) -> pd.DataFrame:
+    """A row for each point: the curve's name, x, y, the value that its colour shows, and the words beside it."""
+    parts = []
+    for trace in figure.data:
+        x, y = _column(trace, "x"), _column(trace, "y")
+        if x is None or y is None or len(x) != len(y) or trace.name in ("signs", "chance"):
+            continue
+        columns = {"name": [trace.name or ""] * len(x), "x": x, "y": y}
+        colour = getattr(getattr(trace, "marker", None), "color", None)
+        for title, more in (("value", colour), ("text", getattr(trace, "text", None))):
+            if isinstance(more, (Sequence, np.ndarray)) and not isinstance(more, str) and len(more) == len(x):
+                columns[title] = list(more)
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _column(trace: go.Figure, name: str) -> list | None:
+    values = getattr(trace, name, None)
+    return None if values is None else list(values)

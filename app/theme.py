@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app import numbers, words
-from peftcore.figures.theme import marked
+from peftcore.figures.theme import marked, muted
 
 _BARE = {
     "displaylogo": False,
@@ -45,7 +45,9 @@ _STYLE = """<style>
 def apply() -> None:
     """The few lines of style that the theme cannot say."""
     numbers.forget()
-    st.html(_STYLE)
+    # Captions as the figures' small text: Streamlit's own grey is too pale to read (WCAG AA). Type grows on a projector.
+    small = f"[data-testid='stCaptionContainer'], [data-testid='stCaptionContainer'] p {{color: {muted(is_dark())}; opacity: 1}}"
+    st.html(_STYLE.replace("</style>", f"{small}\n@media (min-width: 1800px) {{html {{font-size: 18px}}}}\n</style>"))
 
 
 def is_dark() -> bool:

@@ -112,7 +112,7 @@ def _predict(spec: RunSpec) -> Cost | HeadroomError:
 
     whole = METHODS.baseline("upper")
     try:
-        spec.check_task(load_task(spec.task))
+        load_task(spec.task).check_select(spec.select)
         report = predict_memory(spec)
         everything = spec.replace(method=whole, cache_features="auto")
         full = report if spec.method.name == whole else predict_memory(everything)

@@ -67,7 +67,7 @@ def test_a_race_of_lists_is_ranked():
         (("race", "--vary", "rank"), "NAME=V1,V2"),
         (("race", "--vary", "rank=4,0"), "rank = 0 is not possible"),
         (("run", "--save", "/proc/nowhere"), "cannot be written"),
-        (("heads", "/nowhere"), "holds no adapter_model"),
+        (("heads", "/nowhere"), "has no adapter.json"),
         (("race", "--vary", "rank"), "such as --vary rank=4,8"),
         (("race", "--method", "lora", "--vary", "projections=q+v,x"), "'q', 'k', 'v', 'proj', 'fc1' or 'fc2'"),
         (("backbones", "vit_microo"), "Did you mean 'vit_micro'"),

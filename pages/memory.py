@@ -66,5 +66,5 @@ if job := ledgers.under_way(asked):
     background.wait(job, lambda: busy.progress(share, text=text))
     st.rerun()
 if job := batch_sizes.next_job(cases):
-    background.wait(job, lambda: batch_sizes.tell(searching, cases))
+    background.wait(job, lambda: batch_sizes.show_progress(searching, cases))
     st.rerun()

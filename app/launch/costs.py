@@ -188,24 +188,25 @@ def _held(specs: Sequence[RunSpec], each: Sequence[Cost]) -> dict[str, int]:
 
 
 def seconds(specs: Sequence[RunSpec], store: Store) -> tuple[float, int] | None:
-    """Seconds these runs take one by one, and the number of an earlier run that tells so; None where one has none like it.
+    """Seconds these runs take one by one, and the number of an earlier run that this is taken from; None where one of
+    them has none like it.
 
     Like it: the newest finished run of the same backbone, method, task and batch size that shared its time with no
     other. What that run spent outside its epochs (loading, caching) is taken once, its mean epoch as often as this
     run has epochs.
     """
-    total, told = 0.0, 0
+    total, earlier = 0.0, 0
     records = [record for record in store.runs(limit=LOOK_BACK, status="finished") if record.race is None]
     for spec in specs:
         settings = spec.to_dict()
         like = (r for r in records if all(_trait(r.spec, name) == _trait(settings, name) for name in ALIKE))
         ends = ((record.id, store.last_event(record.id, "finished")) for record in like)
-        told, end = next(((run, end) for run, end in ends if end and end["epochs"]), (0, None))
+        earlier, end = next(((run, end) for run, end in ends if end and end["epochs"]), (0, None))
         if end is None:
             return None
         epochs = sum(epoch["seconds"] for epoch in end["epochs"])
         total += end["seconds"] - epochs + epochs / len(end["epochs"]) * spec.epochs
-    return total, told
+    return total, earlier
 
 
 def _trait(settings: dict[str, Any], name: str) -> Any:

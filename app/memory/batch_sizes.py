@@ -17,7 +17,7 @@ from peftcore.figures.theme import method_title
 
 
 def begin(cases: Iterable[Case]) -> None:
-    """Begins to search for every case that was not searched for yet."""
+    """Begins a search for every case that has none yet."""
     for case in map(_on_a_card, cases):
         _desk().ask(case, lambda case=case: _search(case))
 
@@ -42,7 +42,7 @@ def next_job(cases: Iterable[Case]) -> Future | None:
 
 
 def draw(cases: Sequence[Case]) -> DeltaGenerator:
-    """The button, how far the search is, and its table; returns the place where `tell` says how far it is."""
+    """The button, how far the search is, and its table; returns the place where `show_progress` draws."""
     st.subheader("The largest batch that fits", anchor=False)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
@@ -63,13 +63,14 @@ def draw(cases: Sequence[Case]) -> DeltaGenerator:
     if lines := table(cases):
         st.dataframe(lines, hide_index=True, key="memory_largest")
         st.caption(
-            "Images per step by the memory of a GPU: the batch was predicted to fit, and one image more not to. The "
-            "CUDA context (about half a gigabyte) and the kernels' own scratch come on top."
+            "Images per step by the memory of a GPU: the batch was predicted to fit, and one image more not to. Cached "
+            "features of all images lie on the GPU where they fit the share that a cache may take, else in the computer's memory. "
+            "The CUDA context (about half a gigabyte) and the kernels' own scratch come on top."
         )
     return place
 
 
-def tell(place: DeltaGenerator, cases: Sequence[Case]) -> None:
+def show_progress(place: DeltaGenerator, cases: Sequence[Case]) -> None:
     """How far the search is."""
     left = [case for case in cases if (job := found(case)) and not job.done()]
     if left:
@@ -93,11 +94,11 @@ def table(cases: Iterable[Case]) -> list[dict[str, str]]:
         job = found(case)
         if job is None or not job.done() or _failed(job):
             continue
-        told = {
+        batches = {
             f"{card} GB": f"{batch:,} or more" if batch == LIMIT else f"{batch:,}" if batch else "none"
             for card, batch in job.result().items()
         }
-        lines.append({"method": method_title(case.method)} | told)
+        lines.append({"method": method_title(case.method)} | batches)
     return lines
 
 

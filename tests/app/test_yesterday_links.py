@@ -21,8 +21,8 @@ LINKS = json.loads((YESTERDAY / "links.json").read_text()) if (YESTERDAY / "link
 WORDS = ("title", "subheader", "markdown", "caption", "info", "success", "warning", "error", "code")
 # What these words of the past read by now.
 NOW = {
-    # Features that nobody keeps are computed in every step.
-    "computed in the step": "computed in every step",
+    # Where frozen features are kept is said in the words of a run.
+    "computed in the step": "Features are computed in every epoch",
     # Run titles carry the backbone, and what sets a run apart from others of its title.
     "Run 3: LAST on digits, 0.71 has no head scores": "Run 3: LAST on digits, vit_micro, 0.71 has no head scores",
     # Scores are read as multiples of the median.

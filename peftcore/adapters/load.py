@@ -69,9 +69,10 @@ def origin_of(source: Path) -> Literal["headroom", "peft", "petl_vit"]:
 
 
 def _load(folder: Path, backbone: Backbone | None) -> TunedModel:
-    for name in (ABOUT, TENSORS):
+    others = "; nor does it hold an adapter of Hugging Face PEFT, or PETL-ViT's .bin file"
+    for name, more in ((ABOUT, others), (TENSORS, "")):
         if not (folder / name).exists():
-            raise errors.BadAdapter(f"{str(folder)!r} is no saved adapter: it has no {name}.")
+            raise errors.BadAdapter(f"{str(folder)!r} is no saved adapter: it has no {name}{more}.")
     try:
         about = json.loads((folder / ABOUT).read_text())
         tensors = (folder / TENSORS).read_bytes()
@@ -89,7 +90,7 @@ def _check_format(about: Any) -> None:
         raise errors.BadAdapter(f"This is no adapter that Headroom saved: its {ABOUT} names no format.")
     if version > FORMAT:
         raise errors.BadAdapter(
-            f"This adapter has format {version}, above {FORMAT}: it is from a newer Headroom. Update."
+            f"This adapter has format {version}, of a newer Headroom; this one reads {FORMAT}. Update."
         )
 
 

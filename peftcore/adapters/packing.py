@@ -12,13 +12,7 @@ from torch import Tensor
 from peftcore import errors
 
 _KEY = "headroom"
-_PICKLES = (
-    b"PK\x03\x04",
-    b"\x80\x02\x8a\nl\xfc",
-    b"\x80\x02}q",
-    b"\x80\x04\x95",
-    b"\x80\x05\x95",
-)  # how torch.save begins
+_PICKLES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc", b"\x80\x02}q", b"\x80\x04\x95", b"\x80\x05\x95")  # their first bytes
 
 
 def pack(tensors: dict[str, Tensor], about: dict[str, Any]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -47,20 +48,17 @@ def _maps(source: Backbone | TunedModel, images: Tensor, layer: int) -> Tensor:
         raise errors.NotMeasurable(f"{backbone.name} has layers 0 to {backbone.depth - 1}; there is no layer {layer}.")
     block = backbone.blocks[layer]
     attention = backbone.part(block, "attn")
-    seen: list[Tensor] = []
     if not isinstance(getattr(attention, "attn_drop", None), nn.Module):
         raise errors.NotMeasurable(
-            f"The attention of {backbone.name} ({type(attention).__name__}) does not expose its map."
+            f"The attention of {backbone.name}, {type(attention).__name__}, does not show its map."
         )
-    handle = attention.attn_drop.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    training = source.training if isinstance(source, TunedModel) else False
+    training = isinstance(source, TunedModel) and source.training
     try:
-        with _unfused(attention):
+        with _forming(attention) as seen:
             source.eval()(images) if isinstance(source, TunedModel) else backbone.pooled(images)
     finally:
-        handle.remove()
-        if isinstance(source, TunedModel):
-            source.train(training)
+        if training:
+            source.train()
     if not seen:
         raise errors.NotMeasurable(f"The attention of {backbone.name} ran without forming its map.")
     maps = seen[-1].float()
@@ -75,16 +73,18 @@ def _maps(source: Backbone | TunedModel, images: Tensor, layer: int) -> Tensor:
 
 
 @contextmanager
-def _unfused(attention: nn.Module):
-    """Fused attention never forms the map, so it is switched off on this one module and restored after."""
-    fused = getattr(attention, "fused_attn", None)
-    if fused is not None:
-        attention.fused_attn = False
+def _forming(attention: nn.Module) -> Iterator[list[Tensor]]:
+    """The maps that an attention forms. Fused attention forms none, so it is switched off on this one module meanwhile."""
+    seen, fused = [], getattr(attention, "fused_attn", False)
+    handle = attention.attn_drop.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     try:
-        yield
+        if fused:
+            attention.fused_attn = False
+        yield seen
     finally:
-        if fused is not None:
-            attention.fused_attn = fused
+        handle.remove()
+        if fused:
+            attention.fused_attn = True
 
 
 def _from_windows(maps: Tensor, module: nn.Module, block: Block, batch: int) -> Tensor:

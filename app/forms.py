@@ -1,126 +1,30 @@
 """Forms made from pydantic schemas: a field's type, range and help become a widget with a key, and a name in the link.
 
-The key of a widget is its name in the address (`epochs`, `last.rank`), so every form is a link.
+The key of a widget is its name in the address (`epochs`, `last.rank`), so every form is a link. A field shows what the
+address says, also what the schema refuses; then the schema's sentence stands beneath it. So numbers are typed as text:
+Streamlit's own field for numbers keeps what is out of range to itself and goes on with the value before.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Union, get_args, get_origin
 
 import streamlit as st
 from pydantic.fields import FieldInfo
 
-from app import words
-from peftcore.errors import HeadroomError
+from app import errors, links, words
+from peftcore.errors import HeadroomError, InvalidSetting
+from peftcore.registry import METHODS
 from peftcore.spec import RunSpec, Settings
 
 SWITCH = {"auto": "auto", "disk": "disk", True: "on", False: "off"}
-_REFUSED = "refused_by_forms"  # in the session: key of a widget -> why the address was not followed, the widget's value
+TRUTH = {"true": True, "false": False}
 
 
-def fields(
-    model: type[Settings],
-    names: Iterable[str] | None = None,
-    *,
-    prefix: str = "",
-    columns: int = 4,
-    instead: Mapping[str, Callable[[type[Settings], str], Any]] | None = None,
-) -> dict[str, Any]:
-    """Draws a widget for each field, in rows of `columns`, and returns what they say.
-
-    Args:
-        names: which fields and in which order; all by default.
-        prefix: before each key, as `last.` in `last.rank`.
-        instead: what draws a field, by its name, in place of its own widget.
-    """
-    names = list(model.model_fields if names is None else names)
-    values = {}
-    for start in range(0, len(names), columns):
-        row = names[start : start + columns]
-        for name, place in zip(row, st.columns(columns), strict=False):
-            if name in (instead or {}):
-                with place:
-                    values[name] = instead[name](model, name)
-                continue
-            refusal = _refusal(model, name, prefix + name)
-            with place:
-                values[name] = field(name, model.model_fields[name], prefix + name)
-            if refusal:
-                shown = st.session_state[prefix + name]
-                st.session_state.setdefault(_REFUSED, {})[prefix + name] = refusal, shown
-    return values
-
-
-def _refusal(model: type[Settings], name: str, key: str) -> str | None:
-    """Why what the address says of a field is impossible: Streamlit takes it out of the address without a word."""
-    said = st.query_params.get_all(key)
-    kind = unwrap(model.model_fields[name].annotation)[0]
-    bounded = kind in ("switch", bool, int, float) or get_origin(kind) is Literal or _several(kind)
-    if not any(said) or not bounded:  # a text goes to the schema as it is
-        return None
-    switch = {label: value for value, label in SWITCH.items()}
-    value = said if _several(kind) else switch.get(said[0], said[0]) if kind == "switch" else _json(said[0], None)
-    try:
-        model.check_field(name, value)
-    except HeadroomError as error:
-        return str(error)
-    return None
-
-
-def refusals() -> list[str]:
-    """What the link to this page asks for and the forms do not show, a sentence each, until another value is chosen."""
-    refused = st.session_state.get(_REFUSED, {})
-    for key in [key for key, (_, shown) in refused.items() if st.session_state.get(key) != shown]:
-        del refused[key]
-    return [f"From the link: {why} The form shows {_listed(shown)}." for why, shown in refused.values()]
-
-
-def _listed(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
-def field(name: str, info: FieldInfo, key: str) -> Any:
-    """One field's widget and its value."""
-    label = words.setting(name)
-    common = {"key": key, "help": info.description, "bind": "query-params"}
-    default = info.get_default(call_default_factory=True)
-    kind, optional = unwrap(info.annotation)
-    if kind == "switch":
-        return st.selectbox(label, list(SWITCH), index=list(SWITCH).index(default), format_func=SWITCH.get, **common)
-    if kind is bool:
-        return st.toggle(label, value=default, **common)
-    if options := _several(kind):
-        chosen = st.pills(label, options, default=list(default), selection_mode="multi", wrap=True, **common)
-        return tuple(option for option in options if option in chosen)
-    if get_origin(kind) is Literal:
-        options = list(get_args(kind))
-        return st.selectbox(label, options, index=options.index(default), **common)
-    if kind in (int, float):
-        return _number(label, kind, default, info, common)
-    if kind is str:
-        text = st.text_input(label, value=default or "", placeholder="none" if optional else None, **common)
-        return (text or None) if optional else text
-    return _json(st.text_input(label, value="", placeholder="none" if optional else "JSON", **common), default)
-
-
-def _several(kind: Any) -> list[Any]:
-    """The options of a tuple of literals; nothing for any other type."""
-    inner = get_args(kind)[0] if get_origin(kind) is tuple else None
-    return list(get_args(inner)) if get_origin(inner) is Literal else []
-
-
-def _json(text: str, default: Any) -> Any:
-    """What has no widget of its own is written as JSON; what is no JSON goes to the schema, which says so."""
-    if not text.strip():
-        return default
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
+# What the address says of a field
 
 
 def unwrap(annotation: Any) -> tuple[Any, bool]:
@@ -133,52 +37,178 @@ def unwrap(annotation: Any) -> tuple[Any, bool]:
     return parts[0], len(parts) < len(get_args(annotation))
 
 
-def _number(
-    label: str, kind: type, default: float | None, info: FieldInfo, common: dict[str, Any]
-) -> int | float | None:
-    """Inclusive bounds hold the widget; what an exclusive bound forbids, the schema says in a sentence."""
-    low, high = _bound(info, "ge"), _bound(info, "le")
-    if kind is int:
-        below = _bound(info, "lt")
-        limits = {"min_value": low, "max_value": below - 1 if high is None and below is not None else high, "step": 1}
-    else:
-        limits = {
-            "min_value": None if low is None else float(low),
-            "max_value": None if high is None else float(high),
-            "step": _step(default),
-            "format": "%g",
-        }
-    value = None if default is None else kind(default)
-    return st.number_input(label, value=value, placeholder="by itself" if value is None else None, **limits, **common)
+def options_of(kind: Any) -> list[Any]:
+    """The options of a choice of several, a tuple of literals; nothing for any other type."""
+    inner = get_args(kind)[0] if get_origin(kind) is tuple else None
+    return list(get_args(inner)) if get_origin(inner) is Literal else []
 
 
-def _bound(info: FieldInfo, name: str) -> Any:
-    return next((getattr(rule, name) for rule in info.metadata if hasattr(rule, name)), None)
+def default_of(model: type[Settings], name: str) -> Any:
+    """What a field is where nothing is said of it."""
+    return model.model_fields[name].get_default(call_default_factory=True)
 
 
-def _step(default: float | None) -> float:
-    """One in the default's leading digit where it is 1 or more, else a tenth of that."""
-    if not default:
-        return 0.05
-    power = math.floor(math.log10(default))
-    return 10.0**power if power >= 0 else 10.0 ** (power - 1)
+def meant(model: type[Settings], name: str, texts: Sequence[str]) -> Any:
+    """The value that the address's texts mean. What means none stays a text, which the schema refuses in a sentence.
+
+    An empty text is the default, but for a choice of several, which it leaves without any.
+    """
+    kind, _ = unwrap(model.model_fields[name].annotation)
+    if options := options_of(kind):
+        known = {str(option): option for option in options}
+        return tuple(known.get(text, text) for text in texts if text) if texts else default_of(model, name)
+    if not any(texts):
+        return default_of(model, name)
+    text = texts[-1]
+    if kind == "switch":
+        return {label: value for value, label in SWITCH.items()}.get(text, text)
+    if kind is bool:
+        return TRUTH.get(text.lower(), text)
+    if get_origin(kind) is Literal:
+        return next((option for option in get_args(kind) if str(option) == text), _json(text))
+    if kind in (int, float):
+        return number(text)
+    return text if kind is str else _json(text)
+
+
+def texts_of(model: type[Settings], name: str, value: Any) -> list[str]:
+    """How the address writes a value, so that `meant` reads it again."""
+    kind, _ = unwrap(model.model_fields[name].annotation)
+    if options_of(kind):
+        return [str(part) for part in value] or [""]
+    if value is None:
+        return [""]
+    if kind == "switch":
+        return [SWITCH.get(value, str(value))]
+    return [str(value) if kind in (int, float, str) or get_origin(kind) is Literal else json.dumps(value)]
+
+
+def number(text: str) -> int | float | str:
+    """A number, where the text is one; the schema says what is wrong with the rest."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError):
+        return text
+
+
+def refusal(model: type[Settings], name: str, value: Any) -> InvalidSetting | None:
+    """Why a field cannot have this value, whatever the others are."""
+    try:
+        model.check_field(name, value)
+    except HeadroomError as error:
+        return error
+    return None
 
 
 def preset(spec: Mapping[str, Any]) -> dict[str, str | list[str]]:
     """Query parameters of the launch page that show a spec: its fields by name, the method's as METHOD.FIELD."""
     method = spec["method"]
+    cls = METHODS.load(method["name"]).METHOD
     query: dict[str, str | list[str]] = {"method": method["name"]}
-    for name, value in words.changed(spec).items():
-        switch = unwrap(RunSpec.model_fields[name].annotation)[0] == "switch"
-        query[name] = SWITCH[value] if switch else _written(value)
-    for name, value in method.items():
-        if name != "name" and value not in (None, {}):
-            query[f"{method['name']}.{name}"] = _written(value)
-    return query
+    query |= {name: _written(RunSpec, name, value) for name, value in words.changed(spec).items()}
+    own = {name: value for name, value in method.items() if name in cls.model_fields}
+    own = {name: value for name, value in own.items() if value not in (None, {}) or value != default_of(cls, name)}
+    return query | {f"{cls.name}.{name}": _written(cls, name, value) for name, value in own.items()}
 
 
-def _written(value: Any) -> str | list[str]:
-    """As Streamlit's bound widgets write a value into the address: a list repeats its name, the rest is JSON."""
-    if isinstance(value, (list, tuple)) and not any(isinstance(part, (list, tuple)) for part in value):
-        return [str(part) for part in value]
-    return json.dumps(value) if isinstance(value, (bool, dict, list, tuple)) else str(value)
+def _written(model: type[Settings], name: str, value: Any) -> str | list[str]:
+    texts = texts_of(model, name, value)
+    return texts if options_of(unwrap(model.model_fields[name].annotation)[0]) else texts[0]
+
+
+# Widgets
+
+
+def fields(
+    model: type[Settings],
+    names: Iterable[str] | None = None,
+    *,
+    prefix: str = "",
+    columns: int = 4,
+    instead: Mapping[str, Callable[[type[Settings], str], Any]] | None = None,
+) -> dict[str, Any]:
+    """Draws a widget for each field, in rows of `columns`, and returns what they say, also what the schema refuses.
+
+    Args:
+        names: which fields and in which order; all by default.
+        prefix: before each key, as `last.` in `last.rank`.
+        instead: what draws a field, by its name, in place of its own widget.
+    """
+    names = list(model.model_fields if names is None else names)
+    values = {}
+    _drop_defaults(model, [name for name in names if name not in (instead or {})], prefix)
+    for start in range(0, len(names), columns):
+        row = names[start : start + columns]
+        for name, place in zip(row, st.columns(columns), strict=False):
+            with place:
+                draw = (instead or {}).get(name) or (lambda model, name: field(model, name, prefix + name))
+                values[name] = draw(model, name)
+    return values
+
+
+def _drop_defaults(model: type[Settings], names: Iterable[str], prefix: str) -> None:
+    """Takes out of the address what says no more than the default."""
+    said = {name: texts for name in names if (texts := links.texts(prefix + name))}
+    links.write(**{prefix + n: None for n, texts in said.items() if meant(model, n, texts) == default_of(model, n)})
+
+
+def field(model: type[Settings], name: str, key: str) -> Any:
+    """One field's widget, and its value."""
+    texts, info = links.texts(key), model.model_fields[name]
+    default = default_of(model, name)
+    value = meant(model, name, texts)
+
+    def keep() -> None:
+        now = st.session_state[key]
+        if options := options_of(unwrap(info.annotation)[0]):
+            now = sorted(now, key=options.index)  # in whatever order they were clicked
+        now = [now] if isinstance(now, str) else texts_of(model, name, now)
+        links.write(**{key: None if meant(model, name, now) == default else now})
+
+    draw(words.setting(name), info, value, key, texts[-1] if texts else None, on_change=keep)
+    complain(refusal(model, name, value))
+    return value
+
+
+def draw(label: str, info: FieldInfo, value: Any, key: str, text: str | None, **settings: Any) -> None:
+    """The widget that fits a field's type and its value; `text`: as the address has it.
+
+    A value that the widget has no place for is one option more, or a text.
+    """
+    kind, optional = unwrap(info.annotation)
+    settings |= {"key": key, "help": info.description}
+    if kind == "switch" or get_origin(kind) is Literal:
+        options = list(SWITCH) if kind == "switch" else list(get_args(kind))
+        st.session_state[key] = value
+        shown = SWITCH.get if kind == "switch" else str
+        options += [value] if value not in options else []
+        st.selectbox(label, options, format_func=lambda option: shown(option) or str(option), **settings)
+    elif kind is bool and isinstance(value, bool):
+        links.show(key, value)
+        st.toggle(label, **settings)
+    elif options := options_of(kind):
+        st.session_state[key] = list(dict.fromkeys(value))
+        options = list(dict.fromkeys([*options, *value]))
+        st.pills(label, options, selection_mode="multi", wrap=True, **settings)
+    else:
+        is_json = kind not in (int, float, str, bool)
+        if text is None:
+            text = "" if value in (None, {}) else json.dumps(value) if is_json else str(value)
+        links.show(key, text)
+        st.text_input(label, placeholder="automatic" if optional and kind in (int, float) else "none" if optional
+                      else "JSON" if is_json else None, **settings)  # fmt: skip
+
+
+def complain(why: HeadroomError | None) -> None:
+    """The sentence beneath a field whose value is refused."""
+    if why:
+        st.caption(f":red[:material/error: {errors.plain(str(why))}]")

@@ -1,75 +1,162 @@
 """Every view is a link: what is chosen stands in the address, and widgets follow it.
 
-The address is the only truth. Before a widget is drawn it is set to what the address says, and what a reader changes
-is written back, so a link, a reload and a click give one view. Streamlit's own `bind="query-params"` writes a widget's
-label into the address; here a short code stands for it (`run=12`, `layer=5`), and clicks on figures use the same names.
+What a page shows is kept with the session, as names and texts. It begins as the address with which the page was opened.
+Before a widget is drawn it is set to it, what a reader changes is written to it, and the address follows. So a link, a
+reload and a click give one view. A short code stands for what a widget holds (`run=12`, `layer=5`), and clicks on
+figures use the same names.
+
+A click sends the address that the browser has at that moment. Where one click follows another before the first one's
+change has come to the browser, that address is an older one, so an address is followed only if it is a new one: neither
+the one that the browser sent last nor one that was written since. Back and Forward say that they are such, and are
+always followed.
+
+Streamlit makes an entry of the browser's history for each change of the address, and `st.switch_page` one more, with the
+next page's names on this page's address. The script below makes it one for each page and, of pages with several places
+(`PLACES`), for each place; all else replaces the address. What it cannot mend: a change that is written before the
+script is there, in the first second after the app was opened, makes an entry as Streamlit does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from time import monotonic
-from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 T = TypeVar("T")
-LAG = 2.0  # seconds within which a browser may still send an address that it has not been told to change
+Query = dict[str, list[str]]
+PLACES = {"runs": ("run", "race"), "tasks": ("task", "view")}  # by page, the names that are a place to come back to
+_VIEW = "links_view"  # in the session
+
+_JS = """
+export default function ({ data }) {
+  const { pushState, replaceState } = History.prototype, known = window.headroomAddress;
+  if (!location.pathname.replace(/\\/$/, "").endsWith(data.page)) return;
+  const view = { path: location.pathname, query: data.query ? "?" + data.query : "", places: data.places };
+  window.headroomAddress = view;
+  if (!known) {
+    history.pushState = function (state, title, url) {
+      const view = window.headroomAddress, to = new URL(url, location.href).pathname;
+      if (to === location.pathname) return replaceState.call(history, state, title, url);
+      if (view.path === location.pathname) replaceState.call(history, history.state, "", view.path + view.query);
+      pushState.call(history, state, title, url);
+    };
+  } else if (known.path === view.path && known.places < view.places) {
+    replaceState.call(history, history.state, "", known.path + known.query);
+    pushState.call(history, {}, "", view.path + view.query);
+  }
+}
+"""
+_history = st.components.v2.component("address_history", js=_JS)
 
 
-class Written(NamedTuple):
-    """What a name was last set to, what the address said of it shortly before, and when it was set."""
+@dataclass
+class View:
+    """A page as it was opened: what it shows, and what the browser knows of it."""
 
-    value: str | None
-    before: frozenset[str | None]
-    when: float
+    page: str
+    shows: Query
+    sent: Query  # the address that the browser sent last
+    written: list[Query] = field(default_factory=list)  # addresses since then, which it may not have yet
+    is_new: bool = True  # in the run of the script in which it was opened by a link
+    places: int = 0  # how many places of this session had an entry of the history
+    place: Any = None  # of the component, in this run of the script
+
+
+def receive(page: str) -> None:
+    """Takes in the address that the browser sent, at the beginning of each run of the script. `page`: its name."""
+    sent, view, context = _in_browser(), st.session_state.get(_VIEW), get_script_run_ctx()
+    back = bool(context and context.is_history_navigation)
+    if view is None or view.page != page or back:
+        view = View(page, sent, sent, is_new=not back, places=view.places if view else 0)
+    elif sent == view.sent:
+        view.is_new = False
+    elif sent in view.written:
+        view.is_new, view.sent = False, sent
+        del view.written[: view.written.index(sent) + 1]
+    else:  # a link of this page to itself, which comes to the script and not to the address
+        view = View(page, sent, sent, places=view.places + 1)
+        st.query_params.from_dict(sent)
+    st.session_state[_VIEW] = view
+    st.html("<style>.st-key-address_history {display: none}</style>")
+    with st.container(key="address_history"):
+        view.place = st.empty()
+    _flush(view)
+    _mirror(view)
+
+
+def _in_browser() -> Query:
+    return {name: st.query_params.get_all(name) for name in st.query_params}
+
+
+def _view() -> View:
+    if _VIEW not in st.session_state:
+        st.session_state[_VIEW] = View("", _in_browser(), _in_browser())
+    return st.session_state[_VIEW]
+
+
+def _flush(view: View) -> None:
+    """Makes the address what the page shows."""
+    if _in_browser() != view.shows:
+        st.query_params.from_dict(view.shows)
+        view.written.append(view.shows)
+
+
+def _mirror(view: View) -> None:
+    with view.place:
+        _history(data={"page": view.page, "query": urlencode(view.shows, doseq=True), "places": view.places})
+
+
+def send() -> None:
+    """Puts into the address what was written while the page was drawn: at the end of each run of the script, all at once."""
+    view = _view()
+    if _in_browser() != view.shows:
+        _flush(view)
+        _mirror(view)
 
 
 def read(name: str) -> str | None:
-    """What the address says of `name`, or None.
+    """What the page shows of `name`, or None."""
+    return (texts(name) or [""])[-1] or None
 
-    A click sends the address that the browser knows. Where one click follows another before the first one's change has
-    reached the browser, that address is older than what was written here, which then counts.
-    """
-    said = st.query_params.get(name) or None
-    last = _written().get(name)
-    if last and said in last.before and monotonic() - last.when < LAG:
-        _put(name, last.value)
-        return last.value
-    return said
+
+def texts(name: str) -> list[str]:
+    """All that the page shows of `name`: a list's name is repeated in the address; an empty one is one empty text."""
+    return list(shown().get(name, ()))
+
+
+def shown() -> Query:
+    """All that the page shows."""
+    view, context = _view(), get_script_run_ctx()
+    if context and context.has_script_started and context.fragment_ids_this_run:
+        _flush(view)  # a fragment's run does not begin with `receive`
+    return view.shows
+
+
+def is_new() -> bool:
+    """Whether the page was opened just now by a link, and not by Back or Forward."""
+    return _view().is_new
 
 
 def write(**values: object) -> None:
-    """Puts values into the address; None takes a name out of it."""
+    """Changes what the page shows; None takes a name out, a list repeats it. The address follows with `receive` or `send`."""
+    view = _view()
+    shows = {name: texts for name, texts in view.shows.items() if values.get(name, "") is not None}
     for name, value in values.items():
-        before, value = st.query_params.get(name) or None, None if value is None else str(value)
-        if before != value:
-            last = _written().get(name)
-            recent = last.before if last and monotonic() - last.when < LAG else frozenset()
-            _written()[name] = Written(value, (recent | {before}) - {value}, monotonic())
-            _put(name, value)
+        if value is not None:
+            shows[name] = [str(part) for part in value] if isinstance(value, (list, tuple)) else [str(value)]
+    if any(shows.get(name) != view.shows.get(name) for name in PLACES.get(view.page, ())):
+        view.places += 1
+    view.shows = shows
 
 
-def settle() -> None:
-    """For a page with links to itself: such a link reaches the script and not the address, where the next click finds it."""
-    said = {name: st.query_params.get_all(name) for name in st.query_params}
-    if st.session_state.get("links_settled") != said:
-        st.session_state["links_settled"] = said
-        st.query_params.from_dict(said)
-
-
-def _put(name: str, value: str | None) -> None:
-    if value is not None:
-        st.query_params[name] = value
-    elif name in st.query_params:
-        del st.query_params[name]
-
-
-def _written() -> dict[str, Written]:
-    """By name, what was written on this page; a link to another page brings an address of its own."""
-    page = urlsplit(st.context.url or "").path
-    return st.session_state.setdefault("links_written", {}).setdefault(page, {})
+def show(key: str, value: object) -> None:
+    """Sets a text field to a value where it holds another: a field that holds it already keeps what is being typed."""
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
 
 
 def number(name: str, low: int, high: int, default: int) -> int:
@@ -111,14 +198,14 @@ def choice(
     """
     key = f"{page}_{name}"
     said = {code(option): option for option in options}
-    st.session_state[key] = said.get(read(name) or "", default)
+    chosen = st.session_state[key] = said.get(read(name) or "", default)
 
     def keep() -> None:
         if st.session_state[key] is not None:  # a segment that is clicked again lets go of itself
             write(**{name: code(st.session_state[key])})
 
     widget(label, options, key=key, format_func=show, on_change=keep, **settings)
-    return said.get(read(name) or "", default)
+    return chosen
 
 
 def several(
@@ -140,7 +227,8 @@ def several(
     def keep() -> None:
         write(**{name: ",".join(st.session_state[key]) or "none"})
 
-    st.multiselect(label, options, key=key, format_func=show, on_change=keep, **settings)
+    # A click into the field shall meet its options, not a button that chooses them all.
+    st.multiselect(label, options, key=key, format_func=show, on_change=keep, select_all=False, **settings)
     return said
 
 

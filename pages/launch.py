@@ -4,33 +4,25 @@ import streamlit as st
 
 from app import libraries
 from app.heads import cut
-from app.launch import cost_card, costs, launching, preview, race_form
-from peftcore.errors import HeadroomError
-from peftcore.spec import RunSpec
+from app.launch import cost_card, costs, launching, preview
 
 st.title("Which backbone, which method, which task?")
 libraries.ready()
+launching.open_form()
 
-form, price = st.columns([7, 4], gap="large")
-spec = fault = None
-specs, values = [], {}
-with form:
-    backbone, method, task = launching.choices()
+left, price = st.columns([7, 4], gap="large")
+with left:
+    backbone, task = launching.choices()
     pictures = preview.place()
-    settings, recipe, raced, heads_off = launching.settings(backbone, method)
-try:
-    spec = RunSpec(backbone=backbone, method=settings, task=task, **recipe)
-    values = race_form.several(method, raced)
-    specs = race_form.runs(spec, values)
-    fault = costs.known_fault(specs)
-except HeadroomError as error:
-    fault = error
+    heads_off = launching.settings(backbone, launching.asked())
+form = launching.asked()
+fault = costs.known_fault(form.specs)
 with price:
-    place = launching.launcher(specs, values, fault)
+    place = launching.launcher(form, fault)
 
 # All that is quick stands; now what takes a while.
 images = preview.draw(pictures, task)
-if spec and heads_off:
-    cut.preview(heads_off, spec, images)
-if specs and not fault:
-    cost_card.draw(place, specs, values)
+if form.spec and heads_off:
+    cut.preview(heads_off, form.spec, images)
+if form.specs and not fault:
+    cost_card.draw(place, form.specs, form.values)

@@ -10,7 +10,6 @@ from peftcore.task import load_task
 
 ALL = ":material/apps:"
 
-links.settle()
 is_upload = links.read("view") == "upload"
 st.title("What is in your own images?" if is_upload else "What does each task ask, and what does a backbone see of it?")
 if is_upload:

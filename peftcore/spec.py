@@ -64,7 +64,7 @@ class Settings(BaseModel):
         """Raises InvalidSetting where a field cannot have this value, whatever the other fields are."""
         info = cls.model_fields[name]
         try:
-            TypeAdapter(Annotated[info.annotation, info]).validate_python(value)
+            TypeAdapter(Annotated[info.annotation, info], config={"allow_inf_nan": False}).validate_python(value)
         except ValidationError as error:
             raise as_sentence(cls, error, (name,)) from None
 

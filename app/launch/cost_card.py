@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import background, errors, theme, words
 from app.captions import POWERS
-from app.launch import costs, race_form
+from app.launch import costs, request
 from peftcore.errors import DataUnavailable, HeadroomError
 from peftcore.figures import memory as figures
 from peftcore.figures.theme import human_count, percent
@@ -53,7 +53,7 @@ def draw(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list
 
 
 def _race_cost(specs: Sequence[RunSpec], race: costs.Race, values: dict[str, list[Any]]) -> None:
-    st.markdown(f"**{race_form.product(values)}**. They train {human_count(race.trained)} weights in all.")
+    st.markdown(f"**{request.product(values)}**. They train {human_count(race.trained)} weights in all.")
     theme.show(figures.memory_bar(race.components, dark=theme.is_dark(), height=150), key="launch_memory")
     alone = sum(spec.method.kind != "side" for spec in specs)
     parts = [words.components(race.components) + "  \n"]

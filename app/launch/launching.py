@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
@@ -11,83 +10,107 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import backbone_choice, errors, forms, links, navigation, state, theme, words
 from app.heads import cut
-from app.launch import costs, race_form, rates, task_choice
+from app.launch import costs, race_form, rates, request, task_choice
+from app.launch.request import CHOSEN_ABOVE, Request
 from app.memory import cases
 from app.runs import races
-from peftcore.errors import HeadroomError, InvalidSetting
+from peftcore.errors import HeadroomError
 from peftcore.figures.theme import method_title
-from peftcore.registry import METHODS, TASKS
+from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
-from peftcore.task import task_card
+from peftcore.train import recipes
 
 UP_FRONT = ("epochs", "batch_size", "lr", "seed")
-CHOSEN_ABOVE = ("backbone", "method", "task")
 FIRST_FIELDS = 4  # of a method: as many as stand in one row
 BILL_HEIGHT = 395  # pixels
+MOST_FAULTS = 3  # told beside the button; each stands at its field as well
 KINDS = {"side": "Reads the frozen backbone from its side", "in-backbone": "Changes what the backbone computes"}
+_LAST = "launch_last"  # in the session: the address of the form as it was left
 
 
-def choices() -> tuple[str, type, str]:
-    """Backbone, method and task; the backbone's name, the method's class, the task's name."""
-    _remember("backbone", "method", "task")
+def open_form() -> None:
+    """The form as the link says, or, where the page is opened by its name alone, as this session left it."""
+    shown, last = links.shown(), st.session_state.get(_LAST, {})
+    if links.is_new():
+        if not shown:
+            links.write(**last)
+        else:
+            links.write(**{name: last[name] for name in CHOSEN_ABOVE if name in last and name not in shown})
+            links.write(**request.opened(shown))
+    elif request.is_like_old(shown):
+        links.write(lr="")
+
+
+def asked() -> Request:
+    """What the form asks for, as it stands."""
+    st.session_state[_LAST] = links.shown()
+    return request.from_query(links.shown())
+
+
+def choices() -> tuple[str, str]:
+    """Widgets for backbone, method and task; the backbone's and the task's name."""
+    faults = asked().faults
     left, right = st.columns([4, 7], gap="medium")
     with left:
         backbone = backbone_choice.choose()
         st.caption(backbone_choice.about(backbone))
         task = task_choice.choose("launch")
+        forms.complain(faults.get("task"))
     with right:
-        cls = _method()
-    return backbone, cls, task
+        _method()
+        forms.complain(faults.get("method"))
+    return backbone, task
 
 
-def _remember(*names: str) -> None:
-    """What this session chose last stands in the address when it comes back, as Streamlit does for bound widgets."""
-    last = st.session_state.setdefault("launch_last", {})
-    links.write(**{name: last[name] for name in names if name in last and links.read(name) is None})
-    last.update({name: said for name in names if (said := links.read(name))})
-
-
-def _method() -> type:
+def _method() -> None:
     names = sorted(METHODS.names(), key=lambda name: (METHODS.facts(name).kind != "side", method_title(name).lower()))
+    said = links.read("method") or "last"
+    names += [said] if said not in names else []
     name = links.choice(st.pills, "launch", "method", "Method", names, default="last", show=_method_label, wrap=True)
-    cls = METHODS.load(name).METHOD
-    card = cls.card
-    st.caption(
-        f"{KINDS[cls.kind]}. {card.trains}", help=f"${card.equation}$\n\nKeeps in memory: {card.keeps}\n\n{card.paper}"
-    )
-    return cls
+    if name in METHODS.names():
+        cls = METHODS.load(name).METHOD
+        card = cls.card
+        st.caption(
+            f"{KINDS[cls.kind]}. {card.trains}",
+            help=f"${card.equation}$\n\nKeeps in memory: {card.keeps}\n\n{card.paper}",
+        )
 
 
 def _method_label(name: str) -> str:
+    if name not in METHODS.names():
+        return errors.plain(name)
     return f"{words.mark(name, theme.is_dark())} {method_title(name)}"
 
 
-def settings(
-    backbone: str, cls: type
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, str | list[str]], DeltaGenerator | None]:
-    """The method's settings, the recipe, and what is raced, as the widgets say them; where `cut.preview` draws, if it does."""
-    raced = race_form.chosen(cls)
-    draw = {"instead": dict.fromkeys(raced, race_form.widget)}
+def settings(backbone: str, form: Request) -> DeltaGenerator | None:
+    """Widgets for the method's settings, the recipe and what is raced; where `cut.preview` draws, if it does."""
+    cls = form.method
+    if cls is None:
+        return None
+    raced = request.chosen(cls, links.shown())
+    draw = {name: lambda _, name: race_form.widget(cls, name, backbone, form.faults) for name in raced}
+    draw = {"lr": lambda model, _: rates.field(model, form)} | draw
     own = sorted(cls.model_fields, key=lambda name: name not in cls.up_front)
     first, rest = _split(own, own[:FIRST_FIELDS], raced)
-    method: dict[str, Any] = {"name": cls.name}
     if first:
         st.markdown(f"**{cls.card.title}**")
-        method |= forms.fields(cls, first, prefix=f"{cls.name}.", **draw)
+        forms.fields(cls, first, prefix=f"{cls.name}.", instead=draw)
     heads_off = cut.place_for_preview(cls)
     st.markdown("**Recipe**")
     up_front, others = _split([name for name in RunSpec.model_fields if name not in CHOSEN_ABOVE], UP_FRONT, raced)
-    recipe = forms.fields(RunSpec, up_front, **draw)
+    forms.fields(RunSpec, up_front, instead=draw)
     if "lr" not in raced:
-        rates.hint(backbone, cls, recipe["lr"])
-    said = race_form.chooser(cls)
-    with st.expander("More settings"):
-        method |= forms.fields(cls, rest, prefix=f"{cls.name}.")
-        recipe |= forms.fields(RunSpec, others)
-    for name in raced:
-        if name != "method":
-            said[name] = method.pop(name) if name in method else recipe.pop(name)
-    return method, recipe, said, heads_off
+        rates.hint(backbone, form)
+    race_form.chooser(cls, form.faults)
+    with st.expander("More settings", expanded=_has_a_fault(form, cls, [*rest, *others])):
+        forms.fields(cls, rest, prefix=f"{cls.name}.")
+        forms.fields(RunSpec, others)
+    return heads_off
+
+
+def _has_a_fault(form: Request, cls: type, names: Sequence[str]) -> bool:
+    """What has to be mended is not folded away."""
+    return any(name.removeprefix(f"{cls.name}.") in names for name in form.faults)
 
 
 def _split(names: list[str], first: Sequence[str], raced: list[str]) -> tuple[list[str], list[str]]:
@@ -96,63 +119,50 @@ def _split(names: list[str], first: Sequence[str], raced: list[str]) -> tuple[li
     return shown, [name for name in names if name not in shown]
 
 
-def launcher(specs: Sequence[RunSpec], values: dict[str, list[Any]], fault: HeadroomError | None) -> DeltaGenerator:
-    """The button and what stands around it; returns the place of the bill. A fault is shown instead of a bill."""
+def launcher(form: Request, fault: HeadroomError | None) -> DeltaGenerator:
+    """The button and what stands around it; returns the place of the bill. `fault`: what else is known to be wrong."""
     st.subheader("What it will cost", anchor=False)
     place = st.container(height=BILL_HEIGHT, border=False).empty()
-    if fault:
+    specs, wrong = form.specs, [*form.faults.values(), *([fault] if fault else [])]
+    if wrong:
         with place.container():
-            errors.show(fault)
-    for refusal in _unknown() + forms.refusals():
-        st.warning(errors.plain(refusal), icon=":material/link_off:")
-    if specs and not fault:
+            for each in wrong[:MOST_FAULTS]:
+                errors.show(each)
+            more = f" {len(wrong) - MOST_FAULTS} more stand at their fields." if len(wrong) > MOST_FAULTS else ""
+            st.caption(f"Nothing can be launched until this is mended.{more}")
+    for stranger in request.strangers(links.shown()):
+        st.warning(errors.plain(stranger), icon=":material/link_off:")
+    if not wrong:
         backbone_choice.download_note(specs[0])
         task_choice.download_note(specs[0].task)
     st.markdown(_time(specs) + costs.queue(state.store()))
     label = f"Launch {len(specs)} runs" if len(specs) > 1 else "Launch"
-    if st.button(
-        label, type="primary", width="stretch", key="launch", icon=":material/rocket_launch:", disabled=bool(fault)
-    ):
-        _launch(specs, values)
+    pressed = st.button(
+        label, type="primary", width="stretch", key="launch", icon=":material/rocket_launch:", disabled=bool(wrong)
+    )
+    if pressed and not wrong:
+        _launch(form)
     if specs:
         with st.container(horizontal=True, vertical_alignment="center"):
             with st.popover("Copy preset link", type="tertiary", icon=":material/link:"):
                 st.caption("Opens this page with these settings, for you or somebody else.")
-                st.code(link(specs[0], values), language=None, wrap_lines=True)
+                st.code(link(form), language=None, wrap_lines=True)
             with st.popover("Command", type="tertiary", icon=":material/terminal:"):
                 st.caption("The same without the app.")
-                spec = specs[0].to_dict()
-                command = words.command(spec, "race", values) if len(specs) > 1 else words.command(spec)
-                st.code(command, language="bash", wrap_lines=True)
-            navigation.link("memory", "Why does this fit?", **cases.preset(spec))
+                st.code(command(form), language="bash", wrap_lines=True)
+            navigation.link("memory", "Why does this fit?", **cases.preset(specs[0].to_dict()))
     return place
 
 
-def _launch(specs: Sequence[RunSpec], values: dict[str, list[Any]]) -> None:
+def _launch(form: Request) -> None:
     engine = state.engine()
-    if len(specs) == 1:
-        run = engine.submit(specs[0])
-        costs.remember(run, specs[0])
+    if len(form.specs) == 1:
+        run = engine.submit(form.spec)
+        costs.remember(run, form.spec)
         navigation.go("runs", run=run)
-    race = engine.submit_race(specs)
-    races.remember(race, specs[0], values)
+    race = engine.submit_race(form.specs)
+    races.remember(race, form.spec, form.values, form.own_rates)
     navigation.go("runs", race=race)
-
-
-def _unknown() -> list[str]:
-    """A sentence for a method or a task of the link that there is not; the first choice stands in its place."""
-    told = []
-    for name, registry in (("method", METHODS), ("task", TASKS)):
-        try:
-            said = links.read(name) or registry.names()[0]
-            if name == "method" or not task_choice.is_complete(said):
-                registry.load(said)
-            if name == "task" and not task_choice.is_complete(said):
-                argument = task_card(said).argument
-                raise InvalidSetting(f"Task {said!r} needs an argument: {said}:{argument}.")
-        except HeadroomError as error:
-            told.append(f"From the link: {error} The form shows {st.session_state[f'launch_{name}']}.")
-    return told
 
 
 def _time(specs: Sequence[RunSpec]) -> str:
@@ -164,8 +174,20 @@ def _time(specs: Sequence[RunSpec]) -> str:
     return f"About **{words.duration(told[0])}**, as run {told[1]} took. "
 
 
-def link(spec: RunSpec, values: dict[str, list[Any]]) -> str:
+def link(form: Request) -> str:
     """The launch page's whole address with every setting in it."""
     here = urlsplit(st.context.url or "http://localhost:8501/launch")
-    query = races.preset(spec.to_dict(), values)
+    query = request.to_query(form.spec.to_dict(), form.values, form.own_rates)
     return here._replace(query=urlencode(query, doseq=True), fragment="").geturl()
+
+
+def command(form: Request) -> str:
+    """The command line that does the same. Where each method keeps the rate that is known for it, none is given."""
+    spec = form.spec.to_dict()
+    if len(form.specs) == 1:
+        return words.command(spec)
+    if not form.own_rates:
+        return words.command(spec, "race", form.values)
+    if any(one != recipes.with_its_own(one) for one in form.specs):  # which no option of a race says
+        return "\n".join(words.command(one.to_dict()) for one in form.specs)
+    return words.command({name: value for name, value in spec.items() if name != "lr"}, "race", form.values)

@@ -1,34 +1,96 @@
-"""Which learning rate to take: what benchmark runs on an embedded backbone found, beside the recipe."""
+"""The learning rate of the launch page: the best that is known for the method, until somebody writes another."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import streamlit as st
 
-from peftcore.backbone import embedded
+from app import forms, links, words
+from app.launch.request import Request
+from peftcore.figures.theme import method_title
+from peftcore.spec import Settings
+from peftcore.train import recipes
+from peftcore.train.recipes import Recipe
 
 
-def hint(backbone: str, cls: type, lr: float) -> None:
-    """A line on the rate that did best and what the others reached, with a button that takes it; nothing if unknown."""
-    told = embedded.card(backbone).get("learning_rates", {}).get(cls.name) if backbone in embedded.names() else None
-    if not told:
-        return
-    reached = ", ".join(f"{100 * both['test']:.0f} % at {rate}" for rate, both in told["rates"].items())
-    with st.container(horizontal=True, vertical_alignment="center"):
+def field(model: type[Settings], request: Request) -> None:
+    """The field: empty where raced methods have each its own; what is written stays, and nothing written is the default."""
+    texts = links.texts("lr")
+    single = "" if request.own_rates else str(next(iter(request.rates.values()), ""))
+    links.show("lr", texts[-1] if any(texts) else single)
+    st.text_input(
+        words.setting("lr"),
+        key="lr",
+        help=f"{model.model_fields['lr'].description} Empty: the best known for the method.",
+        placeholder="each method's own",
+        on_change=lambda: links.write(lr=st.session_state["lr"].strip() or None),
+    )
+    for name, why in request.faults.items():
+        if name == "lr" or name.endswith(".lr"):
+            forms.complain(why)
+
+
+def hint(backbone: str, request: Request) -> None:
+    """A line on where the rate comes from, what it is based on one click away, and the way back to it."""
+    texts = links.texts("lr")
+    written = {name: said for name in _methods(request) if (said := links.texts(f"{name}.lr"))}
+    known = {name: recipes.best(name, backbone) for name in _methods(request)}
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if any(texts) or written:
+            default = ", ".join(f"{recipe.values['lr']:g}" for recipe in known.values())
+            st.caption("Learning rate as written here or in the link, not the default.", width="content")
+            st.button(f"Back to {default}", key="default_rate", type="tertiary", icon=":material/undo:", on_click=links.write,
+                      kwargs=dict.fromkeys(["lr", *(f"{name}.lr" for name in written)]))  # fmt: skip
+        elif len(known) > 1:
+            each = ", ".join(f"{method_title(name)} {rate:g}" for name, rate in request.rates.items())
+            st.caption(f"Learning rates: {each}.", width="content")
+        else:
+            [recipe] = known.values()
+            st.caption(f"Learning rate {recipe.values['lr']:g}: {recipe.basis}.", width="content")
+        with st.popover("What was tried", type="tertiary", icon=":material/query_stats:", key="rate_evidence"):
+            for name, recipe in known.items():
+                _evidence(name, recipe)
+
+
+def _methods(request: Request) -> list[str]:
+    return request.values.get("method") or [request.method.name]
+
+
+def _evidence(name: str, recipe: Recipe) -> None:
+    """The rates that were tried, what each reached, and the command."""
+    st.markdown(f"**{method_title(name)}: {recipe.values['lr']:g}**")
+    st.caption(f"{recipe.basis[:1].upper()}{recipe.basis[1:]}.")
+    for entry in recipe.evidence:
+        told = entry["evidence"]
+        st.dataframe(
+            [_row(entry, lr, both) for lr, both in told["rates"].items()],
+            hide_index=True,
+            key=f"rates_{name}_{entry['method']}",
+        )
+        by_task = _by_task(entry)
         st.caption(
-            f"Learning rates tried with {cls.card.title} on {backbone}: {reached}.",
-            help=f"Mean test accuracy over the nine tasks of the mini-VTAB, {told['epochs']} epochs, seed 0. The rate proposed is "
-            "the one with the best validation accuracy: docs/tasks.md.",
+            f"{method_title(entry['method'])} on {entry['backbone']}: mean accuracy over {told['on']}, {told['epochs']} "
+            f"epochs, {told['seeds']} seed{'s' if told['seeds'] > 1 else ''}. Validation chose."
+            + (f" Task by task it chose {by_task}." if by_task else "")
         )
-        st.button(
-            f"Use {told['lr']:g}",
-            key="use_rate",
-            type="tertiary",
-            icon=":material/tune:",
-            disabled=lr == told["lr"],
-            on_click=_take,
-            args=(told["lr"],),
-        )
+    if recipe.evidence:
+        st.code(recipe.evidence[0]["evidence"]["command"], language="bash", wrap_lines=True)
 
 
-def _take(lr: float) -> None:
-    st.session_state["lr"] = lr
+def _row(entry: Mapping[str, Any], lr: str, both: Mapping[str, float]) -> dict[str, str]:
+    return {
+        "learning rate": f"{lr} ✓" if float(lr) == entry["values"]["lr"] else lr,
+        "validation": f"{100 * both['val']:.1f} %",
+        "test": f"{100 * both['test']:.1f} %",
+    }
+
+
+def _by_task(entry: Mapping[str, Any]) -> str:
+    """'0.005 for cells, counting'; what differs from the choice for all."""
+    other: dict[float, list[str]] = {}
+    for task, lr in entry["evidence"].get("by_task", {}).items():
+        if lr != entry["values"]["lr"]:
+            other.setdefault(lr, []).append(words.task_title(task))
+    return "; ".join(f"{lr:g} for {', '.join(tasks)}" for lr, tasks in sorted(other.items()))

@@ -45,7 +45,9 @@ def choose(page: str, label: str = "Task") -> str:
     """The picker; any name may be typed. `task` in the address, which counts where it is complete."""
     known = [name for names in by_group().values() for name in names]
     asked = links.read("task") or ""
-    more = [name for name in dict.fromkeys([*brought(), asked]) if name not in known and is_complete(name)]
+    # On the launch page a name that is no task stands in the field, with the reason beneath it.
+    more = [*filter(is_complete, brought()), *([asked] if asked and (page == "launch" or is_complete(asked)) else [])]
+    more = [name for name in dict.fromkeys(more) if name not in known]
     kinds = [task_card(name).shown for name in TASKS.names() if task_card(name).argument]
     return links.choice(
         st.selectbox,

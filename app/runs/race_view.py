@@ -74,7 +74,7 @@ def _header(race: int, runners: Sequence[Runner]) -> None:
             state.engine().resume_race(race)
             st.rerun()
         if chosen := races.remembered(race):
-            navigation.link("launch", "Launch again", **races.preset(chosen["spec"], chosen["several"]))
+            navigation.link("launch", "Launch again", **races.preset(**chosen))
 
 
 def _state(runners: Sequence[Runner]) -> str:

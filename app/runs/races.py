@@ -9,13 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from app import forms, state, words
-from app.launch import race_form
+from app import state, words
+from app.launch import request
 from app.runs import following
 from app.runs.following import Follower
 from peftcore.figures.accuracy import Ground
 from peftcore.figures.races import Lane
-from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import WAITING, RunRecord
 from peftcore.train.variations import differences
@@ -95,20 +94,22 @@ def busy(records: Sequence[RunRecord]) -> bool:
     return any(record.status in WAITING for record in records)
 
 
-def remember(race: int, spec: RunSpec, values: Mapping[str, Sequence[Any]]) -> None:
-    """Keeps what was chosen on the launch page with the race."""
-    chosen = {"spec": spec.to_dict(), "several": dict(values)}
+def remember(
+    race: int, spec: RunSpec, values: Mapping[str, Sequence[Any]], rates: Mapping[str, float] | None = None
+) -> None:
+    """Keeps what was chosen on the launch page with the race; `rates`: by method, where each has its own."""
+    chosen = {"spec": spec.to_dict(), "several": dict(values), "rates": dict(rates or {})}
     state.store().put_artifact(race, ARTIFACT, json.dumps(chosen).encode())
 
 
 def remembered(race: int) -> dict[str, Any] | None:
-    """What `remember` kept: {"spec", "several"}; None for a race that was not launched on the launch page."""
+    """What `remember` kept: {"spec", "several", "rates"}; None for a race that was not launched on the launch page."""
     kept = state.store().get_artifact(race, ARTIFACT)
-    return None if kept is None else json.loads(kept)
+    return None if kept is None else {"rates": {}} | json.loads(kept)
 
 
-def preset(spec: Mapping[str, Any], values: Mapping[str, Sequence[Any]]) -> dict[str, str | list[str]]:
-    """Query parameters of the launch page that show a race: the spec's but for what is raced, and the values."""
-    raced = {name for name in values} | {f"{spec['method']['name']}.{name}" for name in values}
-    keep = {name: value for name, value in forms.preset(spec).items() if name == "method" or name not in raced}
-    return keep | race_form.preset(METHODS.load(spec["method"]["name"]).METHOD, values)
+def preset(
+    spec: Mapping[str, Any], several: Mapping[str, Sequence[Any]], rates: Mapping[str, float] | None = None
+) -> dict[str, str | list[str]]:
+    """Query parameters of the launch page that show a race: what `remembered` returns."""
+    return request.to_query(spec, several, rates)

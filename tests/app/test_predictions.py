@@ -46,7 +46,7 @@ def test_the_link_from_a_run_opens_its_own_spec(at, trained):
     spec |= {"precision": "fp32", "device": "auto", "cache_features": "auto", "augmentation": "light", "epochs": 3}
     app = at("memory", **cases.preset(spec))
     assert app.multiselect(key="memory_methods").value == ["full", "lora"]
-    assert app.number_input(key="lora.rank").value == 3 and app.selectbox(key="memory_batch").value == "6"
+    assert app.text_input(key="lora.rank").value == "3" and app.selectbox(key="memory_batch").value == "6"
     assert app.selectbox(key="memory_features").value == "computed"
 
 

@@ -8,13 +8,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from app import libraries, words
-from app.launch import race_form
+from app import forms, libraries, words
+from app.launch import request
 from app.runs import races
 from peftcore import errors
 from peftcore.cli.options import choices
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
+from peftcore.train import recipes
 from peftcore.train.variations import variations
 
 
@@ -41,7 +42,7 @@ def test_several_values_are_launched_as_one_race(at, store):
     page = at("launch", epochs=3, **RANKS)
     assert page.button("launch").label == "Launch 2 runs"
     page.button("launch").click().run()
-    base = RunSpec(epochs=3)
+    base = recipes.with_its_own(RunSpec(epochs=3))
     assert launched(store) == variations(base, {"rank": [4, 8]})
     assert {record.race for record in store.runs()} == {1} and page.query_params["race"] == "1"
     assert "Race 1: LAST on digits over rank" in text(page)
@@ -51,12 +52,12 @@ def test_choosing_a_setting_gives_it_several_values_in_place(at, store):
     page = at("launch")
     assert not any(one.key == "race.lr" for one in page.text_input)
     page.multiselect("launch_race").set_value(["lr", "seed"]).run()
-    assert page.text_input("race.lr").value == "0.0003, 0.001, 0.003"
-    assert not any(one.key == "lr" for one in page.number_input)
+    assert page.text_input("race.lr").value == "0.01, 0.02, 0.04", "around the best that is known"
+    assert not any(one.key == "lr" for one in page.text_input)
     page.text_input("race.seed").set_value("1, 2").run()
     assert "6 runs: 3 of learning rate x 2 of seed" in text(page)
     page.button("launch").click().run()
-    assert launched(store) == variations(RunSpec(), {"lr": [0.0003, 0.001, 0.003], "seed": [1, 2]})
+    assert launched(store) == variations(RunSpec(), {"lr": [0.01, 0.02, 0.04], "seed": [1, 2]})
 
 
 @pytest.mark.parametrize(
@@ -88,8 +89,8 @@ def test_the_link_shown_restores_the_race_and_the_command_means_it(at, store, qu
 @pytest.mark.parametrize(
     "said, told",
     [
-        ("4, x", "'x' among the values of rank is no whole number"),
-        ("4, 2.5", "'2.5' among the values of rank is no whole number"),
+        ("4, x", "'x' among the values of rank is not a whole number"),
+        ("4, 2.5", "'2.5' among the values of rank is not a whole number"),
         ("0, 4", "rank = 0 is not possible"),
         (" , ", "no value of rank"),
         (", ".join(map(str, range(1, 18))), "17 runs; at most 16"),
@@ -109,17 +110,19 @@ def test_a_race_of_one_is_a_run(at, store):
     page = at("launch", race="rank", **{"race.rank": "8"})
     assert page.button("launch").label == "Launch"
     page.button("launch").click().run()
-    assert store.run(1).race is None and launched(store) == [RunSpec(method={"name": "last", "rank": 8})]
+    assert store.run(1).race is None and launched(store) == [
+        recipes.with_its_own(RunSpec(method={"name": "last", "rank": 8}))
+    ]
 
 
 @pytest.mark.parametrize("method", METHODS.names())
 def test_what_is_offered_has_values_that_are_possible(method):
     cls = METHODS.load(method).METHOD
-    for name in race_form.offered(cls)[1:]:
+    for name in request.offered(cls)[1:]:
         model = cls if name in cls.model_fields else RunSpec
-        kind = race_form.unwrap(model.model_fields[name].annotation)[0]
+        kind = forms.unwrap(model.model_fields[name].annotation)[0]
         if kind in (int, float):
-            assert len(race_form._values(model, name, race_form.suggested(model, name))) >= 2, name
+            assert len(request.several(cls, name, None, "vit_micro")) >= 2, name
 
 
 def test_the_cost_of_a_race_is_one_set_of_features_and_each_ones_own(at):
@@ -264,4 +267,4 @@ def test_labels_name_what_varies_and_nothing_else():
 
 def test_more_runs_than_fit_are_refused():
     with pytest.raises(errors.InvalidSetting, match="20 runs: 4 of rank x 5 of seed; at most 16"):
-        race_form.runs(RunSpec(), {"rank": [1, 2, 3, 4], "seed": [0, 1, 2, 3, 4]})
+        request.runs(RunSpec(), {"rank": [1, 2, 3, 4], "seed": [0, 1, 2, 3, 4]})

@@ -1,39 +1,127 @@
-"""The launch page's word on learning rates: what was measured, a button that takes it, silence where nothing was."""
+"""The launch page's learning rate: the best known for the method, until another is written, and what says so."""
 
 from __future__ import annotations
 
+from urllib.parse import parse_qs
+
 import pytest
 
-from peftcore.backbone import embedded
+from peftcore.spec import RunSpec
+from peftcore.train import recipes
 
-TOLD = {
-    "lora": {
-        "lr": 0.02,
-        "epochs": 5,
-        "rates": {"0.001": {"val": 0.2, "test": 0.24}, "0.02": {"val": 0.5, "test": 0.51}},
-    }
+EVIDENCE = {
+    "on": "the nine tasks of the mini-VTAB",
+    "epochs": 5,
+    "seeds": 1,
+    "rates": {"0.001": {"val": 0.2, "test": 0.24}, "0.02": {"val": 0.5, "test": 0.51}},
+    "by_task": {"counting": 0.001, "textures": 0.02},
+    "command": "python -m peftcore bench tasks",
 }
+RATES = {"lora": 0.02, "last": 0.005, "linear": 0.05}
 
 
 @pytest.fixture(autouse=True)
 def measured(monkeypatch):
-    card = embedded.card
-    monkeypatch.setattr(embedded, "card", lambda name: card(name) | {"learning_rates": TOLD})
+    entries = tuple(
+        {"method": method, "backbone": "vit_micro", "values": {"lr": lr}, "evidence": EVIDENCE}
+        for method, lr in RATES.items()
+    )
+    monkeypatch.setattr(recipes, "recorded", lambda: entries)
 
 
-def shown(page):
-    return [caption.value for caption in page.caption if "Learning rates tried" in caption.value]
+def specs(store) -> list[RunSpec]:
+    return [RunSpec.from_dict(record.spec) for record in store.runs()[::-1]]
 
 
-def test_a_measured_rate_is_offered_and_taken(at):
+def rates(store) -> dict[str, float]:
+    return {spec.method.name: spec.lr for spec in specs(store)}
+
+
+def text(page) -> str:
+    return " ".join(e.value for kind in ("caption", "markdown") for e in getattr(page, kind)).replace("\\", "")
+
+
+def test_the_rate_follows_the_method_until_another_is_written(at):
     page = at("launch", method="lora")
-    assert shown(page) == ["Learning rates tried with LoRA on vit_micro: 24 % at 0.001, 51 % at 0.02."]
-    assert page.number_input("lr").value == 0.001
-    page.button("use_rate").click().run()
-    assert page.number_input("lr").value == 0.02 and page.button("use_rate").disabled
+    assert page.text_input("lr").value == "0.02"
+    page.pills("launch_method").set_value("last").run()
+    assert page.text_input("lr").value == "0.005" and "lr" not in page.query_params
+    page.text_input("lr").set_value("0.5").run()
+    page.pills("launch_method").set_value("lora").run()
+    assert page.text_input("lr").value == "0.5" and page.query_params["lr"] == "0.5"
+    page.button("default_rate").click().run()
+    assert page.text_input("lr").value == "0.02" and "lr" not in page.query_params
 
 
-@pytest.mark.parametrize("link", [{"method": "last"}, {"method": "lora", "race": "lr"},
-                                  {"method": "lora", "backbone": "vit_small_patch16_224"}])  # fmt: skip
-def test_nothing_is_said_of_what_was_not_measured_or_is_raced(at, link):
-    assert not shown(at("launch", **link))
+def test_a_rate_in_the_link_stays(at, store):
+    page = at("launch", method="lora", lr=0.001)
+    page.button("launch").click().run()
+    assert rates(store) == {"lora": 0.001}
+
+
+@pytest.mark.parametrize(
+    "query, lr, basis",
+    [
+        ({"method": "lora"}, "0.02", "best of 2 tried with LoRA on vit_micro"),
+        ({"method": "ssf"}, "0.02", "not measured for SSF; from LoRA on vit_micro"),
+        ({"method": "lora", "backbone": "vit_small_patch16_224"}, "0.001", "0.001 is the general default"),
+    ],
+)
+def test_what_the_default_is_based_on_is_said(at, query, lr, basis):
+    page = at("launch", **query)
+    assert page.text_input("lr").value == lr and basis in text(page)
+
+
+def test_what_was_tried_is_one_click_away(at):
+    page = at("launch", method="lora")
+    [table] = [frame.value for frame in page.dataframe if "learning rate" in frame.value]
+    assert table.values.tolist() == [["0.001", "20.0 %", "24.0 %"], ["0.02 ✓", "50.0 %", "51.0 %"]]
+    assert "5 epochs, 1 seed. Validation chose. Task by task it chose 0.001 for Counting berries." in text(page)
+
+
+def test_raced_methods_have_each_its_own_rate(at, store):
+    page = at("launch", method="lora", race="method", **{"race.method": ["last", "linear"]})
+    assert page.text_input("lr").value == "" and "LoRA 0.02, LAST 0.005, Linear probe 0.05" in text(page)
+    page.button("launch").click().run()
+    assert rates(store) == RATES
+
+
+@pytest.mark.parametrize("query, lr", [({"lr": "0.1"}, {0.1}), ({"race": "method,lr", "race.lr": "1, 2"}, {1.0, 2.0})])
+def test_but_a_rate_that_is_written_or_raced_is_for_all(at, store, query, lr):
+    page = at("launch", **{"method": "lora", "race": "method", "race.method": ["last"]} | query)
+    page.button("launch").click().run()
+    assert {spec.lr for spec in specs(store)} == lr and set(rates(store)) == {"lora", "last"}
+
+
+def test_launch_again_takes_the_rates_of_then(at, store, monkeypatch):
+    page = at("launch", method="lora", race="method", **{"race.method": ["last", "linear"]})
+    page.button("launch").click().run()
+    first = specs(store)
+    monkeypatch.setattr(recipes, "recorded", tuple)
+    page = at("runs", race=1)
+    link = next(link for link in page.page_link if link.label == "Launch again")
+    page = at("launch", **parse_qs(link.proto.query_string))
+    page.button("launch").click().run()
+    assert specs(store)[3:] == first
+    page.query_params = {}
+    page.switch_page("pages/launch.py").run()
+    page.button("default_rate").click().run()
+    page.button("launch").click().run()
+    assert {spec.lr for spec in specs(store)[6:]} == {RunSpec().lr}
+
+
+def test_a_preset_of_the_days_without_recipes_means_what_it_meant(at, store):
+    """It names all that is always in one, and no rate where that was the general default."""
+    old = {"method": "lora", "backbone": "vit_micro", "task": "digits", "epochs": 3, "seed": 1}
+    page = at("launch", **old)
+    assert page.text_input("lr").value == "0.001"
+    page.button("launch").click().run()
+    assert rates(store) == {"lora": 0.001}
+
+
+def test_a_form_that_comes_to_name_as_much_does_not(at):
+    page = at("launch", method="lora", backbone="vit_micro", task="digits", epochs=3)
+    page.text_input("seed").set_value("1").run()
+    assert page.text_input("lr").value == "0.02" and page.query_params["lr"] == ""
+    again = at("launch", **page.query_params)
+    assert again.text_input("lr").value == "0.02"

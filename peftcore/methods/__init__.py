@@ -39,7 +39,7 @@ class Tuned(Protocol):
 
 @dataclass(frozen=True)
 class Card:
-    """What a person should know of a method: the sections of its class's docstring, and what its class can do."""
+    """What a person should know about a method: the sections of its class's docstring, and what its class can do."""
 
     title: str
     mergeable: bool
@@ -72,7 +72,7 @@ class Coach:
         """Gradients are there; the optimizer has not moved yet."""
 
     def after_step(self, step: int, epoch: int) -> Iterable[Event]:
-        """The optimizer has moved; `step` and `epoch` count from 1. What is to be told of it."""
+        """The optimizer has moved; `step` and `epoch` count from 1. Returns the events to report."""
         return ()
 
     def end_epoch(self, step: int, epoch: int) -> Iterable[Event]:
@@ -94,7 +94,7 @@ class Coach:
 
 
 class Method(Settings):
-    """The hyper-parameters of one PEFT method, every one a field with range and help.
+    """The hyper-parameters of one PEFT method, each a field with a range and a help text.
 
     `kind` 'in-backbone': the trainable parts change what the backbone computes. 'side': they only read it. The class
     body says the fields of `registry.Facts` as literals, once: pages read them from the source, without torch. Its
@@ -158,14 +158,14 @@ class Method(Settings):
 
     def as_lora(self, model: Tuned) -> dict[str, tuple[Tensor, Tensor]] | None:
         """The plain LoRA that computes the same: path of each Linear -> A (r, d_in), B (d_out, r) with the scale folded
-        in; None where the method is none."""
+        in; None where there is none."""
         return None
 
     def merge(self, model: Tuned, module: nn.Module) -> None:
         """Writes what was trained into `module`, a plain timm copy of the backbone.
 
         Raises:
-            CannotMerge: the method is no plain LoRA and has no merge of its own.
+            CannotMerge: the method is not a plain LoRA and has no merge of its own.
         """
         updates = self.as_lora(model)
         if updates is None:

@@ -1,4 +1,4 @@
-"""What low-rank pairs add beside frozen projections, in as few passes and kept bytes as it takes."""
+"""What low-rank pairs add beside frozen projections, in few passes and with few bytes kept."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-Attend = Callable[[Tensor], Tensor]  # q, k, v beside each other (B, N, 3r) -> what attention makes of them (B, N, r)
+Attend = Callable[[Tensor], Tensor]  # q, k, v side by side (B, N, 3r) -> what attention makes of them (B, N, r)
 
 EPS = 1e-5  # of LayerNorm
 
@@ -36,9 +36,9 @@ class Lean(torch.autograd.Function):
     """What the T modules of one stage add to the tokens of K networks: features (K or 1, B, N, d) -> (K, B, N, d).
 
     Beside the frozen features it keeps of each module what enters and leaves its attention, (K, B N, 4r) in all.
-    Backward walks the modules from the last to the first: x_t = x_{t+1} - U out_t gives each module its input back
-    (by rounding other than the forward's), and LayerNorm's gradient is taken in the space of rank r, where it needs two
-    sums per token instead of passes over the width.
+    Backward walks the modules from the last to the first: x_t = x_{t+1} - U out_t gives each module its input back,
+    rounded differently from the forward's, and LayerNorm's gradient is taken in the space of rank r, where it needs
+    two sums per token instead of passes over the width.
     """
 
     @staticmethod
@@ -123,7 +123,7 @@ def _add(to: Tensor, a: Tensor, b: Tensor, low: torch.dtype | None, sign: int = 
 
 
 def _start(z: Sequence[Tensor], carried: Tensor | None, like: Tensor) -> Tensor:
-    """The sum of the features and of what came from the stage before, anew, (K, B N, d)."""
+    """A new tensor: the sum of the features and of what the stage before carries over, (K, B N, d)."""
     first = z[0].flatten(1, 2).to(like.dtype)
     x = first.expand(like.shape[1], -1, -1).clone() if carried is None else first + carried.flatten(1, 2)
     for more in z[1:]:

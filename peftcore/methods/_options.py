@@ -1,4 +1,4 @@
-"""A mapping of options that nothing changes, so that settings which hold it have a hash."""
+"""An immutable mapping of options, so that settings that hold it are hashable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from peftcore import errors
 
 
 class Options(dict):
-    """A frozen dict: equal to the dict of the same items, with a hash, and refusing every change."""
+    """A frozen dict: equal to the dict of the same items, hashable, and closed to changes."""
 
     def __hash__(self) -> int:
         return hash(json.dumps(self, sort_keys=True))

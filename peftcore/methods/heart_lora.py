@@ -203,7 +203,7 @@ class HeartCoach(Collector):
         return off, replace(scores, mask=energies(self.pairs).mask)
 
     def is_settled(self, step: int) -> bool:
-        """Not before heads are off: what has them all is no Heart-LoRA yet."""
+        """Not before heads are off: with all of them on, it is not a Heart-LoRA yet."""
         return step >= self.cut_at
 
 

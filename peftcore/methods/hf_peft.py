@@ -28,7 +28,7 @@ from peftcore.methods._options import freeze, thaw
 _ADAPTER = "default"
 _VARIANTS = {"dora": ("lora", {"use_dora": True})}  # tuners that PEFT keeps as an option of another
 
-# What a tuner needs to be told on a vision model, where its own default asks for it.
+# Settings that a tuner needs on a vision model, where its own default does not do.
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "adalora": {"total_step": 1000},  # must be given; ranks are cut by a call that PEFT leaves to the training loop
     "ia3": {"feedforward_modules": []},
@@ -94,7 +94,7 @@ class HfPeft(Method):
         Raises:
             UnknownName: an option that the config does not have.
             InvalidSetting: an option that the config refuses.
-            DoesNotFit: a tuner that is no adapter inside a model.
+            DoesNotFit: a tuner that is not an adapter inside a model.
         """
         from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
         from peft.tuners.tuners_utils import BaseTuner

@@ -64,7 +64,7 @@ class LAST(Method):
 
 
 def attend(qkv: Tensor, heads: int, qk_norm: bool) -> Tensor:
-    """Q, K and V beside each other, (B, N, 3r) -> softmax(Q K^T / sqrt(r)) V, (B, N, r); with h heads, r / h for r."""
+    """Q, K and V side by side, (B, N, 3r) -> softmax(Q K^T / sqrt(r)) V, (B, N, r); with h heads, r / h for r."""
     q, k, v = _by_head(qkv, heads, qk_norm)  # (B, h, N, r/h) each
     out = F.scaled_dot_product_attention(q, k, v)  # (B, h, N, r/h)
     return out.transpose(1, 2).flatten(2)  # (B, N, r)

@@ -6,6 +6,7 @@ Bytes (an adapter, a resumable state) ride beside an event in `blob` and never e
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -22,9 +23,18 @@ COMPONENTS = (
 )
 
 
+KINDS: dict[str, type[Event]] = {}  # each class below by its kind
+
+
 @dataclass(frozen=True)
 class Event:
+    """`kind` is the class's name as JSON has it: HeadsCut is "heads_cut"."""
+
     kind: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        cls.kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+        KINDS[cls.kind] = cls
 
     def to_dict(self) -> dict[str, Any]:
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "blob"}
@@ -35,7 +45,6 @@ class Event:
 class Started(Event):
     """The run is set up: what trains, how long it will be, and the settings that stand beside every accuracy."""
 
-    kind: ClassVar[str] = "started"
     spec: dict[str, Any]
     method_kind: str
     parameters: dict[str, int]
@@ -50,7 +59,6 @@ class Started(Event):
 class Progress(Event):
     """`done` of `total` units of some long preparation, such as images whose features are cached."""
 
-    kind: ClassVar[str] = "progress"
     what: str
     done: int
     total: int
@@ -63,7 +71,6 @@ class Download(Event):
     `total` is None where the server does not say; all of it done, the file is checked or unpacked.
     """
 
-    kind: ClassVar[str] = "download"
     what: str
     done: int
     total: int | None
@@ -75,7 +82,6 @@ class Step(Event):
     """One optimizer step. `grad_norm`: before any clipping. `memory`: peak bytes by component where the step was traced,
     else None."""
 
-    kind: ClassVar[str] = "step"
     step: int
     epoch: int
     loss: float
@@ -90,14 +96,14 @@ class Step(Event):
 class StepMemory(Event):
     """Live bytes by component through one step: forward, backward, optimizer."""
 
-    kind: ClassVar[str] = "step_memory"
     step: int
     report: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Evaluation(Event):
-    kind: ClassVar[str] = "evaluation"
+    """Accuracy and mean loss on one split, of the weights after an epoch."""
+
     epoch: int
     step: int
     split: str
@@ -110,7 +116,6 @@ class Evaluation(Event):
 class Scores(Event):
     """Head scores collected in training: `values` is layers x projections x heads, None where a layer has no such head."""
 
-    kind: ClassVar[str] = "scores"
     step: int
     epoch: int
     scores: dict[str, Any]
@@ -124,7 +129,6 @@ class HeadsCut(Event):
     here on, as Started told it of the time before.
     """
 
-    kind: ClassVar[str] = "heads_cut"
     step: int
     epoch: int
     off: list[list[int]]
@@ -137,7 +141,6 @@ class HeadsCut(Event):
 class Checkpoint(Event):
     """A moment from which the run can go on to the same weights; `blob` is that state."""
 
-    kind: ClassVar[str] = "checkpoint"
     epoch: int
     step: int
     blob: bytes | None = field(default=None, repr=False)
@@ -148,7 +151,6 @@ class Finished(Event):
     """The end. Accuracies are shares in 0..1, of the weights of `selected_epoch` (from 1; None in older logs: the last);
     `blob` is the adapter as safetensors."""
 
-    kind: ClassVar[str] = "finished"
     test_accuracy: float
     val_accuracy: float
     seconds: float
@@ -160,33 +162,15 @@ class Finished(Event):
 
 @dataclass(frozen=True)
 class Failed(Event):
-    kind: ClassVar[str] = "failed"
+    """The end of a run that could not go on: the class of the error, and its sentence."""
+
     error: str
     message: str
 
 
 @dataclass(frozen=True)
 class Cancelled(Event):
-    kind: ClassVar[str] = "cancelled"
-
-
-KINDS = {
-    cls.kind: cls
-    for cls in (
-        Started,
-        Progress,
-        Download,
-        Step,
-        StepMemory,
-        Evaluation,
-        Scores,
-        HeadsCut,
-        Checkpoint,
-        Finished,
-        Failed,
-        Cancelled,
-    )
-}
+    """The end of a run that somebody stopped."""
 
 
 def from_dict(values: dict[str, Any]) -> Event:

@@ -1,21 +1,22 @@
-"""Tasks: named splits of images and labels. One file per kind of data in this folder; each is found by its name.
+"""Tasks: named splits of images and labels. One file per kind of data, anywhere in peftcore/tasks, found by its name.
 
-A task file `peftcore/tasks/<name>.py` has the constants TITLE, DESCRIPTION, GROUP, CLASSES (empty where they are
-known only after loading) and SOURCE, and `load(argument="") -> Task`. Where some changes of an image change its label it
-also has SYMMETRIES: those that do not. The constants are read without loading any image; whatever is slow to import is imported inside `load`. A kind of task that is nothing without an argument also
-has ARGUMENT, the word for it ("PATH"): lists then show `<name>:PATH`. Files whose name starts with an underscore are shared
-tools, not tasks.
+A task's file has the constants TITLE, DESCRIPTION, GROUP, CLASSES (empty where they are known only after loading) and
+SOURCE, and `load(argument) -> Task`. Where some changes of an image change its label it also has SYMMETRIES: those that
+do not. The constants are read without loading any image; whatever is slow to import is imported inside `load`. A kind of
+task that is nothing without an argument also has ARGUMENT, the word for it ("PATH"): lists then show `<name>:PATH`.
+Files whose name starts with an underscore are shared tools, not tasks.
 
-A kind whose data may have to be downloaded also has `here(argument) -> bool` (no network is asked) and
-`fetch(argument, tell) -> Path`, which downloads them; its `load` reads what is here and raises DataUnavailable where it is not.
+A kind whose data may have to be downloaded also has `here(argument) -> bool`, which asks no network, and
+`fetch(argument, tell) -> Path`, which downloads them; its `load` reads what is here, and raises DataUnavailable where
+it is not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -110,18 +111,28 @@ def load_task(name: str, download: bool = False) -> Task:
     Raises UnknownName (with the nearest known name), InvalidSetting for an argument the kind does not take,
     DataUnavailable for a data set that is not here or cannot be downloaded.
     """
-    kind, _, argument = name.partition(":")
+    module, argument = _kind(name)
     if download and not here(name):
-        with _bar(name.partition("?")[0]) as tell:
+        with registry.FETCH.load("arrivals").bar(name.partition("?")[0]) as tell:
             fetch(name, tell)
-    return registry.TASKS.load(kind).load(argument)
+    return module.load(argument)
+
+
+def _kind(name: str) -> tuple[ModuleType, str]:
+    """The file of a task, and the argument for it."""
+    kind, _, argument = name.partition(":")
+    module = registry.TASKS.load(kind)
+    if argument and not hasattr(module, "ARGUMENT"):
+        raise errors.InvalidSetting(
+            f"Task {kind!r} takes no argument, but was given {argument!r}; write task={kind!r}."
+        )
+    return module, argument
 
 
 def here(name: str) -> bool:
     """Whether a task's data need no download. Raises what `load_task` does of a wrong name or setting."""
-    kind, _, argument = name.partition(":")
-    module = registry.TASKS.load(kind)
-    return module.here(argument) if hasattr(module, "here") else True
+    module, argument = _kind(name)
+    return not hasattr(module, "here") or module.here(argument)
 
 
 def fetch(name: str, tell: Callable[[int, int | None], None] = lambda *_: None) -> Path:
@@ -132,24 +143,10 @@ def fetch(name: str, tell: Callable[[int, int | None], None] = lambda *_: None) 
     Raises DataUnavailable: no way to it, no room, what came is not what was promised, or it is nothing to download; and
     what `here` raises.
     """
-    kind, _, argument = name.partition(":")
-    module = registry.TASKS.load(kind)
+    module, argument = _kind(name)
     if not hasattr(module, "fetch"):
         raise errors.DataUnavailable(f"The images of task {name!r} are not downloaded: there is nothing to fetch.")
     return module.fetch(argument, tell)
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[[int, int | None], None]]:
-    from tqdm import tqdm
-
-    with tqdm(desc=title, unit="B", unit_scale=True, disable=None) as bar:
-
-        def tell(done: int, total: int | None) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield tell
 
 
 def read_ahead(images: np.ndarray, index: Any) -> None:
@@ -166,42 +163,6 @@ def check_images(images: np.ndarray) -> Iterator[int]:
     """
     if hasattr(images, "check"):
         yield from images.check()
-
-
-def no_argument(name: str, argument: str) -> None:
-    """For tasks that are complete by their name: raises InvalidSetting if an argument was given."""
-    if argument:
-        raise errors.InvalidSetting(
-            f"Task {name!r} takes no argument, but was given {argument!r}; write task={name!r}."
-        )
-
-
-def stratified_split(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
-    """Disjoint index arrays of exactly these sizes, each with every class in proportion (to within one image).
-
-    `labels` (n,) integers; sum(sizes) <= n. Each class is shuffled and spread evenly over one line, which is then
-    cut into pieces; each piece is shuffled. The same labels, sizes and seed give the same split.
-    Raises InvalidSetting if more images are asked for than there are.
-    """
-    labels = np.asarray(labels)
-    if sum(sizes) > len(labels):
-        raise errors.InvalidSetting(
-            f"A split into {' + '.join(map(str, sizes))} = {sum(sizes)} images was asked for, but there are only "
-            f"{len(labels)}; make the parts smaller."
-        )
-    rng = np.random.default_rng(seed)
-    place = np.empty(len(labels))  # where on the line from 0 to 1 each image stands
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        place[rng.permutation(members)] = (np.arange(len(members)) + rng.random()) / len(members)
-    line = np.argsort(place, kind="stable")
-    ends = np.cumsum(sizes)
-    return [rng.permutation(line[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
-
-
-def balanced_labels(count: int, classes: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` labels int64 in random order, every class equally often (to within one)."""
-    return rng.permutation(np.arange(count, dtype=np.int64) % classes)
 
 
 registry.TASKS.list_when_called(__name__)

@@ -18,7 +18,8 @@ import streamlit as st
 
 from app import background, pictures
 from peftcore.errors import BadData, HeadroomError, StoreUnavailable
-from peftcore.task import Split, Task, fetch, load_task, stratified_split
+from peftcore.task import Split, Task, fetch, load_task
+from peftcore.uploads.division import stratified_split
 
 MOST = {"train": 800, "val": 200}  # images that are looked at
 BATCH = 16

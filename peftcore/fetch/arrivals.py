@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from peftcore import errors, task
@@ -37,6 +38,20 @@ def arrivals(spec: RunSpec, with_weights: bool = True) -> Iterator[Download]:
         yield from _told(spec.task.partition("?")[0], partial(task.fetch, spec.task))
     if with_weights and spec.pretrained and not spec.weights and not weights.here(spec.backbone):
         yield from _told(spec.backbone, partial(_weights, spec.backbone))
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Tell]:
+    """A progress bar on a terminal that follows a download."""
+    from tqdm import tqdm
+
+    with tqdm(desc=title, unit="B", unit_scale=True, disable=None) as shown:
+
+        def tell(done: int, total: int | None) -> None:
+            shown.total = total
+            shown.update(done - shown.n)
+
+        yield tell
 
 
 def _weights(name: str, tell: Tell) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from peftcore import errors
-from peftcore.task import stratified_split
 from peftcore.uploads.splits import SPLITS
 
 SHARES = tuple(round(step / 20, 2) for step in range(1, 10))  # of all images: 0.05 to 0.45
@@ -44,3 +45,26 @@ def divide(
     for label in np.setdiff1d(labels[pool], labels[where == 0]):  # tiny classes and large shares
         where[pool[labels[pool] == label][0]] = 0
     return {name: np.flatnonzero(where == index) for index, name in enumerate(SPLITS)}
+
+
+def stratified_split(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
+    """Disjoint index arrays of exactly these sizes, each with every class in proportion (to within one image).
+
+    `labels` (n,) integers; sum(sizes) <= n. Each class is shuffled and spread evenly over one line, which is then
+    cut into pieces; each piece is shuffled. The same labels, sizes and seed give the same split.
+    Raises InvalidSetting if more images are asked for than there are.
+    """
+    labels = np.asarray(labels)
+    if sum(sizes) > len(labels):
+        raise errors.InvalidSetting(
+            f"A split into {' + '.join(map(str, sizes))} = {sum(sizes)} images was asked for, but there are only "
+            f"{len(labels)}; make the parts smaller."
+        )
+    rng = np.random.default_rng(seed)
+    place = np.empty(len(labels))  # where on the line from 0 to 1 each image stands
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        place[rng.permutation(members)] = (np.arange(len(members)) + rng.random()) / len(members)
+    line = np.argsort(place, kind="stable")
+    ends = np.cumsum(sizes)
+    return [rng.permutation(line[end - size : end]) for size, end in zip(sizes, ends, strict=True)]

@@ -16,7 +16,8 @@ from peftcore.backbone import embedded
 from peftcore.bench.tasks import MINI_VTAB
 from peftcore.spec import RunSpec
 from peftcore.store.conditions import NORMALISATIONS as NORMS
-from peftcore.task import embedded_tasks, load_task, stratified_split, task_card
+from peftcore.task import embedded_tasks, load_task, task_card
+from peftcore.uploads.division import stratified_split
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -14,7 +14,9 @@ import pytest
 from peftcore import errors, registry
 from peftcore import task as tasks
 from peftcore.bench.tasks import MINI_VTAB
-from peftcore.task import balanced_labels, embedded_tasks, load_task, stratified_split, task_card
+from peftcore.task import embedded_tasks, load_task, task_card
+from peftcore.tasks.drawn._drawing import balanced_labels
+from peftcore.uploads.division import stratified_split
 
 ROOT = Path(__file__).parents[2]
 DRAWN = MINI_VTAB

@@ -14,7 +14,7 @@ from functools import cache
 
 import numpy as np
 
-from peftcore.task import Split, balanced_labels
+from peftcore.task import Split
 from peftcore.uploads.pictures import Pictures
 
 SIZE = 64  # pixels on a side
@@ -216,3 +216,8 @@ def defocus(image: np.ndarray, times: int) -> np.ndarray:
         rows = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
         image = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 4
     return image
+
+
+def balanced_labels(count: int, classes: int, rng: np.random.Generator) -> np.ndarray:
+    """`count` labels int64 in random order, every class equally often (to within one)."""
+    return rng.permutation(np.arange(count, dtype=np.int64) % classes)

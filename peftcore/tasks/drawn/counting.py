@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from peftcore.task import Task, no_argument
+from peftcore.task import Task
 from peftcore.tasks.drawn import _drawing as d
 
 TITLE = "Counting berries"
@@ -28,7 +28,6 @@ BERRIES = (0.98, 0.02, 0.06, 0.13, 0.27, 0.62, 0.68, 0.78, 0.92)  # hues: reds, 
 
 def load(argument: str = "") -> Task:
     """The task; drawn on the first call of a process and kept. Raises InvalidSetting for an argument."""
-    no_argument("counting", argument)
     return _task()
 
 

@@ -6,7 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from peftcore.task import Split, Task, no_argument, stratified_split
+from peftcore.task import Split, Task
+from peftcore.uploads.division import stratified_split
 
 TITLE = "Handwritten digits"
 DESCRIPTION = "Which digit is it? Real handwriting of 43 people, 1,797 small images."
@@ -23,7 +24,6 @@ SIZE = 64  # pixels on a side
 
 def load(argument: str = "") -> Task:
     """The task; read on the first call of a process and kept. Raises InvalidSetting for an argument."""
-    no_argument("digits", argument)
     return _task()
 
 

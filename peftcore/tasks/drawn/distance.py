@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from peftcore.task import Task, no_argument
+from peftcore.task import Task
 from peftcore.tasks.drawn import _drawing as d
 from peftcore.tasks.drawn import _patterns as patterns
 
@@ -32,7 +32,6 @@ LANE = 3.2  # metres across
 
 def load(argument: str = "") -> Task:
     """The task; drawn on the first call of a process and kept. Raises InvalidSetting for an argument."""
-    no_argument("distance", argument)
     return _task()
 
 

@@ -11,10 +11,11 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from peftcore.task import Task, no_argument, stratified_split
+from peftcore.task import Task
 from peftcore.tasks.drawn import _drawing as d
 from peftcore.tasks.drawn import _patterns as patterns
 from peftcore.tasks.drawn import digits
+from peftcore.uploads.division import stratified_split
 
 TITLE = "House numbers"
 DESCRIPTION = "Which digit is in the middle of the number on the wall? Real handwriting in drawn streets."
@@ -27,7 +28,6 @@ SYMMETRIES = ("shift",)  # moved further, a neighbour would be in the middle
 
 def load(argument: str = "") -> Task:
     """The task; drawn on the first call of a process and kept. Raises InvalidSetting for an argument."""
-    no_argument("house_numbers", argument)
     return _task()
 
 

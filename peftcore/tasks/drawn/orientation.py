@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from peftcore.task import Task, no_argument
+from peftcore.task import Task
 from peftcore.tasks.drawn import _drawing as d
 
 TITLE = "Koi heading"
@@ -28,7 +28,6 @@ MARGIN = 0.9  # headings fill this part of their bin: the borders between two ho
 
 def load(argument: str = "") -> Task:
     """The task; drawn on the first call of a process and kept. Raises InvalidSetting for an argument."""
-    no_argument("orientation", argument)
     return _task()
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from peftcore.task import Task, no_argument
+from peftcore.task import Task
 from peftcore.tasks.drawn import _drawing as d
 from peftcore.tasks.drawn import _patterns as patterns
 
@@ -29,7 +29,6 @@ HUES = (0.01, 0.05, 0.09, 0.12, 0.3, 0.52, 0.6, 0.93)  # of crabs and of what li
 
 def load(argument: str = "") -> Task:
     """The task; drawn on the first call of a process and kept. Raises InvalidSetting for an argument."""
-    no_argument("position", argument)
     return _task()
 
 

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from peftcore.task import Task, no_argument
+from peftcore.task import Task
 from peftcore.tasks.drawn import _drawing as d
 from peftcore.tasks.drawn import _patterns as patterns
 
@@ -54,7 +54,6 @@ MARKS: dict[str, list[Stroke]] = {
 
 def load(argument: str = "") -> Task:
     """The task; drawn on the first call of a process and kept. Raises InvalidSetting for an argument."""
-    no_argument("syllables", argument)
     return _task()
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from peftcore.task import Task, no_argument
+from peftcore.task import Task
 from peftcore.tasks.drawn import _drawing as d
 from peftcore.tasks.drawn import _patterns as patterns
 
@@ -30,7 +30,6 @@ Relief = tuple[np.ndarray, np.ndarray]  # height in pixels and how much of the s
 
 def load(argument: str = "") -> Task:
     """The task; drawn on the first call of a process and kept. Raises InvalidSetting for an argument."""
-    no_argument("textures", argument)
     return _task()
 
 

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from peftcore import errors
-from peftcore.task import SYMMETRIES, Split, stratified_split
+from peftcore.task import SYMMETRIES, Split
 from peftcore.tasks.files import _folders
+from peftcore.uploads.division import stratified_split
 from peftcore.uploads.pictures import Pictures
 
 NUMBER = range(1, 10**9)

@@ -364,6 +364,15 @@ def test_reports_survive_json():
         MemoryReport.from_dict({**report.to_dict(), "peek": 1})
 
 
+def test_a_report_of_an_older_headroom_opens():
+    """It knew no component of cached features, and no plan of a cache."""
+    report = measured(tuned("vit", "linear")).to_dict()
+    older = {name: value for name, value in report.items() if name != "cache"}
+    older["components"] = {name: size for name, size in report["components"].items() if name != "cached_features"}
+    opened = MemoryReport.from_dict(older)
+    assert opened.components["cached_features"] == 0 and sum(opened.components.values()) == opened.peak
+
+
 def test_impossible_predictions_say_why():
     spec = RunSpec(backbone="vit_tiny_patch16_224", method="lora", device="cpu")
     with pytest.raises(errors.InvalidSetting, match="cache_features=True is not possible: this method changes"):

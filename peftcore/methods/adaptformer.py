@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -62,6 +62,9 @@ class _Beside:
         norm.register_forward_pre_hook(self._note)
         mlp.register_forward_pre_hook(self._note)
         end.register_forward_hook(self._add)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"x": None}  # it belongs to one forward's graph, which a copy has no part in
 
     def _begin(self, _block: nn.Module, _args: tuple) -> None:
         self.x = None  # a forward that was broken off may have left one

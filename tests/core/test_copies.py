@@ -117,6 +117,26 @@ def test_a_copy_while_scores_are_collected(name: str, family: str) -> None:
     copies_are_copies(model, family)
 
 
+class Broken(Exception):
+    pass
+
+
+def breaks(*_: object) -> None:
+    raise Broken
+
+
+@pytest.mark.parametrize("part", ["mlp.fc1", "attn.proj"])
+@of_every_method
+def test_a_copy_after_a_forward_that_broke_off(name: str, part: str) -> None:
+    """What a hook keeps for the rest of a forward belongs to its graph, and no copy has a part in that."""
+    model = attached(name, "vit")
+    broken = model.trunk.get_submodule(f"{model.backbone.blocks[-1].path}.{part}").register_forward_pre_hook(breaks)
+    with pytest.raises(Broken):
+        model.trunk(images(model.backbone))
+    broken.remove()
+    assert torch.equal(logits(copy.deepcopy(model), "vit"), logits(model, "vit"))
+
+
 @pytest.mark.parametrize("family", BOTH)
 @of_every_method
 def test_averaged_weights_compute_as_averaged(name: str, family: str) -> None:

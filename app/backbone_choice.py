@@ -10,6 +10,7 @@ from app import errors, links
 from peftcore.backbone import embedded, weights
 from peftcore.backbone.curated import CURATED
 from peftcore.errors import HeadroomError
+from peftcore.fetch import places
 from peftcore.figures.theme import human_count, si_bytes
 from peftcore.spec import RunSpec
 
@@ -45,7 +46,7 @@ def _label(name: str) -> str:
     if name in embedded.names():
         return f"✓ {name}, {human_count(embedded.card(name)['training']['parameters'])}"
     if one := CURATED.get(name):
-        return f"{'✓' if weights.here(name) else '↓'} {one.title}, {human_count(one.parameters)}: {name}"
+        return f"{'✓' if places.here(name) else '↓'} {one.title}, {human_count(one.parameters)}: {name}"
     return name
 
 
@@ -67,7 +68,7 @@ def about(name: str) -> str:
         pixels = card["input_size"][-1]
         return f"Comes with Headroom: {_anatomy(**card['arguments'])}, {pixels} x {pixels} pixels."
     try:
-        here = "Its weights are here." if weights.here(name) else "Its weights are not here yet."
+        here = "Its weights are here." if places.here(name) else "Its weights are not here yet."
     except HeadroomError:
         return "Any name of timm, with or without the tag of its weights, or hf-hub:OWNER/NAME."
     if one := CURATED.get(name):
@@ -84,14 +85,14 @@ def download_note(spec: RunSpec) -> None:
         st.caption(":material/casino: **Random weights**, chosen on purpose: every figure of the run will say so.")
         return
     try:
-        if weights.here(name):
+        if places.here(name):
             return
-        size, repo = _download_bytes(name), weights.repository(name) if not name.startswith(weights.REMOTE) else None
+        size, repo = _download_bytes(name), places.repository(name) if not name.startswith(weights.REMOTE) else None
     except HeadroomError as error:
         st.warning(errors.plain(str(error)), icon=":material/cloud_off:")
         return
     much = f"About {si_bytes(size)}" if size else "Its weights"
-    where = f"{weights.hub()}/{repo}" if repo else "the hub" if size is None else "the address that timm knows"
+    where = f"{places.hub()}/{repo}" if repo else "the hub" if size is None else "the address that timm knows"
     text = f":material/download: **{much} will be downloaded** from {where} when the run begins."
     if repo:
         text += (

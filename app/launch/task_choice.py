@@ -6,8 +6,8 @@ import streamlit as st
 
 from app import errors, links, state, words
 from peftcore import uploads
-from peftcore.backbone.weights import hub
 from peftcore.errors import HeadroomError, UnknownName
+from peftcore.fetch.places import hub
 from peftcore.registry import TASKS
 from peftcore.spec import RunSpec
 from peftcore.task import GROUPS, embedded_tasks, here, task_card

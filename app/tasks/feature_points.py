@@ -222,9 +222,9 @@ def _features(wish: Wish, reading: Reading, download: bool) -> Features | Headro
 def _pooled(wish: Wish, images: np.ndarray, reading: Reading, download: bool) -> np.ndarray:
     """Pooled features (n, width), from disk where they were computed before."""
     from peftcore.backbone.load import load_backbone
-    from peftcore.backbone.weights import here
     from peftcore.features.cache import FeatureCache
     from peftcore.fetch.backbones import fetch as weights
+    from peftcore.fetch.places import here
 
     if download and wish.pretrained and not here(wish.backbone):
         weights(wish.backbone, tell=lambda done, total: reading.went_on(done, total, "Downloading the weights"))

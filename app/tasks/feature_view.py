@@ -11,6 +11,7 @@ from app.tasks import feature_points, hover, reading
 from app.tasks.feature_points import Features, Reading, Wish
 from peftcore.backbone import embedded, weights
 from peftcore.errors import HeadroomError
+from peftcore.fetch import places
 from peftcore.figures import tasks as figures
 from peftcore.figures.theme import percent, si_bytes
 from peftcore.probes.projection import PERPLEXITY
@@ -88,7 +89,7 @@ def _controls() -> tuple[str, float, str, str]:
 
 def _here(backbone: str) -> bool:
     with errors.sentences():
-        return backbone in embedded.names() or backbone.startswith(weights.REMOTE) or weights.here(backbone)
+        return backbone in embedded.names() or backbone.startswith(weights.REMOTE) or places.here(backbone)
 
 
 def _offer(backbone: str) -> None:
@@ -98,7 +99,7 @@ def _offer(backbone: str) -> None:
     with st.container(height=HEIGHT + 12, border=False):
         st.info(
             f"The weights of {errors.plain(backbone)} are not here yet: about {si_bytes(size(backbone))} from "
-            f"{weights.hub()}.",
+            f"{places.hub()}.",
             icon=":material/download:",
         )
         feature_points.download_button(FETCH, backbone, "Download them and look")

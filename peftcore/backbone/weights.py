@@ -79,13 +79,6 @@ def folder() -> Path:
     return Path(chosen).expanduser() if chosen else home() / "weights"
 
 
-def hub() -> str:
-    """The model hub's address: HF_ENDPOINT, else huggingface.co."""
-    from huggingface_hub import constants
-
-    return constants.ENDPOINT
-
-
 def tagged(name: str) -> str:
     """A timm name with the tag of its weights: 'deit_tiny_patch16_224' is 'deit_tiny_patch16_224.fb_in1k'.
 
@@ -106,15 +99,6 @@ def tagged(name: str) -> str:
     return f"{config.architecture}.{config.tag}" if config.tag else config.architecture
 
 
-def repository(name: str) -> str | None:
-    """The hub's repository 'OWNER/NAME' of a timm name; None where timm names none."""
-    if name in CURATED:
-        return f"timm/{name}"
-    from timm.models import get_pretrained_cfg
-
-    return get_pretrained_cfg(tagged(name)).hf_hub_id
-
-
 def fetched(name: str) -> Path | None:
     """The file of a timm name in `folder()`, whole or not; None where there is none."""
     if name in embedded.names() or name.startswith(REMOTE):
@@ -124,28 +108,6 @@ def fetched(name: str) -> Path | None:
         with suppress(errors.UnknownName):
             names = [tagged(name)]
     return next((file for n in names if (file := folder() / f"{n}.safetensors").is_file()), None)
-
-
-def here(name: str) -> bool:
-    """Whether a backbone's weights are on this machine, whole: embedded, fetched, or in the hub's cache. No network.
-
-    Raises:
-        UnknownName: as `tagged`, or no name of a repository.
-    """
-    if name in embedded.names():
-        return True
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    repo = name.partition(":")[2].partition("@")[0] if name.startswith(REMOTE) else repository(name)
-    files = [fetched(name)]
-    if repo and not name.startswith("local-dir:"):
-        try:
-            files += [try_to_load_from_cache(repo, file) for file in (*ON_THE_HUB, "pytorch_model.bin")]
-        except HFValidationError:
-            raise errors.UnknownName(f"{repo!r} names no repository of the hub; write hf-hub:OWNER/NAME.") from None
-    # What the cache knows to be absent is an object, not a path.
-    return any(whole(Path(file)) for file in files if isinstance(file, (str, Path)))
 
 
 def whole(file: Path) -> bool:

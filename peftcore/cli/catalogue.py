@@ -82,8 +82,8 @@ def _told_backbone(name: str) -> dict[str, Any]:
     """What is known of a backbone without building it; `here`: whether pretrained weights are, None if there are none."""
     from timm.models import get_pretrained_cfg
 
-    from peftcore.backbone import weights
     from peftcore.backbone.curated import CURATED
+    from peftcore.fetch import places
 
     known = dict.fromkeys(("title", "parameters", "bytes", "licence", "trained_on", "here"))
     if name in embedded.names():
@@ -92,9 +92,9 @@ def _told_backbone(name: str) -> dict[str, Any]:
         known |= {"parameters": count, "bytes": 4 * count, "trained_on": "pictures that Headroom draws", "here": True}
         known |= {"title": card["title"]}
     elif one := CURATED.get(name):
-        known |= {key: getattr(one, key) for key in known if key != "here"} | {"here": weights.here(name)}
+        known |= {key: getattr(one, key) for key in known if key != "here"} | {"here": places.here(name)}
     elif config := get_pretrained_cfg(name):
-        known |= {"licence": config.license, "here": weights.here(name) if config.has_weights else None}
+        known |= {"licence": config.license, "here": places.here(name) if config.has_weights else None}
     return {"name": name, **known}
 
 

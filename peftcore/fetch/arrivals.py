@@ -12,7 +12,7 @@ from functools import partial
 from peftcore import errors, task
 from peftcore.backbone import weights
 from peftcore.events import Download
-from peftcore.fetch import transfer
+from peftcore.fetch import places, transfer
 from peftcore.fetch.transfer import Tell
 from peftcore.spec import RunSpec
 
@@ -36,7 +36,7 @@ def arrivals(spec: RunSpec, with_weights: bool = True) -> Iterator[Download]:
     """
     if not task.here(spec.task):
         yield from _told(spec.task.partition("?")[0], partial(task.fetch, spec.task))
-    if with_weights and spec.pretrained and not spec.weights and not weights.here(spec.backbone):
+    if with_weights and spec.pretrained and not spec.weights and not places.here(spec.backbone):
         yield from _told(spec.backbone, partial(_weights, spec.backbone))
 
 
@@ -58,7 +58,7 @@ def _weights(name: str, tell: Tell) -> None:
     from peftcore.fetch import backbones, hub
 
     if not name.startswith(weights.REMOTE):
-        if weights.repository(name):
+        if places.repository(name):
             backbones.fetch(name, tell=tell)
         return  # timm knows another address, and fetches it when it builds the backbone
     if name.startswith("local-dir:"):

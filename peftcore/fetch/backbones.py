@@ -12,8 +12,9 @@ import torch
 from peftcore import errors
 from peftcore.backbone import embedded
 from peftcore.backbone.load import load_backbone
-from peftcore.backbone.weights import ON_THE_HUB, REMOTE, folder, repository, tagged, whole
+from peftcore.backbone.weights import ON_THE_HUB, REMOTE, folder, tagged, whole
 from peftcore.fetch import transfer
+from peftcore.fetch.places import repository
 from peftcore.fetch.transfer import Tell
 
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from urllib.error import URLError
 
 from peftcore import errors
-from peftcore.backbone.weights import hub
 from peftcore.fetch import transfer
+from peftcore.fetch.places import hub
 from peftcore.fetch.transfer import Tell
 
 Answer = TypeVar("Answer")

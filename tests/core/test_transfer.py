@@ -13,7 +13,7 @@ from serving import serving
 from peftcore import errors
 from peftcore.backbone import weights
 from peftcore.events import Download, from_dict
-from peftcore.fetch import arrivals, backbones, transfer
+from peftcore.fetch import arrivals, backbones, places, transfer
 from peftcore.spec import RunSpec
 
 DATA = bytes(range(256)) * 4000  # about a megabyte
@@ -177,7 +177,7 @@ SPEC = RunSpec(backbone=NAME, method={"name": "linear"}, task="digits", epochs=1
 def hub(server, tmp_path, monkeypatch):
     """A hub whose file of weights is none, which is enough to be on its way; nothing is here."""
     monkeypatch.setenv("HEADROOM_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.setattr(weights, "here", lambda name: False)
+    monkeypatch.setattr(places, "here", lambda name: False)
     monkeypatch.setattr(backbones, "address", lambda repo, file: f"{server.url}/{file}")
     server.files["/model.safetensors"] = DATA
     monkeypatch.setattr(arrivals, "TELL_SECONDS", 0.05)
@@ -221,5 +221,5 @@ def test_a_connection_that_ends_is_a_sentence_of_the_run(hub):
 def test_what_is_here_or_not_wanted_does_not_arrive(hub, monkeypatch):
     assert not list(arrivals.arrivals(SPEC, with_weights=False))
     assert not list(arrivals.arrivals(SPEC.replace(pretrained=False)))
-    monkeypatch.setattr(weights, "here", lambda name: True)
+    monkeypatch.setattr(places, "here", lambda name: True)
     assert not list(arrivals.arrivals(SPEC)) and not hub.asked

@@ -18,7 +18,7 @@ import peftcore as pc
 from peftcore import errors
 from peftcore.backbone import embedded, weights
 from peftcore.backbone.curated import CURATED
-from peftcore.fetch import backbones, transfer
+from peftcore.fetch import backbones, places, transfer
 
 NAME = "vit_tiny_patch16_224.augreg_in21k"
 
@@ -53,7 +53,7 @@ def test_curated_numbers_are_timms(name):
     assert (one.name, one.parameters) == (name, sum(p.numel() for p in module.parameters()))
     assert one.bytes == sum(p.numel() * 4 for p in module.parameters())
     assert one.licence == config.license and one.title and one.trained_on
-    assert weights.repository(name) == config.hf_hub_id and not config.hf_hub_filename
+    assert places.repository(name) == config.hf_hub_id and not config.hf_hub_filename
 
 
 def test_curated_backbones_come_after_the_embedded_ones():
@@ -71,12 +71,12 @@ def test_a_name_gets_the_tag_of_its_weights():
 
 
 def test_what_is_fetched_is_loaded(hub, shelf):
-    assert not weights.here(NAME)
+    assert not places.here(NAME)
     with pytest.raises(errors.WeightsUnavailable, match=f"peftcore fetch {NAME}"):
         pc.load_backbone(NAME)
     told = []
     file = backbones.fetch(NAME, tell=lambda done, total: told.append((done, total)))
-    assert file == shelf / f"{NAME}.safetensors" and list(shelf.iterdir()) == [file] and weights.here(NAME)
+    assert file == shelf / f"{NAME}.safetensors" and list(shelf.iterdir()) == [file] and places.here(NAME)
     assert told[0][0] == 0 and told[-1] == (file.stat().st_size,) * 2 and told == sorted(told)
     loaded = pc.load_backbone(NAME)
     assert loaded.pretrained and loaded.fingerprint == pc.load_backbone(NAME, pretrained=False, seed=5).fingerprint
@@ -93,7 +93,7 @@ def test_a_stopped_download_leaves_nothing_that_counts_and_goes_on(hub, shelf, m
 
     with pytest.raises(stop):
         backbones.fetch(NAME, tell=tell)
-    assert [one.name for one in shelf.iterdir()] == [transfer.PARTS] and not weights.here(NAME)
+    assert [one.name for one in shelf.iterdir()] == [transfer.PARTS] and not places.here(NAME)
     assert weights.whole(backbones.fetch(NAME)) and len(list(shelf.iterdir())) == 1
 
 
@@ -101,11 +101,11 @@ def test_half_a_file_never_counts(source, shelf):
     file, data = shelf / f"{NAME}.safetensors", source.read_bytes()
     shelf.mkdir()
     file.write_bytes(data)
-    assert weights.here(NAME)
+    assert places.here(NAME)
     cuts = (0, 4, 8, 100, len(data) // 2, len(data) - 1)
     for part in (*(data[:cut] for cut in cuts), data + b"0", b"<html>not found</html>", struct.pack("<Q", 2) + b"{}"):
         file.write_bytes(part)
-        assert not weights.here(NAME), len(part)
+        assert not places.here(NAME), len(part)
     with pytest.raises(errors.WeightsUnavailable, match="does not hold weights"):  # told, not passed over
         pc.load_backbone(NAME)
 
@@ -123,15 +123,15 @@ def test_the_hubs_own_cache_counts(source, tmp_path, shelf, monkeypatch):
     snapshot.mkdir(parents=True)
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text("abc")
-    assert not weights.here(NAME)
+    assert not places.here(NAME)
     (snapshot / "model.safetensors").write_bytes(source.read_bytes()[:5000])
-    assert not weights.here(NAME)
+    assert not places.here(NAME)
     (snapshot / "model.safetensors").write_bytes(source.read_bytes())
-    assert weights.here(NAME)
+    assert places.here(NAME)
 
 
 def test_embedded_weights_are_here():
-    assert weights.here("vit_micro") and weights.fetched("vit_micro") is None
+    assert places.here("vit_micro") and weights.fetched("vit_micro") is None
     with pytest.raises(errors.WeightsUnavailable, match="comes with Headroom"):
         backbones.fetch("vit_micro")
 
@@ -215,7 +215,7 @@ def test_a_full_disk_and_a_folder_that_is_none_are_sentences(hub, shelf, monkeyp
 
     with pytest.raises(errors.WeightsUnavailable, match="No space left on device"):
         backbones.fetch(NAME, tell=tell)
-    assert not weights.here(NAME) and [one.name for one in shelf.iterdir()] == [transfer.PARTS]
+    assert not places.here(NAME) and [one.name for one in shelf.iterdir()] == [transfer.PARTS]
     shutil.rmtree(shelf)
     shelf.write_text("a file")
     with pytest.raises(errors.WeightsUnavailable, match="HEADROOM_WEIGHTS"):

@@ -1,6 +1,7 @@
 """Pretrain an embedded backbone on pictures that Headroom draws itself.
 
     python scripts/pretrain.py train vit_micro --images 200000   # starts, or resumes from build/pretrain
+    python scripts/pretrain.py train vit_micro --images 600000 --start --no-export   # a new schedule from today's weights
     python scripts/pretrain.py probe vit_micro                   # linear probes beside the random-init twin
     python scripts/pretrain.py rates vit_micro build/tasks.jsonl --epochs 5   # learning rates that `bench tasks --lrs` found best
     python scripts/pretrain.py look 1.0                          # a sheet of drawn pictures, to look at
@@ -96,6 +97,8 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     t.add_argument("--weight-decay", type=float, default=0.02)
     t.add_argument("--easy-until", type=int, default=20_000, help="images before the first harder one")
     t.add_argument("--hard-from", type=int, default=90_000, help="images after which all levels are drawn")
+    t.add_argument("--start", action="store_true", help="a new schedule, from today's weights of the assets")
+    t.add_argument("--reader-steps", type=int, default=500, help="with --start: steps in which the reader alone learns")
     t.add_argument("--measure-every", type=int, default=4_000, help="images between two rows of the curve")
     t.add_argument("--checkpoint-minutes", type=float, default=5.0)
     t.add_argument("--folder", default=str(ROOT / "build" / "pretrain"), help="checkpoints")

@@ -45,8 +45,13 @@ class Trainer:
         self.config = embedded.config(options.name)
         torch.manual_seed(options.seed)
         self.model = create(options.name)
-        self.model.init_weights("jax")
-        prepare(self.model, options.seed)
+        self.begun = self.rested = 0  # images seen before this schedule, and steps in which the reader alone learns
+        if options.start:
+            self.model.load_state_dict(embedded_weights(options.name))
+            self.begun, self.rested = earlier(options.name)["images"], options.reader_steps
+        else:
+            self.model.init_weights("jax")
+            prepare(self.model, options.seed)
         self.model.to(self.device)
         coarsest = self.model.feature_info[-1]["reduction"]
         self.reader = Reader(self.model.num_features, coarsest // PATCH).to(self.device)
@@ -66,9 +71,9 @@ class Trainer:
         else:
             self.optimizers = [torch.optim.AdamW(groups, lr=options.lr, betas=(0.9, 0.99))]
         self.base = [o.param_groups[0]["lr"] for o in self.optimizers]
-        self.batch = 0  # batches trained so far
-        self.seconds = 0.0  # of training, all sittings together
-        self.rows: list[dict] = []  # the curve
+        self.batch = self.begun // options.batch_size  # batches trained so far: no picture is drawn twice
+        self.seconds = float(earlier(options.name)["seconds"]) if options.start else 0.0  # all sittings together
+        self.rows: list[dict] = earlier_curve(options.name) if options.start else []
         self.tokens = torch.compile(self.model.forward_features) if options.compile else self.model.forward_features
 
     @property
@@ -76,9 +81,10 @@ class Trainer:
         return self.batch * self.options.batch_size
 
     def rate(self) -> float:
-        """Linear warm-up over 3 % of the images, then a cosine to 1 % at the end."""
-        done = min(1.0, self.images / self.options.images)
-        warm = max(1e-3, min(1.0, self.images / (0.03 * self.options.images)))
+        """Linear warm-up over 3 % of the schedule's images, then a cosine to 1 % at the end."""
+        share = (self.images - self.begun) / (self.options.images - self.begun)
+        done = min(1.0, share)
+        warm = max(1e-3, min(1.0, share / 0.03))
         return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
     def hardest(self) -> float:
@@ -92,6 +98,7 @@ class Trainer:
         return self.reader(tokens.float())
 
     def step(self) -> tuple[float, dict[str, float]]:
+        """One batch: the loss, and each part of it."""
         pictures, labels = draw(self.options.seed, self.batch, self.options.batch_size, self.hardest(), self.device)
         for optimizer, base in zip(self.optimizers, self.base, strict=True):
             for group in optimizer.param_groups:
@@ -99,6 +106,8 @@ class Trainer:
         parts = losses(*self.outputs(pictures), labels)
         loss = total(parts)
         loss.backward()
+        if self.batch - self.begun // self.options.batch_size < self.rested:
+            self.model.zero_grad(set_to_none=True)  # a new reader's gradients would spoil features that are there
         nn.utils.clip_grad_norm_(list(self.model.parameters()) + list(self.reader.parameters()), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -134,7 +143,7 @@ class Trainer:
         plain = {k: v for k, v in vars(self.options).items() if isinstance(v, (str, int, float, bool))}
         state = {
             "model": self.model.state_dict(), "reader": self.reader.state_dict(), "average": self.average,
-            "optimizers": [o.state_dict() for o in self.optimizers], "batch": self.batch,
+            "optimizers": [o.state_dict() for o in self.optimizers], "batch": self.batch, "begun": self.begun,
             "seconds": self.seconds,
             "rows": self.rows, "options": plain,
         }  # fmt: skip
@@ -156,6 +165,7 @@ class Trainer:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.batch, self.seconds, self.rows = state["batch"], state["seconds"], state["rows"]
+        self.begun = state.get("begun", 0)
 
     def export(self, folder: Path) -> None:
         """Averaged weights, curve and training facts, to the backbone's folder of the assets."""
@@ -178,10 +188,27 @@ class Trainer:
             "torch": torch.__version__.split("+")[0],
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "finished": self.images >= options.images,
-            "recipe": {k: getattr(options, k) for k in RECIPE} | {"horizon": options.images},
+            "recipe": {k: getattr(options, k) for k in RECIPE}
+            | {"horizon": options.images, "begun": self.begun},
             "held_out": self.rows[-1],
         }  # fmt: skip
         write_card(folder, {"training": facts})
+
+
+def embedded_weights(name: str) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(embedded.folder(name) / "model.safetensors")
+
+
+def earlier(name: str) -> dict:
+    """The facts of the training that made today's weights, from their card."""
+    return json.loads((embedded.folder(name) / "card.json").read_text())["training"]
+
+
+def earlier_curve(name: str) -> list[dict]:
+    with open(embedded.folder(name) / "curve.csv", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def machine(device: torch.device, threads: int) -> str:

@@ -115,7 +115,7 @@ class FeatureCache:
                 parts = [part.bfloat16() for part in parts]
             yield start, dict(zip(taps, parts, strict=True))
 
-    def batch(self, index: Tensor | slice, taps: Iterable[str]) -> tuple[Tensor, ...]:
+    def batch(self, index: Tensor | np.ndarray | slice, taps: Iterable[str]) -> tuple[Tensor, ...]:
         """Features of the images at `index` (b,), one tensor (b, ...) per tap, on the backbone's device: as they were
         computed, or float32 where they were kept in bf16. A slice of what is there already is no copy."""
         rows = (_rows(self.tensors[tap], index).to(self._backbone.device, non_blocking=True) for tap in taps)
@@ -150,10 +150,10 @@ class FeatureCache:
         return {tap: {**common, "tap": tap} for tap in self.taps}
 
 
-def _rows(kept: Tensor, index: Tensor | slice) -> Tensor:
+def _rows(kept: Tensor, index: Tensor | np.ndarray | slice) -> Tensor:
     if isinstance(index, slice):
         return kept[index]
-    index = index.to(kept.device)
+    index = torch.as_tensor(index, device=kept.device)
     # Out of pinned memory into pinned memory: the copy to the GPU then need not wait.
     out = kept.new_empty((len(index), *kept.shape[1:]), pin_memory=True) if kept.is_pinned() else None
     return torch.index_select(kept, 0, index, out=out)

@@ -6,12 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import psutil
 import torch
 
 from peftcore import errors
-from peftcore.backbone.load import Backbone
 from peftcore.features.cache import FeatureCache, Place, bytes_per_image
 from peftcore.features.disk import Shelf
 from peftcore.home import gigabytes
@@ -41,10 +39,20 @@ class CachePlan:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    def cache(self, backbone: Backbone, taps: Iterable[str], images: np.ndarray, spec: RunSpec) -> FeatureCache:
-        """A cache of these images at this place, still to be filled."""
-        kept = {"precision": spec.cache_precision, "compute": spec.precision, "place": self.place}
-        return FeatureCache(backbone, taps, images, spec.normalisation, resize=spec.resize, **kept)
+    def caches(
+        self, model: TunedModel, task: Task, splits: Iterable[str], spec: RunSpec, taps: Iterable[str] | None = None
+    ) -> dict[str, FeatureCache]:
+        """Caches of these splits at `taps`, by default the model's own, to be filled; none where features are not kept."""
+        if self.place == "none":
+            return {}
+        kept = {
+            "precision": spec.cache_precision,
+            "compute": spec.precision,
+            "place": self.place,
+            "resize": spec.resize,
+        }
+        images, taps = {name: getattr(task, name).images for name in splits}, taps or model.tuner.taps
+        return {name: FeatureCache(model.backbone, taps, x, spec.normalisation, **kept) for name, x in images.items()}
 
 
 def plan_cache(model: TunedModel, images: int, spec: RunSpec, taps: Iterable[str] | None = None) -> CachePlan:

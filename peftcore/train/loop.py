@@ -7,6 +7,7 @@ it would have had, and whatever else draws random numbers between two events cha
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from peftcore.spec import RunSpec
 from peftcore.task import Task, load_task
 from peftcore.train.out_of_memory import with_remedies
 from peftcore.train.recipe import choose_device, seeded
-from peftcore.train.trainer import Batch, Trainer
+from peftcore.train.trainer import Batch, Features, Trainer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,21 +52,20 @@ def finetune(
         return trainer.model
 
 
-def step(trainer: Trainer, batch: Batch, features: tuple[Tensor, ...] | None = None) -> Tensor:
+def step(trainer: Trainer, batch: Batch, features: Features | None = None) -> Tensor:
     """One step of the optimizer on one batch; returns the loss.
 
     `features`: the batch's frozen ones, where somebody has computed them already.
     """
     images, features, labels = trainer.inputs(batch, features)  # (b, 3, h, w), or features (b, ...) by tap; labels (b,)
-    with (
-        trainer.watched(batch, images, features, labels) as ledger,
-        seeded(trainer.spec.seed, batch.step, labels.device),
-    ):
-        with ledger.phase("forward"), trainer.autocast():
+    seed = seeded(trainer.spec.seed, batch.step, labels.device)
+    with trainer.watched(batch, images, features, labels) as ledger, seed:
+        phase = ledger.phase if ledger else nullcontext
+        with phase("forward"), trainer.autocast():
             loss = F.cross_entropy(trainer.logits(images, features, ledger).float(), labels)  # logits (b, classes)
-        if batch.step == trainer.shown:
+        if ledger and batch.step == trainer.shown:
             ledger.explain(loss)
-        with ledger.phase("backward"):
+        with phase("backward"):
             loss.backward()
         trainer.update(batch, loss, ledger)
     return loss.detach()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,16 +16,14 @@ from torch import Tensor
 from peftcore import errors
 from peftcore.backbone.load import Backbone
 from peftcore.events import Event, Failed, Finished
-from peftcore.features.cache import FeatureCache
 from peftcore.features.plan import CachePlan, plan_shared
 from peftcore.model import TunedModel
 from peftcore.spec import RunSpec
 from peftcore.task import Task
 from peftcore.train.loop import Result, loaded, step
 from peftcore.train.out_of_memory import with_remedies
-from peftcore.train.trainer import Batch, Trainer, counted
+from peftcore.train.trainer import Batch, Features, Trainer, filled
 
-Features = tuple[Tensor, ...]
 Lane = tuple[Trainer, Batch]  # a racer, and where it is
 
 
@@ -162,11 +161,9 @@ def _share_features(racers: Sequence[Trainer]) -> Iterator[Event]:
     K times what is allowed."""
     first = racers[0]
     plan, taps, names = plan_shared([racer.model for racer in racers], first.task, first.spec)
-    splits = {name: getattr(first.task, name) for name in names}
-    caches: dict[str, FeatureCache] = {}
-    if plan.place != "none":
-        caches = {name: plan.cache(first.backbone, taps, split.images, first.spec) for name, split in splits.items()}
-        yield from counted("caching frozen features for all", [(len(cache), cache.fill()) for cache in caches.values()])
+    caches = plan.caches(first.model, first.task, names, first.spec, taps)
+    yield from filled("caching frozen features for all", caches)
+    if caches:
         held = sum(cache.nbytes for cache in caches.values())
         plan = CachePlan(held, plan.place, {}, "The features were computed before, for all runs of this race.")
     for racer in racers:
@@ -184,7 +181,7 @@ def _together(lanes: Mapping[int, Lane]) -> tuple[dict[int, Tensor], dict[int, F
     for i, (racer, batch) in lanes.items():
         # Dropout's random numbers belong to one run, so a method that has it is computed by itself.
         alone = i if getattr(racer.spec.method, "dropout", 0) else None
-        alike.setdefault((str(racer.spec.method.settings()), len(batch.index), alone), {})[i] = racer, batch
+        alike.setdefault((str(racer.spec.method.settings()), len(batch.rows), alone), {})[i] = racer, batch
     for members in alike.values():
         if len(members) > 1:
             losses |= zip(members, _abreast(list(members.values()), [features.get(i) for i in members]), strict=True)
@@ -209,10 +206,10 @@ def _frozen(lanes: Mapping[int, Lane]) -> dict[int, Features]:
 
 def _abreast(lanes: Sequence[Lane], features: Sequence[Features | None]) -> Tensor:
     """The losses (K,) of K models with equal method settings, in one call; their gradients are in place then."""
-    first, index = lanes[0][0], [batch.index for _, batch in lanes]
+    first, index = lanes[0][0], [batch.rows for _, batch in lanes]
     if first.caches:
-        same = all(torch.equal(index[0], other) for other in index)
-        rows = first.caches["train"].batch(index[0] if same else torch.cat(index), first.model.tuner.taps)
+        same = all(np.array_equal(index[0], other) for other in index)
+        rows = first.caches["train"].batch(index[0] if same else np.concatenate(index), first.model.tuner.taps)
         z = tuple(
             t.unflatten(0, (-1, len(index[0]))) for t in rows
         )  # (K, b, ...), or (1, b, ...) where all are the same

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,42 +31,25 @@ TRACED = 24  # steps of a run whose memory is traced at most, spread evenly
 APART = 8  # so many steps apart at least: tracing takes longer than a step of a side network does
 
 
+Features = tuple[Tensor, ...]  # at each tap that a side method reads (b, ...)
+
+
 @dataclass(frozen=True)
 class Batch:
     """Some images of a split, for one step of training or of an evaluation. `epoch` counts from 0, `step` from 1."""
 
     split: str
-    index: Tensor | slice
+    rows: np.ndarray | slice
     epoch: int = 0
     step: int = 0
     began: float = field(default_factory=time.perf_counter)
-
-    @property
-    def rows(self) -> Any:
-        """As NumPy takes them."""
-        return self.index if isinstance(self.index, slice) else self.index.numpy()
-
-
-class Unwatched:
-    """Stands in for a Ledger on steps whose memory is not traced."""
-
-    def phase(self, name: str) -> nullcontext:
-        return nullcontext()
-
-    def features(self, tensors: Any) -> None:
-        pass
-
-    region, explain = phase, features
-
-
-UNWATCHED = Unwatched()
 
 
 class Trainer:
     """What `finetune` and a race drive: batch by batch, each batch's loss and gradients made outside.
 
-    `caches`: frozen features by split, and `plan`, where they are kept: made by `begin` unless a race has set them.
-    `traced`: of so many steps at most the memory is traced, by default of TRACED.
+    `plan` and `caches`: where frozen features are kept, and those of each split: made by `begin` unless a race has set
+    them. `traced`: of so many steps at most the memory is traced, by default of TRACED.
     """
 
     def __init__(self, spec: RunSpec, backbone: Backbone, task: Task, traced: int | None = None):
@@ -94,46 +76,34 @@ class Trainer:
 
     def begin(self, resume: bytes | None = None) -> Iterator[Event]:
         """What comes before the first batch: the state that is resumed, a look at all images, frozen features."""
-        spec, task = self.spec, self.task
+        spec, task, backbone, model = self.spec, self.task, self.backbone, self.model
         if resume is not None:
             self.state.restore(resume, spec.key)
-        mean, std = normalisation(self.backbone, spec.normalisation)
-        # Splits whose features are read more than once. The test images are not: a run reads them once, at its end.
-        splits = {"train": task.train, "val": task.val}
-        plan = self.plan or plan_cache(self.model, sum(map(len, splits.values())), spec)
-        yield Started(
-            spec=spec.to_dict(),
-            method_kind=spec.method.kind,
-            parameters=self.model.parameter_counts(),
-            steps=self.steps,
-            epochs=spec.epochs,
-            classes=list(task.classes),
-            device=str(self.device),
-            settings={
-                "mean": list(mean),
-                "std": list(std),
-                "normalisation": spec.normalisation,
-                "resize": spec.resize,
-                "image_size": list(task.train.images.shape[1:3]),
-                "input_size": list(self.backbone.input_size[-2:]),
-                "augmentation": spec.augmentation,
-                "symmetries": list(task.symmetries),
-                # Of how many images an accuracy is the share, and how many of them are of the largest class.
-                "images": {name: _sizes(getattr(task, name).labels) for name in ("val", "test")},
-                "model_selection": SELECTED[spec.select],
-                "pretrained": self.backbone.pretrained,
-                "weights": self.backbone.origin and vars(self.backbone.origin),
-                "weight_decay": spec.decay,
-                "features": plan.to_dict(),
-            },
-        )
+        mean, std = normalisation(backbone, spec.normalisation)
+        plan = self.plan or plan_cache(model, len(task.train) + len(task.val), spec)
+        settings = {
+            **{name: getattr(spec, name) for name in ("normalisation", "resize", "augmentation")},
+            "mean": list(mean),
+            "std": list(std),
+            "image_size": list(task.train.images.shape[1:3]),
+            "input_size": list(backbone.input_size[-2:]),
+            "symmetries": list(task.symmetries),
+            # Of how many images an accuracy is the share, and how many of them are of the largest class.
+            "images": {name: _sizes(getattr(task, name).labels) for name in ("val", "test")},
+            "model_selection": SELECTED[spec.select],
+            "pretrained": backbone.pretrained,
+            "weights": backbone.origin and vars(backbone.origin),
+            "weight_decay": spec.decay,
+            "features": plan.to_dict(),
+        }
+        counts, classes, kind, device = model.parameter_counts(), list(task.classes), spec.method.kind, str(self.device)
+        yield Started(spec.to_dict(), kind, counts, self.steps, spec.epochs, classes, device, settings)
         # A file that is broken is named now, not at the end of the run when the test images are read.
         every = (task.train, task.val, task.test)
         yield from counted("looking at the images", [(len(split), check_images(split.images)) for split in every])
-        if self.plan is None and plan.place != "none":
-            for name, split in splits.items():
-                self.caches[name] = plan.cache(self.backbone, self.model.tuner.taps, split.images, spec)
-            yield from counted("caching frozen features", [(len(c), c.fill()) for c in self.caches.values()])
+        if self.plan is None:  # the test images are read once, at the end of the run: their features are not kept
+            self.caches = plan.caches(model, task, ("train", "val"), spec)
+            yield from filled("caching frozen features", self.caches)
 
     def batches(self) -> Iterator[Batch]:
         """The batches of every epoch that is left."""
@@ -141,18 +111,16 @@ class Trainer:
             self.model.train()
             self.total, self.epoch_began = 0.0, time.perf_counter()
             order = torch.randperm(len(self.task.train), generator=generator_of(self.spec.seed, epoch, 0))
-            parts = order.split(self.spec.batch_size)
-            for n, index in enumerate(parts, 1):
+            parts = [part.numpy() for part in order.split(self.spec.batch_size)]
+            for n, rows in enumerate(parts, 1):
                 if n < len(parts) and "train" not in self.caches:
-                    read_ahead(self.task.train.images, parts[n].numpy())
-                yield Batch("train", index, epoch, epoch * self.per_epoch + n)
+                    read_ahead(self.task.train.images, parts[n])
+                yield Batch("train", rows, epoch, epoch * self.per_epoch + n)
 
-    def inputs(
-        self, batch: Batch, features: tuple[Tensor, ...] | None = None
-    ) -> tuple[Tensor | None, tuple[Tensor, ...] | None, Tensor]:
-        """Images (b, 3, h, w), or the frozen features (b, ...) that the method reads where there are any; labels (b,)."""
+    def inputs(self, batch: Batch, features: Features | None = None) -> tuple[Tensor | None, Features | None, Tensor]:
+        """Images (b, 3, h, w), or the frozen features that the method reads where there are any; labels (b,)."""
         if features is None and batch.split in self.caches:
-            features = self.caches[batch.split].batch(batch.index, self.model.tuner.taps)
+            features = self.caches[batch.split].batch(batch.rows, self.model.tuner.taps)
         return self.images(batch) if features is None else None, features, self.labels(batch)
 
     def labels(self, batch: Batch) -> Tensor:
@@ -165,27 +133,26 @@ class Trainer:
         where = (self.backbone, spec.normalisation, self.device, spec.resize)
         return augmented(images[batch.rows], *where, how, generator, self.task.symmetries)
 
-    def logits(self, images: Tensor | None, features: tuple[Tensor, ...] | None, ledger: Any = UNWATCHED) -> Tensor:
+    def logits(self, images: Tensor | None, features: Features | None, ledger: Ledger | None = None) -> Tensor:
         """(b, classes), from images or, if there are any, from frozen features."""
-        if not self.model.is_side:
-            fast = ledger is UNWATCHED and self.model.training
-            return (self.network if fast else self.model)(images)
-        if features is None:
-            with ledger.region("features"):
-                features = self.model.features(images)
-            ledger.features(features)
-        return self.model.from_features(features)
+        if self.model.is_side and features is None:
+            features = self.model.features(images)
+            if ledger:
+                ledger.features(features)
+        if features is not None:
+            return self.model.from_features(features)
+        return (self.network if self.model.training and not ledger else self.model)(images)
 
     def is_traced(self, batch: Batch) -> bool:
         return batch.step == self.shown or batch.step % self.every == 0
 
     @contextmanager
     def watched(
-        self, batch: Batch, images: Tensor | None, features: tuple[Tensor, ...] | None, labels: Tensor
-    ) -> Iterator[Ledger | Unwatched]:
+        self, batch: Batch, images: Tensor | None, features: Features | None, labels: Tensor
+    ) -> Iterator[Ledger | None]:
         """Traces the memory of a few of the steps. A traced step computes the same numbers, only slower."""
         if not self.is_traced(batch):
-            yield UNWATCHED
+            yield None
             return
         with Ledger(self.model, self.optimizer) as ledger:
             ledger.declare((labels, images))
@@ -196,7 +163,7 @@ class Trainer:
         if self.report.peak > self.state.peak.get("peak", -1):
             self.state.peak = {"peak": self.report.peak, **self.report.components}
 
-    def update(self, batch: Batch, loss: Tensor, ledger: Any = UNWATCHED) -> None:
+    def update(self, batch: Batch, loss: Tensor, ledger: Ledger | None = None) -> None:
         """Moves the weights along the gradients that are there.
 
         Raises:
@@ -214,31 +181,25 @@ class Trainer:
                 )
         if self.spec.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.spec.clip, self.norm)
+        self.lr = learning_rate(batch.step, self.steps, self.spec)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(batch.step, self.steps, self.spec) * group["lr_ratio"]
-        with ledger.phase("optimizer"):
+            group["lr"] = self.lr * group["lr_ratio"]
+        with ledger.phase("optimizer") if ledger else nullcontext():
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
     def after_step(self, batch: Batch, loss: Tensor) -> Iterator[Event]:
         """What a step has to say and, where it is the last one of its epoch, the epoch."""
         report, self.report = self.report, None
-        self.total += len(batch.rows) * loss.item()
-        yield Step(
-            step=batch.step,
-            epoch=batch.epoch + 1,
-            loss=loss.item(),
-            lr=learning_rate(batch.step, self.steps, self.spec),
-            grad_norm=self.norm.item(),
-            images_per_second=len(batch.rows) / (time.perf_counter() - batch.began),
-            seconds=self.seconds,
-            memory=dict(report.components) if report else None,
-        )
-        if report and batch.step == self.shown:
-            yield StepMemory(step=batch.step, report=report.to_dict())
-        yield from self.coach.after_step(batch.step, batch.epoch + 1)
-        if batch.step % self.per_epoch == 0:
-            yield from self._after_epoch(batch.epoch + 1, batch.step)
+        step, epoch, images, value = batch.step, batch.epoch + 1, len(batch.rows), loss.item()
+        self.total += images * value
+        rate, memory = images / (time.perf_counter() - batch.began), dict(report.components) if report else None
+        yield Step(step, epoch, value, self.lr, self.norm.item(), rate, self.seconds, memory)
+        if report and step == self.shown:
+            yield StepMemory(step, report.to_dict())
+        yield from self.coach.after_step(step, epoch)
+        if step % self.per_epoch == 0:
+            yield from self._after_epoch(epoch, step)
 
     def _after_epoch(self, epoch: int, step: int) -> Iterator[Event]:
         seconds, mean = time.perf_counter() - self.epoch_began, self.total / len(self.task.train)
@@ -262,15 +223,9 @@ class Trainer:
         chosen = best.epoch if best else self.spec.epochs
         test = self.evaluate("test", chosen)
         yield test
-        yield Finished(
-            test_accuracy=test.accuracy,
-            val_accuracy=self.state.epochs[chosen - 1]["val_accuracy"],
-            seconds=self.seconds,
-            memory=self.state.peak,
-            epochs=self.state.epochs,
-            blob=to_bytes(self.model, self.spec, list(self.task.classes)),
-            selected_epoch=chosen,
-        )
+        blob = to_bytes(self.model, self.spec, list(self.task.classes))
+        val_accuracy, peak, epochs = self.state.epochs[chosen - 1]["val_accuracy"], self.state.peak, self.state.epochs
+        yield Finished(test.accuracy, val_accuracy, self.seconds, peak, epochs, blob, selected_epoch=chosen)
 
     @torch.no_grad()
     def evaluate(self, name: str, epoch: int) -> Evaluation:
@@ -285,14 +240,8 @@ class Trainer:
                 logits = self.logits(images, features).float()  # (b, classes)
             loss += F.cross_entropy(logits, labels, reduction="sum").item()
             right += (logits.argmax(1) == labels).sum().item()
-        return Evaluation(
-            epoch=epoch,
-            step=epoch * self.per_epoch,
-            split=name,
-            accuracy=right / len(split),
-            loss=loss / len(split),
-            seconds=time.perf_counter() - began,
-        )
+        accuracy, loss, seconds = right / len(split), loss / len(split), time.perf_counter() - began
+        return Evaluation(epoch, epoch * self.per_epoch, name, accuracy, loss, seconds)
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.precision == "bf16")
@@ -305,6 +254,10 @@ def counted(what: str, parts: list[tuple[int, Iterator[int]]]) -> Iterator[Progr
         for done in counts:
             yield Progress(what=what, done=before + done, total=total)
         before += size
+
+
+def filled(what: str, caches: Mapping[str, FeatureCache]) -> Iterator[Progress]:
+    return counted(what, [(len(cache), cache.fill()) for cache in caches.values()])
 
 
 def _sizes(labels: np.ndarray) -> list[int]:

@@ -128,14 +128,21 @@ def launcher(form: Request, fault: HeadroomError | None) -> DeltaGenerator:
         with place.container():
             for each in wrong[:MOST_FAULTS]:
                 errors.show(each)
-            more = f" {len(wrong) - MOST_FAULTS} more stand at their fields." if len(wrong) > MOST_FAULTS else ""
-            st.caption(f"Nothing can be launched until this is mended.{more}")
+            more = len(wrong) - MOST_FAULTS
+            st.caption(
+                "Nothing can be launched until this is mended."
+                + (
+                    f" {more} more {'stands at its field' if more == 1 else 'stand at their fields'}."
+                    if more > 0
+                    else ""
+                )
+            )
     for stranger in request.strangers(links.shown()):
         st.warning(errors.plain(stranger), icon=":material/link_off:")
     if not wrong:
         backbone_choice.download_note(specs[0])
         task_choice.download_note(specs[0].task)
-    st.markdown(_time(specs) + costs.queue(state.store()))
+        st.markdown(_time(specs) + costs.queue(state.store()))
     label = f"Launch {len(specs)} runs" if len(specs) > 1 else "Launch"
     pressed = st.button(
         label, type="primary", width="stretch", key="launch", icon=":material/rocket_launch:", disabled=bool(wrong)
@@ -166,9 +173,9 @@ def _launch(form: Request) -> None:
 
 
 def _time(specs: Sequence[RunSpec]) -> str:
-    told = costs.seconds(specs, state.store()) if specs else None
+    told = costs.seconds(specs, state.store())
     if told is None:
-        return "No run like it yet to tell the time from. "
+        return "No time estimate yet. "
     if len(specs) > 1:
         return f"At most **{words.duration(told[0])}**, as long as the runs take one by one. "
     return f"About **{words.duration(told[0])}**, as run {told[1]} took. "

@@ -12,12 +12,13 @@ from peftcore.task import load_task
 
 PREVIEWED = 10  # images of a task, one of each class
 PAD = 1 / 13  # of an image's width, transparent around it
-HEIGHT = 136  # pixels
+HEIGHT = 136  # pixels, at least: on a phone the images take two rows
 
 
 def place() -> DeltaGenerator:
     """Where `preview` draws, of its size already, so that nothing moves when it comes."""
-    return st.container(height=HEIGHT, border=False).empty()
+    st.html(f"<style>.st-key-task_preview {{min-height: {HEIGHT}px}}</style>")
+    return st.container(key="task_preview").empty()
 
 
 def draw(place: DeltaGenerator, task: str) -> int:

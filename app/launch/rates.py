@@ -40,7 +40,7 @@ def hint(backbone: str, request: Request) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if any(texts) or written:
             default = ", ".join(f"{recipe.values['lr']:g}" for recipe in known.values())
-            st.caption("Learning rate as written here or in the link, not the default.", width="content")
+            st.caption(f"Set here or by the link; the best known is {default}.", width="content")
             st.button(f"Back to {default}", key="default_rate", type="tertiary", icon=":material/undo:", on_click=links.write,
                       kwargs=dict.fromkeys(["lr", *(f"{name}.lr" for name in written)]))  # fmt: skip
         elif len(known) > 1:
@@ -64,11 +64,7 @@ def _evidence(name: str, recipe: Recipe) -> None:
     st.caption(f"{recipe.basis[:1].upper()}{recipe.basis[1:]}.")
     for entry in recipe.evidence:
         told = entry["evidence"]
-        st.dataframe(
-            [_row(entry, lr, both) for lr, both in told["rates"].items()],
-            hide_index=True,
-            key=f"rates_{name}_{entry['method']}",
-        )
+        st.markdown(_table(entry["values"]["lr"], told["rates"]))
         by_task = _by_task(entry)
         st.caption(
             f"{method_title(entry['method'])} on {entry['backbone']}: mean accuracy over {told['on']}, {told['epochs']} "
@@ -79,12 +75,13 @@ def _evidence(name: str, recipe: Recipe) -> None:
         st.code(recipe.evidence[0]["evidence"]["command"], language="bash", wrap_lines=True)
 
 
-def _row(entry: Mapping[str, Any], lr: str, both: Mapping[str, float]) -> dict[str, str]:
-    return {
-        "learning rate": f"{lr} ✓" if float(lr) == entry["values"]["lr"] else lr,
-        "validation": f"{100 * both['val']:.1f} %",
-        "test": f"{100 * both['test']:.1f} %",
-    }
+def _table(chosen: float, rates: Mapping[str, Mapping[str, float]]) -> str:
+    """Markdown: a popover that opens has it at once, where a data frame would come a second later."""
+    rows = [
+        f"| {f'**{lr}** ✓' if float(lr) == chosen else lr} | {100 * both['val']:.1f} % | {100 * both['test']:.1f} % |"
+        for lr, both in rates.items()
+    ]
+    return "\n".join(["| learning rate | validation | test |", "|---:|---:|---:|", *rows])
 
 
 def _by_task(entry: Mapping[str, Any]) -> str:

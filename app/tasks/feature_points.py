@@ -201,7 +201,7 @@ def _drawn(name: str) -> Drawn | HeadroomError:
 
 
 def _features(wish: Wish, reading: Reading, download: bool) -> Features | HeadroomError:
-    from peftcore.probes.projection import linear_accuracy, pca
+    from peftcore.figures.projection import linear_accuracy, pca
 
     try:
         reading.went_on(0, 0, "Reading the images")
@@ -243,7 +243,7 @@ def _pooled(wish: Wish, images: np.ndarray, reading: Reading, download: bool) ->
 
 
 def _tsne(values: np.ndarray, perplexity: float) -> np.ndarray | HeadroomError:
-    from peftcore.probes.projection import tsne as project
+    from peftcore.figures.projection import tsne as project
 
     try:
         return project(values, perplexity, SEED)

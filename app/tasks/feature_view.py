@@ -13,8 +13,8 @@ from peftcore.backbone import embedded, weights
 from peftcore.errors import HeadroomError
 from peftcore.fetch import places
 from peftcore.figures import tasks as figures
+from peftcore.figures.projection import PERPLEXITY
 from peftcore.figures.theme import percent, si_bytes
-from peftcore.probes.projection import PERPLEXITY
 from peftcore.store import conditions
 
 HEIGHT = 450

@@ -10,20 +10,28 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import torch
 from huggingface_hub.errors import EntryNotFoundError
-from timm.models import _builder, _hub
+from safetensors import SafetensorError
+from timm.models import _builder
 from torch import Tensor, nn
 
-from peftcore.backbone import checkpoint
-from peftcore.backbone.checkpoint import UNREADABLE
-from peftcore.backbone.weights import USUAL, Origin, first_line, parts, shards, weights_file, why_no_weights
+from peftcore.backbone.weights import Origin, first_line, why_no_weights
 from peftcore.errors import WeightsUnavailable
+from peftcore.registry import FETCH
+
+# What timm, torch, safetensors, pickle and huggingface_hub raise for an impossible model or a file without weights.
+UNREADABLE = (
+    *(OSError, RuntimeError, ValueError, LookupError, TypeError, EOFError, AttributeError),
+    *(SafetensorError, UnpicklingError, BadZipFile, EntryNotFoundError, AssertionError, ArithmeticError),
+)
 
 # What a file may hold beside a backbone: classifiers, poolers, and what only pretraining used.
 _BESIDE = re.compile(
@@ -60,7 +68,7 @@ class Arrival:
             WeightsUnavailable: there is no file, not every tensor of the model came from it, or one is not finite.
         """
         try:
-            self.file = self.file or _located(pretrained_cfg)
+            self.file = self.file or FETCH.load("places").located(pretrained_cfg)
         except UNREADABLE as error:
             raise WeightsUnavailable(why_no_weights(self.name, error)) from error
         try:
@@ -78,8 +86,9 @@ def _load(
     strict: bool = True,
     **settings: Any,
 ) -> Origin:
-    files, own, left_over = parts(file), model.state_dict(), []
-    state, outside, names = checkpoint.read(files, model)
+    files, own = FETCH.load("weight_files").parts(file), model.state_dict()
+    state, outside, names = FETCH.load("checkpoint").read(files, model)
+    left_over: list[str] = []
     shapes = {name: tensor.shape for name, tensor in state.items()}
     _check_patches(model, state.values())
 
@@ -160,25 +169,5 @@ def _sha256(files: list[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
-            while piece := stream.read(1 << 22):
-                digest.update(piece)
+            hashlib.file_digest(stream, lambda: digest)
     return digest.hexdigest()
-
-
-def _located(cfg: dict[str, Any]) -> Path:
-    """The file that timm would load, downloaded where it is on the hub or at an address. Raises UNREADABLE."""
-    how, where = _builder._resolve_pretrained_source(cfg)
-    if how == "hf-hub":
-        repo, names = (where, USUAL) if isinstance(where, str) else (where[0], where[1:])
-        for name in names:
-            with suppress(EntryNotFoundError if name != names[-1] else ()):
-                file = Path(_hub.download_from_hf(repo, name))
-                break
-        for shard in shards(file):
-            _hub.download_from_hf(repo, shard)
-        return file
-    if how == "url":
-        return Path(_hub.download_cached_file(where, check_hash=False))
-    if not how:
-        raise RuntimeError("timm knows no weights of it")
-    return weights_file(Path(where))

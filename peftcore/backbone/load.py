@@ -14,19 +14,12 @@ from torch import nn
 from peftcore import errors
 from peftcore.backbone import embedded
 from peftcore.backbone.anatomy import anatomy
-from peftcore.backbone.arrival import Arrival
+from peftcore.backbone.arrival import UNREADABLE, Arrival
 from peftcore.backbone.backbone import Backbone, by_channel
-from peftcore.backbone.checkpoint import UNREADABLE
 from peftcore.backbone.curated import CURATED
 from peftcore.backbone.understood import check_understood
-from peftcore.backbone.weights import (
-    REMOTE,
-    fetched,
-    first_line,
-    no_waiting_for_an_unreachable_hub,
-    weights_file,
-    why_no_weights,
-)
+from peftcore.backbone.weights import REMOTE, first_line, why_no_weights
+from peftcore.registry import FETCH
 
 _understood: set[tuple[str, str, bool]] = set()  # name, options, whether on the meta device
 
@@ -42,7 +35,7 @@ def load_backbone(
     """A frozen Backbone by name.
 
     `name`: an embedded backbone, any timm ViT or Swin (with or without a tag), or 'hf-hub:OWNER/NAME'.
-    Pretrained weights are looked for in HEADROOM_WEIGHTS (`weights.folder()`), then in the hub's cache, then on the hub.
+    Pretrained weights are looked for in HEADROOM_WEIGHTS (`fetch.places.folder()`), then in the hub's cache, then on the hub.
     `weights`: a local file or a folder that holds one; `device='meta'` builds the anatomy without weights. All of the
     backbone comes from that file, or it is refused; `Backbone.origin` says what was read, and what was left over.
     Random weights (`pretrained=False`) follow from `seed` alone: the same name and seed are the same backbone.
@@ -61,14 +54,14 @@ def load_backbone(
         meta = torch.device(device).type == "meta"
     except RuntimeError:
         raise errors.InvalidSetting(f"There is no device {device!r}; use 'cpu', 'cuda' or 'meta'.") from None
-    arrival = None
+    places, arrival = FETCH.load("places"), None
     if (pretrained or weights is not None) and not meta:
-        arrival = Arrival(name, fetched(name) if weights is None else weights_file(Path(weights)))
+        arrival = Arrival(name, places.fetched(name) if weights is None else places.weights_file(Path(weights)))
     try:
         with (
             torch.random.fork_rng(),
             torch.device("cpu" if arrival else device),
-            no_waiting_for_an_unreachable_hub(),
+            places.no_waiting_for_an_unreachable_hub(),
             arrival.loads() if arrival else nullcontext(),
         ):
             torch.manual_seed(seed)

@@ -12,7 +12,7 @@ from functools import partial
 from peftcore import errors, task
 from peftcore.backbone import weights
 from peftcore.events import Download
-from peftcore.fetch import places, transfer
+from peftcore.fetch import places, transfer, weight_files
 from peftcore.fetch.transfer import Tell
 from peftcore.spec import RunSpec
 
@@ -66,7 +66,7 @@ def _weights(name: str, tell: Tell) -> None:
     from huggingface_hub.errors import EntryNotFoundError
 
     repo, _, revision = name.partition(":")[2].partition("@")
-    for file in weights.ON_THE_HUB:
+    for file in weight_files.ON_THE_HUB:
         try:
             hub.fetch(repo, file, tell, revision=revision or "main")
             return

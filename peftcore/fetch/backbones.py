@@ -12,10 +12,11 @@ import torch
 from peftcore import errors
 from peftcore.backbone import embedded
 from peftcore.backbone.load import load_backbone
-from peftcore.backbone.weights import ON_THE_HUB, REMOTE, folder, tagged, whole
+from peftcore.backbone.weights import REMOTE
 from peftcore.fetch import transfer
-from peftcore.fetch.places import repository
+from peftcore.fetch.places import folder, repository, tagged
 from peftcore.fetch.transfer import Tell
+from peftcore.fetch.weight_files import ON_THE_HUB, whole
 
 
 def address(repo: str, file: str) -> str:

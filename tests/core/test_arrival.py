@@ -17,6 +17,7 @@ from torch import Tensor
 import peftcore as pc
 from peftcore import errors
 from peftcore.backbone import embedded, weights
+from peftcore.fetch import places
 
 State = dict[str, Tensor]
 SMALL = {"vit": VIT, "swin": SWIN}
@@ -550,7 +551,7 @@ def test_the_hubs_cache_is_proven_too(tmp_path, monkeypatch):
     from huggingface_hub.errors import EntryNotFoundError
     from timm.models import _hub
 
-    monkeypatch.setattr(weights, "fetched", lambda _: None)
+    monkeypatch.setattr(places, "fetched", lambda _: None)
     hub_folder(tmp_path, state())
     (tmp_path / "model.safetensors").unlink()
     sharded(tmp_path, "bin")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from peftcore.errors import BadData, InvalidSetting
+from peftcore.figures.projection import linear_accuracy, pca, tsne
 from peftcore.figures.tasks import nearest_agreement
-from peftcore.probes.projection import linear_accuracy, pca, tsne
 
 RNG = np.random.default_rng(3)
 CLOUD = RNG.normal(size=(60, 12)) * np.linspace(3, 0.3, 12)

@@ -11,7 +11,6 @@ import pytest
 from serving import serving
 
 from peftcore import errors
-from peftcore.backbone import weights
 from peftcore.events import Download, from_dict
 from peftcore.fetch import arrivals, backbones, places, transfer
 from peftcore.spec import RunSpec
@@ -203,9 +202,9 @@ def test_a_run_tells_how_far_its_weights_are_and_keeps_them_when_it_is_closed(hu
     assert all(isinstance(event, Download) and from_dict(event.to_dict()) == event for event in told)
     assert {event.what for event in told} == {NAME} and told[-1].total == len(DATA) and told[-1].speed > 0
     assert [event.done for event in told] == sorted(event.done for event in told)
-    goal = weights.folder() / f"{NAME}.safetensors"
+    goal = places.folder() / f"{NAME}.safetensors"
     had = transfer.kept(goal)
-    assert had >= told[-1].done and not goal.exists() and not weights.fetched(NAME)
+    assert had >= told[-1].done and not goal.exists() and not places.fetched(NAME)
     hub.asked.clear()
     with pytest.raises(errors.WeightsUnavailable, match="not a whole safetensors file"):  # so it came to its end
         list(arrivals.arrivals(SPEC))

@@ -18,7 +18,7 @@ import peftcore as pc
 from peftcore import errors
 from peftcore.backbone import embedded, weights
 from peftcore.backbone.curated import CURATED
-from peftcore.fetch import backbones, places, transfer
+from peftcore.fetch import backbones, places, transfer, weight_files
 
 NAME = "vit_tiny_patch16_224.augreg_in21k"
 
@@ -62,12 +62,12 @@ def test_curated_backbones_come_after_the_embedded_ones():
 
 
 def test_a_name_gets_the_tag_of_its_weights():
-    assert weights.tagged("vit_tiny_patch16_224") == "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
-    assert weights.tagged(NAME) == NAME
+    assert places.tagged("vit_tiny_patch16_224") == "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+    assert places.tagged(NAME) == NAME
     with pytest.raises(errors.UnknownName, match="augreg_in21k"):
-        weights.tagged("vit_tiny_patch16_224.augreg_in22k")
+        places.tagged("vit_tiny_patch16_224.augreg_in22k")
     with pytest.raises(errors.UnknownName, match="vit_tiny_patch16_224"):
-        weights.tagged("vit_tinny_patch16_224")
+        places.tagged("vit_tinny_patch16_224")
 
 
 def test_what_is_fetched_is_loaded(hub, shelf):
@@ -94,7 +94,7 @@ def test_a_stopped_download_leaves_nothing_that_counts_and_goes_on(hub, shelf, m
     with pytest.raises(stop):
         backbones.fetch(NAME, tell=tell)
     assert [one.name for one in shelf.iterdir()] == [transfer.PARTS] and not places.here(NAME)
-    assert weights.whole(backbones.fetch(NAME)) and len(list(shelf.iterdir())) == 1
+    assert weight_files.whole(backbones.fetch(NAME)) and len(list(shelf.iterdir())) == 1
 
 
 def test_half_a_file_never_counts(source, shelf):
@@ -113,7 +113,7 @@ def test_half_a_file_never_counts(source, shelf):
 def test_a_half_file_is_fetched_anew(hub, source, shelf):
     shelf.mkdir()
     (shelf / f"{NAME}.safetensors").write_bytes(source.read_bytes()[:1000])
-    assert weights.whole(backbones.fetch(NAME))
+    assert weight_files.whole(backbones.fetch(NAME))
 
 
 def test_the_hubs_own_cache_counts(source, tmp_path, shelf, monkeypatch):
@@ -131,7 +131,7 @@ def test_the_hubs_own_cache_counts(source, tmp_path, shelf, monkeypatch):
 
 
 def test_embedded_weights_are_here():
-    assert places.here("vit_micro") and weights.fetched("vit_micro") is None
+    assert places.here("vit_micro") and places.fetched("vit_micro") is None
     with pytest.raises(errors.WeightsUnavailable, match="comes with Headroom"):
         backbones.fetch("vit_micro")
 
@@ -230,7 +230,7 @@ def test_the_command_lines_answers(hub, shelf, capsys):
     assert answer == {
         "name": NAME,
         "file": str(shelf / f"{NAME}.safetensors"),
-        "bytes": weights.fetched(NAME).stat().st_size,
+        "bytes": places.fetched(NAME).stat().st_size,
     }
     app(["backbones", "--json"], standalone_mode=False)
     told = {one["name"]: one for one in json.loads(capsys.readouterr().out)}

@@ -8,25 +8,17 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from huggingface_hub.errors import EntryNotFoundError
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from peftcore.backbone.foreign_names import library_of, to_timms
+from peftcore.backbone.arrival import UNREADABLE
 from peftcore.errors import WeightsUnavailable
+from peftcore.fetch.foreign_names import library_of, to_timms
 
-# What timm, torch, safetensors, pickle and huggingface_hub raise for an impossible model or a file without weights.
-UNREADABLE = (
-    *(OSError, RuntimeError, ValueError, LookupError, TypeError, EOFError, AttributeError),
-    *(SafetensorError, UnpicklingError, BadZipFile, EntryNotFoundError, AssertionError, ArithmeticError),
-)
 # What torch.compile, sharded and checkpointed training put between the names of modules.
 _BETWEEN = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 # What files and trainers put before the names of a model whose own names are not timm's.

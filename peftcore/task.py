@@ -34,7 +34,7 @@ class Split:
     """Images and their labels, in a fixed order. The arrays may be read-only: copy before changing them."""
 
     # uint8 (n, H, W, 3), RGB: an array, or what is read like one by number, slice or array of numbers (_pictures.py)
-    images: np.ndarray
+    images: Any
     labels: np.ndarray  # int64 (n,), indices into Task.classes
 
     def __len__(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -39,7 +40,8 @@ def files(folder: Path) -> set[Path]:
 
 
 def main() -> None:
-    rows, counts = [], {}
+    rows: list[str] = []
+    counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as home:
         os.environ["HEADROOM_HOME"] = home
         shelf().mkdir()
@@ -48,7 +50,7 @@ def main() -> None:
                 before = files(Path(home))
                 got, sentence = outcome(case, Path(made))
                 assert files(Path(home)) == before, f"{case.kind}: the disk is not as before"
-                counts[got] = counts.get(got, 0) + 1
+                counts[got] += 1
                 cells = (case.kind, got, sentence.replace(made, "FOLDER"))
                 rows.append("| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |")
     summary = ", ".join(f"{count} {got}" for got, count in counts.items())

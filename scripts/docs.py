@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -42,12 +43,11 @@ def commands_table() -> str:
     from peftcore.__main__ import app
 
     rows = ["| command | what it does |", "|---|---|"]
-    groups = [("", app.registered_commands)] + [
-        (g.name + " ", g.typer_instance.registered_commands) for g in app.registered_groups
-    ]
-    for group, command in ((group, command) for group, commands in groups for command in commands):
-        name = group + (command.name or command.callback.__name__)
-        rows.append(f"| `python -m peftcore {name}` | {(command.callback.__doc__ or '').strip().splitlines()[0]} |")
+    groups: list[Any] = [("", app), *((f"{group.name} ", group.typer_instance) for group in app.registered_groups)]
+    for group, verbs in groups:
+        for command in verbs.registered_commands:
+            name = group + (command.name or command.callback.__name__)
+            rows.append(f"| `python -m peftcore {name}` | {(command.callback.__doc__ or '').strip().splitlines()[0]} |")
     return "\n".join(rows)
 
 
@@ -74,10 +74,8 @@ PAGES = ("README.md", "docs/settings.md")
 
 def rewritten(text: str) -> str:
     """`text` with each table between its markers made anew."""
-    for name, table in TABLES.items():
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        text = re.sub(pattern, lambda m, t=table: m[1] + t() + "\n" + m[2], text, flags=re.S)
-    return text
+    pattern = rf"(<!-- ({'|'.join(TABLES)}) -->\n).*?(<!-- /\2 -->)"
+    return re.sub(pattern, lambda m: f"{m[1]}{TABLES[m[2]]()}\n{m[3]}", text, flags=re.S)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def draw(seed: int, batch: int, size: int, hardest: float, device: torch.device 
     flock = pen.uniform(0.0, 1.0, size) < 0.4  # all objects of one class and hue
     light = pen.uniform(0.0, 2 * math.pi, size)
     owner = torch.full((size, SIZE, SIZE), -1, dtype=torch.long, device=device)  # which object shows
-    table = {k: [] for k in ("class", "hue", "kind", "angle", "stripes", "cx", "cy", "size")}
+    table: dict[str, list[Tensor]] = {k: [] for k in ("class", "hue", "kind", "angle", "stripes", "cx", "cy", "size")}
     for k in range(int(count.max())):
         cls = pen.integer(CLASSES, size)
         hue = pen.integer(len(HUES), size)

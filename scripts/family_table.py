@@ -54,8 +54,8 @@ class Family:
         return pc.load_backbone(self.name, device="meta")
 
 
-def _plain(size: int, **more) -> tuple[tuple[str, object], ...]:
-    return tuple(dict(img_size=size, embed_dim=64, depth=3, num_heads=4, **more).items())
+def _plain(size: int) -> tuple[tuple[str, object], ...]:
+    return tuple(dict(img_size=size, embed_dim=64, depth=3, num_heads=4).items())
 
 
 _SWIN = (("img_size", 64), ("window_size", 4), ("embed_dim", 32), ("depths", (2, 2)), ("num_heads", (2, 4)))

@@ -37,16 +37,14 @@ def fit(features: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> float
 
     scaler = StandardScaler().fit(features["train"])
     features = {k: scaler.transform(v) for k, v in features.items()}
-    best, chosen = -1.0, None
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ConvergenceWarning
-        )  # the weakest penalty may stop early; it is only a candidate
-        for strength in STRENGTHS:
-            probe = LogisticRegression(C=strength, max_iter=400).fit(features["train"], labels["train"])
-            score = probe.score(features["val"], labels["val"])
-            if score > best:
-                best, chosen = score, probe
+        # The weakest penalty may stop early; it is only a candidate.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        candidates = [
+            LogisticRegression(C=strength, max_iter=400).fit(features["train"], labels["train"])
+            for strength in STRENGTHS
+        ]
+    chosen = max(candidates, key=lambda probe: probe.score(features["val"], labels["val"]))
     return float(chosen.score(features["test"], labels["test"]))
 
 

@@ -125,7 +125,7 @@ def prepare(model: nn.Module, seed: int) -> None:
     """In place: cosine patches, sine-cosine positions where there are any, mimetic attention; the rest stays timm's."""
     generator = torch.Generator().manual_seed(seed)
     weight = model.patch_embed.proj.weight  # (width, 3, p, p)
-    weight.copy_(_cosine_basis(*weight.shape[:1], weight.shape[-1]))
+    weight.copy_(_cosine_basis(weight.shape[0], weight.shape[-1]))
     model.patch_embed.proj.bias.zero_()
     if hasattr(model, "pos_embed"):
         model.pos_embed.zero_()

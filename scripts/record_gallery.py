@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from app import gallery, words
+from peftcore import events
 from peftcore.spec import RunSpec
 from peftcore.train.loop import finetune
 
@@ -29,21 +30,22 @@ def record(name: str) -> float:
     """Trains one example and writes its folder; returns its test accuracy."""
     folder = gallery.FOLDER / name
     folder.mkdir(parents=True, exist_ok=True)
-    spec, events, last = EXAMPLES[name], [], None
-    for last in finetune(spec):
-        if last.kind in KEPT:
-            events.append(last.to_dict())
-    (folder / "adapter.safetensors").write_bytes(last.blob)
+    spec, kept = EXAMPLES[name], []
+    for event in finetune(spec):
+        if event.kind in KEPT:
+            kept.append(event.to_dict())
+        if isinstance(event, events.Finished) and event.blob is not None:
+            (folder / "adapter.safetensors").write_bytes(event.blob)
     settings = spec.to_dict()
-    told = {
+    example = {
         "title": words.run_title(settings),
         "command": words.command(settings),
         "spec": settings,
-        "summary": {key: events[-1][key] for key in SUMMARY},
-        "events": events,
+        "summary": {key: kept[-1][key] for key in SUMMARY},
+        "events": kept,
     }
-    (folder / "run.json").write_text(json.dumps(told, separators=(",", ":")) + "\n")
-    return last.test_accuracy
+    (folder / "run.json").write_text(json.dumps(example, separators=(",", ":")) + "\n")
+    return kept[-1]["test_accuracy"]
 
 
 if __name__ == "__main__":

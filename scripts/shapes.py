@@ -124,15 +124,14 @@ def glyph(index: Tensor, u: Tensor, v: Tensor, wobble: Tensor, thickness: Tensor
                 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
             )
     nodes.append(points[:, -1])
-    nearest = None
+    nearest = torch.full_like(u, math.inf)
     for start, end in pairwise(nodes):
         along = end - start  # (n, 2)
         sx, sy = start[:, 0, None, None], start[:, 1, None, None]
         ax, ay = along[:, 0, None, None], along[:, 1, None, None]
         pu, pv = u - sx, v - sy
         t = ((pu * ax + pv * ay) / (ax * ax + ay * ay + 1e-6)).clamp_(0, 1)
-        distance = (pu - t * ax).square_().add_((pv - t * ay).square_())
-        nearest = distance if nearest is None else torch.minimum(nearest, distance)
+        nearest = torch.minimum(nearest, (pu - t * ax).square_().add_((pv - t * ay).square_()))
     return nearest.sqrt_() - thickness[:, None, None]
 
 

@@ -56,7 +56,8 @@ class Trainer:
         coarsest = self.model.feature_info[-1]["reduction"]
         self.reader = Reader(self.model.num_features, coarsest // PATCH).to(self.device)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        matrices, rest = [], []
+        matrices: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
         for module in (self.model, self.reader):
             for key, value in module.named_parameters():
                 hidden = value.ndim == 2 and key.startswith(("blocks.", "layers.")) and key.endswith(".weight")

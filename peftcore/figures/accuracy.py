@@ -55,8 +55,8 @@ class Ground:
 
 def apart(first: float, second: float, on: Ground, other: Ground) -> bool | None:
     """Whether two accuracies differ by more than their 95 % intervals; None where these are not known."""
-    intervals = on.interval(first), other.interval(second)
-    if None in intervals:
+    one, two = on.interval(first), other.interval(second)
+    if one is None or two is None:
         return None
-    low, high = sorted(intervals)
+    low, high = sorted((one, two))
     return low[1] < high[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -77,7 +77,7 @@ def _overlay_title(last: Mapping[str, float], y: str, higher: bool) -> str:
     """Who leads, and by how much."""
     if not last:
         return "No run has a value yet"
-    order = sorted(last, key=last.get, reverse=higher)
+    order = sorted(last, key=last.__getitem__, reverse=higher)
     best, word = order[0], "reaches" if higher else "ends at"
     title = f"{theme.plain(best)} {word} {last[best]:.3f}"
     if len(order) > 1:
@@ -96,7 +96,7 @@ def _against(
     rows: Sequence[Mapping],
     column: str,
     x_title: str,
-    say,
+    say: Callable[[float], str],
     finding: str,
     *,
     name: str,

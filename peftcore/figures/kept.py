@@ -126,7 +126,8 @@ def _pairs(
     is, then each method's bar with its size and reason below. The y axis counts pixels from the top."""
     largest = max(size for row in rows for size in row["bytes"].values())
     divisor, unit = theme.byte_unit(largest)
-    figure, at, places = go.Figure(), 0.0, {method: [] for method in methods}
+    figure, at = go.Figure(), 0.0
+    places: dict[str, list[float]] = {method: [] for method in methods}
 
     def write(text: str, colour: str, size: float) -> None:
         nonlocal at

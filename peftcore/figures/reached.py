@@ -30,7 +30,7 @@ def reached(
     means = {method: mean(values) for method, values in accuracies.items() if values}
     if not means:
         raise BadData("A picture of what methods reached needs at least one accuracy.")
-    order = sorted(means, key=means.get, reverse=True)
+    order = sorted(means, key=means.__getitem__, reverse=True)
     figure = go.Figure()
     for method in order:
         colour, title = theme.method_colour(method, dark=dark), theme.method_title(method)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -31,7 +32,8 @@ def class_balance(
     """
     if not counts:
         raise BadData("Class balance needs at least one class with its number of images.")
-    splits = dict(counts) if isinstance(next(iter(counts.values())), Mapping) else {"train": dict(counts)}
+    by_split = isinstance(next(iter(counts.values())), Mapping)
+    splits: dict[str, Any] = dict(counts) if by_split else {"train": dict(counts)}
     classes = list(dict.fromkeys(name for split in splits.values() for name in split))
     figure = go.Figure()
     for split, part in splits.items():

@@ -22,7 +22,7 @@ from peftcore.uploads.limits import Limits, more, size
 from peftcore.uploads.pictures import FORMATS, decode, deep_values, to_rgb
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import ImageFile
 
 SIDE = 512  # pixels of a picture that is kept for the probes, at most, on its longer side
 MOST_KEPT = 200  # of these; the oldest go first
@@ -74,7 +74,7 @@ def bits_of(largest: int) -> int:
 
 
 @contextmanager
-def _opened(file: Path | BinaryIO, limits: Limits) -> Iterator[Image.Image]:
+def _opened(file: Path | BinaryIO, limits: Limits) -> Iterator[ImageFile.ImageFile]:
     """An image within the limits, not decoded yet; what its reader raises, now and inside, becomes BadData."""
     from PIL import Image, UnidentifiedImageError
 

@@ -215,7 +215,7 @@ def _by_folder(images: Sequence[str], inner: str) -> _Found:
 
 def _splits_within(paths: Mapping[str, list[str]]) -> dict[str, int]:
     """The folders of splits that at least two classes have in themselves, and their splits; empty where none has."""
-    children = defaultdict(set)
+    children: defaultdict[str, set[str]] = defaultdict(set)
     for above in paths.values():
         children[above[0] if above else ""] |= {*above[1:2]}
     found = [said for names in children.values() if {0} < {*(said := splits_of(names)).values()}]
@@ -227,7 +227,7 @@ def _holder_of_splits(paths: Mapping[str, list[str]]) -> str:
 
     What lies beside it (unlabelled images, pictures of the documentation) makes no classes of the two.
     """
-    children = defaultdict(set)
+    children: defaultdict[str, set[str]] = defaultdict(set)
     for above in paths.values():
         for depth in range(1, len(above)):
             children["/".join(above[:depth]) + "/"].add(above[depth])
@@ -303,7 +303,10 @@ def _by_table(folder: Path, files: Sequence[str], images: Sequence[str], inner: 
             "the labels, or name them train.csv, val.csv and test.csv."
         )
     entries: dict[str, tuple[str, int, str]] = {}
-    skipped, notes, used, column = [], [], [], ""
+    skipped: list[Skipped] = []
+    used: list[str] = []
+    notes: list[str] = []
+    column = ""
     for name in tables:
         split = of_splits.get(name, -1)
         own = [image for image in images if {said.get(part) for part in image.split("/")[:-1]} & {split}]
@@ -341,12 +344,13 @@ def _enter(
     split: int,
 ) -> None:
     """Notes one line of a table in `entries`, by its image: label, split, and which line said so."""
-    if row.split and (split := split_of(row.split)) is None:
+    own = split_of(row.split) if row.split else split
+    if own is None:
         raise errors.BadData(
             f"Line {row.number} of {shown(name)} puts {shown(row.file)} into the split {shown(row.split)}; "
             "it should be train, val or test."
         )
-    file = known.find(row.file)
+    split, file = own, known.find(row.file)
     if file is None:
         skipped.append(Skipped(row.file, f"{name} names it, but it is missing"))
     elif row.label:

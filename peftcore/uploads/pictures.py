@@ -19,7 +19,7 @@ from peftcore import errors
 from peftcore.home import gigabytes
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageFile
 
 FITS = ("stretch", "crop")
 # Pillow knows more, among them some that start other programs (EPS) or that nobody has photographs in.
@@ -45,7 +45,7 @@ class Pictures:
 
     def __init__(
         self,
-        files: Sequence[str | Path],
+        files: Sequence[Any],
         size: int,
         fit: str = "stretch",
         kept_bytes: int | None = None,
@@ -80,11 +80,12 @@ class Pictures:
         """The images at a number, slice, or array of numbers; a copy. Raises BadData naming a file that is broken."""
         numbers = np.arange(len(self))[index]
         wanted = np.atleast_1d(numbers)
-        if self.kept:
-            self._keep(wanted)
+        if self._kept is not None:
+            self._keep(wanted, self._kept)
             images = self._kept[wanted]
         else:
-            images, parts = self._coming.pop(wanted.tobytes(), None) or self._decode(wanted)
+            coming = self._coming.pop(wanted.tobytes(), None)
+            images, parts = coming or self._decode(wanted)
             for part in parts:
                 part.result()
         return images if np.ndim(numbers) else images[0]
@@ -106,21 +107,21 @@ class Pictures:
         read. Raises BadData naming a file that is broken."""
         for start in range(0, len(self) if not self._checked else 0, LOOKED_AT):
             numbers = np.arange(start, min(start + LOOKED_AT, len(self)))
-            if self.kept:
-                self._keep(numbers)
+            if self._kept is not None:
+                self._keep(numbers, self._kept)
             else:
                 list(_pool().map(self._look, numbers))
             yield int(numbers[-1]) + 1
         self._checked = True
 
-    def _keep(self, numbers: np.ndarray) -> None:
+    def _keep(self, numbers: np.ndarray, kept: np.ndarray) -> None:
         missing = np.unique(numbers[~self._done[numbers]])
         if not len(missing):
             return
         images, parts = self._decode(missing)
         for part in parts:
             part.result()
-        self._kept[missing] = images
+        kept[missing] = images
         self._done[missing] = True  # last: another thread that reads meanwhile decodes the same bytes once more
 
     def _decode(self, numbers: np.ndarray) -> tuple[np.ndarray, list[Future]]:
@@ -210,7 +211,7 @@ def look(file: str | Path) -> None:
 
 
 @contextmanager
-def _opened(file: str | Path | BytesIO, name: str = "") -> Iterator[Image.Image]:
+def _opened(file: str | Path | BytesIO, name: str = "") -> Iterator[ImageFile.ImageFile]:
     """The image in a file; what Pillow's readers raise, now and inside, is a sentence with the file's name."""
     from PIL import Image, UnidentifiedImageError
 
@@ -231,7 +232,7 @@ def _opened(file: str | Path | BytesIO, name: str = "") -> Iterator[Image.Image]
         ) from error
 
 
-def deep_values(image: Image.Image) -> tuple[int | None, bool]:
+def deep_values(image: ImageFile.ImageFile) -> tuple[int | None, bool]:
     """The largest value of an opened image of 16 bits a channel, None of one of 8 bits; and whether it has colours.
 
     Of colours Pillow reads the upper 8 bits alone, so their largest value is known to within 255.
@@ -245,7 +246,7 @@ def deep_values(image: Image.Image) -> tuple[int | None, bool]:
 
 def _extremes(image: Image.Image) -> list[tuple[int, int]]:
     """Smallest and largest value of each channel but the one of transparency."""
-    found = image.getextrema()
+    found: Any = image.getextrema()
     found = [found] if image.getbands() == ("L",) else list(found)
     return found[:-1] if image.mode in ("RGBA", "LA") else found
 

@@ -34,7 +34,8 @@ def splits_of(names: Collection[str]) -> dict[str, int]:
 
     'seg_train' and 'seg_test' are a family: one word more, the same in both, and one of them is for training.
     """
-    found, families = {}, defaultdict(dict)
+    found: dict[str, int] = {}
+    families: defaultdict[tuple[str, ...], dict[str, int]] = defaultdict(dict)
     for name in names:
         split, rest = _read(name)
         if split is not None and not rest:

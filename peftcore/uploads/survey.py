@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import BinaryIO, NamedTuple
@@ -128,23 +129,23 @@ def _take(
     source: str | Path | BinaryIO | Sequence[tuple[str, BinaryIO]], folder: Path, limits: Limits, tell: Tell
 ) -> list[str]:
     """Brings the files into the folder, and returns notes on what was guessed."""
-    if isinstance(source, (str, Path)):
-        path = Path(source).expanduser()
-        if path.is_dir():
-            files = layout.walk(path, limits)
-            for name in files:
-                if (path / name).is_symlink() or not (path / name).is_file():
-                    raise errors.BadData(f"{shown(name)} in {path} is a link or not a file; put the file itself there.")
-            _copy(((name, (path / name).open("rb")) for name in files), len(files), Intake(folder, limits), tell)
-            return []
-        if not path.is_file():
-            raise errors.BadData(f"There is no file or folder {path}.")
-        with path.open("rb") as file:
-            return _unpack(file, folder, limits, tell)
-    if hasattr(source, "read"):
+    if not isinstance(source, (str, Path, Sequence)):
         return _unpack(source, folder, limits, tell)
-    _copy(source, len(source), Intake(folder, limits), tell)
-    return []
+    if not isinstance(source, (str, Path)):
+        _copy(source, len(source), Intake(folder, limits), tell)
+        return []
+    path = Path(source).expanduser()
+    if path.is_dir():
+        files = layout.walk(path, limits)
+        for name in files:
+            if (path / name).is_symlink() or not (path / name).is_file():
+                raise errors.BadData(f"{shown(name)} in {path} is a link or not a file; put the file itself there.")
+        _copy(((name, (path / name).open("rb")) for name in files), len(files), Intake(folder, limits), tell)
+        return []
+    if not path.is_file():
+        raise errors.BadData(f"There is no file or folder {path}.")
+    with path.open("rb") as file:
+        return _unpack(file, folder, limits, tell)
 
 
 def _unpack(file: BinaryIO, folder: Path, limits: Limits, tell: Tell) -> list[str]:
@@ -158,7 +159,7 @@ def _copy(files: Iterable[tuple[str, BinaryIO]], count: int, intake: Intake, tel
         tell("Copying", done / count)
         with file:
             file.seek(0)
-            intake.add(name, iter(lambda file=file: file.read(CHUNK), b""))
+            intake.add(name, iter(partial(file.read, CHUNK), b""))
 
 
 def _survey(

@@ -7,7 +7,7 @@ import gzip
 import lzma
 import tarfile
 from collections.abc import Iterator
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from peftcore import errors
 from peftcore.uploads.intake import CHUNK, Intake, Tell, check
@@ -31,7 +31,7 @@ def unpack(file: BinaryIO, start: bytes, packed: int, intake: Intake, tell: Tell
             stream.allow(LARGEST_HEADER)
             if (entry := archive.next()) is None:
                 break
-            archive.members = []  # it would remember all it has seen
+            archive.members = []  # type: ignore[attr-defined]  # it would remember all it has seen
             tell("Unpacking", min(1.0, file.tell() / packed))
             _refuse(entry, intake)
             if entry.isdir():
@@ -48,7 +48,7 @@ def unpack(file: BinaryIO, start: bytes, packed: int, intake: Intake, tell: Tell
         raise tarfile.ReadError("its end mark is missing")
 
 
-def _opened(stream: _Counter) -> tarfile.TarFile:
+def _opened(stream: Any) -> tarfile.TarFile:
     try:
         return tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape")
     except tarfile.ReadError:
@@ -59,6 +59,7 @@ def _opened(stream: _Counter) -> tarfile.TarFile:
 
 def _data(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Iterator[bytes]:
     source, left = archive.extractfile(entry), entry.size
+    assert source is not None  # links and devices were refused
     while left:
         chunk = source.read(min(CHUNK, left))
         if not chunk:

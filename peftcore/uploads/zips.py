@@ -7,6 +7,7 @@ import stat
 import struct
 import zipfile
 from collections.abc import Sequence
+from functools import partial
 from typing import BinaryIO
 
 from peftcore import errors
@@ -41,7 +42,7 @@ def unpack(file: BinaryIO, intake: Intake, tell: Tell) -> list[str]:
                 intake.folder_named(name)
                 continue
             with archive.open(entry) as source:
-                intake.add(name, iter(lambda source=source: source.read(CHUNK), b""))
+                intake.add(name, iter(partial(source.read, CHUNK), b""))
     return notes
 
 
@@ -91,7 +92,8 @@ def _refuse(entry: zipfile.ZipInfo, name: str) -> None:
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise errors.BadData(f"{name} in the zip is a device or the like; pack images alone.")
     if entry.compress_type not in METHODS:
-        how = zipfile.compressor_names.get(entry.compress_type, f"method {entry.compress_type}")
+        names: dict[int, str] = zipfile.compressor_names  # type: ignore[attr-defined]  # typeshed has it not
+        how = names.get(entry.compress_type, f"method {entry.compress_type}")
         raise errors.BadData(f"{name} in the zip is packed by {how}; pack it as deflate, which every tool can.")
 
 

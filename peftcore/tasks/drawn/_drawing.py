@@ -28,16 +28,17 @@ Draw = Callable[[np.random.Generator, int], np.ndarray]
 DrawAt = Callable[[np.random.Generator, int, int], np.ndarray]
 
 
-def draw_splits(draw: Draw, classes: int, seed: int) -> dict[str, Split]:
+def draw_splits(draw: Draw, classes: int, seed: int) -> tuple[Split, Split, Split]:
     """Every split, its images drawn when they are read: `draw(rng, label)` makes one (SIZE, SIZE, 3) float image.
 
     Each image has a generator of its own, seeded by (seed, split, index): no image depends on which others are drawn
     or how many, and no two splits share a stream.
     """
-    return {
-        split: draw_split(lambda rng, index, label: draw(rng, label), seed, number, count, classes)
-        for number, (split, count) in enumerate(SIZES.items())
-    }
+    train, val, test = (
+        draw_split(lambda rng, index, label: draw(rng, label), seed, number, count, classes)
+        for number, count in enumerate(SIZES.values())
+    )
+    return train, val, test
 
 
 def draw_split(draw: DrawAt, seed: int, number: int, count: int, classes: int) -> Split:

@@ -31,7 +31,7 @@ def load(argument: str = "") -> Task:
 @lru_cache(maxsize=1)
 def _task() -> Task:
     splits = d.draw_splits(scene, len(CLASSES), SEED)
-    return Task("cells", TITLE, DESCRIPTION, GROUP, CLASSES, **splits, source=SOURCE, symmetries=SYMMETRIES)
+    return Task("cells", TITLE, DESCRIPTION, GROUP, CLASSES, *splits, source=SOURCE, symmetries=SYMMETRIES)
 
 
 def scene(rng: np.random.Generator, infected: int) -> np.ndarray:
@@ -51,7 +51,8 @@ def scene(rng: np.random.Generator, infected: int) -> np.ndarray:
         if (spot := _between(rng, cells)) is not None:
             _platelet(rng, taken, spot, purple * rng.uniform(0.5, 0.9))
     for _ in range(rng.integers(0, 6)):  # grains of stain: small, black, anywhere
-        window, x, y = d.local(*rng.uniform(0, 64, 2), rng.uniform(0, np.pi), 3)
+        cx, cy = rng.uniform(0, 64, 2)
+        window, x, y = d.local(cx, cy, rng.uniform(0, np.pi), 3)
         taken[window] += (0.9 * d.cover(d.ellipse(x, y, rng.uniform(0.5, 1.0), 0.5)))[..., None]
     light = d.hsv(rng.uniform(0.08, 0.2), rng.uniform(0.0, 0.12), rng.uniform(0.85, 1.0))
     uneven = 1 + rng.uniform(0.03, 0.2) * d.gradient(rng) + 0.015 * d.smooth_noise(rng, 3)

@@ -34,7 +34,7 @@ def load(argument: str = "") -> Task:
 @lru_cache(maxsize=1)
 def _task() -> Task:
     splits = d.draw_splits(lambda rng, label: scene(rng, label + 1), len(CLASSES), SEED)
-    return Task("counting", TITLE, DESCRIPTION, GROUP, CLASSES, **splits, source=SOURCE, symmetries=SYMMETRIES)
+    return Task("counting", TITLE, DESCRIPTION, GROUP, CLASSES, *splits, source=SOURCE, symmetries=SYMMETRIES)
 
 
 def scene(rng: np.random.Generator, berries: int) -> np.ndarray:
@@ -49,7 +49,8 @@ def scene(rng: np.random.Generator, berries: int) -> np.ndarray:
     for _ in range(rng.integers(0, 2 + few)):  # leaves may lie anywhere, under the berries
         hue = rng.choice([rng.uniform(0.2, 0.36), hues[0] + rng.normal(0, 0.02), rng.uniform(0.05, 0.12)])
         colour = d.hsv(hue, rng.uniform(0.35, 0.8), rng.uniform(0.3, 0.75))
-        d.leaf(rng, image, *rng.uniform(4, 60, 2), rng.uniform(12, 26), colour)
+        cx, cy = rng.uniform(4, 60, 2)
+        d.leaf(rng, image, cx, cy, rng.uniform(12, 26), colour)
     for _ in range(rng.integers(0, 2)):
         _twig(rng, image)
     for _ in range(rng.integers(0, 2 + few)):  # stones keep off the berries

@@ -30,7 +30,7 @@ def load(argument: str = "") -> Task:
 @lru_cache(maxsize=1)
 def _task() -> Task:
     splits = d.draw_splits(scene, len(CLASSES), SEED)
-    return Task("defects", TITLE, DESCRIPTION, GROUP, CLASSES, **splits, source=SOURCE)
+    return Task("defects", TITLE, DESCRIPTION, GROUP, CLASSES, *splits, source=SOURCE)
 
 
 def scene(rng: np.random.Generator, fault: int) -> np.ndarray:
@@ -59,10 +59,12 @@ def scene(rng: np.random.Generator, fault: int) -> np.ndarray:
 def _dirt(rng: np.random.Generator, tone: np.ndarray) -> None:
     """What lies on good metal too, in place: specks of dust, the rim of a dried drop, a smear of oil."""
     for _ in range(rng.integers(0, 7)):
-        window, u, v = d.local(*rng.uniform(0, 64, 2), rng.uniform(0, np.pi), 4)
+        cx, cy = rng.uniform(0, 64, 2)
+        window, u, v = d.local(cx, cy, rng.uniform(0, np.pi), 4)
         tone[window] += rng.choice([-0.22, 0.22]) * d.cover(d.ellipse(u, v, rng.uniform(0.5, 1.6), 0.55))
     if rng.random() < 0.35:
-        window, u, v = d.local(*rng.uniform(5, 59, 2), 0, 14)
+        cx, cy = rng.uniform(5, 59, 2)
+        window, u, v = d.local(cx, cy, 0, 14)
         off = np.hypot(u, v) + 0.6 * np.sin(3 * np.arctan2(v, u))
         tone[window] += rng.uniform(-0.1, 0.1) * d.cover(0.8 - np.abs(off - rng.uniform(4, 11)), 1.5)
     if rng.random() < 0.35:
@@ -78,7 +80,8 @@ def _scratches(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, rolled: f
     tone = np.zeros((d.SIZE, d.SIZE))
     angle = rng.uniform(0, np.pi)
     for _ in range(rng.integers(1, 4)):
-        window, u, v = d.local(*rng.uniform(12, 52, 2), angle + rng.normal(0, 0.12), 44)
+        cx, cy = rng.uniform(12, 52, 2)
+        window, u, v = d.local(cx, cy, angle + rng.normal(0, 0.12), 44)
         half, bend = rng.uniform(11, 34), rng.normal(0, 0.003)
         edge = np.minimum(rng.uniform(0.25, 0.6) - np.abs(v - bend * u**2), half - np.abs(u))
         fade = np.clip(0.75 + 0.35 * np.sin(u / rng.uniform(4, 9) + rng.uniform(0, 6)), 0.25, 1)
@@ -91,7 +94,8 @@ def _pits(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, rolled: float)
     tone = np.zeros((d.SIZE, d.SIZE))
     middle, spread, light = rng.uniform(16, 48, 2), rng.uniform(7, 16), rng.uniform(0, 2 * np.pi)
     for _ in range(rng.integers(8, 22)):
-        window, u, v = d.local(*rng.normal(middle, spread), light, 6)
+        cx, cy = rng.normal(middle, spread)
+        window, u, v = d.local(cx, cy, light, 6)
         radius = rng.uniform(0.7, 1.7)
         if tone[window].size:
             tone[window] += 0.7 * d.cover(radius - np.hypot(u - 0.9, v)) - 1.2 * d.cover(radius - np.hypot(u, v))
@@ -102,7 +106,8 @@ def _inclusions(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, rolled: 
     """One to four ragged dark slivers, drawn out along the rolling."""
     tone = np.zeros((d.SIZE, d.SIZE))
     for _ in range(rng.integers(1, 5)):
-        window, u, v = d.local(*rng.uniform(10, 54, 2), rolled + rng.normal(0, 0.06), 22)
+        cx, cy = rng.uniform(10, 54, 2)
+        window, u, v = d.local(cx, cy, rolled + rng.normal(0, 0.06), 22)
         half, ragged = rng.uniform(5, 17), patterns.noise_at(rng, u / 2.2, v / 1.5)
         edge = rng.uniform(0.8, 1.9) * (1 - (u / half) ** 2) + 0.45 * ragged - np.abs(v)
         tone[window] -= d.cover(np.minimum(edge, half - np.abs(u)), 1.2)

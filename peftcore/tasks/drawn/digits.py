@@ -34,12 +34,10 @@ def _task() -> Task:
     data = load_digits()
     images = np.stack([enlarge(image) for image in data.images])
     labels = data.target.astype(np.int64)
-    splits = []
-    for part in stratified_split(labels, SIZES, SEED):
-        split = Split(images[part], labels[part])
+    train, val, test = (Split(images[part], labels[part]) for part in stratified_split(labels, SIZES, SEED))
+    for split in (train, val, test):
         split.images.flags.writeable = split.labels.flags.writeable = False  # callers share this one copy
-        splits.append(split)
-    return Task("digits", TITLE, DESCRIPTION, GROUP, CLASSES, *splits, source=SOURCE, symmetries=SYMMETRIES)
+    return Task("digits", TITLE, DESCRIPTION, GROUP, CLASSES, train, val, test, source=SOURCE, symmetries=SYMMETRIES)
 
 
 def enlarge(image: np.ndarray) -> np.ndarray:

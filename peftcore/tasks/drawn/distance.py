@@ -38,7 +38,7 @@ def load(argument: str = "") -> Task:
 @lru_cache(maxsize=1)
 def _task() -> Task:
     splits = d.draw_splits(scene, len(CLASSES), SEED)
-    return Task("distance", TITLE, DESCRIPTION, GROUP, CLASSES, **splits, source=SOURCE, symmetries=SYMMETRIES)
+    return Task("distance", TITLE, DESCRIPTION, GROUP, CLASSES, *splits, source=SOURCE, symmetries=SYMMETRIES)
 
 
 @dataclass(frozen=True)

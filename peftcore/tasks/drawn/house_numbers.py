@@ -33,11 +33,13 @@ def load(argument: str = "") -> Task:
 
 @lru_cache(maxsize=1)
 def _task() -> Task:
-    splits = {}
-    for number, (split, count) in enumerate(d.SIZES.items()):
-        shown = handwriting(number)
-        splits[split] = d.draw_split(partial(picture, *shown), SEED, number, count, len(CLASSES))
-    return Task("house_numbers", TITLE, DESCRIPTION, GROUP, CLASSES, **splits, source=SOURCE, symmetries=SYMMETRIES)
+    train, val, test = (
+        d.draw_split(partial(picture, *handwriting(number)), SEED, number, count, len(CLASSES))
+        for number, count in enumerate(d.SIZES.values())
+    )
+    return Task(
+        "house_numbers", TITLE, DESCRIPTION, GROUP, CLASSES, train, val, test, source=SOURCE, symmetries=SYMMETRIES
+    )
 
 
 def handwriting(number: int) -> tuple[np.ndarray, np.ndarray]:

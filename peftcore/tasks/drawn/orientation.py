@@ -34,7 +34,7 @@ def load(argument: str = "") -> Task:
 @lru_cache(maxsize=1)
 def _task() -> Task:
     splits = d.draw_splits(scene, len(CLASSES), SEED)
-    return Task("orientation", TITLE, DESCRIPTION, GROUP, CLASSES, **splits, source=SOURCE, symmetries=SYMMETRIES)
+    return Task("orientation", TITLE, DESCRIPTION, GROUP, CLASSES, *splits, source=SOURCE, symmetries=SYMMETRIES)
 
 
 def scene(rng: np.random.Generator, hour: int) -> np.ndarray:
@@ -42,7 +42,8 @@ def scene(rng: np.random.Generator, hour: int) -> np.ndarray:
     image, water = _pond(rng)
     for _ in range(rng.integers(0, 4)):  # stones on the ground, seen through the water
         grey = d.hsv(rng.uniform(0.05, 0.6), rng.uniform(0.0, 0.3), rng.uniform(0.3, 0.8))
-        d.pebble(rng, image, *rng.uniform(0, 64, 2), rng.uniform(2.5, 6), 0.5 * grey + 0.5 * water)
+        cx, cy = rng.uniform(0, 64, 2)
+        d.pebble(rng, image, cx, cy, rng.uniform(2.5, 6), 0.5 * grey + 0.5 * water)
 
     heading = (hour + MARGIN * rng.uniform(-0.5, 0.5)) * BIN - np.pi / 2  # from clock to the x axis
     length = rng.uniform(32, 50)

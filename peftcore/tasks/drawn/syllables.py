@@ -60,7 +60,7 @@ def load(argument: str = "") -> Task:
 @lru_cache(maxsize=1)
 def _task() -> Task:
     splits = d.draw_splits(scene, len(CLASSES), SEED)
-    return Task("syllables", TITLE, DESCRIPTION, GROUP, CLASSES, **splits, source=SOURCE, symmetries=SYMMETRIES)
+    return Task("syllables", TITLE, DESCRIPTION, GROUP, CLASSES, *splits, source=SOURCE, symmetries=SYMMETRIES)
 
 
 def scene(rng: np.random.Generator, syllable: int) -> np.ndarray:

@@ -36,7 +36,7 @@ def load(argument: str = "") -> Task:
 @lru_cache(maxsize=1)
 def _task() -> Task:
     splits = d.draw_splits(scene, len(CLASSES), SEED)
-    return Task("textures", TITLE, DESCRIPTION, GROUP, CLASSES, **splits, source=SOURCE)
+    return Task("textures", TITLE, DESCRIPTION, GROUP, CLASSES, *splits, source=SOURCE)
 
 
 def scene(rng: np.random.Generator, material: int) -> np.ndarray:
@@ -56,7 +56,8 @@ def scene(rng: np.random.Generator, material: int) -> np.ndarray:
     image = colour * shade[..., None]
     for _ in range(rng.choice([0, 0, 0, 1, 2])):  # what has fallen on it
         tint = d.hsv(rng.uniform(0.03, 0.35), rng.uniform(0.3, 0.8), rng.uniform(0.3, 0.8))
-        d.leaf(rng, image, *rng.uniform(0, 64, 2), rng.uniform(10, 24), tint)
+        cx, cy = rng.uniform(0, 64, 2)
+        d.leaf(rng, image, cx, cy, rng.uniform(10, 24), tint)
     return d.photograph(rng, d.defocus(image, rng.choice([0, 0, 0, 1])))
 
 

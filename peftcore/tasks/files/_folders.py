@@ -37,8 +37,8 @@ def parse(kind: str, argument: str, settings: Mapping[str, tuple[Any, Sequence]]
         InvalidSetting: no path, or a value that is not allowed.
         BadData: there is no such folder, or it lies elsewhere.
     """
-    path, said = parse_settings(kind, argument, settings, "a folder", "PATH")
-    path = Path(path).expanduser()
+    name, said = parse_settings(kind, argument, settings, "a folder", "PATH")
+    path = Path(name).expanduser()
     within = os.environ.get("HEADROOM_DATA")
     folder = (Path(within).expanduser() / path if within else path).absolute()
     if within and not _is_inside(folder, Path(os.path.realpath(Path(within).expanduser()))):

@@ -53,7 +53,9 @@ def _task(
     classes = _folders.class_names(folder, lists)
     first = next(iter(lists.values()))[0][0]
     images = folder / "images" if (folder / "images" / first).exists() else folder
-    splits = [_folders.read_split(folder, images, file, lines, size, fit) for file, lines in lists.items()]
-    title = f"{TITLE}: {folder.name}"
-    more = {"source": SOURCE, "symmetries": symmetries, "val_is_new": _folders.val_is_new(lists)}
-    return Task(f"fewshot:{argument}", title, f"From the folder {folder.name}.", GROUP, classes, *splits, **more)
+    train, val, test = (_folders.read_split(folder, images, file, lines, size, fit) for file, lines in lists.items())
+    title, text = f"{TITLE}: {folder.name}", f"From the folder {folder.name}."
+    return Task(
+        f"fewshot:{argument}", title, text, GROUP, classes, train, val, test, SOURCE, symmetries,
+        val_is_new=_folders.val_is_new(lists),
+    )  # fmt: skip

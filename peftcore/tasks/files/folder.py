@@ -98,12 +98,10 @@ def make(
     """A task of these files: divided, and checked to lie in the folder; nothing is decoded."""
     decoding = {"size": said["size"], "fit": said["fit"], "bits": said["bits"] or 16}
     parts = divide(labels, given, said["val"], said["test"], said["seed"], said["split"] == "drawn")
-    splits = []
-    for part in parts.values():
-        lines = [(files[index], int(labels[index])) for index in part]
-        splits.append(_folders.read_split(folder, folder, str(folder), lines, **decoding))
+    lines = ([(files[index], int(labels[index])) for index in part] for part in parts.values())
+    train, val, test = (_folders.read_split(folder, folder, str(folder), part, **decoding) for part in lines)
     text = f"Which of {len(classes)} classes is it? {len(files):,} images of your own."
     if left_out:
         text += f" {left_out:,} other {'file is' if left_out == 1 else 'files are'} left out."
     symmetries = _folders.SYMMETRIES_SAID[said["symmetries"]]
-    return Task(name, f"Your images: {title}", text, GROUP, classes, *splits, source=SOURCE, symmetries=symmetries)
+    return Task(name, f"Your images: {title}", text, GROUP, classes, train, val, test, SOURCE, symmetries)

@@ -90,7 +90,7 @@ def load(argument: str = "") -> Task:
     folder, said = _folders.parse("vtab", argument, SETTINGS)
     names = (*PROTOCOLS[said["protocol"]], "test.txt")
     files = tuple(folder / name for name in (*names, "classes.txt"))
-    own = SYMMETRIES_OF.get(known(folder.name), SYMMETRIES)
+    own = SYMMETRIES_OF.get(known(folder.name) or "", SYMMETRIES)
     symmetries = own if said["symmetries"] is None else _folders.SYMMETRIES_SAID[said["symmetries"]]
     return _task(argument, folder, names, said["size"], said["fit"], symmetries, _folders.stamps(files))
 
@@ -103,10 +103,13 @@ def _task(
     group, count, _ = KNOWN[name] if name else (GROUP, None, ())
     lists = {str(folder / name): _folders.read_list(folder / name) for name in names}
     classes = _folders.class_names(folder, lists, count)
-    splits = [_folders.read_split(folder, folder, file, lines, size, fit) for file, lines in lists.items()]
+    train, val, test = (_folders.read_split(folder, folder, file, lines, size, fit) for file, lines in lists.items())
     title = f"{TITLE}: {folder.name}"
     text = f"From the folder {folder.name}." + (TRAINS_ON_VAL if names[0] == "train800val200.txt" else "")
-    if name and (present := len(np.unique(np.concatenate([split.labels for split in splits])))) < count:
+    present = len(np.unique(np.concatenate([split.labels for split in (train, val, test)])))
+    if count and present < count:
         text += f" It has images of {present} of {name}'s {count} classes."
-    more = {"source": SOURCE, "symmetries": symmetries, "val_is_new": _folders.val_is_new(lists)}
-    return Task(f"vtab:{argument}", title, text, group, classes, *splits, **more)
+    return Task(
+        f"vtab:{argument}", title, text, group, classes, train, val, test, SOURCE, symmetries,
+        val_is_new=_folders.val_is_new(lists),
+    )  # fmt: skip

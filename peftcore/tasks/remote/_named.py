@@ -106,14 +106,15 @@ def _shots(name: str, labels: np.ndarray, shots: int, val: int, seed: int) -> tu
 
 def splits(
     found: Places, labels: Mapping[str, np.ndarray], read: Callable[[str, int], np.ndarray], size: int, fit: str
-) -> dict[str, Split]:
-    """The task's splits, by name; `read(the data set's split, an image's number)` returns its bytes (size, size, 3)."""
-    made = {}
-    for name, (own, numbers) in found.items():
+) -> tuple[Split, Split, Split]:
+    """The task's train, val and test; `read(the data set's split, an image's number)` returns its bytes (size, size, 3)."""
+    made = []
+    for own, numbers in (found[split] for split in ("train", "val", "test")):
         kinds = labels[own][numbers].astype(np.int64)
         kinds.flags.writeable = False
-        made[name] = Split(_Read(partial(read, own), numbers, size, fit), kinds)
-    return made
+        made.append(Split(_Read(partial(read, own), numbers, size, fit), kinds))
+    train, val, test = made
+    return train, val, test
 
 
 class _Read(Pictures):
@@ -126,7 +127,8 @@ class _Read(Pictures):
     def _read(self, number: int) -> np.ndarray:
         return self.read(self.files[number])
 
-    _look = _read
+    def _look(self, number: int) -> None:
+        self._read(number)
 
 
 def symmetries(said: Mapping[str, Any], known: tuple[str, ...] = SYMMETRIES) -> tuple[str, ...]:

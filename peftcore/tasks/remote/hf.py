@@ -140,9 +140,7 @@ def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
         for file, size in sizes.items():
             if not where[file]:
                 place = _place(repo, file, noted)
-                hub.fetch_data(
-                    repo, file, noted["commit"], place, lambda done, _, before=before: tell(before + done, total)
-                )
+                hub.fetch_data(repo, file, noted["commit"], place, _beyond(before, total, tell))
             before += size
     except transfer.NETWORK as error:
         raise errors.DataUnavailable(
@@ -157,6 +155,11 @@ def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
         ) from error
     first = next(iter(where))
     return Path(str(_whole(repo, first, noted)).removesuffix(first))
+
+
+def _beyond(before: int, total: int, tell: Tell) -> Tell:
+    """Progress of one file as progress of all: `before` bytes came with the files before it."""
+    return lambda done, _: tell(before + done, total)
 
 
 def _list(repo: str) -> None:
@@ -229,9 +232,11 @@ def _task(argument: str, repo: str, files: tuple, settings: tuple, commit: str) 
             )
         return decode(BytesIO(data), said["size"], said["fit"], name)
 
-    splits = _named.splits(found, labels, read, said["size"], said["fit"])
+    train, val, test = _named.splits(found, labels, read, said["size"], said["fit"])
     if any("/partial-" in path for paths in parts.values() for path in paths):
         text += " The hub has only a part of it as parquet."
     source = f"{hub.hub()}/datasets/{repo}, commit {commit[:12]}"
-    more = {"source": source, "symmetries": _named.symmetries(said)}
-    return Task(f"hf:{argument}", f"{TITLE}: {repo}", f"{repo}. {text}", GROUP, classes, **splits, **more)
+    return Task(
+        f"hf:{argument}", f"{TITLE}: {repo}", f"{repo}. {text}", GROUP, classes, train, val, test, source,
+        _named.symmetries(said),
+    )  # fmt: skip

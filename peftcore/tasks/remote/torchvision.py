@@ -116,9 +116,9 @@ def _task(argument: str, name: str, settings: tuple, root: str) -> Task:
             f"torchvision cannot read {name} in {root}: {transfer.why(error)}. Put its files there as "
             f"torchvision.datasets.{name} expects them, or remove the folder and fetch it again."
         ) from error
-    labels = {split: found for split, part in parts.items() if (found := _labels(name, part)) is not None}
+    labels = {split: own for split, part in parts.items() if (own := _labels(name, part)) is not None}
     orders = {split: _order(parts[split]) for split in labels}
-    labels = {split: found[orders[split]] for split, found in labels.items()}
+    labels = {split: own[orders[split]] for split, own in labels.items()}
     classes = _classes(parts, labels)
     found, text = _named.places(f"torchvision:{name}", labels, said)
 
@@ -135,10 +135,12 @@ def _task(argument: str, name: str, settings: tuple, root: str) -> Task:
                 "Remove the folder and fetch the data set again."
             ) from error
 
-    splits = _named.splits(found, labels, read, said["size"], said["fit"])
+    train, val, test = _named.splits(found, labels, read, said["size"], said["fit"])
     title, group = f"{TITLE}: {name}", GROUPS.get(name, GROUP)
-    more = {"source": SOURCE, "symmetries": _named.symmetries(said, SYMMETRIES_OF.get(name, SYMMETRIES))}
-    return Task(f"torchvision:{argument}", title, f"{name}. {text}", group, classes, **splits, **more)
+    symmetries = _named.symmetries(said, SYMMETRIES_OF.get(name, SYMMETRIES))
+    return Task(
+        f"torchvision:{argument}", title, f"{name}. {text}", group, classes, train, val, test, SOURCE, symmetries
+    )
 
 
 def _class(name: str) -> type:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import petl_vit_writing
 import pytest
 import torch
 from backbones import BOTH, images, nudge, small
@@ -134,12 +135,10 @@ def test_energy_of_a_released_adapter():
 
 def test_a_file_in_petl_vits_layout_is_loaded_as_any_adapter(tmp_path):
     """A file written here, and the same file under a name that tells nothing."""
-    from peftcore.adapters import petl_vit
-
     backbone, x = small("vit"), images(small("vit"))
     model = nudge(pc.attach(backbone, pc.make_method("bi_lora", rank=4, scale=10), 3), 0.1).eval()
     file = tmp_path / "svhn-bit1-dim4.bin"
-    file.write_bytes(petl_vit.write(model))
+    file.write_bytes(petl_vit_writing.model_bytes(model))
     loaded = pc.load_adapter(file, backbone)
     assert loaded.method == model.method and not loaded.training
     torch.testing.assert_close(loaded(x), model(x), rtol=1e-4, atol=1e-4)

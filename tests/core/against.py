@@ -1,7 +1,7 @@
 """Headroom against what shares none of its code: Hugging Face PEFT, autograd, finite differences, formulas by hand.
 
-Each function returns the largest differences by what was compared. They are relative: over the largest entry of what the
-oracle says, and for trained weights over the largest way that the oracle's weights have gone.
+Each function returns the largest differences by what was compared. They are relative: to the largest entry of the
+oracle's result, and for trained weights to the largest distance that the oracle's weights have moved.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def largest(ours: Tensor, theirs: Tensor, scale: Tensor | None = None) -> float:
 
 
 def peft_lora(family: str, dtype: torch.dtype) -> dict[str, float]:
-    """LoRA on q, v, proj and fc1. Our q and v pairs are the blocks of one pair of twice the rank on PEFT's fused qkv."""
+    """LoRA on q, v, proj and fc1. Our q and v pairs are blocks of one pair of twice the rank on PEFT's fused qkv."""
     from peft import LoraConfig
 
     rank, alpha = 3, 6.0
@@ -84,7 +84,7 @@ def peft_dora(family: str, dtype: torch.dtype) -> dict[str, float]:
 
 
 def dora_by_hand(family: str, dtype: torch.dtype) -> dict[str, float]:
-    """W' = m (W + s B A) / ||W + s B A||, the norm by row and without gradient (DoRA, section 4.3), in a plain model."""
+    """W' = m (W + s B A) / ||W + s B A||, the norm by row, without gradient (DoRA, section 4.3), in a plain model."""
     options = {"r": 3, "lora_alpha": 6, "target_modules": ["qkv", "fc1"]}
     model = attached(family, "hf_peft", 0.1, dtype, tuner="dora", options=options)
     plain, weights = _plain(family, dtype), {}
@@ -238,7 +238,8 @@ def lean_backward(family: str, dtype: torch.dtype, gap: int = 2, stack: int = 2,
 
 
 def codes(bits: int) -> dict[str, float]:
-    """The quantiser. Levels: medians of their bins through torch's inverse normal, iterated on whole tensors from zero. Weights: NumPy."""
+    """The quantiser. Levels: medians of their bins through torch's inverse normal, iterated on whole tensors from zero.
+    Weights: NumPy."""
     inner = torch.zeros(2 ** (bits - 1), dtype=torch.float64)
     zero = inner.new_zeros(1)
     for _ in range(500):

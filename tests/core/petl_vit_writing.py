@@ -29,7 +29,7 @@ def file_bytes(file: PetlVit) -> bytes:
 
 
 def model_bytes(model: pc.TunedModel) -> bytes:
-    """A Bi-LoRA model on q and v, in 1, 2, 4 or 8 bits: `packed_bytes` of its tuner, then 4 bytes per weight of the head."""
+    """A Bi-LoRA model on q and v, in 1, 2, 4 or 8 bits: `packed_bytes` of its tuner, then 4 bytes per head weight."""
     method = model.method
     assert isinstance(method, BiLoRA) and method.bits != 32 and method.projections == ("q", "v")
     state = {name: tensor.cpu() for name, tensor in model.adapter_state().items()}

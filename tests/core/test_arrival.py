@@ -1,4 +1,4 @@
-"""Weights that arrive: whatever wraps them, all of the backbone comes from the file, or a sentence says what did not."""
+"""Weights from files: whatever wraps them, the whole backbone comes from the file, or an error names what is lacking."""
 
 from __future__ import annotations
 
@@ -128,13 +128,19 @@ REFUSED: dict[str, tuple[Callable[[State], object], str]] = {
     "a missing token": (drop("cls_token"), r"\(cls_token\)"),
     "a missing bias": (drop("blocks.0.attn.qkv.bias"), r"1 of .*\(blocks\.0\.attn\.qkv\.bias\)"),
     "positions missing": (drop("pos_embed"), r"\(pos_embed\)"),
-    "one more block": (put("blocks.5.norm1.weight", lambda _: torch.ones(32)), r"1 of its own are unknown .*blocks\.5\.norm1"),
+    "one more block": (
+        put("blocks.5.norm1.weight", lambda _: torch.ones(32)),
+        r"1 of its own are unknown .*blocks\.5\.norm1",
+    ),
     "layer scale": (put("blocks.0.ls1.gamma", lambda _: torch.ones(32)), r"unknown .*blocks\.0\.ls1\.gamma"),
     "registers": (put("reg_token", lambda _: torch.ones(1, 4, 32)), r"unknown .*reg_token"),
     "a distillation token": (put("dist_token", lambda _: torch.ones(1, 1, 32)), r"unknown .*dist_token"),
     "a norm before the blocks": (put("norm_pre.weight", lambda _: torch.ones(32)), r"unknown .*norm_pre\.weight"),
     "another network": (lambda _: resnet(), r"66 of the backbone's 66 tensors are missing .* unknown .*conv1\.weight"),
-    "a classifier alone": (lambda _: {"head.weight": torch.ones(5, 32), "head.bias": torch.ones(5)}, r"66 of .*missing"),
+    "a classifier alone": (
+        lambda _: {"head.weight": torch.ones(5, 32), "head.bias": torch.ones(5)},
+        r"66 of .*missing",
+    ),
     "the optimizer alone": (lambda _: {"optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}}, "no tensors by name"),
     "two models": (lambda s: {"a": s, "b": other(s)}, r"holds the backbone 2 times, under 'a\.' and 'b\.'"),
     "numbers alone": (lambda _: {"epoch": 3}, "no tensors by name"),
@@ -150,14 +156,20 @@ REFUSED: dict[str, tuple[Callable[[State], object], str]] = {
         lambda s: {("module." + k if "blocks.1." in k else k): v for k, v in s.items()},
         r"missing \(blocks\.1\..*unknown .*\(module\.blocks\.1",
     ),
-    "NaN": (put("blocks.0.mlp.fc1.weight", lambda t: t * torch.nan), r"values of blocks\.0\.mlp\.fc1\.weight are not finite"),
+    "NaN": (
+        put("blocks.0.mlp.fc1.weight", lambda t: t * torch.nan),
+        r"values of blocks\.0\.mlp\.fc1\.weight are not finite",
+    ),
     "one infinite value": (put("norm.bias", lambda t: t.index_fill(0, torch.tensor(3), torch.inf)), r"norm\.bias"),
     "too large for fp32": (put("norm.bias", lambda t: t.double() + 1e300), r"norm\.bias are not finite"),
     "another width": (put("norm.bias", lambda _: torch.ones(48)), r"norm\.bias is \(48,\) in the file and \(32,\)"),
     "one value for all": (put("norm.bias", lambda _: torch.ones(1)), r"norm\.bias is \(1,\) in the file and \(32,\)"),
     "transposed": (put("blocks.0.mlp.fc1.weight", lambda t: t.mT), r"is \(32, 128\) in the file and \(128, 32\)"),
     "other patches": (put("patch_embed.proj.weight", lambda t: t[..., :4, :4]), r"\(32, 3, 4, 4\), .* \(32, 3, 8, 8\)"),
-    "one channel": (put("patch_embed.proj.weight", lambda t: t[:, :1]), r"\(32, 1, 8, 8\) in the file and \(32, 3, 8, 8\)"),
+    "one channel": (
+        put("patch_embed.proj.weight", lambda t: t[:, :1]),
+        r"\(32, 1, 8, 8\) in the file and \(32, 3, 8, 8\)",
+    ),
     "no grid of positions": (put("pos_embed", lambda t: t[:, :-3]), "does not hold weights"),
     "integers": (put("norm.bias", lambda t: t.to(torch.int8)), r"norm\.bias is quantised \(torch\.int8\)"),
     "fp8": (put("norm.bias", lambda t: t.to(torch.float8_e4m3fn)), r"quantised \(torch\.float8_e4m3fn\)"),
@@ -242,7 +254,7 @@ def test_one_channel_in_file_and_backbone(tmp_path):
     assert load(saved(tmp_path, grey), in_chans=1).origin.resampled == []
 
 
-# ------------------------------------------------------------------------------------------------ other libraries' names
+# ----------------------------------------------------------------------------------------- other libraries' names
 
 
 def _transformers(kind: str, config: str, **settings: object) -> Callable[[], torch.nn.Module]:
@@ -276,7 +288,10 @@ _HF_SWIN = dict(image_size=64, embed_dim=16, depths=[2, 1], num_heads=[2, 4], wi
 _OURS = dict(img_size=32, embed_dim=32, depth=2, num_heads=2)
 _OUR_SWIN = SWIN | dict(img_size=64)
 FOREIGN: dict[str, tuple[Callable[[], torch.nn.Module], dict[str, object]]] = {
-    "transformers ViT": (_transformers("ViTModel", "ViTConfig", **_HF_VIT), _OURS | dict(name="vit_tiny_patch16_224", mlp_ratio=2)),
+    "transformers ViT": (
+        _transformers("ViTModel", "ViTConfig", **_HF_VIT),
+        _OURS | dict(name="vit_tiny_patch16_224", mlp_ratio=2),
+    ),
     "transformers ViT, classifier": (
         _transformers("ViTForImageClassification", "ViTConfig", **_HF_VIT),
         _OURS | dict(name="vit_tiny_patch16_224", mlp_ratio=2),
@@ -463,11 +478,23 @@ def test_googles_own_files_arrive(tmp_path, top):
 NPZ_REFUSED = {
     "a block too few": (lambda a: {k: v for k, v in a.items() if "block_4" not in k}, "4 blocks and the backbone 5"),
     "a block too many": (lambda a: a | {"Transformer/encoderblock_5/LayerNorm_0/scale": np.ones(32)}, "6 blocks"),
-    "a missing array": (lambda a: {k: v for k, v in a.items() if "block_2/LayerNorm_2/s" not in k}, "block_2/LayerNorm_2/scale"),
+    "a missing array": (
+        lambda a: {k: v for k, v in a.items() if "block_2/LayerNorm_2/s" not in k},
+        "block_2/LayerNorm_2/scale",
+    ),
     "NaN": (lambda a: a | {"Transformer/encoder_norm/bias": np.full(32, np.nan, np.float32)}, r"norm\.bias"),
-    "other patches": (lambda a: a | {"embedding/kernel": a["embedding/kernel"][:4, :4]}, r"patches are \(4, 4\), the backbone.s \(8, 8\)"),
-    "another width": (lambda a: a | {"Transformer/encoder_norm/bias": np.ones(48, np.float32)}, "does not hold weights"),
-    "one value for all": (lambda a: a | {"Transformer/encoder_norm/bias": np.ones(1, np.float32)}, "does not hold weights"),
+    "other patches": (
+        lambda a: a | {"embedding/kernel": a["embedding/kernel"][:4, :4]},
+        r"patches are \(4, 4\), the backbone.s \(8, 8\)",
+    ),
+    "another width": (
+        lambda a: a | {"Transformer/encoder_norm/bias": np.ones(48, np.float32)},
+        "does not hold weights",
+    ),
+    "one value for all": (
+        lambda a: a | {"Transformer/encoder_norm/bias": np.ones(1, np.float32)},
+        "does not hold weights",
+    ),
     "no ViT": (lambda _: {"a": np.ones(3)}, "does not hold weights"),
     "objects": (lambda a: a | {"cls": np.array([{}], dtype=object)}, "does not hold weights"),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Settings that cannot be: each a sentence of ours with what is allowed, in the library as in the form (test_launch.py)."""
+"""Invalid settings: each gets an error that says what is allowed, in the library as in the form (test_launch.py)."""
 
 from __future__ import annotations
 

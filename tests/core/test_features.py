@@ -88,8 +88,8 @@ def test_a_cache_gives_back_what_was_computed(place, precision):
 @pytest.mark.parametrize("method", SIDE)
 @pytest.mark.parametrize("family", ["vit", "swin"])
 def test_a_run_ends_with_the_same_weights(method, family):
-    """To the bit where a product of matrices gives a row the same bits whatever other rows are in it (the kernels of x86
-    do); elsewhere to rounding, because the cache is filled in other batches than training reads."""
+    """To the bit where a matrix product gives a row the same bits whatever other rows are in it (as x86 kernels do);
+    elsewhere to rounding, because the cache is filled in other batches than training reads."""
     results, backbone = {}, small(family)
     x = torch.randn(16, *backbone.input_size, generator=torch.Generator().manual_seed(0))
     exact = torch.equal(backbone.taps(x, ["pooled"])[0][5:13], backbone.taps(x[5:13], ["pooled"])[0])

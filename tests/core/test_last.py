@@ -29,8 +29,16 @@ def test_parameter_count_of_the_paper():
 
 
 @settings(max_examples=20, deadline=None)
-@given(family=st.sampled_from(BOTH), gap=st.integers(1, 3), stack=st.integers(1, 3), rank=st.sampled_from([1, 4, 8]),
-       heads=st.sampled_from([1, 2]), n=st.integers(1, 2), qk_norm=st.booleans(), dropout=st.sampled_from([0, 0.5]))  # fmt: skip
+@given(
+    family=st.sampled_from(BOTH),
+    gap=st.integers(1, 3),
+    stack=st.integers(1, 3),
+    rank=st.sampled_from([1, 4, 8]),
+    heads=st.sampled_from([1, 2]),
+    n=st.integers(1, 2),
+    qk_norm=st.booleans(),
+    dropout=st.sampled_from([0, 0.5]),
+)
 def test_at_the_start_the_logits_are_a_linear_probes_to_the_bit(family, gap, stack, rank, heads, n, qk_norm, dropout):
     if rank % heads:
         return
@@ -169,7 +177,7 @@ def test_the_ledger_predicts_qk_norm(heads):
 @pytest.mark.parametrize("crowd", [0, last.CROWD])
 @pytest.mark.parametrize("qk_norm", [True, False])
 def test_networks_abreast_are_what_each_is_alone(family, shared, crowd, qk_norm, monkeypatch):
-    """Pooled features and gradients of K networks in one call, on one set of features or on one each; and in K calls."""
+    """Pooled features and gradients of K networks in one call, on shared features or one set each; and in K calls."""
     monkeypatch.setattr(last, "CROWD", crowd)
     backbone = small(family)
     method = LAST(rank=4, heads=2, gap=2, qk_norm=qk_norm)
@@ -189,8 +197,8 @@ def test_networks_abreast_are_what_each_is_alone(family, shared, crowd, qk_norm,
 
 
 def test_a_step_keeps_little_beside_the_features():
-    """Kept for backward: per module what enters and leaves its attention, (B, N, 4r) and two numbers a token, its folded
-    weights, and the final norm's input; with plain autograd thrice that."""
+    """Kept for backward: per module what enters and leaves its attention, (B, N, 4r) and two numbers per token, its
+    folded weights, and the final norm's input; with plain autograd three times that."""
     backbone, x = small("vit"), images(small("vit"), 8)
     kept = {}
     for dropout in (0.0, 1e-12):

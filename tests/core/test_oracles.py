@@ -1,4 +1,4 @@
-"""Headroom against what shares none of its code: every oracle within its tolerance, and the page in the docs says so."""
+"""Headroom against code that shares none of its own: every oracle within its tolerance, as docs/oracles.md says."""
 
 from __future__ import annotations
 

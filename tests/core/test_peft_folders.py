@@ -1,4 +1,4 @@
-"""Folders that Hugging Face PEFT wrote: what they compute here is what PEFT computes, or a setting is refused by name."""
+"""Folders that Hugging Face PEFT wrote: they compute here what PEFT computes, or a setting is refused by name."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def trained(family, folder, config=None, classes=6, **settings):
 
 
 def reloaded(family, folder, classes=6):
-    """What PEFT itself makes of a folder: it sorts patterns by name as it saves them, and the first that matches counts."""
+    """What PEFT itself makes of a folder: it sorts patterns by name as it saves them, and the first match counts."""
     from peft import PeftModel
 
     module = timm.create_model(FAMILIES[family], pretrained=True, num_classes=classes).eval()

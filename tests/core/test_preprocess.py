@@ -302,18 +302,20 @@ def test_selecting_by_images_that_were_trained_on_is_refused(digits):
 def test_conditions_in_words():
     plain = pc.RunSpec().to_dict()
     assert conditions.words(plain) == (
-        "images stretched to the backbone's size where they have another (bicubic), the backbone's normalisation, no augmentation, last epoch"
+        "images stretched to the backbone's size where they have another (bicubic), the backbone's normalisation, "
+        "no augmentation, last epoch"
     )
     assert conditions.words(plain, (64, 64), (64, 64)).startswith("64 x 64 images as they are, ")
     changed = pc.RunSpec(resize="crop", normalisation="half", augmentation="light", select="val").to_dict()
     assert conditions.words(changed, (64, 64), (32, 48)) == (
-        "64 x 64 images resized and cropped to 32 x 48 (bicubic), normalisation by 0.5/0.5, light augmentation (shift), "
-        "best epoch by validation accuracy"
+        "64 x 64 images resized and cropped to 32 x 48 (bicubic), normalisation by 0.5/0.5, light augmentation "
+        "(shift), best epoch by validation accuracy"
     )
     older = {name: value for name, value in plain.items() if name not in ("resize", "select")}
     assert conditions.words(older) == conditions.words(plain)
     assert conditions.in_common([plain, {**plain, "augmentation": "randaugment"}]) == (
-        "images stretched to the backbone's size where they have another (bicubic), the backbone's normalisation, last epoch"
+        "images stretched to the backbone's size where they have another (bicubic), the backbone's normalisation, "
+        "last epoch"
     )
     folder = {**plain, "task": "vtab:/data/x", "augmentation": "light"}
     assert "light augmentation (shift and mirror, where labels bear them)" in conditions.words(folder)

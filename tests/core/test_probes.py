@@ -52,7 +52,7 @@ def test_signed_scores_sum_to_the_whole_product(family):
 
 @pytest.mark.parametrize("family", BOTH)
 def test_the_score_predicts_what_removing_a_head_does(family):
-    """L - L(dW_h = 0) over <dL/dB_h, B_h> tends to 1 as the delta shrinks; measured by finite differences in float64."""
+    """L - L(dW_h = 0) over <dL/dB_h, B_h> tends to 1 as the delta shrinks; by finite differences in float64."""
     backbone = small(family).clone()
     import copy
 

@@ -32,8 +32,8 @@ def specs():
 
 
 def same_weights(one: pc.Result, other: pc.Result) -> bool:
-    """To the bit where products of one shape round alike, whatever stands beside them in a batch. Elsewhere the last digits
-    differ: by up to 5e-6 of a tensor after a few steps of AdamW, by processor and number of threads."""
+    """To the bit where products of one shape round alike, whatever stands beside them in a batch. Elsewhere the last
+    digits differ: by up to 5e-6 of a tensor after a few steps of AdamW, by processor and number of threads."""
     mine, yours = one.model.adapter_state(), other.model.adapter_state()
     return mine.keys() == yours.keys() and all(
         (tensor - yours[name]).norm() <= 2e-5 * tensor.norm() for name, tensor in mine.items()
@@ -41,7 +41,7 @@ def same_weights(one: pc.Result, other: pc.Result) -> bool:
 
 
 def count_images(monkeypatch) -> list[int]:
-    """How many images each frozen forward sees from now on; single ones are attach's proof and the estimate of a cache."""
+    """How many images each frozen forward sees from now on; single images are attach's proof and a cache's estimate."""
     seen, taps = [], Backbone.taps
     monkeypatch.setattr(
         Backbone, "taps", lambda self, x, points, **k: seen.append(len(x)) or taps(self, x, points, **k)
@@ -152,7 +152,7 @@ def test_out_of_memory_in_one_run_leaves_the_others(monkeypatch):
 
 @pytest.mark.parametrize("splits, cached", [(2, {"train", "val"}), (3, {"train", "val", "test"}), (1, set())])
 def test_a_race_keeps_what_the_budget_allows_once(monkeypatch, splits, cached):
-    """One set of features for all, without the test images where these are too many; none of them keeps one of its own."""
+    """One set of features for all, without the test images where they are too many; no spec keeps a set of its own."""
     base = pc.RunSpec(epochs=1, batch_size=8, pretrained=False, method="linear")
     one_image = 128 * 4
     room = {1: 24, 2: 32, 3: 40}[splits] * one_image

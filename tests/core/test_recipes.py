@@ -55,7 +55,12 @@ def test_the_file_is_what_the_script_gathers():
         ("lora", "swin_micro", 0.02, "not measured on swin_micro; from LoRA on vit_micro"),
         ("ssf", "swin_micro", 0.01, "not measured for SSF on swin_micro; from LoRA, Serial LoRA and VPT on vit_micro"),
         ("full", "vit_micro", 0.0005, "best of 2 tried with Full fine-tuning on vit_micro"),
-        ("lora", "vit_base_patch16_224", 0.001, "nothing was measured on vit_base_patch16_224; 0.001 is the general default"),
+        (
+            "lora",
+            "vit_base_patch16_224",
+            0.001,
+            "nothing was measured on vit_base_patch16_224; 0.001 is the general default",
+        ),
     ],
 )  # fmt: skip
 def test_where_a_rate_comes_from(known, method, backbone, lr, basis):
@@ -105,5 +110,8 @@ def test_a_race_over_methods_gives_each_its_own_rate(known, monkeypatch):
 
 
 def test_recipes_are_read_without_torch():
-    code = "import sys; from peftcore.train import recipes; recipes.best('ssf', 'vit_micro'); assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from peftcore.train import recipes; recipes.best('ssf', 'vit_micro'); "
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=recipes.FILE.parents[1])

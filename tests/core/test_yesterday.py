@@ -1,8 +1,8 @@
 """What an earlier Headroom saved still opens, and what it trained still comes out the same.
 
-tests/fixtures/yesterday was written at the commit that its README names, by its make.py. Only public names are used here,
-so the code behind them may move. Bits are compared where torch itself rounds as it did then (`rounding`); elsewhere
-numbers need only be near.
+tests/fixtures/yesterday was written at the commit that its README names, by its make.py. Only public names are used
+here, so the code behind them may move. Bits are compared where torch itself rounds as it did then (`rounding`);
+elsewhere the numbers need only be close.
 """
 
 from __future__ import annotations

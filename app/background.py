@@ -69,8 +69,12 @@ def later(key: Hashable, work: Callable[[], Any]) -> Future:
     return _desk().ask(key, work)
 
 
-def wait(job: Future, tell: Callable[[], None]) -> None:
-    """Waits for a future. `tell` draws what is happening; there a newer request of the reader takes over."""
+def wait(job: Future, tell: Callable[[], object]) -> None:
+    """Waits for a future. `tell` draws what is happening; there a newer request of the reader takes over.
+
+    A page that draws first and then waits to begin again takes its future before it draws: one that ends meanwhile is
+    waited for as well, or the page would end without what it brings.
+    """
     while not job.done():
         tell()
         concurrent.futures.wait([job], timeout=POLL_SECONDS)

@@ -12,14 +12,16 @@ from peftcore.figures.theme import method_title
 st.title("Why does this fit?")
 libraries.ready()
 cases = step_form.choose()
-measuring.buttons(cases)
 if not cases:
     st.info("Choose at least one method.")
     st.stop()
-
 asked = list(dict.fromkeys([*cases, kept_tensors.reference(cases)]))
+# Looked at before anything is drawn: of what ends meanwhile, the page may have drawn that it is missing.
+job, search = ledgers.under_way(asked), batch_sizes.next_job(cases)
+
+measuring.buttons(cases)
 busy, (share, text) = st.empty(), ledgers.progress(asked)
-if ledgers.under_way(asked):
+if job:
     busy.progress(share, text=text)
 for fault in ledgers.faults(cases):
     errors.show(fault)
@@ -59,12 +61,12 @@ if rows:
     kept_tensors.draw(cases)
     searching = batch_sizes.draw(cases)
     predictions.draw()
-elif ledgers.under_way(cases):
+elif job:
     st.skeleton(340)
 
-if job := ledgers.under_way(asked):
+if job := job or ledgers.under_way(asked):  # or one that was begun again since, after a fault that may be mended
     background.wait(job, lambda: busy.progress(share, text=text))
     st.rerun()
-if job := batch_sizes.next_job(cases):
-    background.wait(job, lambda: batch_sizes.show_progress(searching, cases))
+if rows and (search := search or batch_sizes.next_job(cases)):
+    background.wait(search, lambda: batch_sizes.show_progress(searching, cases))
     st.rerun()

@@ -6,12 +6,13 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors, navigation
+from app import background, errors, navigation, pictures
 from peftcore.errors import HeadroomError
 from peftcore.task import load_task
 
 PREVIEWED = 10  # images of a task, one of each class
 PAD = 1 / 13  # of an image's width, transparent around it
+SIDE = 56  # pixels of an image
 HEIGHT = 136  # pixels, at least: on a phone the images take two rows
 
 
@@ -28,22 +29,27 @@ def draw(place: DeltaGenerator, task: str) -> int:
     if isinstance(images := job.result(), HeadroomError):
         place.caption(f"No images to show. {errors.plain(str(images))}")
         return 0
-    images, names, count, asks = images
+    images, count, asks = images
     with place.container(gap=None):
-        st.image(images, caption=[name if len(name) < 9 else f"{name[:5]}…" for name in names], width=56)
+        # Data addresses: a media file of Streamlit's is gone after the session's next run, while the browser may still ask.
+        names = [one.name if len(one.name) < 9 else f"{one.name[:5]}…" for one in images]
+        st.image([one.address for one in images], caption=list(map(errors.plain, names)), width=SIDE)
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.caption(f"{asks} {count:,} training images.", width="content")
             navigation.link("tasks", "Look at this task", task=task)
     return count
 
 
-def _one_of_each(name: str) -> tuple[list[np.ndarray], list[str], int, str] | HeadroomError:
-    """Images, their classes' names, how many there are to train on, what the task asks; or why the task cannot be read."""
+def _one_of_each(name: str) -> tuple[list[pictures.Thumbnail], int, str] | HeadroomError:
+    """Images with their classes' names, how many there are to train on, what the task asks; or why it cannot be read."""
     try:
         task = load_task(name, download=False)
         labels, first = (found[:PREVIEWED] for found in np.unique(task.train.labels, return_index=True))
-        images = [_framed(image) for image in task.train.images[first]]
-        return images, [task.classes[label] for label in labels], len(task.train), task.description
+        images = [
+            pictures.thumbnail(_framed(image), task.classes[label], SIDE)
+            for image, label in zip(task.train.images[first], labels, strict=True)
+        ]
+        return images, len(task.train), task.description
     except HeadroomError as error:
         return error
 

@@ -1,5 +1,7 @@
 """The Memory page: predictions at once, a real measurement on request, sentences for what does not fit."""
 
+import threading
+
 import pytest
 
 from app.memory import batch_sizes, cases, measuring
@@ -36,6 +38,28 @@ def test_predictions_of_three_methods(at):
     assert table["method"].tolist() == ["Full fine-tuning", "LoRA", "LAST"]
     assert "prediction" not in table and not app.error
     assert len(app.get("plotly_chart")) == 4 and "powers of ten" in text(app)
+
+
+def test_what_ends_while_the_page_draws_is_drawn_too(at, monkeypatch):
+    """Its prediction ends after the rows were collected and before the page looks whether something is under way."""
+    from app.memory import ledgers
+
+    go_on, predict, table = threading.Event(), cases._predict, ledgers.table
+
+    def held(asked: cases.Case):
+        assert asked.method != "last" or go_on.wait(60)
+        return predict(asked)
+
+    def ends_now(shown):
+        go_on.set()
+        cases.predicted(case("last", batch="3", device="auto")).result(timeout=60)
+        return table(shown)
+
+    monkeypatch.setattr(cases, "_predict", held)
+    monkeypatch.setattr(ledgers, "table", ends_now)
+    app = at("memory", batch=3)
+    bars = app.get("plotly_chart")[0].proto.spec
+    assert "Full fine-tuning" in bars and "LAST" in bars and not app.error
 
 
 def test_measured_beside_predicted(at):

@@ -25,6 +25,10 @@ class DoesNotFit(HeadroomError):
     """This method cannot be attached to this backbone."""
 
 
+class NeedsWeights(DoesNotFit):
+    """This method reads the backbone's weights as it is attached, and there are none."""
+
+
 class WeightsUnavailable(HeadroomError):
     """Pretrained weights are neither cached nor reachable, or the file given does not hold them."""
 

@@ -73,7 +73,7 @@ class TunedModel(nn.Module):
     def _needs_side(self) -> None:
         if not self.is_side:
             raise errors.DoesNotFit(
-                f"{self.method.card.title} changes what the backbone computes, so it has no frozen features; "
+                f"{self.method.title} changes what the backbone computes, so it has no frozen features; "
                 f"only side methods ({', '.join(METHODS.names(kind='side'))}) have."
             )
 
@@ -109,7 +109,7 @@ class TunedModel(nn.Module):
         missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
         if missing or extra:
             raise errors.AdapterMismatch(
-                f"This state does not belong to {self.method.card.title} on {self.backbone.name}: "
+                f"This state does not belong to {self.method.title} on {self.backbone.name}: "
                 f"{len(missing)} tensors are missing{_first(missing)} and {len(extra)} are not its own{_first(extra)}."
             )
         shapes = {name: tensor.shape for name, tensor in own.items()} | self.method.state_shapes(self.tuner, state)
@@ -166,7 +166,7 @@ def _prove_it_runs(model: TunedModel) -> None:
 
     EVA, BEiT and Swin V2 read the weight of qkv past any hook or wrapper, so an adapter there would train nothing.
     """
-    who, named = f"{model.method.card.title} on {model.backbone.name}", dict(model.named_trainable())
+    who, named = f"{model.method.title} on {model.backbone.name}", dict(model.named_trainable())
     zeros = [p for p in model.tuner.parameters() if p.requires_grad and not p.any()]
     silent = [
         (part, name, p)

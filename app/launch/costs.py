@@ -126,11 +126,9 @@ def _predict(spec: RunSpec) -> Cost | HeadroomError:
 
 
 def _on_meta(spec: RunSpec) -> TunedModel:
-    from peftcore.backbone.load import load_backbone
-    from peftcore.memory.predict import classes_of
-    from peftcore.model import attach
+    from peftcore.memory.predict import attach_without_weights, classes_of
 
-    return attach(load_backbone(spec.backbone, pretrained=False, device="meta"), spec.method, classes_of(spec.task))
+    return attach_without_weights(spec, classes_of(spec.task))
 
 
 def _race(specs: Sequence[RunSpec], each: Sequence[Cost]) -> Race | HeadroomError:

@@ -87,7 +87,7 @@ def _failed(job: Future | None) -> bool:
 
 def table(cases: Iterable[Case]) -> list[dict[str, str]]:
     """One line per method that was searched for, one column per card."""
-    from peftcore.memory.fitting_batch import LIMIT
+    from peftcore.bench._fitting_batch import LIMIT
 
     lines = []
     for case in cases:
@@ -108,7 +108,8 @@ def _on_a_card(case: Case) -> Case:
 
 
 def _search(case: Case) -> dict[int, int] | HeadroomError:
-    from peftcore.memory import largest_batches, predict_memory
+    from peftcore.bench._fitting_batch import largest_batches
+    from peftcore.memory import predict_memory
     from peftcore.memory.predict import classes_of
 
     try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from peftcore.backbone.load import Backbone, load_backbone
-from peftcore.memory import MemoryReport, measure_step
-from peftcore.memory.measure import train_step
+from peftcore.bench._measure import measure_step
+from peftcore.memory import MemoryReport
+from peftcore.memory.step import train_step
 from peftcore.model import attach
 from peftcore.spec import RunSpec
 from peftcore.train.recipe import choose_device, make_optimizer
@@ -58,10 +59,9 @@ class RealStep:
 
     def measure(self) -> MemoryReport:
         """Takes the step under the ledger."""
-        known = dict(features=self.features, cache=self.cache, precision=self.precision)
-        return measure_step(self.model, self.images, self.labels, self.optimizer, **known)
+        step = (self.model, self.images, self.labels, self.optimizer)
+        return measure_step(*step, features=self.features, cache=self.cache, precision=self.precision)
 
     def take(self) -> None:
         """Takes it with nobody watching."""
-        known = dict(features=self.features, precision=self.precision)
-        train_step(self.model, self.images, self.labels, self.optimizer, **known)
+        train_step(self.model, self.images, self.labels, self.optimizer, self.features, self.precision)

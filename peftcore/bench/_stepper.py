@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from peftcore.backbone.load import Backbone
-from peftcore.memory import measure_step
+from peftcore.bench._measure import measure_step
 from peftcore.methods import make_method
 from peftcore.methods._scores import Collector
 from peftcore.model import TunedModel, attach

@@ -7,8 +7,6 @@ __getattr__ = lazily(
     {
         "report": "COMPONENTS MemoryReport block_of",
         "ledger": "Ledger",
-        "fitting_batch": "largest_batches",
-        "measure": "measure_step",
-        "predict": "predict_memory predict_step",
+        "predict": "predict_memory",
     },
 )

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import DataDependentOutputException
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
@@ -15,12 +16,25 @@ _IN_FP32 = {F.layer_norm, torch.layer_norm, F.group_norm, F.softmax, torch.softm
 _IN_FP32 |= {F.log_softmax, torch.log_softmax, Tensor.log_softmax, torch.norm, Tensor.norm}
 
 
-class AsOnCuda(TorchFunctionMode):
+class WithoutData(TorchFunctionMode):
+    """Numbers for code that asks fake tensors for theirs: 0.5 is what one draw gives, and all else is 0 or false."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.rand and args == (1,):
+            return torch.tensor([0.5])  # a constant, which fake tensors compute with
+        try:
+            return func(*args, **(kwargs or {}))
+        except DataDependentOutputException:
+            if func in (Tensor.item, Tensor.__bool__):
+                return func(torch.tensor(0, dtype=args[0].dtype))
+            raise
+
+
+class AsOnCuda(WithoutData):
     """Attention kernels and autocast rules of CUDA, on fake CPU tensors.
 
-    Attention by PyTorch's order of preference: flash for half precision without a mask, memory-efficient
-    else, plain matrices where neither fits. cuDNN's kernel, where it is preferred, keeps the same tensors as
-    flash.
+    Attention by PyTorch's order of preference: flash for half precision without a mask, memory-efficient otherwise,
+    plain matrices where neither fits. cuDNN's kernel, where it is preferred, keeps the same tensors as flash.
     """
 
     def __init__(self, half: bool):
@@ -32,7 +46,7 @@ class AsOnCuda(TorchFunctionMode):
         if func is F.scaled_dot_product_attention:
             return self._attention(*args, **kwargs)
         if not self.half or func not in _IN_FP32:
-            return func(*args, **kwargs)
+            return super().__torch_function__(func, types, args, kwargs)
         args = tuple(a.float() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args)
         with torch.autocast("cpu", enabled=False):
             return func(*args, **kwargs)

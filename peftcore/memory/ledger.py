@@ -28,8 +28,7 @@ class Ledger(TorchDispatchMode):
 
     Components: frozen_weights and trainable_weights (parameters and buffers of `model`), gradients (.grad of
     trainable leaves), optimizer (tensors in `optimizer.state`), cached_features (all images' frozen features, declared
-    where they are kept in this memory), features (the batch's frozen features, declared by `features()` or made in
-    `region("features")`), activations (made in forward and held by autograd for backward), and workspace: all
+    where they are kept in this memory), features (the batch's frozen features, declared by `features()`), activations (made in forward and held by autograd for backward), and workspace: all
     else, among it the images, the logits, gradients of activations, and what a checkpointed block recomputes
     in backward. A storage has its component from birth: what will be saved is an activation from the moment
     it is made.
@@ -87,15 +86,6 @@ class Ledger(TorchDispatchMode):
         """
         self._phase, self._place = name, ""
         yield
-
-    @contextmanager
-    def region(self, role: str = "features") -> Iterator[None]:
-        """What is made inside and still lives at its end is `role`; by default frozen features."""
-        start = self.timeline.tick
-        yield
-        for life in list(self.timeline.alive.values()):
-            if life.born > start and life.role is None:
-                life.role = role
 
     def features(self, tensors: Tensor | Iterable[Tensor]) -> Any:
         """Declare the batch's frozen features; gives back what it was given."""

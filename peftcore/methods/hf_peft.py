@@ -72,8 +72,10 @@ class HfPeft(Method):
         config, tuner_class = self._config(["qkv"] if fused else ["q_proj", "k_proj", "v_proj"])
         weightless = backbone.device.type == "meta"
         before, origins = set(module.modules()), _take_private_copies(module)
-        to = "a backbone without weights (to predict its memory)" if weightless else backbone.name
-        with _peft(errors.DoesNotFit, f"{self._who} cannot be attached to {to}"):
+        refusal, to = errors.DoesNotFit, backbone.name
+        if weightless:
+            refusal, to = errors.NeedsWeights, f"{to} without its weights"
+        with _peft(refusal, f"{self._who} cannot be attached to {to}"):
             tuner = tuner_class(module, config, _ADAPTER)
         kept = origins.keys() <= set(module.parameters())
         if not kept or not (weightless or all(torch.equal(copy, p) for copy, p in origins.items())):

@@ -178,7 +178,7 @@ def test_a_larger_image_is_measured_as_predicted():
 
 
 def test_the_largest_batch_by_card(at, monkeypatch):
-    from peftcore.memory import fitting_batch
+    from peftcore.bench import _fitting_batch as fitting_batch
 
     monkeypatch.setattr(fitting_batch, "LIMIT", 8)
     app = at("memory", batch=4, methods="linear")

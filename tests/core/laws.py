@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from backbones import MICRO, images, nudge, small, state_bytes
 
 import peftcore as pc
 from peftcore import errors
+from peftcore.memory.predict import step_without_data, without_data
 
 CLASSES = 5
 
@@ -101,3 +104,11 @@ def _family(model: pc.TunedModel) -> str:
 def on_meta_vit_b(name: str, **settings) -> int:
     backbone = pc.load_backbone("vit_base_patch16_224", device="meta")
     return pc.attach(backbone, pc.make_method(name, **settings), 100).parameter_counts()["method"]
+
+
+def predicted_step(
+    model: pc.TunedModel, images: tuple[int, ...], target: str = "cpu", precision: str = "fp32", cached: bool = False
+) -> pc.MemoryReport:
+    """Of a model on the meta device, whose tensors become fake ones."""
+    with without_data(model, target, precision):
+        return replace(step_without_data(model, images, precision, cached), device=target)

@@ -15,7 +15,7 @@ import peftcore as pc
 import peftcore.methods
 from peftcore import errors
 from peftcore.figures import theme
-from peftcore.memory import COMPONENTS, measure_step, predict_step
+from peftcore.memory import COMPONENTS
 from peftcore.methods import SideNetwork
 from peftcore.methods._scores import head_pairs
 from peftcore.registry import METHODS, Facts, Methods
@@ -168,8 +168,8 @@ def test_its_memory_is_predicted(family, name):
 
     def compare(**cached: object) -> None:
         optimizer = torch.optim.AdamW(model.trainable_parameters(), fused=True)
-        found = measure_step(model, None if cached else batch, labels, optimizer, **cached)
-        told = predict_step(pc.attach(anatomy, name, laws.CLASSES), tuple(batch.shape), cached=bool(cached))
+        found = pc.measure_step(model, None if cached else batch, labels, optimizer, **cached)
+        told = laws.predicted_step(pc.attach(anatomy, name, laws.CLASSES), tuple(batch.shape), cached=bool(cached))
         assert told.predicted and not found.predicted
         assert told.peak == pytest.approx(found.peak, rel=0.005)
         assert told.above_weights == pytest.approx(found.above_weights, rel=0.01)

@@ -65,6 +65,23 @@ def test_each_tuner_trains_on_vit_micro(micro, tuner):
     assert state_bytes(micro.module) == before
 
 
+@pytest.mark.parametrize("tuner", [*SEEN, "lokr", "unilora", "poly", "waveft"])
+def test_its_memory_is_predicted_to_the_byte_or_not_at_all(micro, tuner):
+    """Also of tuners that draw numbers, read the frozen weights, or keep tensors that are neither weights nor buffers."""
+    method = {"name": "hf_peft", "tuner": tuner, "options": SEEN.get(tuner, {})}
+    spec = pc.RunSpec(backbone="vit_micro", method=method, batch_size=2, device="cpu")
+    if tuner in ("poly", "waveft", "shira"):
+        kind = errors.DoesNotFit if tuner == "poly" else errors.NotMeasurable
+        with pytest.raises(kind, match="does not run|depends on the numbers"):
+            pc.predict_memory(spec, num_classes=CLASSES)
+        return
+    model = pc.attach(micro, method, CLASSES)
+    optimizer = torch.optim.AdamW(model.trainable_parameters(), fused=True)
+    found = pc.measure_step(model, images(micro, 2), torch.arange(2), optimizer)
+    told = pc.predict_memory(spec, num_classes=CLASSES)
+    assert told.components == found.components and told.peak == found.peak
+
+
 @pytest.mark.parametrize("tuner", SEEN)
 def test_each_tuner_obeys_the_laws_on_swin(tuner):
     settings = dict(tuner=tuner, options=SEEN[tuner])

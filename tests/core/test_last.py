@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import peftcore as pc
 from peftcore import errors
-from peftcore.memory import measure_step
+from peftcore.bench._measure import measure_step
 from peftcore.methods import last
 
 LAST = pc.make_method("last").__class__

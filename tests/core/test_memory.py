@@ -11,12 +11,15 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from laws import predicted_step
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.checkpoint import checkpoint
 
 from peftcore import errors
 from peftcore.backbone.load import load_backbone
+from peftcore.bench._fitting_batch import _search, largest_batches
+from peftcore.bench._measure import measure_step
 from peftcore.engine import prediction
 from peftcore.engine.worker import finetune
 from peftcore.figures.kept_rows import FROZEN, NO_GRADIENT, REMADE, blocks_of, compare_block, totals
@@ -25,12 +28,8 @@ from peftcore.memory import (
     Ledger,
     MemoryReport,
     block_of,
-    largest_batches,
-    measure_step,
     predict_memory,
-    predict_step,
 )
-from peftcore.memory.fitting_batch import _search
 from peftcore.methods import make_method
 from peftcore.model import attach
 from peftcore.spec import RunSpec
@@ -145,11 +144,11 @@ def test_views_and_shared_weights_count_once():
         assert ledger.timeline.live_bytes == 8 * 8 * 4
 
 
-def test_features_by_declaration_and_by_region():
+def test_features_by_declaration():
     model = chain()
     with Ledger(model) as ledger:
-        with ledger.region("features"), torch.no_grad():
-            made = model[0](torch.ones(4, 16))
+        with torch.no_grad():
+            made = ledger.features(model[0](torch.ones(4, 16)))
         assert ledger.components()["features"] == made.nbytes
         given = ledger.features((torch.ones(3), torch.ones(5)))
         assert ledger.components()["features"] == made.nbytes + 8 * 4
@@ -316,7 +315,7 @@ def test_predicted_is_measured_in_bf16(family, method):
     """In fp32: test_contract.py, for every method."""
     model, precision = tuned(family, method), "bf16"
     found = measured(model, precision=precision)
-    told = predict_step(tuned(family, method, "meta"), (4, *model.backbone.input_size), precision=precision)
+    told = predicted_step(tuned(family, method, "meta"), (4, *model.backbone.input_size), precision=precision)
     assert told.predicted and not found.predicted
     assert told.peak == pytest.approx(found.peak, rel=0.005)
     assert told.above_weights == pytest.approx(found.above_weights, rel=0.01)
@@ -330,7 +329,7 @@ def test_predicted_is_measured_on_cached_features():
     model = tuned("vit", "last")
     images, _ = batch_for(model)
     found = measured(model, features=model.features(images))
-    told = predict_step(tuned("vit", "last", "meta"), tuple(images.shape), cached=True)
+    told = predicted_step(tuned("vit", "last", "meta"), tuple(images.shape), cached=True)
     assert told.peak == found.peak and told.components == found.components
     assert found.components["features"] == sum(t.nbytes for t in model.features(images))
     assert found.peak < measured(model).peak
@@ -349,7 +348,7 @@ def test_vit_base_as_known():
 def test_cuda_keeps_no_attention_map_either():
     for precision in ("fp32", "bf16"):
         cpu, cuda = (
-            predict_step(tuned("vit", "full", "meta"), (4, 3, 64, 64), target=target, precision=precision)
+            predicted_step(tuned("vit", "full", "meta"), (4, 3, 64, 64), target=target, precision=precision)
             for target in ("cpu", "cuda")
         )
         assert cuda.device == "cuda" and not any(row["shape"][-2:] == [17, 17] for row in cuda.activations)
@@ -378,7 +377,7 @@ def test_impossible_predictions_say_why():
     with pytest.raises(errors.InvalidSetting, match="cache_features=True is not possible: this method changes"):
         predict_memory(spec.replace(cache_features=True), num_classes=10)
     with pytest.raises(errors.InvalidSetting, match="tpu"):
-        predict_step(chain(), (1, 3, 8, 8), target="tpu")
+        predicted_step(chain(), (1, 3, 8, 8), target="tpu")
 
 
 def test_blocks_of_paths():
@@ -395,7 +394,7 @@ def test_blocks_of_paths():
 
 
 def predicted(family: str, method: str, size: int = 4, **options) -> MemoryReport:
-    return predict_step(
+    return predicted_step(
         tuned(family, method, "meta"), (size, *tuned(family, method, "meta").backbone.input_size), **options
     )
 
@@ -455,7 +454,7 @@ def test_the_largest_batch_fits_and_one_more_does_not(method):
 def test_a_memory_too_small_for_one_image_and_one_too_large_for_any(monkeypatch):
     spec = RunSpec(method="linear", device="cpu")
     assert largest_batches(spec, [1_000_000], num_classes=10) == {1_000_000: 0}
-    monkeypatch.setattr("peftcore.memory.fitting_batch.LIMIT", 64)
+    monkeypatch.setattr("peftcore.bench._fitting_batch.LIMIT", 64)
     assert largest_batches(spec, [10**12], num_classes=10) == {10**12: 64}
     with pytest.raises(errors.InvalidSetting, match="positive"):
         largest_batches(spec, [0], num_classes=10)
@@ -543,5 +542,5 @@ def test_cached_features_of_a_probe_are_the_pooled_ones_alone():
     model = tuned("vit", "linear")
     features = tuple(part.clone() for part in model.features(batch_for(model)[0]))
     shape = (4, *model.backbone.input_size)
-    guess, real = predict_step(tuned("vit", "linear", "meta"), shape, cached=True), measured(model, features=features)
+    guess, real = predicted_step(tuned("vit", "linear", "meta"), shape, cached=True), measured(model, features=features)
     assert guess.components == real.components and guess.components["features"] == 4 * 64 * 4

@@ -42,8 +42,8 @@ def largest_batches(
 
 
 def _search(peak: Callable[[int], int], budget: int, first: int) -> int:
-    """The last batch whose peak is within the budget. Peaks are straight lines in the batch, piece by piece, so the next
-    guess lies on the line through the last two; where lines run out, halving ends it."""
+    """The last batch whose peak is within the budget. Peaks are straight lines in the batch, piece by piece, so the
+    next guess lies on the line through the last two; where lines run out, halving ends it."""
     last, size = 1, peak(1)
     if size > budget:
         return 0

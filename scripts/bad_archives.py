@@ -1,6 +1,6 @@
-"""Tries every kind of bad archive, table and image, and writes what each got to docs/bad_archives.md.
+"""Tries every kind of bad archive, table and image, and writes the outcomes to docs/bad_archives.md.
 
-python scripts/bad_archives.py            # the cases are tests/core/bad_uploads.py, which the tests run as well
+python scripts/bad_archives.py            # the cases are in tests/core/bad_uploads.py; the tests run them too
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAGE = ROOT / "docs" / "bad_archives.md"
 
 
 def outcome(case: Case, folder: Path) -> tuple[str, str]:
-    """What it got, and the sentence."""
+    """What happened to it, and the message."""
     source = case.make(folder)
     try:
         found = uploads.examine(source, limits=limits_of(case))
@@ -49,20 +49,21 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as made:
                 before = files(Path(home))
                 got, sentence = outcome(case, Path(made))
-                assert files(Path(home)) == before, f"{case.kind}: the disk is not as before"
+                assert files(Path(home)) == before, f"{case.kind}: the disk has changed"
                 counts[got] += 1
                 cells = (case.kind, got, sentence.replace(made, "FOLDER"))
                 rows.append("| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |")
     summary = ", ".join(f"{count} {got}" for got, count in counts.items())
     lines = [
-        "# Bad archives, tables and images, and what each got",
+        "# Bad archives, tables and images",
         "",
-        f"{len(CASES)} kinds: {summary}. After each, the disk was as before.",
+        f"What happens to an upload that is damaged, hostile or incomplete: {len(CASES)} kinds, {summary}.",
+        "After each, the disk was exactly as before.",
         "",
-        "Written by `python scripts/bad_archives.py`; the tests run the same cases (tests/core/bad_uploads.py), some",
-        "with smaller limits than the defaults.",
+        "Made by `python scripts/bad_archives.py`. The tests run the same cases (tests/core/bad_uploads.py), some of",
+        "them with lower limits than the defaults.",
         "",
-        "| kind | what it got | sentence |",
+        "| kind | outcome | message |",
         "|---|---|---|",
         *rows,
     ]

@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/ from the code; `python scripts/docs.py --check` fails where they are stale."""
+"""Writes the tables of README.md and docs/ from the code; `python scripts/docs.py --check` fails if they are stale."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ def methods_table() -> str:
         card = method.card
         fields = ", ".join(f"`{f}`" for f in method.model_fields) or "none"
         paper = _linked(card.paper) or "–"
-        rows.append(
-            f"| `{name}` {card.title} | {method.kind} | {card.trains} | {fields} | {'yes' if card.mergeable else 'no'} | {paper} |"
-        )
+        mergeable = "yes" if card.mergeable else "no"
+        rows.append(f"| `{name}` {card.title} | {method.kind} | {card.trains} | {fields} | {mergeable} | {paper} |")
     return "\n".join(rows)
 
 
@@ -33,9 +32,9 @@ def tasks_table() -> str:
     rows = ["| task | group | classes | what it asks |", "|---|---|---|---|"]
     for name in TASKS.names():
         card = task_card(name)
-        rows.append(
-            f"| `{card.shown}` {card.title} | {'its own' if card.argument else card.group} | {len(card.classes) or 'its own'} | {card.description} |"
-        )
+        group = "its own" if card.argument else card.group
+        classes = len(card.classes) or "its own"
+        rows.append(f"| `{card.shown}` {card.title} | {group} | {classes} | {card.description} |")
     return "\n".join(rows)
 
 
@@ -58,7 +57,7 @@ def settings_table() -> str:
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     rows += [f"| `{name}` | {default} | {meaning} |" for name, (default, meaning) in VARIABLES.items()]
     rows += [
-        f"| `{PREFIX}{name.upper()}` | {field.default:,} | Uploads: at most so many {field.description}. |"
+        f"| `{PREFIX}{name.upper()}` | {field.default:,} | Uploads: most {field.description}. |"
         for name, field in Limits.model_fields.items()
     ]
     return "\n".join(rows)
@@ -73,7 +72,7 @@ PAGES = ("README.md", "docs/settings.md")
 
 
 def rewritten(text: str) -> str:
-    """`text` with each table between its markers made anew."""
+    """`text` with the table between each pair of markers written anew."""
     pattern = rf"(<!-- ({'|'.join(TABLES)}) -->\n).*?(<!-- /\2 -->)"
     return re.sub(pattern, lambda m: f"{m[1]}{TABLES[m[2]]()}\n{m[3]}", text, flags=re.S)
 

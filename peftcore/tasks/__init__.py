@@ -1,4 +1,4 @@
-"""Tasks, one file each, in folders by where their images come from; each is found by its name (see peftcore/task.py)."""
+"""Tasks, one file each, in folders by the source of their images, and found by their names (see peftcore/task.py)."""
 
 from typing import Any
 
@@ -9,5 +9,5 @@ TASKS.list_when_called(__name__)
 
 
 def __getattr__(name: str) -> Any:
-    """What every task is made of stands in peftcore/task.py, and is found here too."""
+    """The parts of every task are defined in peftcore/task.py, and are also available here."""
     return getattr(task, name)

@@ -1,4 +1,4 @@
-"""Train, val and test of a set of images: as its folders say, or drawn, with every class in proportion."""
+"""Train, val and test splits of a set of images: given by its folders, or drawn with every class in proportion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from peftcore import errors
 from peftcore.uploads.splits import SPLITS
 
 SHARES = tuple(round(step / 20, 2) for step in range(1, 10))  # of all images: 0.05 to 0.45
-FEWEST = 3  # images of a class that is divided; smaller ones go into training
+FEWEST = 3  # images in a class that is divided; smaller classes go into training whole
 
 
 def divide(
@@ -20,12 +20,12 @@ def divide(
 
     Args:
         labels: (n,) class indices.
-        given: (n,) indices into SPLITS, -1 where nothing says which; a val or test that no image is in is drawn from
-            the rest, and so are images without a split.
-        val, test: shares of the images that are drawn from, to within one image of each class.
-        drawn: draws all three anew, whatever is given.
+        given: (n,) indices into SPLITS, -1 where none is given. A val or test split without any image is drawn from
+            training and from the images without a split.
+        val, test: shares of the images drawn from, to within one image of each class.
+        drawn: draws all three anew, ignoring `given`.
 
-    Every class keeps an image in training where it has one there before the drawing. Raises BadData: too few images.
+    A class that has a training image before the drawing keeps at least one. Raises BadData: too few images.
     """
     given = np.full_like(given, -1) if drawn else given
     fixed = {index for index in range(3) if (given == index).any()}
@@ -37,12 +37,12 @@ def divide(
     if sum(sizes) and sum(sizes) >= len(drawable):
         few = f"{len(drawable)} in classes of at least {FEWEST}" if len(drawable) else f"no class has {FEWEST}"
         raise errors.BadData(
-            f"There are too few images to draw from: {few}. Add images, or give train, val and test folders."
+            f"There are too few images to draw from: {few}. Add images, or provide train, val and test folders."
         )
     taken_val, taken_test = (drawable[part] for part in stratified_split(labels[drawable], sizes, seed))
     where = np.where(given < 0, 0, given)
     where[taken_val], where[taken_test] = 1, 2
-    for label in np.setdiff1d(labels[pool], labels[where == 0]):  # tiny classes and large shares
+    for label in np.setdiff1d(labels[pool], labels[where == 0]):  # tiny classes, large shares
         where[pool[labels[pool] == label][0]] = 0
     return {name: np.flatnonzero(where == index) for index, name in enumerate(SPLITS)}
 
@@ -61,7 +61,7 @@ def stratified_split(labels: np.ndarray, sizes: Sequence[int], seed: int) -> lis
             f"{len(labels)}; make the parts smaller."
         )
     rng = np.random.default_rng(seed)
-    place = np.empty(len(labels))  # where on the line from 0 to 1 each image stands
+    place = np.empty(len(labels))  # each image's position on the line from 0 to 1
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         place[rng.permutation(members)] = (np.arange(len(members)) + rng.random()) / len(members)

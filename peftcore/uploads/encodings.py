@@ -1,6 +1,6 @@
-"""In which encoding somebody wrote names or a table without saying so: a guess, by how likely its letters are.
+"""Guesses the encoding of names or a table that do not state one, by how likely the decoded letters are.
 
-No detector that is installed knows a handful of short names: charset_normalizer wants a page of text.
+charset_normalizer, which is installed, needs a page of text; here there may be only a handful of short names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Encoding(NamedTuple):
-    """Python's name of an encoding, whose writing it holds, and the double bytes of its common ideographs."""
+    """Python's name of an encoding, the script it is for, and the range of its common ideographs' double bytes."""
 
     name: str
     title: str
@@ -25,7 +25,7 @@ _EAST = (
     Encoding("cp950", "Chinese", (0xA440, 0xC67E)),
     Encoding("cp949", "Korean"),
 )
-# What packing tools write that know no UTF-8: the page that DOS had for the language. Of equal ones the first counts.
+# What archivers without UTF-8 write: the DOS code page of the language. The first of equally likely ones wins.
 OF_ARCHIVES = (
     *_EAST,
     Encoding("cp866", "Cyrillic"),
@@ -34,7 +34,7 @@ OF_ARCHIVES = (
     Encoding("cp850", "Western European"),
     Encoding("cp852", "Central European"),
 )
-# What spreadsheets write: the page that Windows has for the language.
+# What spreadsheets write: the Windows code page of the language.
 OF_TABLES = (
     *_EAST,
     Encoding("cp1251", "Cyrillic"),
@@ -42,7 +42,7 @@ OF_TABLES = (
     Encoding("cp1250", "Central European"),
     Encoding("latin-1", "Western European"),
 )
-# Most syllables of a Korean text are among these, but few of a Chinese text that is read as Korean.
+# Most syllables of a Korean text are among these, but few of a Chinese text misread as Korean.
 _COMMON_KOREAN = frozenset(
     "가각간갈감강개거검것게겨격견결경계고곡공과관광교구국군권귤그기길김까꽃나낙난날남내너네노녹농누늑는능늪니다단달"
     "닭당대더데도독동돼되두드들등디딸때라람랑량러레려력로록료루류륜르른를리린릴림립마만말매면명모목묘무문물미민바박"
@@ -52,12 +52,12 @@ _COMMON_KOREAN = frozenset(
     "호홍화환활황회후휴흑희흰히"
 )
 _RARE_LATIN = "ƒþÞðÐ"
-SAMPLE = 500  # texts that are scored, of all
-_LEAST = 0.5  # of a likelihood with which an encoding other than the last is believed
+SAMPLE = 500  # texts scored at most, spread over all
+_LEAST = 0.5  # score from which a guess is preferred to the fallback
 
 
 def guess(texts: Sequence[bytes], candidates: Sequence[Encoding], fallback: str) -> Encoding:
-    """The most likely encoding of these texts, one for all; `fallback` where none of the candidates is likely."""
+    """The most likely encoding of all these texts together; `fallback` where no candidate is likely."""
     sample = texts[:: 1 + len(texts) // SAMPLE]
     scores = {one: _score(sample, one) for one in candidates if _is_possible(texts, one)}
     best = max(scores, key=lambda one: round(scores[one], 2), default=None)
@@ -76,7 +76,7 @@ def _is_possible(texts: Sequence[bytes], encoding: Encoding) -> bool:
 
 
 def _score(texts: Sequence[bytes], encoding: Encoding) -> float:
-    """At most 1: how likely the bytes beyond ASCII are as letters of this encoding."""
+    """How plausible the non-ASCII bytes are as letters of this encoding, at most 1."""
     total, score = 0, 0.0
     for text in texts:
         letters = text.decode(encoding.name)
@@ -106,4 +106,4 @@ def _likely(letter: str, raw: bytes, before: str, after: str, encoding: Encoding
         return (0.85 if amid_ascii else 0.5) * (0.5 if turns or letter in _RARE_LATIN else 1.0)
     if len(raw) == 2 and name.startswith(("FULLWIDTH", "IDEOGRAPHIC", "LEFT CORNER", "RIGHT CORNER")):
         return 0.8
-    return 0.2 if name.startswith("HALFWIDTH") else -1.0  # symbols and lines, which names have hardly ever
+    return 0.2 if name.startswith("HALFWIDTH") else -1.0  # symbols and box drawing, which names hardly ever contain

@@ -1,4 +1,4 @@
-"""One image of a user: whether it is whole and within the limits, and a single one kept for the probes."""
+"""A user's image: whether it is intact and within the limits, and a single one kept for the probes."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from peftcore.uploads.pictures import FORMATS, decode, deep_values, to_rgb
 if TYPE_CHECKING:
     from PIL import ImageFile
 
-SIDE = 512  # pixels of a picture that is kept for the probes, at most, on its longer side
-MOST_KEPT = 200  # of these; the oldest go first
-MOST_BYTES = 50 * 10**6  # of a file that holds one image
+SIDE = 512  # most pixels on the longer side of a picture kept for the probes
+MOST_KEPT = 200  # of these pictures; the oldest go first
+MOST_BYTES = 50 * 10**6  # of a file with a single image
 
 
 def measure(file: Path | BinaryIO, limits: Limits) -> tuple[int, int]:
-    """Width and height of an image, upright, from its head alone.
+    """Width and height of an image, upright, from its header alone.
 
-    Raises BadData, with what is wrong as a clause without the file's name: not an image, too large, or broken.
+    Raises BadData, a clause without the file's name that says what is wrong: not an image, too large, or broken.
     """
     with _opened(file, limits) as image:
         width, height = image.size
@@ -41,10 +41,10 @@ def measure(file: Path | BinaryIO, limits: Limits) -> tuple[int, int]:
 
 
 class Pixels(NamedTuple):
-    """What only reading every pixel of an image can tell.
+    """What only reading every pixel of an image reveals.
 
-    `fingerprint`: the same of two files, whatever their formats, that show the same picture to a backbone.
-    `largest`: the largest value of an image of 16 bits a channel, None of one of 8 bits. `is_colour`: it has three.
+    `fingerprint`: equal for files, whatever their formats, that show a backbone the same picture. `largest`: the
+    largest value of an image with 16 bits per channel, None for 8 bits. `is_colour`: it has three channels.
     `has_more`: the file holds further pictures, which are not read.
     """
 
@@ -69,28 +69,28 @@ def read_pixels(file: Path | BinaryIO, limits: Limits) -> Pixels:
 
 
 def bits_of(largest: int) -> int:
-    """The depth in bits of 16-bit images whose largest value is this: 8, 10, 12, 14 or 16, as cameras have."""
+    """The actual bit depth of 16-bit images with this largest value: 8, 10, 12, 14 or 16, as cameras have."""
     return max(8, largest.bit_length() + largest.bit_length() % 2)
 
 
 @contextmanager
 def _opened(file: Path | BinaryIO, limits: Limits) -> Iterator[ImageFile.ImageFile]:
-    """An image within the limits, not decoded yet; what its reader raises, now and inside, becomes BadData."""
+    """An image within the limits, not decoded yet; whatever Pillow raises, now or in the block, becomes BadData."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own limit: ours is checked before a pixel is read
+            warnings.simplefilter("ignore")  # Pillow's own limit on pixels; ours is checked before one is read
             if _bytes(file) == 0:
                 raise errors.BadData("it is empty")
             with Image.open(file, formats=FORMATS) as image:
                 width, height = image.size
                 shape = f"{width:,} x {height:,} pixels"
                 if width * height > limits.pixels:
-                    raise errors.BadData(f"{shape} are more than {limits.pixels:,}; make it smaller, {more('pixels')}")
+                    raise errors.BadData(f"{shape} is more than {limits.pixels:,}; make it smaller, {more('pixels')}")
                 if max(width, height) > limits.side:
                     raise errors.BadData(
-                        f"{shape} have a side longer than {limits.side:,}; make it smaller, {more('side')}"
+                        f"{shape} has a side longer than {limits.side:,}; make it smaller, {more('side')}"
                     )
                 yield image
     except errors.BadData:
@@ -125,12 +125,12 @@ def pictures() -> Path:
 
 
 def keep_picture(file: BinaryIO, limits: Limits | None = None) -> str:
-    """Keeps one image for the probes, as RGB and at most SIDE pixels, without what else its file holds (place, camera).
+    """Keeps one image for the probes, as RGB of at most SIDE pixels, without its metadata (location, camera).
 
-    Returns its code, 16 hexadecimal digits, the same for the same pixels.
+    Returns its code of 16 hexadecimal digits, which is the same for the same pixels.
 
     Raises:
-        BadData: not an image, a broken one, or one past the limits.
+        BadData: not an image, a broken one, or one beyond the limits.
         StoreUnavailable: the disk is full or cannot be written.
     """
     from PIL import Image, ImageOps
@@ -176,9 +176,9 @@ def _write(path: Path, data: bytes) -> None:
 def picture(code: str, pixels: int) -> np.ndarray:
     """A kept picture as uint8 (pixels, pixels, 3): the shorter side to `pixels`, then the middle.
 
-    Raises BadData where it is not kept (any more).
+    Raises BadData where it is not kept, or no longer.
     """
     path = pictures() / f"{code}.png"
     if not re.fullmatch("[0-9a-f]{16}", code) or not path.is_file():
-        raise errors.BadData("The image of this link is not kept any more; upload it again, or choose a test image.")
+        raise errors.BadData("The image of this link is no longer kept; upload it again, or choose a test image.")
     return decode(path, pixels, "crop")

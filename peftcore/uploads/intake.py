@@ -1,4 +1,4 @@
-"""Files on their way into a folder: every name checked, every byte counted, nothing but files and folders made."""
+"""Takes files into a folder: every name is checked, every byte counted, and only files and folders are created."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from peftcore.uploads.limits import Limits, more, size
 from peftcore.uploads.names import Taken, parts, shown
 
 CHUNK = 2**18
-SPARED = 200 * 10**6  # bytes of the disk that stay free
+SPARED = 200 * 10**6  # bytes of the disk left free
 
-Tell = Callable[[str, float], None]  # what is being done, and which share of it is, 0 to 1; may raise to stop it
+Tell = Callable[[str, float], None]  # what is going on, and the share that is done, 0 to 1; may raise to stop it
 
 
 def silent(what: str, share: float) -> None:
-    """For those who need no progress."""
+    """For callers that need no progress."""
 
 
 class Intake:
-    """Takes files into `folder`, an empty one."""
+    """Takes files into `folder`, which is empty."""
 
     def __init__(self, folder: Path, limits: Limits, packed: int | None = None):
-        """`packed`: bytes of the archive that the files come from; None where they were never packed."""
+        """`packed`: bytes of the archive that the files come from; None where there is none."""
         self.folder, self.limits, self.packed = folder, limits, packed
         self.entries = self.bytes = self.files = 0
         self._taken, self._made = Taken(), {folder}
 
     def foresee(self, entries: int, total: int) -> None:
-        """Checks what an archive says it holds. Raises BadData, StoreUnavailable."""
+        """Checks what an archive claims to hold. Raises BadData, StoreUnavailable."""
         self._check(entries, total)
         free = disk_usage(self.folder).free
         if total + SPARED > free:
@@ -41,15 +41,15 @@ class Intake:
             )
 
     def folder_named(self, name: str) -> None:
-        """Counts an entry that is a folder; it is made once a file lies in it."""
+        """Counts an entry that is a folder; the folder is created with the first file in it."""
         self._count()
         if (found := parts(name)) is not None:
             self._taken.take(found, folder=True)
 
     def add(self, name: str, chunks: Iterable[bytes]) -> None:
-        """Writes one file, or counts it and leaves it out where its name means nothing (.DS_Store).
+        """Writes one file, or only counts it where its name is to be ignored (.DS_Store).
 
-        Raises BadData for a bad name or past a limit, StoreUnavailable where the disk is full.
+        Raises BadData for a bad name or beyond a limit, StoreUnavailable where the disk is full.
         """
         self._count()
         found = parts(name)
@@ -90,11 +90,11 @@ class Intake:
 
 
 def check(entries: int, total: int, packed: int | None, limits: Limits) -> None:
-    """Raises BadData where so many entries, or bytes from so many packed ones, are too many."""
+    """Raises BadData where there are too many entries or bytes, or too many bytes for the size of the archive."""
     if entries > limits.files:
-        raise errors.BadData(f"It holds more than {limits.files:,} files and folders; give fewer, {more('files')}.")
+        raise errors.BadData(f"It holds more than {limits.files:,} files and folders; use fewer, {more('files')}.")
     if total > limits.bytes:
-        raise errors.BadData(f"Unpacked, it is larger than {size(limits.bytes)}; give less, {more('bytes')}.")
+        raise errors.BadData(f"Unpacked, it is larger than {size(limits.bytes)}; upload less, {more('bytes')}.")
     if packed is not None and total > 10**7 and total > limits.ratio * packed:
         raise errors.BadData(
             f"It unpacks to more than {limits.ratio} times its size, as images never do; pack them again, "

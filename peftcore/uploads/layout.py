@@ -1,13 +1,13 @@
-"""Which image of a folder is of which class and in which split: by folders, by train/val/test, or by a table.
+"""The class and the split of each image in a folder: by folders, by train/val/test, or by a table.
 
     cats/1.png  dogs/2.png                      a folder for each class
-    train/cats/1.png  val/...  test/...         the same in splits; those that are missing are drawn later
+    train/cats/1.png  val/...  test/...         the same in splits; missing ones are drawn later
     cats/train/1.png  cats/test/2.png           the other way round
     labels.csv  images/1.png                    a table with a line for each image: file, label (and split)
     train.csv  test.csv  train/1.png            a table for each split
 
-Folders that hold nothing but one folder are looked into; folders within a class's folder count as that class. What is
-an image decides kinds.py, and what names a split, splits.py. Nothing is opened but tables, and files whose names say
+A folder that holds nothing but another folder is looked into; folders within a class's folder belong to that class.
+kinds.py decides what is an image, splits.py what names a split. Only tables are opened, and files whose names say
 nothing.
 """
 
@@ -28,7 +28,7 @@ from peftcore.uploads.limits import Limits, more
 from peftcore.uploads.names import means_nothing, shown
 from peftcore.uploads.splits import SPLITS, split_of, splits_of
 
-# Folders that mean nothing by themselves, and those that hold what belongs to images: none of them is a class.
+# Folders that merely contain images, and those with what accompanies images: neither are classes.
 CONTAINERS = (
     "images", "image", "imgs", "img", "data", "dataset", "pictures", "pics", "photos", "jpg", "jpeg", "png",
     "jpegimages", "raw", "files",
@@ -37,11 +37,11 @@ PARTS = (
     "mask", "masks", "label", "labels", "annotation", "annotations", "gt", "ground_truth", "groundtruth",
     "segmentation", "segmentations", "depth", "edges",
 )  # fmt: skip
-FAR = "Give a folder for each class, or a table with the columns file and label."
+FAR = "Use a folder for each class, or a table with the columns file and label."
 
 
 class Placed(NamedTuple):
-    """An image: its path from the folder, its class's name, and the number of its split, -1 where it has none."""
+    """An image: its path from the folder, its class's name, and the number of its split, or -1."""
 
     file: str
     label: str
@@ -49,7 +49,7 @@ class Placed(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """A file that is left out, and why."""
+    """A file that is left out, and the reason."""
 
     file: str
     why: str
@@ -57,7 +57,7 @@ class Skipped(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What the names in a folder say. `kind`: 'folders', 'splits' or 'table'.
+    """What the names in a folder mean. `kind`: 'folders', 'splits' or 'table'.
 
     `skipped`: images without a class, and lines of a table without a file. `others`: neither images nor the table.
     """
@@ -71,9 +71,9 @@ class Layout:
 
 
 def walk(folder: Path, limits: Limits) -> list[str]:
-    """All files under a folder, as paths from it with '/', in order; hidden ones and the systems' own left out.
+    """All files under a folder, as paths from it with '/', in order, without hidden ones and the systems' own.
 
-    Raises BadData: too many, or a path that cannot be read.
+    Raises BadData: too many files, or a path that cannot be read.
     """
     found: list[str] = []
 
@@ -85,35 +85,33 @@ def walk(folder: Path, limits: Limits) -> list[str]:
         above = Path(here).relative_to(folder).as_posix()
         found += [name if above == "." else f"{above}/{name}" for name in sorted(files) if not means_nothing(name)]
         if len(found) > limits.files:
-            raise errors.BadData(f"{folder} holds more than {limits.files:,} files; give fewer, {more('files')}.")
+            raise errors.BadData(f"{folder} holds more than {limits.files:,} files; use fewer, {more('files')}.")
     return found
 
 
 def read(folder: Path, files: Sequence[str], limits: Limits) -> Layout:
     """The layout of these files of a folder.
 
-    Raises BadData: no image at all, no classes, one class only, too many, or a table that contradicts itself.
+    Raises BadData: no image, no classes, only one, too many, or a table that contradicts itself.
     """
     images = [file for file in files if kinds.is_image(folder, file)]
     if not images:
         if nested := next((file for file in files if file.casefold().endswith(kinds.ARCHIVES)), None):
             raise errors.BadData(f"It holds another archive, {shown(nested)}, and no images; unpack that one first.")
-        raise errors.BadData(f"There is no image in it. {FAR}")
+        raise errors.BadData(f"It holds no images. {FAR}")
     inner = _inside(images)
     found = _by_table(folder, files, images, inner, limits) or _by_folder(images, inner)
     if not found.placed:
         raise errors.BadData(_no_class(found, files, images))
     if len(found.classes) == 1:
-        raise errors.BadData(
-            f"It holds one class only, {shown(found.classes[0])}; telling apart takes at least two. {FAR}"
-        )
+        raise errors.BadData(f"It holds only one class, {shown(found.classes[0])}; a task needs at least two. {FAR}")
     if all(name.casefold() in (*CONTAINERS, *PARTS) for name in found.classes):
         names = " and ".join(map(shown, found.classes))
-        raise errors.BadData(f"Its folders {names} hold images and what belongs to them, not classes. {FAR}")
+        raise errors.BadData(f"Its folders {names} hold images and what accompanies them, not classes. {FAR}")
     if len(found.classes) > limits.classes:
         raise errors.BadData(
             f"It has {len(found.classes):,} classes, more than {limits.classes:,}; is that column really the label? "
-            f"Give fewer, {more('classes')}."
+            f"Use fewer, {more('classes')}."
         )
     used = {*images, *found.tables}
     others = tuple(file for file in files if file not in used)
@@ -122,7 +120,7 @@ def read(folder: Path, files: Sequence[str], limits: Limits) -> Layout:
 
 
 class _Found(NamedTuple):
-    """What one way to read a folder found."""
+    """What one way of reading a folder found."""
 
     kind: str
     placed: list[Placed]
@@ -136,20 +134,20 @@ class _Found(NamedTuple):
 
 
 def _no_class(found: _Found, files: Sequence[str], images: Sequence[str]) -> str:
-    """The sentence for a set without any class."""
+    """The error for a set without classes."""
     first = shown(found.skipped[0].file if found.skipped else images[0])
     if found.kind == "splits":
         return (
-            f"Its folders are splits, and hold images without a class, such as {first}: put a folder for each class "
+            f"Its folders are splits that hold images without a class, such as {first}: put a folder for each class "
             "into each of them, or add a table with the columns file and label."
         )
     sheet = next((file for file in files if file.casefold().endswith((".xlsx", ".xls", ".ods", ".numbers"))), None)
-    remedy = f"If {shown(sheet)} has the labels, save it as CSV, with the columns file and label." if sheet else FAR
-    return f"No image in it has a class; {first} lies in no folder and no table. {remedy}"
+    remedy = f"If {shown(sheet)} has the labels, save it as CSV with the columns file and label." if sheet else FAR
+    return f"No image in it has a class: {first} is in no folder and in no table. {remedy}"
 
 
 def _alike(classes: Sequence[str]) -> Iterator[str]:
-    """Classes whose names differ so little that one of them may be a slip."""
+    """Notes on classes whose names are so similar that one may be a slip."""
     groups = defaultdict(list)
     for name in classes:
         plain = unicodedata.normalize("NFKC", name).casefold()
@@ -158,13 +156,13 @@ def _alike(classes: Sequence[str]) -> Iterator[str]:
         if len(names) > 1:
             are = "'".join(("", "' and '".join(names), ""))
             yield (
-                f"The classes {are} differ only in capitals, spaces or signs and are kept apart; if they are one "
-                "class, give both one name."
+                f"The classes {are} differ only in case, spaces or punctuation and are kept apart; if they are one "
+                "class, give them the same name."
             )
 
 
 def _inside(images: Sequence[str]) -> str:
-    """The folder, '' or 'a/b/', that all images share and that is not a class: it holds folders, or means nothing."""
+    """The folder, '' or 'a/b/', that all images share and that is not a class: it holds folders, or just images."""
     inner = ""
     while True:
         heads = {image[len(inner) :].partition("/")[0] for image in images}
@@ -185,26 +183,26 @@ def _is_split(name: str) -> bool:
 
 
 def _by_folder(images: Sequence[str], inner: str) -> _Found:
-    paths = {image: image[len(inner) :].split("/")[:-1] for image in images}  # the folders that each lies in
+    paths = {image: image[len(inner) :].split("/")[:-1] for image in images}  # the folders above each image
     heads = {above[0] for above in paths.values() if above}
     said = splits_of(heads)
     deep = {said[above[0]] for above in paths.values() if len(above) > 1 and above[0] in said}
     if heads and heads <= said.keys() and deep and 0 not in said.values():
         raise errors.BadData(
-            f"It has folders of classes in {_listed(heads)}, but none to train on; call one of them train, or "
-            "give a folder for each class."
+            f"It has folders of classes in {_listed(heads)}, but none to train on; rename one of them to train, or "
+            "use a folder for each class."
         )
-    # Other folders beside two splits are no classes; beside one they are: a class may be called train.
+    # Other folders beside two splits are not classes; beside one split they are, since a class may be called train.
     if heads and heads <= said.keys() or 0 in said.values() and len({*said.values()}) > 1:
         return _by_split(paths, said)
     if below := _splits_within(paths):
         placed, skipped = [], []
         for file, above in paths.items():
             if len(above) > 1 and above[1] not in below or not above:
-                skipped.append(Skipped(file, "it lies in no folder of a split") if above else _stray(file))
+                skipped.append(Skipped(file, "it is not in a folder of a split") if above else _stray(file))
             else:
                 placed.append(Placed(file, above[0], below[above[1]] if len(above) > 1 else -1))
-        return _Found("splits", placed, skipped, (), (f"Within each class, {_listed({*below})} are taken for splits.",))
+        return _Found("splits", placed, skipped, (), (f"Within each class, {_listed({*below})} are read as splits.",))
     if deeper := _holder_of_splits(paths):
         found = _by_folder([file for file in images if file.startswith(inner + deeper)], inner + deeper)
         rest = [_stray(file) for file in images if not file.startswith(inner + deeper)]
@@ -214,7 +212,7 @@ def _by_folder(images: Sequence[str], inner: str) -> _Found:
 
 
 def _splits_within(paths: Mapping[str, list[str]]) -> dict[str, int]:
-    """The folders of splits that at least two classes have in themselves, and their splits; empty where none has."""
+    """The split folders inside at least two classes, and their splits; empty where there are none."""
     children: defaultdict[str, set[str]] = defaultdict(set)
     for above in paths.values():
         children[above[0] if above else ""] |= {*above[1:2]}
@@ -223,9 +221,9 @@ def _splits_within(paths: Mapping[str, list[str]]) -> dict[str, int]:
 
 
 def _holder_of_splits(paths: Mapping[str, list[str]]) -> str:
-    """The one folder, as 'a/b/', in which splits lie side by side, somewhere below; '' where there is none, or several.
+    """The one folder below, as 'a/b/', with splits side by side; '' where there is none, or several.
 
-    What lies beside it (unlabelled images, pictures of the documentation) makes no classes of the two.
+    Folders beside it (unlabelled images, pictures of the documentation) do not turn it into a class.
     """
     children: defaultdict[str, set[str]] = defaultdict(set)
     for above in paths.values():
@@ -238,7 +236,7 @@ def _holder_of_splits(paths: Mapping[str, list[str]]) -> str:
 
 
 def _by_split(paths: Mapping[str, list[str]], said: Mapping[str, int]) -> _Found:
-    """Classes within folders of splits; folders between a split and its classes are looked through."""
+    """Classes within split folders; folders between a split and its classes are skipped."""
     placed, skipped = [], []
     for head, split in said.items():
         below = {file: above[1:] for file, above in paths.items() if above[:1] == [head]}
@@ -252,7 +250,7 @@ def _by_split(paths: Mapping[str, list[str]], said: Mapping[str, int]) -> _Found
 
 
 def _wraps(below: Mapping[str, list[str]], outer: str, split: int) -> bool:
-    """Whether a split holds one folder more that is not a class: 'seg_train/seg_train/', 'train/images/'."""
+    """Whether a split holds a further folder that is not a class: 'seg_train/seg_train/', 'train/images/'."""
     heads = {above[0] for above in below.values() if above}
     if len(heads) != 1:
         return False
@@ -261,7 +259,7 @@ def _wraps(below: Mapping[str, list[str]], outer: str, split: int) -> bool:
 
 
 def _stray(file: str) -> Skipped:
-    return Skipped(file, "it lies in no folder of a class")
+    return Skipped(file, "it is not in a folder of a class")
 
 
 def _listed(names: set[str]) -> str:
@@ -272,7 +270,7 @@ def _listed(names: set[str]) -> str:
 
 
 def _by_table(folder: Path, files: Sequence[str], images: Sequence[str], inner: str, limits: Limits) -> _Found | None:
-    """What tables beside the images say; None where there are none, or folders say more."""
+    """What tables beside the images say; None where there are none, or the folders say more."""
     parts = {part for image in images for part in image[len(inner) :].split("/")[:-1]}
     said = splits_of(parts)
     far = {
@@ -299,7 +297,7 @@ def _by_table(folder: Path, files: Sequence[str], images: Sequence[str], inner: 
         tables = [file for file in tables if "submission" not in _stem(file)] or tables  # Kaggle's empty answers
     if len(tables) > 1 and not of_splits:
         raise errors.BadData(
-            f"It holds {len(tables)} tables, {shown(tables[0])} and {shown(tables[1])} among them; keep the one with "
+            f"It holds {len(tables)} tables, such as {shown(tables[0])} and {shown(tables[1])}; keep only the one with "
             "the labels, or name them train.csv, val.csv and test.csv."
         )
     entries: dict[str, tuple[str, int, str]] = {}
@@ -310,7 +308,7 @@ def _by_table(folder: Path, files: Sequence[str], images: Sequence[str], inner: 
     for name in tables:
         split = of_splits.get(name, -1)
         own = [image for image in images if {said.get(part) for part in image.split("/")[:-1]} & {split}]
-        known = table.Known(own or images)  # train/1.png and test/1.png may both be called 1 in their own tables
+        known = table.Known(own or images)  # both train/1.png and test/1.png may be 1 in their tables
         try:
             found = table.read(folder / name, name, known, limits, column)
         except errors.BadData as error:
@@ -318,7 +316,7 @@ def _by_table(folder: Path, files: Sequence[str], images: Sequence[str], inner: 
                 return None  # a table of something else, beside folders of classes
             if not used:
                 raise
-            notes.append(f"{shown(name)} says no labels, so its images are left out. {error}")
+            notes.append(f"{shown(name)} has no labels, so its images are left out. {error}")
             continue
         if has_classes and not found.column:
             return None
@@ -332,7 +330,7 @@ def _by_table(folder: Path, files: Sequence[str], images: Sequence[str], inner: 
     placed = [Placed(image, *entries[image][:2]) for image in images if image in entries]
     skipped += [Skipped(image, "no table has a label for it") for image in images if image not in entries]
     whose = ", ".join(shown(name) for name in used)
-    return _Found("table", placed, skipped, used, (f"Labels are those of {whose}.", *notes))
+    return _Found("table", placed, skipped, used, (f"Labels are from {whose}.", *notes))
 
 
 def _enter(
@@ -343,7 +341,7 @@ def _enter(
     skipped: list[Skipped],
     split: int,
 ) -> None:
-    """Notes one line of a table in `entries`, by its image: label, split, and which line said so."""
+    """Adds one line of a table to `entries`, by its image: label, split, and where they stand."""
     own = split_of(row.split) if row.split else split
     if own is None:
         raise errors.BadData(
@@ -352,7 +350,7 @@ def _enter(
         )
     split, file = own, known.find(row.file)
     if file is None:
-        skipped.append(Skipped(row.file, f"{name} names it, but it is missing"))
+        skipped.append(Skipped(row.file, f"{name} lists it, but it is missing"))
     elif row.label:
         label, before, where = entries.setdefault(file, (row.label, split, f"line {row.number} of {shown(name)}"))
         if (label, before) != (row.label, split):
@@ -361,7 +359,7 @@ def _enter(
                 for one, of in ((label, before), (row.label, split))
             )
             raise errors.BadData(
-                f"Two lines of the tables differ about {shown(file)}: {where} says {ours}, line {row.number} of "
+                f"Two lines of the tables disagree on {shown(file)}: {where} says {ours}, line {row.number} of "
                 f"{shown(name)} says {theirs}; keep one of them."
             )
 

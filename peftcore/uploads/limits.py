@@ -1,4 +1,4 @@
-"""How much a user's images may take: settings, each with an environment variable HEADROOM_UPLOAD_<NAME>."""
+"""Limits on a user's images, each with an environment variable HEADROOM_UPLOAD_<NAME>."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    files: int = Field(100_000, ge=1, description="entries of an archive or a folder, folders among them")
-    archive: int = Field(200 * 2**20, ge=1, description="bytes of what is uploaded, packed")
-    bytes: int = Field(4 * 10**9, ge=1, description="bytes on the disk, unpacked")
-    ratio: int = Field(200, ge=1, description="unpacked bytes for each packed one, beyond the first 10 MB")
-    pixels: int = Field(50_000_000, ge=1, le=175_000_000, description="width times height of one image")
+    files: int = Field(100_000, ge=1, description="entries in an archive or a folder, subfolders included")
+    archive: int = Field(200 * 2**20, ge=1, description="bytes in an upload, packed")
+    bytes: int = Field(4 * 10**9, ge=1, description="bytes on disk, unpacked")
+    ratio: int = Field(200, ge=1, description="unpacked bytes per packed byte, after the first 10 MB")
+    pixels: int = Field(50_000_000, ge=1, le=175_000_000, description="pixels (width times height) in one image")
     side: int = Field(20_000, ge=1, description="pixels on the longer side of one image")
-    classes: int = Field(5_000, ge=2, description="classes of a set")
-    table: int = Field(20 * 10**6, ge=1, description="bytes of a table of labels")
+    classes: int = Field(5_000, ge=2, description="classes in a set")
+    table: int = Field(20 * 10**6, ge=1, description="bytes in a table of labels")
 
     @classmethod
     def here(cls) -> Limits:
-        """As the environment says. Raises InvalidSetting naming the variable whose value is not possible."""
+        """The limits that the environment sets. Raises InvalidSetting naming the variable with an invalid value."""
         said = {name: text for name in cls.model_fields if (text := os.environ.get(PREFIX + name.upper()))}
         try:
             return cls(**{name: _number(text) for name, text in said.items()})
@@ -42,13 +42,13 @@ class Limits(BaseModel):
 
 def _number(text: str) -> float | str:
     try:
-        return float(text)  # so that 2e9 is one
+        return float(text)  # so that 2e9 is allowed
     except ValueError:
         return text
 
 
 def more(name: str) -> str:
-    """The end of a sentence about a limit: what to do."""
+    """The end of a sentence about a limit: how to raise it."""
     return f"or allow more with {PREFIX}{name.upper()}"
 
 

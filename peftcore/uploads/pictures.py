@@ -1,4 +1,4 @@
-"""Image files as one array of bytes: decoded when they are read, whatever their kind, size and depth."""
+"""Image files as one array of bytes, decoded as they are read, whatever their format, size and depth."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from PIL import Image, ImageFile
 
 FITS = ("stretch", "crop")
-# Pillow knows more, among them some that start other programs (EPS) or that nobody has photographs in.
+# Pillow reads more, but some start other programs (EPS), and nobody keeps photographs in the others.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
-WORKERS = min(8, os.cpu_count() or 1)  # threads that decode: Pillow lets go of the interpreter meanwhile
-SHARE = 0.25  # of the memory that is free: what decoded images may take by default
-LOOKED_AT = 256  # images between two reports of a check's progress
-MOST_AHEAD = 8  # readings that are prepared at once, at most: several runs of a race read by turns
+WORKERS = min(8, os.cpu_count() or 1)  # decoding threads: Pillow releases the interpreter lock
+SHARE = 0.25  # of free memory that decoded images may take by default
+LOOKED_AT = 256  # images between two progress reports of a check
+MOST_AHEAD = 8  # most reads prepared at once: the runs of a race take turns
 
 _keeping: WeakSet[Pictures] = WeakSet()
 _deciding = Lock()
@@ -36,9 +36,9 @@ _deciding = Lock()
 class Pictures:
     """The images of `files`, read like an array uint8 (n, size, size, 3): `pictures[index]` is a numpy array.
 
-    Nothing is decoded before it is asked for. What was decoded is kept if the whole fits into `kept_bytes`, by default
-    `room()`; else memory holds only what one reading asks for, and the files are decoded again at the next. `size`,
-    `fit` and `bits` are those of `decode`.
+    Nothing is decoded before it is asked for. Decoded images are kept if all of them fit into `kept_bytes`, by default
+    `room()`; otherwise memory holds only one read at a time, and files are decoded again on the next one. `size`, `fit`
+    and `bits` are those of `decode`; `files` are paths, or whatever else a subclass reads an image by.
     """
 
     dtype, ndim = np.dtype(np.uint8), 4
@@ -55,8 +55,8 @@ class Pictures:
         self.shape = (len(self.files), size, size, 3)
         self.nbytes = int(np.prod(self.shape))
         self._done, self._checked = np.zeros(len(self), bool), False
-        self._coming: dict[bytes, tuple[np.ndarray, list[Future]]] = {}  # being decoded, by the numbers asked for
-        # The system gives memory to the pages of an empty array only when they are written.
+        self._coming: dict[bytes, tuple[np.ndarray, list[Future]]] = {}  # being decoded, by their numbers
+        # The system allocates the pages of an empty array only when they are written.
         with _deciding:
             fits = self.nbytes <= (room() if kept_bytes is None else kept_bytes)
             self._kept = np.empty(self.shape, np.uint8) if fits else None
@@ -65,12 +65,12 @@ class Pictures:
 
     @property
     def kept(self) -> bool:
-        """Whether decoded images stay in memory; else they are streamed from their files."""
+        """Whether decoded images stay in memory; otherwise they are streamed from their files."""
         return self._kept is not None
 
     @property
     def missing_bytes(self) -> int:
-        """Bytes that are still to be decoded, where decoded images are kept."""
+        """Bytes still to be decoded, where decoded images are kept."""
         return int(np.count_nonzero(~self._done)) * self.nbytes // max(1, len(self))
 
     def __len__(self) -> int:
@@ -91,7 +91,7 @@ class Pictures:
         return images if np.ndim(numbers) else images[0]
 
     def ahead(self, index: Any) -> None:
-        """Begins to decode what will be read next, where it is not kept; `index` as it will be asked for."""
+        """Starts to decode what will be read next, unless it is kept; `index` is the one it will be read by."""
         if self.kept:
             return
         numbers = np.atleast_1d(np.arange(len(self))[index])
@@ -103,8 +103,8 @@ class Pictures:
         self._coming[numbers.tobytes()] = self._decode(numbers)
 
     def check(self) -> Iterator[int]:
-        """Looks at every image once and yields how many are done: what is kept is decoded, of other files the frame is
-        read. Raises BadData naming a file that is broken."""
+        """Checks every image once and yields how many are done: kept ones are decoded, others only partly read.
+        Raises BadData naming a file that is broken."""
         for start in range(0, len(self) if not self._checked else 0, LOOKED_AT):
             numbers = np.arange(start, min(start + LOOKED_AT, len(self)))
             if self._kept is not None:
@@ -122,10 +122,10 @@ class Pictures:
         for part in parts:
             part.result()
         kept[missing] = images
-        self._done[missing] = True  # last: another thread that reads meanwhile decodes the same bytes once more
+        self._done[missing] = True  # last: a thread that reads meanwhile decodes the same bytes again
 
     def _decode(self, numbers: np.ndarray) -> tuple[np.ndarray, list[Future]]:
-        """Where the images will be once all of these are done."""
+        """The array that will hold the images, and the futures to wait for."""
         out = np.empty((len(numbers), *self.shape[1:]), np.uint8)
 
         def some(rows: np.ndarray) -> None:
@@ -143,8 +143,8 @@ class Pictures:
 
 
 def room() -> int:
-    """Bytes of decoded images that may be kept beside those that are: HEADROOM_IMAGES_GB for all, by default a quarter
-    of the memory that is free. Raises InvalidSetting where that is not a size."""
+    """Bytes of decoded images that may still be kept: of HEADROOM_IMAGES_GB for all, by default a quarter of free
+    memory. Raises InvalidSetting where that is not a size."""
     most = gigabytes("HEADROOM_IMAGES_GB", None)
     if most is not None:
         return int(most * 1e9) - sum(pictures.nbytes for pictures in _keeping)
@@ -159,11 +159,11 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def decode(file: str | Path | BytesIO, size: int, fit: str = "stretch", name: str = "", bits: int = 16) -> np.ndarray:
-    """One image file as RGB bytes (size, size, 3): upright by its EXIF, what is transparent on white, then bicubic.
+    """One image file as RGB bytes (size, size, 3): turned upright by its EXIF, laid on white, resized bicubically.
 
     `fit` is 'stretch' (the whole image, whatever its shape, as VTAB-1K's published code does) or 'crop' (the shorter
     side to `size`, then the middle). 16 bits per channel keep their upper 8, or the upper 8 of their lower `bits`. Of
-    an animation, the first frame. `name` is what errors call bytes that lie in no file of their own.
+    an animation, the first frame. `name` is what errors call an image that is not a file of its own.
 
     Raises:
         BadData: missing, not an image, broken, too large (Pillow's limit on pixels), or without a fixed range.
@@ -197,13 +197,13 @@ def fitted(image: Image.Image, size: int, fit: str, bits: int = 16) -> np.ndarra
 
 
 def look(file: str | Path) -> None:
-    """Checks whatever of an image file needs no decoding: its kind, size and PNG checksums. One that may be cut off is
+    """Checks what can be checked without decoding: format, size and PNG checksums. A file that may be truncated is
     decoded. Raises BadData as `decode` does."""
     with _opened(file) as opened:
         if opened.format == "JPEG":
             with open(file, "rb") as stream:
                 stream.seek(-min(64, os.fstat(stream.fileno()).st_size), os.SEEK_END)
-                whole = b"\xff\xd9" in stream.read()  # its mark of the end; some cameras write more behind it
+                whole = b"\xff\xd9" in stream.read()  # its end marker; some cameras write more after it
             if not whole:
                 opened.load()
         else:
@@ -212,7 +212,7 @@ def look(file: str | Path) -> None:
 
 @contextmanager
 def _opened(file: str | Path | BytesIO, name: str = "") -> Iterator[ImageFile.ImageFile]:
-    """The image in a file; what Pillow's readers raise, now and inside, is a sentence with the file's name."""
+    """The image in a file; whatever Pillow raises, now or in the block, becomes BadData with the file's name."""
     from PIL import Image, UnidentifiedImageError
 
     name = name or str(file)
@@ -233,38 +233,38 @@ def _opened(file: str | Path | BytesIO, name: str = "") -> Iterator[ImageFile.Im
 
 
 def deep_values(image: ImageFile.ImageFile) -> tuple[int | None, bool]:
-    """The largest value of an opened image of 16 bits a channel, None of one of 8 bits; and whether it has colours.
+    """The largest value of an opened image with 16 bits per channel, None for 8 bits; and whether it has colours.
 
-    Of colours Pillow reads the upper 8 bits alone, so their largest value is known to within 255.
+    Of colours Pillow reads only the upper 8 bits, so their largest value is known to within 255.
     """
     if image.mode.startswith("I"):
         return max(0, int(np.asarray(image).max())), False
-    if ";16" in str(image.tile):  # how its pixels lie in the file, as long as it is not decoded
+    if ";16" in str(image.tile):  # the layout of its pixels in the file, until it is decoded
         return max(high for _, high in _extremes(image)) * 256 + 255, True
     return None, False
 
 
 def _extremes(image: Image.Image) -> list[tuple[int, int]]:
-    """Smallest and largest value of each channel but the one of transparency."""
+    """Smallest and largest value of each channel except transparency."""
     found: Any = image.getextrema()
     found = [found] if image.getbands() == ("L",) else list(found)
     return found[:-1] if image.mode in ("RGBA", "LA") else found
 
 
 def to_rgb(image: Image.Image, bits: int = 16) -> Image.Image:
-    """Pillow alone would clip 16 bits at 255 and show what hides behind transparent pixels. `bits` as in `decode`."""
+    """Pillow alone would clip 16 bits at 255 and show what transparent pixels hide. `bits` as in `decode`."""
     from PIL import Image
 
     if image.mode.startswith("I"):  # one channel of 16 bits, which some formats open as 32
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 0xFFFF:
             raise ValueError(
-                "its pixels are 32-bit numbers, and only 8 and 16 bits have a fixed range; convert it to 8"
+                "its pixels are 32-bit numbers, and only 8 and 16 bits have a fixed range; convert it to 8 bits"
             )
         return Image.fromarray((values >> (bits - 8)).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError(
-            "its pixels are floating-point numbers, and only 8 and 16 bits have a fixed range; convert it to 8"
+            "its pixels are floating-point numbers, and only 8 and 16 bits have a fixed range; convert it to 8 bits"
         )
     if image.has_transparency_data:
         image = image.convert("RGBA")

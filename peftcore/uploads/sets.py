@@ -1,4 +1,4 @@
-"""Sets of images that are kept: a folder each, with its images and a list of what is in them."""
+"""Kept sets of images: a folder each, with the images and a list of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LONGEST_NAME = 48
 
 @dataclass(frozen=True)
 class Kept:
-    """A kept set. Arrays as in Survey; `files` are paths from `folder`."""
+    """A kept set. Arrays are as in Survey; `files` are paths from `folder`."""
 
     name: str
     folder: Path
@@ -37,7 +37,7 @@ class Kept:
     bytes: int
     made: float  # seconds since 1970
     left_out: int
-    query: str = ""  # settings that were chosen with it, '?fit=crop' or ''
+    query: str = ""  # settings chosen with it, '?fit=crop' or ''
     bits: int = 16  # depth of the values in 16-bit images; see pictures.decode
 
     def __len__(self) -> int:
@@ -45,29 +45,29 @@ class Kept:
 
     @property
     def task(self) -> str:
-        """The name of its task, with what was chosen: 'upload:flowers?fit=crop'."""
+        """The name of its task, with the settings chosen: 'upload:flowers?fit=crop'."""
         return f"upload:{self.name}{self.query}"
 
 
 def slug(name: str) -> str:
-    """A name for a folder and an address: 'My flowers (2)' becomes 'my-flowers-2'; 'images' where nothing is left."""
+    """A name for a folder and an address: 'My flowers (2)' becomes 'my-flowers-2'; 'images' if nothing is left."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain)[:LONGEST_NAME].strip("-") or "images"
 
 
 def keep(survey: Survey, name: str, *, consent: bool = False, drop_duplicates: bool = False, query: str = "") -> Kept:
-    """Keeps what was examined, as the task upload:NAME; a name that is taken gets a number.
+    """Keeps the examined images as the task upload:NAME; a name already taken gets a number.
 
     Args:
-        consent: that the survey's skipped files are left out.
-        drop_duplicates: keeps one of each image (that in test before val before train), and none of those that have
+        consent: to leaving out the survey's skipped files.
+        drop_duplicates: keeps one copy of each image (in test before val before train), and none of those with
             different labels.
-        query: settings of its task that go with it, such as '?val=0.1&fit=crop'.
+        query: settings of its task to keep with it, such as '?val=0.1&fit=crop'.
 
     Raises:
-        BadData: files would be left out without consent, nothing of two classes is left, or the survey's files are gone
-            since it was kept already or discarded.
-        StoreUnavailable: the disk is full or cannot be written; nothing is kept then.
+        BadData: files would be left out without consent, fewer than two classes are left, or the survey's files are
+            gone because it was already kept or discarded.
+        StoreUnavailable: the disk is full or cannot be written to; nothing is kept then.
     """
     if survey.skipped and not consent:
         first, more = survey.skipped[0], len(survey.skipped) - 1
@@ -76,7 +76,7 @@ def keep(survey: Survey, name: str, *, consent: bool = False, drop_duplicates: b
             "again, or agree to leaving such files out."
         )
     if not survey.folder.is_dir():
-        raise errors.BadData("These images were kept already, or discarded; examine them again.")
+        raise errors.BadData("These images were already kept, or discarded; examine them again.")
     chosen = staying(survey, drop_duplicates)
     present = np.unique(survey.labels[chosen])
     if len(present) < 2:
@@ -108,7 +108,7 @@ def keep(survey: Survey, name: str, *, consent: bool = False, drop_duplicates: b
 
 
 def staying(survey: Survey, drop_duplicates: bool) -> np.ndarray:
-    """Numbers of the images that `keep` keeps. Test images stay, and their copies in training go."""
+    """Numbers of the images that `keep` keeps. Test images stay; their copies in training go."""
     gone: set[int] = set()
     for files, _, across_classes in survey.duplicates if drop_duplicates else ():
         first = max(files, key=lambda index: (survey.given[index], -index))
@@ -117,7 +117,7 @@ def staying(survey: Survey, drop_duplicates: bool) -> np.ndarray:
 
 
 def _settle(folder: Path, name: str) -> str:
-    """Gives the whole folder its name, at once; a rename never replaces a folder that holds something."""
+    """Renames the whole folder in one step; a rename never replaces a folder that is not empty."""
     for number in range(1, 10_000):
         found = name if number == 1 else f"{name}-{number}"
         if not os.path.lexists(shelf() / found):
@@ -131,12 +131,12 @@ def _settle(folder: Path, name: str) -> str:
 
 
 def kept() -> list[str]:
-    """The names of what is kept, in order."""
+    """The names of the kept sets, in order."""
     return sorted(path.parent.name for path in shelf().glob(f"*/{LIST}") if not path.parent.name.startswith("."))
 
 
 def kept_task(name: str) -> str:
-    """The name of a kept set's task, with the settings it was kept with; without them where its list is broken."""
+    """The name of a kept set's task, with the settings kept with it, unless its list is broken."""
     try:
         return kept_set(name).task
     except errors.BadData:
@@ -149,7 +149,7 @@ def kept_set(name: str) -> Kept:
     if slug(name) != name or not path.is_file():
         if names := kept():
             raise errors.unknown("kept set of images", name, names)
-        raise errors.UnknownName(f"There is no kept set of images {name!r}: none is kept in {shelf()}. Upload one.")
+        raise errors.UnknownName(f"There is no kept set of images {name!r}, nor any other in {shelf()}. Upload one.")
     return _read(path, path.stat().st_mtime_ns, str(home()))
 
 
@@ -158,7 +158,7 @@ def _read(path: Path, stamp: int, where: str) -> Kept:
     try:
         listed = json.loads(path.read_text("utf-8"))
         if listed["version"] > VERSION:
-            raise errors.BadData(f"A newer Headroom kept {path.parent}; update Headroom.")
+            raise errors.BadData(f"A newer Headroom wrote {path.parent}; update Headroom.")
         return Kept(
             path.parent.name, path.parent / "images", tuple(listed["files"]), np.array(listed["labels"], np.int64),
             np.array(listed["given"], np.int8), tuple(listed["classes"]), listed["bytes"], listed["made"],
@@ -169,7 +169,7 @@ def _read(path: Path, stamp: int, where: str) -> Kept:
 
 
 def remove(name: str) -> None:
-    """Removes a kept set; results of runs stay. Raises UnknownName, StoreUnavailable."""
+    """Removes a kept set; results of its runs stay. Raises UnknownName, StoreUnavailable."""
     folder = kept_set(name).folder.parent
     try:
         gone = Path(tempfile.mkdtemp(dir=shelf(), prefix=UNPACKING))

@@ -1,4 +1,4 @@
-"""Names of train, val and test, in the spellings that people use: training_set, seg_test, Val-Images, test2017."""
+"""Names that mean train, val or test, as people spell them: training_set, seg_test, Val-Images, test2017."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORDS = {
     ),
     **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "测试", "測試", "テスト"), 2),
 }
-# What stands beside such a word and says nothing.
+# Words beside one of these that carry no meaning.
 _FILLERS = {
     "set", "sets", "data", "dataset", "datasets", "image", "images", "img", "imgs", "picture", "pictures", "pics",
     "photo", "photos", "file", "files", "folder", "dir", "split", "sample", "samples", "label", "labels", "labelled",
@@ -24,15 +24,15 @@ _FILLERS = {
 
 
 def split_of(name: str) -> int | None:
-    """Which of SPLITS a name says and nothing else, or None: 'Training_Set' is 0, 'test_drive' is None."""
+    """The split that a name means, if it means nothing else: 'Training_Set' is 0, 'test_drive' is None."""
     split, rest = _read(name)
     return None if rest else split
 
 
 def splits_of(names: Collection[str]) -> dict[str, int]:
-    """Which of these names, of folders or files beside each other, mean a split: by themselves, or as a family.
+    """Which of these names, of folders or files side by side, mean a split: alone, or as a family.
 
-    'seg_train' and 'seg_test' are a family: one word more, the same in both, and one of them is for training.
+    'seg_train' and 'seg_test' are a family: they share one more word, and one of them is for training.
     """
     found: dict[str, int] = {}
     families: defaultdict[tuple[str, ...], dict[str, int]] = defaultdict(dict)
@@ -49,7 +49,7 @@ def splits_of(names: Collection[str]) -> dict[str, int]:
 
 
 def _read(name: str) -> tuple[int | None, tuple[str, ...]]:
-    """The split that a name holds, and its words beside it; (None, ...) where it holds none, or two that differ."""
+    """The split that a name contains, and its other words; (None, ...) where it contains none, or two."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)  # TrainImages
     splits, rest = set(), []
     for word in re.findall(r"[^\W\d_]+", spaced.casefold()):
@@ -63,7 +63,7 @@ def _read(name: str) -> tuple[int | None, tuple[str, ...]]:
 
 
 def _parted(word: str) -> tuple[int | None, list[str]]:
-    """The split in one word, written together with a filler perhaps ('trainset'), and what it says beside that."""
+    """The split in one word, perhaps joined to a filler ('trainset'), or else the word itself."""
     if word in _FILLERS:
         return None, []
     for split, at in _WORDS.items():

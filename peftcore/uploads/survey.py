@@ -1,4 +1,4 @@
-"""What an archive or a folder holds: classes, counts, sizes, duplicates, and what is broken, by name."""
+"""What an archive or a folder holds: classes, counts, sizes, duplicates, and the files that are broken."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from peftcore.uploads.names import shown
 from peftcore.uploads.splits import SPLITS
 
 WORKERS = 2
-LARGE = 8_000_000  # pixels; larger images are decoded one at a time, since each takes hundreds of megabytes
-AT_ONCE = 256  # files between two reports of progress
+LARGE = 8_000_000  # pixels; larger images take hundreds of megabytes each and are decoded one at a time
+AT_ONCE = 256  # files between two progress reports
 UNPACKING = ".unpacking-"
-FORGOTTEN = 24 * 3600  # seconds after which a folder that a killed process left behind is removed
+FORGOTTEN = 24 * 3600  # seconds after which a folder left behind by a killed process is removed
 
 
 class Duplicate(NamedTuple):
-    """Files that show the same picture, as numbers into `Survey.files`."""
+    """Files with the same picture, as indices into `Survey.files`."""
 
     files: tuple[int, ...]
     across_splits: bool
@@ -44,13 +44,13 @@ class Duplicate(NamedTuple):
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found under `folder`. Images are in a fixed order; arrays have a row for each."""
+    """What was found under `folder`. Images are in a fixed order; arrays have a row for each image."""
 
     folder: Path
     kind: str  # 'folders', 'splits' or 'table'
     files: tuple[str, ...]  # paths from the folder
     labels: np.ndarray  # int64 (n,), indices into classes
-    given: np.ndarray  # int8 (n,), indices into SPLITS, -1 where nothing says which
+    given: np.ndarray  # int8 (n,), indices into SPLITS, -1 where none is given
     sizes: np.ndarray  # int64 (n, 2): width, height, upright
     classes: tuple[str, ...]
     bytes: int
@@ -64,7 +64,7 @@ class Survey:
         return len(self.files)
 
     def counts(self, splits: Mapping[str, np.ndarray]) -> dict[str, dict[str, int]]:
-        """{split: {class: images}} of index arrays by name."""
+        """{split: {class: images}} of these index arrays, by split."""
         return {
             name: dict(
                 zip(self.classes, np.bincount(self.labels[part], minlength=len(self.classes)).tolist(), strict=True)
@@ -73,7 +73,7 @@ class Survey:
         }
 
     def discard(self) -> None:
-        """Removes what was unpacked; otherwise that happens once the survey is garbage-collected."""
+        """Removes the unpacked files now, rather than when the survey is garbage-collected."""
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -89,16 +89,16 @@ def examine(
     limits: Limits | None = None,
     tell: Tell = silent,
 ) -> Survey:
-    """Copies or unpacks `source` into a folder of its own beside what is kept, and looks at every image there.
+    """Copies or unpacks `source` into a folder of its own beside the kept sets, and looks at every image.
 
     Args:
-        source: an archive (a path, or a file open for reading), a folder, or files by their paths.
-        tell: receives the progress; may raise to stop it.
+        source: an archive (a path, or an open file), a folder, or (path, open file) pairs.
+        tell: receives progress; may raise to stop.
 
     Raises:
-        BadData: no images, one class only, an unsafe or damaged archive, or one of the limits is passed.
-        StoreUnavailable: the disk is full or cannot be written.
-    Whatever it raises, the disk is as before.
+        BadData: no images, only one class, an unsafe or damaged archive, or a limit exceeded.
+        StoreUnavailable: the disk is full or cannot be written to.
+    Whatever it raises, the disk is left as it was.
     """
     limits = limits or Limits.here()
     temporary = _temporary()
@@ -128,7 +128,7 @@ def _temporary() -> tempfile.TemporaryDirectory:
 def _take(
     source: str | Path | BinaryIO | Sequence[tuple[str, BinaryIO]], folder: Path, limits: Limits, tell: Tell
 ) -> list[str]:
-    """Brings the files into the folder, and returns notes on what was guessed."""
+    """Puts the files into the folder, and returns notes on what was guessed."""
     if not isinstance(source, (str, Path, Sequence)):
         return _unpack(source, folder, limits, tell)
     if not isinstance(source, (str, Path)):
@@ -139,7 +139,7 @@ def _take(
         files = layout.walk(path, limits)
         for name in files:
             if (path / name).is_symlink() or not (path / name).is_file():
-                raise errors.BadData(f"{shown(name)} in {path} is a link or not a file; put the file itself there.")
+                raise errors.BadData(f"{shown(name)} in {path} is a link or not a file; replace it by the file itself.")
         _copy(((name, (path / name).open("rb")) for name in files), len(files), Intake(folder, limits), tell)
         return []
     if not path.is_file():
@@ -180,7 +180,7 @@ def _survey(
     if len(classes) < 2:
         first = f": {skipped[0].file}, {skipped[0].why}"[:250] if skipped else ""
         whose = f"Only images of one class, {shown(classes[0])}, can" if classes else "No image in it can"
-        raise errors.BadData(f"{whose} be used{first}. Telling apart takes at least two classes; fix it and try again.")
+        raise errors.BadData(f"{whose} be used{first}. A task needs at least two classes; fix them and try again.")
     number = {name: index for index, name in enumerate(classes)}
     labels = np.array([number[one.label] for one in images], np.int64)
     given = np.array([one.split for one in images], np.int8)
@@ -194,7 +194,7 @@ def _survey(
 
 
 class _Seen(NamedTuple):
-    """One image: its width and height, what its pixels tell, and the bytes of its file."""
+    """One image: its width and height, what its pixels reveal, and the bytes of its file."""
 
     size: tuple[int, int]
     pixels: Pixels
@@ -202,7 +202,7 @@ class _Seen(NamedTuple):
 
 
 def _look(folder: Path, files: Sequence[str], limits: Limits, tell: Tell) -> Iterator[_Seen | str]:
-    """Looks at each file, and gives what it saw, or why it is not an image that can be used."""
+    """Reads each file, and yields what it found, or why the image cannot be used."""
     one_at_a_time = threading.Lock()
 
     def look(file: str) -> _Seen | str:
@@ -240,17 +240,17 @@ def _depth(pixels: Sequence[Pixels]) -> tuple[int, list[str]]:
     if grey and (bits := bits_of(max(grey))) < 16:
         notes.append(
             f"{_images(len(grey))} of 16 bits with no value above {max(grey):,} of 65,535: kept here, they are read as "
-            f"{bits}-bit images, since as 16-bit ones they would be almost black. As a task, folder:PATH?bits={bits} "
-            "reads them so."
+            f"{bits}-bit images, since as 16-bit images they would be almost black. The task folder:PATH?bits={bits} "
+            "reads them the same way."
         )
     if colour and bits_of(max(colour)) < 16:
         notes.append(
-            f"{_images(len(colour))} of 16 bits a colour with no value above {max(colour):,} of 65,535. Of such images "
-            "only the upper 8 bits are read, and they are almost black: stretch them to the whole range, or convert "
-            "them to 8 bits, and upload them again."
+            f"{_images(len(colour))} with 16 bits per colour and no value above {max(colour):,} of 65,535. Only the "
+            "upper 8 bits of such images are read, so they are almost black: stretch them to the whole range, or "
+            "convert them to 8 bits, and upload them again."
         )
     if several := sum(one.has_more for one in pixels):
-        notes.append(f"{_images(several)} with more than one picture in the file: the first of each is read.")
+        notes.append(f"{_images(several)} with more than one picture in the file: only the first is read.")
     return bits, notes
 
 
@@ -259,17 +259,17 @@ def _images(count: int) -> str:
 
 
 def _notes(before: Sequence[str], classes: Sequence[str], labels: np.ndarray, given: np.ndarray) -> Iterator[str]:
-    """What a person should know before training."""
+    """What a user should know before training."""
     if gone := [name for name in before if name not in classes]:
-        yield f"Not one image is whole in {_listed(gone)}; left out."
+        yield f"No image of {_listed(gone)} is intact, so {'it is' if len(gone) == 1 else 'they are'} left out."
     count = Counter(labels.tolist())
     if few := [name for index, name in enumerate(classes) if count[index] < 3]:
         what = "has" if len(few) == 1 else "have"
-        yield f"{_listed(few)} {what} fewer than three images: they all go into training."
+        yield f"{_listed(few)} {what} fewer than three images, which all go into training."
     if (given >= 0).any():
-        trained = {*labels[given <= 0].tolist()}  # what no split is said of trains, or is drawn from
+        trained = {*labels[given <= 0].tolist()}  # images without a split are for training, or drawn from
         if new := [name for index, name in enumerate(classes) if index not in trained]:
-            yield f"No training image is of {_listed(new)}."
+            yield f"There is no training image of {_listed(new)}."
         if missing := [name for index, name in enumerate(SPLITS) if not (given == index).any()]:
             yield f"There is no {' and no '.join(missing)} folder; it is drawn from training."
 

@@ -1,4 +1,4 @@
-"""A table of labels: which file is of which class, in whatever encoding, delimiter and order of columns it comes."""
+"""A table of labels: the class of each file, in whatever encoding, delimiter and order of columns it comes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DELIMITERS = (",", ";", "\t", "|", " ")
-# What the first line calls its columns, without spaces and signs: 'Class ID' is 'classid'.
+# Headings of columns, without spaces and punctuation: 'Class ID' is 'classid'.
 LABELS = (
     "label", "labels", "class", "classes", "classname", "classid", "labelname", "labelid", "category", "categoryname",
     "categoryid", "target", "species", "breed", "diagnosis", "dx", "y",
@@ -31,11 +31,11 @@ FILES = (
     "path", "id", "imageid", "img", "imgname", "imgpath", "imgid", "name", "picture", "photo", "relativepath", "fname",
 )  # fmt: skip
 SPLIT = ("split", "set", "subset", "partition")
-LOOKED_AT = 200  # rows by which delimiter and columns are chosen
+LOOKED_AT = 200  # rows by which the delimiter and the columns are recognised
 
 
 class Row(NamedTuple):
-    """What a line says of a file: `label` and `split` may be empty."""
+    """What a line says about a file; `label` and `split` may be empty."""
 
     number: int
     file: str
@@ -44,20 +44,20 @@ class Row(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """A table that was read. `column`: what its first line calls the labels, '' where it calls them nothing."""
+    """A table that was read. `column`: the heading of its labels, '' where it has none."""
 
     rows: list[Row]
     column: str
-    note: str  # on what was guessed, or ''
+    note: str  # about what was guessed, or ''
 
 
 class Known:
-    """The files that a table may name: by path, or by name, with or without its ending, where only one file has it."""
+    """The files that a table may name: by path, or by file name, with or without its ending, where that is unique."""
 
     def __init__(self, files: Iterable[str]):
         self._files: dict[str, str] = {}
         files = list(files)
-        for key_of in (_path, _name, _stem):  # a whole path counts before a mere name
+        for key_of in (_path, _name, _stem):  # a whole path takes precedence over a file name
             keys = [key_of(file) for file in files]
             count = Counter(keys)
             for key, file in zip(keys, files, strict=True):
@@ -65,7 +65,7 @@ class Known:
                     self._files.setdefault(key, file)
 
     def find(self, cell: str) -> str | None:
-        """The file that a table means, or None. 'images/1.png' means 'data/images/1.png' or '1.png', not 'b/1.png'."""
+        """The file that a cell means, or None. 'images/1.png' means 'data/images/1.png' or '1.png', not 'b/1.png'."""
         path = _path(cell)
         if (file := self._files.get(path)) is not None:
             return file
@@ -87,26 +87,26 @@ def _stem(file: str) -> str:
 
 
 def read(path: Path, name: str, known: Known, limits: Limits, column: str = "") -> Labels:
-    """The rows of a table. `column`: what another table of the same set calls its labels, so this one must too.
+    """The rows of a table. `column`: the heading of the labels in another table of the same set, to be found here too.
 
-    Raises BadData: too large, not text, without two columns, or with several that could be the labels.
+    Raises BadData: too large, not text, fewer than two columns, or several that could be the labels.
     """
     text, note = _text(path, name, limits)
     frame = _frame(text, name)
     if frame.empty:
-        raise errors.BadData(f"The table {shown(name)} is empty; it should have a line for each image: file, label.")
+        raise errors.BadData(f"The table {shown(name)} is empty; it should have one line per image: file, label.")
     if frame.shape[1] < 2:
-        raise errors.BadData(f"The table {shown(name)} has one column; it should have two: the file and its label.")
+        raise errors.BadData(f"The table {shown(name)} has one column; it needs two: the file and its label.")
     head = [_plain(cell) for cell in frame.iloc[0]]
     sample = frame.iloc[1 : LOOKED_AT + 1] if len(frame) > 1 else frame
     hits = [sum(known.find(cell) is not None for cell in sample[at]) for at in frame]
-    # Class numbers may be names of files too ('0' and 0.png): then the first line decides.
+    # Class numbers may look like file names ('0' and 0.png): then the headings decide.
     likely = sorted(frame, key=lambda at: (-hits[at], head[at] not in FILES, head[at] in LABELS))
     file = likely[0] if any(hits) else next((at for at, cell in enumerate(head) if cell in FILES), None)
     if file is None:
         raise errors.BadData(
-            f"No column of the table {shown(name)} names files that are there; its first line is "
-            f"{shown(', '.join(frame.iloc[0]))}. One column should hold file names as they are."
+            f"No column of the table {shown(name)} names files in the set; its first line is "
+            f"{shown(', '.join(frame.iloc[0]))}. One column must hold the exact file names."
         )
     has_head = known.find(frame.iat[0, file]) is None and _is_head(head, frame)
     others = [at for at in frame if at != file]
@@ -117,8 +117,8 @@ def read(path: Path, name: str, known: Known, limits: Limits, column: str = "") 
         named = others = [at for at in others if head[at] == column]
     if not named and len(others) != 1:
         raise errors.BadData(
-            f"The table {shown(name)} has {len(others)} columns beside the files', and none is called "
-            f"{column or 'label'}; call the one with the classes {column or 'label'!r} in the first line."
+            f"The table {shown(name)} has {len(others)} columns besides the files, and none of them is called "
+            f"{column or 'label'}; give the one with the classes the heading {column or 'label'!r}."
         )
     label = (named or others)[0]
     cells = frame.iloc[int(has_head) :]
@@ -134,7 +134,7 @@ def read(path: Path, name: str, known: Known, limits: Limits, column: str = "") 
 
 
 def _is_head(head: Sequence[str], frame: pd.DataFrame) -> bool:
-    """A first line that names no file: its words are a column's, or it stands over more lines than itself."""
+    """Whether a first line that names no file is a heading: by its words, or because other lines follow."""
     return bool({*head} & {*LABELS, *FILES, *SPLIT}) or len(frame) > 1 and "." not in "".join(frame.iloc[0])
 
 
@@ -162,7 +162,7 @@ def _text(path: Path, name: str, limits: Limits) -> tuple[str, str]:
 
 
 def _frame(text: str, name: str) -> pd.DataFrame:
-    """The cells as stripped text, without blank lines; the index counts the lines from 1."""
+    """The cells as stripped text, without blank lines; the index numbers the lines from 1."""
     import pandas as pd
 
     lines = [line for line in text.splitlines()[:LOOKED_AT] if line.strip()]
@@ -178,8 +178,8 @@ def _frame(text: str, name: str) -> pd.DataFrame:
         where = f" at line {line[1]}" if line else ""
         why = str(error).partition("C error: ")[2].strip() or str(error)
         raise errors.BadData(
-            f"The table {shown(name)} cannot be read{where} ({why}); save it as CSV anew, with quotes around cells "
-            f"that hold {shown(delimiter)}."
+            f"The table {shown(name)} cannot be read{where} ({why}); save it as CSV again, with quotes around cells "
+            f"that contain {shown(delimiter)}."
         ) from error
     frame.index += 1
     frame = frame.fillna("").map(lambda cell: unicodedata.normalize("NFC", cell.strip()))
@@ -187,7 +187,7 @@ def _frame(text: str, name: str) -> pd.DataFrame:
 
 
 def _width(lines: Sequence[str], delimiter: str) -> int:
-    """How many columns nearly all lines have with this delimiter; 0 where they disagree, which pandas does not say."""
+    """How many columns nearly all lines have with this delimiter; 0 where they disagree, which pandas would hide."""
     try:
         widths = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
     except csv.Error:

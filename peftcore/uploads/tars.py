@@ -1,4 +1,4 @@
-"""Tar archives, plain or packed by gzip, bzip2 or xz, counted while they are read: they have no list of their files."""
+"""Tar archives, plain or packed by gzip, bzip2 or xz, counted as they are read, since they have no list of files."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from peftcore.uploads.intake import CHUNK, Intake, Tell, check
 from peftcore.uploads.limits import Limits, size
 from peftcore.uploads.names import shown
 
-LARGEST_HEADER = 2**20  # bytes before a file of a tar; names take a few hundred
-XZ_MEMORY = 2**28  # bytes that unpacking xz may take; xz -9 needs 65 MB
+LARGEST_HEADER = 2**20  # most bytes before a file in a tar; names take a few hundred
+XZ_MEMORY = 2**28  # most bytes of memory to unpack xz; xz -9 needs 65 MB
 HEADERS = 3 * tarfile.BLOCKSIZE  # bytes of a tar per file, beside its data: header, long name, padding
 
 
@@ -31,7 +31,7 @@ def unpack(file: BinaryIO, start: bytes, packed: int, intake: Intake, tell: Tell
             stream.allow(LARGEST_HEADER)
             if (entry := archive.next()) is None:
                 break
-            archive.members = []  # type: ignore[attr-defined]  # it would remember all it has seen
+            archive.members = []  # type: ignore[attr-defined]  # or it would remember every entry
             tell("Unpacking", min(1.0, file.tell() / packed))
             _refuse(entry, intake)
             if entry.isdir():
@@ -69,7 +69,7 @@ def _data(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Iterator[bytes]:
 
 
 def _refuse(entry: tarfile.TarInfo, intake: Intake) -> None:
-    """Python's own filter, and what it lets pass: links that stay inside, and sparse files of any size."""
+    """Python's own filter, and what that lets pass: links that stay inside, and sparse files of any size."""
     name = shown(entry.name)
     if entry.issym() or entry.islnk():
         kind = "symbolic" if entry.issym() else "hard"
@@ -79,7 +79,7 @@ def _refuse(entry: tarfile.TarInfo, intake: Intake) -> None:
             raise tarfile.SpecialFileError(entry)
         tarfile.data_filter(entry, str(intake.folder))
     except tarfile.SpecialFileError:
-        raise errors.BadData(f"{name} in the tar is a device, a sparse file or the like; pack images alone.") from None
+        raise errors.BadData(f"{name} in the tar is a device, a sparse file or the like; pack only images.") from None
     except tarfile.FilterError as error:
         raise errors.BadData(
             f"The name {name} leads out of the folder; rename it and pack the images again."
@@ -96,7 +96,7 @@ def _unpacked(file: BinaryIO, start: bytes) -> _Source:
 
 
 class _Xz:
-    """lzma.LZMAFile with a bound on memory: a file may ask for gigabytes."""
+    """lzma.LZMAFile with a bound on memory, since a file may ask for gigabytes."""
 
     def __init__(self, file: BinaryIO):
         self._file, self._decoder = file, lzma.LZMADecompressor(memlimit=XZ_MEMORY)
@@ -105,27 +105,27 @@ class _Xz:
         chunk = b""
         while not chunk:
             packed = b""
-            if self._decoder.eof:  # streams may follow each other, padded
+            if self._decoder.eof:  # another stream may follow, after padding
                 packed = (self._decoder.unused_data or self._file.read(CHUNK)).lstrip(b"\0")
                 if not packed:
                     return b""
                 self._decoder = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
             elif self._decoder.needs_input and not (packed := self._file.read(CHUNK)):
-                raise EOFError("the packed data end too early")
+                raise EOFError("the packed data ends too early")
             chunk = self._decoder.decompress(packed, count)
         return chunk
 
 
 class _Counter:
-    """The bytes of a tar on their way to tarfile. What a header asks for beyond what is allowed is refused unread."""
+    """The bytes of a tar on their way to tarfile. A header that asks for more than is allowed is refused unread."""
 
     def __init__(self, source: _Source, packed: int, limits: Limits):
         self.source, self.packed, self.limits = source, packed, limits
-        self.count = self.last_written = 0  # bytes so far, and where the last one that is not zero ends
+        self.count = self.last_written = 0  # bytes so far, and the end of the last one that is not zero
         self._allowed = LARGEST_HEADER
 
     def allow(self, count: int) -> None:
-        """Lets tarfile read so many bytes more before the next `allow`."""
+        """Lets tarfile read `count` more bytes before the next `allow`."""
         self._allowed = self.count + count + 2 * tarfile.RECORDSIZE
 
     def read(self, count: int) -> bytes:
@@ -134,7 +134,7 @@ class _Counter:
         return self._next(count)
 
     def drain(self) -> None:
-        """Reads to the end, where gzip and xz have their checksums."""
+        """Reads to the end, where gzip and xz keep their checksums."""
         while self._next(CHUNK):
             pass
 
@@ -142,7 +142,7 @@ class _Counter:
         try:
             data = self.source.read(count)
         except OSError as error:
-            if error.errno is None:  # how bz2 and gzip report bad data
+            if error.errno is None:  # this is how bz2 and gzip report bad data
                 raise EOFError(str(error)) from error
             raise
         if written := len(data.rstrip(b"\0")):

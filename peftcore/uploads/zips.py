@@ -1,4 +1,4 @@
-"""Zip archives, refused by their list of files wherever that can be."""
+"""Zip archives, refused by their list of files wherever possible."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from peftcore.uploads.intake import CHUNK, Intake, Tell, check
 from peftcore.uploads.limits import Limits, more, size
 from peftcore.uploads.names import shown
 
-CENTRAL_ENTRY = 1024  # bytes of zip directory per file that are believed; 46 and the name are usual
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)  # LZMA's memory has no bound in zipfile
-UTF8_FLAG, UNICODE_PATH = 0x800, 0x7075  # the two ways in which an entry says that its name is UTF-8
+CENTRAL_ENTRY = 1024  # most bytes of a zip's directory per file; usual are 46 and the name
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)  # zipfile does not bound LZMA's memory
+UTF8_FLAG, UNICODE_PATH = 0x800, 0x7075  # the two ways for an entry to mark its name as UTF-8
 
 
 def unpack(file: BinaryIO, intake: Intake, tell: Tell) -> list[str]:
@@ -47,25 +47,25 @@ def unpack(file: BinaryIO, intake: Intake, tell: Tell) -> list[str]:
 
 
 def _check_end(file: BinaryIO, limits: Limits) -> None:
-    """Refuses by the record at a zip's end: it is missing, one of several parts, or tells of too many files."""
+    """Refuses a zip by the record at its end: missing, one of several parts, or of too many files."""
     length = file.seek(0, io.SEEK_END)
     file.seek(max(0, length - 2**17))  # with a comment of at most 64 kB
     tail = file.read()
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or at + 22 > len(tail):
-        raise errors.BadData("The zip is cut off: its list of files, which is its end, is missing. Upload it again.")
+        raise errors.BadData("The zip is truncated: the list of files at its end is missing. Upload it again.")
     disk, first_disk, _, total = struct.unpack_from("<4H", tail, at + 4)
     if at >= 76 and tail.startswith(b"PK\x06\x06", at - 76) and tail.startswith(b"PK\x06\x07", at - 20):  # zip64
         disk, first_disk, _, total = struct.unpack_from("<LLQQ", tail, at - 60)
     if disk or first_disk:
-        raise errors.BadData("The file is one part of a zip in several parts; pack the images into one.")
+        raise errors.BadData("The file is one part of a multi-part zip; pack the images into one.")
     check(total, 0, None, limits)
 
 
 class _Counted:
     """A zip's file that counts the entries of its directory as zipfile reads it.
 
-    zipfile makes an object of each of them, which for two million take 1 GB, and goes by no number that a zip says.
+    zipfile makes an object of each entry, 1 GB for two million, and ignores the number that the zip itself states.
     """
 
     def __init__(self, file: BinaryIO, limits: Limits):
@@ -74,7 +74,7 @@ class _Counted:
 
     def read(self, count: int = -1) -> bytes:
         if count > max(CHUNK, CENTRAL_ENTRY * self._limits.files):
-            raise errors.BadData(f"The zip's list of files takes {size(count)}; give fewer files, {more('files')}.")
+            raise errors.BadData(f"The zip's list of files takes {size(count)}; use fewer files, {more('files')}.")
         data, at, entries = self._file.read(count), 0, 0
         while data.startswith(b"PK\x01\x02", at) and at + 46 <= len(data):
             entries += 1
@@ -90,9 +90,9 @@ def _refuse(entry: zipfile.ZipInfo, name: str) -> None:
     if stat.S_ISLNK(mode):
         raise errors.BadData(f"{name} in the zip is a symbolic link; pack the file it points to.")
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise errors.BadData(f"{name} in the zip is a device or the like; pack images alone.")
+        raise errors.BadData(f"{name} in the zip is a device or the like; pack only images.")
     if entry.compress_type not in METHODS:
-        names: dict[int, str] = zipfile.compressor_names  # type: ignore[attr-defined]  # typeshed has it not
+        names: dict[int, str] = zipfile.compressor_names  # type: ignore[attr-defined]  # not in typeshed
         how = names.get(entry.compress_type, f"method {entry.compress_type}")
         raise errors.BadData(f"{name} in the zip is packed by {how}; pack it as deflate, which every tool can.")
 
@@ -101,10 +101,10 @@ def _refuse(entry: zipfile.ZipInfo, name: str) -> None:
 
 
 def _names(entries: Sequence[zipfile.ZipInfo]) -> tuple[list[str], list[str]]:
-    """The entries' names as they were packed, whatever wrote them, and a note where their encoding is a guess.
+    """The entries' names as they were packed, by whatever tool, and a note where their encoding is a guess.
 
-    zipfile reads as cp437 what is not marked as UTF-8 (then backslashes appear inside Japanese letters), and ends names
-    at a NUL. Many tools write UTF-8 without the mark, or the encoding of their user's system.
+    zipfile reads names not marked as UTF-8 as cp437 (backslashes then appear inside Japanese letters), and ends them at
+    a NUL. Many tools write UTF-8 without the mark, or the encoding of their user's system.
     """
     names = [_marked(entry) for entry in entries]
     raw = [entry.orig_filename.encode("cp437") for entry, name in zip(entries, names, strict=True) if name is None]
@@ -113,7 +113,7 @@ def _names(entries: Sequence[zipfile.ZipInfo]) -> tuple[list[str], list[str]]:
         found = encodings.guess([name for name in raw if not name.isascii()], encodings.OF_ARCHIVES, "cp437")
         encoding = found.name
         notes = [
-            f"Names in the zip do not say their encoding and were read as {found.title} ({found.name}). If they look "
+            f"Names in the zip do not state their encoding and were read as {found.title} ({found.name}). If they look "
             "wrong, pack the images with a tool that writes UTF-8."
         ]
     rest = iter(raw)
@@ -121,7 +121,7 @@ def _names(entries: Sequence[zipfile.ZipInfo]) -> tuple[list[str], list[str]]:
 
 
 def _marked(entry: zipfile.ZipInfo) -> str | None:
-    """The name of an entry that says it is UTF-8: by its flag, or by Info-ZIP's field beside a name in another one."""
+    """The name of an entry marked as UTF-8: by its flag, or in Info-ZIP's field beside a name in another encoding."""
     if entry.flag_bits & UTF8_FLAG:
         return entry.orig_filename
     extra = entry.extra

@@ -120,4 +120,4 @@ def test_an_image_that_is_none_is_a_sentence(at, trained):
     assert "The image cannot be used: it is not an image that can be read" in app.error[0].value
     assert "Test image 0, class" in text(app)
     app = at("attention", run=trained["last"], image="own-0123456789abcdef")
-    assert "is not kept any more" in app.error[0].value and "Test image 0, class" in text(app)
+    assert "is no longer kept" in app.error[0].value and "Test image 0, class" in text(app)

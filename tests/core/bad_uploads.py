@@ -124,12 +124,12 @@ def _(f):
     return zipped(f, {**good(), "a/../../x.png": picture(1)})
 
 
-@case("zip: an absolute name, /etc/x.png", "path from the root of a disk")
+@case("zip: an absolute name, /etc/x.png", "is an absolute path")
 def _(f):
     return zipped(f, {**good(), "/etc/x.png": picture(1)})
 
 
-@case("zip: a drive letter, C:\\x.png", "path from the root of a disk")
+@case("zip: a drive letter, C:\\x.png", "is an absolute path")
 def _(f):
     return renamed(f, "C:\\x\\0.png")
 
@@ -144,7 +144,7 @@ def _(f):
     return tarred(f, {**good(), "../x.png": picture(1)})
 
 
-@case("tar: an absolute name", "path from the root of a disk")
+@case("tar: an absolute name", "is an absolute path")
 def _(f):
     return tarred(f, {**good(), "/tmp/x.png": picture(1)})
 
@@ -159,12 +159,12 @@ def _(f):
     return tarred(f, good(), more=(special("a/0.png", tarfile.REGTYPE),))
 
 
-@case("zip: names that differ in case alone", "'a/0.png' and 'a/0.PNG'")
+@case("zip: names that differ only in case", "'a/0.png' and 'a/0.PNG'")
 def _(f):
     return zipped(f, {**good(), "a/0.PNG": picture(1)})
 
 
-@case("zip: folders that differ in case alone", "'a' and 'A'")
+@case("zip: folders that differ only in case", "'a' and 'A'")
 def _(f):
     return zipped(f, {**good(), "A/9.png": picture(1)})
 
@@ -179,22 +179,22 @@ def _(f):
     return zipped(f, {**good(), "a/0.png/1.png": picture(1)})
 
 
-@case("zip: a name turned right to left (exe shown as png)", r"characters that cannot be seen")
+@case("zip: a name turned right to left (exe shown as png)", r"invisible characters")
 def _(f):
     return zipped(f, {**good(), "a/photo\u202egnp.exe": picture(1)})
 
 
-@case("zip: a name with control characters", r"'a/\\x1b\[31m.png' has characters that cannot be seen")
+@case("zip: a name with control characters", r"'a/\\x1b\[31m.png' has invisible characters")
 def _(f):
     return zipped(f, {**good(), "a/\x1b[31m.png": picture(1)})
 
 
-@case("zip: a name with a NUL in it", r"x00.* has characters that cannot be seen")
+@case("zip: a name with a NUL in it", r"x00.* has invisible characters")
 def _(f):
     return renamed(f, "a/x.png\0.exe")
 
 
-@case("tar: a name that is no UTF-8", "bytes that are not UTF-8")
+@case("tar: a name that is not UTF-8", "bytes that are not UTF-8")
 def _(f):
     return tarred(f, {**good(), "a/\udce9\udcff.png": picture(1)}, format=tarfile.GNU_FORMAT, errors="surrogateescape")
 
@@ -204,7 +204,7 @@ def _(f):
     return zipped(f, {**good(), "a/" + "x" * 300 + ".png": picture(1)})
 
 
-@case("zip: folders 40 deep", "deeper than 16 folders")
+@case("zip: folders 40 deep", "nested deeper than 16 folders")
 def _(f):
     return zipped(f, {**good(), "d/" * 40 + "1.png": picture(1)})
 
@@ -264,7 +264,7 @@ def _(f):
     return patch(path, CENTRAL, 8, b"\x01", every=True)
 
 
-@case("zip: packed by a method nobody has", "packed by method 99|packed by")
+@case("zip: packed by an unknown method", "packed by method 99|packed by")
 def _(f):
     return patch(zipped(f, good()), CENTRAL, 10, struct.pack("<H", 99))
 
@@ -277,19 +277,21 @@ def _(f):
     return zipped(f, {**good(), "a/bomb.png": bytes(50_000_000)})
 
 
-@case("zip: a bomb that says it is small", "damaged or cut off")
+@case("zip: a bomb that claims to be small", "damaged or truncated")
 def _(f):
     path = zipped(f, {"a/0.png": bytes(20_000_000), **good("b")})
     return patch_sizes(path, b"a/0.png", 1000)
 
 
-@case("zip: entries that lie over each other (40 of 900 kB in one place)", "damaged|more than 200|larger than")
+@case("zip: overlapping entries (40 of 900 kB in one place)", "damaged|more than 200|larger than")
 def _(f):
     return overlapping(f, 40)
 
 
 @case(
-    "zip: says 4 GB and more", "larger than 4 GB; give less, or allow more with HEADROOM_UPLOAD_BYTES", bytes=4 * 10**9
+    "zip: claims 4 GB and more",
+    "larger than 4 GB; upload less, or allow more with HEADROOM_UPLOAD_BYTES",
+    bytes=4 * 10**9,
 )
 def _(f):
     path = zipped(f, good("abc", 10))
@@ -314,7 +316,7 @@ def _(f):
     return path.with_suffix(".tar.xz")
 
 
-@case("tar.xz: wants 1.5 GB of memory to unpack", "damaged or cut off .*[Mm]emory")
+@case("tar.xz: wants 1.5 GB of memory to unpack", "damaged or truncated .*[Mm]emory")
 def _(f):
     path = tarred(f, good())
     data = lzma.compress(path.read_bytes(), filters=[{"id": lzma.FILTER_LZMA2, "preset": 0}])
@@ -334,7 +336,7 @@ def _(f):
     return _raw_tar(f, entry.tobuf(tarfile.GNU_FORMAT) + bytes(5_000_000))
 
 
-@case("zip: two million entries by its own word", "more than 100,000 files")
+@case("zip: claims two million entries", "more than 100,000 files")
 def _(f):
     """A forged end of the directory, in zip64, since two million do not fit into a plain one."""
     path = zipped(f, good())
@@ -348,13 +350,13 @@ def _(f):
     return path
 
 
-@case("zip: more entries than it says", "more than 500 files", files=500)
+@case("zip: more entries than it claims", "more than 500 files", files=500)
 def _(f):
     path = zipped(f, {f"a/{i}.png": b"" for i in range(600)})
     return patch(path, END, 8, struct.pack("<HH", 8, 8))
 
 
-@case("tar: more files than allowed, counted while it is read", "more than 500 files", files=500)
+@case("tar: more files than allowed, counted as it is read", "more than 500 files", files=500)
 def _(f):
     return tarred(f, {f"a/{i}.png": b"" for i in range(600)}, "set.tar.gz")
 
@@ -389,34 +391,34 @@ def _(f):
     return f / "set.zip"
 
 
-@case("zip: cut off in the middle", "cut off")
+@case("zip: truncated in the middle", "truncated")
 def _(f):
     path = zipped(f, good())
     path.write_bytes(path.read_bytes()[:-300])
     return path
 
 
-@case("zip: flipped bits in an image", "damaged or cut off .*(CRC|decompress)")
+@case("zip: flipped bits in an image", "damaged or truncated .*(CRC|decompress)")
 def _(f):
     path = zipped(f, good())
     return patch(path, LOCAL, 60, b"\xaa\xaa\xaa\xaa", every=True)
 
 
-@case("tar: cut off in the middle", "damaged or cut off")
+@case("tar: truncated in the middle", "damaged or truncated")
 def _(f):
     path = tarred(f, good())
     path.write_bytes(path.read_bytes()[:3300])
     return path
 
 
-@case("tar: cut off between two files", "its end mark is missing")
+@case("tar: truncated between two files", "its end mark is missing")
 def _(f):
     path = tarred(f, good())
     path.write_bytes(path.read_bytes()[:4096])
     return path
 
 
-@case("tar: a damaged header in the middle", "damaged or cut off")
+@case("tar: a damaged header in the middle", "damaged or truncated")
 def _(f):
     path = tarred(f, good())
     raw = bytearray(path.read_bytes())
@@ -425,21 +427,21 @@ def _(f):
     return path
 
 
-@case("tar.gz: cut off", "damaged or cut off")
+@case("tar.gz: truncated", "damaged or truncated")
 def _(f):
     path = tarred(f, good(), "set.tar.gz")
     path.write_bytes(path.read_bytes()[:-40])
     return path
 
 
-@case("tar.gz: a wrong checksum", "damaged or cut off .*CRC")
+@case("tar.gz: a wrong checksum", "damaged or truncated .*CRC")
 def _(f):
     path = tarred(f, good(), "set.tar.gz")
     path.write_bytes(path.read_bytes()[:-8] + b"\1\2\3\4" + path.read_bytes()[-4:])
     return path
 
 
-@case("one part of a zip in several parts", "several parts")
+@case("one part of a multi-part zip", "multi-part zip")
 def _(f):
     return patch(zipped(f, good()), END, 4, struct.pack("<HH", 2, 2))
 
@@ -455,16 +457,18 @@ _begins("a 7z archive", b"7z\xbc\xaf\x27\x1c", "is a 7z archive; pack the images
 _begins("a RAR archive", b"Rar!\x1a\x07\x00", "is a RAR archive; pack the images as zip")
 _begins("a tar packed with zstd", b"\x28\xb5\x2f\xfd", "packed with zstd")
 _begins(
-    "gzip of something that is no tar", zlib.compress(b"x" * 5000, wbits=31), "not an archive that can be read|damaged"
+    "gzip of something that is not a tar",
+    zlib.compress(b"x" * 5000, wbits=31),
+    "not an archive that can be read|damaged",
 )
 
 
-@case("an empty zip", "There is no image in it")
+@case("an empty zip", "It holds no images")
 def _(f):
     return zipped(f, {})
 
 
-@case("an empty tar", "There is no image in it")
+@case("an empty tar", "It holds no images")
 def _(f):
     return tarred(f, {})
 
@@ -486,22 +490,22 @@ def _(f):
 # ------------------------------------------------------------------------------------------- classes and tables
 
 
-@case("one class only", "one class only, 'a'; telling apart takes at least two")
+@case("only one class", "only one class, 'a'; a task needs at least two")
 def _(f):
     return zipped(f, good("a"))
 
 
-@case("images in no folder, and no table", "lies in no folder and no table")
+@case("images in no folder, and no table", "is in no folder and in no table")
 def _(f):
     return zipped(f, {f"{i}.png": picture(i) for i in range(4)})
 
 
-@case("a class with one image", "fewer than three images: they all go into training", refused=False)
+@case("a class with one image", "fewer than three images, which all go into training", refused=False)
 def _(f):
     return zipped(f, {**good(), "c/0.png": picture(7)})
 
 
-@case("a file beside the folders of the classes", "stray.png: it lies in no folder of a class", refused=False)
+@case("a file beside the folders of the classes", "stray.png: it is not in a folder of a class", refused=False)
 def _(f):
     return zipped(f, {**good(), "stray.png": picture(7)})
 
@@ -514,7 +518,7 @@ def table(folder: Path, text: str | bytes, name: str = "labels.csv") -> Path:
 ROWS = "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(6))
 
 
-@case("table: names files that are missing", "9.png: labels.csv names it, but it is missing", refused=False)
+@case("table: names files that are missing", "9.png: labels.csv lists it, but it is missing", refused=False)
 def _(f):
     return table(f, ROWS + "9.png,a\n")
 
@@ -529,7 +533,7 @@ def _(f):
     return table(f, ROWS.replace("5.png,b\n", ""))
 
 
-@case("table: a file with two labels", "Two lines of the tables differ about 'images/0.png'")
+@case("table: a file with two labels", "Two lines of the tables disagree on 'images/0.png'")
 def _(f):
     return table(f, ROWS + "0.png,b\n")
 
@@ -544,22 +548,25 @@ def _(f):
     return table(f, ROWS * 50)
 
 
-@case("table: one column", "has one column; it should have two")
+@case("table: one column", "has one column; it needs two")
 def _(f):
     return table(f, "0.png\n1.png\n2.png\n")
 
 
-@case("table: none of its files is there", "No column of the table 'labels.csv' names files that are there")
+@case("table: none of its files exists", "No column of the table 'labels.csv' names files in the set")
 def _(f):
     return table(f, "x.jpg,a\ny.jpg,b\n")
 
 
-@case("table: several columns that could be the label", "has 2 columns beside the files', and none is called label")
+@case(
+    "table: several columns that could be the label",
+    "has 2 columns besides the files, and none of them is called label",
+)
 def _(f):
     return table(f, "".join(f"{i}.png,{i % 2},{i % 3}\n" for i in range(6)))
 
 
-@case("table: an open quote and no end", "cannot be read at line|one column|No column")
+@case("table: a quote that is never closed", "cannot be read at line|one column|No column")
 def _(f):
     return table(f, "file,label\n" + ROWS.replace("1.png,b", '"1.png,b') + "x" * 200_000)
 
@@ -569,7 +576,7 @@ def _(f):
     return table(f, ROWS.replace(",a", ",\u00e4sche").replace(",b", ",b\u00e4r").encode("latin-1"))
 
 
-@case("table: a split that is none", "into the split 'holdout'; it should be train, val or test")
+@case("table: a split that does not exist", "into the split 'holdout'; it should be train, val or test")
 def _(f):
     return table(f, "file,label,split\n" + ROWS.replace("\n", ",train\n").replace("b,train", "b,holdout"))
 
@@ -592,7 +599,7 @@ def image(kind: str, says: str, name: str = "a/bad.png", **limits: int):
 
 
 def png(width: int, height: int, data: bytes = b"") -> bytes:
-    """A PNG that says it is so large."""
+    """A PNG that claims this size."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -603,27 +610,27 @@ def png(width: int, height: int, data: bytes = b"") -> bytes:
 
 image("image: 0 bytes", "it is empty")(lambda: b"")
 image("image: text called .png", "it is not an image that can be read")(lambda: b"hello" * 99)
-image("image: a decompression bomb, 50,000 x 50,000", "it has more than|are more than 50,000,000")(
+image("image: a decompression bomb, 50,000 x 50,000", "it has more than|is more than 50,000,000")(
     lambda: png(50_000, 50_000)
 )
-image("image: 12,000 x 12,000 pixels", "12,000 x 12,000 pixels are more than 50,000,000")(lambda: png(12_000, 12_000))
-image("image: 1 x 100,000 pixels", "1 x 100,000 pixels have a side longer than 20,000")(lambda: png(1, 100_000))
+image("image: 12,000 x 12,000 pixels", "12,000 x 12,000 pixels is more than 50,000,000")(lambda: png(12_000, 12_000))
+image("image: 1 x 100,000 pixels", "1 x 100,000 pixels has a side longer than 20,000")(lambda: png(1, 100_000))
 image("image: 0 pixels wide", "it is broken|it is not an image")(lambda: png(0, 10))
-image("image: cut off", "it is broken")(lambda: picture(1, size=(64, 64))[:3000])
-image("image: pixels that are missing", "it is broken")(lambda: png(100, 100, b"\0" * 50))
-image("image: a JPEG cut off", "it is broken", name="a/bad.jpg")(lambda: picture(1, form="JPEG", size=(64, 64))[:900])
+image("image: truncated", "it is broken")(lambda: picture(1, size=(64, 64))[:3000])
+image("image: missing pixels", "it is broken")(lambda: png(100, 100, b"\0" * 50))
+image("image: a truncated JPEG", "it is broken", name="a/bad.jpg")(lambda: picture(1, form="JPEG", size=(64, 64))[:900])
 image(
     "image: EPS, which would start Ghostscript",
-    "it is PostScript, which is not read here; convert it to JPEG",
+    "it is PostScript, which cannot be read here; convert it to JPEG",
     name="a/bad.eps",
 )(lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n")
-image("image: SVG", "it is SVG, which is not read here; convert it to JPEG", name="a/bad.svg")(
+image("image: SVG", "it is SVG, which cannot be read here; convert it to JPEG", name="a/bad.svg")(
     lambda: b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
 )
 
 
 @image(
-    "image: floating-point pixels, whose range nobody knows", "it is broken: its pixels are floating-point", "a/bad.tif"
+    "image: floating-point pixels, whose range is unknown", "it is broken: its pixels are floating-point", "a/bad.tif"
 )
 def _():
     out = io.BytesIO()
@@ -631,7 +638,7 @@ def _():
     return out.getvalue()
 
 
-@case("every image of a class is broken", "Not one image is whole in 'c'; left out", refused=False)
+@case("every image of a class is broken", "No image of 'c' is intact, so it is left out", refused=False)
 def _(f):
     return zipped(f, {**good(), "c/0.png": b"x", "c/1.png": b"y"})
 
@@ -655,7 +662,7 @@ def _raw_tar(folder: Path, data: bytes) -> Path:
 
 
 def patch_sizes(path: Path, name: bytes, size: int) -> Path:
-    """Makes a zip say, in both its places, that an entry is `size` bytes unpacked."""
+    """Makes a zip claim, in both places, that an entry is `size` bytes unpacked."""
     raw = bytearray(path.read_bytes())
     for mark, at, name_at in ((LOCAL, 22, 30), (CENTRAL, 24, 46)):
         place = raw.find(mark)

@@ -1,4 +1,4 @@
-"""Weights from files: whatever wraps them, the whole backbone comes from the file, or an error names what is lacking."""
+"""Weights from files: however wrapped, the whole backbone comes from the file, or an error names what is missing."""
 
 from __future__ import annotations
 

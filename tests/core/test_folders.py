@@ -70,7 +70,7 @@ def test_an_image_is_never_trained_and_tested_on(folder):
     with (folder / "test.txt").open("a") as file:
         file.write(f"./{lines[3]}\n{lines[5]}\n")
     for protocol in ("train800", "train800val200"):
-        told = r"test\.txt: .*000003\.png is in .*train800.*\.txt too, and so are 1 more; a test image must be new"
+        told = r"test\.txt: .*000003\.png is also in .*train800.*\.txt, and so are 1 more; test images must be new"
         with pytest.raises(errors.BadData, match=told):
             load_task(f"vtab:{folder}?protocol={protocol}")
 
@@ -92,7 +92,7 @@ def test_a_list_of_one_class_and_classes_without_an_image_are_told(folder):
     for split in (*LISTS, "train800val200"):
         file = known / f"{split}.txt"
         file.write_text(re.sub(" [0-9]+$", " 1", file.read_text(), flags=re.MULTILINE))
-    with pytest.raises(errors.BadData, match="one class only"):
+    with pytest.raises(errors.BadData, match="only one class"):
         load_task(f"vtab:{known}")
 
 
@@ -321,7 +321,7 @@ def test_arguments_are_checked(argument, folder):
 
 
 def test_the_folder_of_all_tasks_names_those_in_it(folder):
-    with pytest.raises(errors.BadData, match="have it: berries; give one of them"):
+    with pytest.raises(errors.BadData, match="have it: berries; use one of them"):
         load_task(f"vtab:{folder.parent}")
 
 

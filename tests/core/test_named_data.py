@@ -553,7 +553,7 @@ def test_what_the_hub_has_not_is_a_sentence(server, monkeypatch):
     with pytest.raises(errors.DataUnavailable, match="no public data set 'zoo/unicorns'"):
         tasks.fetch("hf:zoo/unicorns")
     publish(server, "zoo/script", {"script.py": b"raise SystemExit"}, "main")
-    with pytest.raises(errors.DataUnavailable, match="runs no data set's own program"):
+    with pytest.raises(errors.DataUnavailable, match="never runs a data set's own script"):
         tasks.fetch("hf:zoo/script")
     server.status = 503
     with pytest.raises(errors.DataUnavailable, match="503"):

@@ -116,7 +116,7 @@ def test_splits_within_each_class(home):
     assert found.classes == ("cat", "dog") and {*in_splits(found).values()} == {
         (name, split) for name in ("cat", "dog") for split in (0, 2)
     }
-    assert "test and train are taken for splits" in " ".join(found.notes)
+    assert "test and train are read as splits" in " ".join(found.notes)
 
 
 def test_splits_within_each_class_and_what_lies_beside_them(home):
@@ -125,7 +125,7 @@ def test_splits_within_each_class_and_what_lies_beside_them(home):
     found = examine(home, within | masks | whole)
     assert found.classes == ("bottle", "cable", "nut") and {one.file for one in found.skipped} == {*masks}
     assert all(split == -1 for label, split in in_splits(found).values() if label == "nut")
-    assert not [note for note in found.notes if "No training image" in note], "they train, or are drawn from"
+    assert not [note for note in found.notes if "no training image" in note], "they train, or are drawn from"
     assert [int((found.given == split).sum()) for split in (0, 2)] == [8, 8]
 
 
@@ -159,13 +159,15 @@ FLAT = {
 
 @pytest.mark.parametrize("kind", FLAT)
 def test_splits_without_classes_are_refused_with_the_remedy(home, kind):
-    with pytest.raises(errors.BadData, match="Its folders are splits, .*put a folder for each class into each of them"):
+    with pytest.raises(
+        errors.BadData, match="Its folders are splits that .*put a folder for each class into each of them"
+    ):
         uploads.examine(zipped(home, pictures(*FLAT[kind])))
 
 
 @pytest.mark.parametrize("names", [("images", "masks"), ("train/images", "train/labels"), ("Images", "Ground_Truth")])
 def test_images_and_what_belongs_to_them_are_no_classes(home, names):
-    with pytest.raises(errors.BadData, match="hold images and what belongs to them, not classes"):
+    with pytest.raises(errors.BadData, match="hold images and what accompanies them, not classes"):
         uploads.examine(zipped(home, pictures(*names)))
 
 
@@ -327,7 +329,7 @@ def test_labels_in_a_spreadsheet_are_asked_for_as_csv(home):
 
 def test_a_line_with_more_cells_is_named(home):
     rows = "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(20)) + "20.png,cat, black\n"
-    with pytest.raises(errors.BadData, match="cannot be read at line 21 .*quotes around cells that hold ','"):
+    with pytest.raises(errors.BadData, match="cannot be read at line 21 .*quotes around cells that contain ','"):
         uploads.examine(zipped(home, pictures("images", each=21) | {"labels.csv": rows.encode()}))
 
 
@@ -363,7 +365,7 @@ UNREAD = {  # name: bytes, and what it is called
 @pytest.mark.parametrize("name", UNREAD)
 def test_formats_that_are_not_read_are_named_with_the_remedy(home, name):
     data, called = UNREAD[name]
-    why = f"it is {called}, which is not read here; convert it to JPEG or PNG"
+    why = f"it is {called}, which cannot be read here; convert it to JPEG or PNG"
     found = examine(home, pictures("a", "b") | {f"a/{name}": data})
     assert {*found.skipped} == {(f"a/{name}", why)}
     with pytest.raises(errors.BadData, match=why):
@@ -419,7 +421,7 @@ def test_images_of_several_pictures_are_noted(home, size):
         "a/loop.gif": saved(frames[0], "GIF", save_all=True, append_images=frames[1:]),
         "b/stack.tif": saved(frames[0], "TIFF", save_all=True, append_images=frames[1:]),
     }
-    note = "There are 2 images with more than one picture in the file: the first of each is read."
+    note = "There are 2 images with more than one picture in the file: only the first is read."
     assert note in examine(home, pictures("a", "b") | more).notes
 
 
@@ -484,7 +486,7 @@ ALIKE = {
 
 
 @pytest.mark.parametrize("kind", ALIKE)
-def test_classes_that_are_almost_one_are_said_with_the_remedy(home, kind):
+def test_nearly_equal_classes_are_noted_with_the_remedy(home, kind):
     one, other = ALIKE[kind]
     rows = "".join(f"{i}.png,{(one, other, 'dog')[i % 3]}\n" for i in range(12))
     by_table = uploads.examine(zipped(home, pictures("images", each=12) | {"labels.csv": rows.encode()}))
@@ -492,12 +494,12 @@ def test_classes_that_are_almost_one_are_said_with_the_remedy(home, kind):
     for found in (by_table, by_split):
         assert {*found.classes} == {one, other, "dog"}
         [note] = [note for note in found.notes if "kept apart" in note]
-        assert f"'{one}'" in note and f"'{other}'" in note and "give both one name" in note
+        assert f"'{one}'" in note and f"'{other}'" in note and "give them the same name" in note
     task = load_task(f"folder:{on_disk(home / 'set', pictures(one, other, 'dog'))}?size=8")
     assert "kept apart" in task.description
 
 
-def test_signs_alone_are_classes_too(home):
+def test_punctuation_alone_names_classes_too(home):
     assert not uploads.examine(zipped(home, pictures("+", "-"))).notes
 
 
@@ -506,9 +508,9 @@ def test_signs_alone_are_classes_too(home):
 BESIDE = {
     "README.md": "it is not an image that can be read",
     "README": "it is not an image that can be read",
-    "README.txt": "it is not an image, nor a table",
-    "LICENSE.txt": "it is not an image, nor a table",
-    "classes.txt": "it is not an image, nor a table",
+    "README.txt": "it is neither an image nor a table",
+    "LICENSE.txt": "it is neither an image nor a table",
+    "classes.txt": "it is neither an image nor a table",
     "data.yaml": "it is not an image that can be read",
     "info.json": "it is not an image that can be read",
     "set.xml": "it is not an image that can be read",

@@ -77,14 +77,14 @@ def test_every_kind_is_reported():
     page = (Path(__file__).resolve().parents[2] / "docs" / "bad_archives.md").read_text()
     for case in CASES:
         kind = case.kind.replace("\\", "\\\\")
-        assert f"| {kind} |" in page, f"run python scripts/bad_archives.py: it does not tell of {kind}"
+        assert f"| {kind} |" in page, f"run python scripts/bad_archives.py: {kind} is missing"
 
 
 # ------------------------------------------------------------------------------------------- safety as laws
 
 
-def test_whatever_bytes_are_turned_an_archive_is_read_or_refused_with_a_sentence(home, tmp_path):
-    """Nothing but a sentence comes of it, and nothing lands outside, whichever bytes of a good archive are others."""
+def test_an_archive_with_flipped_bytes_is_read_or_refused_with_a_sentence(home, tmp_path):
+    """Whichever bytes of a good archive are changed, the only error is a sentence, and nothing is written elsewhere."""
     rng = np.random.default_rng(0)
     makers = (zipped, lambda f, x: tarred(f, x, "set.tar"), lambda f, x: tarred(f, x, "set.tar.gz"))
     before = tree(home)
@@ -295,8 +295,8 @@ def test_tables_that_differ_are_told_by_both_lines(home, tmp_path):
         uploads.examine(zipped(tmp_path, files | {"a.csv": (rows + "0.png,y\n").encode()}))
 
 
-def test_split_folders_are_no_classes(home, tmp_path):
-    """Also where another folder lies beside them, and where the one for training is missing."""
+def test_split_folders_are_not_classes(home, tmp_path):
+    """Also with another folder beside them, and with the training folder missing."""
     train, test = ({f"{split}/{name}": data for name, data in good().items()} for split in ("train", "Test"))
     beside = {"docs/readme.txt": b"hello", "sample/0.png": picture(9)}
     classes = uploads.examine(zipped(tmp_path, good())).classes
@@ -305,7 +305,9 @@ def test_split_folders_are_no_classes(home, tmp_path):
     assert {one.file for one in found.skipped} == beside.keys()
     val = {name.replace("Test", "val"): data for name, data in test.items()}
     for some in (test, test | val):
-        with pytest.raises(errors.BadData, match="classes in test.*, but none to train on; call one of them train"):
+        with pytest.raises(
+            errors.BadData, match="classes in test.*, but none to train on; rename one of them to train"
+        ):
             uploads.examine(zipped(tmp_path, some))
     vehicles = {f"{kind}/old/{i}.png": picture(i) for i, kind in enumerate(("train", "car", "bus") * 3)}
     assert uploads.examine(zipped(tmp_path, vehicles)).classes == ("bus", "car", "train")
@@ -389,7 +391,7 @@ def test_what_was_kept_or_discarded_cannot_be_kept_again(home, tmp_path):
     for ending in (lambda one: uploads.keep(one, "once"), lambda one: one.discard()):
         found = uploads.examine(zipped(tmp_path, good()))
         ending(found)
-        with pytest.raises(errors.BadData, match="kept already, or discarded"):
+        with pytest.raises(errors.BadData, match="already kept, or discarded"):
             uploads.keep(found, "again")
 
 
@@ -485,7 +487,7 @@ def test_one_picture_for_the_probes_is_kept_without_what_else_its_file_tells(hom
     ):
         with pytest.raises(errors.BadData, match=f"The image cannot be used: {why}"):
             uploads.keep_picture(io.BytesIO(bad))
-    with pytest.raises(errors.BadData, match="is not kept any more"):
+    with pytest.raises(errors.BadData, match="is no longer kept"):
         uploads.picture("../../../etc/passwd", 64)
     assert len([*(home / "pictures").iterdir()]) == 1
 

@@ -1,1 +1,1 @@
-"""Tasks that travel with Headroom: handwriting from scikit-learn, and pictures drawn from a seed."""
+"""Tasks that come with Headroom: handwriting from scikit-learn, and pictures drawn from a seed."""

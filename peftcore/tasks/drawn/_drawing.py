@@ -1,7 +1,7 @@
 """What the drawn tasks share: noise, soft brushes and a camera, in plain numpy.
 
 An image in the making is a float64 array (SIZE, SIZE, 3) with values in 0..1. float64 on purpose: the last bits
-of sin and exp differ between processors, and only in double precision is that far below one step of a byte.
+of sin and exp differ between processors, and only in double precision is that far below one byte step.
 Edges are anti-aliased analytically: coverage is the signed distance to the edge in pixels, clipped to one pixel.
 Angles are in radians; x points right and y down, as in every image.
 """
@@ -29,10 +29,10 @@ DrawAt = Callable[[np.random.Generator, int, int], np.ndarray]
 
 
 def draw_splits(draw: Draw, classes: int, seed: int) -> tuple[Split, Split, Split]:
-    """Every split, its images drawn when they are read: `draw(rng, label)` makes one (SIZE, SIZE, 3) float image.
+    """Train, val and test, drawn when they are read: `draw(rng, label)` makes one (SIZE, SIZE, 3) float image.
 
-    Each image has a generator of its own, seeded by (seed, split, index): no image depends on which others are drawn
-    or how many, and no two splits share a stream.
+    Each image has its own generator, seeded by (seed, split, index): no image depends on which or how many others are
+    drawn, and no two splits share a stream.
     """
     train, val, test = (
         draw_split(lambda rng, index, label: draw(rng, label), seed, number, count, classes)
@@ -49,14 +49,14 @@ def draw_split(draw: DrawAt, seed: int, number: int, count: int, classes: int) -
 
 
 class Drawn(Pictures):
-    """Pictures that are drawn when they are first read, and kept: a page that shows six of a task waits for six."""
+    """Pictures drawn when they are first read, then kept: a page that shows six of a task waits only for six."""
 
     def __init__(self, draw: DrawAt, stream: tuple[int, int], labels: np.ndarray):
         super().__init__(range(len(labels)), SIZE, kept_bytes=sys.maxsize)
         self.draw, self.stream, self.labels = draw, stream, labels
 
     def _decode(self, numbers: np.ndarray) -> tuple[np.ndarray, list]:
-        # One after the other: threads would only take the interpreter from each other.
+        # One at a time: threads would only compete for the interpreter.
         return np.stack([self._read(int(number)) for number in numbers]), []
 
     def _read(self, number: int) -> np.ndarray:
@@ -65,12 +65,12 @@ class Drawn(Pictures):
 
 
 def split_labels(seed: int, number: int, count: int, classes: int) -> np.ndarray:
-    """The labels (count,) of split `number`: balanced, in random order."""
+    """The labels (count,) of split `number`, balanced and in random order."""
     return balanced_labels(count, classes, np.random.default_rng([seed, number]))
 
 
 def to_bytes(picture: np.ndarray) -> np.ndarray:
-    """Values of 0..1, clipped, to uint8 of 0..255."""
+    """Values in 0..1, clipped, as uint8 in 0..255."""
     return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
@@ -98,7 +98,7 @@ def smooth_noise(rng: np.random.Generator, rows: int, columns: int | None = None
 
 
 def fractal_noise(rng: np.random.Generator, octaves: tuple[int, ...] = (3, 6, 12, 24)) -> np.ndarray:
-    """Sum of smooth noises, each octave half as strong as the one before; (SIZE, SIZE), variance 1."""
+    """A sum of smooth noises, each octave half as strong as the one before; (SIZE, SIZE), variance 1."""
     weights = 0.5 ** np.arange(len(octaves))
     weights /= np.sqrt((weights**2).sum())
     return sum(weight * smooth_noise(rng, cells) for weight, cells in zip(weights, octaves, strict=True))
@@ -199,7 +199,7 @@ def pebble(
 
 
 def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """What a cheap camera makes of a scene: vignette, tint, exposure, a little blur, grain of the sensor."""
+    """A scene through a cheap camera: vignette, tint, exposure, a little blur, sensor grain."""
     vignette = 1 - rng.uniform(0, 0.35) * _CORNERS
     tint = rng.uniform(0.85, 1.15) * (1 + rng.uniform(-0.06, 0.06, 3))
     image = image * (vignette[..., None] * tint)
@@ -211,7 +211,7 @@ def photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 def defocus(image: np.ndarray, times: int) -> np.ndarray:
-    """A soft lens: the weights 1, 2, 1 across and down, `times` times."""
+    """A soft lens: the weights 1, 2, 1 across and down, applied `times` times."""
     for _ in range(times):
         padded = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
         rows = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
@@ -220,5 +220,5 @@ def defocus(image: np.ndarray, times: int) -> np.ndarray:
 
 
 def balanced_labels(count: int, classes: int, rng: np.random.Generator) -> np.ndarray:
-    """`count` labels int64 in random order, every class equally often (to within one)."""
+    """`count` int64 labels in random order, every class equally often (to within one)."""
     return rng.permutation(np.arange(count, dtype=np.int64) % classes)

@@ -1,4 +1,4 @@
-"""Patterns that go on for ever, at any coordinates: what walls, cloth and stone of the drawn tasks are made of."""
+"""Endless patterns, computed at any coordinates: the walls, cloth and stone of the drawn tasks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def turned(rng: np.random.Generator, angle: float) -> tuple[np.ndarray, np.ndarr
 
 def noise_at(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Smooth noise of mean 0 and variance about 1 at any coordinates, one bump per unit; it repeats after 64."""
-    table = rng.standard_normal((64, 64)) * 1.45  # blending four takes that much of the deviation away
+    table = rng.standard_normal((64, 64)) * 1.45  # makes up for the deviation lost by blending four
     column, row = np.floor(x).astype(int), np.floor(y).astype(int)
     u, v = x - column, y - row
     u, v = u * u * (3 - 2 * u), v * v * (3 - 2 * v)

@@ -1,8 +1,8 @@
 """Cells: a stained blood smear under the microscope; how many red cells hold a parasite: none to five?
 
 Parasites are purple rings with a dark dot, or older, irregular ones with brown pigment, inside a red cell. What lies
-between the cells (platelets, grains of stain) and the large nucleus of a white cell have their colours but do not
-count. Cells are many or few and overlap, the stain is weak or strong, the light uneven, the focus not always right.
+between the cells (platelets, grains of stain) has the same colours but does not count. There are many cells or few, and
+they overlap; the stain is weak or strong, the light uneven, the focus sometimes off.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ TITLE = "Blood smears"
 DESCRIPTION = "How many of the red blood cells under the microscope are infected: none to five?"
 GROUP = "specialised"
 CLASSES = ("none", "one", "two", "three", "four", "five")
-SOURCE = "Drawn by Headroom (peftcore/tasks/cells.py), seed 6118"
+SOURCE = "Drawn by Headroom (peftcore/tasks/drawn/cells.py), seed 6118"
 SEED = 6118
 SYMMETRIES = ("mirror", "shift")
 
 
 def load(argument: str = "") -> Task:
-    """The task; drawn on the first call of a process and kept. Raises InvalidSetting for an argument."""
+    """The task, made once per process; images are drawn when they are read."""
     return _task()
 
 

@@ -1,8 +1,8 @@
 """Counting: how many berries lie on the table? Leaves, stones and twigs in the same colours do not count.
 
-One to eight berries, each a glossy ball with a star-shaped crown; they may touch but hardly overlap. Few berries are
-mostly large and lie among more leaves and stones, many are mostly small, so that neither the coloured area nor the
-colours' mean and spread tell the number: one has to count.
+One to eight berries, each a glossy ball with a star-shaped crown; they may touch but hardly overlap. Few
+berries are mostly large, with more leaves and stones around them, and many are mostly small, so that neither the
+coloured area nor the mean and spread of the colours gives the number away: one has to count.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TITLE = "Counting berries"
 DESCRIPTION = "How many berries lie among the leaves, stones and twigs: one to eight?"
 GROUP = "structured"
 CLASSES = ("one", "two", "three", "four", "five", "six", "seven", "eight")
-SOURCE = "Drawn by Headroom (peftcore/tasks/counting.py), seed 8128"
+SOURCE = "Drawn by Headroom (peftcore/tasks/drawn/counting.py), seed 8128"
 SYMMETRIES = ("mirror", "shift")
 SEED = 8128
 
@@ -27,7 +27,7 @@ BERRIES = (0.98, 0.02, 0.06, 0.13, 0.27, 0.62, 0.68, 0.78, 0.92)  # hues: reds, 
 
 
 def load(argument: str = "") -> Task:
-    """The task; drawn on the first call of a process and kept. Raises InvalidSetting for an argument."""
+    """The task, made once per process; images are drawn when they are read."""
     return _task()
 
 

@@ -1,7 +1,7 @@
 """Defects: a camera above a strip of rolled metal; which fault does the surface show, if any?
 
-Six faults of hot-rolled steel as inspection knows them, and none. Faults are faint; the grain of the metal, uneven
-light, dust, oil and drops of water are on every strip.
+Six known faults of hot-rolled steel, or none. Faults are faint; every strip has grain, uneven light, dust, oil and
+drops of water.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ TITLE = "Steel inspection"
 DESCRIPTION = "Which fault does the metal's surface show: scratches, pits, inclusions, patches, crazing, scale or none?"
 GROUP = "specialised"
 CLASSES = ("none", "scratches", "pits", "inclusions", "patches", "crazing", "rolled-in scale")
-SOURCE = "Drawn by Headroom (peftcore/tasks/defects.py), seed 3608"
+SOURCE = "Drawn by Headroom (peftcore/tasks/drawn/defects.py), seed 3608"
 SEED = 3608
 
 
 def load(argument: str = "") -> Task:
-    """The task; drawn on the first call of a process and kept. Raises InvalidSetting for an argument."""
+    """The task, made once per process; images are drawn when they are read."""
     return _task()
 
 

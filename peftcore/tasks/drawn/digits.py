@@ -23,7 +23,7 @@ SIZE = 64  # pixels on a side
 
 
 def load(argument: str = "") -> Task:
-    """The task; read on the first call of a process and kept. Raises InvalidSetting for an argument."""
+    """The task, read once per process."""
     return _task()
 
 

@@ -2,7 +2,7 @@
 
 Six ranges of metres, evenly spaced in the logarithm. A pinhole camera draws everything in true perspective: the road,
 its lane marks, trees and posts beside it, and one to three cars. The camera pitches and rolls a little, cars have
-different sizes, and it may be noon, dusk, foggy or night; so size, row and haze each tell a part.
+different sizes, and it may be noon, dusk, foggy or night; so size, row and haze each tell part of the distance.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ DESCRIPTION = "How many metres away is the nearest car on the road ahead?"
 GROUP = "structured"
 EDGES = (5, 7, 10, 14, 20, 28, 40)  # metres
 CLASSES = tuple(f"{near} to {far} m" for near, far in zip(EDGES, EDGES[1:], strict=False))
-SOURCE = "Drawn by Headroom (peftcore/tasks/distance.py), seed 7411"
+SOURCE = "Drawn by Headroom (peftcore/tasks/drawn/distance.py), seed 7411"
 SEED = 7411
 SYMMETRIES = ("mirror", "shift")
 
 FOCAL = 58.0  # pixels
-MARGIN = 0.8  # distances fill this part of their range: the borders between two ranges stay decidable
+MARGIN = 0.8  # distances fill this part of their range, so that adjacent ranges stay distinguishable
 LANE = 3.2  # metres across
 
 
 def load(argument: str = "") -> Task:
-    """The task; drawn on the first call of a process and kept. Raises InvalidSetting for an argument."""
+    """The task, made once per process; images are drawn when they are read."""
     return _task()
 
 
@@ -60,7 +60,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Air:
-    """What lies between the camera and things: the haze's colour (3,), how far one sees (metres), and the hour."""
+    """The air between camera and things: the haze's colour (3,), how far one sees (metres), and whether it is night."""
 
     haze: np.ndarray
     reach: float

@@ -1,8 +1,8 @@
 """House numbers: real handwriting as numbers on a wall; which digit is in the middle?
 
-scikit-learn's digits, painted, cast or enamelled on plates and walls. As in street view, digits to the left and right
-belong to the same number and do not count. The digits themselves are split as those of the task `digits` are: none
-that was trained on, in either task, is in the test pictures of the other; the test's 797 are drawn once or twice.
+scikit-learn's digits, painted, cast or enamelled on plates and walls. As in street view, the digits to the left and
+right belong to the same number and do not count. The digits themselves are split as in the task `digits`: none that
+either task trains on is in the test pictures of the other. Each of the 797 test digits is drawn once or twice.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ TITLE = "House numbers"
 DESCRIPTION = "Which digit is in the middle of the number on the wall? Real handwriting in drawn streets."
 GROUP = "natural"
 CLASSES = digits.CLASSES
-SOURCE = f"{digits.SOURCE}; streets drawn by Headroom (peftcore/tasks/house_numbers.py), seed 2217"
+SOURCE = f"{digits.SOURCE}; streets drawn by Headroom (peftcore/tasks/drawn/house_numbers.py), seed 2217"
 SEED = 2217
-SYMMETRIES = ("shift",)  # moved further, a neighbour would be in the middle
+SYMMETRIES = ("shift",)  # moved farther, a neighbour would be in the middle
 
 
 def load(argument: str = "") -> Task:
-    """The task; drawn on the first call of a process and kept. Raises InvalidSetting for an argument."""
+    """The task, made once per process; images are drawn when they are read."""
     return _task()
 
 
@@ -43,14 +43,14 @@ def _task() -> Task:
 
 
 def handwriting(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """The digits (n, 8, 8) of 0..1 that split `number` may show, and which of them is in the middle of each picture."""
+    """The digits (n, 8, 8) in 0..1 that split `number` may show, and the index of the middle one of each picture."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
     part = stratified_split(data.target, digits.SIZES, digits.SEED)[number]
     labels = d.split_labels(SEED, number, tuple(d.SIZES.values())[number], len(CLASSES))
     middles = np.empty(len(labels), dtype=np.int64)
-    for label in range(len(CLASSES)):  # every digit once before one comes again
+    for label in range(len(CLASSES)):  # every digit once before any is repeated
         places, own = np.flatnonzero(labels == label), np.flatnonzero(data.target[part] == label)
         middles[places] = own[np.arange(len(places)) % len(own)]
     return data.images[part] / 16, middles
@@ -59,12 +59,12 @@ def handwriting(number: int) -> tuple[np.ndarray, np.ndarray]:
 def picture(
     written: np.ndarray, middles: np.ndarray, rng: np.random.Generator, index: int, label: int | None = None
 ) -> np.ndarray:
-    """Picture number `index` (64, 64, 3), float, of the split whose `handwriting` it is; any digits stand beside."""
+    """Picture number `index` (64, 64, 3), float, of the split with this `handwriting`; random digits beside it."""
     return scene(rng, written[middles[index]], *written[rng.choice(len(written), 2)])
 
 
 def scene(rng: np.random.Generator, middle: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """One picture (64, 64, 3), float, of a number whose digits (8, 8) these are; the outer two may be missing."""
+    """One picture (64, 64, 3), float, of a number with these digits (8, 8); the outer two may be missing."""
     wall, dark = _wall(rng)
     high = rng.uniform(32, 48)  # of a digit, in pixels
     wide = high * rng.uniform(0.72, 0.95)
@@ -91,7 +91,7 @@ def scene(rng: np.random.Generator, middle: np.ndarray, left: np.ndarray, right:
 def _stamp(
     image: np.ndarray, at: tuple[float, float], high: float, wide: float, turn: float, slant: float, weight: float
 ) -> np.ndarray:
-    """Coverage (64, 64) of a digit (8, 8) that is brought to high x wide pixels around `at`, slanted and turned."""
+    """Coverage (64, 64) of a digit (8, 8) scaled to high x wide pixels around `at`, slanted and turned."""
     from PIL import Image
 
     cos, sin = np.cos(turn), np.sin(turn)

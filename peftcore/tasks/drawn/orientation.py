@@ -1,8 +1,8 @@
 """Orientation: a koi seen from above in its pond; towards which hour of the clock does it swim?
 
 Twelve directions of 30 degrees. The fish bends, its patches and fins differ, it may be large or small and anywhere
-in the pond; lily pads, fallen leaves and stones are in the way. Head and tail must be told apart: a line at the
-right slope is half of the answer.
+in the pond; lily pads, fallen leaves and stones are in the way. Head and tail must be told apart: the slope
+of the body is only half of the answer.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ TITLE = "Koi heading"
 DESCRIPTION = "Towards which hour of the clock does the fish swim, seen from above?"
 GROUP = "structured"
 CLASSES = ("12 o'clock",) + tuple(f"{hour} o'clock" for hour in range(1, 12))
-SOURCE = "Drawn by Headroom (peftcore/tasks/orientation.py), seed 3301"
+SOURCE = "Drawn by Headroom (peftcore/tasks/drawn/orientation.py), seed 3301"
 SYMMETRIES = ("shift",)
 SEED = 3301
 
 BIN = 2 * np.pi / len(CLASSES)
-MARGIN = 0.9  # headings fill this part of their bin: the borders between two hours stay decidable
+MARGIN = 0.9  # headings fill this part of their bin, so that adjacent hours stay distinguishable
 
 
 def load(argument: str = "") -> Task:
-    """The task; drawn on the first call of a process and kept. Raises InvalidSetting for an argument."""
+    """The task, made once per process; images are drawn when they are read."""
     return _task()
 
 

@@ -18,7 +18,7 @@ TITLE = "Crab on the beach"
 DESCRIPTION = "In which square of a 4 x 4 grid (A1 to D4) does the crab sit, among starfish, shells and stones?"
 GROUP = "structured"
 CLASSES = tuple(f"{row}{column}" for row in "ABCD" for column in range(1, 5))
-SOURCE = "Drawn by Headroom (peftcore/tasks/position.py), seed 1202"
+SOURCE = "Drawn by Headroom (peftcore/tasks/drawn/position.py), seed 1202"
 SEED = 1202
 SYMMETRIES = ()  # whatever moves the crab moves it to another square, or nearly
 
@@ -28,7 +28,7 @@ HUES = (0.01, 0.05, 0.09, 0.12, 0.3, 0.52, 0.6, 0.93)  # of crabs and of what li
 
 
 def load(argument: str = "") -> Task:
-    """The task; drawn on the first call of a process and kept. Raises InvalidSetting for an argument."""
+    """The task, made once per process; images are drawn when they are read."""
     return _task()
 
 

@@ -20,9 +20,9 @@ DESCRIPTION = "Which of the 32 syllables of an invented script stands in the mid
 GROUP = "natural"
 CONSONANTS, VOWELS = "ktnmsrlh", "aeiu"
 CLASSES = tuple(consonant + vowel for consonant in CONSONANTS for vowel in VOWELS)
-SOURCE = "Drawn by Headroom (peftcore/tasks/syllables.py), seed 4104"
+SOURCE = "Drawn by Headroom (peftcore/tasks/drawn/syllables.py), seed 4104"
 SEED = 4104
-SYMMETRIES = ("shift",)  # moved further, a neighbour would be in the middle
+SYMMETRIES = ("shift",)  # moved farther, a neighbour would be in the middle
 
 Stroke = list[tuple[float, float]]
 
@@ -53,7 +53,7 @@ MARKS: dict[str, list[Stroke]] = {
 
 
 def load(argument: str = "") -> Task:
-    """The task; drawn on the first call of a process and kept. Raises InvalidSetting for an argument."""
+    """The task, made once per process; images are drawn when they are read."""
     return _task()
 
 

@@ -1,8 +1,8 @@
-"""Textures: a photograph of a material from near; which of twelve is it?
+"""Textures: a close-up of a material; which of twelve is it?
 
 Each material is a relief and two colours, lit from one side. Every material comes in every colour (stained, painted,
 dyed, at dusk), turned any way, near or far, sometimes slanted, shadowed or out of focus, so that only its structure
-tells it.
+gives it away.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ CLASSES = (
     "wood", "marble", "bricks", "basket", "knitting", "grass", "scales", "dry mud", "pebbles", "leather", "corduroy",
     "granite",
 )  # fmt: skip
-SOURCE = "Drawn by Headroom (peftcore/tasks/textures.py), seed 5040"
+SOURCE = "Drawn by Headroom (peftcore/tasks/drawn/textures.py), seed 5040"
 SEED = 5040
 
 Relief = tuple[np.ndarray, np.ndarray]  # height in pixels and how much of the second colour, each (64, 64)
 
 
 def load(argument: str = "") -> Task:
-    """The task; drawn on the first call of a process and kept. Raises InvalidSetting for an argument."""
+    """The task, made once per process; images are drawn when they are read."""
     return _task()
 
 

@@ -18,7 +18,7 @@ from peftcore.task import SYMMETRIES, Split
 from peftcore.uploads.pictures import FITS, Pictures
 
 SIZE = 224  # pixels on a side, unless the argument says otherwise
-# What the setting `symmetries` may say: which of task.SYMMETRIES keep the labels, separated by commas.
+# Values of the setting `symmetries`: which of task.SYMMETRIES keep the labels, comma-separated.
 SYMMETRIES_SAID = {"all": SYMMETRIES, "none": ()} | {
     ",".join(some): some for count in (1, 2) for some in combinations(SYMMETRIES, count)
 }
@@ -28,14 +28,14 @@ Line = tuple[str, int]
 
 
 def parse(kind: str, argument: str, settings: Mapping[str, tuple[Any, Sequence]]) -> tuple[Path, dict[str, Any]]:
-    """The folder and the settings of `PATH?setting=value&...`; `settings` has (default, allowed) by name.
+    """The folder and the settings in `PATH?setting=value&...`; `settings` has (default, allowed) by name.
 
-    Where HEADROOM_DATA names a folder, paths begin there, and only folders below it are read.
+    If HEADROOM_DATA names a folder, paths start there, and only folders below it are read.
 
     Raises:
-        UnknownName: a setting that is not among them.
+        UnknownName: an unknown setting.
         InvalidSetting: no path, or a value that is not allowed.
-        BadData: there is no such folder, or it lies elsewhere.
+        BadData: there is no such folder, or it is not below HEADROOM_DATA.
     """
     name, said = parse_settings(kind, argument, settings, "a folder", "PATH")
     path = Path(name).expanduser()
@@ -43,11 +43,11 @@ def parse(kind: str, argument: str, settings: Mapping[str, tuple[Any, Sequence]]
     folder = (Path(within).expanduser() / path if within else path).absolute()
     if within and not _is_inside(folder, Path(os.path.realpath(Path(within).expanduser()))):
         raise errors.BadData(
-            f"{path} is not below {within}, and on this machine a task names only folders there (HEADROOM_DATA). Write "
+            f"{path} is not below {within}, and tasks on this machine read only folders there (HEADROOM_DATA). Write "
             f"{kind}:NAME for one of them."
         )
     if not folder.is_dir():
-        start = "" if within or path.is_absolute() else " A path that begins at / means the same everywhere."
+        start = "" if within or path.is_absolute() else " A path that starts with / works from anywhere."
         raise errors.BadData(f"There is no folder {folder}.{start}")
     return folder, said
 
@@ -55,8 +55,9 @@ def parse(kind: str, argument: str, settings: Mapping[str, tuple[Any, Sequence]]
 def parse_settings(
     kind: str, argument: str, settings: Mapping[str, tuple[Any, Sequence]], what: str, word: str
 ) -> tuple[str, dict[str, Any]]:
-    """What stands before the question mark, and the settings behind it.
-    Among the values allowed may be ranges. Raises what `parse` does of names and values.
+    """The part before the question mark, and the settings after it; allowed values may include ranges.
+
+    Raises UnknownName and InvalidSetting as `parse` does.
     """
     first, _, query = argument.partition("?")
     if not first:
@@ -77,20 +78,20 @@ def parse_settings(
 
 
 def _chosen(choice: Any, value: str) -> Any:
-    if not isinstance(choice, range):  # several words, comma-separated, mean the same in any order
+    if not isinstance(choice, range):  # comma-separated words mean the same in any order
         return choice if sorted(str(choice).split(",")) == sorted(value.split(",")) else None
     return int(value) if re.fullmatch("[1-9][0-9]{0,11}|0", value) and int(value) in choice else None
 
 
 def stamps(files: Sequence[Path]) -> tuple[tuple[int, int] | None, ...]:
-    """What changes when a file does: its time and size, or None where it is missing."""
+    """What changes when a file does: its modification time and size, or None where it is missing."""
     return tuple((s.st_mtime_ns, s.st_size) if (s := _stat(file)) else None for file in files)
 
 
 def read_list(file: Path) -> list[Line]:
-    """The (image, label) of each line; blank lines count for nothing.
+    """The (image, label) of each line; blank lines are ignored.
 
-    Raises BadData: missing, not text, empty, or a line that is not an image followed by a whole number from 0.
+    Raises BadData: missing, not text, empty, or a line that is not an image followed by a label (0 or more).
     """
     lines = []
     for number, line in enumerate(_read_lines(file), 1):
@@ -99,11 +100,11 @@ def read_list(file: Path) -> list[Line]:
         if not (pair := re.fullmatch(r"\s*([^\s\0][^\0]*?)\s+([0-9]{1,9})\s*", line)):
             shown = line.strip() if len(line) <= 80 else line.strip()[:77] + "..."
             raise errors.BadData(
-                f"{file}, line {number}: {shown!r} is not an image and its class's number, such as 'images/0.jpg 3'."
+                f"{file}, line {number}: {shown!r} is not an image and its class number, such as 'images/0.jpg 3'."
             )
         lines.append((pair[1], int(pair[2])))
     if not lines:
-        raise errors.BadData(f"The list {file} is empty; each of its lines should be an image and its class's number.")
+        raise errors.BadData(f"The list {file} is empty; each of its lines should be an image and its class number.")
     return lines
 
 
@@ -117,19 +118,19 @@ def _read_lines(file: Path) -> list[str]:
 
 
 def _folders_with(file: Path) -> str:
-    """A hint, where somebody gave the folder of all tasks: the folders in it that have this list."""
+    """A hint for a path to the folder of all tasks: the folders in it that have this list."""
     folder = next(parent for parent in file.parents if parent.is_dir())
     inside = file.relative_to(folder)
     below = sorted(path.name for path in folder.iterdir() if (path / inside).is_file())
-    return f" These folders in {folder} have it: {', '.join(below[:20])}; give one of them." if below else ""
+    return f" These folders in {folder} have it: {', '.join(below[:20])}; use one of them." if below else ""
 
 
 def class_names(folder: Path, lists: Mapping[str, Sequence[Line]], count: int | None = None) -> tuple[str, ...]:
-    """Names from `classes.txt` in the folder, one a line, where it has one; else the numbers from 0.
+    """Names from the folder's `classes.txt`, one per line, if there is one; else the numbers from 0.
 
-    `count` is how many there are where that is known; else it is what classes.txt or the highest label says.
+    `count` is the number of classes where it is known; else classes.txt or the highest label decides.
 
-    Raises BadData: a label beyond the classes, or a classes.txt of another length or with a name twice.
+    Raises BadData: a label beyond the classes, or a classes.txt of another length or with a repeated name.
     """
     file, names = folder / "classes.txt", None
     if file.is_file():
@@ -146,19 +147,19 @@ def class_names(folder: Path, lists: Mapping[str, Sequence[Line]], count: int | 
         if count and label >= count:
             raise errors.BadData(f"{name}: {image} has label {label}, but {whose} {count} classes, 0 to {count - 1}.")
     if len({label for lines in lists.values() for _, label in lines}) < 2:
-        raise errors.BadData(f"The lists in {folder} have images of one class only; telling apart takes at least two.")
+        raise errors.BadData(f"The lists in {folder} have images of only one class; a task needs at least two.")
     if not count:
         count, images = 1 + max(label for lines in lists.values() for _, label in lines), sum(map(len, lists.values()))
         if count > images:
             raise errors.BadData(
-                f"The labels in {folder} go up to {count - 1}, but its lists have {images} images, fewer than such "
+                f"The labels in {folder} go up to {count - 1}, but its lists have only {images} images, fewer than "
                 f"classes. Number the classes from 0, or name them all in {file}."
             )
     return names or tuple(map(str, range(count)))
 
 
 def val_is_new(lists: Mapping[str, Sequence[Line]]) -> bool:
-    """Whether no validation image is trained or tested on. `lists`: by name, of train, val and test in this order.
+    """Whether no validation image is trained or tested on. `lists`: train, val and test by name, in this order.
 
     Raises BadData where a test image is trained on.
     """
@@ -167,8 +168,8 @@ def val_is_new(lists: Mapping[str, Sequence[Line]]) -> bool:
     )
     if seen := train.keys() & test.keys():
         raise errors.BadData(
-            f"{test_list}: {test[min(seen)]} is in {train_list} too"
-            f"{f', and so are {len(seen) - 1} more' * (len(seen) > 1)}; a test image must be new. Take it out of one "
+            f"{test_list}: {test[min(seen)]} is also in {train_list}"
+            f"{f', and so are {len(seen) - 1} more' * (len(seen) > 1)}; test images must be new. Remove it from one "
             "of the lists."
         )
     return not val.keys() & (train.keys() | test.keys())
@@ -177,11 +178,11 @@ def val_is_new(lists: Mapping[str, Sequence[Line]]) -> bool:
 def read_split(
     folder: Path, images: Path, list_name: str, lines: Sequence[Line], size: int, fit: str, bits: int = 16
 ) -> Split:
-    """A split of the listed files, which lie under `images`; nothing is decoded yet.
+    """A split of the listed files under `images`; nothing is decoded yet.
 
-    Raises BadData: a file that is missing or empty, or that lies outside `folder` (by '..' or a symbolic link).
+    Raises BadData: a file that is missing or empty, or outside `folder` (through '..' or a symbolic link).
     """
-    root, inside = Path(os.path.realpath(folder)), {}  # inside: whether a folder is, asked once for each
+    root, inside = Path(os.path.realpath(folder)), {}  # inside: whether each folder is, checked once
     files = [images / image for image, _ in lines]
     for file, (image, _) in zip(files, lines, strict=True):
         if file.parent not in inside:
@@ -191,7 +192,7 @@ def read_split(
             raise errors.BadData(f"{list_name}: {image} leads out of {folder}; only images in that folder are read.")
         if not found or not stat.S_ISREG(found.st_mode) or not found.st_size:
             what = "missing" if not found else "an empty file" if stat.S_ISREG(found.st_mode) else "not a file"
-            raise errors.BadData(f"{list_name}: the image {file} is {what}. Put it there, or take its line out.")
+            raise errors.BadData(f"{list_name}: the image {file} is {what}. Put it there, or remove its line.")
     labels = np.array([label for _, label in lines], np.int64)
     labels.flags.writeable = False
     return Split(Pictures(files, size, fit, bits=bits), labels)

@@ -1,8 +1,8 @@
 """Few-shot sets in NOAH's layout, from a folder: `fewshot:PATH?shots=4&seed=0`.
 
 The folder has annotations/ with train_meta.list.num_shot_{1,2,4,8,16}.seed_{0,1,2}, val_meta.list and
-test_meta.list, with lines `0548719.jpg 0`. Images lie in images/ of the folder, or in the folder itself where the
-first training image is not there. Settings: shots (default 16) and seed (default 0) choose the training list;
+test_meta.list, with lines `0548719.jpg 0`. Images are in its images/, or in the folder itself if the first training
+image is not there. Settings: shots (default 16) and seed (default 0) choose the training list;
 size, fit and symmetries (default all) as in vtab.py.
 """
 
@@ -28,8 +28,8 @@ def load(argument: str = "") -> Task:
     """The set of a folder, kept until one of its lists changes; images are decoded when they are read.
 
     Raises:
-        UnknownName, InvalidSetting: a setting or a value there is not.
-        BadData: what vtab.load says.
+        UnknownName, InvalidSetting: an unknown setting or an invalid value.
+        BadData: as vtab.load does.
     """
     folder, said = _folders.parse("fewshot", argument, SETTINGS)
     train = f"train_meta.list.num_shot_{said['shots']}.seed_{said['seed']}"

@@ -1,15 +1,15 @@
 """Any folder of images: `folder:PATH` or `folder:PATH?setting=value&...`.
 
 A folder for each class, train/val/test folders of such, or a table of labels (uploads/layout.py has the layouts).
-Images that have no class, and files that a table names but are missing, are an error unless skip=yes; what is not an
-image is left out. Settings:
+Images without a class, and missing files that a table lists, are an error unless skip=yes; other files are left out.
+Settings:
 
     val, test  shares of all images, drawn with every class in proportion; 0.2 each by default
     seed       of the drawing, 0 to 999
-    split      given (default): train, val and test as folders or table say, where they do; drawn: all three anew
-    skip       no (default), or yes: what has no class is left out
+    split      given (default): train, val and test as the folders or the table say; drawn: all three drawn anew
+    skip       no (default), or yes: images without a class are left out
     size, fit  as in vtab.py
-    bits       depth of the values in 16-bit images, 8 to 16; 16 by default
+    bits       actual depth of the values in 16-bit images, 8 to 16; 16 by default
     symmetries what augmentation may do to an image without changing its label, as in vtab.py; all by default
 """
 
@@ -49,12 +49,12 @@ SETTINGS = {**DIVIDING, "skip": ("no", ("no", "yes"))}
 
 
 def load(argument: str = "") -> Task:
-    """The task of a folder, kept until a file in it comes, goes or changes; images are decoded when they are read.
+    """The task of a folder, kept until a file in it changes; images are decoded when they are read.
 
     Raises:
-        UnknownName, InvalidSetting: a setting or a value there is not.
-        BadData: a missing folder; no images, or of one class only; a table that cannot be read; images without a class;
-            a link that leaves the folder; later, when it is read, an image that is broken.
+        UnknownName, InvalidSetting: an unknown setting or an invalid value.
+        BadData: a missing folder; no images, or only one class; a table that cannot be read; images without a class; a
+            link out of the folder; later, when it is read, a broken image.
     """
     folder, said = _folders.parse("folder", argument, SETTINGS)
     limits = Limits.here()
@@ -70,7 +70,7 @@ def _task(argument: str, folder: Path, files: tuple[str, ...], stamps: tuple, sa
     if found.skipped and settings["skip"] == "no":
         first, more = found.skipped[0], f" (and {len(found.skipped) - 1} more)" if len(found.skipped) > 1 else ""
         raise errors.BadData(
-            f"{folder}: {first.file} cannot be used: {first.why}{more}. Fix that, or leave such files out with "
+            f"{folder}: {first.file} cannot be used: {first.why}{more}. Fix this, or leave such files out with "
             "skip=yes."
         )
     number = {name: index for index, name in enumerate(found.classes)}
@@ -95,7 +95,7 @@ def make(
     title: str,
     left_out: int = 0,
 ) -> Task:
-    """A task of these files: divided, and checked to lie in the folder; nothing is decoded."""
+    """A task of these files: divided, and checked to be in the folder; nothing is decoded."""
     decoding = {"size": said["size"], "fit": said["fit"], "bits": said["bits"] or 16}
     parts = divide(labels, given, said["val"], said["test"], said["seed"], said["split"] == "drawn")
     lines = ([(files[index], int(labels[index])) for index in part] for part in parts.values())

@@ -1,6 +1,6 @@
 """Images that were uploaded in the app and kept: `upload:NAME` or `upload:NAME?setting=value&...`.
 
-Settings are those of folder.py, without skip: what could not be used was left out when the set was kept.
+Settings are those of folder.py without skip: unusable files were left out when the set was kept.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def load(argument: str = "") -> Task:
     """The task of a kept set; images are decoded when they are read.
 
     Raises:
-        UnknownName: no such set, or a setting there is not.
-        InvalidSetting: no name, or a value that is not possible.
+        UnknownName: no such set, or an unknown setting.
+        InvalidSetting: no name, or an invalid value.
         BadData: an image that is gone.
     """
     name, said = _folders.parse_settings("upload", argument, SETTINGS, "the name of a kept set", ARGUMENT)

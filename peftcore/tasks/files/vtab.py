@@ -1,19 +1,19 @@
 """VTAB-1K's tasks, and others in their layout, from a folder: `vtab:PATH` or `vtab:PATH?setting=value&...`.
 
 The folder has train800.txt, val200.txt, train800val200.txt and test.txt with lines `images/train800/000000.jpg 307`
-(paths from the folder, labels from 0), as NOAH and most code since has it. Settings:
+(paths from the folder, labels from 0), as in NOAH and most code since. Settings:
 
-    protocol  train800 (default): trains on 800 images, and validation has 200 others.
-              train800val200: trains on all 1,000, as published accuracies do. Validation images are then among the
-              training ones: their accuracy measures memorisation, and no model is selected by it.
-    size      pixels on a side to which images are brought when they are decoded; 224 by default
-    fit       stretch (default, as published code does) or crop: the shorter side to size, then the middle
-    symmetries   what augmentation may do to an image without changing its label: all, none, or some of
-              mirror,shift,warp, comma-separated; by default what is known of the task, and all for any other folder
+    protocol  train800 (default): trains on 800 images and validates on 200 others.
+              train800val200: trains on all 1,000, as for published accuracies. Validation images are then training
+              images: their accuracy measures memorisation, and no model is selected by it.
+    size      pixels on a side to which images are resized when they are decoded; 224 by default
+    fit       stretch (default, as in published code), or crop: the shorter side to size, then the middle
+    symmetries   what augmentation may do to an image without changing its label: all, none, or a comma-separated
+              choice of mirror, shift, warp; by default what is known of the task, and all for any other folder
 
-A folder with the name of one of the 19 tasks, in any of the spellings in use, has that task's group, and its labels
-must be below that task's number of classes. Any other folder counts as natural, with as many classes as its
-classes.txt names or its labels need.
+A folder named after one of the 19 tasks, in any common spelling, has that task's group, and its labels must be below
+that task's number of classes. Any other folder counts as natural, with as many classes as its classes.txt names or its
+labels need.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CLASSES = ()
 ARGUMENT = "PATH"
 SOURCE = "A folder in the layout of VTAB-1K (Zhai et al. 2019, arXiv 1910.04867)"
 PROTOCOLS = {"train800": ("train800.txt", "val200.txt"), "train800val200": ("train800val200.txt", "val200.txt")}
-TRAINS_ON_VAL = " It trains on the validation images too, so only test is new."
+TRAINS_ON_VAL = " It also trains on the validation images, so only the test images are new."
 SETTINGS = {
     "protocol": ("train800", tuple(PROTOCOLS)),
     "symmetries": (None, tuple(_folders.SYMMETRIES_SAID)),
@@ -63,7 +63,7 @@ KNOWN = {
     "smallnorb_azi": ("structured", 18, ("smallnorb_azimuth", "smallnorb_label_azimuth", "snorb_azim")),
     "smallnorb_ele": ("structured", 9, ("smallnorb_elevation", "smallnorb_label_elevation", "snorb_elev")),
 }  # fmt: skip
-# Of those whose labels say more than what is seen, whichever way it is turned.
+# Of the tasks whose labels depend on position or direction, or whose images do not mirror.
 SYMMETRIES_OF = {
     "svhn": ("shift", "warp"),
     **dict.fromkeys(("clevr_count", "clevr_dist", "dmlab", "kitti", "smallnorb_ele"), ("mirror", "shift")),
@@ -83,9 +83,9 @@ def load(argument: str = "") -> Task:
     """The task of a folder, kept until one of its lists changes; images are decoded when they are read.
 
     Raises:
-        UnknownName, InvalidSetting: a setting or a value there is not.
-        BadData: a missing folder, list or image, a line that is not a pair, a label beyond the classes, or a path that
-            leaves the folder; a test image that is trained on; later, when it is read, an image that is broken.
+        UnknownName, InvalidSetting: an unknown setting or an invalid value.
+        BadData: a missing folder, list or image, a line that is not a pair, a label beyond the classes, or a path out
+            of the folder; a test image that is trained on; later, when it is read, a broken image.
     """
     folder, said = _folders.parse("vtab", argument, SETTINGS)
     names = (*PROTOCOLS[said["protocol"]], "test.txt")

@@ -1,1 +1,1 @@
-"""Tasks from data sets with a name, downloaded once."""
+"""Tasks from named data sets, which are downloaded once."""

@@ -1,17 +1,17 @@
-"""What data sets with a name share: which images become training, validation and test images, and lazy reading.
+"""What named data sets share: the choice of training, validation and test images, and lazy reading.
 
 Settings of such tasks, behind a question mark:
 
-    train   images to train on, 800 by default; or all that are not validated on
-    shots   instead: so many images of each class to train on
-    val     images to validate on, 200 by default
-    test    all (default), or so many
-    seed    which images are drawn to train and to validate; 0 by default
+    train   number of training images, 800 by default; or all that are not for validation
+    shots   instead: number of training images per class
+    val     number of validation images, 200 by default
+    test    number of test images, or all (default)
+    seed    which training and validation images are drawn; 0 by default
     size, fit, symmetries   as in vtab.py
 
-Train and val are drawn from the data set's own training split, every class in proportion. Test is its own test split,
-or where that has no labels or is not published its validation split, or where it has one split only a fifth of that;
-which images these are does not depend on the seed.
+Train and val are drawn from the data set's own training split, every class in proportion. Test is its own test split;
+where that has no labels or is not published, its validation split; where it has only one split, a fifth of that. Which
+images these are does not depend on the seed.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ SETTINGS = {
     **_folders.DECODING,
 }
 TEST_SEED = 0
-TEST_SHARE = 0.2  # of a data set that is in one piece
+TEST_SHARE = 0.2  # of a data set with one split
 
-Places = dict[str, tuple[str, np.ndarray]]  # by split of the task: split of the data set, numbers of images in it
+Places = dict[str, tuple[str, np.ndarray]]  # split of the task -> split of the data set, indices of its images
 
 
 def places(name: str, labels: Mapping[str, np.ndarray], said: Mapping[str, Any]) -> tuple[Places, str]:
     """Which images of a data set's splits become train, val and test, and a sentence that says so.
 
-    `labels`: (n,) classes of the images of each of its splits: "train", and perhaps "val" and "test"; or "all" alone.
+    `labels`: (n,) classes of the images in each of its splits: "train", and perhaps "val" and "test"; or only "all".
 
     Raises InvalidSetting: more images are asked for than there are.
     """
@@ -92,7 +92,7 @@ def _drawn(name: str, what: str, labels: np.ndarray, sizes: Sequence[int], seed:
 
 
 def _shots(name: str, labels: np.ndarray, shots: int, val: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """`shots` images of each class, and `val` of the others."""
+    """Indices of `shots` images of each class, and of `val` of the others."""
     rng = np.random.default_rng(seed)
     classes, counts = np.unique(labels, return_counts=True)
     if shots > counts.min():
@@ -107,7 +107,7 @@ def _shots(name: str, labels: np.ndarray, shots: int, val: int, seed: int) -> tu
 def splits(
     found: Places, labels: Mapping[str, np.ndarray], read: Callable[[str, int], np.ndarray], size: int, fit: str
 ) -> tuple[Split, Split, Split]:
-    """The task's train, val and test; `read(the data set's split, an image's number)` returns its bytes (size, size, 3)."""
+    """The task's train, val and test; `read(split of the data set, index)` returns an image's bytes (size, size, 3)."""
     made = []
     for own, numbers in (found[split] for split in ("train", "val", "test")):
         kinds = labels[own][numbers].astype(np.int64)
@@ -118,7 +118,7 @@ def splits(
 
 
 class _Read(Pictures):
-    """Pictures that a function reads by their numbers in a data set."""
+    """Pictures that a function reads by their indices in a data set."""
 
     def __init__(self, read: Callable[[int], np.ndarray], numbers: np.ndarray, size: int, fit: str):
         super().__init__(numbers.tolist(), size, fit)
@@ -132,11 +132,11 @@ class _Read(Pictures):
 
 
 def symmetries(said: Mapping[str, Any], known: tuple[str, ...] = SYMMETRIES) -> tuple[str, ...]:
-    """What augmentation may do: what the settings say, else what is known of the data set."""
+    """What augmentation may do: as the settings say, else as is known of the data set."""
     return known if said["symmetries"] is None else _folders.SYMMETRIES_SAID[said["symmetries"]]
 
 
 def unique(names: Sequence[str]) -> tuple[str, ...]:
-    """Class names, with its number behind one that others have too."""
+    """Class names; one that occurs twice gets its number appended."""
     names = [str(name) for name in names]
     return tuple(f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names))

@@ -1,4 +1,4 @@
-"""Parquet files as the hub has them: their columns of images and of classes, and images by their number in a table."""
+"""Parquet files as the hub stores them: their image and class columns, and images by their row."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 from peftcore import errors
 from peftcore.tasks.remote import _named
 
-OPEN_GROUPS = 4  # row groups of which the bytes of all images are kept, of those read last
+OPEN_GROUPS = 4  # row groups, read last, whose image bytes are kept
 
 
 class Table:
-    """Parquet files as one table that is read row group by row group; safe for several threads."""
+    """Parquet files as one table, read by row groups; thread-safe."""
 
     def __init__(self, paths: tuple[str, ...]):
         from pyarrow import parquet
@@ -31,11 +31,11 @@ class Table:
         self.lock = threading.Lock()
 
     def column(self, name: str) -> list[Any]:
-        """All values of a column that is small."""
+        """All values of a small column."""
         return [value for file in self.files for value in file.read([name]).column(0).to_pylist()]
 
     def bytes(self, column: str, row: int) -> bytes | None:
-        """An image's file as it is kept, or None where the row has none."""
+        """The bytes of an image file, or None where the row has none."""
         group = int(np.searchsorted(self.ends, row, side="right"))
         first = int(self.ends[group - 1]) if group else 0
         with self.lock:
@@ -50,9 +50,9 @@ class Table:
 
 
 def columns(repo: str, table: Table, said: dict[str, Any]) -> tuple[str, str, list[str] | None]:
-    """The columns of images and of classes, and the classes' names where the data set says them.
+    """The image column, the class column, and the class names if the data set has them.
 
-    Raises InvalidSetting: several, or one that there is not; BadData: none.
+    Raises UnknownName: no such column; InvalidSetting: several to choose from; BadData: none.
     """
     import pyarrow
 
@@ -83,9 +83,9 @@ def _one(repo: str, setting: str, what: str, said: str | None, likely: list[str]
         return likely[0]
     if not allowed:
         raise errors.BadData(f"The data set {repo} has no column of {what}, so it is not a classification task.")
-    why = f"several columns of {what}" if likely else f"no column that it says to be of {what}"
+    why = f"several columns of {what}" if likely else f"no column declared as {what}"
     raise errors.InvalidSetting(
-        f"The data set {repo} has {why}: say which, as in hf:{repo}?{setting}={(likely or allowed)[0]}. There are: "
+        f"The data set {repo} has {why}: choose one, as in hf:{repo}?{setting}={(likely or allowed)[0]}. There are: "
         f"{', '.join(likely or allowed)}."
     )
 
@@ -93,11 +93,11 @@ def _one(repo: str, setting: str, what: str, said: str | None, likely: list[str]
 def numbered(
     repo: str, label: str, values: dict[str, list[Any]], names: list[str] | None
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """By split the (n,) classes from 0, without splits that have none; and the classes' names."""
+    """The (n,) classes from 0 by split, without splits that lack some; and the class names."""
     unknown = (None, -1) if names else (None,)
     values = {split: found for split, found in values.items() if not any(value in unknown for value in found)}
     if not {"train", "val", "test", "all"} & values.keys():
-        raise errors.BadData(f"The column {label!r} of {repo} says no class of some images in every split.")
+        raise errors.BadData(f"The column {label!r} of {repo} lacks the class of some images in every split.")
     if not all(isinstance(value, (int, str)) for found in values.values() for value in found):
         raise errors.BadData(
             f"The column {label!r} of {repo} holds neither numbers nor words; choose another with label=."

@@ -1,4 +1,4 @@
-"""torchvision's downloads by ours, which report, stop and resume; files, addresses and checksums stay its own."""
+"""torchvision's downloads through ours, which report, stop and resume; files, addresses and checksums are its own."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from typing import Any
 from peftcore.fetch import transfer
 from peftcore.fetch.transfer import Tell
 
-# What a damaged archive, or a file that is not one, raises while it is unpacked and read.
+# What unpacking a damaged archive, or a file that is not one, raises.
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, LookupError)
 
-_patching = threading.Lock()  # one at a time in a process: for its time torchvision fetches files by ours
+_patching = threading.Lock()  # one at a time per process, since torchvision is patched meanwhile
 
 
 def kept(came: Path) -> str:
-    """What is kept of files that came, in words."""
+    """How much of the downloaded files is kept, in words."""
     files = [file for file in came.rglob("*") if file.is_file() and file.suffix != ".json"]
     return transfer.in_words(sum(file.stat().st_size for file in files))
 
 
 @contextmanager
 def our_downloads(came: Path, tell: Tell) -> Iterator[None]:
-    """Lets torchvision fetch files by `transfer`, which reports, stops and resumes. `came` holds them until the end.
+    """Makes torchvision download through `transfer`, which reports, stops and resumes. `came` holds the files.
 
-    Its own download writes under the file's last name from the first byte on, so half a file would count as whole, and
-    it asks Google Drive through a package that may not be there. Checksums stay torchvision's. Archives may write
-    below their own folder only.
+    Its own download writes to the final name from the first byte on, so half a file would count as whole, and it needs
+    a package for Google Drive that may not be installed. Checksums are still torchvision's. Archives may only write
+    below their own folder.
     """
     from torchvision.datasets import pcam, utils
 
@@ -44,7 +44,7 @@ def our_downloads(came: Path, tell: Tell) -> Iterator[None]:
         Path(file).unlink(missing_ok=True)
         try:
             os.link(one, file)
-        except OSError:  # not every file system can
+        except OSError:  # not every file system has links
             shutil.copyfile(one, file)
 
     def from_drive(id: str, root: str, filename: str | None = None, md5: str | None = None) -> None:

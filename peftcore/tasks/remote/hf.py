@@ -1,13 +1,15 @@
 """Data sets of the Hugging Face hub: `hf:OWNER/NAME` or `hf:OWNER/NAME?setting=value&...`.
 
-Read are parquet files, and nothing else: those into which the hub turns every data set that it can (the revision
-refs/convert/parquet), else the data set's own. No program of a data set is ever run. They lie in `datasets/hf` of
-Headroom's own folder (HEADROOM_HOME), by their commit, which is noted: a data set that was fetched stays the same, and
-needs no network. What other tools have fetched into the hub's cache is read there. Settings besides those of _named.py:
+Only parquet files are read: those into which the hub converts every data set it can (the revision
+refs/convert/parquet), else the data set's own. A data set's scripts are never run. Files are kept in `datasets/hf` of
+Headroom's own folder (HEADROOM_HOME), by commit, and the commit is recorded: a fetched data set stays the same and
+needs no network. Files that other tools have put into the hub's cache are read there.
 
-    config   which of the data set's parts, where it has several
-    image    the column of the images, where it has several
-    label    the column of the classes, where it has several, or none that the data set says to be classes
+Settings besides those of _named.py:
+
+    config   which part of the data set, where it has several
+    image    the column of images, where it has several
+    label    the column of classes, where it has several, or none that is declared as such
 """
 
 from __future__ import annotations
@@ -41,10 +43,10 @@ CLASSES = ()
 ARGUMENT = "OWNER/NAME"
 SOURCE = "A data set of the Hugging Face hub"
 
-NAMES = ("config", "image", "label")  # settings whose values are names
+NAMES = ("config", "image", "label")  # settings with names as values
 SETTINGS = _named.SETTINGS | {name: (None, ()) for name in NAMES}
 CONVERTED = "refs/convert/parquet"
-# CONFIG/SPLIT/0000.parquet, or CONFIG/partial-SPLIT/... where only a part was converted; then what data sets have.
+# CONFIG/SPLIT/0000.parquet, or CONFIG/partial-SPLIT/... where only a part was converted; then the data set's own files.
 _CONVERTED = re.compile(r"(?P<config>[^/]+)/(?P<part>partial-)?(?P<split>[^/]+)/\d+\.parquet")
 _OWN = re.compile(r"(?:(?P<config>[^/]+)/)?(?P<split>[A-Za-z_]+)-\d+-of-\d+[^/]*\.parquet")
 _MEANT = {"train": ("train", "training"), "test": ("test", "testing"), "val": ("validation", "valid", "val", "dev")}
@@ -67,7 +69,7 @@ def _note(repo: str) -> Path:
 
 
 def here(argument: str) -> bool:
-    """Whether all files that the task reads are on this machine. Raises UnknownName, InvalidSetting."""
+    """Whether all files of the task are on this machine. Raises UnknownName, InvalidSetting."""
     repo, said = parsed(argument)
     try:
         return all(_files(repo, said["config"])[1].values())
@@ -76,11 +78,12 @@ def here(argument: str) -> bool:
 
 
 def _files(repo: str, config: str | None) -> tuple[dict[str, list[str]], dict[str, Path | None], dict[str, Any]]:
-    """By split the files of a config, in order; where each is on this machine; and what is noted of the data set.
+    """The files of a config by split, in order; where each is on this machine; and the record of the data set.
 
     Raises:
-        DataUnavailable: nothing is noted, since it was never fetched.
-        InvalidSetting: several configs and none is said, or one that there is not.
+        DataUnavailable: there is no record, since it was never fetched.
+        InvalidSetting: several configs, and none was chosen.
+        UnknownName: no such config.
     """
     try:
         noted = json.loads(_note(repo).read_text())
@@ -98,7 +101,7 @@ def _files(repo: str, config: str | None) -> tuple[dict[str, list[str]], dict[st
     if config is None:
         if len(configs) > 1 and "default" not in configs:
             raise errors.InvalidSetting(
-                f"The data set {repo} has several parts; say which, as in hf:{repo}?config={next(iter(configs))}. "
+                f"The data set {repo} has several parts; choose one, as in hf:{repo}?config={next(iter(configs))}. "
                 f"There are: {', '.join(configs)}."
             )
         config = "default" if "default" in configs else next(iter(configs))
@@ -113,7 +116,7 @@ def _meant(split: str) -> str:
 
 
 def _place(repo: str, file: str, noted: dict[str, Any]) -> Path:
-    """Where a fetched file lies."""
+    """Where a fetched file is kept."""
     return _note(repo).with_suffix("") / noted["commit"] / file
 
 
@@ -124,11 +127,11 @@ def _whole(repo: str, file: str, noted: dict[str, Any]) -> Path | None:
 
 
 def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
-    """Downloads what the task reads, where it is not here, and returns its folder. `tell` counts all files together.
+    """Downloads the files of the task that are not here, and returns their folder. `tell` counts all files together.
 
     Raises:
-        UnknownName, InvalidSetting: a setting or a value there is not.
-        DataUnavailable: no such data set, none with parquet files, no way to the hub, no room.
+        UnknownName, InvalidSetting: an unknown setting or an invalid value.
+        DataUnavailable: no such data set, no parquet files, no connection to the hub, no room.
     """
     repo, said = parsed(argument)
     try:
@@ -144,26 +147,26 @@ def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
             before += size
     except transfer.NETWORK as error:
         raise errors.DataUnavailable(
-            f"The data set {repo} could not be downloaded from {hub.hub()} ({transfer.why(error)}); anything that has "
-            "come is kept for the next time. Connect to the network and try again, or fetch it on a machine that has "
+            f"The data set {repo} could not be downloaded from {hub.hub()} ({transfer.why(error)}); whatever has "
+            "arrived is kept for next time. Connect to the network and try again, or fetch it on a machine that has "
             f"one (python -m peftcore fetch hf:{repo}) and copy its folder {_note(repo).parent}."
         ) from error
     except OSError as error:
         raise errors.DataUnavailable(
-            f"The data set {repo} cannot be kept in {_note(repo).parent}: {transfer.why(error)}; anything that has "
-            "come is kept. Make room there, or choose another folder with HEADROOM_HOME."
+            f"The data set {repo} cannot be kept in {_note(repo).parent}: {transfer.why(error)}; whatever has "
+            "arrived is kept. Make room there, or choose another folder with HEADROOM_HOME."
         ) from error
     first = next(iter(where))
     return Path(str(_whole(repo, first, noted)).removesuffix(first))
 
 
 def _beyond(before: int, total: int, tell: Tell) -> Tell:
-    """Progress of one file as progress of all: `before` bytes came with the files before it."""
+    """Progress of one file as progress of all: the files before it have `before` bytes."""
     return lambda done, _: tell(before + done, total)
 
 
 def _list(repo: str) -> None:
-    """Notes which files there are, of which commit. Raises DataUnavailable where there are none to be read."""
+    """Records which files there are, at which commit. Raises DataUnavailable where none can be read."""
     from huggingface_hub.errors import RevisionNotFoundError
 
     for revision, pattern in ((CONVERTED, _CONVERTED), ("main", _OWN)):
@@ -179,18 +182,18 @@ def _list(repo: str) -> None:
             new.replace(note)
             return
     raise errors.DataUnavailable(
-        f"The data set {repo} has no parquet files on {hub.hub()}. Headroom runs no data set's own program and reads "
-        "only those; write it as folders of images, and use them with folder:PATH."
+        f"The data set {repo} has no parquet files on {hub.hub()}. Headroom reads only those and never runs a data "
+        "set's own script; save it as folders of images, and use them as folder:PATH."
     )
 
 
 def load(argument: str = "") -> Task:
-    """The task of a data set that is here; images are decoded when they are read.
+    """The task of a data set on this machine; images are decoded when they are read.
 
     Raises:
-        UnknownName, InvalidSetting: a setting, a value, a part or a column there is not, or too few images.
-        DataUnavailable: it is not here, or not whole.
-        BadData: it holds no images with classes; later, when it is read, an image that is broken.
+        UnknownName, InvalidSetting: no such setting, value, part or column, or too few images.
+        DataUnavailable: it is not on this machine, or incomplete.
+        BadData: it holds no images with classes; later, when it is read, a broken image.
     """
     repo, said = parsed(argument)
     splits, where, noted = _files(repo, said["config"])
@@ -228,13 +231,13 @@ def _task(argument: str, repo: str, files: tuple, settings: tuple, commit: str) 
         data = tables[split].bytes(image, number)
         if data is None:
             raise errors.BadData(
-                f"There is no {name}: its row is empty or names a file elsewhere. Choose other columns."
+                f"There is no {name}: its row is empty or refers to a file elsewhere. Choose other columns."
             )
         return decode(BytesIO(data), said["size"], said["fit"], name)
 
     train, val, test = _named.splits(found, labels, read, said["size"], said["fit"])
     if any("/partial-" in path for paths in parts.values() for path in paths):
-        text += " The hub has only a part of it as parquet."
+        text += " The hub has only part of it as parquet."
     source = f"{hub.hub()}/datasets/{repo}, commit {commit[:12]}"
     return Task(
         f"hf:{argument}", f"{TITLE}: {repo}", f"{repo}. {text}", GROUP, classes, train, val, test, source,

@@ -1,7 +1,7 @@
-"""torchvision's data sets of images with one label each: `torchvision:NAME` or `torchvision:NAME?setting=value&...`.
+"""torchvision's data sets with one label per image: `torchvision:NAME` or `torchvision:NAME?setting=value&...`.
 
-Downloaded once, from where torchvision says and with its checksums, into `datasets/torchvision` of Headroom's own
-folder (HEADROOM_HOME), where files for data sets that cannot be downloaded are put by hand. Settings: see _named.py.
+Downloaded once, from torchvision's addresses and with its checksums, into `datasets/torchvision` of Headroom's own
+folder (HEADROOM_HOME); put files of data sets that cannot be downloaded there by hand. Settings: see _named.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TITLE = "torchvision data set"
 DESCRIPTION = (
     "One of torchvision's data sets, downloaded once: 800 images to train, 200 to validate, its own test split."
 )
-GROUP = "natural"  # of those that GROUPS does not name
+GROUP = "natural"  # unless GROUPS says otherwise
 CLASSES = ()
 ARGUMENT = "NAME"
 SETTINGS = _named.SETTINGS
@@ -40,8 +40,8 @@ _TWO = {"train": {"split": "train"}, "test": {"split": "test"}}
 _THREE = {"train": {"split": "train"}, "val": {"split": "val"}, "test": {"split": "test"}}
 _WITHOUT_TEST = {"train": {"split": "train"}, "val": {"split": "val"}}
 _ONE: dict[str, dict[str, Any]] = {"all": {}}
-# Which arguments of each class are which split. Not here: those whose images have not just one class (CelebA), those
-# whose splits have different classes (Omniglot, LFW), and FakeData, which is not a data set.
+# The arguments of each class that give each split. Left out: data sets whose images have more than one class (CelebA)
+# or whose splits have different classes (Omniglot, LFW), and FakeData, which is not a data set.
 SPLITS: dict[str, dict[str, dict[str, Any]]] = {
     **dict.fromkeys(("CIFAR10", "CIFAR100", "FashionMNIST", "KMNIST", "MNIST", "QMNIST", "USPS"), _BY_TRAIN),
     "EMNIST": {split: {"split": "balanced", **which} for split, which in _BY_TRAIN.items()},
@@ -54,17 +54,17 @@ SPLITS: dict[str, dict[str, dict[str, Any]]] = {
     "INaturalist": {"train": {"version": "2021_train_mini"}, "val": {"version": "2021_valid"}},
     **dict.fromkeys(("Caltech101", "Caltech256", "EuroSAT", "SEMEION", "SUN397"), _ONE),
 }  # fmt: skip
-# Of those whose labels say more than what is seen, whichever way it is turned.
+# Of the data sets whose labels depend on position or direction, or whose images do not mirror.
 SYMMETRIES_OF = {
     **dict.fromkeys(("EMNIST", "KMNIST", "MNIST", "QMNIST", "SEMEION", "SVHN", "USPS"), ("shift", "warp")),
     **dict.fromkeys(("GTSRB", "RenderedSST2"), ("shift", "warp")),
     "CLEVRClassification": ("mirror", "shift"),
 }
-BY_HAND = ("FER2013", "ImageNet", "StanfordCars")  # not to be downloaded without an account, or any more
+BY_HAND = ("FER2013", "ImageNet", "StanfordCars")  # need an account, or are no longer offered for download
 
 
 def folder(name: str) -> Path:
-    """Where a data set lies, whole; or where the files of one that cannot be downloaded are to be put."""
+    """The folder of a complete data set, or for the files of one that must be put there by hand."""
     return home() / "datasets" / "torchvision" / name
 
 
@@ -81,17 +81,17 @@ def parsed(argument: str) -> tuple[str, dict[str, Any]]:
 
 
 def here(argument: str) -> bool:
-    """Whether the data set is on this machine, whole. Raises UnknownName, InvalidSetting."""
+    """Whether the whole data set is on this machine. Raises UnknownName, InvalidSetting."""
     return folder(parsed(argument)[0]).is_dir()
 
 
 def load(argument: str = "") -> Task:
-    """The task of a data set that is here; images are decoded when they are read.
+    """The task of a data set on this machine; images are decoded when they are read.
 
     Raises:
-        UnknownName, InvalidSetting: no such data set or setting, or more images are asked for than there are.
-        DataUnavailable: it is not here, or not whole.
-        BadData: later, when it is read, an image that is broken.
+        UnknownName, InvalidSetting: no such data set or setting, or more images requested than there are.
+        DataUnavailable: it is not on this machine, or incomplete.
+        BadData: later, when it is read, a broken image.
     """
     name, said = parsed(argument)
     if not folder(name).is_dir():
@@ -127,7 +127,7 @@ def _task(argument: str, name: str, settings: tuple, root: str) -> Task:
         try:
             image = parts[split][number][0]
             if name == "EMNIST":
-                image = image.transpose(5)  # PIL's TRANSPOSE: the letters of this one lie on their side, mirrored
+                image = image.transpose(5)  # PIL's TRANSPOSE: its letters lie on their side, mirrored
             return fitted(image, said["size"], said["fit"])
         except (OSError, ValueError, LookupError, SyntaxError) as error:
             raise errors.BadData(
@@ -150,7 +150,7 @@ def _class(name: str) -> type:
 
 
 def _labels(name: str, part: Any) -> np.ndarray | None:
-    """(n,) classes of its images; None where they are not published."""
+    """The classes (n,) of its images; None where they are not published."""
     if name == "PCAM":
         with part.h5py.File(part._base_folder / part._FILES[part._split]["targets"][0]) as file:
             return file["y"][:, 0, 0, 0].astype(np.int64)
@@ -164,7 +164,7 @@ def _labels(name: str, part: Any) -> np.ndarray | None:
 
 
 def _order(part: Any) -> np.ndarray:
-    """The images by their files' names, where their order is that of a folder, which differs between machines."""
+    """The images sorted by file name, where their order is that of a folder, which differs between machines."""
     names = getattr(part, "_image_files", None) or getattr(part, "index", None)
     if not names or isinstance(names[0], int):
         return np.arange(len(part))
@@ -172,7 +172,7 @@ def _order(part: Any) -> np.ndarray:
 
 
 def _classes(parts: dict[str, Any], labels: dict[str, np.ndarray]) -> tuple[str, ...]:
-    """The names that the data set knows, or the classes' numbers; labels become numbers from 0."""
+    """The class names of the data set, or else its class numbers; labels become numbers from 0."""
     part = next(iter(parts.values()))
     names = next(
         (getattr(part, a) for a in ("classes", "categories", "all_categories") if getattr(part, a, None)), None
@@ -189,14 +189,14 @@ def _classes(parts: dict[str, Any], labels: dict[str, np.ndarray]) -> tuple[str,
 
 
 def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
-    """Downloads a data set and returns its folder; one that is here stays.
+    """Downloads a data set, unless it is on this machine, and returns its folder.
 
-    Until all of it has come and is unpacked and read once it lies in a hidden folder, and never counts as here. A
-    download that is stopped goes on from what has come. Two that want one data set wait for each other.
+    Until all of it is downloaded, unpacked and read once, it is in a hidden folder and does not count as here. A
+    stopped download continues from what has arrived. Two downloads of one data set wait for each other.
 
     Raises:
         UnknownName, InvalidSetting: as `load`.
-        DataUnavailable: no way to it, no room, a wrong checksum, or it cannot be downloaded by a program.
+        DataUnavailable: no connection, no room, a wrong checksum, or it cannot be downloaded by a program.
     """
     name, _ = parsed(argument)
     goal = folder(name)
@@ -208,7 +208,7 @@ def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
     try:
         with transfer.only_one(goal.with_name(f".{name}.lock"), tell):
             if not goal.is_dir():
-                shutil.rmtree(unpacked, ignore_errors=True)  # half of it, perhaps; the files that came are elsewhere
+                shutil.rmtree(unpacked, ignore_errors=True)  # perhaps half unpacked; the downloaded files are elsewhere
                 with our_downloads(came, tell):
                     for which in SPLITS[name].values():
                         unpacked.mkdir(parents=True, exist_ok=True)
@@ -231,16 +231,16 @@ def fetch(argument: str, tell: Tell = lambda *_: None) -> Path:
     except DAMAGED as error:
         shutil.rmtree(came, ignore_errors=True)
         raise errors.DataUnavailable(
-            f"What was sent for torchvision's {name} cannot be unpacked ({transfer.why(error)}); nothing of it was "
+            f"The download of torchvision's {name} cannot be unpacked ({transfer.why(error)}); nothing of it was "
             "kept. Try again."
         ) from error
     except RuntimeError as error:
-        if "corrupted" not in str(error):  # a package of its own that it needs, such as h5py
+        if "corrupted" not in str(error):  # an optional package that it needs, such as h5py
             raise errors.DataUnavailable(f"torchvision cannot fetch {name}: {transfer.why(error)}.") from error
         shutil.rmtree(came, ignore_errors=True)
         raise errors.DataUnavailable(
-            f"What was sent for torchvision's {name} has another checksum than torchvision knows; nothing of it was "
-            "kept. Try again; if it comes again, the data set has changed where it lies."
+            f"The download of torchvision's {name} has another checksum than torchvision expects; nothing of it was "
+            "kept. Try again; if this happens again, the data set has changed at its source."
         ) from error
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)

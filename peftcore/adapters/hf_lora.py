@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from peftcore import errors
 from peftcore.adapters.merged import classifiers
-from peftcore.adapters.peft_folder import WEIGHTS, Pairs, PeftFolder, plain_names, read_peft
+from peftcore.adapters.peft_folder import WEIGHTS, Pairs, PeftFolder, lora_names, plain_names, read_peft
 from peftcore.backbone.anatomy import PROJECTIONS
 from peftcore.backbone.load import Backbone
 from peftcore.methods import make_method
@@ -36,7 +36,7 @@ def export_peft(model: TunedModel, folder: str | Path) -> Path:
     Load it with `PeftModel.from_pretrained(timm.create_model(NAME, num_classes=...), folder)`.
 
     Raises:
-        CannotExport: the method is no exact LoRA on linear layers.
+        CannotExport: the method is not an exact LoRA on linear layers.
     """
     from peft import LoraConfig
     from safetensors.torch import save_file
@@ -46,14 +46,13 @@ def export_peft(model: TunedModel, folder: str | Path) -> Path:
     if updates is not None:
         dropout = getattr(model.method, "dropout", 0.0)
         config = LoraConfig(target_modules=list(updates), lora_dropout=dropout, **_ranks(updates))
-        for path, pair in updates.items():
-            tensors |= {f"{_PREFIX}{path}.lora_{AB}.weight": t for AB, t in zip("AB", pair, strict=True)}
+        tensors |= lora_names(updates, _PREFIX)
     elif hasattr(model.tuner, "peft"):
         config = copy.copy(model.tuner.peft.peft_config["default"])
         tensors |= _state_of_peft(model)
     else:
         raise errors.CannotExport(
-            f"{model.method.card.title} is no low-rank update of linear layers, so Hugging Face PEFT's LoRA cannot hold it; "
+            f"{model.method.card.title} is not a low-rank update of linear layers, so Hugging Face PEFT's LoRA cannot hold it; "
             "lora, bi_lora, heart_lora, serial_lora and hf_peft can be exported."
         )
     config.base_model_name_or_path, config.inference_mode = model.backbone.name, True
@@ -91,7 +90,7 @@ def import_peft(folder: str | Path, backbone: Backbone) -> TunedModel:
     else becomes `hf_peft` with the folder's own settings.
 
     Raises:
-        BadAdapter: no PEFT folder, damaged, or trained on weights that it does not hold.
+        BadAdapter: not a PEFT folder, damaged, or trained on weights that it does not hold.
         AdapterMismatch: tensors that this backbone has no place for, or no saved classifier.
         DoesNotFit: PEFT cannot attach it to this backbone.
     """
@@ -102,7 +101,7 @@ def import_peft(folder: str | Path, backbone: Backbone) -> TunedModel:
     if weight.shape != (len(bias), backbone.width) or not all(map(torch.equal, heads[0], heads[-1])):
         others = ", ".join(name for name in tensors if ".lora_" not in name) or "nothing else"
         raise errors.AdapterMismatch(
-            f"{str(folder)!r} holds no one classifier of width {backbone.width} as {' and '.join(paths)}, but {others[:99]}; "
+            f"{str(folder)!r} does not hold one classifier of width {backbone.width} as {' and '.join(paths)}, but {others[:99]}; "
             f"save it with modules_to_save={[*paths]}."
         )
     method = make_method("hf_peft", tuner=record.tuner, options={"target_modules": None} | record.settings)
@@ -133,13 +132,12 @@ def _on_original_weights(record: PeftFolder, backbone: Backbone) -> PeftFolder:
         )
     from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 
-    config = LoraConfig(**record.settings, init_lora_weights=record.start)
+    config = LoraConfig(**record.settings | {"init_lora_weights": record.start})
     begun = get_peft_model_state_dict(get_peft_model(copy.deepcopy(backbone.module), config))
     first, last = replace(plain, tensors=plain_names(begun, "default")).pairs(), plain.pairs()
     learnt = {p: (torch.cat([A, first[p][0]]), torch.cat([B, -first[p][1]], 1)) for p, (A, B) in last.items()}
-    tensors = {f"{path}.lora_{AB}.weight": t for path, pair in learnt.items() for AB, t in zip("AB", pair, strict=True)}
     settings = record.settings | _ranks(learnt) | {"use_rslora": False}
-    return replace(plain, settings=settings, tensors=record.tensors | tensors)
+    return replace(plain, settings=settings, tensors=record.tensors | lora_names(learnt))
 
 
 @torch.no_grad()
@@ -165,7 +163,8 @@ def _as_lora(record: PeftFolder, backbone: Backbone, num_classes: int) -> TunedM
     pairs, paths = record.pairs(), {layer: path for path, layer in backbone.module.named_modules()}
     untrained = not any(B.any() for _, B in pairs.values())
     state: dict[str, Tensor] = {}
-    projections, ranks, used = Counter(), set(), set()
+    projections: Counter[str] = Counter()
+    ranks, used = set(), set()
     for block, projection in itertools.product(backbone.blocks, PROJECTIONS):
         with suppress(errors.DoesNotFit, KeyError):  # this family has no such projection, or the file does not adapt it
             site = backbone.site(block, projection)

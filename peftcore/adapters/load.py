@@ -10,7 +10,6 @@ from typing import Any, Literal
 from torch import Tensor
 
 from peftcore import errors
-from peftcore.adapters import petl_vit
 from peftcore.adapters.hf_lora import import_peft
 from peftcore.adapters.packing import unpack
 from peftcore.adapters.peft_folder import holds_peft
@@ -18,6 +17,7 @@ from peftcore.adapters.save import ABOUT, FORMAT, TENSORS
 from peftcore.backbone.load import Backbone, load_backbone
 from peftcore.methods import make_method
 from peftcore.model import TunedModel, attach
+from peftcore.registry import FETCH
 
 
 def from_bytes(blob: bytes, backbone: Backbone | None = None) -> TunedModel:
@@ -36,18 +36,15 @@ def load_adapter(
     """The saved model, on `backbone` or on one loaded by the name that was saved.
 
     What was trained elsewhere needs `backbone`: a Hugging Face PEFT folder, and a .bin file of PETL-ViT's Bi-LoRA, whose
-    `scale`, `bits` and `rank` its name tells where it is one of the released.
+    `scale`, `bits` and `rank` follow from its name where it is one of the released.
 
     Raises:
         BadAdapter: missing, truncated, altered, or written by a newer Headroom.
         AdapterMismatch: `backbone` is not the one that the adapter was trained on.
-        InvalidSetting: no backbone, or numbers of a PETL-ViT file that its name does not tell.
+        InvalidSetting: no backbone, or numbers of a PETL-ViT file that its name does not give.
     """
     source, numbers = Path(folder), {"scale": scale, "bits": bits, "rank": rank}
-    origin = origin_of(source)
-    given = [name for name, value in numbers.items() if value is not None]
-    if given and origin != "petl_vit":
-        raise errors.InvalidSetting(f"{given[0]} is a number of PETL-ViT's .bin files; {str(source)!r} is none.")
+    origin = origin_of(source, **numbers)
     if origin == "headroom":
         return _load(source.parent if source.is_file() else source, backbone)
     if backbone is None:
@@ -55,24 +52,31 @@ def load_adapter(
             f"{str(source)!r} was trained elsewhere and does not hold its backbone; give the one that it was trained "
             "on: load_adapter(..., backbone=load_backbone(NAME))."
         )
-    return import_peft(source, backbone) if origin == "peft" else petl_vit.load(source, backbone, **numbers)
+    return (
+        import_peft(source, backbone) if origin == "peft" else FETCH.load("petl_vit").load(source, backbone, **numbers)
+    )
 
 
-def origin_of(source: Path) -> Literal["headroom", "peft", "petl_vit"]:
-    """What wrote an adapter; Headroom where nothing speaks for another."""
-    folder = source.parent if source.is_file() else source
-    if source.suffix != ".bin" and (folder / ABOUT).exists():
-        return "headroom"
-    if holds_peft(source):
-        return "peft"
-    return "petl_vit" if source.suffix == ".bin" else "headroom"
+def origin_of(source: Path, **numbers: float | None) -> Literal["headroom", "peft", "petl_vit"]:
+    """What wrote an adapter: Headroom unless something speaks for another.
+
+    Raises:
+        InvalidSetting: `numbers` of a PETL-ViT file are given for another.
+    """
+    binary, foreign = source.suffix == ".bin", holds_peft(source)
+    if binary and not foreign:
+        return "petl_vit"
+    if given := [name for name, value in numbers.items() if value is not None]:
+        raise errors.InvalidSetting(f"{given[0]} is a number of PETL-ViT's .bin files; {str(source)!r} is not one.")
+    own = not binary and ((source.parent if source.is_file() else source) / ABOUT).exists()
+    return "peft" if foreign and not own else "headroom"
 
 
 def _load(folder: Path, backbone: Backbone | None) -> TunedModel:
     others = "; nor does it hold an adapter of Hugging Face PEFT, or PETL-ViT's .bin file"
     for name, more in ((ABOUT, others), (TENSORS, "")):
         if not (folder / name).exists():
-            raise errors.BadAdapter(f"{str(folder)!r} is no saved adapter: it has no {name}{more}.")
+            raise errors.BadAdapter(f"{str(folder)!r} is not a saved adapter: it has no {name}{more}.")
     try:
         about = json.loads((folder / ABOUT).read_text())
         tensors = (folder / TENSORS).read_bytes()
@@ -87,7 +91,7 @@ def _load(folder: Path, backbone: Backbone | None) -> TunedModel:
 def _check_format(about: Any) -> None:
     version = about.get("format") if isinstance(about, dict) else None
     if not isinstance(version, int):
-        raise errors.BadAdapter(f"This is no adapter that Headroom saved: its {ABOUT} names no format.")
+        raise errors.BadAdapter(f"This is not an adapter that Headroom saved: its {ABOUT} names no format.")
     if version > FORMAT:
         raise errors.BadAdapter(
             f"This adapter has format {version}, of a newer Headroom; this one reads {FORMAT}. Update."

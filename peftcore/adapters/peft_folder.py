@@ -42,7 +42,7 @@ class PeftFolder:
     tensors: dict[str, Tensor]
 
     def beyond_pairs(self) -> list[str]:
-        """What makes an adapted layer something else than W x + s B A x."""
+        """What makes an adapted layer compute something other than W x + s B A x."""
         return [
             *([f"peft_type = {self.tuner!r}"] if self.tuner != "lora" else []),
             *([f"init_lora_weights = {self.start!r}"] if self.start not in _OWN_WEIGHTS else []),
@@ -57,22 +57,20 @@ class PeftFolder:
         """
         if more := self.beyond_pairs():
             raise errors.BadAdapter(
-                f"{str(self.source)!r} is no plain LoRA ({', '.join(more)}): its update is not B A."
+                f"{str(self.source)!r} is not a plain LoRA ({', '.join(more)}): its update is not B A."
             )
+        from peft.utils.other import get_pattern_key  # of the patterns that match the end of a path, the first
+
         found, settings = {}, self.settings
+        ranks, alphas = settings.get("rank_pattern", {}), settings.get("alpha_pattern", {})
         for path in (name.removesuffix(".lora_A.weight") for name in self.tensors if name.endswith(".lora_A.weight")):
             A, B = self.tensors[f"{path}.lora_A.weight"], self.tensors.get(f"{path}.lora_B.weight")
-            rank = _first(settings.get("rank_pattern", {}), path, settings.get("r", 8))
+            rank = ranks.get(get_pattern_key(ranks, path), settings.get("r", 8))
             if B is None or not len(A) == B.shape[1] == rank:
                 raise errors.BadAdapter(f"{str(self.source)!r} holds no lora_A and lora_B of rank {rank} for {path}.")
-            alpha = _first(settings.get("alpha_pattern", {}), path, settings.get("lora_alpha", 8))
+            alpha = alphas.get(get_pattern_key(alphas, path), settings.get("lora_alpha", 8))
             found[path] = A, alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank) * B
         return found
-
-
-def _first(patterns: Mapping[str, Any], path: str, default: Any) -> Any:
-    """As in PEFT, the first pattern that matches the end of a path counts."""
-    return next((value for p, value in patterns.items() if re.match(rf"(.*\.)?({p})$", path)), default)
 
 
 def holds_peft(source: Path) -> bool:
@@ -102,17 +100,18 @@ def read_peft(source: Path) -> PeftFolder:
         about = _read_config(json.loads((folder / CONFIG).read_text()), str(folder / CONFIG))
         return PeftFolder(source, **about, tensors=_read_tensors(file))
     except (OSError, ValueError, KeyError, SafetensorError, re.error) as error:
-        raise errors.BadAdapter(f"{str(source)!r} is damaged or no PEFT adapter: {error}.") from None
+        raise errors.BadAdapter(f"{str(source)!r} is damaged or not a PEFT adapter: {error}.") from None
 
 
 def _read_config(config: Any, where: str) -> dict[str, Any]:
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+    from peft.utils import PeftType
 
     kind = config.get("peft_type") if isinstance(config, dict) else None
     if not isinstance(kind, str) or kind not in PEFT_TYPE_TO_CONFIG_MAPPING:
         raise errors.BadAdapter(f"{where!r} must be a JSON object with a peft_type that PEFT has, such as 'LORA'.")
     defaults = {}
-    for field in dataclasses.fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind]):
+    for field in dataclasses.fields(PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(kind)]):
         factory = field.default_factory
         defaults[field.name] = field.default if factory is dataclasses.MISSING else factory()
     ignored = f"{_FILE} {_START}".split() if kind == "LORA" else _FILE.split()
@@ -121,7 +120,9 @@ def _read_config(config: Any, where: str) -> dict[str, Any]:
         if name not in defaults:
             raise errors.BadAdapter(f"{where!r} sets {name} = {value!r}, which the installed PEFT does not know.")
         if not _is_like(value, defaults[name]) and not name.startswith("init"):
-            raise errors.BadAdapter(f"{where!r} sets {name} = {value!r}; that is not like PEFT's {defaults[name]!r}.")
+            raise errors.BadAdapter(
+                f"{where!r} sets {name} = {value!r}; that is not of the kind of PEFT's default, {defaults[name]!r}."
+            )
     start = str(config.get("init_lora_weights", True)).lower() if kind == "LORA" else "true"
     return {"tuner": kind.lower(), "base": config.get("base_model_name_or_path"), "start": start, "settings": settings}
 
@@ -141,11 +142,18 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
     tensors = load_file(file)
     for name, tensor in tensors.items():
         if not (tensor.is_floating_point() and tensor.float().isfinite().all()):
-            raise errors.BadAdapter(f"{str(file)!r} holds something else than finite numbers in {name}.")
+            raise errors.BadAdapter(f"{str(file)!r} holds something other than finite numbers in {name}.")
     adapters = {match[1] for name in tensors if (match := _NAMED.search(name))}
     if len(adapters) > 1:
-        raise errors.BadAdapter(f"{str(file)!r} mixes adapters ({', '.join(sorted(adapters))}); save each by itself.")
+        raise errors.BadAdapter(f"{str(file)!r} mixes adapters ({', '.join(sorted(adapters))}); save each on its own.")
     return {name: tensor.float() for name, tensor in plain_names(tensors, *adapters, "default").items()}
+
+
+def lora_names(pairs: Pairs, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of pairs under PEFT's names."""
+    return {
+        f"{prefix}{path}.lora_{AB}.weight": t for path, pair in pairs.items() for AB, t in zip("AB", pair, strict=True)
+    }
 
 
 def plain_names(tensors: Mapping[str, Tensor], *adapters: str) -> dict[str, Tensor]:

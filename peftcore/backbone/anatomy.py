@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -41,37 +42,33 @@ class Site:
 
     @property
     def out_features(self) -> int:
-        return len(range(*self.rows.indices(self.linear.out_features)))
+        return self.rows.stop - self.rows.start
 
 
-def anatomy(module: nn.Module, name: str) -> tuple[Block, ...]:
+def anatomy(module: Any, name: str) -> tuple[Block, ...]:
     """The attention blocks of a timm transformer.
 
     Raises:
-        DoesNotFit: the architecture has no sequence of attention blocks on a grid of patches, or blocks of other parts.
+        DoesNotFit: the architecture has no sequence of attention blocks on a grid of patches, or blocks of
+            other parts.
     """
     if hasattr(module, "blocks"):
-        paths = [(f"blocks.{i}", 0) for i in range(len(module.blocks))]
-    elif hasattr(module, "layers"):
-        paths = [
-            (f"layers.{s}.blocks.{i}", s)
-            for s, layer in enumerate(module.layers)
-            for i in range(len(getattr(layer, "blocks", ())))
-        ]
+        stages = [("blocks", module)]
     else:
-        paths = []
+        stages = [(f"layers.{s}.blocks", layer) for s, layer in enumerate(getattr(module, "layers", ()))]
+    paths = [(f"{at}.{i}", s) for s, (at, part) in enumerate(stages) for i in range(len(getattr(part, "blocks", ())))]
     if not paths:
         raise errors.DoesNotFit(f"{name} has no attention blocks; choose a ViT or Swin architecture.")
-    patches = getattr(module, "patch_embed", None)
+    patches: Any = getattr(module, "patch_embed", None)
     if not (getattr(patches, "grid_size", None) and getattr(patches, "img_size", None) and hasattr(module, "norm")):
         raise errors.DoesNotFit(
-            f"{name} has no fixed grid of patches before its blocks or no norm behind them; Headroom works on ViT and Swin "
+            f"{name} has no fixed grid of patches before its blocks or no norm after them; Headroom works on ViT and Swin "
             "families."
         )
     blocks = []
     for path, stage in paths:
         block = module.get_submodule(path)
-        attention = getattr(block, "attn", None)
+        attention: Any = getattr(block, "attn", None)
         if not hasattr(attention, "num_heads"):
             raise errors.DoesNotFit(
                 f"{name}: {path} has no attention with heads; Headroom works on ViT and Swin families."

@@ -86,7 +86,7 @@ def _entrypoint(name: str) -> Callable[..., Any]:
 
         settings = config(name)
         arguments.pop("pretrained_cfg", None)  # timm passes it; ours comes from config.json
-        cfg = {key: tuple(settings[key]) for key in ("input_size", "mean", "std")}
+        cfg: dict[str, Any] = {key: tuple(settings[key]) for key in ("input_size", "mean", "std")}
         cfg |= {key: settings[key] for key in ("interpolation", "classifier")} | {"first_conv": "patch_embed.proj"}
         cfg |= {"architecture": name, "num_classes": 0, "crop_pct": 1.0, "fixed_input_size": True}
         cfg |= {"file": str(weights(name))} if pretrained else {}

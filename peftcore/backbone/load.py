@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +112,8 @@ def _check_size(name: str, patches: nn.Module) -> None:
             )
 
 
-# timm's files of architectures that are taken, and the patterns of their names that are not: docs/architectures.md has all.
+# timm's files of architectures that are taken, and the patterns of names in them that are not; docs/architectures.md
+# lists them all.
 _FAMILIES = (
     *("beit", "deit", "eva", "swin_transformer", "swin_transformer_v2", "vitamin", "vision_transformer"),
     *("vision_transformer_hybrid", "vision_transformer_relpos"),
@@ -127,16 +127,8 @@ def backbones() -> list[str]:
     return [*embedded.names(), *CURATED, *more]
 
 
-@lru_cache(maxsize=1)
-def _architectures() -> frozenset[str]:
-    embedded.register()
-    return frozenset(timm.list_models())
-
-
 def _check_name(name: str) -> None:
-    if name.startswith(REMOTE):
-        return
-    architecture = name.partition(".")[0]
-    if architecture not in _architectures():
-        first = (*embedded.names(), *CURATED)
-        raise errors.unknown("backbone", name, [*first, *sorted(_architectures() - {*first})], most=8)
+    if not name.startswith(REMOTE) and name.partition(".")[0] not in (known := timm.list_models()):
+        raise errors.unknown(
+            "backbone", name, list(dict.fromkeys([*embedded.names(), *CURATED, *sorted(known)])), most=8
+        )

@@ -16,6 +16,7 @@ from peftcore.task import SYMMETRIES
 
 RESIZE = "bicubic"
 _GREY = (0.299, 0.587, 0.114)  # ITU-R 601's luma, as Pillow's mode L
+_WARPS = ("Shear", "Translate", "Rotate")  # how the names of RandAugment's operations that move something begin
 _NORMALISATIONS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5,) * 3, (0.5,) * 3),
@@ -133,29 +134,9 @@ def rand_augment(
 
     change = v2.RandAugment(interpolation=v2.InterpolationMode.BILINEAR, fill=[round(255 * m) for m in mean])
     if "warp" not in symmetries:
-        change = v2.Compose([_recolour, _recolour])
+        operations = change._AUGMENTATION_SPACE.items()
+        change._AUGMENTATION_SPACE = {name: how for name, how in operations if not name.startswith(_WARPS)}
     # It draws from the CPU's global generator, whatever the device: its state is borrowed, and given back.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         return torch.stack([change(image) for image in pixels.round().to(torch.uint8)]).float()
-
-
-def _recolour(image: Tensor) -> Tensor:
-    """One of RandAugment's operations that move nothing, at the same magnitude and by the same draws."""
-    from torchvision.transforms.v2 import functional as to
-
-    at = int(torch.randint(9, ()))
-    by = float(torch.linspace(0, 0.9, 31)[9])
-    if at in range(1, 5) and torch.rand(()) <= 0.5:
-        by = -by
-    return (
-        lambda: image,
-        lambda: to.adjust_brightness(image, 1 + by),
-        lambda: to.adjust_saturation(image, 1 + by),
-        lambda: to.adjust_contrast(image, 1 + by),
-        lambda: to.adjust_sharpness(image, 1 + by),
-        lambda: to.posterize(image, 7),
-        lambda: to.solarize(image, 255 * float(torch.linspace(1, 0, 31)[9])),
-        lambda: to.autocontrast(image),
-        lambda: to.equalize(image),
-    )[at]()

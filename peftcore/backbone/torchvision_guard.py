@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from importlib.abc import Loader, MetaPathFinder
+from functools import partial
+from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
@@ -19,35 +20,29 @@ _OPERATORS = ("nms", "qnms")
 _kept_alive: list[Any] = []  # declarations live as long as their Library object
 
 
-class _FirstImport(MetaPathFinder, Loader):
-    """Finds and loads one module as Python would, but `run` decides what happens around its code.
+class _FirstImport(MetaPathFinder):
+    """Finds one module as Python would; `run` decides what happens around the execution of its code.
 
     Finders are called under Python's global import lock, so nothing may be imported here: a thread that forks (Ray
     starting its processes) takes the logging lock and then that one, and an import takes them the other way round.
     """
 
-    def __init__(self, name: str, run: Callable[[Callable[[], None]], None]):
-        self.name, self.run, self.loader = name, run, None
+    def __init__(self, name: str, run: Callable[[Callable[[], None]], Any]):
+        self.name, self.run = name, run
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         spec = PathFinder.find_spec(name, path, target) if name == self.name else None
         if spec is not None and spec.loader is not None:
-            self.loader, spec.loader = spec.loader, self
+            execute = spec.loader.exec_module
+            around = lambda module: self.run(partial(execute, module))  # noqa: E731
+            spec.loader.exec_module = around  # type: ignore[method-assign]  # of this one loader
         return spec
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self.loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        self.run(lambda: self.loader.exec_module(module))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.loader, name)  # its source, its files
 
 
 def guard_torchvision() -> None:
-    """Installs the guard once; harmless where torchvision is already imported or absent."""
-    _install("torchvision", _declare_what_is_missing)
+    """Installs the guard; harmless where torchvision is already imported or absent."""
+    if "torchvision" not in sys.modules:
+        sys.meta_path.insert(0, _FirstImport("torchvision", _declare_what_is_missing))
 
 
 def after_import(name: str, act: Callable[[], Any]) -> None:
@@ -55,7 +50,7 @@ def after_import(name: str, act: Callable[[], Any]) -> None:
     if name in sys.modules:
         act()
     else:
-        _install(name, lambda execute: (execute(), act()))
+        sys.meta_path.insert(0, _FirstImport(name, lambda execute: (execute(), act())))
 
 
 def _declare_what_is_missing(execute: Callable[[], None]) -> None:
@@ -70,9 +65,3 @@ def _declare_what_is_missing(execute: Callable[[], None]) -> None:
         for operator in _OPERATORS:
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         execute()
-
-
-def _install(name: str, run: Callable[[Callable[[], None]], Any]) -> None:
-    there = any(isinstance(finder, _FirstImport) and finder.name == name for finder in sys.meta_path)
-    if name not in sys.modules and not there:
-        sys.meta_path.insert(0, _FirstImport(name, run))

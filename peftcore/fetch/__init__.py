@@ -1,1 +1,2 @@
-"""Weights and data sets from elsewhere: whole or not at all, with progress, stoppable, and gone on with."""
+"""Weights, adapters and data sets from elsewhere: downloads that are whole or nothing, that show progress and can be stopped
+and resumed; and the files of other libraries."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -52,20 +53,16 @@ def _maps(source: Backbone | TunedModel, images: Tensor, layer: int) -> Tensor:
         raise errors.NotMeasurable(
             f"The attention of {backbone.name}, {type(attention).__name__}, does not show its map."
         )
-    training = isinstance(source, TunedModel) and source.training
-    try:
-        with _forming(attention) as seen:
-            source.eval()(images) if isinstance(source, TunedModel) else backbone.pooled(images)
-    finally:
-        if training:
-            source.train()
+    whole, forward = (source, source) if isinstance(source, TunedModel) else (backbone.module, backbone.pooled)
+    with evaluating(whole), _forming(attention) as seen:
+        forward(images)
     if not seen:
         raise errors.NotMeasurable(f"The attention of {backbone.name} ran without forming its map.")
     maps = seen[-1].float()
     if (rows := maps.sum(-1)).sub(1).abs().max() > 0.01:  # bf16 rounds
         raise errors.NotMeasurable(
-            f"The attention of {backbone.name} weighs with rows that sum to {rows.min():.3g} to {rows.max():.3g}, not to 1: "
-            "it has no map that could be read as shares."
+            f"The attention of {backbone.name} has weights whose rows sum to {rows.min():.3g} to {rows.max():.3g}, not to 1: "
+            "they cannot be read as shares."
         )
     if backbone.hierarchical or maps.shape[0] != len(images):
         return _from_windows(maps, backbone.module.get_submodule(block.path), block, len(images))
@@ -73,9 +70,21 @@ def _maps(source: Backbone | TunedModel, images: Tensor, layer: int) -> Tensor:
 
 
 @contextmanager
-def _forming(attention: nn.Module) -> Iterator[list[Tensor]]:
-    """The maps that an attention forms. Fused attention forms none, so it is switched off on this one module meanwhile."""
-    seen, fused = [], getattr(attention, "fused_attn", False)
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """A model in eval mode, and back in the mode that it was in."""
+    training = model.training
+    try:
+        model.eval()
+        yield
+    finally:
+        model.train(training)
+
+
+@contextmanager
+def _forming(attention: Any) -> Iterator[list[Tensor]]:
+    """The maps that an attention forms. Fused attention forms none, so it is off on this one module meanwhile."""
+    seen: list[Tensor] = []
+    fused = getattr(attention, "fused_attn", False)
     handle = attention.attn_drop.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     try:
         if fused:
@@ -87,7 +96,7 @@ def _forming(attention: nn.Module) -> Iterator[list[Tensor]]:
             attention.fused_attn = True
 
 
-def _from_windows(maps: Tensor, module: nn.Module, block: Block, batch: int) -> Tensor:
+def _from_windows(maps: Tensor, module: Any, block: Block, batch: int) -> Tensor:
     """Window maps (B * windows, heads, n, n) -> (B, heads, N, N) over the block's grid, zero outside a token's window.
 
     The library's own partition, run on a grid of token numbers, says which token went into which window.
@@ -97,7 +106,7 @@ def _from_windows(maps: Tensor, module: nn.Module, block: Block, batch: int) -> 
     (h, w), (wh, ww) = block.grid, module.window_size
     numbers = torch.arange(h * w, device=maps.device).view(1, h, w, 1).float()
     numbers = torch.roll(numbers, tuple(-s for s in module.shift_size), (1, 2))
-    numbers = F.pad(numbers, (0, 0, 0, -w % ww, 0, -h % wh), value=-1)  # what is padded is no token
+    numbers = F.pad(numbers, (0, 0, 0, -w % ww, 0, -h % wh), value=-1)  # padding is not a token
     places = window_partition(numbers, (wh, ww)).flatten(1).long()  # (windows, n)
     maps = maps.unflatten(0, (batch, len(places)))  # (B, windows, heads, n, n)
     whole = maps.new_zeros(batch, maps.shape[2], h * w, h * w)
@@ -120,8 +129,5 @@ def side_attention(model: TunedModel, images: Tensor) -> list[Tensor]:
         raise errors.NotMeasurable(
             f"{model.method.card.title} has no side network with attention; train {able} to see where one looks."
         )
-    training = model.training
-    try:
-        return model.eval().tuner.attention(model.features(images))
-    finally:
-        model.train(training)
+    with evaluating(model):
+        return model.tuner.attention(model.features(images))

@@ -16,12 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from peftcore import errors
-from peftcore.adapters import petl_vit
 from peftcore.adapters.load import load_adapter, origin_of
 from peftcore.adapters.peft_folder import Pairs, read_peft
 from peftcore.backbone.load import Backbone, load_backbone
 from peftcore.methods._scores import SCORES, Collector, HeadScores, Score, by_head, energies, head_pairs, table
 from peftcore.model import TunedModel
+from peftcore.probes.attention import evaluating
+from peftcore.registry import FETCH
 
 __all__ = ["HeadScores", "head_energy", "head_scores"]
 
@@ -47,32 +48,28 @@ def head_scores(model: TunedModel, images: Iterable[Any], labels: Iterable[Any],
     if score == "energy":
         return energies(head_pairs(model.tuner))
     trainable = model.trainable_parameters()
-    kept, training = [p.grad for p in trainable], model.training
+    kept = [p.grad for p in trainable]
     collector = Collector(model.tuner, score)
-    model.eval()
     try:
-        for x, y in _steps(model.head.weight, images, labels):
-            for parameter in trainable:
-                parameter.grad = None
-            with torch.enable_grad():
+        with evaluating(model), torch.enable_grad():
+            for x, y in _steps(model.head.weight, images, labels):
+                for parameter in trainable:
+                    parameter.grad = None
                 F.cross_entropy(model(x), y).backward()
-            collector.after_backward()
+                collector.after_backward()
         if not collector.steps:
-            raise errors.BadData("Head scores are means over images, and there was none; give at least one batch.")
+            raise errors.BadData("Head scores are means over images, and there are none; give at least one batch.")
         return collector.scores()
     finally:
         collector.close()
-        model.train(training)
         for parameter, grad in zip(trainable, kept, strict=True):
             parameter.grad = grad
 
 
-def _steps(classifier: Tensor, images: Iterable[Any], labels: Iterable[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+def _steps(classifier: Tensor, images: Any, labels: Any) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches on the classifier's device, labels in int64. Batches without images are left out: their loss is NaN."""
-    batches = (
-        isinstance(images, Iterable) and isinstance(labels, Iterable) and not isinstance(images, Tensor | np.ndarray)
-    )
-    for x, given in zip_longest(images, labels) if batches else [(images, labels)]:
+    many = isinstance(images, Iterable) and isinstance(labels, Iterable) and not isinstance(images, Tensor | np.ndarray)
+    for x, given in zip_longest(images, labels) if many else [(images, labels)]:
         try:
             x, y = (torch.as_tensor(part, device=classifier.device) for part in (x, given))
             whole = not len(y) or not y.is_floating_point()
@@ -98,34 +95,34 @@ def head_energy(
     """||dW_h||_F per layer, projection and head, from weights alone.
 
     `source`: a TunedModel, a folder that `save_adapter` wrote, a Hugging Face PEFT LoRA folder or file, or a PETL-ViT
-    .bin file (`scale` is that file's; METHODS: it was searched per task). How many heads a block has is said by
-    `backbone` (or its name), by `heads` (one number, or one per adapted block), or by the base model that a file names
-    where timm has it; a PETL-ViT file is of ViT-B/16. NaN where a block has fewer heads, or is not adapted.
+    .bin file (`scale` is that file's; METHODS: it was searched per task). How many heads a block has follows
+    from `backbone` (or its name), from `heads` (one number, or one per adapted block), or from the base model that a file
+    names where timm has it; a PETL-ViT file is of ViT-B/16. NaN where a block has fewer heads, or is not adapted.
 
     Raises:
         NotMeasurable: no low-rank update on q, k or v in it.
         BadAdapter: the file is damaged or of another kind.
-        InvalidSetting: nothing says how many heads there are, or what says so does not fit the weights.
+        InvalidSetting: how many heads there are is unknown, does not fit the weights, or a `scale` has no use.
     """
     if isinstance(source, TunedModel):
         return energies(head_pairs(source.tuner))
     source = Path(source)
-    origin = origin_of(source)
+    origin = origin_of(source, scale=scale)
     if origin == "headroom":
         return head_energy(load_adapter(source, load_backbone(backbone) if isinstance(backbone, str) else backbone))
     if isinstance(backbone, str):
         backbone = load_backbone(backbone, pretrained=False, device="meta")
     if origin == "peft":
-        if scale is not None:
-            raise errors.InvalidSetting(f"scale is a number of PETL-ViT's .bin files; {str(source)!r} is none.")
         file = read_peft(source)
         pairs, base = file.pairs(), file.base
     else:
         shape = {"depth": backbone.depth, "width": backbone.width} if backbone else {}
-        pairs, base = petl_vit.read(source, scale, **shape).pairs(), "vit_base_patch16_224"
+        pairs, base = FETCH.load("petl_vit").read(source, scale, **shape).pairs(), "vit_base_patch16_224"
     updates = _by_block(pairs)
     if not updates:
-        raise errors.NotMeasurable(f"{str(source)!r} has no low-rank update on q, k or v: no head of it can be scored.")
+        raise errors.NotMeasurable(
+            f"{str(source)!r} has no low-rank update on q, k or v: none of its heads can be scored."
+        )
     rows = []
     for layer, (path, count, width) in enumerate(_blocks(updates, backbone, heads, base)):
         for projection in {p for update in updates.values() for p in update}:
@@ -140,7 +137,7 @@ def head_energy(
 
 
 def _by_block(pairs: Pairs) -> dict[str, dict[str, Tensor]]:
-    """Path of each block, up to its last number -> projection -> dW, in the blocks' order. What has no q, k or v is none."""
+    """Path of each block, up to its last number -> projection -> dW, in the blocks' order; blocks without q, k and v apart."""
     found: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for path, (A, B) in sorted(pairs.items(), key=lambda pair: [int(n) for n in re.findall(r"\d+", pair[0])]):
         block, names = re.match(r"(.*\d)\.", path), _ROWS.get(path.rpartition(".")[2], "")
@@ -158,17 +155,17 @@ def _blocks(
     if heads is not None:
         widths = [len(next(iter(updates.values()))) for updates in found.values()]
         counts = [heads] * len(widths) if isinstance(heads, int) and len({*widths}) == 1 else list(np.ravel(heads))
-        if len(counts) != len(widths) or not all(isinstance(n, Integral) and n > 0 for n in counts):
+        if len(counts) != len(widths) or not all(isinstance(n, Integral) and int(n) > 0 for n in counts):
             raise errors.InvalidSetting(
                 f"heads = {heads!r} does not fit; give one whole number for each of {len(widths)} blocks, or a single one "
                 "where all are of one width."
             )
-        return [(path, int(n), width // n * n) for path, n, width in zip(found, counts, widths, strict=True)]
+        return [(path, int(n), width // int(n) * int(n)) for path, n, width in zip(found, counts, widths, strict=True)]
     try:
         backbone = backbone or load_backbone(str(base).removeprefix("timm/"), pretrained=False, device="meta")
     except errors.HeadroomError:
         raise errors.InvalidSetting(
-            f"How many heads a block has is not in the file, and its base model ({base}) is none that timm knows; give "
+            f"How many heads a block has is not in the file, and its base model ({base}) is not one that timm knows; give "
             "backbone='NAME', the one that it was trained on, or heads=12."
         ) from None
     paths = [block.path for block in backbone.blocks]

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import peftcore as pc
-from peftcore.adapters import petl_vit
 from peftcore.adapters.merged import plain_copy
+from peftcore.fetch import petl_vit
 from peftcore.methods._headwise import QuantisedHeadwisePair
 from peftcore.methods.bi_lora import codebook, packed_bytes, quantise
 from peftcore.registry import METHODS

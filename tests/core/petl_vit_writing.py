@@ -1,4 +1,4 @@
-"""PETL-ViT's file layout written: the counterpart of peftcore.adapters.petl_vit, which only reads it."""
+"""PETL-ViT's file layout written: the counterpart of peftcore.fetch.petl_vit, which only reads it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import peftcore as pc
-from peftcore.adapters.petl_vit import Packed, PetlVit
+from peftcore.fetch.petl_vit import Packed, PetlVit
 from peftcore.methods.bi_lora import BiLoRA, codes, standardise
 
 

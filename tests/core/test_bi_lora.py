@@ -15,7 +15,7 @@ from low_rank_toys import attached, images, merged_logits, toy
 
 import peftcore as pc
 from peftcore import errors
-from peftcore.adapters import petl_vit
+from peftcore.fetch import petl_vit
 from peftcore.methods.bi_lora import codebook, packed_bytes, quantise
 
 RELEASED = sorted((Path(__file__).parents[3] / "shared/data/petl-vit-bi-lora").glob("*.bin"))

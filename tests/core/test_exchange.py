@@ -106,7 +106,7 @@ def test_an_exported_adapter_has_the_heads_of_its_backbone(tmp_path):
 
 
 def test_what_is_no_lora_is_refused(tmp_path):
-    with pytest.raises(errors.CannotExport, match="LAST is no low-rank update of linear layers"):
+    with pytest.raises(errors.CannotExport, match="LAST is not a low-rank update of linear layers"):
         pc.export_peft(pc.attach(small("vit"), pc.make_method("last"), 3), tmp_path)
     with pytest.raises(errors.BadAdapter, match="holds no adapter_model"):
         pc.import_peft(tmp_path, small("vit"))

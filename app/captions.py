@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import numbers
+from app import numbers, screen
 
 POWERS = "MB and GB are powers of ten: 1 MB = 1,000,000 bytes."
 
 
 def caption(text: str, command: str | None = None) -> None:
     """A line under a figure. `command` makes the figure again; it is one click away, with a button that copies it.
-    So are the numbers of the figures above it."""
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
+    So are the numbers of the figures above it. On a phone these stand under the text, which would be squeezed."""
+    if screen.is_phone():
         st.caption(text)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
+        if not screen.is_phone():
+            st.caption(text)
         numbers.offer()
         if command is None:
             return

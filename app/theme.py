@@ -9,8 +9,8 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from app import numbers, words
-from peftcore.figures.theme import marked, muted
+from app import numbers, screen, words
+from peftcore.figures.theme import larger, marked, muted, narrowed
 
 _BARE = {
     "displaylogo": False,
@@ -21,6 +21,8 @@ _BARE = {
     "responsive": True,
 }
 
+
+GROWN = 1.2  # of a figure's type on a projector
 
 # What the theme cannot say: under the navigation Streamlit leaves a gap a fifth of a laptop's screen high, and a list
 # made of buttons is centred. A link to another view of the same page is no place where one is already. In one row all
@@ -43,8 +45,9 @@ _STYLE = """<style>
 
 
 def apply() -> None:
-    """The few lines of style that the theme cannot say."""
+    """The few lines of style that the theme cannot say, and how wide the window is."""
     numbers.forget()
+    screen.watch()
     # Captions as the figures' small text: Streamlit's own grey is too pale to read (WCAG AA). Type grows on a projector.
     small = f"[data-testid='stCaptionContainer'], [data-testid='stCaptionContainer'] p {{color: {muted(is_dark())}; opacity: 1}}"
     st.html(_STYLE.replace("</style>", f"{small}\n@media (min-width: 1800px) {{html {{font-size: 18px}}}}\n</style>"))
@@ -64,6 +67,10 @@ def show(figure: go.Figure, key: str, *, spec: Mapping[str, Any] | None = None, 
     if spec and words.random_weights(spec):
         marked(figure, "random weights", is_dark())
     numbers.drawn(key, _title(figure) or "", figure)
+    if screen.is_phone():
+        figure = narrowed(figure, screen.width() - screen.PADDING)
+    elif screen.is_projector():
+        figure = larger(figure, GROWN)
     fixed = figure.layout.autosize is False
     options = {
         "width": "content" if fixed else "stretch",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import gallery, links, navigation, state, theme, words
+from app import gallery, links, navigation, screen, state, theme, words
 from app.captions import caption
 from peftcore.figures import curves, heads, memory
 from peftcore.figures.accuracy import Ground
@@ -82,8 +82,7 @@ def show(found: Picture) -> None:
         found.layers,
         score=found.score,
         projection=found.projection,
-        width=620,
-        height=520,
+        **screen.fit(620, 520),
         dark=theme.is_dark(),
     )
     theme.show(figure, key="home_heads", spec=found.spec, on_select="rerun", selection_mode="points")

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import cached, captions, links, subjects, theme, words
+from app import cached, captions, links, screen, subjects, theme, words
 from app.errors import sentences
 from app.heads import controls
 from peftcore.figures.attention import attention_difference
@@ -47,17 +47,17 @@ with columns[0]:
         "Click the patch that asks",
         spec=run.spec,
         note=asks,
-        width=SIZE,
+        **screen.fit(SIZE),
     )
 with columns[1]:
-    controls.overlay("attention_first", pixels, pair.first, head, pair.titles[0], spec=run.spec, width=SIZE)
+    controls.overlay("attention_first", pixels, pair.first, head, pair.titles[0], spec=run.spec, **screen.fit(SIZE))
 if pair.second is None:
     with columns[2]:
         st.info(pair.remark)
 else:
     with columns[2]:
         controls.overlay(
-            "attention_second", pixels, pair.second, pair.second_head, pair.titles[1], spec=run.spec, width=SIZE
+            "attention_second", pixels, pair.second, pair.second_head, pair.titles[1], spec=run.spec, **screen.fit(SIZE)
         )
     with columns[3]:
         if pair.remark:
@@ -69,8 +69,8 @@ else:
                 image=pixels,
                 names=pair.names,
                 query=pair.first.asked,
-                title=f"{percent(pair.elsewhere(head))} lies elsewhere",
-                width=SIZE,
+                title=f"{percent(pair.elsewhere(head))} of the attention differs",
+                **screen.fit(SIZE),
                 dark=theme.is_dark(),
             )
             key = "attention_difference"

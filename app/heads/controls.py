@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import cached, errors, links, navigation, subjects, theme, words
+from app import cached, errors, links, navigation, screen, subjects, theme, words
 from peftcore import uploads
 from peftcore.errors import HeadroomError
 from peftcore.figures import strip
@@ -93,7 +93,7 @@ def choose_image(page: str, run: subjects.Run, *, count: int, columns: int | Non
             numbers,
             [str(task.classes[split.labels[n]]) for n in numbers],
             selected=None if own else image,
-            columns=columns,
+            columns=min(columns or count, max(1, (screen.width() - 2 * screen.PADDING) // (side + strip.GAP))),
             side=side,
             dark=theme.is_dark(),
         )

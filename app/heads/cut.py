@@ -13,7 +13,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, subjects, theme, words
+from app import background, screen, subjects, theme, words
 from app.captions import caption
 from app.runs.following import Follower
 from peftcore.errors import HeadroomError
@@ -88,7 +88,9 @@ def preview(place: DeltaGenerator, spec: RunSpec, images: int) -> None:
         place.empty()
         return
     with place.container(gap=None):
-        theme.show(masks.heads_off(_rows(method, backbone), dark=theme.is_dark(), width=560), "launch_heads_off")
+        theme.show(
+            masks.heads_off(_rows(method, backbone), dark=theme.is_dark(), **screen.fit(560)), "launch_heads_off"
+        )
         st.caption(f"{_each(method, backbone)} {_when(when, spec, images)} {_which(method)}")
 
 
@@ -177,7 +179,7 @@ def draw(record: RunRecord, told: Follower) -> None:
     told_of = told.scores[::-every][::-1]  # the newest is among them
     history = [(event["step"], subjects.Scores.of(event["scores"])) for event in told_of]
     shown = "+".join(history[-1][1].projections)
-    size = {"width": WIDE, "height": TALL - EDGE, "dark": theme.is_dark()}
+    size = {**screen.fit(WIDE), "height": TALL - EDGE, "dark": theme.is_dark()}
     with left:
         frames = [{"step": step, "values": scores.summed()} for step, scores in history]
         grown = figures.scores_over_steps(frames, score=history[-1][1].score, projection=shown, **size)

@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 import streamlit as st
 
-from app import captions, errors, forms, links, navigation, subjects, theme
+from app import captions, errors, forms, links, navigation, screen, subjects, theme
 from app.heads import cut
 from peftcore.figures import masks
 
@@ -34,10 +34,9 @@ def draw(run: subjects.Run, scores: subjects.Scores, chosen: tuple[int, int]) ->
 
     st.subheader("Which heads would you switch off instead?", anchor="overrule")
     left, right = st.columns([11, 9], gap="medium")
-    with left.container(height=HEIGHT + 8, border=False):
-        grid = masks.mask_grid(
-            values, off, before, score=scores.score, width=WIDTH, height=HEIGHT, dark=theme.is_dark()
-        )
+    size = screen.fit(WIDTH, HEIGHT)
+    with left.container(height=size["height"] + 8, border=False):
+        grid = masks.mask_grid(values, off, before, score=scores.score, **size, dark=theme.is_dark())
         # A figure of its own for each mask: one that stays keeps its selection; the next click takes only that back.
         key = f"heads_mask_{crc32(json.dumps(off).encode())}"
         theme.show(grid, key, spec=run.spec, on_select=lambda: click(key, run.subject.id, off), selection_mode="points")

@@ -268,7 +268,7 @@ def attention_difference(
         figure,
         size,
         width,
-        title or f"{theme.percent(moved)} of the attention lies elsewhere",
+        title or f"{theme.percent(moved)} of the attention differs",
         f"orange (+): more in {second}, blue (\N{MINUS SIGN}): less",
         "attention-difference",
         dark,

@@ -73,7 +73,7 @@ def cell_side(layers: int, heads: int, width: int, height: int, margins: Mapping
     """The side in pixels of a cell that fits the figure both ways."""
     across = (width - margins["l"] - margins["r"]) / heads
     up = (height - margins["t"] - margins["b"]) / layers
-    return max(6, int(min(across, up, 64)))
+    return max(6, int(min(across, up, 96)))
 
 
 def lay_square(figure: go.Figure, layers: int, heads: int, cell: int, margins: Mapping[str, int]) -> None:

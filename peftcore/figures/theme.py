@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -33,11 +35,14 @@ __all__ = [
     "finish",
     "human_count",
     "ink",
+    "larger",
+    "marked",
     "method_colour",
     "method_in_text",
     "method_kind",
     "method_title",
     "muted",
+    "narrowed",
     "percent",
     "plain",
     "si_bytes",
@@ -109,6 +114,7 @@ def ink(dark: bool = False) -> str:
 
 
 NOTE_HEIGHT = 18  # pixels of the small line under a title
+LETTER = 7.8  # pixels of a title's letter, about
 
 
 def muted(dark: bool = False) -> str:
@@ -293,6 +299,49 @@ def marked(figure: go.Figure, text: str, dark: bool = False) -> go.Figure:
     if figure.layout.height and figure.layout.autosize is False:
         figure.update_layout(height=figure.layout.height + NOTE_HEIGHT)
     return figure
+
+
+def narrowed(figure: go.Figure, width: int) -> go.Figure:
+    """Breaks the title and the small lines under it anew where they are wider than `width` pixels. What the figure draws
+    keeps its size where that is fixed."""
+    title, *notes = (figure.layout.title.text or "").split("<br><span")
+    longest = max(map(len, title.split("<br>")))
+    if longest <= int(width / LETTER):
+        return figure
+    text = wrap(title.replace("<br>", " "), int(width / LETTER))
+    more = 21 * (text.count("<br>") - title.count("<br>"))
+    figure.update_layout(
+        title=dict(text="<br><span".join([text, *notes]), pad_t=20), margin_t=(figure.layout.margin.t or 0) + more
+    )
+    if figure.layout.height and figure.layout.autosize is False:
+        figure.update_layout(height=figure.layout.height + more)
+    return figure
+
+
+def larger(figure: go.Figure, factor: float) -> go.Figure:
+    """The figure with its type grown, for a projector. What it draws keeps its size where that is fixed."""
+    grown = go.Figure(_grown(figure.to_dict(), factor))
+    more = round((factor - 1) * (figure.layout.margin.t or 0))
+    grown.update_layout(margin_t=(figure.layout.margin.t or 0) + more)
+    if figure.layout.height and figure.layout.autosize is False:
+        grown.update_layout(height=figure.layout.height + more)
+    return grown
+
+
+def _grown(part: Any, factor: float) -> Any:
+    """A part of a figure as plain values, its fonts `factor` times as large."""
+    if isinstance(part, list | tuple):
+        return [_grown(one, factor) for one in part]
+    if isinstance(part, str) and "font-size:" in part:
+        return re.sub(r"(?<=font-size:)[\d.]+", lambda size: f"{factor * float(size[0]):g}", part)
+    if not isinstance(part, dict):
+        return part
+    return {
+        name: value | {"size": factor * value["size"]}
+        if name.endswith("font") and isinstance(value, dict) and isinstance(value.get("size"), int | float)
+        else _grown(value, factor)
+        for name, value in part.items()
+    }
 
 
 def title_height(title: str, line: int = TITLE_WIDTH, note: str = "") -> int:

@@ -1,0 +1,39 @@
+"""Looking through one head at one image: where it attends before tuning and after."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import cached, links, screen
+from app.errors import sentences
+from app.heads import controls
+from app.subjects import Run
+from peftcore.figures.theme import percent
+
+SIDE = 235  # pixels of a picture in a laptop's window
+IMAGES, THUMB = 6, 58  # of the strip to choose from: how many, and pixels of each
+
+
+def through(run: Run, layer: int, head: int) -> None:
+    """The strip of images, the two maps side by side, and how much of the attention moved."""
+    image = controls.choose_image("heads", run, count=IMAGES, side=THUMB)
+    with sentences(stop=False), st.spinner("Looking through this head ..."):
+        grid = cached.anatomy(run.subject).grids[layer]
+        query = links.patch("query", grid, None)
+        before, after = (cached.attention(run.subject, image, layer, query, tuned) for tuned in (False, True))
+        pixels, zmax = cached.test_image(run, image), cached.strongest(before, after, head)
+        for column, key, title, look in zip(
+            st.columns(2), ("before", "after"), ("Before tuning", "After tuning"), (before, after), strict=True
+        ):
+            with column:
+                controls.overlay(
+                    f"heads_{key}", pixels, look, head, title, spec=run.spec, zmax=zmax, **screen.fit(SIDE)
+                )
+        st.markdown(
+            f"**Tuning moved {percent(cached.shift(before, after, head))} of this head's attention** "
+            f"on {cached.image_name(image)}, where {controls.asking(before)} asks."
+        )
+        st.caption("Click a patch to let it ask. Both pictures share one scale.")
+        with st.container(horizontal=True):
+            controls.by_number("heads", grid, before)
+            controls.ask_class_token("heads", run, before)

@@ -1,0 +1,97 @@
+"""What the Heads page shows of a run: scores of one projection, or the sum that decided a cut; and their colours' words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+
+from app import cached, links, navigation
+from app.errors import sentences
+from app.heads import cut
+from app.subjects import Run, Scores
+
+TRAINING = "training"
+SCORES = {
+    TRAINING: "taylor, in training",
+    "taylor": "taylor, on validation images",
+    "taylor_signed": "taylor with its sign, on validation images",
+    "energy": "energy, from the weights",
+}
+HELP = (
+    "**Taylor**: how much the loss would change, to first order, if this head's low-rank update were taken away: "
+    "|⟨∂L/∂B, B⟩| over the head's rows of B, a mean over steps. **With its sign**: positive where the loss would fall "
+    "without it. **Energy**: the size of the update, ‖ΔW‖ over the head's rows; it needs no image."
+)
+History = Sequence[tuple[int, Scores]]  # what training collected, by step
+
+
+@dataclass(frozen=True)
+class Shown:
+    """values: (layers, heads) that the grid draws. mask: True = kept, None where no head was switched off. decided: the
+    score by which heads went, where that is not `values`. spread: what the profile by layer sums. what: `values` in words.
+    of: the projection as titles name it, `projection` as `Scores.of_projection` takes it, None for the sum over all."""
+
+    scores: Scores
+    values: np.ndarray
+    mask: np.ndarray | None
+    decided: np.ndarray | None
+    spread: np.ndarray
+    what: str
+    of: str
+    projection: str | None
+
+    def why_off(self, run: Run, layer: int, head: int) -> str:
+        """Why a head was switched off; '' where it was not, or where the grid shows other scores than the cut had."""
+        weighed = self.projection is None or self.decided is not None
+        off = weighed and self.mask is not None and not self.mask[layer, head]
+        return cut.why(run, self.scores, layer, head) if off else ""
+
+
+def choose_score() -> str:
+    """One of SCORES."""
+    return links.choice(
+        st.selectbox, "heads", "score", "score", list(SCORES), default=TRAINING, show=SCORES.__getitem__, help=HELP
+    )
+
+
+def scores_of(run: Run, score: str, history: History) -> Scores:
+    """The scores asked for. Where training collected none, a sentence, the way to a run that has some, and the page ends."""
+    if score == TRAINING and not history:
+        st.info(
+            f"{run.title} has no head scores. They are collected while LoRA or one of its relatives trains on q, k or v, "
+            "and recorded after each epoch.",
+            icon=":material/grid_off:",
+        )
+        spec = run.spec
+        navigation.link(
+            "launch", "Launch LoRA on this task", method="lora", task=spec["task"], backbone=spec["backbone"]
+        )
+        st.stop()
+    with sentences(), st.spinner(f"Scoring heads: {SCORES[score]} ..."):
+        return history[-1][1] if score == TRAINING else cached.head_scores(run.subject, score)
+
+
+def choose_projection(run: Run, scores: Scores, score: str) -> Shown:
+    """One projection, or what decided where heads were switched off by the scores that training collected."""
+    method, every = run.spec["method"], "+".join(scores.projections)
+    decided = [cut.DECIDED] if cut.has_one(method) and score == TRAINING else []
+    options = [*decided, *scores.projections]
+    chosen = links.choice(
+        st.segmented_control,
+        "heads",
+        "projection",
+        "projection",
+        options,
+        default=options[0],
+        show=lambda name: every if name == cut.DECIDED else name,
+        required=True,
+    )
+    weighed = scores.decided(method) if decided else None
+    if weighed is not None and chosen == cut.DECIDED:  # a layer's share is of its own score
+        what = cut.decided(method, scores)
+        return Shown(scores, weighed, scores.any_mask(), None, scores.summed(), what, every, None)
+    values, mask = scores.of_projection(chosen)
+    return Shown(scores, values, mask, weighed, values, f"{scores.score} in {chosen}", chosen, chosen)

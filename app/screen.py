@@ -1,0 +1,67 @@
+"""How wide the reader's window is: pictures of fixed size (grids of heads, maps over an image) are drawn for it.
+
+A small component tells the width of a window that is not a laptop's, once; a window that is keeps the default, and its
+page is drawn once.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+LAPTOP, PHONE, PROJECTOR = (
+    1280,
+    640,
+    1800,
+)  # pixels: what pages are laid out for; up to here a phone; from here a projector
+PADDING = 32  # of the page on a phone, both sides together
+_WIDTH = "screen_width"  # in the session
+
+_JS = """
+export default function ({ data, setStateValue }) {
+  const tell = () => {
+    const width = window.innerWidth, like = width >= 1000 && width < 1500 ? data.laptop : Math.floor(width / 10) * 10;
+    if (like !== data.width) setStateValue("width", like);
+  };
+  let timer;
+  const later = () => { clearTimeout(timer); timer = setTimeout(tell, 400); };
+  tell();
+  window.addEventListener("resize", later);
+  return () => { clearTimeout(timer); window.removeEventListener("resize", later); };
+}
+"""
+_component = st.components.v2.component("screen_width", js=_JS)
+
+
+def watch() -> None:
+    """At the beginning of each run of the script: takes in the width that the browser has told."""
+    st.html("<style>.st-key-screen {display: none}</style>")
+    with st.container(key="screen"):
+        data = {"width": width(), "laptop": LAPTOP}
+        said = _component(key=_WIDTH + "_told", data=data, default={"width": LAPTOP}, on_width_change=lambda: None)
+    st.session_state[_WIDTH] = int(said.width or LAPTOP)
+
+
+def width() -> int:
+    """Pixels of the window, for all windows of laptops the same."""
+    return int(st.session_state.get(_WIDTH, LAPTOP))
+
+
+def is_phone() -> bool:
+    """Whether columns stand one below the other."""
+    return width() < PHONE
+
+
+def is_projector() -> bool:
+    """Whether type grows."""
+    return width() >= PROJECTOR
+
+
+def fit(across: int, down: int | None = None) -> dict[str, int]:
+    """`width` and `height` of a figure of fixed size, from what they are in a laptop's window: as wide as a phone, larger
+    where there is room."""
+    if is_phone():
+        size = {"width": width() - PADDING, "height": down}
+    else:
+        grown = min(1.5, width() / LAPTOP)
+        size = {"width": round(across * grown), "height": down and round(down * grown)}
+    return {name: value for name, value in size.items() if value}

@@ -32,21 +32,21 @@ def home() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "headroom"
 
 
-def gigabytes(variable: str, default: float | None) -> float | None:
-    """A size in GB from the environment.
+def gigabytes(variable: str) -> float | None:
+    """A size in GB from the environment; None where it is not set.
 
     Raises:
         InvalidSetting: it is set to something that is not a number of at least 0.
     """
     text = os.environ.get(variable)
     if not text:
-        return default
+        return None
     try:
         size = float(text)
     except ValueError:
         size = -1.0
     if not 0 <= size < float("inf"):
         raise errors.InvalidSetting(
-            f"{variable}={text!r} is no size; give a number of gigabytes such as 8, or 0 for none."
+            f"{variable}={text!r} is not a size; give a number of gigabytes such as 8, or 0 for none."
         )
     return size

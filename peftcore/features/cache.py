@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -15,48 +15,44 @@ from torch import Tensor
 from peftcore import errors
 from peftcore.backbone.load import Backbone
 from peftcore.backbone.preprocess import RESIZE, normalisation, prepare
-from peftcore.features.disk import Shelf, Writer
+from peftcore.features.disk import Shelf, hash_of
 from peftcore.task import read_ahead
 
 Place = Literal["device", "host", "disk", "none"]
 Precision = Literal["fp32", "bf16"]
 
 
+@dataclass(eq=False)
 class FeatureCache:
     """The frozen features of a set of images at some taps, one tensor (n, ...) each, in the order of the images.
 
-    Args:
-        images: uint8 (n, H, W, 3).
-        norm, resize: how images become what the backbone reads (preprocess.py).
-        batch_size: images per forward while it is filled.
-        precision: how features are kept; fp32 keeps what was computed, bf16 half of the bytes.
-        compute: the forward's precision; bf16 is autocast.
-        place: 'device' (the backbone's), 'host' (pinned where the backbone is on a GPU), or 'disk', by memory map:
-            what was made of the same weights, pixels and settings before is read again.
+    images: uint8 (n, H, W, 3).
+    norm, resize: how images become what the backbone reads (preprocess.py).
+    batch_size: images per forward while it is filled.
+    precision: how features are kept; fp32 keeps what was computed, bf16 half of the bytes.
+    compute: the forward's precision; bf16 is autocast.
+    place: 'device' (the backbone's), 'host' (pinned where the backbone is on a GPU), or 'disk', by memory map: what was
+        made of the same weights, pixels and settings before is read again.
     """
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        taps: Iterable[str],
-        images: np.ndarray,
-        norm: str,
-        batch_size: int = 64,
-        *,
-        precision: Precision = "fp32",
-        compute: Precision = "fp32",
-        place: Place = "device",
-        resize: str = "stretch",
-        shelf: Shelf | None = None,
-    ):
-        self._backbone, self.taps = backbone, tuple(dict.fromkeys(taps))
-        self._images, self._norm, self._resize, self._batch_size = images, norm, resize, batch_size
-        self.precision, self.compute, self.place = precision, compute, place
-        self._shelf = shelf
-        self.tensors: dict[str, Tensor] = {}
+    backbone: Backbone
+    taps: Iterable[str]
+    images: np.ndarray
+    norm: str
+    batch_size: int = 64
+    _: KW_ONLY
+    precision: Precision = "fp32"
+    compute: Precision = "fp32"
+    place: Place = "device"
+    resize: str = "stretch"
+    shelf: Shelf | None = None
+    tensors: dict[str, Tensor] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.taps = tuple(dict.fromkeys(self.taps))
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self.images)
 
     def fill(self) -> Iterator[int]:
         """Computes the features batch by batch and yields how many images are done.
@@ -67,58 +63,56 @@ class FeatureCache:
         if self.place == "disk":
             yield from self._fill_on_disk()
             return
-        host = self.place == "host"
-        where = {"device": "cpu", "pin_memory": self._backbone.device.type == "cuda"} if host else {}
-        for start, parts in self._compute(self.taps):
+        where: dict[str, Any] = {}
+        if self.place == "host":
+            where = {"device": "cpu", "pin_memory": self.backbone.device.type == "cuda"}
+        for rows, parts in self._compute(self.taps):
             for tap, part in parts.items():
                 if tap not in self.tensors:
                     self.tensors[tap] = part.new_empty((len(self), *part.shape[1:]), **where)
-                self.tensors[tap][start : start + len(part)] = part
-            yield start + len(part)
+                self.tensors[tap][rows] = part
+            yield rows.stop
 
     def _fill_on_disk(self) -> Iterator[int]:
-        shelf = self._shelf or Shelf()
-        abouts = self.about()
+        shelf, abouts = self.shelf or Shelf(), self.about()
         known = {tap: shelf.read(about) for tap, about in abouts.items()}
         missing = [tap for tap, tensor in known.items() if tensor is None]
         if missing:
             keep = {shelf.path(about) for about in abouts.values()}
-            shelf.make_room(len(self) * bytes_per_image(self._backbone, missing, self.precision, self.compute), keep)
-        writers: dict[str, Writer] = {}
+            shelf.make_room(len(self) * bytes_per_image(self.backbone, missing, self.precision, self.compute), keep)
         with ExitStack() as stack:
-            for start, parts in self._compute(missing):
+            new = {tap: stack.enter_context(closing(shelf.writer(abouts[tap], len(self)))) for tap in missing}
+            for rows, parts in self._compute(missing):
                 for tap, part in parts.items():
-                    if tap not in writers:
-                        writers[tap] = shelf.writer(abouts[tap], (len(self), *part.shape[1:]), part.dtype)
-                        stack.callback(writers[tap].close)
-                    writers[tap].write(part)
-                yield start + len(part)
-            for writer in writers.values():
+                    new[tap].write(part)
+                yield rows.stop
+            for writer in new.values():
                 writer.commit()
-        self.tensors = {tap: shelf.read(abouts[tap]) if tap in missing else known[tap] for tap in self.taps}
-        if any(tensor is None for tensor in self.tensors.values()):
+        known |= {tap: shelf.read(abouts[tap]) for tap in missing}
+        self.tensors = {tap: tensor for tap, tensor in known.items() if tensor is not None}
+        if len(self.tensors) < len(known):
             raise errors.StoreUnavailable(
                 f"{shelf.folder} does not give back the features that were written there; use cache_features=False."
             )
         if not missing:
             yield len(self)
 
-    def _compute(self, taps: Iterable[str]) -> Iterator[tuple[int, dict[str, Tensor]]]:
-        """(first image, features (b, ...) by tap as they are to be kept), batch by batch."""
-        taps, device = tuple(taps), self._backbone.device
-        for start in range(0, len(self) if taps else 0, self._batch_size):
-            chunk = self._images[start : start + self._batch_size]
-            read_ahead(self._images, slice(start + self._batch_size, start + 2 * self._batch_size))
+    def _compute(self, taps: Iterable[str]) -> Iterator[tuple[slice, dict[str, Tensor]]]:
+        """(which images, features (b, ...) by tap as they are to be kept), batch by batch."""
+        taps, device, size, end = tuple(taps), self.backbone.device, self.batch_size, len(self)
+        for start in range(0, end if taps else 0, size):
+            rows = slice(start, min(start + size, end))
+            read_ahead(self.images, slice(start + size, start + 2 * size))
             with torch.autocast(device.type, torch.bfloat16, enabled=self.compute == "bf16"):
-                parts = self._backbone.taps(prepare(chunk, self._backbone, self._norm, device, self._resize), taps)
-            if self.precision == "bf16":
-                parts = [part.bfloat16() for part in parts]
-            yield start, dict(zip(taps, parts, strict=True))
+                images = prepare(self.images[rows], self.backbone, self.norm, device, self.resize)
+                parts = self.backbone.taps(images, taps)
+            kept = (part.bfloat16() if self.precision == "bf16" else part for part in parts)
+            yield rows, dict(zip(taps, kept, strict=True))
 
     def batch(self, index: Tensor | np.ndarray | slice, taps: Iterable[str]) -> tuple[Tensor, ...]:
         """Features of the images at `index` (b,), one tensor (b, ...) per tap, on the backbone's device: as they were
         computed, or float32 where they were kept in bf16. A slice of what is there already is no copy."""
-        rows = (_rows(self.tensors[tap], index).to(self._backbone.device, non_blocking=True) for tap in taps)
+        rows = (_rows(self.tensors[tap], index).to(self.backbone.device, non_blocking=True) for tap in taps)
         return tuple(part.float() if self.precision == "bf16" else part for part in rows)
 
     @property
@@ -132,17 +126,17 @@ class FeatureCache:
 
     def about(self) -> dict[str, dict[str, Any]]:
         """By tap, everything that decides its features: equal where, and only where, they are the same numbers."""
-        backbone, mean_std = self._backbone, normalisation(self._backbone, self._norm)
+        backbone, images = self.backbone, self.images
+        mean, std = normalisation(backbone, self.norm)
+        resize = RESIZE if self.resize == "stretch" else f"{RESIZE}, {self.resize} {backbone.crop_pct:g}"
+        module = hash_of([repr(backbone.module).encode()])
+        # Chunk by chunk: the images of a large folder are never in memory together.
+        pixels = (np.ascontiguousarray(images[start : start + 256]).data for start in range(0, len(images), 256))
         common = {
             "weights": backbone.hash_weights(),
-            "architecture": [backbone.name, str(backbone.options), list(backbone.heads), _hash(repr(backbone.module))],
-            "preprocessing": {
-                "mean": list(mean_std[0]),
-                "std": list(mean_std[1]),
-                "size": list(backbone.input_size),
-                "resize": RESIZE if self._resize == "stretch" else f"{RESIZE}, {self._resize} {backbone.crop_pct:g}",
-            },
-            "images": [_hash_images(self._images), list(self._images.shape)],
+            "architecture": [backbone.name, str(backbone.options), list(backbone.heads), module],
+            "preprocessing": dict(mean=list(mean), std=list(std), size=list(backbone.input_size), resize=resize),
+            "images": [hash_of(pixels), list(images.shape)],
             "kept": self.precision,
             "computed": [self.compute, backbone.device.type, torch.get_float32_matmul_precision()],
             "versions": {"torch": torch.__version__, "timm": timm.__version__},
@@ -159,22 +153,10 @@ def _rows(kept: Tensor, index: Tensor | np.ndarray | slice) -> Tensor:
     return torch.index_select(kept, 0, index, out=out)
 
 
-def _hash(value: Any) -> str:
-    return hashlib.blake2b(value.encode() if isinstance(value, str) else value, digest_size=16).hexdigest()
-
-
-def _hash_images(images: np.ndarray, chunk: int = 256) -> str:
-    """Of all bytes, a chunk of images at a time: those of a large folder are never in memory together."""
-    digest = hashlib.blake2b(digest_size=16)
-    for start in range(0, len(images), chunk):
-        digest.update(np.ascontiguousarray(images[start : start + chunk]).data)
-    return digest.hexdigest()
-
-
 def bytes_per_image(
     backbone: Backbone, taps: Iterable[str], precision: Precision = "fp32", compute: Precision = "fp32"
 ) -> int:
-    """What one image's frozen features take, in bytes, found by running one image (on meta: none, and all in fp32)."""
+    """Bytes of one image's frozen features, measured by running one image (on meta: none, and all in fp32)."""
     device = backbone.device
     image = torch.zeros(1, *backbone.input_size, device=device)
     with torch.autocast("cpu" if device.type == "meta" else device.type, torch.bfloat16, enabled=compute == "bf16"):

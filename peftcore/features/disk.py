@@ -1,7 +1,7 @@
 """Frozen features on disk: a file per tap and set of images, found by what made it, checked before use, bounded.
 
-A file is a header of 4,096 bytes (JSON: what made it, shape, type, checksum) and the values of one tensor. It is written
-under a temporary name and renamed once complete, so a file by its own name is whole.
+A file is a header of 4,096 bytes (JSON: what made it, shape, type, checksum) and the values of one tensor. It is
+written under a temporary name and renamed once complete, so a file under its final name is whole.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import os
 import shutil
 import time
 import zlib
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,15 +53,18 @@ class Shelf:
 
     def __init__(self, folder: Path | None = None, limit: int | None = None):
         self.folder = folder or home() / "features"
-        self.limit = int(gigabytes("HEADROOM_CACHE_DISK_GB", _DISK_GB) * 1e9) if limit is None else limit
+        most = gigabytes("HEADROOM_CACHE_DISK_GB")
+        self.limit = int((_DISK_GB if most is None else most) * 1e9) if limit is None else limit
 
     def path(self, about: dict[str, Any]) -> Path:
-        return self.folder / f"{key_of(about)}.features"
+        return self.folder / f"{hash_of([json.dumps(about, sort_keys=True).encode()])}.features"
 
     def room(self) -> int:
-        """Bytes that new features may take: within the limit, and at most half of what the disk has free beside ours."""
-        ours = sum(entry.bytes for entry in self.entries())
-        return min(self.limit, ours + self._free() // 2)
+        """Bytes that new features may take: within the limit, and at most half of the disk's free space beside ours."""
+        return min(self.limit, self._held() + self._free() // 2)
+
+    def _held(self) -> int:
+        return sum(entry.bytes for entry in self.entries())
 
     def _free(self) -> int:
         folder = self.folder.absolute()
@@ -69,15 +73,14 @@ class Shelf:
         return shutil.disk_usage(folder).free
 
     def read(self, about: dict[str, Any]) -> Tensor | None:
-        """The tensor that was made of exactly this; None where there is none, or only a damaged one, which is removed."""
+        """The tensor made of exactly this; None where there is none, or only a damaged one, which is removed."""
         path = self.path(about)
         try:
-            tensor, fault = _load(path, about)
+            tensor = _load(path, about)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, LookupError, TypeError) as error:
-            tensor, fault = None, str(error) or type(error).__name__
-        if tensor is None:
+            fault = str(error) or type(error).__name__
             log.warning("The cached features in %s are not usable (%s); they are computed anew.", path, fault)
             with suppress(OSError):
                 path.unlink()
@@ -86,8 +89,8 @@ class Shelf:
             _touch(path)
         return tensor
 
-    def writer(self, about: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype) -> Writer:
-        return Writer(self.path(about), about, shape, dtype)
+    def writer(self, about: dict[str, Any], count: int) -> Writer:
+        return Writer(self.path(about), about, count)
 
     def make_room(self, need: int, keep: set[Path]) -> None:
         """Removes the least recently used files until `need` more bytes are within the limit and on the disk.
@@ -95,29 +98,24 @@ class Shelf:
         Raises:
             StoreUnavailable: they never could be; nothing is removed then.
         """
-        if need > min(self.limit, sum(entry.bytes for entry in self.entries()) + self._free()):
-            raise self._too_little(need)
-        entries = sorted(self.entries(), key=lambda entry: entry.used)
-        total = sum(entry.bytes for entry in entries)
-        for entry in entries:
-            if total + need <= self.limit and need < self._free():
-                return
-            if entry.path not in keep:
+        total = self._held()
+
+        def fits() -> bool:
+            return total + need <= self.limit and need < self._free()
+
+        possible = need <= min(self.limit, total + self._free())
+        for entry in reversed(self.entries() if possible else []):
+            if not fits() and entry.path not in keep:
                 with suppress(OSError):
                     entry.path.unlink()
                     total -= entry.bytes
                     log.info("Removed %s: the least recently used of the cached features.", entry.path)
-        if total + need > self.limit or need >= self._free():
-            raise self._too_little(need)
-
-    def _too_little(self, need: int) -> errors.StoreUnavailable:
-        return _no_space(
-            self.folder,
-            f"{need / 1e9:.2f} GB are needed, {self.limit / 1e9:.2f} GB allowed and {self._free() / 1e9:.2f} GB free",
-        )
+        if not fits():
+            sizes = (f"{size / 1e9:.2f} GB" for size in (need, self.limit, self._free()))
+            raise _no_space(self.folder, "{} are needed, {} allowed and {} free".format(*sizes))
 
     def entries(self) -> list[Entry]:
-        """What is there, the most recently used first."""
+        """The files, the most recently used first."""
         found = []
         for path in self.folder.glob("*.features"):
             with suppress(OSError):
@@ -136,33 +134,30 @@ class Shelf:
 
 
 class Writer:
-    """A file on its way: `write` rows in their order, then `commit`; without it, `close` leaves nothing behind.
+    """A file of `count` rows on its way: `write` them in their order, then `commit`; without it, `close` leaves nothing.
 
     Values go through write(), not through a memory map: a full disk is then an error and no crash.
     """
 
-    def __init__(self, path: Path, about: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype):
-        self.path, self._crc = path, 0
-        self._head = {"about": about, "shape": list(shape), "dtype": str(dtype).removeprefix("torch.")}
+    def __init__(self, path: Path, about: dict[str, Any], count: int):
+        self.path, self._count = path, count
+        self._head: dict[str, Any] = {"about": about}
         self._part = path.with_name(f"{path.stem}.{os.getpid()}.{time.monotonic_ns()}.part")
-        try:
+        with _writing(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._part.open("wb")
             self._file.seek(_HEADER)
-        except OSError as error:
-            raise _no_space(path.parent, error.strerror or str(error)) from error
 
     def write(self, rows: Tensor) -> None:
+        kind = {"shape": [self._count, *rows.shape[1:]], "dtype": str(rows.dtype).removeprefix("torch.")}
         values = rows.detach().cpu().contiguous().view(torch.uint8).numpy().data
-        self._crc = zlib.crc32(values, self._crc)
-        try:
+        self._head |= kind | {"crc32": zlib.crc32(values, self._head.get("crc32", 0))}
+        with _writing(self.path.parent):
             self._file.write(values)
-        except OSError as error:
-            raise _no_space(self.path.parent, error.strerror or str(error)) from error
 
     def commit(self) -> None:
-        head = json.dumps({**self._head, "crc32": self._crc}).encode()
-        try:
+        head = json.dumps(self._head).encode()
+        with _writing(self.path.parent):
             self._file.seek(0)
             self._file.write(head.ljust(_HEADER))
             self._file.flush()
@@ -170,8 +165,6 @@ class Writer:
             self._file.close()
             _touch(self._part)
             os.replace(self._part, self.path)
-        except OSError as error:
-            raise _no_space(self.path.parent, error.strerror or str(error)) from error
 
     def close(self) -> None:
         with suppress(OSError):  # flushing to a disk that is full
@@ -180,33 +173,37 @@ class Writer:
             self._part.unlink()
 
 
+def hash_of(parts: Iterable[bytes | memoryview]) -> str:
+    """A hash of the bytes of all parts together."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
 def _touch(path: Path) -> None:
     now = time.time_ns()  # the file system's own clock ticks too coarsely to tell two uses apart
     os.utime(path, ns=(now, now))
 
 
-def key_of(about: dict[str, Any]) -> str:
-    return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def _load(path: Path, about: dict[str, Any]) -> tuple[Tensor | None, str]:
-    """The tensor in a file by memory map, or why it is not what it should be."""
+def _load(path: Path, about: dict[str, Any]) -> Tensor:
+    """The tensor in a file, by memory map. Raises ValueError, among others, where it is not what it should be."""
     with path.open("rb") as file:
         head = json.loads(file.read(_HEADER))
     if head["about"] != about:
-        return None, "made of something else than its name says"
+        raise ValueError("made of something else than its name says")
     shape, dtype = head["shape"], _DTYPES[head["dtype"]]
     expected = _HEADER + int(np.prod(shape)) * dtype.itemsize
     if (size := path.stat().st_size) != expected:
-        return None, f"{size:,} bytes instead of {expected:,}"
+        raise ValueError(f"{size:,} bytes instead of {expected:,}")
     # Copy on write: the tensor may be written to, the file never is.
     values = np.memmap(path, np.uint8, mode="c", offset=_HEADER)
     crc = 0
     for start in range(0, len(values), _CHUNK):
-        crc = zlib.crc32(values[start : start + _CHUNK], crc)
+        crc = zlib.crc32(values[start : start + _CHUNK].data, crc)
     if crc != head["crc32"]:
-        return None, "its checksum differs"
-    return torch.from_numpy(values).view(dtype).view(shape), ""
+        raise ValueError("its checksum differs")
+    return torch.from_numpy(values).view(dtype).view(shape)
 
 
 def _about(path: Path) -> dict[str, Any]:
@@ -215,6 +212,15 @@ def _about(path: Path) -> dict[str, Any]:
             return json.loads(file.read(_HEADER))["about"]
     except (ValueError, LookupError, TypeError):
         return {}
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """What the system refuses becomes a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise _no_space(folder, error.strerror or str(error)) from error
 
 
 def _no_space(folder: Path, why: str) -> errors.StoreUnavailable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from peftcore.model import TunedModel
 from peftcore.spec import RunSpec
 from peftcore.task import Task
 
-_SHARE = 0.4  # of the memory that is free: what a cache may take without being told to
+_SHARE = 0.4  # of the memory that is free: what a cache may take unless HEADROOM_CACHE_GB says otherwise
 _IN = {"device": "on the GPU", "host": "in memory", "disk": "on disk"}
 _OF = {"cpu": ("device", "host"), "cuda": ("device",)}  # places that are memory of the device that trains
 
@@ -29,7 +30,7 @@ class CachePlan:
 
     bytes: int
     place: Place
-    budget: dict[str, int | None]
+    budget: dict[Place, int | None]
     why: str
 
     def held(self, device: str) -> int:
@@ -42,22 +43,18 @@ class CachePlan:
     def caches(
         self, model: TunedModel, task: Task, splits: Iterable[str], spec: RunSpec, taps: Iterable[str] | None = None
     ) -> dict[str, FeatureCache]:
-        """Caches of these splits at `taps`, by default the model's own, to be filled; none where features are not kept."""
-        if self.place == "none":
-            return {}
-        kept = {
-            "precision": spec.cache_precision,
-            "compute": spec.precision,
-            "place": self.place,
-            "resize": spec.resize,
-        }
-        images, taps = {name: getattr(task, name).images for name in splits}, taps or model.tuner.taps
-        return {name: FeatureCache(model.backbone, taps, x, spec.normalisation, **kept) for name, x in images.items()}
+        """Empty caches of these splits at `taps`, by default the model's own; none where features are not kept."""
+
+        def cache(split: str) -> FeatureCache:
+            given = model.backbone, taps or model.tuner.taps, getattr(task, split).images, spec.normalisation
+            precisions = {"precision": spec.cache_precision, "compute": spec.precision}
+            return FeatureCache(*given, **precisions, place=self.place, resize=spec.resize)
+
+        return {split: cache(split) for split in splits if self.place != "none"}
 
 
 def plan_cache(model: TunedModel, images: int, spec: RunSpec, taps: Iterable[str] | None = None) -> CachePlan:
-    """Where to keep the features of so many images at `taps`, by default the model's own. The model may be on the meta
-    device.
+    """Where to keep the features of this many images at `taps`, by default the model's own. The model may be on meta.
 
     Budgets: HEADROOM_CACHE_GB of the device and of host memory each, by default 40 % of what is free;
     HEADROOM_CACHE_DISK_GB of the disk, by default 20 GB, and at most half of what is free.
@@ -66,65 +63,61 @@ def plan_cache(model: TunedModel, images: int, spec: RunSpec, taps: Iterable[str
         InvalidSetting: a cache is demanded where features change with every epoch or the method has none.
         OutOfMemory: a cache is demanded that does not fit.
     """
-    wanted = spec.cache_features
+    wanted, every_epoch = spec.cache_features, "Features are computed in every epoch:"
     if why := _never(model, spec):
         if wanted in (True, "disk"):
             raise errors.InvalidSetting(f"cache_features={wanted!r} is not possible: {why}; use 'auto'.")
-        return CachePlan(0, "none", {}, f"Features are computed in every epoch: {why}.")
+        return CachePlan(0, "none", {}, f"{every_epoch} {why}.")
     need = images * bytes_per_image(model.backbone, taps or model.tuner.taps, spec.cache_precision, spec.precision)
     size = f"{need / 1e6:,.1f} MB of frozen features ({images:,} images, {spec.cache_precision})"
     if wanted is False:
-        return CachePlan(need, "none", {}, f"Features are computed in every epoch: cache_features is off ({size}).")
-    budget = budgets(spec.device)
-    if wanted == "disk":
-        budget = {"disk": budget["disk"]}
-    said = ", ".join(f"{_gb(room)} may be taken {_IN[place]}" for place, room in budget.items())
+        return CachePlan(need, "none", {}, f"{every_epoch} cache_features is off ({size}).")
+    budget = {place: room for place, room in budgets(spec.device).items() if place == "disk" or wanted != "disk"}
+    limits = ", ".join(f"{_gb(room)} may be taken {_IN[place]}" for place, room in budget.items())
     for place, room in budget.items():
         if room is None or need <= room:
-            return CachePlan(need, place, budget, f"{size} are kept {_IN[place]}: {said}.")
+            return CachePlan(need, place, budget, f"{size} are kept {_IN[place]}: {limits}.")
     if wanted in (True, "disk"):
         raise errors.OutOfMemory(
-            f"{size} fit nowhere: {said}. Use cache_features='auto', cache_precision='bf16' or fewer images, or allow "
-            "more with HEADROOM_CACHE_GB (memory) or HEADROOM_CACHE_DISK_GB."
+            f"{size} fit nowhere: {limits}. Use cache_features='auto', cache_precision='bf16' or fewer images, or "
+            "allow more with HEADROOM_CACHE_GB (memory) or HEADROOM_CACHE_DISK_GB."
         )
-    return CachePlan(need, "none", budget, f"Features are computed in every epoch: {size} fit nowhere; {said}.")
+    return CachePlan(need, "none", budget, f"{every_epoch} {size} fit nowhere; {limits}.")
 
 
-def plan_shared(
-    models: Sequence[TunedModel], task: Task, spec: RunSpec
-) -> tuple[CachePlan, tuple[str, ...], tuple[str, ...]]:
+def plan_shared(models: Sequence[TunedModel], task: Task, spec: RunSpec) -> tuple[CachePlan, list[str], list[str]]:
     """Where side networks that train together keep one set of features, at which taps and of which splits: at every tap
     that one of the models reads, of all splits, or without those of the test images where only these are too many.
 
     Raises what `plan_cache` raises.
     """
-    taps = tuple(dict.fromkeys(tap for model in models for tap in model.tuner.taps))
-    for splits in (("train", "val", "test"), ("train", "val")):
-        try:
-            plan = plan_cache(models[0], sum(len(getattr(task, name)) for name in splits), spec, taps)
-        except errors.OutOfMemory:
-            if "test" not in splits:
-                raise
-        else:
-            if plan.place != "none":
-                break
-    return plan, taps, splits
+    taps, splits = list(dict.fromkeys(tap for model in models for tap in model.tuner.taps)), ["train", "val", "test"]
+
+    def plan() -> CachePlan:
+        return plan_cache(models[0], sum(len(getattr(task, name)) for name in splits), spec, taps)
+
+    with suppress(errors.OutOfMemory):
+        if (whole := plan()).place != "none":
+            return whole, taps, splits
+    splits.remove("test")
+    return plan(), taps, splits
 
 
-def budgets(device: str) -> dict[str, int | None]:
-    """Bytes that a cache may take by place, in the order in which they are tried. `device`: a RunSpec's; what a GPU has
-    that is not here is not known, None."""
-    free = {"host": psutil.virtual_memory().available, "disk": Shelf().room()}
+def budgets(device: str) -> dict[Place, int | None]:
+    """Bytes that a cache may take by place, in the order in which they are tried. `device`: a RunSpec's; None for a GPU
+    that is not in this machine."""
+    found: dict[Place, int | None] = {}
     place = torch.device("cuda" if device == "auto" else device)
     if torch.cuda.is_available() and place.type == "cuda":
-        free = {"device": torch.cuda.mem_get_info(place)[0], **free}
-    absent = {"device": None} if device.startswith("cuda") and "device" not in free else {}
-    return {**absent, **{place: share_of(room) for place, room in free.items()}, "disk": free["disk"]}
+        found["device"] = share_of(torch.cuda.mem_get_info(place)[0])
+    elif device.startswith("cuda"):
+        found["device"] = None
+    return found | {"host": share_of(psutil.virtual_memory().available), "disk": Shelf().room()}
 
 
 def share_of(room: int) -> int:
     """Bytes that a cache may take of `room` free bytes of a memory."""
-    most = gigabytes("HEADROOM_CACHE_GB", None)
+    most = gigabytes("HEADROOM_CACHE_GB")
     return int(_SHARE * room if most is None else min(room, most * 1e9))
 
 

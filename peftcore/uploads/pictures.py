@@ -145,7 +145,7 @@ class Pictures:
 def room() -> int:
     """Bytes of decoded images that may still be kept: of HEADROOM_IMAGES_GB for all, by default a quarter of free
     memory. Raises InvalidSetting where that is not a size."""
-    most = gigabytes("HEADROOM_IMAGES_GB", None)
+    most = gigabytes("HEADROOM_IMAGES_GB")
     if most is not None:
         return int(most * 1e9) - sum(pictures.nbytes for pictures in _keeping)
     import psutil

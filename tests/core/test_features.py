@@ -17,6 +17,7 @@ from peftcore import errors
 from peftcore.backbone.load import Backbone
 from peftcore.events import Evaluation, Progress, Started, Step
 from peftcore.features import cache as caching
+from peftcore.features import disk
 from peftcore.features import plan as planning
 from peftcore.features.cache import FeatureCache
 from peftcore.features.disk import Shelf
@@ -223,7 +224,7 @@ def test_a_damaged_file_is_computed_again_and_told(damage, forwards, caplog):
 def test_a_full_disk_is_a_sentence_and_leaves_no_half_file(monkeypatch):
     def full(self, rows):
         if self.path.exists() or self._file.tell() > 4096:
-            raise caching.errors.StoreUnavailable("unused")
+            raise errors.StoreUnavailable("unused")
         self._file = Full(self._file)
         real(self, rows)
 
@@ -237,8 +238,8 @@ def test_a_full_disk_is_a_sentence_and_leaves_no_half_file(monkeypatch):
         def __getattr__(self, name):
             return getattr(self._real, name)
 
-    real = caching.Writer.write
-    monkeypatch.setattr(caching.Writer, "write", full)
+    real = disk.Writer.write
+    monkeypatch.setattr(disk.Writer, "write", full)
     with pytest.raises(errors.StoreUnavailable, match=r"No space left on device.*HEADROOM_HOME"):
         list(one("nothing").fill())
     assert not list(Shelf().folder.iterdir())
@@ -260,7 +261,7 @@ def test_the_least_recently_used_go_first():
     size = sum(entry.bytes for entry in Shelf().entries())
     for age, cache in enumerate(caches[1:]):
         list(one("nothing", shelf=Shelf(limit=2 * size)).fill())  # used again and again
-        list(FeatureCache(cache._backbone, cache.taps, cache._images, cache._norm, place="disk",
+        list(FeatureCache(cache.backbone, cache.taps, cache.images, cache.norm, place="disk",
                           shelf=Shelf(limit=2 * size)).fill())  # fmt: skip
         assert len(Shelf().entries()) == 4, age
     there = {entry.path for entry in Shelf().entries()}
@@ -302,7 +303,7 @@ def test_budgets_are_settings(monkeypatch):
     assert planning.budgets("cpu") == {"host": 1_000_000, "disk": 2_000_000}
     for wrong in ("much", "-1", "inf", "nan"):
         monkeypatch.setenv("HEADROOM_CACHE_DISK_GB", wrong)
-        with pytest.raises(errors.InvalidSetting, match="HEADROOM_CACHE_DISK_GB=.* is no size"):
+        with pytest.raises(errors.InvalidSetting, match="HEADROOM_CACHE_DISK_GB=.* is not a size"):
             planning.budgets("cpu")
 
 

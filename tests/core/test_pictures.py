@@ -67,7 +67,7 @@ def test_together_they_take_no_more_than_is_allowed(files, monkeypatch):
     monkeypatch.delenv("HEADROOM_IMAGES_GB")
     assert Pictures(files, 8).kept, "by itself a share of the memory that is free"
     monkeypatch.setenv("HEADROOM_IMAGES_GB", "much")
-    with pytest.raises(errors.InvalidSetting, match="HEADROOM_IMAGES_GB='much' is no size"):
+    with pytest.raises(errors.InvalidSetting, match="HEADROOM_IMAGES_GB='much' is not a size"):
         Pictures(files, 8)
 
 

@@ -18,7 +18,7 @@ from peftcore.errors import HeadroomError
 from peftcore.figures.theme import method_title
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
-from peftcore.train import recipes
+from peftcore.store import recipes
 
 UP_FRONT = ("epochs", "batch_size", "lr", "seed")
 FIRST_FIELDS = 4  # of a method: as many as stand in one row

@@ -11,8 +11,8 @@ from app import forms, links, words
 from app.launch.request import Request
 from peftcore.figures.theme import method_title
 from peftcore.spec import Settings
-from peftcore.train import recipes
-from peftcore.train.recipes import Recipe
+from peftcore.store import recipes
+from peftcore.store.recipes import Recipe
 
 
 def field(model: type[Settings], request: Request) -> None:

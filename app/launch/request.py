@@ -18,8 +18,8 @@ from peftcore import errors
 from peftcore.figures.theme import method_title
 from peftcore.registry import METHODS, TASKS
 from peftcore.spec import RunSpec, Settings
+from peftcore.store import recipes
 from peftcore.task import task_card
-from peftcore.train import recipes
 from peftcore.train.variations import variations
 
 Query = Mapping[str, str | Sequence[str]]  # a name's text, or all of them where it is repeated

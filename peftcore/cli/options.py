@@ -13,7 +13,7 @@ import typer
 from peftcore import errors
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
-from peftcore.train import recipes
+from peftcore.store import recipes
 
 
 def spec_options(function):

@@ -10,8 +10,7 @@ from peftcore import events as ev
 from peftcore.cli.options import choices, make_spec, spec_options
 from peftcore.cli.output import JSON, answer, progress_bars
 from peftcore.spec import RunSpec
-from peftcore.store import conditions
-from peftcore.train import recipes
+from peftcore.store import conditions, recipes
 from peftcore.train.variations import differences, variations
 
 

@@ -134,7 +134,7 @@ class Shelf:
 
 
 class Writer:
-    """A file of `count` rows on its way: `write` them in their order, then `commit`; without it, `close` leaves nothing.
+    """A new file of `count` rows: `write` them in order, then `commit`; without it, `close` leaves nothing behind.
 
     Values go through write(), not through a memory map: a full disk is then an error and no crash.
     """

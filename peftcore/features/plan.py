@@ -44,13 +44,11 @@ class CachePlan:
         self, model: TunedModel, task: Task, splits: Iterable[str], spec: RunSpec, taps: Iterable[str] | None = None
     ) -> dict[str, FeatureCache]:
         """Empty caches of these splits at `taps`, by default the model's own; none where features are not kept."""
-
-        def cache(split: str) -> FeatureCache:
-            given = model.backbone, taps or model.tuner.taps, getattr(task, split).images, spec.normalisation
-            precisions = {"precision": spec.cache_precision, "compute": spec.precision}
-            return FeatureCache(*given, **precisions, place=self.place, resize=spec.resize)
-
-        return {split: cache(split) for split in splits if self.place != "none"}
+        if self.place == "none":
+            return {}
+        backbone, taps, norm = model.backbone, taps or model.tuner.taps, spec.normalisation
+        kept: Any = dict(precision=spec.cache_precision, compute=spec.precision, place=self.place, resize=spec.resize)
+        return {split: FeatureCache(backbone, taps, getattr(task, split).images, norm, **kept) for split in splits}
 
 
 def plan_cache(model: TunedModel, images: int, spec: RunSpec, taps: Iterable[str] | None = None) -> CachePlan:

@@ -1,5 +1,4 @@
-"""The state of a run between two epochs, and as one blob: what it takes to go on and end with the weights it would have
-had."""
+"""The state of a run between two epochs, also as one blob: all it takes to go on to the weights it would have had."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ LIMIT = 64_000_000  # bytes: larger states are not kept, so such a run cannot re
 
 @dataclass(frozen=True)
 class Best:
-    """The weights of the epoch (from 1) that did best on the validation images, in host memory."""
+    """The weights of the epoch (from 1) with the best validation accuracy, in host memory."""
 
     epoch: int
     accuracy: float
@@ -34,17 +33,15 @@ class State:
     coach: Coach
     epochs: list[dict[str, float]] = field(default_factory=list)  # a row for each that is over
     seconds: float = 0.0  # spent before it was resumed
-    peak: dict[str, int] = field(default_factory=dict)  # bytes by component at the highest peak that was traced
+    peak: dict[str, int] = field(default_factory=dict)  # bytes by component at the highest peak traced
     best: Best | None = None  # where validation selects
 
     def pack(self, key: str, seconds: float) -> bytes | None:
-        """As a blob; None where it is too large to be kept. `key`: of the run's spec. `seconds`: spent by now."""
+        """The state as a blob; None where that is too large to be kept. `key`: of the run's spec. `seconds`: spent so
+        far."""
         best = self.best
-        parts = {
-            "adapter": self.model.adapter_state(),
-            "coach": self.coach.state(),
-            "best": best.weights if best else {},
-        }
+        weights = best.weights if best else {}
+        parts = {"adapter": self.model.adapter_state(), "coach": self.coach.state(), "best": weights}
         tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
         for name, parameter in self.model.named_trainable():
             moments = self.optimizer.state.get(parameter, {})
@@ -59,13 +56,11 @@ class State:
         """Takes over what `pack` wrote.
 
         Raises:
-            AdapterMismatch: it is of a run of another spec; BadAdapter: damaged.
+            AdapterMismatch: it belongs to a run of another spec; BadAdapter: it is damaged.
         """
         tensors, about = unpack(blob)
         if about["spec"] != key:
-            raise errors.AdapterMismatch(
-                "This checkpoint belongs to another RunSpec; resume with the spec that made it."
-            )
+            raise errors.AdapterMismatch("This checkpoint is another RunSpec's; resume with the spec that made it.")
         parts: dict[str, dict[str, Tensor]] = {"adapter": {}, "coach": {}, "best": {}, "optimizer": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
@@ -77,5 +72,5 @@ class State:
             self.optimizer.state[parameters[name]][moment] = value.clone().to(parameters[name].device)
         self.coach.load(parts["coach"])
         self.epochs, self.seconds, self.peak = about["epochs"], about["seconds"], about["peak"]
-        if about.get("best"):
-            self.best = Best(*about["best"], parts["best"])
+        if best := about.get("best"):
+            self.best = Best(epoch=best[0], accuracy=best[1], weights=parts["best"])

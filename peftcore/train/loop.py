@@ -1,12 +1,12 @@
 """finetune(spec): one loop for every method, a generator of events.
 
-All randomness follows from (seed, epoch) and (seed, step), so a run that goes on from a checkpoint ends with the weights
-it would have had, and whatever else draws random numbers between two events changes nothing.
+All randomness follows from (seed, epoch) and (seed, step), so a run resumed from a checkpoint ends with the weights it
+would have had, and whatever else draws random numbers between two events changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,8 @@ from peftcore.model import TunedModel
 from peftcore.registry import FETCH
 from peftcore.spec import RunSpec
 from peftcore.task import Task, load_task
-from peftcore.train.out_of_memory import with_remedies
-from peftcore.train.recipe import choose_device, seeded
-from peftcore.train.trainer import Batch, Features, Trainer
+from peftcore.train.recipe import choose_device, seeded, with_remedies
+from peftcore.train.trainer import Batch, Trainer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +32,8 @@ def finetune(
 ) -> Generator[Event, None, TunedModel]:
     """Trains as `spec` says and yields events; its return value is the trained model. Closing it stops the run.
 
-    `spec` may be a dict of a RunSpec's fields. `resume`: the blob of a Checkpoint of the same spec. `backbone`: one that
-    is loaded already.
+    `spec` may be a dict of a RunSpec's fields. `resume`: the blob of a Checkpoint of the same spec. `backbone`: one
+    that is loaded already.
 
     Raises:
         Diverged: NaN or infinite loss or gradient, with step and remedy.
@@ -52,12 +51,9 @@ def finetune(
         return trainer.model
 
 
-def step(trainer: Trainer, batch: Batch, features: Features | None = None) -> Tensor:
-    """One step of the optimizer on one batch; returns the loss.
-
-    `features`: the batch's frozen ones, where somebody has computed them already.
-    """
-    images, features, labels = trainer.inputs(batch, features)  # (b, 3, h, w), or features (b, ...) by tap; labels (b,)
+def step(trainer: Trainer, batch: Batch) -> Tensor:
+    """One step of the optimizer on one batch; returns the loss."""
+    images, features, labels = trainer.inputs(batch)  # (b, 3, h, w), or features (b, ...) by tap; labels (b,)
     seed = seeded(trainer.spec.seed, batch.step, labels.device)
     with trainer.watched(batch, images, features, labels) as ledger, seed:
         phase = ledger.phase if ledger else nullcontext
@@ -79,9 +75,22 @@ def loaded(spec: RunSpec, backbone: Backbone | None = None) -> Generator[Event, 
     return backbone.to(device), task
 
 
+class Returning:
+    """What a generator yields; at its end, `value` is what it returned."""
+
+    value: Any
+
+    def __init__(self, generator: Any):
+        self.generator = generator
+
+    def __iter__(self) -> Iterator[Any]:
+        self.value = yield from self.generator
+
+
 @dataclass(frozen=True)
 class Result:
-    """What `run` returns. Accuracies are shares in 0..1, of the selected epoch's weights (spec.select); memory in bytes."""
+    """What `run` returns. Accuracies are shares in 0..1, of the selected epoch's weights (spec.select); memory is in
+    bytes."""
 
     spec: RunSpec
     test_accuracy: float
@@ -98,15 +107,14 @@ class Result:
         import pandas as pd
 
         assert isinstance(end, Finished)
-        numbers = {name: getattr(end, name) for name in ("test_accuracy", "val_accuracy", "memory", "seconds")}
-        return cls(spec, **numbers, epochs=pd.DataFrame(end.epochs), model=model, selected_epoch=end.selected_epoch)
+        names = ("test_accuracy", "val_accuracy", "memory", "seconds", "selected_epoch")
+        return cls(spec, epochs=pd.DataFrame(end.epochs), model=model, **{name: getattr(end, name) for name in names})
 
 
 def run(spec: RunSpec, resume: bytes | None = None, backbone: Backbone | None = None) -> Result:
     """Drains `finetune` and returns its result."""
-    spec, events = RunSpec.of(spec), finetune(spec, resume, backbone)
-    while True:
-        try:
-            last = next(events)
-        except StopIteration as end:
-            return Result.of(spec, last, end.value)
+    spec = RunSpec.of(spec)
+    events = Returning(finetune(spec, resume, backbone))
+    for event in events:
+        last = event
+    return Result.of(spec, last, events.value)

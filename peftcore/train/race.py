@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -15,15 +16,16 @@ from torch import Tensor
 
 from peftcore import errors
 from peftcore.backbone.load import Backbone
-from peftcore.events import Event, Failed, Finished
+from peftcore.events import Event, Failed
 from peftcore.features.plan import CachePlan, plan_shared
 from peftcore.model import TunedModel
 from peftcore.spec import RunSpec
 from peftcore.task import Task
-from peftcore.train.loop import Result, loaded, step
-from peftcore.train.out_of_memory import with_remedies
-from peftcore.train.trainer import Batch, Features, Trainer, filled
+from peftcore.train.loop import Result, Returning, loaded, step
+from peftcore.train.recipe import with_remedies
+from peftcore.train.trainer import Batch, Trainer, filled
 
+Numbered = Generator[tuple[int, Event], None, Any]  # which run, and its event
 Lane = tuple[Trainer, Batch]  # a racer, and where it is
 
 
@@ -33,17 +35,13 @@ def race(specs: Sequence[RunSpec], backbone: Backbone | None = None) -> list[Res
     Raises:
         InvalidSetting: no specs; and whatever a single run raises.
     """
-    specs, finished = [RunSpec.of(spec) for spec in specs], dict[int, Finished]()
-    stream = race_events(specs, backbone)
-    while True:
-        try:
-            number, event = next(stream)
-        except StopIteration as end:
-            return [Result.of(spec, finished[i], end.value[i]) for i, spec in enumerate(specs)]
-        if isinstance(event, Finished):
-            finished[number] = event
+    specs, ends = [RunSpec.of(spec) for spec in specs], dict[int, Event]()
+    stream = Returning(race_events(specs, backbone))
+    for i, event in stream:
+        ends[i] = event
         if isinstance(event, Failed):
             raise getattr(errors, event.error)(event.message)
+    return [Result.of(spec, ends[i], stream.value[i]) for i, spec in enumerate(specs)]
 
 
 def race_events(
@@ -51,14 +49,14 @@ def race_events(
     backbone: Backbone | None = None,
     resume: Sequence[bytes | None] = (),
     left_out: Callable[[], Collection[int]] = tuple,
-) -> Generator[tuple[int, Event], None, list[TunedModel | None]]:
-    """(i, event of specs[i]) as they happen; returns the trained models, None where one failed.
+) -> Numbered:
+    """(i, event of specs[i]) as they happen; returns the trained models, without those of runs that failed.
 
-    Side methods that agree on backbone, task and preprocessing train together, step by step: the frozen forward runs once
-    for all of them, and those with equal method settings (other learning rates, seeds and the like) in one call. In-backbone
-    methods train one after the other. One that fails has `Failed` as its last event, and the others go on.
+    Side methods that agree on backbone, task and preprocessing train together, step by step: the frozen forward runs
+    once for all of them, and those with equal method settings (other learning rates, seeds and the like) in one call.
+    In-backbone methods train one after the other. A run that fails ends with `Failed`, and the others go on.
 
-    `left_out` says, whenever it is asked, which are to go no further; it is asked before each step.
+    `left_out`: called before each step, gives the numbers of the runs that are to go no further.
 
     Raises:
         InvalidSetting: no specs.
@@ -81,17 +79,15 @@ def race_events(
         for team in (sides, *([i] for i in members if i not in sides)):
             racing = {i: members[i] for i in team if i not in left_out()}
             models |= yield from _lockstep(racing, shared, task, blobs, left_out)
-    return [models.get(i) for i in range(len(specs))]
+    return models
 
 
-def _for_each(numbers: Iterable[int], events: Iterator[Event]) -> Generator[tuple[int, Event], None, Any]:
+def _for_each(numbers: Iterable[int], events: Iterable[Event]) -> Numbered:
     """Every event for each of these; returns what the generator of the events returns."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as end:
-            return end.value
+    stream = Returning(events)
+    for event in stream:
         yield from ((i, event) for i in numbers)
+    return stream.value
 
 
 def _failed(faults: dict[int, errors.HeadroomError]) -> Iterator[tuple[int, Event]]:
@@ -106,15 +102,15 @@ def _lockstep(
     task: Task,
     resume: Mapping[int, bytes | None],
     left_out: Callable[[], Collection[int]],
-) -> Generator[tuple[int, Event], None, dict[int, TunedModel]]:
-    """Trains together, step by step; returns the models of those that came to the end."""
+) -> Numbered:
+    """Trains together, step by step; returns the models of the runs that came to their end."""
     racers: dict[int, Trainer] = {}
     models: dict[int, TunedModel] = {}
     faults: dict[int, errors.HeadroomError] = {}
 
     @contextmanager
     def may_fail(*numbers: int) -> Iterator[None]:
-        """Those that fail go no further; the others do."""
+        """Where the code inside fails, these runs go no further; the others do."""
         try:
             with with_remedies(specs[numbers[0]]):
                 yield
@@ -140,16 +136,18 @@ def _lockstep(
             del racers[i]
         if not racers:
             return models
-        lanes = {i: (racer, next(batches[i])) for i, racer in racers.items()}
+        lanes, losses = {i: (racer, next(batches[i])) for i, racer in racers.items()}, dict[int, Tensor]()
         with may_fail(*racers):
-            losses, features = _together(lanes)
+            side = {i: (r, batch) for i, (r, batch) in lanes.items() if r.model.is_side and not r.is_traced(batch)}
+            lanes |= _with_features(side)
+            losses = _together({i: lanes[i] for i in side})
         for i, racer in tuple(racers.items()):
             batch = lanes[i][1]
             with may_fail(i):
                 if i in losses:
                     racer.update(batch, losses[i])
                 else:
-                    losses[i] = step(racer, batch, features.get(i))
+                    losses[i] = step(racer, batch)
                 yield from _for_each([i], racer.after_step(batch, losses[i]))
                 if batch.step == racer.steps:
                     yield from _for_each([i], racer.finish())
@@ -157,8 +155,8 @@ def _lockstep(
 
 
 def _share_features(racers: Sequence[Trainer]) -> Iterator[Event]:
-    """One set of features for all, as `plan_shared` says. Where it fits nowhere, no racer keeps any: K caches would take
-    K times what is allowed."""
+    """One set of features for all, as `plan_shared` says. Where it fits nowhere, no racer keeps any: K caches would
+    take K times what is allowed."""
     first = racers[0]
     plan, taps, names = plan_shared([racer.model for racer in racers], first.task, first.spec)
     caches = plan.caches(first.model, first.task, names, first.spec, taps)
@@ -170,13 +168,26 @@ def _share_features(racers: Sequence[Trainer]) -> Iterator[Event]:
         racer.plan, racer.caches = plan, caches
 
 
-def _together(lanes: Mapping[int, Lane]) -> tuple[dict[int, Tensor], dict[int, Features]]:
-    """What side networks compute together, steps that are traced apart: the losses of those that run in one call, their
-    gradients being in place; and where features are not cached, everybody's."""
-    lanes = {
-        i: (racer, batch) for i, (racer, batch) in lanes.items() if racer.model.is_side and not racer.is_traced(batch)
-    }
-    features, losses = _frozen(lanes), dict[int, Tensor]()
+def _with_features(lanes: Mapping[int, Lane]) -> dict[int, Lane]:
+    """Where features are not cached: each batch with its own, by one forward for all that see the same images."""
+    seeing: dict[tuple[int, ...], dict[int, Lane]] = {}
+    for i, (racer, batch) in lanes.items():
+        if not racer.caches:
+            seeing.setdefault((racer.spec.seed, racer.spec.batch_size, batch.step), {})[i] = racer, batch
+    given: dict[int, Lane] = {}
+    for members in seeing.values():
+        first, batch = next(iter(members.values()))
+        points = tuple(dict.fromkeys(tap for racer, _ in members.values() for tap in racer.model.tuner.taps))
+        with first.autocast():
+            tokens = dict(zip(points, first.backbone.taps(first.images(batch), points), strict=True))
+        for i, (racer, batch) in members.items():
+            given[i] = racer, replace(batch, features=tuple(tokens[tap] for tap in racer.model.tuner.taps))
+    return given
+
+
+def _together(lanes: Mapping[int, Lane]) -> dict[int, Tensor]:
+    """The losses of the side networks that run in one call; their gradients are then in place."""
+    losses: dict[int, Tensor] = {}
     alike: dict[tuple, dict[int, Lane]] = {}
     for i, (racer, batch) in lanes.items():
         # Dropout's random numbers belong to one run, so a method that has it is computed by itself.
@@ -184,36 +195,21 @@ def _together(lanes: Mapping[int, Lane]) -> tuple[dict[int, Tensor], dict[int, F
         alike.setdefault((str(racer.spec.method.settings()), len(batch.rows), alone), {})[i] = racer, batch
     for members in alike.values():
         if len(members) > 1:
-            losses |= zip(members, _abreast(list(members.values()), [features.get(i) for i in members]), strict=True)
-    return losses, features
+            losses |= zip(members, _abreast(list(members.values())), strict=True)
+    return losses
 
 
-def _frozen(lanes: Mapping[int, Lane]) -> dict[int, Features]:
-    """Where features are not cached: each batch's, with one forward for all that see the same images."""
-    seeing: dict[tuple[int, ...], dict[int, Lane]] = {}
-    for i, (racer, batch) in lanes.items():
-        if not racer.caches:
-            seeing.setdefault((racer.spec.seed, racer.spec.batch_size, batch.step), {})[i] = racer, batch
-    found: dict[int, Features] = {}
-    for members in seeing.values():
-        first, batch = next(iter(members.values()))
-        points = tuple(dict.fromkeys(tap for racer, _ in members.values() for tap in racer.model.tuner.taps))
-        with first.autocast():
-            tokens = dict(zip(points, first.backbone.taps(first.images(batch), points), strict=True))
-        found |= {i: tuple(tokens[tap] for tap in racer.model.tuner.taps) for i, (racer, _) in members.items()}
-    return found
-
-
-def _abreast(lanes: Sequence[Lane], features: Sequence[Features | None]) -> Tensor:
-    """The losses (K,) of K models with equal method settings, in one call; their gradients are in place then."""
-    first, index = lanes[0][0], [batch.rows for _, batch in lanes]
+def _abreast(lanes: Sequence[Lane]) -> Tensor:
+    """The losses (K,) of K models with equal method settings, in one call; their gradients are then in place."""
+    first, rows = lanes[0][0], [batch.rows for _, batch in lanes]
     if first.caches:
-        same = all(np.array_equal(index[0], other) for other in index)
-        rows = first.caches["train"].batch(index[0] if same else np.concatenate(index), first.model.tuner.taps)
+        same = all(np.array_equal(rows[0], other) for other in rows)
+        kept = first.caches["train"].batch(rows[0] if same else np.concatenate(rows), first.model.tuner.taps)
         z = tuple(
-            t.unflatten(0, (-1, len(index[0]))) for t in rows
+            t.unflatten(0, (-1, len(rows[0]))) for t in kept
         )  # (K, b, ...), or (1, b, ...) where all are the same
     else:
+        features = [batch.features or () for _, batch in lanes]
         same = all(one[0] is features[0][0] for one in features)
         z = tuple(t[0][None] if same else torch.stack(t) for t in zip(*features, strict=True))
     labels = torch.stack([racer.labels(batch) for racer, batch in lanes])  # (K, b)

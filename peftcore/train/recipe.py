@@ -1,9 +1,9 @@
-"""The recipe of a run: device, optimizer, learning rate, and where its random numbers come from."""
+"""The recipe of a run: device, optimizer, learning rate, random numbers, and what helps where memory runs out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -22,7 +22,7 @@ def choose_device(name: str) -> torch.device:
         InvalidSetting: no such device on this machine.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda", "mps"):
@@ -49,9 +49,9 @@ def compiled(model: TunedModel) -> Callable[[Tensor], Tensor]:
     """The model through torch.compile, which happens at the first call.
 
     Raises (at a call):
-        InvalidSetting: this machine cannot compile it, for want of a C++ compiler say.
+        InvalidSetting: this machine cannot compile it: it has no C++ compiler, say.
     """
-    torch._dynamo.reset()  # after eight models of one architecture in a process it would go back to eager without a word
+    torch._dynamo.reset()  # else the ninth model of one architecture runs eagerly, without a word
     fast = torch.compile(model)
 
     def call(images: Tensor) -> Tensor:
@@ -76,14 +76,34 @@ def learning_rate(step: int, steps: int, spec: RunSpec) -> float:
 
 
 def generator_of(seed: int, epoch: int, step: int) -> torch.Generator:
-    return torch.Generator().manual_seed(
-        int(np.random.SeedSequence([seed, epoch, step]).generate_state(1, np.uint64)[0] >> 1)
-    )
+    return torch.Generator().manual_seed(_number(seed, epoch, step))
 
 
 @contextmanager
-def seeded(seed: int, step: int, device: torch.device):
-    """A stream of its own beside `generator_of`'s. Random numbers inside (dropout) follow from seed and step; those outside go on as if nothing had happened."""
+def seeded(seed: int, step: int, device: torch.device) -> Iterator[None]:
+    """Random numbers inside (dropout) follow from seed and step, in a stream apart from `generator_of`'s; those outside
+    go on as if nothing had happened."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(int(np.random.SeedSequence([seed, step, 0, 1]).generate_state(1, np.uint64)[0] >> 1))
+        torch.manual_seed(_number(seed, step, 0, 1))
         yield
+
+
+def _number(*of: int) -> int:
+    return int(np.random.SeedSequence(of).generate_state(1, np.uint64)[0] >> 1)
+
+
+@contextmanager
+def with_remedies(spec: RunSpec) -> Iterator[None]:
+    """Raises OutOfMemory, a sentence with remedies, in place of torch's own error."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        remedies = [f"a batch smaller than {spec.batch_size}"]
+        if spec.precision == "fp32":
+            remedies.append("precision='bf16'")
+        if spec.method.kind == "in-backbone":
+            remedies.append("a side method such as LAST, which keeps nothing of the backbone")
+        detail = str(error).strip().splitlines()[0]
+        raise errors.OutOfMemory(f"The device ran out of memory. Try {', or '.join(remedies)}. ({detail})") from error

@@ -1,4 +1,4 @@
-"""One run in the making: what it trains with, how far it is, and the events that say so."""
+"""One run in the making: what it trains with, how far it is, and its events."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,29 +28,33 @@ from peftcore.task import Task, check_images, read_ahead
 from peftcore.train.checkpoint import Best, State
 from peftcore.train.recipe import choose_device, compiled, generator_of, learning_rate, make_optimizer
 
-TRACED = 24  # steps of a run whose memory is traced at most, spread evenly
-APART = 8  # so many steps apart at least: tracing takes longer than a step of a side network does
-
+TRACED = 24  # at most this many steps of a run have their memory traced, spread evenly
+APART = 8  # at least this many steps lie between them: tracing takes longer than a step of a side network does
 
 Features = tuple[Tensor, ...]  # at each tap that a side method reads (b, ...)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some images of a split, for one step of training or of an evaluation. `epoch` counts from 0, `step` from 1."""
+    """Some images of a split, for one step of training or of an evaluation. `epoch` counts from 0, `step` from 1.
+
+    rows: which of the split's images: an array (b,), or a slice.
+    features: the frozen ones of these images, where somebody has computed them already.
+    """
 
     split: str
-    rows: np.ndarray | slice
+    rows: Any
     epoch: int = 0
     step: int = 0
+    features: Features | None = None
     began: float = field(default_factory=time.perf_counter)
 
 
 class Trainer:
     """What `finetune` and a race drive: batch by batch, each batch's loss and gradients made outside.
 
-    `plan` and `caches`: where frozen features are kept, and those of each split: made by `begin` unless a race has set
-    them. `traced`: of so many steps at most the memory is traced, by default of TRACED.
+    `plan` and `caches`: where frozen features are kept, and those of each split; made by `begin` unless a race has set
+    them. `traced`: at most this many steps have their memory traced; by default TRACED.
     """
 
     def __init__(self, spec: RunSpec, backbone: Backbone, task: Task, traced: int | None = None):
@@ -76,26 +81,11 @@ class Trainer:
 
     def begin(self, resume: bytes | None = None) -> Iterator[Event]:
         """What comes before the first batch: the state that is resumed, a look at all images, frozen features."""
-        spec, task, backbone, model = self.spec, self.task, self.backbone, self.model
+        spec, task, model = self.spec, self.task, self.model
         if resume is not None:
             self.state.restore(resume, spec.key)
-        mean, std = normalisation(backbone, spec.normalisation)
         plan = self.plan or plan_cache(model, len(task.train) + len(task.val), spec)
-        settings = {
-            **{name: getattr(spec, name) for name in ("normalisation", "resize", "augmentation")},
-            "mean": list(mean),
-            "std": list(std),
-            "image_size": list(task.train.images.shape[1:3]),
-            "input_size": list(backbone.input_size[-2:]),
-            "symmetries": list(task.symmetries),
-            # Of how many images an accuracy is the share, and how many of them are of the largest class.
-            "images": {name: _sizes(getattr(task, name).labels) for name in ("val", "test")},
-            "model_selection": SELECTED[spec.select],
-            "pretrained": backbone.pretrained,
-            "weights": backbone.origin and vars(backbone.origin),
-            "weight_decay": spec.decay,
-            "features": plan.to_dict(),
-        }
+        settings = self._conditions() | {"features": plan.to_dict()}
         counts, classes, kind, device = model.parameter_counts(), list(task.classes), spec.method.kind, str(self.device)
         yield Started(spec.to_dict(), kind, counts, self.steps, spec.epochs, classes, device, settings)
         # A file that is broken is named now, not at the end of the run when the test images are read.
@@ -104,6 +94,27 @@ class Trainer:
         if self.plan is None:  # the test images are read once, at the end of the run: their features are not kept
             self.caches = plan.caches(model, task, ("train", "val"), spec)
             yield from filled("caching frozen features", self.caches)
+
+    def _conditions(self) -> dict[str, Any]:
+        """What an accuracy depends on and a spec leaves to the backbone and the task."""
+        spec, task, backbone = self.spec, self.task, self.backbone
+        mean, std = normalisation(backbone, spec.normalisation)
+        # The number of images that an accuracy is a share of, and how many of them are of the most frequent class.
+        labels = {name: getattr(task, name).labels for name in ("val", "test")}
+        sizes = {name: [len(of), int(np.bincount(of).max(initial=0))] for name, of in labels.items()}
+        return {
+            **{name: getattr(spec, name) for name in ("normalisation", "resize", "augmentation")},
+            "mean": list(mean),
+            "std": list(std),
+            "image_size": list(task.train.images.shape[1:3]),
+            "input_size": list(backbone.input_size[-2:]),
+            "symmetries": list(task.symmetries),
+            "images": sizes,
+            "model_selection": SELECTED[spec.select],
+            "pretrained": backbone.pretrained,
+            "weights": backbone.origin and vars(backbone.origin),
+            "weight_decay": spec.decay,
+        }
 
     def batches(self) -> Iterator[Batch]:
         """The batches of every epoch that is left."""
@@ -117,8 +128,9 @@ class Trainer:
                     read_ahead(self.task.train.images, parts[n])
                 yield Batch("train", rows, epoch, epoch * self.per_epoch + n)
 
-    def inputs(self, batch: Batch, features: Features | None = None) -> tuple[Tensor | None, Features | None, Tensor]:
+    def inputs(self, batch: Batch) -> tuple[Tensor | None, Features | None, Tensor]:
         """Images (b, 3, h, w), or the frozen features that the method reads where there are any; labels (b,)."""
+        features = batch.features
         if features is None and batch.split in self.caches:
             features = self.caches[batch.split].batch(batch.rows, self.model.tuner.taps)
         return self.images(batch) if features is None else None, features, self.labels(batch)
@@ -127,7 +139,7 @@ class Trainer:
         return torch.tensor(getattr(self.task, batch.split).labels[batch.rows], device=self.device)
 
     def images(self, batch: Batch) -> Tensor:
-        """Resized, augmented where they are trained on, and normed; the same whenever it is asked."""
+        """Resized, augmented where they are trained on, and normalised: the same whenever they are asked for."""
         spec, how = self.spec, self.spec.augmentation if batch.split == "train" else "none"
         images, generator = getattr(self.task, batch.split).images, generator_of(spec.seed, batch.epoch, batch.step)
         where = (self.backbone, spec.normalisation, self.device, spec.resize)
@@ -135,7 +147,7 @@ class Trainer:
 
     def logits(self, images: Tensor | None, features: Features | None, ledger: Ledger | None = None) -> Tensor:
         """(b, classes), from images or, if there are any, from frozen features."""
-        if self.model.is_side and features is None:
+        if images is not None and self.model.is_side:
             features = self.model.features(images)
             if ledger:
                 ledger.features(features)
@@ -189,7 +201,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
 
     def after_step(self, batch: Batch, loss: Tensor) -> Iterator[Event]:
-        """What a step has to say and, where it is the last one of its epoch, the epoch."""
+        """The events of a step and, where it is the last one of its epoch, of the epoch."""
         report, self.report = self.report, None
         step, epoch, images, value = batch.step, batch.epoch + 1, len(batch.rows), loss.item()
         self.total += images * value
@@ -202,35 +214,37 @@ class Trainer:
             yield from self._after_epoch(epoch, step)
 
     def _after_epoch(self, epoch: int, step: int) -> Iterator[Event]:
-        seconds, mean = time.perf_counter() - self.epoch_began, self.total / len(self.task.train)
+        spec, state, seconds = self.spec, self.state, time.perf_counter() - self.epoch_began
         evaluation = self.evaluate("val", epoch)
-        accuracy, state = evaluation.accuracy, self.state
+        mean, accuracy = self.total / len(self.task.train), evaluation.accuracy
         state.epochs.append({"epoch": epoch, "seconds": seconds, "train_loss": mean, "val_accuracy": accuracy})
         yield evaluation
-        may_be_selected = self.spec.select == "val" and self.coach.is_settled(step)
+        may_be_selected = spec.select == "val" and self.coach.is_settled(step)
         if may_be_selected and (state.best is None or accuracy > state.best.accuracy):  # ties keep the earlier epoch
             state.best = Best(epoch, accuracy, {n: t.cpu() for n, t in self.model.adapter_state().items()})
         yield from self.coach.end_epoch(step, epoch)
-        if epoch < self.spec.epochs:
-            yield Checkpoint(epoch=epoch, step=step, blob=state.pack(self.spec.key, self.seconds))
+        if epoch < spec.epochs:
+            yield Checkpoint(epoch, step, blob=state.pack(spec.key, self.seconds))
 
     def finish(self) -> Iterator[Event]:
         """After the last batch: the weights that are selected, and the one look at the test images."""
         self.coach.close()
-        best = self.state.best
-        if best:
-            self.model.load_adapter_state(best.weights)
-        chosen = best.epoch if best else self.spec.epochs
+        state, chosen = self.state, self.spec.epochs
+        if state.best:
+            chosen = state.best.epoch
+            self.model.load_adapter_state(state.best.weights)
         test = self.evaluate("test", chosen)
         yield test
-        blob = to_bytes(self.model, self.spec, list(self.task.classes))
-        val_accuracy, peak, epochs = self.state.epochs[chosen - 1]["val_accuracy"], self.state.peak, self.state.epochs
-        yield Finished(test.accuracy, val_accuracy, self.seconds, peak, epochs, blob, selected_epoch=chosen)
+        accuracy, blob = (
+            state.epochs[chosen - 1]["val_accuracy"],
+            to_bytes(self.model, self.spec, list(self.task.classes)),
+        )
+        yield Finished(test.accuracy, accuracy, self.seconds, state.peak, state.epochs, blob, selected_epoch=chosen)
 
     @torch.no_grad()
     def evaluate(self, name: str, epoch: int) -> Evaluation:
         """Accuracy and mean loss on a split, of the weights after an epoch (from 1)."""
-        began, right, loss, split, size = time.perf_counter(), 0, 0.0, getattr(self.task, name), self.spec.batch_size
+        began, right, loss, split, size = time.perf_counter(), 0.0, 0.0, getattr(self.task, name), self.spec.batch_size
         self.model.eval()
         for start in range(0, len(split), size):
             if name not in self.caches:
@@ -248,7 +262,7 @@ class Trainer:
 
 
 def counted(what: str, parts: list[tuple[int, Iterator[int]]]) -> Iterator[Progress]:
-    """One count through several jobs; each has its size and says how much of it is done."""
+    """One count through several jobs, each a size and how much of it is done."""
     before, total = 0, sum(size for size, _ in parts)
     for size, counts in parts:
         for done in counts:
@@ -258,8 +272,3 @@ def counted(what: str, parts: list[tuple[int, Iterator[int]]]) -> Iterator[Progr
 
 def filled(what: str, caches: Mapping[str, FeatureCache]) -> Iterator[Progress]:
     return counted(what, [(len(cache), cache.fill()) for cache in caches.values()])
-
-
-def _sizes(labels: np.ndarray) -> list[int]:
-    """How many there are, and of the most frequent."""
-    return [len(labels), int(np.bincount(labels).max(initial=0))]

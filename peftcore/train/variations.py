@@ -1,4 +1,4 @@
-"""Variations of a RunSpec: made from several values of some settings, and told apart by what varies. No torch."""
+"""Variations of a RunSpec: made from several values of some settings, and named by what varies. No torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _changed(spec: RunSpec, changes: dict[str, Any]) -> RunSpec:
 
 
 def differences(specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """For each spec, as a dict, the settings in which it differs from others: {"method": "last", "rank": 8, "lr": 0.01}.
+    """For each spec, as a dict, the settings in which it differs from others: {"method": "last", "rank": 8}.
 
     The settings of a method are compared among the specs of that method alone.
     """
@@ -46,13 +46,12 @@ def differences(specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for method in methods:
         same = [spec["method"] for spec in specs if spec["method"]["name"] == method]
         settings[method] = [name for name in same[0] if _distinct(other.get(name) for other in same) > 1]
-    told = []
-    for spec in specs:
-        method = spec["method"]
-        own = {"method": method["name"]} if len(methods) > 1 else {}
-        own |= {name: method[name] for name in settings[method["name"]]}
-        told.append(own | {name: spec[name] for name in recipe})
-    return told
+    return [
+        ({"method": spec["method"]["name"]} if len(methods) > 1 else {})
+        | {name: spec["method"][name] for name in settings[spec["method"]["name"]]}
+        | {name: spec[name] for name in recipe}
+        for spec in specs
+    ]
 
 
 def _distinct(values: Any) -> int:

@@ -13,7 +13,7 @@ from app import forms, libraries, words
 from peftcore.__main__ import app as cli
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
-from peftcore.train import recipes
+from peftcore.store import recipes
 
 
 @pytest.fixture(autouse=True, scope="module")

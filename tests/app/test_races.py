@@ -15,7 +15,7 @@ from peftcore import errors
 from peftcore.cli.options import choices
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
-from peftcore.train import recipes
+from peftcore.store import recipes
 from peftcore.train.variations import variations
 
 

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from peftcore.spec import RunSpec
-from peftcore.train import recipes
+from peftcore.store import recipes
 
 EVIDENCE = {
     "on": "the nine tasks of the mini-VTAB",

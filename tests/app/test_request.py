@@ -17,8 +17,8 @@ from app.runs import races
 from peftcore import errors
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec, Settings
+from peftcore.store import recipes
 from peftcore.task import embedded_tasks
-from peftcore.train import recipes
 from peftcore.train.variations import variations
 
 many = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 import peftcore as pc
-from peftcore.train import recipes
+from peftcore.store import recipes
 
 YESTERDAY = Path(__file__).resolve().parents[1] / "fixtures" / "yesterday"
 LINKS = json.loads((YESTERDAY / "links.json").read_text()) if (YESTERDAY / "links.json").exists() else []

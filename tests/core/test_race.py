@@ -87,8 +87,7 @@ def test_one_that_fails_says_so_and_the_others_go_on(monkeypatch):
     alone, together = pc.run(racers[2]), race._together
 
     def with_one_broken(lanes):
-        losses, features = together(lanes)
-        return {i: loss * (float("nan") if i == 1 else 1) for i, loss in losses.items()}, features
+        return {i: loss * (float("nan") if i == 1 else 1) for i, loss in together(lanes).items()}
 
     monkeypatch.setattr(race, "_together", with_one_broken)
     last = dict(race.race_events(racers))

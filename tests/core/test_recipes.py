@@ -14,7 +14,7 @@ from peftcore.__main__ import app
 from peftcore.backbone import embedded
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
-from peftcore.train import recipes
+from peftcore.store import recipes
 
 RATES = {"0.001": {"val": 0.2, "test": 0.24}, "0.02": {"val": 0.5, "test": 0.51}}
 
@@ -111,7 +111,7 @@ def test_a_race_over_methods_gives_each_its_own_rate(known, monkeypatch):
 
 def test_recipes_are_read_without_torch():
     code = (
-        "import sys; from peftcore.train import recipes; recipes.best('ssf', 'vit_micro'); "
+        "import sys; from peftcore.store import recipes; recipes.best('ssf', 'vit_micro'); "
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=recipes.FILE.parents[1])

@@ -1,7 +1,8 @@
-"""Recipes: the learning rate known to work best for a method on a backbone, and what says so. No torch.
+"""Recipes: the learning rate known to work best for a method on a backbone, and the evidence. No torch.
 
 assets/recipes.json has one object for each pair that was measured: method, backbone, values (fields of RunSpec) and
-evidence: `rates`, {lr: {"val", "test"}} as shares, `on`, `epochs`, `seeds`, `command`. scripts/gather_recipes.py writes it.
+evidence: `rates`, {lr: {"val", "test"}} as shares, `on`, `epochs`, `seeds`, `command`. scripts/gather_recipes.py writes
+it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ FILE = Path(__file__).resolve().parents[2] / "assets" / "recipes.json"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Fields of RunSpec for a method on a backbone, and the measured recipes they come from (none: a general default)."""
+    """Fields of RunSpec for a method on a backbone, and the measured recipes they come from (none: the default)."""
 
     method: str
     backbone: str
@@ -52,14 +53,14 @@ class Recipe:
 
 @cache
 def recorded() -> tuple[Mapping[str, Any], ...]:
-    """What assets/recipes.json has."""
+    """The contents of assets/recipes.json."""
     return tuple(json.loads(FILE.read_text()))
 
 
 def best(method: str, backbone: str) -> Recipe:
     """The recipe for a method on a backbone.
 
-    Where nobody measured it: that of the same method, else the middle one of the methods of its kind, on this backbone,
+    Where it was not measured: that of the same method, else the middle one of the methods of its kind, on this backbone,
     or, if both are small embedded ones, on another. Else RunSpec's own default. Raises UnknownName.
     """
     here = [entry for entry in recorded() if entry["backbone"] == backbone]

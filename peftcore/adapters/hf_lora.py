@@ -52,8 +52,8 @@ def export_peft(model: TunedModel, folder: str | Path) -> Path:
         tensors |= _state_of_peft(model)
     else:
         raise errors.CannotExport(
-            f"{model.method.card.title} is not a low-rank update of linear layers, so Hugging Face PEFT's LoRA cannot hold it; "
-            "lora, bi_lora, heart_lora, serial_lora and hf_peft can be exported."
+            f"{model.method.card.title} is not a low-rank update of linear layers, so Hugging Face PEFT's LoRA cannot "
+            "hold it; lora, bi_lora, heart_lora, serial_lora and hf_peft can be exported."
         )
     config.base_model_name_or_path, config.inference_mode = model.backbone.name, True
     others = [m for m in config.modules_to_save or () if not heads[0].startswith(m) and not heads[0].endswith(m)]
@@ -101,8 +101,8 @@ def import_peft(folder: str | Path, backbone: Backbone) -> TunedModel:
     if weight.shape != (len(bias), backbone.width) or not all(map(torch.equal, heads[0], heads[-1])):
         others = ", ".join(name for name in tensors if ".lora_" not in name) or "nothing else"
         raise errors.AdapterMismatch(
-            f"{str(folder)!r} does not hold one classifier of width {backbone.width} as {' and '.join(paths)}, but {others[:99]}; "
-            f"save it with modules_to_save={[*paths]}."
+            f"{str(folder)!r} does not hold one classifier of width {backbone.width} as {' and '.join(paths)}, but "
+            f"{others[:99]}; save it with modules_to_save={[*paths]}."
         )
     method = make_method("hf_peft", tuner=record.tuner, options={"target_modules": None} | record.settings)
     model = attach(backbone, method, len(weight))
@@ -116,7 +116,7 @@ def import_peft(folder: str | Path, backbone: Backbone) -> TunedModel:
 def _on_original_weights(record: PeftFolder, backbone: Backbone) -> PeftFolder:
     """The same adapter for the weights from before its start changed them.
 
-    PiSSA and OLoRA take s B0 A0 out of W and train s B A from there, so what was learnt is s (B A - B0 A0): a LoRA of
+    PiSSA and OLoRA take s B0 A0 out of W and train s B A from there, so what was learned is s (B A - B0 A0): a LoRA of
     twice the rank. B0 and A0 follow from W, and PEFT computes them again.
 
     Raises:
@@ -127,8 +127,9 @@ def _on_original_weights(record: PeftFolder, backbone: Backbone) -> PeftFolder:
         return record
     if record.start not in _SPLIT_WEIGHTS or plain.beyond_pairs():
         raise errors.BadAdapter(
-            f"{str(record.source)!r} was trained with {' and '.join(record.beyond_pairs())} which may change the frozen weights, "
-            "and does not hold them. Save it with path_initial_model_for_weight_conversion, which makes it a plain LoRA."
+            f"{str(record.source)!r} was trained with {' and '.join(record.beyond_pairs())}, which may change the "
+            "frozen weights, and does not hold them. Save it with path_initial_model_for_weight_conversion, which makes "
+            "it a plain LoRA."
         )
     from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 
@@ -154,7 +155,7 @@ def _fill(model: TunedModel, tensors: dict[str, Tensor], source: str) -> None:
             was, now = tuple(tensor.shape), tuple(place.shape)
             raise errors.AdapterMismatch(f"{name} is {was} in {source!r}; on {model.backbone.name} it is {now}.")
         if place.data_ptr() not in trained and not torch.equal(place, tensor):
-            raise errors.AdapterMismatch(f"{source!r} has frozen {name} which its settings do not draw again here.")
+            raise errors.AdapterMismatch(f"{source!r} holds a frozen {name} that its settings do not reproduce here.")
         place.copy_(tensor)
 
 

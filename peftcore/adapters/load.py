@@ -35,8 +35,8 @@ def load_adapter(
 ) -> TunedModel:
     """The saved model, on `backbone` or on one loaded by the name that was saved.
 
-    What was trained elsewhere needs `backbone`: a Hugging Face PEFT folder, and a .bin file of PETL-ViT's Bi-LoRA, whose
-    `scale`, `bits` and `rank` follow from its name where it is one of the released.
+    What was trained elsewhere needs `backbone`: a Hugging Face PEFT folder, and a .bin file of PETL-ViT's Bi-LoRA, of
+    which `scale`, `bits` and `rank` follow from the name where it is one of the released files.
 
     Raises:
         BadAdapter: missing, truncated, altered, or written by a newer Headroom.
@@ -73,7 +73,7 @@ def origin_of(source: Path, **numbers: float | None) -> Literal["headroom", "pef
 
 
 def _load(folder: Path, backbone: Backbone | None) -> TunedModel:
-    others = "; nor does it hold an adapter of Hugging Face PEFT, or PETL-ViT's .bin file"
+    others = "; nor does it hold an adapter of Hugging Face PEFT or a .bin file of PETL-ViT"
     for name, more in ((ABOUT, others), (TENSORS, "")):
         if not (folder / name).exists():
             raise errors.BadAdapter(f"{str(folder)!r} is not a saved adapter: it has no {name}{more}.")
@@ -111,8 +111,9 @@ def _rebuild(tensors: dict[str, Tensor], about: dict[str, Any], backbone: Backbo
         backbone = load_backbone(name, pretrained, weights, **options)
     if backbone.fingerprint != fingerprint:
         raise errors.AdapterMismatch(
-            f"This adapter was trained on {name} (fingerprint {fingerprint[:8]}), whose weights or shape are not those of "
-            f"{backbone.name} given here (fingerprint {backbone.fingerprint[:8]}); load it on the backbone it was trained on."
+            f"This adapter was trained on {name} (fingerprint {fingerprint[:8]}), whose weights or shape are not those "
+            f"of the {backbone.name} given here (fingerprint {backbone.fingerprint[:8]}); load it on the backbone that "
+            "it was trained on."
         )
     model = attach(backbone, make_method(method, **settings), classes, verify=False)
     model.load_adapter_state(tensors)

@@ -37,7 +37,7 @@ def unpack(blob: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         about = json.loads(blob[8 : 8 + size])["__metadata__"][_KEY]
         return tensors, json.loads(about)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise errors.BadAdapter(f"This is no file that Headroom saved, or it is damaged: {error}.") from None
+        raise errors.BadAdapter(f"This is not a file that Headroom saved, or it is damaged: {error}.") from None
 
 
 def refuse_pickle(file: Path) -> None:
@@ -45,7 +45,7 @@ def refuse_pickle(file: Path) -> None:
     with suppress(OSError), file.open("rb") as stream:
         if stream.read(8).startswith(_PICKLES):
             raise errors.BadAdapter(
-                f"{str(file)!r} is a pickle, which may run any code, so Headroom reads none. If you trust it, convert it: "
-                f"from safetensors.torch import save_file; save_file(torch.load({file.name!r}, weights_only=True), "
-                f"{file.with_suffix('.safetensors').name!r})."
+                f"{str(file)!r} is a pickle, which may run any code, so Headroom does not read it. If you trust it, "
+                f"convert it: from safetensors.torch import save_file; save_file(torch.load({file.name!r}, "
+                f"weights_only=True), {file.with_suffix('.safetensors').name!r})."
             )

@@ -23,8 +23,9 @@ Pairs = dict[str, tuple[Tensor, Tensor]]  # path of a Linear -> A (r, d_in), B (
 # What a configuration says of the file and of how training began, and a LoRA's settings that leave it W + s B A.
 _FILE = "peft_type task_type auto_mapping base_model_name_or_path revision inference_mode peft_version runtime_config"
 _START = "init_lora_weights eva_config corda_config loftq_config lora_ga_config"
-_PLAIN = """r lora_alpha use_rslora rank_pattern alpha_pattern lora_dropout target_modules exclude_modules bias lora_bias
-layers_to_transform layers_pattern modules_to_save fan_in_fan_out megatron_core qalora_group_size ensure_weight_tying"""
+_PLAIN = """r lora_alpha use_rslora rank_pattern alpha_pattern lora_dropout target_modules exclude_modules bias
+lora_bias layers_to_transform layers_pattern modules_to_save fan_in_fan_out megatron_core
+qalora_group_size ensure_weight_tying"""
 _OWN_WEIGHTS = ("true", "false", "gaussian", "eva", "orthogonal", "mica")  # starts that leave the frozen weights alone
 _NAMED = re.compile(r"\.lora_(?:A|B|magnitude_vector)\.(?!weight$|bias$)(\w+)")  # an adapter's own name in a key
 

@@ -1,8 +1,8 @@
 """Adapters as files: what a saved adapter holds, and writing one. Never pickle.
 
-A saved adapter is a folder with adapter.safetensors (the tensors of `adapter_state`) and adapter.json (what rebuilds the
-model: architecture, fingerprint of its weights, preprocessing, method, classes, spec, versions); as bytes, both are one
-safetensors file with the description in its header.
+A saved adapter is a folder with adapter.safetensors (the tensors of `adapter_state`) and adapter.json (what rebuilds
+the model: architecture, fingerprint of its weights, preprocessing, method, classes, spec, versions); as bytes, both are
+one safetensors file with the description in its header.
 """
 
 from __future__ import annotations

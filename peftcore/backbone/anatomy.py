@@ -34,7 +34,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Site:
-    """One projection of one block: the Linear that computes it and the rows of its output that are this projection's."""
+    """One projection of one block: the Linear that computes it, and which rows of that Linear's output it is."""
 
     path: str
     linear: nn.Linear
@@ -62,8 +62,8 @@ def anatomy(module: Any, name: str) -> tuple[Block, ...]:
     patches: Any = getattr(module, "patch_embed", None)
     if not (getattr(patches, "grid_size", None) and getattr(patches, "img_size", None) and hasattr(module, "norm")):
         raise errors.DoesNotFit(
-            f"{name} has no fixed grid of patches before its blocks or no norm after them; Headroom works on ViT and Swin "
-            "families."
+            f"{name} has no fixed grid of patches before its blocks or no norm after them; Headroom works on ViT and "
+            "Swin families."
         )
     blocks = []
     for path, stage in paths:

@@ -1,6 +1,6 @@
-"""Weights that arrive: timm converts a file's tensors, and all of the backbone must have come from it.
+"""Weights of a backbone: timm converts a file's tensors, and every tensor of the backbone must come from it.
 
-timm loads what fits and writes the rest into a log. Its conversion runs here too (positions for another image size, the
+timm loads what fits and logs the rest. Its conversion runs here too (positions for another image size, the
 original files of DINOv2, CLIP, Swin), but what it would load must be the whole backbone, or nothing is loaded.
 """
 
@@ -33,7 +33,7 @@ UNREADABLE = (
     *(SafetensorError, UnpicklingError, BadZipFile, EntryNotFoundError, AssertionError, ArithmeticError),
 )
 
-# What a file may hold beside a backbone: classifiers, poolers, and what only pretraining used.
+# What a file may hold besides a backbone: classifiers, poolers, and what only pretraining used.
 _BESIDE = re.compile(
     r"(heads?|head_dist|fc|\w*classifier|\w+_head|pooler|pre_logits|mask_token|decoder\w*|projectors?|predictor)\b"
 )
@@ -45,8 +45,8 @@ _builder.load_pretrained = lambda *args, **settings: _current.get()(*args, **set
 class Arrival:
     """Loads one backbone's weights where timm, inside `with arrival.loads():`, would.
 
-    `file`: a file of weights, an index of shards or one of them; None: where timm says that its weights are. `origin` is
-    there once the weights are.
+    `file`: a file of weights, an index of shards or one of them; None: where timm looks for them. `origin` is set once
+    they are loaded.
     """
 
     def __init__(self, name: str, file: Path | None):
@@ -96,20 +96,20 @@ def _load(
         try:
             state = filter_fn(state, model) if filter_fn else state
         except UNREADABLE:
-            _check_names(own, state, strict, names)  # says more than what the conversion met
+            _check_names(own, state, strict, names)  # says more than the conversion's own error
             raise
         left_over.extend(_check_names(own, state, strict, names))
         _check_tensors(own, state, cfg)
         return state
 
-    # The last that timm does; a classifier it has taken out by then.
+    # The last thing that timm does; it has taken out a classifier by then.
     model.load_state_dict = lambda state, strict: nn.Module.load_state_dict(model, {key: state[key] for key in own})
     try:
         source = cfg | {"state_dict": state, "source": ""}
         _timms(model, pretrained_cfg=source, filter_fn=convert, strict=True, **settings)
     finally:
         del model.load_state_dict
-    # A sum in fp64 overflows for no finite values of fp32.
+    # A sum in fp64 does not overflow for finite fp32 values.
     if bad := [key for key, tensor in own.items() if not tensor.sum(dtype=torch.float64).isfinite()]:
         raise WeightsUnavailable(f"values of {_some(bad)} are not finite")
     resampled = [key for key in own if key in shapes and shapes[key] != own[key].shape]
@@ -144,7 +144,7 @@ def _check_tensors(own: Mapping[str, Tensor], state: Mapping[str, Tensor], cfg: 
     for key, tensor in own.items():
         there, shape = state[key], [*tensor.shape]
         if key == f"{cfg.get('first_conv')}.weight" and there.shape[1:2] == tuple(cfg["input_size"][:1]):
-            shape[1] = there.shape[1]  # timm fits it to the channels that were asked for
+            shape[1] = there.shape[1]  # timm fits it to the requested channels
         if [*there.shape] != shape:
             raise WeightsUnavailable(
                 f"{key} is {tuple(there.shape)} in the file and {tuple(tensor.shape)} in the backbone"
@@ -158,7 +158,7 @@ def _some(names: Collection[str]) -> str:
 
 
 def _grouped(names: Iterable[str]) -> list[str]:
-    """The names; of more than two below one part, how many they are."""
+    """The names; where more than two share their first part, only their number."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
         groups[name.partition(".")[0]].append(name)

@@ -36,7 +36,7 @@ class Backbone:
     std: tuple[float, ...]
     interpolation: str
     pretrained: bool
-    origin: Origin | None = None  # the file that the weights were read from; None of random ones
+    origin: Origin | None = None  # the file that the weights were read from; None for random ones
     crop_pct: float = 1.0  # the share of a resized image's shorter side that its own preprocessing keeps
     options: tuple[tuple[str, Any], ...] = ()  # what else timm.create_model was given
 
@@ -122,7 +122,7 @@ class Backbone:
                 start = rows * (third or 0)
                 return Site(f"{block.path}.{path.rpartition('.')[0]}.{projection}", linear, slice(start, start + rows))
         raise errors.DoesNotFit(
-            f"{self.name} computes {projection!r} of {block.path} in no linear layer of its own; choose other projections."
+            f"{self.name} has no linear layer of its own for {projection!r} of {block.path}; choose other projections."
         )
 
     def transition(self, stage: int) -> nn.Module:
@@ -133,19 +133,19 @@ class Backbone:
         """Images (B, C, H, W) -> pooled, normed features (B, width).
 
         Raises:
-            BadData: no float tensor of images, or of another size than the backbone's.
+            BadData: not a float tensor of images, or of a size other than the backbone's.
         """
         self.check_images(images)
         return self.module.forward_head(self.module.forward_features(images), pre_logits=True)
 
     def check_images(self, images: Tensor) -> None:
-        """Raises BadData where `images` is no float tensor of images of this backbone's size."""
+        """Raises BadData unless `images` is a float tensor of images of this backbone's size."""
         channels, *size = self.input_size
         what = "x".join(map(str, images.shape)) if isinstance(images, Tensor) else type(images).__name__
         if not isinstance(images, Tensor) or not images.is_floating_point():
             kind = images.dtype if isinstance(images, Tensor) else f"an object of type {what}"
             raise errors.BadData(
-                f"{self.name} takes a float tensor of normalised images, (batch, {channels}, height, width); got {kind}."
+                f"{self.name} takes a float tensor of normalised images (batch, {channels}, height, width); got {kind}."
             )
         strict = getattr(getattr(self.module, "patch_embed", None), "strict_img_size", True)
         if images.ndim != 4 or images.shape[1] != channels or (strict and list(images.shape[2:]) != size):
@@ -161,7 +161,7 @@ class Backbone:
     def taps(self, images: Tensor, points: Sequence[str], chunk: int = 16) -> tuple[Tensor, ...]:
         """Tokens at `points`, without gradient. Points: 'PATH:in', 'PATH:out' of a block, 'pooled', 'image'.
 
-        Nothing behind the last point is computed. Images run `chunk` at a time: what a block needs while it works
+        Nothing after the last point is computed. Images run `chunk` at a time: what a block needs while it works
         (the MLP's hidden layer is four times as wide) is then small beside what is returned.
 
         Raises:
@@ -201,7 +201,7 @@ class Backbone:
 
 
 def _starts(images: Tensor, chunk: int) -> Sequence[int]:
-    """Where each chunk begins. Tensors without data (a prediction's) are there for their bytes, and of very many
+    """Where each chunk begins. Tensors without data (a prediction's) only count for their bytes, and of very many
     chunks all but the first repeat each other: some of them are enough."""
     starts = range(0, len(images), chunk)
     many = isinstance(images, FakeTensor) and len(starts) > _CHUNKS_WITHOUT_DATA
@@ -216,5 +216,5 @@ class _Enough(Exception):
 
 
 def by_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
-    """A value for each of `channels`: those given, or their mean where there are not as many."""
+    """One value for each of `channels`: those given, or their mean where their number differs."""
     return tuple(values) if len(values) == channels else (sum(values) / len(values),) * channels

@@ -1,4 +1,4 @@
-"""The backbones that the field uses most: what they weigh, their licence, what they learnt from, as curated.toml lists them.
+"""The backbones that the field uses most: their size, licence and training data, as curated.toml lists them.
 
 Names are timm's with their tag. Reading this imports no torch.
 """

@@ -34,7 +34,7 @@ def load_backbone(
     """A frozen Backbone by name.
 
     `name`: an embedded backbone, any timm ViT or Swin (with or without a tag), or 'hf-hub:OWNER/NAME'.
-    Pretrained weights are looked for in HEADROOM_WEIGHTS (`fetch.places.folder()`), then in the hub's cache, then on the hub.
+    Pretrained weights are looked for in `fetch.places.folder()` (HEADROOM_WEIGHTS), the hub's cache, then on the hub.
     `weights`: a local file or a folder that holds one; `device='meta'` builds the anatomy without weights. All of the
     backbone comes from that file, or it is refused; `Backbone.origin` says what was read, and what was left over.
     Random weights (`pretrained=False`) follow from `seed` alone: the same name and seed are the same backbone.
@@ -43,7 +43,7 @@ def load_backbone(
     Raises:
         UnknownName: no such architecture; the nearest is named.
         WeightsUnavailable: the weights are neither local nor reachable, or do not match.
-        InvalidSetting: it cannot be built so; an image size that its patches do not divide is refused, not cut.
+        InvalidSetting: it cannot be built so; an image size that its patches do not divide is refused, not cropped.
         DoesNotFit: not a transformer whose every block, token and pooling is understood.
     """
     from timm.data import resolve_model_data_config
@@ -94,7 +94,7 @@ def load_backbone(
         crop_pct=config["crop_pct"],
         options=tuple(sorted(architecture.items())),
     )
-    # Whatever its weights: an architecture is understood or not, so it is looked at once. Without data less is seen.
+    # An architecture is understood or not, whatever its weights, so it is checked once; the meta device shows less.
     if not {(name, repr(backbone.options), kind) for kind in {meta, False}} & _understood:
         check_understood(backbone)
         _understood.add((name, repr(backbone.options), meta))

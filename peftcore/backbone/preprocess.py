@@ -39,10 +39,10 @@ def prepare(
 ) -> Tensor:
     """uint8 (n, H, W, 3) -> normalised float32 (n, C, h, w) at the backbone's input size, bicubic where sizes differ.
 
-    A backbone of one channel reads their luma.
+    A backbone of one channel gets their luma.
 
     Raises:
-        BadData: not an array of RGB bytes, or a backbone of other channels than three or one.
+        BadData: not an array of RGB bytes, or a backbone that takes neither three channels nor one.
     """
     return _normed(_resized(images, backbone, device, resize), backbone, norm)
 
@@ -57,9 +57,9 @@ def augmented(
     generator: torch.Generator,
     symmetries: Collection[str] = SYMMETRIES,
 ) -> Tensor:
-    """`prepare`, with augmentation `how` on the way: 'none', 'light' or 'randaugment'. Equal generators give equal images.
+    """`prepare` with an augmentation: `how` is 'none', 'light' or 'randaugment'. Equal generators give equal images.
 
-    `symmetries`: the changes that keep a label as it is (tasks.SYMMETRIES); no other is made.
+    `symmetries`: the changes that keep a label as it is (task.SYMMETRIES); no other is made.
     """
     pixels = _resized(images, backbone, device, resize)
     if how == "randaugment":
@@ -80,7 +80,7 @@ def _resized(images: np.ndarray, backbone: Backbone, device: torch.device | str,
     channels, height, width = backbone.input_size
     if channels not in (1, 3):
         raise errors.BadData(
-            f"{backbone.name} takes images of {channels} channels, which no picture has; give it tensors."
+            f"{backbone.name} takes images of {channels} channels, which pictures do not have; give it tensors."
         )
     if channels == 1:
         pixels = (pixels * pixels.new_tensor(_GREY).view(3, 1, 1)).sum(1, keepdim=True)
@@ -126,9 +126,10 @@ def augment_light(images: Tensor, generator: torch.Generator, symmetries: Collec
 def rand_augment(
     pixels: Tensor, generator: torch.Generator, mean: tuple[float, ...], symmetries: Collection[str] = SYMMETRIES
 ) -> Tensor:
-    """torchvision's RandAugment (Cubuk et al. 2020, arXiv 1909.13719) of float (n, C, h, w) in 0..255, on whole numbers:
-    two operations each at magnitude 9 of 31. What comes in from outside has the colour `mean` (0..1). Where labels do not
-    bear being turned, sheared or moved, those of colour and sharpness alone.
+    """torchvision's RandAugment (Cubuk et al. 2020, arXiv 1909.13719) of float (n, C, h, w), whole numbers in 0..255.
+
+    Two operations at magnitude 9 of 31 on each image. What comes in from outside has the colour `mean` (0..1). Where
+    labels do not survive turning, shearing or moving, only the operations of colour and sharpness are drawn.
     """
     from torchvision.transforms import v2
 

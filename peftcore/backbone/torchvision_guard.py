@@ -27,7 +27,7 @@ class _FirstImport(MetaPathFinder):
     starting its processes) takes the logging lock and then that one, and an import takes them the other way round.
     """
 
-    def __init__(self, name: str, run: Callable[[Callable[[], None]], Any]):
+    def __init__(self, name: str, run: Callable[[Callable[[], None]], None]):
         self.name, self.run = name, run
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
@@ -49,8 +49,13 @@ def after_import(name: str, act: Callable[[], Any]) -> None:
     """Calls `act` once the module `name` has been imported: at once where it has been."""
     if name in sys.modules:
         act()
-    else:
-        sys.meta_path.insert(0, _FirstImport(name, lambda execute: (execute(), act())))
+        return
+
+    def run(execute: Callable[[], None]) -> None:
+        execute()
+        act()
+
+    sys.meta_path.insert(0, _FirstImport(name, run))
 
 
 def _declare_what_is_missing(execute: Callable[[], None]) -> None:

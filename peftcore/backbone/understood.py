@@ -17,7 +17,7 @@ def check_understood(backbone: Backbone) -> None:
     tokens is what the backbone computes. On the meta device, where nothing has a value: by the same layers.
 
     Raises:
-        DoesNotFit: it is not so; methods, caches and probes would miss something.
+        DoesNotFit: something else happens, which methods, caches and probes would miss.
     """
     blocks, name = backbone.blocks, backbone.name
     ran: list[str] = []
@@ -36,8 +36,8 @@ def check_understood(backbone: Backbone) -> None:
         expected = ((backbone.prefix_tokens + rows * columns, block.width), (rows, columns, block.width))
         if tuple(tokens.shape[1:]) not in expected:
             raise errors.DoesNotFit(
-                f"{name}: {path} works on tokens of shape {tuple(tokens.shape[1:])}, not on a class token and a grid of "
-                f"{rows} x {columns} patches."
+                f"{name}: {path} works on tokens of shape {tuple(tokens.shape[1:])}, not on a class token and a grid "
+                f"of {rows} x {columns} patches."
             )
 
     def ends(tokens: Tensor) -> None:
@@ -72,7 +72,8 @@ def check_understood(backbone: Backbone) -> None:
         )
     if pooled.shape != (1, backbone.width) or finished.shape != pooled.shape:
         raise errors.DoesNotFit(
-            f"{name} pools an image into {tuple(pooled.shape[1:])}, not into {backbone.width} features; choose another pooling."
+            f"{name} pools an image into {tuple(pooled.shape[1:])}, not into {backbone.width} features; choose another "
+            "pooling."
         )
     if not pooled.is_meta and not torch.allclose(finished, pooled, rtol=1e-3, atol=1e-5):
-        raise errors.DoesNotFit(f"{name} pools something else than its last block's tokens after their norm.")
+        raise errors.DoesNotFit(f"{name} pools something other than its last block's tokens after their norm.")

@@ -1,2 +1,4 @@
-"""Weights, adapters and data sets from elsewhere: downloads that are whole or nothing, that show progress and can be stopped
-and resumed; and the files of other libraries."""
+"""Weights, adapters and data sets from elsewhere.
+
+Downloads are whole or nothing, show progress, and can be stopped and resumed; files of other libraries are read here.
+"""

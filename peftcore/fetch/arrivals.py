@@ -1,4 +1,4 @@
-"""What a run needs and is not on this machine: it arrives before the run begins, and tells how far it is."""
+"""What a run needs and is not on this machine: it is downloaded before the run begins, as events show."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from peftcore.fetch import places, transfer, weight_files
 from peftcore.fetch.transfer import Tell
 from peftcore.spec import RunSpec
 
-LOOK_SECONDS = 0.1  # how often a stop is heard
-TELL_SECONDS = 0.5  # how often an event tells how far it is
+LOOK_SECONDS = 0.1  # how often a stop is looked for
+TELL_SECONDS = 0.5  # between two events
 RECENT_SECONDS = 5.0  # over which the speed is taken
 LEAVE_SECONDS = 0.5  # that a stopped download gets to write down what has come
 
@@ -27,7 +27,7 @@ class _Stopped(Exception):
 
 
 def arrivals(spec: RunSpec, with_weights: bool = True) -> Iterator[Download]:
-    """Downloads the data set and the backbone's weights of a run, where they are not here, and tells of it.
+    """Downloads the data set and the backbone's weights of a run where they are not here, and yields its progress.
 
     Closing it, or an interrupt, stops the download; what has come is kept, and the next one goes on from there.
 
@@ -35,9 +35,9 @@ def arrivals(spec: RunSpec, with_weights: bool = True) -> Iterator[Download]:
         DataUnavailable, WeightsUnavailable: they cannot be had; and what the names of a task or a backbone raise.
     """
     if not task.here(spec.task):
-        yield from _told(spec.task.partition("?")[0], partial(task.fetch, spec.task))
+        yield from _progress(spec.task.partition("?")[0], partial(task.fetch, spec.task))
     if with_weights and spec.pretrained and not spec.weights and not places.here(spec.backbone):
-        yield from _told(spec.backbone, partial(_weights, spec.backbone))
+        yield from _progress(spec.backbone, partial(_weights, spec.backbone))
 
 
 @contextmanager
@@ -73,13 +73,15 @@ def _weights(name: str, tell: Tell) -> None:
         except EntryNotFoundError:
             continue
         except (*transfer.NETWORK, OSError, errors.DataUnavailable) as error:
-            told = error if isinstance(error, errors.HeadroomError) else transfer.why(error)
-            raise errors.WeightsUnavailable(weights.why_no_weights(name, told)) from error
+            cause = error if isinstance(error, errors.HeadroomError) else transfer.why(error)
+            raise errors.WeightsUnavailable(weights.why_no_weights(name, cause)) from error
 
 
-def _told(what: str, fetch: Callable[[Tell], object]) -> Iterator[Download]:
+def _progress(what: str, fetch: Callable[[Tell], object]) -> Iterator[Download]:
     """Runs `fetch` in a thread of its own, since a network may keep its own thread waiting for long."""
-    stop, ended, faults, last = threading.Event(), threading.Event(), [], (0, None)
+    stop, ended = threading.Event(), threading.Event()
+    faults: list[BaseException] = []
+    last: tuple[int, int | None] = (0, None)
     times: deque[tuple[float, int]] = deque()
 
     def tell(done: int, total: int | None) -> None:
@@ -97,13 +99,13 @@ def _told(what: str, fetch: Callable[[Tell], object]) -> Iterator[Download]:
             ended.set()
 
     threading.Thread(target=work, name="headroom-download", daemon=True).start()
-    told = time.monotonic()
+    shown = time.monotonic()
     try:
-        yield Download(what, 0, None, 0.0)  # however fast it comes: a run that fetched says so
+        yield Download(what, 0, None, 0.0)  # however fast it comes: a run that downloaded says so
         while not ended.wait(LOOK_SECONDS):
             now, (done, total) = time.monotonic(), last
-            if now - told >= TELL_SECONDS:
-                told = now
+            if now - shown >= TELL_SECONDS:
+                shown = now
                 yield Download(what, done, total, _speed(times, now, done))
     finally:
         stop.set()

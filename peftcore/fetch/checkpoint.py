@@ -1,4 +1,4 @@
-"""A file of weights as tensors by name: read without running anything in it, and without what training wrapped around."""
+"""A file of weights as tensors by name: nothing in it is run, and what training wrapped around it is taken off."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _AVERAGE = re.compile(r"(?:^|[._])(?:ema|teacher)[._]")  # of several copies the
 
 
 def read(files: Sequence[Path], model: nn.Module) -> tuple[dict[str, Tensor], list[str], str]:
-    """The tensors of one copy of `model` in a file, or in all its shards, by the names that timm gives or reads; the names
-    outside it; and how the names were read.
+    """The tensors of one copy of `model` in a file or in all its shards, by names that timm gives or reads; the names
+    outside that copy; and how the names were read.
 
     Raises:
         WeightsUnavailable: it would run code to be read, holds no tensors by name, or the model several times.
@@ -49,8 +49,8 @@ def read(files: Sequence[Path], model: nn.Module) -> tuple[dict[str, Tensor], li
             raise
         except UNREADABLE as error:
             raise WeightsUnavailable(
-                "it is no file of tensors, or holds a program or pickled objects beside them, which are never run: save "
-                "model.state_dict() alone, as .safetensors"
+                "it is not a file of tensors, or holds a program or pickled objects beside them, which are never run: "
+                "save model.state_dict() alone, as .safetensors"
             ) from error
         state |= _flat(data if isinstance(data, Mapping) else {})
     return _unwrapped(state, model.state_dict())
@@ -79,7 +79,7 @@ def _unwrapped(state: dict[str, Tensor], own: Collection[str]) -> tuple[dict[str
         if (start := next((start for start in starts if name[start:] in own), None)) is not None:
             hits[name[:start]] += 1
     if 2 * max(hits.values(), default=0) < len(own):  # names that timm's own conversion may know
-        hits = Counter(_BEFORE.match(name)[0] for name in state)
+        hits = Counter(match[0] for name in state if (match := _BEFORE.match(name)))  # it matches every name
     most = [prefix for prefix, count in hits.items() if count == max(hits.values())]
     prefix, *others = [prefix for prefix in most if _AVERAGE.search(prefix)] or most
     if others:

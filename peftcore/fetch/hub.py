@@ -26,7 +26,7 @@ def fetch(repo: str, file: str, tell: Tell, revision: str = "main") -> Path:
     """
     from huggingface_hub import hf_hub_download
 
-    address = {"revision": revision, "endpoint": hub(), "tqdm_class": _bar(tell)}
+    address: dict[str, Any] = {"revision": revision, "endpoint": hub(), "tqdm_class": _bar(tell)}
     return Path(_asked(repo, "model", lambda: hf_hub_download(repo, file, **address)))
 
 
@@ -41,10 +41,10 @@ def fetch_data(repo: str, file: str, commit: str, goal: Path, tell: Tell) -> Pat
 
     url = hf_hub_url(repo, file, repo_type="dataset", revision=commit, endpoint=hub())
     about = _asked(repo, "dataset", lambda: get_hf_file_metadata(url, endpoint=hub()))
-    is_digest = re.fullmatch("[0-9a-f]{64}", about.etag or "")
-    check = {"check": transfer.has_digest(about.etag)} if is_digest else {}
+    digest = re.fullmatch("[0-9a-f]{64}", about.etag or "")
+    check = transfer.has_digest(digest[0]) if digest else lambda _: None
     try:
-        return transfer.download(url, goal, tell, build_hf_headers(), **check)
+        return transfer.download(url, goal, tell, build_hf_headers(), check)
     except transfer.Damaged as error:
         raise errors.DataUnavailable(
             f"What {hub()} sent for {file} of {repo} is damaged: {error}; nothing of it was kept. Try again."
@@ -57,7 +57,7 @@ def listing(repo: str, revision: str) -> tuple[str, dict[str, int]]:
 
     api = HfApi(endpoint=hub())
     about = _asked(repo, "dataset", lambda: api.dataset_info(repo, revision=revision, files_metadata=True, timeout=20))
-    return about.sha, {file.rfilename: file.size or 0 for file in about.siblings or ()}
+    return about.sha or revision, {file.rfilename: file.size or 0 for file in about.siblings or ()}
 
 
 def cached(repo: str, file: str, kind: str, revision: str) -> Path | None:

@@ -83,7 +83,7 @@ class Packed:
 
 @dataclass(frozen=True)
 class PetlVit:
-    """A Bi-LoRA adapter of a ViT in PETL-ViT's layout. `matrices` by the names of an adapter_state, each A before its B."""
+    """A Bi-LoRA adapter in PETL-ViT's layout. `matrices`: by the names of an adapter_state, each A before its B."""
 
     task: str
     bits: int
@@ -142,8 +142,8 @@ def read(
     if classes < 1 or rest:
         raise errors.BadAdapter(
             f"A file of {len(blob):,} bytes does not hold a Bi-LoRA adapter of {bits} bit and rank {rank} for {depth} "
-            f"blocks of width {width}: that has {4 * depth * size:,} bytes and {4 * (width + 1):,} per class. The file is "
-            "damaged, or of another model."
+            f"blocks of width {width}: that has {4 * depth * size:,} bytes and {4 * (width + 1):,} per class. The file "
+            "is damaged, or of another model."
         )
     shapes = {
         f"blocks.{layer}.attn.{projection}.lora_{AB}.weight": (rank, width) if AB == "A" else (width, rank)

@@ -1,6 +1,6 @@
 """One file from an address to its place, whole or not at all. What has come waits beside it for the next call.
 
-Ours, since a stopped download goes on here: huggingface_hub deletes what has come, torchvision counts it as whole.
+Ours, since a stopped download is resumed here: huggingface_hub deletes what has come, torchvision counts it as whole.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def only_one(lock: Path, tell: Tell) -> Iterator[None]:
 def must_reach(url: str) -> None:
     """Raises URLError within seconds where nobody answers at an address, instead of after minutes."""
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or (getproxies() and not proxy_bypass(parts.hostname)):
+    if parts.scheme not in ("http", "https") or (getproxies() and not proxy_bypass(parts.hostname or "")):
         return  # a proxy reaches it, not this machine
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -200,7 +200,7 @@ def has_digest(digest: str, algorithm: str = "sha256") -> Callable[[Path], None]
     return check
 
 
-def why(error: Exception) -> str:
+def why(error: BaseException) -> str:
     """A network's or a disk's error in words, without a full stop."""
     cause = error.reason if type(error) is URLError else error
     if isinstance(cause, TimeoutError):

@@ -1,4 +1,4 @@
-"""Files of weights on this machine: which one a folder means, over which files one set is spread, and whether they are whole."""
+"""Files of weights on this machine: which one a folder means, the shards of one set, and whether they are whole."""
 
 from __future__ import annotations
 

@@ -61,8 +61,8 @@ def _maps(source: Backbone | TunedModel, images: Tensor, layer: int) -> Tensor:
     maps = seen[-1].float()
     if (rows := maps.sum(-1)).sub(1).abs().max() > 0.01:  # bf16 rounds
         raise errors.NotMeasurable(
-            f"The attention of {backbone.name} has weights whose rows sum to {rows.min():.3g} to {rows.max():.3g}, not to 1: "
-            "they cannot be read as shares."
+            f"The attention of {backbone.name} has weights whose rows sum to {rows.min():.3g} to {rows.max():.3g}, "
+            "not to 1: they cannot be read as shares."
         )
     if backbone.hierarchical or maps.shape[0] != len(images):
         return _from_windows(maps, backbone.module.get_submodule(block.path), block, len(images))

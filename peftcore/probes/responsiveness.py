@@ -79,8 +79,8 @@ def _steps(classifier: Tensor, images: Any, labels: Any) -> Iterator[tuple[Tenso
         if not fits:
             x, y = (tuple(part.shape) if hasattr(part, "shape") else type(part).__name__ for part in (x, given))
             raise errors.BadData(
-                f"Each image needs a whole number from 0 to {len(classifier) - 1} as its label; with images {x} came labels "
-                f"{y}: {' '.join(str(given).split())[:99]}."
+                f"Each image needs a whole number from 0 to {len(classifier) - 1} as its label; with images {x} came "
+                f"labels {y}: {' '.join(str(given).split())[:99]}."
             )
         if len(x):
             yield x.to(classifier.dtype) if x.is_floating_point() else x, y.long()
@@ -95,9 +95,9 @@ def head_energy(
     """||dW_h||_F per layer, projection and head, from weights alone.
 
     `source`: a TunedModel, a folder that `save_adapter` wrote, a Hugging Face PEFT LoRA folder or file, or a PETL-ViT
-    .bin file (`scale` is that file's; METHODS: it was searched per task). How many heads a block has follows
-    from `backbone` (or its name), from `heads` (one number, or one per adapted block), or from the base model that a file
-    names where timm has it; a PETL-ViT file is of ViT-B/16. NaN where a block has fewer heads, or is not adapted.
+    .bin file (`scale` is that file's; METHODS: it was searched per task). The number of heads of a block follows
+    from `backbone` (or its name), from `heads` (one number, or one per adapted block), or from the base model that a
+    file names where timm has it; a PETL-ViT file is of ViT-B/16. NaN where a block has fewer heads, or is not adapted.
 
     Raises:
         NotMeasurable: no low-rank update on q, k or v in it.
@@ -137,7 +137,7 @@ def head_energy(
 
 
 def _by_block(pairs: Pairs) -> dict[str, dict[str, Tensor]]:
-    """Path of each block, up to its last number -> projection -> dW, in the blocks' order; blocks without q, k and v apart."""
+    """Path of each block with q, k or v, up to its last number -> projection -> dW, in the blocks' order."""
     found: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for path, (A, B) in sorted(pairs.items(), key=lambda pair: [int(n) for n in re.findall(r"\d+", pair[0])]):
         block, names = re.match(r"(.*\d)\.", path), _ROWS.get(path.rpartition(".")[2], "")
@@ -157,22 +157,22 @@ def _blocks(
         counts = [heads] * len(widths) if isinstance(heads, int) and len({*widths}) == 1 else list(np.ravel(heads))
         if len(counts) != len(widths) or not all(isinstance(n, Integral) and int(n) > 0 for n in counts):
             raise errors.InvalidSetting(
-                f"heads = {heads!r} does not fit; give one whole number for each of {len(widths)} blocks, or a single one "
-                "where all are of one width."
+                f"heads = {heads!r} does not fit; give one whole number for each of {len(widths)} blocks, or a single "
+                "one where all are of one width."
             )
         return [(path, int(n), width // int(n) * int(n)) for path, n, width in zip(found, counts, widths, strict=True)]
     try:
         backbone = backbone or load_backbone(str(base).removeprefix("timm/"), pretrained=False, device="meta")
     except errors.HeadroomError:
         raise errors.InvalidSetting(
-            f"How many heads a block has is not in the file, and its base model ({base}) is not one that timm knows; give "
-            "backbone='NAME', the one that it was trained on, or heads=12."
+            f"How many heads a block has is not in the file, and its base model ({base}) is not one that timm knows; "
+            "give backbone='NAME', the one that it was trained on, or heads=12."
         ) from None
     paths = [block.path for block in backbone.blocks]
     if found.keys() - {*paths} and len(found) != len(paths):
         raise errors.InvalidSetting(
-            f"The file adapts {len(found)} blocks ({next(iter(found))} first); {backbone.name} has {len(paths)}, under other "
-            "names. Give the backbone that it was trained on, or heads=12."
+            f"The file adapts {len(found)} blocks ({next(iter(found))} first); {backbone.name} has {len(paths)}, under "
+            "other names. Give the backbone that it was trained on, or heads=12."
         )
     paths = list(found) if found.keys() - {*paths} else paths
     return [(path, b.heads, b.heads * b.head_dim) for path, b in zip(paths, backbone.blocks, strict=True)]

@@ -150,7 +150,7 @@ def _fewer_tokens(module):
 @pytest.mark.parametrize(
     "change, why",
     [
-        (lambda m: _twice(m.forward_features), "pools something else"),
+        (lambda m: _twice(m.forward_features), "pools something other"),
         (_another_order, "once each, in order"),
         (_one_left_out, "once each, in order"),
         (_fewer_tokens, r"blocks\.2 works on tokens of shape \(13, 32\)"),

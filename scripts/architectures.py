@@ -1,14 +1,14 @@
-"""Which of timm's architectures Headroom takes, and of the others why not: every name is tried.
+"""Which of timm's architectures Headroom takes, and why it refuses the others: every name is tried.
 
     python scripts/architectures.py            # writes docs/architectures.md
 
-What was tried is kept (--keep) and not tried again with the same timm and Headroom; remove that file to try all anew.
+Outcomes are kept (--keep) and not tried again with the same timm and Headroom; remove that file to start over.
 
 Every architecture is built without weights on the meta device, and one image without data runs through it: its blocks,
-tokens and pooling are what its anatomy says, or it is refused with the sentence that a user would read. Of the ones that
-are taken, the smallest of each kind of module also runs on data, with two blocks: the last block's tokens, normed and
-pooled, are then the backbone's features to rounding, and the rows of the attention of its first and last block sum to 1,
-or a probe says that it has no map.
+tokens and pooling are what its anatomy says, or it is refused with the sentence that a user would read. Of those taken,
+the smallest of each kind of module also runs on data, with two blocks: the last block's tokens, normed and pooled, are
+then the backbone's features to rounding, and the attention rows of its first and last block sum to 1, or a probe says
+that it has no attention map.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FIRST, LAST = 0, -1
 
 
 def families() -> dict[str, list[str]]:
-    """Names of timm's architectures by the file of timm that has them; embedded backbones are none of timm's."""
+    """Names of timm's architectures by the file that defines them, without the embedded backbones."""
     found: dict[str, list[str]] = defaultdict(list)
     for name in timm.list_models():
         if (family := _model_to_module[name]) != "embedded":
@@ -45,7 +45,7 @@ def families() -> dict[str, list[str]]:
 
 
 def kind(backbone: pc.Backbone) -> str:
-    """What its modules are made of: architectures of one kind differ in sizes alone."""
+    """What its modules are made of: architectures of one kind differ only in size."""
     module = backbone.module
     parts = {type(m).__name__ for m in module.modules()}
     flags = [
@@ -58,7 +58,7 @@ def kind(backbone: pc.Backbone) -> str:
 
 
 def on_meta(name: str) -> dict[str, Any]:
-    """Whether it is taken, by its layers alone."""
+    """Whether it is taken, judging by its layers."""
     try:
         backbone = pc.load_backbone(name, pretrained=False, device="meta")
     except errors.HeadroomError as refusal:
@@ -67,7 +67,7 @@ def on_meta(name: str) -> dict[str, Any]:
 
 
 def on_data(name: str) -> dict[str, Any]:
-    """Whether it is taken by its values too, with few blocks, and what a probe of its attention says."""
+    """Whether it is taken judging by its values too, with few blocks, and what a probe of its attention says."""
     stages = pc.load_backbone(name, pretrained=False, device="meta").stages
     fewer: dict[str, Any] = {"depth": 2} if len(stages) == 1 else {"depths": (2,) * len(stages)}
     try:
@@ -87,7 +87,7 @@ def on_data(name: str) -> dict[str, Any]:
 
 
 def tried(keep: Path) -> list[dict[str, Any]]:
-    """All outcomes: those that were kept, and the others, each kept as soon as it is there."""
+    """All outcomes: the kept ones, and the others, each kept as soon as it is known."""
     versions = {"timm": timm.__version__, "headroom": pc.__version__}
     lines = keep.read_text().splitlines() if keep.exists() else []
     known = {(o["step"], o["name"]): o for o in map(json.loads, lines) if o["versions"] == versions}
@@ -118,11 +118,11 @@ def page(outcomes: list[dict[str, Any]]) -> str:
     """The outcomes as Markdown: by family and verdict, with the names below each."""
     rows: dict[tuple[str, str], list[str]] = defaultdict(list)
     for outcome in outcomes:
-        said = outcome["refusal"] or outcome.get("attention") or ""
+        reason = outcome["refusal"] or outcome.get("attention") or ""
         for name in sorted({outcome["name"], outcome.get("proof") or outcome["name"]}, key=len, reverse=True):
-            said = said.replace(name, "NAME")
+            reason = reason.replace(name, "NAME")
         verdict = (
-            f"no: {said}" if outcome["refusal"] else f"**yes**; no map of attention: {said}" if said else "**yes**"
+            f"no: {reason}" if outcome["refusal"] else f"**yes**; no attention map: {reason}" if reason else "**yes**"
         )
         rows[outcome["family"], verdict].append(outcome["name"])
     taken = [outcome for outcome in outcomes if not outcome["refusal"]]

@@ -1,4 +1,4 @@
-"""card.md: what a reader must know about an embedded backbone, from card.json and config.json alone."""
+"""card.md: what to know about an embedded backbone, from card.json and config.json alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROWS = (
 
 
 def render(card: dict, config: dict) -> str:
-    """Markdown. Tables of what was not measured yet are left out."""
+    """Markdown. Tables of what has not been measured yet are left out."""
     lines = [f"# {config['title']}", "", config["data"], ""]
     if training := card.get("training"):
         recipe = training["recipe"]
@@ -61,14 +61,15 @@ def render(card: dict, config: dict) -> str:
         [epochs] = {facts["epochs"] for facts in rates.values()}
         values = list(dict.fromkeys(lr for facts in rates.values() for lr in facts["rates"]))
         again = [
-            f"python -m peftcore bench tasks --backbones {config['name']} --methods {','.join(rates)} --epochs {epochs} "
-            f"--lrs {','.join(values)} --log build/tasks.jsonl",
+            f"python -m peftcore bench tasks --backbones {config['name']} "
+            f"--methods {','.join(rates)} --epochs {epochs} --lrs {','.join(values)} --log build/tasks.jsonl",
             f"python scripts/pretrain.py rates {config['name']} build/tasks.jsonl --epochs {epochs}",
         ]
         lines += [
             "## Learning rates",
             "",
-            f"Mean test accuracy over the nine tasks of the mini-VTAB, seed 0, {epochs} epochs, by peak learning rate. The best in mean",
+            f"Mean test accuracy over the nine tasks of the mini-VTAB, seed 0, {epochs} epochs, by peak learning rate. "
+            "The best in mean",
             "validation accuracy is the one that the launch page proposes, here in bold.",
             "",
             f"| method | {' | '.join(values)} |",

@@ -1,11 +1,11 @@
 """Draws the pretraining pictures and their labels, a batch at a time, from formulas and a seed.
 
 No photograph and no data set is involved. A picture is a textured background and up to eight objects
-(a solid shape or a stroked glyph) with a colour, a texture, a heading, a size and a place. How hard a
-picture is, is one number in 0..1: at 0 one large, bright, near-upright object on a calm ground; at 1
-up to eight, turned, pale ones in clutter. The curriculum raises the hardest level that is drawn.
+(a solid shape or a stroked glyph) with a colour, a texture, a heading, a size and a place. The
+difficulty of a picture is one number in 0..1: at 0 one large, bright, nearly upright object on a plain ground;
+at 1 up to eight pale, rotated objects in clutter. The curriculum raises the hardest level drawn.
 
-Batch `i` of seed `s` is always the same picture on the same kind of device, so a run resumes exactly.
+Batch `i` of seed `s` always has the same pictures on the same kind of device, so a run resumes exactly.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def draw(seed: int, batch: int, size: int, hardest: float, device: torch.device 
 
 
 def _place(pen: Pen, radius: Tensor, others_x: list[Tensor], others_y: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Centres (B,), (B,) inside the picture: of four random places the one with the most room."""
+    """Centres (B,), (B,) inside the picture: of four random positions the one with most room."""
     size = len(radius)
     reach = (SIZE / 2 - 0.85 * radius).clamp(min=2.0)
     spots = SIZE / 2 + reach * pen.uniform(-1.0, 1.0, 2, 4, size)  # (xy, candidate, B)
@@ -179,12 +179,12 @@ def _distance(cls: Tensor, u: Tensor, v: Tensor, wobble: Tensor, thickness: Tens
 def _labels(
     table: dict[str, Tensor], owner: Tensor, count: Tensor, ground_kind: Tensor, ground_angle: Tensor
 ) -> Labels:
-    """Labels from what is visible, so that a covered object is not asked for."""
+    """Labels from what is visible: a covered object does not count."""
     batch, most = table["class"].shape
     shown = F.one_hot(owner + 1, most + 1)  # (B, H, W, 1 + K), column 0 the ground
     shown = shown.view(batch, GRID, PATCH, GRID, PATCH, most + 1).sum((2, 4)).view(batch, GRID * GRID, most + 1)
     area = shown[:, :, 1:].sum(1).float()  # (B, K) pixels of each object
-    alive = area > 12  # an object of which almost nothing shows does not count
+    alive = area > 12  # an object that is almost entirely hidden does not count
     weight = area * alive
     weight = weight / weight.sum(1, keepdim=True).clamp(min=1)
 

@@ -4,11 +4,11 @@
     python scripts/family_table.py last lora  # runs the pairs of these methods again
     python scripts/family_table.py --all      # runs every pair again: about four minutes on two cores
 
-What was found is kept in docs/methods_by_family.json; docs/methods_by_family.md shows it.
+Results are kept in docs/methods_by_family.json and shown in docs/methods_by_family.md.
 
-Each pair is attached to a small random backbone of the family (same modules, fewer and narrower blocks); what it trains
-is nudged, and it counts as working if the logits move and every trainable tensor gets a finite gradient. A refusal is
-kept as the sentence that a user would read. Parameters are counted at the full size, without weights.
+Each method is attached to a small random backbone of the family (same modules, fewer and narrower blocks), and what it
+trains is nudged. It counts as working if the logits move and every trainable tensor gets a finite gradient. A refusal
+is kept as the sentence that a user would read. Parameters are counted at the full size, without weights.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class Family:
-    """`name`: the smallest architecture that timm has of it. `small`: what to tell timm for a quick one."""
+    """`name`: timm's smallest architecture of the family. `small`: timm's arguments for a quick one."""
 
     title: str
     name: str
@@ -76,7 +76,7 @@ FAMILIES = (
 )
 
 
-# Method's name -> family's title -> the number of trained parameters at full size, or the sentence that refuses the pair.
+# Method's name -> family's title -> the number of trained parameters at full size, or the sentence of refusal.
 Cells = dict[str, dict[str, int | str]]
 
 
@@ -84,7 +84,7 @@ def try_pair(method: pc.Method, backbone: pc.Backbone) -> str | None:
     """None where the method trains on the backbone, else the refusal.
 
     Raises:
-        AssertionError: it was attached, and trains nothing somewhere.
+        AssertionError: it was attached, but some part of it does not train.
     """
     try:
         model = pc.attach(backbone, method, CLASSES).eval()
@@ -116,7 +116,7 @@ def kept() -> Cells:
 
 
 def filled(known: Cells, again: Iterable[str] = ()) -> Cells:
-    """`known` with the missing pairs, and those of the methods named in `again`; without methods that are gone."""
+    """`known` with missing pairs run, and those of the methods in `again` run anew; without methods that are gone."""
     again, cells = set(again), {name: dict(known.get(name, {})) for name in METHODS.names()}
     for family in FAMILIES:
         wanted = [name for name in cells if name in again or family.title not in cells[name]]

@@ -40,7 +40,7 @@ if __name__ == "__main__":
         install()
     if not (path := find()):
         sys.exit(
-            "No Chromium can be had: none on the PATH, none from Debian's packages, none from Playwright. "
+            "No Chromium found: none on the PATH, none from Debian's packages, none from Playwright. "
             "Install chromium and run again."
         )
     print("browser:", path)

@@ -1,9 +1,9 @@
-"""Writes assets/recipes.json, the recipes known to work, from what the benchmarks recorded.
+"""Writes assets/recipes.json, the recipes known to work, from the recorded benchmarks.
 
     python scripts/gather_recipes.py
 
-Reads the learning rates on each embedded backbone's card (`pretrain.py rates`) and, of assets/mini_vtab.json, the rates
-that validation chose task by task.
+Reads the learning rates on each embedded backbone's card (`pretrain.py rates`) and, in assets/mini_vtab.json, the rates
+that validation chose for each task.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MADE_BY = "python scripts/gather_recipes.py"
 
 
 def gathered() -> list[dict[str, Any]]:
-    """One recipe for each method and backbone that was measured, by backbone and method."""
+    """One recipe for each measured backbone and method, in this order."""
     tasks = json.loads((ROOT / "assets" / "mini_vtab.json").read_text())
     chosen = {(entry["backbone"], entry["method"]): entry["lr"] for entry in tasks["entries"]}
     recipes = []

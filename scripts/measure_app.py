@@ -1,4 +1,4 @@
-"""Times the app as a person meets it, in a real browser, and takes the README's picture.
+"""Times the app as a user meets it, in a real browser.
 
 Prints seconds from the app's start to its first paint (first and second start), and from the click on Launch to the
 first point of the curve, with a cold and with a warm engine: `python scripts/measure_app.py`.
@@ -65,7 +65,7 @@ def main() -> None:
     home = tempfile.mkdtemp()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find(), args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1280, "height": 800}, device_scale_factor=1.5)
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.set_default_timeout(300_000)
         for which in ("first", "second"):
             began = time.perf_counter()
@@ -78,8 +78,6 @@ def main() -> None:
                     seconds = click_to_first_point(page, method, 2 if method != "last" else 20)
                     print(f"click to first point, engine warm, {method}: {seconds:.1f} s", flush=True)
                     page.get_by_text("Test accuracy", exact=True).wait_for()
-                page.wait_for_timeout(1500)
-                page.screenshot(path=ROOT / "docs" / "pictures" / "runs.png")
             stop(app)
             time.sleep(3)
         browser.close()

@@ -2,8 +2,8 @@
 
     python scripts/oracles.py [FOLDER]        # writes docs/oracles.md; FOLDER: PETL-ViT's released Bi-LoRA files
 
-The oracles are tests/core/against.py, which the tests run as well. Backbones are small ones with random weights, since
-what is compared holds whatever the weights: a ViT of 3 blocks and a Swin of two stages with shifted windows.
+The oracles are in tests/core/against.py; the tests run them too. Backbones are small and have random weights, since the
+comparisons hold for any weights: a ViT of 3 blocks and a Swin of two stages with shifted windows.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _oracles() -> Iterable[Oracle]:
         yield Oracle(f"`{name}` merged: plain timm", against.merged, (name,))
     yield Oracle("LAST's lean backward: autograd", against.lean_backward)
     for base in ("lora", "bi_lora"):
-        for scale in (1e-1, 1e-2, 1e-3):  # a first-order prediction: what is left falls as the update does
+        for scale in (1e-1, 1e-2, 1e-3):  # a first-order prediction: its error falls with the update
             within = ((F64, scale / 2),)
             title = f"Responsiveness on `{base}`: the loss with a head's update removed"
             yield Oracle(title, against.removal, (base, scale), within)
@@ -98,11 +98,11 @@ def page(released: Path) -> str:
         [
             "# Oracles",
             "",
-            "Made by `python scripts/oracles.py`: Headroom against what shares none of its code, on small random ViT",
-            "and Swin backbones. Errors are the largest difference over the largest entry of what the oracle says, for",
-            "trained weights over the largest way that the oracle's weights have gone; *allowed* is what a test asserts.",
-            "An error near 1e-16 in float64 and 1e-7 in float32 is rounding. The loss change of removing a head is",
-            "predicted to first order: its error falls as the update does.",
+            "Made by `python scripts/oracles.py`: Headroom against code that shares none of its own, on small, random",
+            "ViT and Swin backbones. An error is the largest difference, relative to the oracle's largest entry or,",
+            "for trained weights, to the largest distance that the oracle's weights have moved. *Allowed* is what a",
+            "test asserts. An error near 1e-16 in float64 or 1e-7 in float32 is rounding. The loss change from",
+            "removing a head is predicted to first order, so its error falls with the size of the update.",
             "",
             "| ours: the oracle | on | compared | float64 | allowed | float32 | allowed |",
             "|---|---|---|---:|---:|---:|---:|",
@@ -114,16 +114,16 @@ def page(released: Path) -> str:
             "|---|---:|---:|",
             *exact(released),
             "",
-            "Expected counts are those of the papers and of the released files' layout (PETL-ViT,",
-            "github.com/JieShibo/PETL-ViT; where its files are absent, the row says *skipped*).",
+            "Expected counts come from the papers and from the layout of the released files (PETL-ViT,",
+            "github.com/JieShibo/PETL-ViT; without these files the row says *skipped*).",
             "",
         ]
     )
 
 
 def main() -> None:
-    warnings.simplefilter("ignore")  # PEFT looks for a configuration on the hub
-    torch.set_num_threads(1)  # sums in the same order each time
+    warnings.simplefilter("ignore")  # PEFT looks up a configuration on the hub
+    torch.set_num_threads(1)  # so that sums have the same order each time
     text = page(Path(sys.argv[1]) if len(sys.argv) > 1 else RELEASED)
     PAGE.write_text(text)
     print(text)

@@ -1,4 +1,4 @@
-"""The one source of chance for a batch of pretraining pictures."""
+"""The one source of randomness for a batch of pretraining pictures."""
 
 from __future__ import annotations
 

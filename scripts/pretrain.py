@@ -1,9 +1,9 @@
 """Pretrain an embedded backbone on pictures that Headroom draws itself.
 
     python scripts/pretrain.py train vit_micro --images 200000   # starts, or resumes from build/pretrain
-    python scripts/pretrain.py train vit_micro --images 600000 --start --no-export   # a new schedule from today's weights
+    python scripts/pretrain.py train vit_micro --images 600000 --start --no-export   # anew, from today's weights
     python scripts/pretrain.py probe vit_micro                   # linear probes beside the random-init twin
-    python scripts/pretrain.py rates vit_micro build/tasks.jsonl --epochs 5   # learning rates that `bench tasks --lrs` found best
+    python scripts/pretrain.py rates vit_micro build/tasks.jsonl --epochs 5   # best rates of `bench tasks --lrs`
     python scripts/pretrain.py look 1.0                          # a sheet of drawn pictures, to look at
 
 Architecture and preprocessing come from assets/backbones/<name>/config.json; the weights, the curve and the
@@ -52,8 +52,8 @@ def train(options: argparse.Namespace) -> None:
             row = trainer.measure(smooth)
             speed = options.measure_every / (now - last)
             last = time.monotonic()
-            told = " ".join(f"{k}={v:.3g}" for k, v in row.items())
-            print(f"{told} images/s={speed:.0f} lr={trainer.rate() * options.lr:.2e}", flush=True)
+            line = " ".join(f"{k}={v:.3g}" for k, v in row.items())
+            print(f"{line} images/s={speed:.0f} lr={trainer.rate() * options.lr:.2e}", flush=True)
             print("   " + " ".join(f"{k}={v:.3g}" for k, v in parts.items()), flush=True)
         if now - kept > options.checkpoint_minutes * 60:
             trainer.save(checkpoint)

@@ -18,7 +18,7 @@ STRENGTHS = (0.01, 0.1, 1.0, 10.0)  # inverse L2 penalties; the validation split
 
 @torch.no_grad()
 def pooled(model: nn.Module, images: np.ndarray, config: dict) -> np.ndarray:
-    """Pooled features (n, width) of uint8 images (n, H, W, 3), resized like the app resizes them."""
+    """Pooled features (n, width) of uint8 images (n, H, W, 3), resized as the app does."""
     size = config["input_size"][-1]
     found = []
     for start in range(0, len(images), 100):

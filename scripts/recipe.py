@@ -1,6 +1,6 @@
-"""What is trained on the drawn pictures, and how its start is prepared.
+"""What is trained on the drawn pictures, and how its initial weights are prepared.
 
-The start saves half of the way to the first useful features on a CPU: a cosine-basis patch embedding,
+These halve the time to the first useful features on a CPU: a cosine-basis patch embedding,
 sine-cosine positions and mimetic attention (Trockman & Kolter 2023, "Mimetic Initialization of Self-Attention
 Layers").
 """
@@ -43,8 +43,7 @@ WEIGHTS = {
 class Reader(nn.Module):
     """One linear layer on the pooled token and one on the others; thrown away after pretraining.
 
-    A token of a hierarchical backbone covers `fine` x `fine` of the patches that labels are given for; it says
-    something of each of them.
+    A token of a hierarchical backbone covers `fine` x `fine` of the labelled patches, and has outputs for each of them.
     """
 
     def __init__(self, width: int, fine: int = 1) -> None:

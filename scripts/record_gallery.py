@@ -1,5 +1,5 @@
-"""Trains the examples that travel with Headroom and writes them to assets/gallery; run it again after the backbone's
-weights changed, because an adapter belongs to the weights that it was trained on.
+"""Trains the examples that come with Headroom and writes them to assets/gallery. Run it again when a backbone's weights
+change, since an adapter belongs to the weights it was trained on.
 
     python scripts/record_gallery.py [NAME ...]
 """

@@ -26,7 +26,7 @@ SOLIDS = (
     "pair",
     "wedge",
 )
-GLYPHS = 12  # open strokes through five fixed points each; they have no names
+GLYPHS = 12  # unnamed open strokes through five fixed points each
 CLASSES = len(SOLIDS) + GLYPHS
 TEXTURES = ("plain", "stripes", "checks", "dots", "waves", "rings", "noise")
 # Eight hues far apart, RGB in 0..1; an instance is jittered around its hue.

@@ -14,7 +14,7 @@ from drawing import PATCH, draw
 from recipe import Reader, accuracies, losses, prepare, total
 from torch import Tensor, nn
 
-from peftcore.backbone import embedded  # importing peftcore makes timm importable everywhere
+from peftcore.backbone import embedded  # peftcore makes timm importable everywhere
 
 HELD_OUT = 900_000  # batches from here on are never trained on
 AVERAGE_EVERY = 4  # steps between two updates of the averaged weights
@@ -35,7 +35,7 @@ def normalise(pictures: Tensor, config: dict) -> Tensor:
 
 
 class Trainer:
-    """Model, reader, optimiser and place in the schedule; everything that a checkpoint holds."""
+    """Model, reader, optimisers and position in the schedule: everything that a checkpoint holds."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -89,7 +89,7 @@ class Trainer:
         return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
     def hardest(self) -> float:
-        """The curriculum: only easy pictures first, then ever harder ones among them."""
+        """The curriculum: at first only easy pictures, then harder and harder ones among them."""
         begin, end = self.options.easy_until, self.options.hard_from
         return min(1.0, max(0.0, (self.images - begin) / (end - begin)))
 
@@ -219,7 +219,7 @@ def machine(device: torch.device, threads: int) -> str:
 
 
 def write_card(folder: Path, news: dict) -> None:
-    """Merge `news` into card.json and write card.md from it, so that the two never differ."""
+    """Merges `news` into card.json and writes card.md from it, so that the two never differ."""
     from card import render
 
     path = folder / "card.json"

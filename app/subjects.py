@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from app import gallery, state, words
-from peftcore.store import conditions
+from peftcore.figures.accuracy import Ground
+from peftcore.store import RunRecord, conditions
 
 GALLERY = "gallery"
 MOST_RUNS = 60  # the newest runs that a page offers
@@ -23,7 +25,8 @@ class Subject(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """What a page says of a subject. `accuracy` is the test accuracy, 0 to 1, of a finished run."""
+    """What a page says of a subject. `accuracy` is the test accuracy, 0 to 1, of a finished run; `ground` what it stands
+    on."""
 
     subject: Subject
     spec: dict[str, Any]
@@ -31,6 +34,7 @@ class Run:
     finished: float | None
     accuracy: float | None
     example: bool = False
+    ground: Ground | None = None
     apart: str = ""  # from runs with the same title, of those that a page offers
 
     @property
@@ -39,16 +43,17 @@ class Run:
 
     @property
     def title(self) -> str:
-        """'Run 12: LoRA on digits, 0.94'."""
+        """'Run 12: LoRA on digits, vit_micro, 0.94 (0.92 to 0.95)'."""
         number = "Recorded example" if self.example else f"Run {self.subject.id}"
-        accuracy = "" if self.accuracy is None else f", {self.accuracy:.2f}"
+        accuracy = "" if self.accuracy is None else f", {reached(self.accuracy, self.ground)}"
         ended = "" if self.status == "finished" else f" ({self.status})"
         return f"{number}: {words.run_title(self.spec)}{self.apart}{accuracy}{ended}"
 
     @property
     def told(self) -> str:
         """The title with the seed, and the conditions under which the accuracy was measured."""
-        measured = "" if self.accuracy is None else f" (test accuracy with {conditions.words(self.spec)})"
+        sure = " and its 95 % interval" if self.ground and self.ground.images else ""
+        measured = "" if self.accuracy is None else f" (test accuracy{sure}, with {conditions.words(self.spec)})"
         return f"{self.title}, seed {self.spec['seed']}{measured}"
 
 
@@ -115,7 +120,8 @@ def run(subject: Subject) -> Run:
     """What there is to say of a subject. Raises UnknownName where there is no such run."""
     if subject.home == GALLERY:
         told = gallery.record(subject.id)
-        return Run(subject, told["spec"], "finished", None, told["summary"]["test_accuracy"], example=True)
+        ground = Ground.of(events(subject, "started")[0], "test")
+        return Run(subject, told["spec"], "finished", None, told["summary"]["test_accuracy"], True, ground)
     return _of_store(state.store().run(int(subject.id)))
 
 
@@ -124,11 +130,28 @@ def named(code: str) -> Subject:
     return Subject(str(state.store().folder), code) if code.isdigit() else Subject(GALLERY, code)
 
 
-def _of_store(record: Any) -> Run:
-    accuracy = record.summary.get("test_accuracy")
-    return Run(
-        Subject(str(state.store().folder), str(record.id)), record.spec, record.status, record.finished, accuracy
-    )
+def _of_store(record: RunRecord) -> Run:
+    subject, accuracy = named(str(record.id)), record.summary.get("test_accuracy")
+    return Run(subject, record.spec, record.status, record.finished, accuracy, ground=ground(record))
+
+
+def ground(record: RunRecord) -> Ground | None:
+    """What a run's test accuracy stands on; None before it has one."""
+    if record.summary.get("test_accuracy") is None:
+        return None
+    return _ground(str(state.store().folder), record.id, record.attempts)
+
+
+@lru_cache(maxsize=1024)
+def _ground(folder: str, run: int, attempts: int) -> Ground | None:
+    started = state.store().last_event(run, "started")
+    return Ground.of(started, "test") if started else None
+
+
+def reached(accuracy: float, ground: Ground | None) -> str:
+    """An accuracy with its 95 % interval, '0.861 (0.84 to 0.88)', and where it is no better than chance, that it is."""
+    text = ground.read(accuracy) if ground else f"{accuracy:.3f}"
+    return f"{text}, at chance" if ground and ground.at_chance(accuracy) else text
 
 
 def events(subject: Subject, kind: str) -> list[dict[str, Any]]:

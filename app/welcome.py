@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import gallery, links, navigation, screen, state, theme, words
+from app import gallery, links, navigation, screen, state, subjects, theme, words
 from app.captions import caption
 from peftcore.figures import curves, heads, memory
 from peftcore.figures.accuracy import Ground
@@ -49,7 +49,7 @@ class Picture:
     layers: list[str]
     spec: dict[str, Any]
     run: int | str
-    accuracy: float
+    accuracy: str  # with its 95 % interval
     example: bool
 
 
@@ -59,20 +59,21 @@ def picture() -> Picture | None:
     for record in store.runs(limit=LOOKED_AT, status="finished"):
         told = store.last_event(record.id, "scores")
         if told:
-            return _picture(told["scores"], record.spec, record.id, record.summary["test_accuracy"], example=False)
+            return _picture(told["scores"], record.id)
     if EXAMPLE not in gallery.names():
         return None
-    told = gallery.record(EXAMPLE)
-    scores = [event for event in told["events"] if event["kind"] == "scores"][-1]["scores"]
-    return _picture(scores, told["spec"], EXAMPLE, told["summary"]["test_accuracy"], example=True)
+    return _picture(subjects.events(subjects.named(EXAMPLE), "scores")[-1]["scores"], EXAMPLE)
 
 
-def _picture(scores: dict[str, Any], spec: dict[str, Any], run: int | str, accuracy: float, example: bool) -> Picture:
-    """The projection whose scores are largest."""
+def _picture(scores: dict[str, Any], name: int | str) -> Picture:
+    """The projection whose scores are largest, of a run by its number or an example by its name."""
     values = np.array(scores["values"], float)  # (layers, projections, heads)
     index = int(np.nanargmax(np.nanmax(np.abs(values), axis=(0, 2))))
     projection = scores["projections"][index]
-    return Picture(values[:, index], scores["score"], projection, list(scores["layers"]), spec, run, accuracy, example)
+    run = subjects.run(subjects.named(str(name)))
+    accuracy = subjects.reached(run.accuracy or 0.0, run.ground)
+    layers = list(scores["layers"])
+    return Picture(values[:, index], scores["score"], projection, layers, run.spec, name, accuracy, run.example)
 
 
 def show(found: Picture) -> None:
@@ -93,7 +94,7 @@ def show(found: Picture) -> None:
         f"How much each attention head's {found.projection} projection answered to "
         f"{words.task_title(found.spec['task']).lower()}: "
         f"{found.score} score of {words.run_title(found.spec)}, {whose}, seed {found.spec['seed']}, "
-        f"test accuracy {found.accuracy:.3f} ({conditions.words(found.spec)}).",
+        f"test accuracy {found.accuracy} ({conditions.words(found.spec)}).",
         words.command(found.spec),
     )
 
@@ -144,6 +145,7 @@ def _example(told: dict[str, Any], by_kind: dict[str, list[dict[str, Any]]]) -> 
         theme.show(figure, key="example_memory")
     measured = conditions.of_run(told["spec"], started)
     caption(
-        f"Recorded example: {told['title']}, seed {told['spec']['seed']} (test accuracy with {measured}).",
+        f"Recorded example: {words.run_title(told['spec'])}, seed {told['spec']['seed']}, test accuracy "
+        f"{subjects.reached(told['summary']['test_accuracy'], Ground.of(started, 'test'))} ({measured}).",
         told["command"],
     )

@@ -129,13 +129,13 @@ def variation(differs: Mapping[str, Any]) -> str:
 
 
 def race_title(specs: Sequence[Mapping[str, Any]]) -> str:
-    """'LAST on digits over rank', 'LoRA, LAST on digits'."""
+    """'LAST on digits, vit_micro, over rank', 'LoRA, LAST on digits, vit_micro'."""
     methods = dict.fromkeys(theme.method_title(spec["method"]["name"]) for spec in specs)
     names = dict.fromkeys(name for told in differences(specs) for name in told if name != "method")
     marks = set(map(random_weights, specs))  # both kinds: then `over` says that pretrained is raced
     random = marks.pop() if len(marks) == 1 else ""
-    over = f" over {' and '.join(map(setting, names))}" if names else ""
-    return f"{', '.join(methods)} on {specs[0]['task']}{over}{random}"
+    over = f", over {' and '.join(map(setting, names))}" if names else ""
+    return f"{', '.join(methods)} on {specs[0]['task']}, {specs[0]['backbone']}{over}{random}"
 
 
 @lru_cache(maxsize=64)

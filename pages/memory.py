@@ -56,7 +56,7 @@ if rows:
     theme.show(figures.step_memory(moments, dark=theme.is_dark()), "memory_step")
     captions.caption(
         f"One step of {method_title(case.method)}, {source}, operation by operation. "
-        "Point at it to read which block is under way."
+        "Point at it to read which layer is under way."
     )
     kept_tensors.draw(cases)
     searching = batch_sizes.draw(cases)

@@ -1,4 +1,4 @@
-"""Why didn't memory drop? Two methods side by side: what training needs under each, and what is kept of one block."""
+"""Why didn't memory drop? Two methods side by side: what training needs under each, and what is kept of one layer."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from app.memory.cases import Case, predicted, result
 from peftcore.figures import kept as figures
 from peftcore.figures.kept_rows import blocks_of, compare_block, totals
 from peftcore.figures.theme import method_in_text, method_title, si_bytes
+from peftcore.figures.words import places
 from peftcore.registry import METHODS
 
 if TYPE_CHECKING:
@@ -44,15 +45,17 @@ def draw(cases: Sequence[Case]) -> None:
         second = _chooser("right", "beside", names, second)
     chosen = {name: result(predicted(known[name])) for name in (first, second)}
     with row[2]:
-        block = _block(whole)
+        named = places(blocks_of(whole))
+        block = _block(named)
+    layer = named[block]
     needs, rows = _compared(chosen, block, whole)
     theme.show(figures.training_needs(needs, dark=theme.is_dark()), "memory_needs")
     if any(size for row in rows for size in row["bytes"].values()):
-        theme.show(figures.kept_activations(rows, block, dark=theme.is_dark()), "memory_kept")
+        theme.show(figures.kept_activations(rows, block, called=layer, dark=theme.is_dark()), "memory_kept")
     else:
-        st.info(f"Neither keeps anything of {block}: no gradient passes through it.", icon=":material/info:")
+        st.info(f"Neither keeps anything of {layer}: no gradient passes through it.", icon=":material/info:")
     captions.caption(
-        f"{block} of {cases[0].backbone}, every tensor that one of the two methods or {method_in_text(WHOLE)} keeps from "
+        f"{layer.capitalize()} of {cases[0].backbone}, every tensor that one of the two methods or {method_in_text(WHOLE)} keeps from "
         "forward to backward, in forward order, as predicted."
     )
     with st.expander("Every tensor and the whole reason"):
@@ -70,9 +73,11 @@ def _chooser(name: str, label: str, names: list[str], default: str) -> str:
     return links.choice(st.selectbox, "memory", name, label, names, default=default, show=method_title)
 
 
-def _block(whole: MemoryReport) -> str:
-    blocks = blocks_of(whole)
-    return links.choice(st.selectbox, "memory", "block", "one block", blocks, default=blocks[len(blocks) // 2])
+def _block(named: Mapping[str, str]) -> str:
+    """One layer's path; the address has it."""
+    blocks = list(named)
+    middle = blocks[len(blocks) // 2]
+    return links.choice(st.selectbox, "memory", "block", "one layer", blocks, default=middle, show=named.__getitem__)
 
 
 def _compared(chosen: Mapping[str, MemoryReport], block: str, whole: MemoryReport) -> tuple[dict, list[dict]]:

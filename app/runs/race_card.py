@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import state, theme, words
+from app import state, subjects, theme, words
 from app.runs import races
 from app.runs.selection import ICONS, ORDER, Choice, choose
 from peftcore.figures import races as figures
@@ -22,12 +22,17 @@ def draw(records: Sequence[RunRecord], choice: Choice) -> None:
     race, specs = records[0].race, [record.spec for record in records]
     when = max(record.finished or record.started or record.queued for record in records)
     best = max(
-        (record.summary["test_accuracy"] for record in records if "test_accuracy" in record.summary), default=None
+        (record for record in records if "test_accuracy" in record.summary),
+        key=lambda record: record.summary["test_accuracy"],
+        default=None,
     )
     ended = sum(record.ended for record in records)
     told = f"{ended} of {len(records)} ended" if ended < len(records) else f"{len(records)} runs"
     if best is not None:
-        told = f"up to **{best:.3f}**, {told}"
+        accuracy, ground = best.summary["test_accuracy"], subjects.ground(best)
+        sure = f" :gray[{ground.text(accuracy)}]" if ground and ground.images else ""
+        chance = " at chance" if ground and ground.at_chance(accuracy) else ""
+        told = f"up to **{accuracy:.3f}**{sure}{chance}, {told}"
     status = next((status for status in ORDER[::-1] if any(r.status == status for r in records)), "queued")
     if races.busy(records):
         status = "running" if any(record.status == "running" for record in records) else "queued"

@@ -146,11 +146,11 @@ def _finding(runners: Sequence[Runner]) -> str:
     first = order[0]
     over = "leads" if races.busy([runner.record for runner in runners]) else "wins"
     if len(order) == 1:
-        return _capital(f"{first.label} has {first.accuracy:.3f} on validation images; nobody else is there yet")
+        return _capital(f"{first.label} has {_read(first)} on validation images; nobody else is there yet")
     second = order[1]
     gap = first.accuracy - second.accuracy
     if gap < 5e-4:
-        return _capital(f"{first.label} and {second.label} are level at {first.accuracy:.3f}")
+        return _capital(f"{first.label} and {second.label} are level at {_read(first)}")
     clear = apart(first.accuracy, second.accuracy, first.ground, second.ground)
     if first.ground.at_chance(first.accuracy):
         return (
@@ -163,7 +163,12 @@ def _finding(runners: Sequence[Runner]) -> str:
         )
     if clear is None and over == "wins":  # an older run does not know its number of images
         over = "ends first"
-    return _capital(f"{first.label} {over} with {first.accuracy:.3f}, {gap:.3f} ahead of {order[1].label}")
+    return _capital(f"{first.label} {over} with {_read(first)}, {gap:.3f} ahead of {order[1].label}")
+
+
+def _read(runner: Runner) -> str:
+    """Its validation accuracy with the 95 % interval."""
+    return runner.ground.read(runner.accuracy)
 
 
 def _capital(text: str) -> str:

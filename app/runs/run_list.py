@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import errors, state, theme, words
+from app import errors, state, subjects, theme, words
 from app.runs import race_card
 from app.runs.selection import ICONS, Choice, choose, chosen
-from peftcore.figures.accuracy import Ground
 from peftcore.store import WAITING, RunRecord, conditions
 
 MOST_SHOWN = 200
@@ -42,11 +41,10 @@ def _list(choice: Choice, was_busy: bool) -> None:
 def _row(record: RunRecord, selected: bool, apart: str) -> None:
     accuracy = record.summary.get("test_accuracy")
     told, icon = f"**{accuracy:.3f}**" if accuracy is not None else record.status, ICONS[record.status]
-    ground = _ground(str(state.store().folder), record.id, record.attempts) if accuracy is not None else None
-    if ground and ground.at_chance(accuracy):
-        told, icon = f"{told} at chance", ":orange[:material/error:]"
-    elif ground:
+    if ground := subjects.ground(record):
         told += f" :gray[{ground.text(accuracy)}]" if ground.images else ""
+        if ground.at_chance(accuracy):
+            told, icon = f"{told} at chance", ":orange[:material/error:]"
     when = record.finished or record.started or record.queued
     st.button(
         f"{icon} {words.mark(record.spec['method']['name'], theme.is_dark())} **{record.id}** "
@@ -60,10 +58,3 @@ def _row(record: RunRecord, selected: bool, apart: str) -> None:
         + (f", {record.owner}" if record.owner else "")
         + (f". Test accuracy with {conditions.words(record.spec)}." if accuracy is not None else ""),
     )
-
-
-@st.cache_data(show_spinner=False, max_entries=512)
-def _ground(folder: str, run: int, attempts: int) -> Ground | None:
-    """What a finished run's test accuracy stands on."""
-    started = state.store().last_event(run, "started")
-    return Ground.of(started, "test") if started else None

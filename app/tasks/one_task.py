@@ -7,7 +7,7 @@ from concurrent.futures import Future
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors, links, navigation, pictures, state, theme, words
+from app import background, errors, links, navigation, pictures, state, subjects, theme, words
 from app.captions import caption
 from app.tasks import feature_points, image_data, reached, reading
 from app.tasks.image_data import Facts, Seen, Wish
@@ -182,9 +182,12 @@ def _runs(task: str) -> None:
     if not done:
         st.caption("No run of this machine has learnt it yet.")
         return
-    st.markdown(f"**{len(done)} {'run has' if len(done) == 1 else 'runs have'} learnt it**, test accuracy:")
+    st.markdown(
+        f"**{len(done)} {'run has' if len(done) == 1 else 'runs have'} learnt it**, test accuracy and its 95 % interval:"
+    )
     for record in sorted(done, key=lambda record: -record.summary["test_accuracy"])[:MOST_RUNS]:
         spec = record.spec
-        title = f"{record.summary['test_accuracy']:.3f}: {method_title(spec['method']['name'])} on {spec['backbone']}"
+        accuracy = subjects.reached(record.summary["test_accuracy"], subjects.ground(record))
+        title = f"{accuracy}: {method_title(spec['method']['name'])} on {spec['backbone']}"
         navigation.link("runs", title + words.random_weights(spec) + f", run {record.id}", run=record.id)
     st.caption(f"Of all of them: {conditions.in_common([record.spec for record in done])}.")

@@ -41,6 +41,11 @@ class Ground:
         bounds = self.interval(accuracy)
         return f"{bounds[0]:.2f} to {bounds[1]:.2f}" if bounds else ""
 
+    def read(self, accuracy: float) -> str:
+        """'0.861 (0.84 to 0.88)', an accuracy with its 95 % interval, where that is known."""
+        sure = self.text(accuracy)
+        return f"{accuracy:.3f} ({sure})" if sure else f"{accuracy:.3f}"
+
     def at_chance(self, accuracy: float) -> bool:
         """Whether the accuracy cannot be told from chance, or is below it."""
         bounds = self.interval(accuracy)

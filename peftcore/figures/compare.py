@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import theme
+from peftcore.figures.curves import mark_chance
 from peftcore.registry import METHODS
 
 AXES = {
@@ -31,6 +32,7 @@ def runs_overlay(
     x: str = "epoch",
     y: str = "val_accuracy",
     extent: float | None = None,
+    chance: float | None = None,
     dark: bool = False,
     height: int = 420,
 ) -> go.Figure:
@@ -40,6 +42,7 @@ def runs_overlay(
         runs: label -> frame with the columns `x` and `y`; labels are unique.
         methods: label -> (method, kind), for colour and dash.
         extent: where the x axis ends, so that live curves do not move it.
+        chance: the accuracy that guessing gets, drawn as a line.
     """
     figure, last = go.Figure(), {}
     for nth, (label, frame) in enumerate(runs.items()):
@@ -67,6 +70,8 @@ def runs_overlay(
     values = values[np.isfinite(values)]
     top = 1.03 if accuracy or not len(values) else theme.ceiling(float(values.max()) * 1.02)
     reach = extent or max((float(frame[x].max()) for frame in runs.values() if len(frame)), default=1)
+    if chance is not None and accuracy:
+        mark_chance(figure, chance, reach, dark=dark)
     figure.update_xaxes(title_text=AXES.get(x, x), range=[0, reach * 1.02])
     figure.update_yaxes(title_text=AXES.get(y, y), range=[0, top])
     figure.update_layout(showlegend=True)
@@ -100,6 +105,7 @@ def _against(
     finding: str,
     *,
     name: str,
+    chance: float | None,
     dark: bool,
     height: int,
     width: int | None,
@@ -152,7 +158,10 @@ def _against(
         for power in range(int(costs.min()) - 1, int(costs.max()) + 2)
         for digit in ((1,) if costs.max() - costs.min() > 1.6 else (1, 2, 5))
     ]
-    low = min(row["accuracy"] - (row.get("spread") or 0) for row in rows)
+    if chance is not None:
+        ends = 10 ** (costs.min() - pad), 10 ** (costs.max() + pad)
+        mark_chance(figure, chance, ends[1], start=ends[0], dark=dark)
+    low = min([row["accuracy"] - (row.get("spread") or 0) for row in rows] + ([] if chance is None else [chance]))
     high = max(row["accuracy"] + (row.get("spread") or 0) for row in rows)
     room = 0.12 * max(high - low, 0.02)
     figure.update_xaxes(
@@ -216,10 +225,15 @@ def _leanest(rows: Sequence[Mapping], column: str, noun: str) -> str:
 
 
 def accuracy_vs_parameters(
-    rows: Sequence[Mapping], *, dark: bool = False, height: int = 440, width: int | None = None
+    rows: Sequence[Mapping],
+    *,
+    chance: float | None = None,
+    dark: bool = False,
+    height: int = 440,
+    width: int | None = None,
 ) -> go.Figure:
-    """Accuracy against parameters trained; rows: `method`, `accuracy` (0 to 1), `parameters`, optionally
-    `kind`, `title`, `spread` (of the accuracy over seeds)."""
+    """Accuracy against parameters trained; rows: `method`, `accuracy` (0 to 1), `parameters`, optionally `kind`, `title`,
+    `spread` (of the accuracy over seeds). `chance`: the accuracy that guessing gets, drawn as a line."""
     return _against(
         rows,
         "parameters",
@@ -227,6 +241,7 @@ def accuracy_vs_parameters(
         theme.human_count,
         _leanest(rows, "parameters", "parameters"),
         name="accuracy-parameters",
+        chance=chance,
         dark=dark,
         height=height,
         width=width,
@@ -234,7 +249,12 @@ def accuracy_vs_parameters(
 
 
 def accuracy_vs_memory(
-    rows: Sequence[Mapping], *, dark: bool = False, height: int = 440, width: int | None = None
+    rows: Sequence[Mapping],
+    *,
+    chance: float | None = None,
+    dark: bool = False,
+    height: int = 440,
+    width: int | None = None,
 ) -> go.Figure:
     """Accuracy against the peak of memory; rows as above with `memory`, bytes."""
     return _against(
@@ -244,6 +264,7 @@ def accuracy_vs_memory(
         theme.si_bytes,
         _leanest(rows, "memory", "memory"),
         name="accuracy-memory",
+        chance=chance,
         dark=dark,
         height=height,
         width=width,

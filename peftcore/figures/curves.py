@@ -136,10 +136,13 @@ def _evaluations(figure: go.Figure, evaluations: pd.DataFrame, colour: str, dash
             )
 
 
-def mark_chance(figure: go.Figure, chance: float, end: float, *, row: int, col: int, dark: bool = False) -> None:
-    """A thin line where guessing gets, with its name, in a panel of accuracies from 0 to `end`."""
+def mark_chance(
+    figure: go.Figure, chance: float, end: float, *, start: float = 0.0, dark: bool = False, **panel: int
+) -> None:
+    """A thin line where guessing gets, with its name, in a panel of accuracies from `start` to `end`; `panel`: its row
+    and col."""
     figure.add_scatter(
-        x=[0, end],
+        x=[start, end],
         y=[chance, chance],
         mode="lines+text",
         text=["", f"chance {chance:.2f}"],
@@ -149,8 +152,7 @@ def mark_chance(figure: go.Figure, chance: float, end: float, *, row: int, col: 
         name="chance",
         showlegend=False,
         hoverinfo="skip",
-        row=row,
-        col=col,
+        **panel,
     )
 
 

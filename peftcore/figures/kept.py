@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import theme
+from peftcore.figures.words import places
 
 SMALL = 0.02  # of the largest tensor: smaller ones share one row
 BAR, LINE, GAP = 9, 17, 8  # pixels: a bar, a line of text, between rows
@@ -24,6 +25,7 @@ def kept_activations(
     rows: Sequence[Mapping],
     block: str,
     *,
+    called: str | None = None,
     kinds: Mapping[str, str] | None = None,
     dark: bool = False,
     height: int | None = None,
@@ -31,8 +33,9 @@ def kept_activations(
     """One tensor a row, one bar per method, and beside each bar why the tensor is kept, or why it need not be.
 
     Args:
-        rows: dicts of `what`, `size` where it is kept, `bytes` {method: int} and `reason` {method: sentence}, in forward order, as
-            `kept_rows.compare_block` gives them; the first method is the one compared with.
+        rows: dicts of `what`, `size` where it is kept, `bytes` {method: int} and `reason` {method: sentence}, in forward
+            order, as `kept_rows.compare_block` gives them; the first method is the one compared with.
+        block: its path. called: how the title names it, where the path alone does not say which layer it is.
         kinds: method -> "in-backbone" | "side", where the name alone does not tell.
     """
     if not rows or not any(size for row in rows for size in row["bytes"].values()):
@@ -41,7 +44,17 @@ def kept_activations(
     total = {name: sum(row["bytes"][name] for row in rows) for name in methods}
     rows = _gathered(rows, methods)
     axis = "kept for backward"
-    return _pairs(rows, methods, _title(total, block), f"kept-{block}", axis, "not kept:", kinds, dark, height)
+    return _pairs(
+        rows,
+        methods,
+        _title(total, called or places([block])[block]),
+        f"kept-{block}",
+        axis,
+        "not kept:",
+        kinds,
+        dark,
+        height,
+    )
 
 
 def training_needs(
@@ -175,12 +188,12 @@ def _short(reason: str) -> str:
     return theme.plain(first.partition(": ")[2] or first)
 
 
-def _title(total: Mapping[str, float], block: str) -> str:
-    """What the last method keeps of this block, of what the first one keeps."""
+def _title(total: Mapping[str, float], layer: str) -> str:
+    """What the last method keeps of this layer, of what the first one keeps."""
     (first, before), (last, after) = list(total.items())[0], list(total.items())[-1]
     name = theme.method_title(last)
     if first == last or not before:
-        return f"{name} keeps {theme.si_bytes(after)} of {theme.plain(block)} for backward"
+        return f"{name} keeps {theme.si_bytes(after)} of {theme.plain(layer)} for backward"
     if not after:
-        return f"{name} keeps nothing of {theme.plain(block)}, {theme.method_in_text(first)} {theme.si_bytes(before)}"
-    return f"{name} keeps {theme.percent(after / before)} of what {theme.method_in_text(first)} keeps of {theme.plain(block)}"
+        return f"{name} keeps nothing of {theme.plain(layer)}, {theme.method_in_text(first)} {theme.si_bytes(before)}"
+    return f"{name} keeps {theme.percent(after / before)} of what {theme.method_in_text(first)} keeps of {theme.plain(layer)}"

@@ -16,7 +16,7 @@ from peftcore.memory.report import MemoryReport, block_of
 Key = tuple[str, str, int, int]  # of a kept tensor: see _keyed
 
 NO_GRADIENT = "no gradient passes through the backbone"
-ABOVE = "backward ends above this block, as nothing below it trains"
+ABOVE = "backward ends above this layer, as nothing below it trains"
 FROZEN = "only a frozen weight's gradient would need it"
 REMADE = "a low-rank pair reads it, and backward makes it again from the norm's own input"
 UNMADE = "this method does not compute it"
@@ -154,9 +154,9 @@ def _made_again(key: Key, order: list[Key], own: Mapping[Key, Mapping[str, Any]]
 def _title(key: Key) -> str:
     place, operator, result, number = key
     if place == "input":
-        title = "input of the block"
+        title = "input of the layer"
     elif not place:
-        title = _OF_THE_BLOCK.get(operator, f"{operator.strip('_')} in the block")
+        title = _OF_THE_BLOCK.get(operator, f"{operator.strip('_')} in the layer")
     else:
         title = _RESULTS.get((operator, result), "output of {}").format(place)
     if place == "attn" and not operator:  # without a fused kernel: queries, keys, values and what they give

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from peftcore.errors import BadData
 from peftcore.figures import theme
 from peftcore.figures.curves import component_frame, stack_components
+from peftcore.figures.words import places
 from peftcore.registry import METHODS
 
 CARDS = (8, 12, 16, 24, 48, 80)  # GB, the memory of common cards
@@ -26,20 +27,21 @@ def step_memory(curve: pd.DataFrame | Iterable[Mapping], *, dark: bool = False, 
 
     Args:
         curve: rows of `t` (0 to 1, the share of the step's operators that have run), `phase` ("forward" |
-            "backward" | "optimizer"), `where` (the block under way) and bytes per component.
+            "backward" | "optimizer"), `where` (the module under way) and bytes per component.
     """
     frame = curve if isinstance(curve, pd.DataFrame) else pd.DataFrame(list(curve))
     missing = ", ".join(sorted({"t", "phase", "where"} - set(frame.columns)))
     if missing or not len(frame):
         raise BadData(f"A step's curve needs rows with t, phase and where; missing: {missing or 'all rows'}.")
+    named = places(frame["where"].unique())
     frame = _thin(frame.reset_index(drop=True))
     parts = component_frame(frame)
     t, total = 100 * frame["t"].to_numpy(float), parts.sum(axis=1).to_numpy()
-    where = frame["where"].map(lambda place: theme.plain(place) or "outside the blocks")
+    where = frame["where"].map(lambda place: theme.plain(named[place]) or "outside the layers")
     divisor, unit = theme.byte_unit(total.max())
     figure = go.Figure()
     stack_components(figure, t, parts, divisor, unit, shape="hv")
-    # The last line of the unified hover: the sum, and which block is under way.
+    # The last line of the unified hover: the sum, and which layer is under way.
     figure.add_scatter(
         x=t,
         y=total / divisor,
@@ -69,8 +71,8 @@ def step_memory(curve: pd.DataFrame | Iterable[Mapping], *, dark: bool = False, 
     figure.update_layout(hovermode="x unified")
     largest = parts.iloc[peak].idxmax()
     share = theme.percent(parts[largest][peak] / total[peak])
-    place = theme.plain(frame["where"][peak])
-    at = f" at {place}" if place else ", outside the blocks"
+    place = theme.plain(named[frame["where"][peak]])
+    at = f" at {place}" if place else ", outside the layers"
     title = f"Peak in {frame['phase'][peak]}{at}: {share} of it {theme.component_title(largest)}"
     room = theme.title_height(title, theme.NARROW) + 16  # for the names of the phases
     return theme.finish(

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import html
 import math
+import re
 import textwrap
+from collections.abc import Iterable
+
+from peftcore.memory.report import block_of
 
 MINUS = "\N{MINUS SIGN}"
 TITLE_WIDTH = 62  # characters of a title's line in half a page's width
@@ -57,6 +61,29 @@ def byte_unit(largest: float) -> tuple[float, str]:
         if largest >= divisor:
             return divisor, name
     return 1.0, "bytes"
+
+
+def places(paths: Iterable[str]) -> dict[str, str]:
+    """Paths of modules as people count them, layers from 1: {'blocks.3.mlp.fc1': 'layer 4, mlp.fc1'}; of the blocks of a
+    side network {'side.0': 'side module 1'}. A Swin's layers are counted over all stages, so `paths` must name them all."""
+    paths, of = list(paths), {}
+    for path in filter(None, paths):
+        if block := block_of(path):
+            of[path] = block, "side module" if "side" in block.split(".") else "layer"
+    names = {}
+    for noun in ("layer", "side module"):
+        blocks = {
+            block: [int(digits) for digits in re.findall(r"\d+", block)] for block, what in of.values() if what == noun
+        }
+        ordered = sorted(blocks, key=blocks.__getitem__)
+        names |= {
+            block: f"{noun} {(number[0] if len(number) == 1 else ordered.index(block)) + 1}"
+            for block, number in blocks.items()
+        }
+    return {
+        path: ", ".join(filter(None, [names[of[path][0]], path.removeprefix(of[path][0])[1:]])) if path in of else path
+        for path in paths
+    }
 
 
 def ceiling(number: float) -> float:

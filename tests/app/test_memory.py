@@ -140,7 +140,7 @@ def test_two_methods_side_by_side(at):
     assert tensors.loc["output of mlp.fc1", "LoRA"] == tensors.loc["output of mlp.fc1", "Full fine-tuning"]
     assert tensors.loc["output of mlp.act", "LoRA"].startswith("not kept: only a frozen weight's gradient")
     app = at("memory", batch=4, methods="last,linear", left="last", right="linear", block="blocks.2")
-    assert "Neither keeps anything of blocks.2" in text(app)
+    assert "Neither keeps anything of layer 3" in text(app)
 
 
 def test_the_methods_own_settings_come_by_link(at):

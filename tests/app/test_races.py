@@ -45,7 +45,7 @@ def test_several_values_are_launched_as_one_race(at, store):
     base = recipes.with_its_own(RunSpec(epochs=3))
     assert launched(store) == variations(base, {"rank": [4, 8]})
     assert {record.race for record in store.runs()} == {1} and page.query_params["race"] == "1"
-    assert "Race 1: LAST on digits over rank" in text(page)
+    assert "Race 1: LAST on digits, vit_micro, over rank" in text(page)
 
 
 def test_choosing_a_setting_gives_it_several_values_in_place(at, store):
@@ -186,7 +186,7 @@ def test_the_ranking_settles_by_validation_accuracy(at, store, race):
     tell(store, race[1], [0.4, 0.75])
     page = at("runs", race=race[0])
     assert order(page) == ["rank 8", "rank 4", "rank 16"]
-    assert finding(page) == "Rank 8 leads with 0.750, 0.250 ahead of rank 4"
+    assert finding(page) == "Rank 8 leads with 0.750 (0.72 to 0.78), 0.250 ahead of rank 4"
     assert page.get("progress")[0].proto.text.startswith("2 of 3 at work") and page.get("progress")[0].proto.value == 50
     assert "epoch 2 of 2" in text(page) and "0.750" in text(page)
 
@@ -249,7 +249,7 @@ def test_a_race_is_one_card_in_the_list_and_leads_to_its_runs_and_back(at, store
 
 
 def test_the_newest_is_shown_be_it_a_race(at, race):
-    assert "Race 1: LAST on digits over rank" in text(at("runs"))
+    assert "Race 1: LAST on digits, vit_micro, over rank" in text(at("runs"))
 
 
 def test_labels_name_what_varies_and_nothing_else():
@@ -262,7 +262,7 @@ def test_labels_name_what_varies_and_nothing_else():
     assert names({"seed": [3, 3]}) == ["as the others (1)", "as the others (2)"]
     assert words.race_title(
         [s.to_dict() for s in variations(RunSpec(), {"method": ["last", "lora"], "lr": [1, 2]})]
-    ) == ("LAST, LoRA on digits over learning rate")
+    ) == ("LAST, LoRA on digits, vit_micro, over learning rate")
 
 
 def test_more_runs_than_fit_are_refused():

@@ -34,6 +34,7 @@ from peftcore.figures import (
     strip,
     tasks,
     theme,
+    words,
 )
 from peftcore.registry import METHODS
 
@@ -438,9 +439,9 @@ def test_a_steps_areas_add_up_and_the_title_names_the_peak() -> None:
     figure = memory.step_memory(one_step())
     total = next(trace for trace in figure.data if trace.name == "total")
     np.testing.assert_allclose(stacked(figure), total.y)
-    assert titled(figure) == "Peak in backward at blocks.3: 57 % of it kept activations"
+    assert titled(figure) == "Peak in backward at layer 4: 57 % of it kept activations"
     assert [note.text for note in figure.layout.annotations][:3] == ["forward", "backward", "optimizer"]
-    assert list(total.customdata[0]) == ["forward", "blocks.0"] and total.customdata[-1][1] == "outside the blocks"
+    assert list(total.customdata[0]) == ["forward", "layer 1"] and total.customdata[-1][1] == "outside the layers"
 
 
 def test_thinning_a_long_step_keeps_its_peak_and_phases() -> None:
@@ -475,7 +476,7 @@ def test_bars_without_a_baseline_name_the_largest() -> None:
 
 def test_kept_tensors_stand_side_by_side_with_their_reasons() -> None:
     figure = example(kept.kept_activations)
-    assert titled(figure) == "LoRA keeps 61 % of what full fine-tuning keeps of blocks.6"
+    assert titled(figure) == "LoRA keeps 61 % of what full fine-tuning keeps of layer 7"
     said = [note.text for note in figure.layout.annotations]
     assert said[::3] == ["output of norm1", "output of mlp.act", "2 small ones"] and len(said) == 3 * (1 + 2)
     for bar, total in zip(figure.data, (100.5, 61.2), strict=True):
@@ -495,7 +496,7 @@ def test_where_neither_small_nor_large_is_kept_the_row_stays() -> None:
     ]
     figure = kept.kept_activations(rows, "blocks.6")
     assert [note.text for note in figure.layout.annotations][::3] == ["output of norm1", "output of mlp.act"]
-    assert titled(figure) == "LAST keeps nothing of blocks.6, LoRA 60 MB"
+    assert titled(figure) == "LAST keeps nothing of layer 7, LoRA 60 MB"
 
 
 def test_predictions_of_all_runs_tell_median_and_worst() -> None:
@@ -725,3 +726,41 @@ def test_names_from_outside_are_not_markup() -> None:
 def test_what_cannot_be_drawn_is_a_sentence(draw) -> None:
     with pytest.raises(BadData, match=r"^[A-Z].{25,}\.$"):
         draw()
+
+
+def test_layers_are_counted_from_1_in_every_figure():
+    assert words.places(["", "patch_embed", "blocks.3.mlp.fc1", "blocks.0", "side.1.attn"]) == {
+        "": "",
+        "patch_embed": "patch_embed",
+        "blocks.3.mlp.fc1": "layer 4, mlp.fc1",
+        "blocks.0": "layer 1",
+        "side.1.attn": "side module 2, attn",
+    }
+    swin = [f"layers.{stage}.blocks.{block}" for stage, depth in enumerate((2, 2, 10)) for block in range(depth)]
+    assert list(words.places(reversed(swin)).values()) == [f"layer {number}" for number in range(14, 0, -1)]
+
+
+@pytest.mark.parametrize("make", [compare.accuracy_vs_memory, compare.accuracy_vs_parameters])
+def test_chance_is_in_sight_where_accuracies_are_compared(make):
+    figure = make(RESULTS, chance=0.1)
+    [line] = [trace for trace in figure.data if trace.name == "chance"]
+    low, high = figure.layout.yaxis.range
+    assert set(line.y) == {0.1} and low < 0.1 < high
+    assert not [trace for trace in make(RESULTS).data if trace.name == "chance"]
+
+
+def test_a_title_is_broken_anew_for_a_phone_and_squares_stay_square():
+    grid = heads.head_grid(np.arange(1.0, 65).reshape(8, 8), score="taylor", projection="q", width=640, height=560)
+    before, inner = grid.layout.title.text, grid.layout.height - grid.layout.margin.t
+    narrow = theme.narrowed(grid, 240)
+    assert narrow.layout.title.text.count("<br>") > before.count("<br>")
+    assert narrow.layout.height - narrow.layout.margin.t == inner
+
+
+def test_type_grows_on_a_projector_and_squares_keep_their_size():
+    grid = heads.head_grid(np.arange(1.0, 65).reshape(8, 8), score="taylor", projection="q", width=640, height=560)
+    large = theme.larger(grid, 1.5)
+    sizes = [figure.layout.template.layout.title.font.size for figure in (grid, large)]
+    assert sizes[1] == 1.5 * sizes[0] and "font-size:18.75px" in large.layout.title.text
+    assert large.layout.height - large.layout.margin.t == grid.layout.height - grid.layout.margin.t
+    assert large.data[0].marker.size == grid.data[0].marker.size

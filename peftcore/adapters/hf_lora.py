@@ -1,7 +1,7 @@
 """Hugging Face PEFT adapters: what was trained elsewhere comes in, what was trained here leaves, both exactly.
 
-PEFT itself, attached to our backbone by a folder's settings, says which tensors the folder must hold, and it must hold
-those and no others. Plain LoRA then becomes our own.
+PEFT itself, attached to our backbone by a folder's settings, decides which tensors the folder must hold: those and no
+others. Plain LoRA then becomes our own.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ def _on_original_weights(record: PeftFolder, backbone: Backbone) -> PeftFolder:
     if record.start not in _SPLIT_WEIGHTS or plain.beyond_pairs():
         raise errors.BadAdapter(
             f"{str(record.source)!r} was trained with {' and '.join(record.beyond_pairs())}, which may change the "
-            "frozen weights, and does not hold them. Save it with path_initial_model_for_weight_conversion, which makes "
-            "it a plain LoRA."
+            "frozen weights, and does not hold them. Save it with path_initial_model_for_weight_conversion, which "
+            "makes it a plain LoRA."
         )
     from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 

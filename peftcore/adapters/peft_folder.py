@@ -20,7 +20,7 @@ from peftcore.adapters.packing import refuse_pickle
 CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 Pairs = dict[str, tuple[Tensor, Tensor]]  # path of a Linear -> A (r, d_in), B (d_out, r) with the scale folded in
 
-# What a configuration says of the file and of how training began, and a LoRA's settings that leave it W + s B A.
+# Settings that describe the file, those that describe how training began, and those under which a LoRA stays W + s B A.
 _FILE = "peft_type task_type auto_mapping base_model_name_or_path revision inference_mode peft_version runtime_config"
 _START = "init_lora_weights eva_config corda_config loftq_config lora_ga_config"
 _PLAIN = """r lora_alpha use_rslora rank_pattern alpha_pattern lora_dropout target_modules exclude_modules bias
@@ -129,7 +129,7 @@ def _read_config(config: Any, where: str) -> dict[str, Any]:
 
 
 def _is_like(value: Any, default: Any) -> bool:
-    """Whether a setting has the type of its default, where that says something: PEFT itself does not look."""
+    """Whether a setting has the type of its default, where that decides it: PEFT itself does not check."""
     if isinstance(default, dict):
         return isinstance(value, dict) and all(re.compile(pattern) and _is_like(v, 1) for pattern, v in value.items())
     if isinstance(default, int | float) and not isinstance(default, bool):

@@ -162,7 +162,7 @@ class Backbone:
         """Tokens at `points`, without gradient. Points: 'PATH:in', 'PATH:out' of a block, 'pooled', 'image'.
 
         Nothing after the last point is computed. Images run `chunk` at a time: what a block needs while it works
-        (the MLP's hidden layer is four times as wide) is then small beside what is returned.
+        (the MLP's hidden layer is four times as wide) is then small compared with what is returned.
 
         Raises:
             BadData: as `pooled`.

@@ -36,7 +36,7 @@ def load_backbone(
     `name`: an embedded backbone, any timm ViT or Swin (with or without a tag), or 'hf-hub:OWNER/NAME'.
     Pretrained weights are looked for in `fetch.places.folder()` (HEADROOM_WEIGHTS), the hub's cache, then on the hub.
     `weights`: a local file or a folder that holds one; `device='meta'` builds the anatomy without weights. All of the
-    backbone comes from that file, or it is refused; `Backbone.origin` says what was read, and what was left over.
+    backbone comes from that file, or it is refused; `Backbone.origin` records what was read and what was left over.
     Random weights (`pretrained=False`) follow from `seed` alone: the same name and seed are the same backbone.
     Further arguments go to `timm.create_model` (img_size=..., for example).
 

@@ -1,4 +1,4 @@
-"""The proof that a backbone is what its anatomy says: one image runs, and what happens is compared."""
+"""The proof that a backbone is what its anatomy describes: one image runs through it and the steps are compared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from peftcore.backbone.weights import first_line
 
 
 def check_understood(backbone: Backbone) -> None:
-    """One image: every block runs once, in order, on the tokens that the anatomy says, and `finish` of the last block's
+    """Every block runs once, in order, on the tokens that the anatomy describes, and `finish` of the last block's
     tokens is what the backbone computes. On the meta device, where nothing has a value: by the same layers.
 
     Raises:
@@ -52,7 +52,7 @@ def check_understood(backbone: Backbone) -> None:
     image = torch.linspace(-2, 2, count, device=backbone.device).view(1, *backbone.input_size)
     try:
         with torch.no_grad():
-            pooled, behind = backbone.pooled(image), list(leaves)
+            pooled, after = backbone.pooled(image), list(leaves)
             leaves.clear()
             finished = backbone.finish(out[-1])
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
@@ -64,8 +64,8 @@ def check_understood(backbone: Backbone) -> None:
             handle.remove()
     if ran != [block.path for block in blocks]:
         raise errors.DoesNotFit(f"{name} does not run its blocks once each, in order.")
-    if leaves != behind:
-        extra = next(path for path, known in zip_longest(behind, leaves) if path != known)
+    if leaves != after:
+        extra = next(path for path, known in zip_longest(after, leaves) if path != known)
         raise errors.DoesNotFit(
             f"{name} computes more after its last block than a norm and a pooling ({extra}), which Headroom's methods "
             "and probes would miss; choose a ViT or Swin architecture."

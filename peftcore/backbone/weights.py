@@ -13,7 +13,7 @@ class Origin:
     """The file that all of a backbone's weights were read from.
 
     `sha256`: of the file; of shards, of their bytes in the order of their names. `names`: how its names were read where
-    they are not timm's own. `left_over`: what it holds beside the backbone, such as a classifier. `resampled`: the
+    they are not timm's own. `left_over`: what it holds besides the backbone, such as a classifier. `resampled`: the
     tensors that timm fitted to another image size.
     """
 

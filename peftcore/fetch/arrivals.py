@@ -23,13 +23,13 @@ LEAVE_SECONDS = 0.5  # that a stopped download gets to write down what has come
 
 
 class _Stopped(Exception):
-    """Raised inside a download that nobody waits for any more."""
+    """Raised inside a download that nobody is waiting for any more."""
 
 
 def arrivals(spec: RunSpec, with_weights: bool = True) -> Iterator[Download]:
     """Downloads the data set and the backbone's weights of a run where they are not here, and yields its progress.
 
-    Closing it, or an interrupt, stops the download; what has come is kept, and the next one goes on from there.
+    Closing it, or an interrupt, stops the download; what has come is kept, and the next download resumes there.
 
     Raises:
         DataUnavailable, WeightsUnavailable: they cannot be had; and what the names of a task or a backbone raise.
@@ -101,7 +101,7 @@ def _progress(what: str, fetch: Callable[[Tell], object]) -> Iterator[Download]:
     threading.Thread(target=work, name="headroom-download", daemon=True).start()
     shown = time.monotonic()
     try:
-        yield Download(what, 0, None, 0.0)  # however fast it comes: a run that downloaded says so
+        yield Download(what, 0, None, 0.0)  # however fast it comes, so that a run that downloaded shows it
         while not ended.wait(LOOK_SECONDS):
             now, (done, total) = time.monotonic(), last
             if now - shown >= TELL_SECONDS:

@@ -1,4 +1,4 @@
-"""Weights fetched from the model hub into a folder, whole or not at all."""
+"""Weights downloaded from the model hub into a folder, whole or not at all."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def fetch(name: str, to: Path | None = None, tell: Tell = lambda *_: None) -> Pa
     """Downloads a timm backbone's pretrained weights, proves that they load, and returns their file.
 
     The file is `to`/NAME.TAG.safetensors, `to` being HEADROOM_WEIGHTS unless given; one that is there and whole stays.
-    Until it is whole and loads it lies in a folder of its own, `.parts`; a download that was stopped goes on from there
-    where the hub can. `tell(bytes so far, bytes in all or None)` follows each piece; what it raises stops the download.
+    Until it is whole and loads it lies in a folder of its own, `.parts`; a download that was stopped resumes there
+    where the hub allows it. `tell(bytes so far, bytes in all or None)` follows each piece, and may raise to stop it.
 
     Raises:
         UnknownName: no such backbone or tag.

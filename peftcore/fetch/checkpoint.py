@@ -25,7 +25,7 @@ _BETWEEN = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoi
 _BEFORE = re.compile(
     r"(?:(?:state_dict|state_dict_ema|model_state_dict|model|model_ema|module|ema|teacher|student|backbone|encoder)\.)*"
 )
-_AVERAGE = re.compile(r"(?:^|[._])(?:ema|teacher)[._]")  # of several copies the one to use, as timm holds it
+_AVERAGE = re.compile(r"(?:^|[._])(?:ema|teacher)[._]")  # of several copies the one to use, as in timm
 
 
 def read(files: Sequence[Path], model: nn.Module) -> tuple[dict[str, Tensor], list[str], str]:
@@ -43,7 +43,7 @@ def read(files: Sequence[Path], model: nn.Module) -> tuple[dict[str, Tensor], li
             state |= load_file(file)
             continue
         try:
-            with torch.serialization.safe_globals([argparse.Namespace]):  # timm keeps its arguments beside the weights
+            with torch.serialization.safe_globals([argparse.Namespace]):  # timm saves its arguments with the weights
                 data = torch.load(file, map_location="cpu", weights_only=True)
         except OSError:
             raise
@@ -66,7 +66,7 @@ def _flat(data: Any, at: str = "") -> Iterator[tuple[str, Tensor]]:
 def _unwrapped(state: dict[str, Tensor], own: Collection[str]) -> tuple[dict[str, Tensor], list[str], str]:
     """Whatever stands before most of the names that are the backbone's `own` is taken off."""
     how = []
-    # An optimizer's averages of gradients may have the names of what they are of.
+    # An optimizer's averages of gradients may have the names of their parameters.
     state = {_BETWEEN.sub("", name): tensor for name, tensor in state.items() if not name.startswith("optim")}
     if not state:
         raise WeightsUnavailable("it holds no tensors by name")

@@ -33,8 +33,8 @@ def fetch(repo: str, file: str, tell: Tell, revision: str = "main") -> Path:
 def fetch_data(repo: str, file: str, commit: str, goal: Path, tell: Tell) -> Path:
     """Downloads a file of a data set to `goal`, unless it is there.
 
-    Ours, since the hub's client keeps nothing of a download that was stopped: this one goes on from there. The file's
-    SHA-256 is checked where the hub says it. Raises as `fetch`, and DataUnavailable where what came is damaged.
+    Ours, since the hub's client keeps nothing of a download that was stopped: this one resumes. The file's SHA-256 is
+    checked where the hub gives one. Raises as `fetch`, and DataUnavailable where what came is damaged.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers
@@ -69,7 +69,7 @@ def cached(repo: str, file: str, kind: str, revision: str) -> Path | None:
 
 
 def _bar(tell: Tell) -> type:
-    """A progress bar for the hub's client that shows nothing and passes the count on; what `tell` raises stops it."""
+    """A progress bar for the hub's client that shows nothing and calls `tell`, which may raise to stop the download."""
     from tqdm import tqdm
 
     class Bar(tqdm):

@@ -23,11 +23,11 @@ from filelock import FileLock
 
 from peftcore import errors
 
-PIECE = 1 << 18  # bytes read at a time at most: how often a bar moves and a stop takes effect
+PIECE = 1 << 18  # bytes read at a time at most; a bar moves and a stop takes effect after each
 PATIENCE = 30  # seconds without a byte
 REACH_SECONDS = 5  # until a server that does not answer counts as unreachable
 LOOK_SECONDS = 0.1  # how often somebody who waits for another's download looks whether it has ended
-PARTS = ".parts"  # the folder, beside the file's own place, of what has not come whole
+PARTS = ".parts"  # the folder beside the file's own place for what is not whole yet
 
 # Bytes so far and bytes in all, None where the server does not say; whatever it raises stops the download.
 Tell = Callable[[int, int | None], None]
@@ -51,11 +51,11 @@ def download(
     """Downloads `url` to `goal`, unless it is `here`, and returns it.
 
     Until all has come and `check` has taken it, it lies in a folder `.parts` beside its place. A download that stops
-    for whatever reason goes on from there, if the server says by its ETag or date that the file is still the same. Two
-    that want one file wait for each other. `headers` go to the address alone, not to where it may redirect.
+    for whatever reason resumes there if the server's ETag or date proves that the file is still the same. Two that want
+    one file wait for each other. `headers` go to the address alone, not to where it may redirect.
 
     Raises:
-        NETWORK, OSError: as they come; `why` puts them into words. What has come is kept, if it can be gone on from.
+        NETWORK, OSError: as they come; `why` puts them into words. What has come is kept if the download can resume.
         HeadroomError: by `check`; what has come is not kept.
     """
     part = goal.parent / PARTS / goal.name

@@ -32,7 +32,7 @@ def attention_maps(source: Backbone | TunedModel, images: Tensor, layer: int) ->
 
 
 def attention_padding(source: Backbone | TunedModel, images: Tensor, layer: int) -> Tensor:
-    """The share of each token's attention that lies on the padding of its window: (B, heads, N), 0 where there is none.
+    """The share of each token's attention that lies on the padding of its window: (B, heads, N), 0 without padding.
 
     Raises:
         NotMeasurable: as `attention_maps`.

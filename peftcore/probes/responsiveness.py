@@ -24,8 +24,6 @@ from peftcore.model import TunedModel
 from peftcore.probes.attention import evaluating
 from peftcore.registry import FETCH
 
-__all__ = ["HeadScores", "head_energy", "head_scores"]
-
 # The Linear layers whose output rows belong to heads, as timm and transformers call them.
 _ROWS = {"qkv": "qkv", "query": "q", "key": "k", "value": "v"} | {
     name: name[0] for p in "qkv" for name in (p, f"{p}_proj")

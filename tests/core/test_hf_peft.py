@@ -67,7 +67,7 @@ def test_each_tuner_trains_on_vit_micro(micro, tuner):
 
 @pytest.mark.parametrize("tuner", [*SEEN, "lokr", "unilora", "poly", "waveft"])
 def test_its_memory_is_predicted_to_the_byte_or_not_at_all(micro, tuner):
-    """Also of tuners that draw numbers, read the frozen weights, or keep tensors that are neither weights nor buffers."""
+    """Also for tuners that draw numbers, read frozen weights, or keep tensors that are neither weights nor buffers."""
     method = {"name": "hf_peft", "tuner": tuner, "options": SEEN.get(tuner, {})}
     spec = pc.RunSpec(backbone="vit_micro", method=method, batch_size=2, device="cpu")
     if tuner in ("poly", "waveft", "shira"):

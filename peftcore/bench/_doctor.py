@@ -161,7 +161,7 @@ def _disk() -> Iterator[Finding]:
                   "free some space, or set HEADROOM_HOME to another disk" if small else "")  # fmt: skip
     for variable in VARIABLES:
         if variable in os.environ and variable.endswith("_GB"):
-            yield Finding(variable, "works", f"{gigabytes(variable, None)} GB")
+            yield Finding(variable, "works", f"{gigabytes(variable)} GB")
 
 
 def _database() -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""How sure an accuracy is, and where chance stands: a share of so many images, and what guessing gets."""
+"""How certain an accuracy is, and the level of chance: a share of a number of images, and what guessing gets."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Z = 1.959963984540054  # the standard normal's 97.5 % quantile
 
 
 def wilson(share: float, images: int) -> tuple[float, float]:
-    """The 95 % interval of a share of `images` (Wilson 1927): it stays within 0 and 1, also at its ends."""
+    """The 95 % interval of a share of `images` (Wilson 1927); it stays within 0 and 1."""
     middle, spread = share + Z * Z / (2 * images), Z * math.sqrt(share * (1 - share) / images + (Z / images / 2) ** 2)
     return max(0.0, (middle - spread) / (1 + Z * Z / images)), min(1.0, (middle + spread) / (1 + Z * Z / images))
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What an accuracy stands on: how many images it is a share of (None in older records), and what chance gets."""
+    """What an accuracy is based on: the number of images (None in older records), and the accuracy of chance."""
 
     images: int | None
     chance: float
@@ -26,8 +26,8 @@ class Ground:
 
     @classmethod
     def of(cls, started: Mapping[str, Any], split: str) -> Ground:
-        """Of one split ("val", "test"), as the event that starts a run has it. Chance is the share of the largest class,
-        which a model reaches that says the same of every image; in older records, one over the number of classes."""
+        """Of one split ("val", "test"), from the event that starts a run. Chance is the share of the largest class,
+        which a constant answer reaches; in older records, one over the number of classes."""
         classes = len(started["classes"])
         images, largest = started.get("settings", {}).get("images", {}).get(split, (None, None))
         return cls(images or None, largest / images if images else 1 / max(1, classes), classes)
@@ -47,7 +47,7 @@ class Ground:
         return f"{accuracy:.3f} ({sure})" if sure else f"{accuracy:.3f}"
 
     def at_chance(self, accuracy: float) -> bool:
-        """Whether the accuracy cannot be told from chance, or is below it."""
+        """Whether the accuracy is indistinguishable from chance, or below it."""
         bounds = self.interval(accuracy)
         return (bounds[0] if bounds else accuracy / 1.05) <= self.chance
 

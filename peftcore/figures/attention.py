@@ -21,11 +21,11 @@ MARGIN = dict(l=4, r=4, t=50, b=4)
 
 
 def _picture(image: np.ndarray, shortest: int = 320) -> tuple[str, np.ndarray]:
-    """A PNG data address of the image, small ones enlarged smoothly, and the image itself, checked."""
+    """A PNG data URL of the image, enlarged smoothly if small, and the checked image itself."""
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         given = f"{image.dtype} of shape {image.shape}"
-        raise BadData(f"An image must be uint8 of shape (height, width, 3); given was {given}.")
+        raise BadData(f"An image must be uint8 of shape (height, width, 3), but got {given}.")
     drawn = Image.fromarray(image)
     factor = max(1, round(shortest / min(image.shape[:2])))
     if factor > 1:
@@ -38,7 +38,7 @@ def _picture(image: np.ndarray, shortest: int = 320) -> tuple[str, np.ndarray]:
 def _grid(grid: np.ndarray) -> np.ndarray:
     grid = np.asarray(grid, float)
     if grid.ndim != 2 or not np.isfinite(grid).all():
-        raise BadData(f"An attention map is finite numbers, (rows, columns); given was shape {grid.shape}.")
+        raise BadData(f"An attention map must be finite numbers (rows, columns), but got shape {grid.shape}.")
     return grid
 
 
@@ -113,7 +113,7 @@ def _frame(figure: go.Figure, patch: tuple[int, int], shape: tuple[int, int]) ->
 
 
 def _heat_colours(strength: float) -> list[list]:
-    """Cividis, from half clear to `strength`: where nothing is attended, the image stays visible."""
+    """Cividis, from half transparent to `strength`: where nothing is attended, the image stays visible."""
     stops = np.linspace(0, 1, 9)
     colours = sample_colorscale(get_colorscale(theme.SEQUENTIAL), stops.tolist(), colortype="tuple")
     return [
@@ -158,10 +158,10 @@ def attention_overlay(
     Args:
         image: uint8 (H, W, 3). grid: (rows, columns), one weight per patch.
         query: (row, column) of the asking patch, outlined; None for a map without one (the class token's).
-        title: the finding; without one, how much the strongest tenth of the patches holds.
-        zmax: the weight of the brightest colour; give several maps the same one to compare them.
+        title: the finding; by default, how much attention the strongest tenth of the patches gets.
+        zmax: the weight of the brightest colour; the same for maps that are to be compared.
 
-    A click's `customdata` is [row, column], so that any map also picks the next query.
+    A click's `customdata` is [row, column], so any map can also pick the next query.
     """
     grid = _grid(grid)
     figure, size = _canvas(image, width)
@@ -230,7 +230,7 @@ def attention_difference(
     """
     a, b = _grid(a), _grid(b)
     if a.shape != b.shape:
-        raise BadData(f"Two attention maps are compared on one grid; given were {a.shape} and {b.shape}.")
+        raise BadData(f"Two attention maps must have the same grid to be compared, but got {a.shape} and {b.shape}.")
     a, b = a / (a.sum() or 1.0), b / (b.sum() or 1.0)
     gap = b - a
     first, second = theme.plain(names[0]), theme.plain(names[1])

@@ -42,7 +42,7 @@ def runs_overlay(
         runs: label -> frame with the columns `x` and `y`; labels are unique.
         methods: label -> (method, kind), for colour and dash.
         extent: where the x axis ends, so that live curves do not move it.
-        chance: the accuracy that guessing gets, drawn as a line.
+        chance: the accuracy of guessing, drawn as a line.
     """
     figure, last = go.Figure(), {}
     for nth, (label, frame) in enumerate(runs.items()):
@@ -79,7 +79,7 @@ def runs_overlay(
 
 
 def _overlay_title(last: Mapping[str, float], y: str, higher: bool) -> str:
-    """Who leads, and by how much."""
+    """Which run leads, and by how much."""
     if not last:
         return "No run has a value yet"
     order = sorted(last, key=last.__getitem__, reverse=higher)
@@ -113,7 +113,7 @@ def _against(
     """Accuracy against a cost on a logarithmic axis: one labelled marker per row, its shape by kind."""
     rows = [row for row in rows if row.get(column) and row.get("accuracy") is not None]
     if not rows:
-        raise BadData(f"This picture needs rows with method, accuracy and {column} above zero.")
+        raise BadData(f"This figure needs rows with method, accuracy and {column} above zero.")
     figure = go.Figure()
     places = _label_places(rows, column)
     for kind in ("in-backbone", "side"):
@@ -177,7 +177,7 @@ def _against(
 
 
 def _label_places(rows: Sequence[Mapping], column: str) -> list[str]:
-    """A side for each label, chosen greedily where the fewest neighbours stand."""
+    """A position for each label, chosen greedily where there are fewest neighbours."""
     x = np.log10([row[column] for row in rows])
     y = np.array([row["accuracy"] for row in rows], float)
     # In a unit box stretched to the figure's shape, where a label is about 0.16 wide and 0.06 high.
@@ -219,7 +219,8 @@ def _leanest(rows: Sequence[Mapping], column: str, noun: str) -> str:
         lean = min(good or [max(others, key=lambda row: row["accuracy"])], key=lambda row: row[column])
         gain = theme.percent(lean["accuracy"] / full["accuracy"])
         cost = theme.percent(lean[column] / full[column])
-        return f"{_title(lean)} reaches {gain} of {theme.method_in_text(full['method'])}'s accuracy with {cost} of its {noun}"
+        whose = theme.method_in_text(full["method"])
+        return f"{_title(lean)} reaches {gain} of {whose}'s accuracy with {cost} of its {noun}"
     best = max(rows, key=lambda row: row["accuracy"])
     return f"{_title(best)} is the most accurate: {best['accuracy']:.3f}"
 
@@ -232,8 +233,8 @@ def accuracy_vs_parameters(
     height: int = 440,
     width: int | None = None,
 ) -> go.Figure:
-    """Accuracy against parameters trained; rows: `method`, `accuracy` (0 to 1), `parameters`, optionally `kind`, `title`,
-    `spread` (of the accuracy over seeds). `chance`: the accuracy that guessing gets, drawn as a line."""
+    """Accuracy against trained parameters; rows: `method`, `accuracy` (0 to 1), `parameters`, optionally `kind`, `title`
+    and `spread` (of the accuracy over seeds). `chance`: the accuracy of guessing, drawn as a line."""
     return _against(
         rows,
         "parameters",

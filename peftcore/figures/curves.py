@@ -28,7 +28,7 @@ def _column(frame: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def smooth(values: np.ndarray, total_steps: int) -> np.ndarray:
-    """Debiased exponential moving average over a 25th of the run; it looks back only: the past stays put."""
+    """Debiased exponential moving average over a 25th of the run; it only looks back, so the past stays put."""
     span = max(3, total_steps // 25)
     return pd.Series(values).ewm(span=span, adjust=True).mean().to_numpy()
 
@@ -50,8 +50,8 @@ def loss_curve(
         steps: columns `step`, `loss`; empty before the first step.
         evaluations: columns `step`, `split` ("val" | "test"), `accuracy` (0 to 1), optionally `loss`.
         total_steps: the length of the whole run; the axis ends there from the start.
-        ground: of the test accuracy; chance is drawn and said.
-        method, kind: give the run its method's colour and its kind's dash.
+        ground: of the test accuracy; chance is drawn and named.
+        method, kind: for the method's colour and the kind's dash.
     """
     colour = theme.method_colour(method, kind, dark) if method else theme.ink(dark)
     step, loss = _column(steps, "step"), _column(steps, "loss")
@@ -139,7 +139,7 @@ def _evaluations(figure: go.Figure, evaluations: pd.DataFrame, colour: str, dash
 def mark_chance(
     figure: go.Figure, chance: float, end: float, *, start: float = 0.0, dark: bool = False, **panel: int
 ) -> None:
-    """A thin line where guessing gets, with its name, in a panel of accuracies from `start` to `end`; `panel`: its row
+    """A thin, named line at the accuracy of guessing, in a panel of accuracies from `start` to `end`; `panel`: its row
     and col."""
     figure.add_scatter(
         x=[start, end],
@@ -233,7 +233,7 @@ def gradient_norm(steps: pd.DataFrame, total_steps: int, *, dark: bool = False, 
 
 
 def component_frame(rows: pd.DataFrame | Iterable[Mapping]) -> pd.DataFrame:
-    """Columns by memory component, bytes, zeros where a row names none, in the fixed order.
+    """Columns by memory component in the fixed order, bytes, zeros where a row lacks one.
 
     Takes a frame or dicts with one column per component, or with a column `memory` of dicts.
     """

@@ -64,10 +64,10 @@ def head_grid(
         score, projection: what the numbers are, for title and colour bar.
         selected: (layer, head), both from 0, outlined.
         mask: (layers, heads), True = kept; the other heads are crossed out.
-        decided: (layers, heads), the score by which they went where that is not `values`: hover tells it.
+        decided: (layers, heads), the score that decided the mask where that is not `values`; shown on hover.
         ranks: (layers, heads) from 1; computed from the values where not given.
-        title, note: instead of what the scores and the selection say.
-        width, height: the most the figure may take, pixels; it is drawn at the size its square cells need.
+        title, note: replace those made from the scores and the selection.
+        width, height: the most pixels the figure may take; it is drawn at the size its square cells need.
 
     A click's `customdata` is [layer, head, ...], both from 0.
     """
@@ -144,7 +144,8 @@ def _state(mask: np.ndarray | None, decided: np.ndarray | None, layer: int, head
         return ""
     if decided is None:
         return "<br>switched off"
-    return f"<br>switched off: {Scale.of(decided[layer]).text(decided[layer, head])} of its layer by the score that decided"
+    score = Scale.of(decided[layer]).text(decided[layer, head])
+    return f"<br>switched off: {score} of its layer by the deciding score"
 
 
 def _colour_bar(score: str, projection: str, scale: Scale, colours: Mapping) -> dict:
@@ -175,7 +176,7 @@ def _selection_note(
 
 
 def _outline(figure: go.Figure, layer: int, head: int) -> None:
-    """A double frame around one cell: seen on any colour and in grey."""
+    """A double frame around one cell, visible on any colour and in grey."""
     box = dict(type="rect", x0=head - 0.5, x1=head + 0.5, y0=layer - 0.5, y1=layer + 0.5, fillcolor="rgba(0,0,0,0)")
     figure.add_shape(**box, line=dict(color="#FFFFFF", width=6))
     figure.add_shape(**box, line=dict(color="#D55E00", width=3))
@@ -237,10 +238,10 @@ def _profile_title(values: np.ndarray, means: np.ndarray) -> str:
 def scores_over_steps(
     frames: Sequence[Mapping], *, score: str, projection: str, width: int = 560, height: int = 560, dark: bool = False
 ) -> go.Figure:
-    """The grid at each recorded step, with a slider and a play button; colours and axes keep their place.
+    """The grid at each recorded step, with a slider and a play button; colours and axes stay fixed.
 
     Args:
-        frames: dicts of `step` and `values` (layers, heads), all of one shape, in order of steps.
+        frames: dicts of `step` and `values` (layers, heads), all of one shape, in step order.
     """
     if not frames:
         raise BadData("Scores over steps need at least one recorded step.")

@@ -10,9 +10,9 @@ from peftcore.errors import BadData
 from peftcore.figures import theme
 from peftcore.figures.words import places
 
-SMALL = 0.02  # of the largest tensor: smaller ones share one row
+SMALL = 0.02  # of the largest tensor; smaller ones share one row
 BAR, LINE, GAP = 9, 17, 8  # pixels: a bar, a line of text, between rows
-WIDE = 60  # characters of a line of text on a phone
+WIDE = 60  # characters in a line of text on a phone
 NEEDS = {
     "activations": "activations kept for backward",
     "gradients": "gradients and optimizer state",
@@ -33,13 +33,13 @@ def kept_activations(
     """One tensor a row, one bar per method, and beside each bar why the tensor is kept, or why it need not be.
 
     Args:
-        rows: dicts of `what`, `size` where it is kept, `bytes` {method: int} and `reason` {method: sentence}, in forward
-            order, as `kept_rows.compare_block` gives them; the first method is the one compared with.
+        rows: dicts of `what`, `size` where it is kept, `bytes` {method: int} and `reason` {method: sentence}, in
+            forward order, as `kept_rows.compare_block` gives them; the first method is the one compared with.
         block: its path. called: how the title names it, where the path alone does not say which layer it is.
         kinds: method -> "in-backbone" | "side", where the name alone does not tell.
     """
     if not rows or not any(size for row in rows for size in row["bytes"].values()):
-        raise BadData("Kept activations need at least one tensor that one of the methods keeps.")
+        raise BadData("Kept activations need at least one tensor that a method keeps.")
     methods = list(rows[0]["bytes"])
     total = {name: sum(row["bytes"][name] for row in rows) for name in methods}
     rows = _gathered(rows, methods)
@@ -80,19 +80,20 @@ def training_needs(
         for part, what in NEEDS.items()
         if any(row[part] for row in needs.values())
     ]
-    axis = "memory at its highest moment"
+    axis = "memory at the peak"
     return _pairs(rows, list(needs), conclusion(needs), "training-needs", axis, "<b>0</b>", kinds, dark, height)
 
 
 def conclusion(needs: Mapping[str, Mapping[str, float]]) -> str:
-    """What the step from the first method to the last one did to gradients with optimizer state and to activations."""
+    """What going from the first method to the last did to gradients with optimizer state and to activations."""
     (first, before), (last, after) = list(needs.items())[0], list(needs.items())[-1]
     name, other = theme.method_title(last), theme.method_in_text(first)
     if first == last:
         return f"{name} keeps {theme.si_bytes(after['activations'])} of activations for backward"
     saved, kept = _share(after, before, "gradients"), _share(after, before, "activations")
     if saved is None or kept is None:
-        return f"{name} keeps {theme.si_bytes(after['activations'])} of activations, {other} {theme.si_bytes(before['activations'])}"
+        here, there = theme.si_bytes(after["activations"]), theme.si_bytes(before["activations"])
+        return f"{name} keeps {here} of activations, {other} {there}"
     parts = f"{theme.percent(saved)} of the gradients and optimizer state of {other}"
     word = "but still" if kept > 2 * saved and kept > 0.2 else "and"
     return f"{name} keeps {parts}, {word} {theme.percent(kept)} of the activations"
@@ -196,4 +197,5 @@ def _title(total: Mapping[str, float], layer: str) -> str:
         return f"{name} keeps {theme.si_bytes(after)} of {theme.plain(layer)} for backward"
     if not after:
         return f"{name} keeps nothing of {theme.plain(layer)}, {theme.method_in_text(first)} {theme.si_bytes(before)}"
-    return f"{name} keeps {theme.percent(after / before)} of what {theme.method_in_text(first)} keeps of {theme.plain(layer)}"
+    share, other = theme.percent(after / before), theme.method_in_text(first)
+    return f"{name} keeps {share} of what {other} keeps of {theme.plain(layer)}"

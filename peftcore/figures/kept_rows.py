@@ -1,6 +1,6 @@
-"""The rows of "Why didn't memory drop?": what methods keep of one block, tensor beside tensor, and what they need in all.
+"""The rows of "Why didn't memory drop?": what methods keep of one block, tensor by tensor, and what they need in all.
 
-They are read from memory reports; `kept.py` draws them.
+They come from memory reports; `kept.py` draws them.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ def blocks_of(report: MemoryReport) -> list[str]:
 def compare_block(
     reports: Mapping[str, MemoryReport], block: str, reference: MemoryReport | None = None
 ) -> list[dict[str, Any]]:
-    """What each method keeps of `block` for backward, one row per tensor, aligned by what made it, in forward order.
+    """What each method keeps of `block` for backward, one row per tensor, aligned by origin, in forward order.
 
     Args:
-        reports: name of the method -> report of the same backbone and batch, with `activations`.
+        reports: method's name -> report of the same backbone and batch, with `activations`.
         reference: a report, usually full fine-tuning's, whose tensors are listed even where none of `reports` keeps
             them; a tensor that it lacks counts as a method's own.
 
     Returns:
         {"what", "shape", "size", "bytes": {name: int}, "reason": {name: sentence}} each; size: bytes where it is kept;
-        bytes 0: not kept, and the reason why not.
+        bytes 0: not kept, with the reason.
 
     Raises:
-        UnknownName: no report keeps anything in a block of that name.
+        UnknownName: no report keeps anything in a block with this name.
     """
     everything = [*([reference] if reference else []), *reports.values()]
     known = list(dict.fromkeys(name for report in everything for name in blocks_of(report)))
@@ -90,8 +90,8 @@ def compare_block(
 
 
 def totals(report: MemoryReport) -> dict[str, int]:
-    """What training needs beside the weights, in bytes, each at its own highest moment of the step; `inside`: those of the
-    activations that belong to the backbone's blocks; `trained`: the weights that train."""
+    """What training needs beside the weights, in bytes, each at its own peak in the step. `inside`: activations in the
+    backbone's blocks. `trained`: the weights that train."""
 
     def highest(*names: str) -> int:
         return max(sum(moment[name] for name in names) for moment in report.curve)
@@ -129,7 +129,7 @@ def _keyed(report: MemoryReport, block: str) -> dict[Key, dict[str, Any]]:
 
 
 def _merged(lists: list[Mapping[Key, Any]]) -> list[Key]:
-    """One order for all: what only a later list has comes after what precedes it there."""
+    """One order for all lists: an item that only a later list has follows its predecessor there."""
     order: list[Key] = []
     for keys in lists:
         at = 0
@@ -143,7 +143,7 @@ def _merged(lists: list[Mapping[Key, Any]]) -> list[Key]:
 
 
 def _made_again(key: Key, order: list[Key], own: Mapping[Key, Mapping[str, Any]]) -> bool:
-    """Whether `key` is what a norm gives, of which a method keeps what the norm reads for a low-rank pair as well."""
+    """Whether `key` is a norm's output that a method recomputes from the norm's input, also for a low-rank pair."""
     if not key[0].startswith("norm") or key[1]:
         return False
     before = [own[other]["reason"] for other in order[: order.index(key)] if other in own]

@@ -19,15 +19,15 @@ ROOM = 118  # pixels at the right of a mask for the count of each layer
 
 
 def heads_off(rows: Sequence[Mapping], *, width: int = 420, height: int = 140, dark: bool = False) -> go.Figure:
-    """How many heads will go, as small squares: filled stay, hollow go.
+    """How many heads will be switched off, as small squares: filled ones stay, hollow ones go.
 
     Args:
-        rows: from the bottom, dicts of `label`, `heads` (how many there are), `off`: how many of them will go, or
-            their numbers from 0 where they are known, and `layers`: for how many layers the row stands.
-        width, height: the most the squares may take, pixels.
+        rows: from the bottom, dicts of `label`, `heads` (how many there are), `off` (how many of them will go, or
+            their numbers from 0 where known), and `layers` (how many layers the row stands for).
+        width, height: the most pixels the squares may take.
     """
     if not rows:
-        raise BadData("A picture of heads needs at least one row.")
+        raise BadData("A figure of heads needs at least one row.")
     known = any(not isinstance(row["off"], int) for row in rows)
     where = np.array([(y, x) for y, row in enumerate(rows) for x in range(row["heads"])])
     gone = np.array(
@@ -44,7 +44,7 @@ def heads_off(rows: Sequence[Mapping], *, width: int = 420, height: int = 140, d
     top = theme.title_height(title)
     cell = max(3, int(min(18, (width - left - 12) / columns, (height - top - 6) / len(rows))))
     figure = go.Figure()
-    for off, fill, said in ((False, theme.muted(dark), "stays"), (True, "rgba(0,0,0,0)", "will be switched off")):
+    for off, fill, verb in ((False, theme.muted(dark), "stays"), (True, "rgba(0,0,0,0)", "will be switched off")):
         part = where[gone == off]
         hover = "head %{customdata[1]} of %{customdata[0]}" if known else "%{customdata[0]}: one that"
         figure.add_scatter(
@@ -52,7 +52,7 @@ def heads_off(rows: Sequence[Mapping], *, width: int = 420, height: int = 140, d
             y=part[:, 0],
             mode="markers",
             showlegend=False,
-            name=said,
+            name=verb,
             customdata=[[rows[y]["label"], int(x) + 1] for y, x in part],
             marker=dict(
                 symbol="square",
@@ -60,7 +60,7 @@ def heads_off(rows: Sequence[Mapping], *, width: int = 420, height: int = 140, d
                 color=fill,
                 line=dict(width=1.5 if cell > 6 else 1, color=CUT if off else theme.muted(dark)),
             ),
-            hovertemplate=f"{hover} {said}<extra></extra>",
+            hovertemplate=f"{hover} {verb}<extra></extra>",
         )
     bare = dict(showgrid=False, fixedrange=True, showline=False, ticks="", automargin=False)
     figure.update_xaxes(range=[-0.5, columns - 0.5], showticklabels=False, **bare)
@@ -99,7 +99,7 @@ def mask_grid(
     height: int = 560,
     dark: bool = False,
 ) -> go.Figure:
-    """Heads to switch on and off by a click: crossed are off, framed are those that differ from `before`.
+    """Heads to switch on and off by a click: crossed ones are off, framed ones differ from `before`.
 
     Args:
         values: (layers, heads) scores to choose by; NaN where a layer has fewer heads.

@@ -86,7 +86,7 @@ def _changes(phases: np.ndarray) -> list[int]:
 
 
 def _thin(frame: pd.DataFrame) -> pd.DataFrame:
-    """At most about MOST_MOMENTS rows; of each stretch the fullest stays, so that no peak is lost."""
+    """About MOST_MOMENTS rows at most; the fullest of each stretch stays, so that no peak is lost."""
     if len(frame) <= MOST_MOMENTS:
         return frame
     total = component_frame(frame).sum(axis=1).to_numpy()
@@ -149,8 +149,8 @@ def memory_bars(
     Args:
         rows: dicts of `method`, `source` ("predicted" | "measured"), bytes per component; optionally `title`.
             Beside measured bars, predicted ones are hatched and paler.
-        cards: sizes in GB to mark with a line, where they are not far beyond the longest bar.
-        baseline: the method that the title compares with; None is the one that trains everything.
+        cards: sizes in GB to mark with a line, unless they are far beyond the longest bar.
+        baseline: the method that the title compares with; by default the one that trains everything.
     """
     if not rows:
         raise BadData("A memory chart needs at least one row: a method with its bytes by component.")
@@ -227,7 +227,7 @@ def _bars(rows: list[Mapping], component: str, source: str, divisor: float, name
 def _totals(
     figure: go.Figure, rows: Sequence[Mapping], names: list[str], divisor: float, both: bool, dark: bool
 ) -> None:
-    """Write each bar's sum at its end, and how far a prediction lies from its measurement."""
+    """Write each bar's sum at its end, and how far a prediction is from its measurement."""
     measured = {_title(row): total_bytes(row) for row in rows if _source(row) == "measured"}
     for row in rows:
         title, total = _title(row), total_bytes(row)

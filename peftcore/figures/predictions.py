@@ -21,7 +21,7 @@ def predicted_against_measured(
         rows: dicts of `run`, `title`, `method`, `predicted` and `measured` bytes.
     """
     if not rows:
-        raise BadData("A picture of predictions needs at least one run with its predicted and measured bytes.")
+        raise BadData("A figure of predictions needs at least one run with its predicted and measured bytes.")
     sizes = [row[name] for row in rows for name in ("predicted", "measured")]
     divisor, unit = theme.byte_unit(min(sizes))
     low, high = min(sizes) / divisor * 0.8, max(sizes) / divisor * 1.25
@@ -42,7 +42,9 @@ def predicted_against_measured(
             y=[row["predicted"] / divisor for row in mine],
             mode="markers",
             name=theme.plain(theme.method_title(method)),
-            marker=dict(color=theme.method_colour(method, kind, dark), symbol=theme.symbol(kind), size=10, opacity=0.85),
+            marker=dict(
+                color=theme.method_colour(method, kind, dark), symbol=theme.symbol(kind), size=10, opacity=0.85
+            ),
             customdata=[
                 [row["run"], theme.plain(row["title"]), theme.si_bytes(row["predicted"]),
                  theme.si_bytes(row["measured"]), f"{100 * error(row):+.2f} %"]
@@ -58,7 +60,7 @@ def predicted_against_measured(
 
 
 def error(row: Mapping) -> float:
-    """How far the prediction lies above the measurement, as a share of it."""
+    """How far the prediction is above the measurement, as a share of it."""
     return row["predicted"] / row["measured"] - 1
 
 
@@ -66,7 +68,8 @@ def _title(rows: Sequence[Mapping]) -> str:
     off = [abs(error(row)) for row in rows]
     if len(off) == 1:
         return f"The prediction of 1 run was off by {_percent(off[0])}"
-    return f"The predictions of {len(off)} runs were off by {_percent(statistics.median(off))} (median), at most {_percent(max(off))}"
+    median, most = _percent(statistics.median(off)), _percent(max(off))
+    return f"The predictions of {len(off)} runs were off by {median} (median), at most {most}"
 
 
 def _percent(share: float) -> str:

@@ -1,7 +1,7 @@
-"""What frozen features say of a task before any training: two dimensions to look at, and how well a line parts them.
+"""What frozen features say about a task before training: a view in two dimensions, and how separable classes are.
 
 Everything here takes features (n, width) as plain arrays. PCA is a linear view, so its distances are true as far as it
-goes; t-SNE (van der Maaten and Hinton 2008) keeps neighbours together and says nothing by the distance of two groups.
+goes; t-SNE (van der Maaten and Hinton 2008) keeps neighbours together, but distances between groups mean nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def tsne(features: np.ndarray, perplexity: float = PERPLEXITY, seed: int = 0) ->
 
     Raises:
         BadData: as `pca`.
-        InvalidSetting: a perplexity that is not above 0, or no fewer than the images there are.
+        InvalidSetting: a perplexity that is not above 0 and below the number of images.
     """
     from sklearn.manifold import TSNE
 
@@ -56,13 +56,13 @@ def tsne(features: np.ndarray, perplexity: float = PERPLEXITY, seed: int = 0) ->
 def linear_accuracy(
     train: np.ndarray, train_labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray
 ) -> tuple[float, float]:
-    """Share of `val` that logistic regression on `train` gets right, and the share of the commonest class.
+    """Accuracy on `val` of logistic regression on `train`, and the share of the most frequent class.
 
-    Features are brought to mean 0 and deviation 1 by what `train` has. This is a look at the features and no
-    benchmark: nothing is tuned, and a linear probe trained on all its settings may be better.
+    Features are standardised by the mean and deviation of `train`. This is a look at the features, not a benchmark:
+    nothing is tuned, and a linear probe with tuned settings may do better.
 
     Raises:
-        BadData: as `pca`; or `train` has one class only, or `val` no image.
+        BadData: as `pca`; or `train` has only one class, or `val` no images.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -83,7 +83,7 @@ def linear_accuracy(
 def _checked(features: np.ndarray) -> np.ndarray:
     features = np.asarray(features, float)
     if features.ndim != 2 or len(features) < 3:
-        raise errors.BadData(f"A projection needs at least three rows of features; given was shape {features.shape}.")
+        raise errors.BadData(f"A projection needs at least three rows of features, but got shape {features.shape}.")
     if not np.isfinite(features).all():
         raise errors.BadData("Some features are not finite: the weights or the normalisation do not fit the images.")
     return features

@@ -18,7 +18,7 @@ MOST_POINTS = 400  # of one curve
 
 @dataclass(frozen=True)
 class Lane:
-    """One variation: what it is called, its method, and what it told so far.
+    """One variation: its label, its method, and its curves so far.
 
     `steps`: columns `epoch` (a fraction: 1.5 is the middle of the second), `loss`. `evaluations`: columns `epoch`,
     `accuracy` (0 to 1) on the validation images. Both may be empty. `total`: its steps, once known.
@@ -33,7 +33,7 @@ class Lane:
 
 
 def lane_colours(methods: Sequence[str], dark: bool = False) -> list[str]:
-    """A colour for each variation: its method's, in as many shades as the method has variations, light to dark."""
+    """A colour for each variation: its method's, in a shade for each of its variations, light to dark."""
     colours = []
     for nth, method in enumerate(methods):
         base, many = theme.method_colour(method, dark=dark), methods.count(method)
@@ -66,10 +66,10 @@ def race_curves(
     """Training loss at the left, validation accuracy at the right; the leader's curves are thick.
 
     Args:
-        epochs: where the axis ends, of the longest variation, so that live curves do not move it.
-        title: what the race says now.
+        epochs: where the axis ends, those of the longest variation, so that live curves do not move it.
+        title: the finding so far.
         leader: index of the lane that leads.
-        chance: the validation accuracy that guessing gets, drawn as a line.
+        chance: the validation accuracy of guessing, drawn as a line.
     """
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.11)
     colours, symbols = lane_colours([lane.method for lane in lanes], dark), lane_symbols(len(lanes))

@@ -20,7 +20,7 @@ def reached(
     height: int | None = None,
     line: int = theme.TITLE_WIDTH,
 ) -> go.Figure:
-    """Methods from the best down: a small dot for each seed, a large one for their mean, a line where guessing gets.
+    """Methods from the best down: a small dot for each seed, a large one for their mean, and a line for chance.
 
     Args:
         accuracies: {method: test accuracies in percent, one per seed}.
@@ -29,7 +29,7 @@ def reached(
     """
     means = {method: mean(values) for method, values in accuracies.items() if values}
     if not means:
-        raise BadData("A picture of what methods reached needs at least one accuracy.")
+        raise BadData("A figure of what methods reached needs at least one accuracy.")
     order = sorted(means, key=means.__getitem__, reverse=True)
     figure = go.Figure()
     for method in order:
@@ -49,8 +49,8 @@ def reached(
     if chance is not None:
         figure.add_vline(x=chance, line=dict(color=theme.muted(dark), width=1, dash="dot"))
         figure.add_annotation(
-            x=chance, y=0, yref="paper", yanchor="bottom", xanchor="left", text=f"chance {chance:.0f} %", showarrow=False,
-            font=dict(color=theme.muted(dark), size=11),
+            x=chance, y=0, yref="paper", yanchor="bottom", xanchor="left", text=f"chance {chance:.0f} %",
+            showarrow=False, font=dict(color=theme.muted(dark), size=11),
         )  # fmt: skip
     figure.update_xaxes(title_text="test accuracy (%)", range=[0, 103])
     figure.update_yaxes(type="category", range=[len(order) - 0.5, -0.9], ticks="")  # room for the first one's number

@@ -19,7 +19,7 @@ SIDES = dict(l=58, r=92, t=66, b=50)  # the colour bar stands at the right
 def checked(values: np.ndarray) -> np.ndarray:
     values = np.asarray(values, float)
     if values.ndim != 2 or not np.isfinite(values).any():
-        raise BadData(f"A head grid needs numbers of shape (layers, heads); given was shape {values.shape}.")
+        raise BadData(f"A head grid needs numbers of shape (layers, heads), but got shape {values.shape}.")
     return values
 
 
@@ -35,14 +35,14 @@ def rank_heads(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scale:
-    """How scores are read: as multiples of the median head's size, or of the largest where the median is zero."""
+    """How scores are read: as multiples of the median head's magnitude, or of the largest where the median is zero."""
 
     unit: float
     name: str  # of what they are multiples: "median", "largest"
 
     @classmethod
     def of(cls, values: np.ndarray) -> Scale:
-        """`values`: all heads' scores, NaN where there is no head; a sign does not count."""
+        """`values`: all heads' scores, NaN where there is no head; signs are ignored."""
         sizes = np.abs(np.asarray(values, float))
         median, largest = float(np.nanmedian(sizes)), float(np.nanmax(sizes))
         return cls(median, "median") if median > 0 else cls(largest or 1.0, "largest")
@@ -77,7 +77,7 @@ def cell_side(layers: int, heads: int, width: int, height: int, margins: Mapping
 
 
 def lay_square(figure: go.Figure, layers: int, heads: int, cell: int, margins: Mapping[str, int]) -> None:
-    """Axes and a figure size at which each cell is exactly `cell` pixels wide and high."""
+    """Axes and a figure size that make each cell exactly `cell` pixels wide and high."""
     bare = dict(showgrid=False, fixedrange=True, showline=False, ticks="", automargin=False)
     for update, count, name in ((figure.update_xaxes, heads, "head"), (figure.update_yaxes, layers, "layer")):
         shown = ticks(count)
@@ -93,7 +93,7 @@ def lay_square(figure: go.Figure, layers: int, heads: int, cell: int, margins: M
 
 
 def ticks(count: int, most: int = 16) -> list[int]:
-    """Which of `count` rows or columns carry a number: all where there is room, else every 2nd or 4th."""
+    """Which of `count` rows or columns are numbered: all where there is room, else every 2nd or 4th."""
     every = 1 if count <= most else 2 if count <= 2 * most else 4
     return [index for index in range(count) if every == 1 or index == 0 or (index + 1) % every == 0]
 

@@ -32,7 +32,7 @@ def image_strip(
     """
     if not len(images) or not len(images) == len(numbers) == len(names):
         raise BadData(
-            "An image strip needs at least one image, and a number and a name for each; given were "
+            "An image strip needs at least one image, and a number and a name for each, but got "
             f"{len(images)} images, {len(numbers)} numbers and {len(names)} names."
         )
     columns = columns or len(images)

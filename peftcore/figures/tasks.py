@@ -11,10 +11,10 @@ import plotly.graph_objects as go
 from peftcore.errors import BadData
 from peftcore.figures import theme
 
-# Greys, since the splits are no methods and no components; patterns tell them apart.
+# Greys, since splits are neither methods nor components; patterns tell them apart.
 SPLITS = {"train": ("#5F6B7A", ""), "val": ("#9AA5B1", "/"), "test": ("#C9D0D8", ".")}
 MOST_NEIGHBOURS = 3000
-MOST_NAMED = 24  # classes that a legend names; of more, each point says its own
+MOST_NAMED = 24  # most classes in a legend; with more, each point names its own
 
 
 def class_balance(
@@ -101,14 +101,14 @@ def projection(
 
     Args:
         points: (n, 2). labels: (n,) class indices. classes: their names.
-        title: what the figure says; by default how many points lie nearest to one of their own class, which is then
-            the note under the title.
+        title: the finding; by default how many points lie nearest to one of their own class, which otherwise is the
+            note under the title.
         axes: what each of them is.
     """
     points, labels = np.asarray(points, float), np.asarray(labels, int)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) != len(labels) or not len(points):
         given = f"{points.shape} and {labels.shape}"
-        raise BadData(f"A projection needs points (n, 2) and labels (n,); given were {given}.")
+        raise BadData(f"A projection needs points (n, 2) and labels (n,), but got {given}.")
     figure = go.Figure()
     for index, name in enumerate(classes):
         chosen = np.flatnonzero(labels == index)

@@ -123,18 +123,18 @@ def muted(dark: bool = False) -> str:
 
 
 def _facts(name: str) -> Facts | None:
-    """None where an older run, or another machine's, knows a method that is not here."""
+    """None where a run, an older one or from another machine, has a method that is not here."""
     return METHODS.facts(name) if name in METHODS.names() else None
 
 
 def method_kind(name: str, kind: str | None = None) -> str:
-    """`kind` where it is known, else what the method's file says; methods that are not here count as in-backbone."""
+    """`kind` where it is known, else from the method's file; methods that are not here count as in-backbone."""
     facts = _facts(name)
     return kind or (facts.kind if facts else "in-backbone")
 
 
 def method_colour(name: str, kind: str | None = None, dark: bool = False) -> str:
-    """The method's fixed colour; a method that has none gets one of its kind's, always the same."""
+    """The method's fixed colour; a method without one always gets the same one of its kind's."""
     facts = _facts(name)
     if facts and facts.colour:
         return facts.dark_colour or facts.colour if dark else facts.colour
@@ -187,7 +187,7 @@ MARKS = dict(
 
 
 def sign_marks(values: np.ndarray, where: np.ndarray, reach: float | None = None) -> list[str]:
-    """A plus or a minus for each strong cell, else nothing: in grey the diverging scale loses its sign."""
+    """A plus or a minus for each strong cell, since the diverging scale loses its sign in grey."""
     reach = reach or float(np.nanmax(np.abs(values))) or 1.0
     strong = [values[tuple(at)] / reach for at in where]
     return ["" if abs(value) < 0.45 else "+" if value > 0 else "\N{MINUS SIGN}" for value in strong]
@@ -266,7 +266,7 @@ def finish(
     margin: Mapping[str, int] | None = None,
     line: int = TITLE_WIDTH,
 ) -> go.Figure:
-    """Give a figure the template, its title and a steady place.
+    """Give a figure the template, its title and a stable identity.
 
     `name` is its `uirevision`: while it stays the same, a figure drawn again keeps the reader's zoom and
     hidden curves. `note` is the smaller line under the title; `line` the title's characters per line.
@@ -292,8 +292,8 @@ def _small(text: str, dark: bool) -> str:
 
 
 def marked(figure: go.Figure, text: str, dark: bool = False) -> go.Figure:
-    """Adds a small line under the title, such as 'random weights': it stays with the figure wherever that goes. What the
-    figure draws keeps its size where that is fixed."""
+    """Adds a small line under the title, such as 'random weights', which stays with the figure wherever it goes. What
+    the figure draws keeps its size where that is fixed."""
     title, top = figure.layout.title, (figure.layout.margin.t or 0) + NOTE_HEIGHT
     figure.update_layout(title=dict(text=(title.text or "") + _small(text, dark), pad_t=20), margin_t=top)
     if figure.layout.height and figure.layout.autosize is False:
@@ -302,8 +302,8 @@ def marked(figure: go.Figure, text: str, dark: bool = False) -> go.Figure:
 
 
 def narrowed(figure: go.Figure, width: int) -> go.Figure:
-    """Breaks the title and the small lines under it anew where they are wider than `width` pixels. What the figure draws
-    keeps its size where that is fixed."""
+    """Wraps the title and the small lines under it again where they are wider than `width` pixels. What the figure
+    draws keeps its size where that is fixed."""
     title, *notes = (figure.layout.title.text or "").split("<br><span")
     longest = max(map(len, title.split("<br>")))
     if longest <= int(width / LETTER):

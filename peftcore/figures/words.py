@@ -16,7 +16,7 @@ NARROW = 46  # and on a phone
 
 
 def plain(text: object) -> str:
-    """Text that somebody else wrote (class names, file names), safe inside Plotly's mark-up."""
+    """Text from a user (class names, file names), escaped for Plotly's markup."""
     return html.escape(str(text), quote=False)
 
 
@@ -64,8 +64,8 @@ def byte_unit(largest: float) -> tuple[float, str]:
 
 
 def places(paths: Iterable[str]) -> dict[str, str]:
-    """Paths of modules as people count them, layers from 1: {'blocks.3.mlp.fc1': 'layer 4, mlp.fc1'}; of the blocks of a
-    side network {'side.0': 'side module 1'}. A Swin's layers are counted over all stages, so `paths` must name them all."""
+    """Paths of modules as people count them, layers from 1: {'blocks.3.mlp.fc1': 'layer 4, mlp.fc1'}; of the blocks of
+    a side network {'side.0': 'side module 1'}. A Swin's layers are counted over all stages, so `paths` must hold all."""
     paths, of = list(paths), {}
     for path in filter(None, paths):
         if block := block_of(path):
@@ -87,7 +87,7 @@ def places(paths: Iterable[str]) -> dict[str, str]:
 
 
 def ceiling(number: float) -> float:
-    """A round number at or above `number`: an axis that ends there moves rarely while a curve grows."""
+    """A round number at or above `number`: an axis that ends there rarely moves while a curve grows."""
     if not math.isfinite(number) or number <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(number))

@@ -236,7 +236,7 @@ def test_no_crossed_head_outshines_one_that_stayed(at, run, heart):
     page = at("heads", run=run, projection="q", layer=1, head=gone[0][0] + 1)
     assert "Switched off: rank " in text(page) and "summed over q, v" in text(page)
     hovers = [data[6] for data in chart(page, "heads_grid")["data"][0]["customdata"]]
-    assert sum("by the score that decided" in hover for hover in hovers) == 24
+    assert sum("by the deciding score" in hover for hover in hovers) == 24
 
 
 def test_clicks_make_a_mask_and_launch_uses_it(at, store, run, heart):

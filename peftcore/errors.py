@@ -1,4 +1,4 @@
-"""Every error a user can meet, each one a sentence: what was given, what is allowed, what to do.
+"""Every error that a user can meet, each a sentence: what was given, what is allowed, what to do.
 
 The core raises these; only the app and the command line show them.
 """
@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 
 class HeadroomError(Exception):
-    """Something a person can mend; its message says how."""
+    """Something that a user can mend; the message says how."""
 
 
 class UnknownName(HeadroomError):
@@ -78,12 +78,12 @@ class EngineUnavailable(HeadroomError):
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
-    """The allowed name most like `name`, or None where none is near."""
+    """The allowed name most like `name`; None where none is close."""
     return next(iter(get_close_matches(name, list(allowed), n=1, cutoff=0.5)), None)
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str], most: int = 20) -> UnknownName:
-    """An UnknownName that names the nearest allowed one and lists what there is: in the order given, if it is a list."""
+    """An UnknownName that suggests the nearest allowed name and lists them all, in the order given if it is a list."""
     allowed = list(allowed) if isinstance(allowed, Sequence) else sorted(allowed)
     near = nearest(name, allowed)
     hint = f"Did you mean {near!r}? " if near else ""

@@ -1,49 +1,40 @@
-"""What a fine-tune says while it works: small frozen records that travel as JSON.
+"""Events of a fine-tune: small frozen records that travel as JSON.
 
-Bytes (an adapter, a resumable state) ride beside an event in `blob` and never enter its JSON.
+Bytes (an adapter, a resumable state) stay beside the JSON, in `blob`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, dataclass_transform
 
-# Components of the memory ledger, in the order in which they are stacked everywhere.
-COMPONENTS = (
-    "frozen_weights",
-    "trainable_weights",
-    "gradients",
-    "optimizer",
-    "cached_features",  # of all images, where they are kept in the memory of the device that trains
-    "features",  # of the batch; in older records the cached ones too
-    "activations",
-    "workspace",
-)
-
+# Components of the memory ledger, in the order in which they are stacked everywhere. cached_features: of all images,
+# where they are kept in the memory of the device that trains. features: of the batch; in older records both.
+COMPONENTS = ("frozen_weights", "trainable_weights", "gradients", "optimizer",
+              "cached_features", "features", "activations", "workspace")  # fmt: skip
 
 KINDS: dict[str, type[Event]] = {}  # each class below by its kind
 
 
-@dataclass(frozen=True)
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
 class Event:
-    """`kind` is the class's name as JSON has it: HeadsCut is "heads_cut"."""
+    """Every subclass is a frozen dataclass. `kind` is the class's name as in JSON: HeadsCut is "heads_cut"."""
 
     kind: ClassVar[str] = ""
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def __init_subclass__(cls) -> None:
         cls.kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
-        KINDS[cls.kind] = cls
+        KINDS[cls.kind] = dataclass(frozen=True)(cls)
 
     def to_dict(self) -> dict[str, Any]:
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "blob"}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "blob"}
         return {"kind": self.kind, **values}
 
 
-@dataclass(frozen=True)
 class Started(Event):
-    """The run is set up: what trains, how long it will be, and the settings that stand beside every accuracy."""
+    """The run is set up: what trains, how many steps it has, and the settings that belong beside every accuracy."""
 
     spec: dict[str, Any]
     method_kind: str
@@ -55,20 +46,18 @@ class Started(Event):
     settings: dict[str, Any]
 
 
-@dataclass(frozen=True)
 class Progress(Event):
-    """`done` of `total` units of some long preparation, such as images whose features are cached."""
+    """`done` of `total` units of a long preparation, such as images whose features are cached."""
 
     what: str
     done: int
     total: int
 
 
-@dataclass(frozen=True)
 class Download(Event):
-    """Weights or a data set on their way here: bytes so far of one file and in all, and bytes a second of late.
+    """Weights or a data set being downloaded: bytes of one file so far and in all, and bytes per second lately.
 
-    `total` is None where the server does not say; all of it done, the file is checked or unpacked.
+    `total` is None where the server does not say. At `done == total` the file is still being checked or unpacked.
     """
 
     what: str
@@ -77,10 +66,8 @@ class Download(Event):
     speed: float
 
 
-@dataclass(frozen=True)
 class Step(Event):
-    """One optimizer step. `grad_norm`: before any clipping. `memory`: peak bytes by component where the step was traced,
-    else None."""
+    """One optimizer step. `grad_norm`: before any clipping. `memory`: peak bytes by component, where it was traced."""
 
     step: int
     epoch: int
@@ -92,7 +79,6 @@ class Step(Event):
     memory: dict[str, int] | None = None
 
 
-@dataclass(frozen=True)
 class StepMemory(Event):
     """Live bytes by component through one step: forward, backward, optimizer."""
 
@@ -100,7 +86,6 @@ class StepMemory(Event):
     report: dict[str, Any]
 
 
-@dataclass(frozen=True)
 class Evaluation(Event):
     """Accuracy and mean loss on one split, of the weights after an epoch."""
 
@@ -112,21 +97,19 @@ class Evaluation(Event):
     seconds: float
 
 
-@dataclass(frozen=True)
 class Scores(Event):
-    """Head scores collected in training: `values` is layers x projections x heads, None where a layer has no such head."""
+    """Head scores collected in training: `values` is layers x projections x heads, None where there is no such head."""
 
     step: int
     epoch: int
     scores: dict[str, Any]
 
 
-@dataclass(frozen=True)
 class HeadsCut(Event):
-    """Heads were switched off: `off` lists them by block, `scores` is what was collected until then, with the mask.
+    """Heads were switched off: `off` lists them by block, `scores` has the scores collected until then, and the mask.
 
-    `overruled`: the user named the heads; else they are the least responsive by `scores`. `parameters`: what trains from
-    here on, as Started told it of the time before.
+    `overruled`: the user named the heads; else they are the least responsive by `scores`. `parameters`: as in Started,
+    from here on.
     """
 
     step: int
@@ -137,19 +120,17 @@ class HeadsCut(Event):
     parameters: dict[str, int] | None = None
 
 
-@dataclass(frozen=True)
 class Checkpoint(Event):
-    """A moment from which the run can go on to the same weights; `blob` is that state."""
+    """A state from which the run can be resumed and reach the same weights: `blob`, None where it is too large."""
 
     epoch: int
     step: int
     blob: bytes | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True)
 class Finished(Event):
-    """The end. Accuracies are shares in 0..1, of the weights of `selected_epoch` (from 1; None in older logs: the last);
-    `blob` is the adapter as safetensors."""
+    """The end. Accuracies are shares in 0..1, of the weights of `selected_epoch` (from 1; None in older logs: the
+    last); `blob` is the adapter as safetensors."""
 
     test_accuracy: float
     val_accuracy: float
@@ -160,17 +141,15 @@ class Finished(Event):
     selected_epoch: int | None = None
 
 
-@dataclass(frozen=True)
 class Failed(Event):
-    """The end of a run that could not go on: the class of the error, and its sentence."""
+    """The end of a run that could not go on: the error's class and message."""
 
     error: str
     message: str
 
 
-@dataclass(frozen=True)
 class Cancelled(Event):
-    """The end of a run that somebody stopped."""
+    """The end of a run that a user stopped."""
 
 
 def from_dict(values: dict[str, Any]) -> Event:

@@ -1,6 +1,6 @@
-"""Finds methods and tasks from their files: one file is one thing by that name, wherever in its package it lies.
+"""Finds methods and tasks by their files: one file is one thing of that name, wherever in its package it lies.
 
-Names are read off the folders, so listing what there is imports nothing.
+Names are read from the folders, so listing them imports nothing.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Registry:
         self.folders = [Path(__file__).parent / package]
 
     def add_folder(self, folder: Path) -> None:
-        """Files in `folder` count as files of the package from now on, in this process.
+        """Makes the files in `folder` part of the package, in this process.
 
         Raises:
-            InvalidSetting: one of them has the name of another.
+            InvalidSetting: one of them has a name that is taken.
         """
         if taken := sorted({file.stem for file in folder.rglob("[!_]*.py")} & set(self._files)):
             raise InvalidSetting(f"There is a {self.kind} {taken[0]!r} already; {folder} needs another file name.")
@@ -39,7 +39,7 @@ class Registry:
 
     @cached_property
     def _files(self) -> dict[str, tuple[str, Path]]:
-        """Name of each thing -> the module that is it, and its file."""
+        """Name of each thing -> its module and its file."""
         files = [(folder, file) for folder in self.folders for file in folder.rglob("[!_]*.py")]
         return {
             file.stem: (".".join((__package__, self.package, *file.relative_to(folder).with_suffix("").parts)), file)
@@ -63,7 +63,7 @@ class Registry:
         return importlib.import_module(self._find(name)[0])
 
     def list_when_called(self, package: str) -> None:
-        """Lets the package itself be called: `peftcore.methods` is the folder and `peftcore.methods()` what is in it."""
+        """Lets the package itself be called: `peftcore.methods` is the folder, `peftcore.methods()` lists it."""
 
         class Listing(ModuleType):
             def __call__(_) -> list[str]:
@@ -77,7 +77,7 @@ KINDS = ("in-backbone", "side")
 
 @dataclass(frozen=True)
 class Facts:
-    """What a method's class says of it in literals, read from its source: who only draws or lists it needs no torch."""
+    """What a method's class declares in literals, read from its source, so that listing or drawing needs no torch."""
 
     name: str
     title: str
@@ -91,7 +91,7 @@ class Facts:
 
 class Methods(Registry):
     def facts(self, name: str) -> Facts:
-        """Raises UnknownName, or InvalidSetting where the file does not say them."""
+        """Raises UnknownName, or InvalidSetting where the file does not declare them."""
         return _facts(self._find(name)[1])
 
     def names(self, **facts: str) -> tuple[str, ...]:
@@ -107,9 +107,12 @@ class Methods(Registry):
 def _facts(file: Path) -> Facts:
     """Of the class that the file exposes as METHOD."""
     body = ast.parse(file.read_text()).body
-    exposed = getattr(_assigned(body).get("METHOD"), "id", None)
-    values = _assigned(next((node.body for node in body if getattr(node, "name", "") == exposed), []))
-    said = {f.name: value.value for f in fields(Facts) if isinstance(value := values.get(f.name), ast.Constant)}
+    exposed = getattr(_assigned(body).get("METHOD"), "id", "")
+    classes = {node.name: node.body for node in body if isinstance(node, ast.ClassDef)}
+    values = _assigned(classes.get(exposed, []))
+    said: dict[str, Any] = {
+        f.name: value.value for f in fields(Facts) if isinstance(value := values.get(f.name), ast.Constant)
+    }
     if said.get("name") != file.stem or "title" not in said or said.get("kind") not in KINDS:
         raise InvalidSetting(
             f"{file}: METHOD must be a class of this file whose body says, as literals, name = {file.stem!r}, a title "
@@ -128,9 +131,9 @@ FETCH = Registry("fetch", "part of fetch")  # asked for what is not on this mach
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's `__getattr__`: each public name imports its module of the package when it is first used.
+    """A package's `__getattr__`: each public name imports its module when it is first used.
 
-    `homes`: module -> the public names that it holds, with blanks between; no names: the module itself is public.
+    `homes`: module -> its public names, separated by spaces; where there are none, the module itself is public.
     """
     home = {name: module for module, names in homes.items() for name in names.split() or [module]}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -19,10 +19,10 @@ from peftcore.registry import METHODS, TASKS
 FORWARD = ("backbone", "pretrained", "weights", "device", "task", "normalisation", "resize", "precision",
            "augmentation", "cache_features", "cache_precision")  # fmt: skip
 
-# What `select` says, as it stands beside an accuracy.
+# What `select` means, in the words that stand beside an accuracy.
 SELECTED = {"last": "last epoch", "val": "best epoch by validation accuracy"}
 
-# Fields that came later, with what went without saying before.
+# Fields added later, with the value that was implicit before.
 LATER = {"cache_precision": "fp32", "clip": None, "compile": False, "resize": "stretch", "select": "last"}
 
 
@@ -47,7 +47,7 @@ class Settings(BaseModel):
     @classmethod
     def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
         """One text is a list of one. Python counts True as 1; as a rank or a rate it is a mistake."""
-        kind = cls.model_fields[info.field_name].annotation
+        kind = cls.model_fields[str(info.field_name)].annotation
         if isinstance(value, str) and get_origin(kind) is tuple:
             return (value,)
         if _holds_bool(value) and "bool" not in str(kind):
@@ -63,8 +63,9 @@ class Settings(BaseModel):
     def check_field(cls, name: str, value: Any) -> None:
         """Raises InvalidSetting where a field cannot have this value, whatever the other fields are."""
         info = cls.model_fields[name]
+        kind: Any = Annotated[info.annotation, info]
         try:
-            TypeAdapter(Annotated[info.annotation, info], config={"allow_inf_nan": False}).validate_python(value)
+            TypeAdapter(kind, config={"allow_inf_nan": False}).validate_python(value)
         except ValidationError as error:
             raise as_sentence(cls, error, (name,)) from None
 
@@ -87,7 +88,7 @@ def allowed(info: FieldInfo) -> str | None:
 
 def as_sentence(model: type[BaseModel], error: ValidationError, at: tuple[str, ...] = ()) -> errors.HeadroomError:
     """The first fault of a ValidationError as one sentence with the range that is allowed. `at`: where it was found."""
-    faults = [{**fault, "loc": (*at, *fault["loc"])} for fault in error.errors()]
+    faults: list[Any] = [{**fault, "loc": (*at, *fault["loc"])} for fault in error.errors()]
     path, value = faults[0]["loc"] or ("value",), faults[0]["input"]
     if faults[0]["type"] == "extra_forbidden":
         return errors.unknown(f"setting of {_owner(model)} called", path[0], model.model_fields)
@@ -96,15 +97,15 @@ def as_sentence(model: type[BaseModel], error: ValidationError, at: tuple[str, .
     # Where a field is a choice of types, each of them has a fault of its own: one sentence names them all.
     field = ".".join(map(str, path if len(here) == 1 else path[:1]))
     reasons = dict.fromkeys(_reason(fault, model.model_fields.get(path[0])) for fault in here)
-    return errors.InvalidSetting(
-        f"{_owner(model)}: {field} = {value!r} is not possible; it must be {' or '.join(reasons)}."
-    )
+    must = " or ".join(reasons)
+    return errors.InvalidSetting(f"{_owner(model)}: {field} = {value!r} is not possible; it must be {must}.")
 
 
 def _reason(fault: Mapping[str, Any], info: FieldInfo | None) -> str:
     """What pydantic says a value should be, in our words where its own read badly."""
-    if fault["type"].startswith(("greater_than", "less_than")) and len(fault["loc"]) == 1:
-        return allowed(info)
+    out_of_range = fault["type"].startswith(("greater_than", "less_than")) and len(fault["loc"]) == 1
+    if out_of_range and info and (bounds := allowed(info)):
+        return bounds
     if fault["type"] == "too_short":
         return "at least " + {1: "one"}.get(least := fault["ctx"]["min_length"], str(least))
     ours = "a list" if fault["type"] == "tuple_type" else fault.get("ctx", {}).get("error")
@@ -119,10 +120,8 @@ def as_method(value: Any) -> Any:
         return METHODS.load(str(settings.pop("name"))).METHOD(**settings)
     if hasattr(value, "settings"):
         return value
-    raise ValueError(
-        "a method's name, or its settings with a 'name' among them, such as {'name': 'lora', 'rank': 8}; "
-        f"got {value!r}"
-    )
+    example = "a method's name, or its settings with a 'name' among them, such as {'name': 'lora', 'rank': 8}"
+    raise ValueError(f"{example}; got {value!r}")
 
 
 def _known_task(name: str) -> str:
@@ -150,39 +149,35 @@ class RunSpec(Settings):
     epochs: int = Field(10, ge=1, le=1000, description="Passes over the training images.")
     batch_size: int = Field(64, ge=1, le=4096, description="Images per optimizer step.")
     lr: float = Field(1e-3, gt=0, le=10, description="Peak learning rate of AdamW; cosine decay to zero.")
-    weight_decay: float | None = Field(
-        None, ge=0, le=10, description="AdamW's; by default 1e-4, for side methods 0.05."
-    )
+    weight_decay: float | None = Field(None, ge=0, le=10, description="AdamW's; default 1e-4, side methods 0.05.")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises linearly.")
-    clip: float | None = Field(
-        None, gt=0, le=1e4, description="Largest norm of all gradients together; off by default."
-    )
+    clip: float | None = Field(None, gt=0, le=1e4, description="Largest norm of all gradients; off by default.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the forward under autocast.")
     normalisation: Literal["backbone", "imagenet", "half", "none"] = Field(
         "backbone", description="Mean and deviation of the inputs: the backbone's own, ImageNet's, 0.5/0.5, or none."
     )
     resize: Literal["stretch", "crop"] = Field(
         "stretch",
-        description="How images of another size reach the backbone's, bicubic. stretch: each side by itself. crop: the "
-        "shorter side a little larger (the backbone's own crop share), then the middle.",
+        description="How images of another size reach the backbone's, bicubic. stretch: both sides, whatever their "
+        "ratio. crop: the shorter side a little larger (the backbone's own crop share), then the middle.",
     )
     augmentation: Literal["none", "light", "randaugment"] = Field(
         "none",
-        description="Of training images, anew in every epoch, so features are not cached. light: a shift by up to 1/16 and "
-        "a mirror image. randaugment: two of 14 operations at magnitude 9. What would change a task's labels is left out.",
+        description="Of training images, anew in every epoch, so features are not cached. light: a shift by up to 1/16 "
+        "and a mirror image. randaugment: two of 14 operations at magnitude 9. Changes that alter labels are left out.",
     )
     cache_features: Literal["auto", "disk"] | bool = Field(
         "auto",
-        description="Compute a side method's frozen features once and keep them: in memory where they fit, else on "
-        "disk; auto does so when they fit. disk keeps them for later runs as well.",
+        description="Compute a side method's frozen features once and keep them, in memory or else on disk; auto does "
+        "so where they fit. disk keeps them for later runs as well.",
     )
     cache_precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="How cached features are kept: exactly, or rounded to bf16 in half of the bytes."
     )
     select: Literal["last", "val"] = Field(
         "last",
-        description="Whose weights are tested and kept: the last epoch's, or those of the epoch with the best validation "
-        "accuracy (ties keep the earlier epoch), which takes memory for one more copy of the trained weights.",
+        description="Whose weights are tested and kept: the last epoch's, or those of the epoch with the best "
+        "validation accuracy (ties keep the earlier epoch), which takes memory for a copy of the trained weights.",
     )
     compile: bool = Field(False, description="Use torch.compile, for in-backbone methods; the first step takes long.")
     pretrained: bool = Field(True, description="Load pretrained weights; False means random weights, on purpose.")
@@ -203,8 +198,9 @@ class RunSpec(Settings):
     @property
     def decay(self) -> float:
         """The weight decay in force: the one given or the kind's default (METHODS.md)."""
-        default = 0.05 if self.method.kind == "side" else 1e-4
-        return default if self.weight_decay is None else self.weight_decay
+        if self.weight_decay is None:
+            return 0.05 if self.method.kind == "side" else 1e-4
+        return self.weight_decay
 
     def to_dict(self) -> dict[str, Any]:
         return self.model_dump(mode="json")
@@ -224,7 +220,7 @@ class RunSpec(Settings):
             f"got {spec!r}."
         )
 
-    from_dict = of
+    from_dict: ClassVar[Any] = of
 
     @classmethod
     def from_json(cls, text: str) -> RunSpec:
@@ -235,13 +231,13 @@ class RunSpec(Settings):
 
     @property
     def forward(self) -> tuple[str, ...]:
-        """What decides the frozen forward of a side method: those that agree on it can share its features."""
+        """What decides a side method's frozen forward: runs that agree on it can share the features."""
         return tuple(str(getattr(self, name)) for name in FORWARD)
 
     @property
     def key(self) -> str:
-        """What identifies the run: a hash of the whole sorted spec, defaults included. Fields that came later count where
-        they say something else than what went without saying before, so that older runs and logs keep their keys."""
+        """What identifies the run: a hash of the whole sorted spec, defaults included. Fields added later count only
+        where they differ from what was implicit before, so that older runs and logs keep their keys."""
         counted = _without(LATER, self.to_dict())
         counted["method"] = _without(self.method.later, counted["method"])
         return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]

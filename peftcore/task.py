@@ -1,14 +1,14 @@
 """Tasks: named splits of images and labels. One file per kind of data, anywhere in peftcore/tasks, found by its name.
 
 A task's file has the constants TITLE, DESCRIPTION, GROUP, CLASSES (empty where they are known only after loading) and
-SOURCE, and `load(argument) -> Task`. Where some changes of an image change its label it also has SYMMETRIES: those that
-do not. The constants are read without loading any image; whatever is slow to import is imported inside `load`. A kind of
-task that is nothing without an argument also has ARGUMENT, the word for it ("PATH"): lists then show `<name>:PATH`.
-Files whose name starts with an underscore are shared tools, not tasks.
+SOURCE, and `load(argument) -> Task`. Where some changes of an image would change its label it also has SYMMETRIES: the
+changes that do not. The constants are read without loading any image; whatever is slow to import is imported inside
+`load`. A kind of task that needs an argument also has ARGUMENT, the word for it ("PATH"): lists then show
+`<name>:PATH`. Files whose name starts with an underscore are shared tools, not tasks.
 
-A kind whose data may have to be downloaded also has `here(argument) -> bool`, which asks no network, and
-`fetch(argument, tell) -> Path`, which downloads them; its `load` reads what is here, and raises DataUnavailable where
-it is not.
+A kind whose data may have to be downloaded also has `here(argument) -> bool`, which uses no network, and
+`fetch(argument, tell) -> Path`, which downloads them; its `load` reads what is on this machine, and raises
+DataUnavailable where that is nothing.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Task:
     test: Split
     source: str
     symmetries: tuple[str, ...] = SYMMETRIES  # those of them that keep labels as they are
-    val_is_new: bool = True  # False where validation images are trained or tested on: nothing can be selected by them
+    val_is_new: bool = True  # False where validation images are trained or tested on: they cannot select anything
 
     def check_select(self, select: str) -> None:
         """Raises InvalidSetting where a RunSpec's `select` would choose by images that are trained or tested on."""
@@ -69,7 +69,7 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskCard:
-    """What can be said of a task without loading it: the constants of its file."""
+    """What is known of a task without loading it: the constants of its file."""
 
     name: str
     title: str
@@ -98,17 +98,17 @@ def task_card(name: str) -> TaskCard:
 
 
 def embedded_tasks() -> tuple[str, ...]:
-    """The tasks that are complete by their name, and come with Headroom."""
+    """The tasks that need no argument, and come with Headroom."""
     return tuple(name for name in registry.TASKS.names() if not task_card(name).argument)
 
 
 def load_task(name: str, download: bool = False) -> Task:
     """Load a task by "name", or by "name:argument" where its kind takes one (a folder, a data set's name).
 
-    A data set that is not on this machine is downloaded where `download` says so, with a bar on a terminal. A run
-    downloads it by itself, before it begins.
+    A data set that is not on this machine is downloaded if `download` is set, with a bar on a terminal. A run downloads
+    its own before it begins.
 
-    Raises UnknownName (with the nearest known name), InvalidSetting for an argument the kind does not take,
+    Raises UnknownName (with the nearest known name), InvalidSetting for an argument that the kind does not take,
     DataUnavailable for a data set that is not here or cannot be downloaded.
     """
     module, argument = _kind(name)
@@ -123,14 +123,12 @@ def _kind(name: str) -> tuple[ModuleType, str]:
     kind, _, argument = name.partition(":")
     module = registry.TASKS.load(kind)
     if argument and not hasattr(module, "ARGUMENT"):
-        raise errors.InvalidSetting(
-            f"Task {kind!r} takes no argument, but was given {argument!r}; write task={kind!r}."
-        )
+        raise errors.InvalidSetting(f"Task {kind!r} takes no argument but got {argument!r}; write task={kind!r}.")
     return module, argument
 
 
 def here(name: str) -> bool:
-    """Whether a task's data need no download. Raises what `load_task` does of a wrong name or setting."""
+    """Whether a task's data need no download. Raises what `load_task` raises for a wrong name or setting."""
     module, argument = _kind(name)
     return not hasattr(module, "here") or module.here(argument)
 
@@ -138,25 +136,25 @@ def here(name: str) -> bool:
 def fetch(name: str, tell: Callable[[int, int | None], None] = lambda *_: None) -> Path:
     """Downloads a task's data, where they are not here, and returns the folder that holds them.
 
-    `tell(bytes so far, bytes in all or None)` follows each file; what it raises stops the download.
+    `tell(bytes so far, bytes in all or None)` is called for each file; what it raises stops the download.
 
-    Raises DataUnavailable: no way to it, no room, what came is not what was promised, or it is nothing to download; and
-    what `here` raises.
+    Raises DataUnavailable: unreachable, no room, not the promised data, or a task without a download; and what
+    `here` raises.
     """
     module, argument = _kind(name)
     if not hasattr(module, "fetch"):
-        raise errors.DataUnavailable(f"The images of task {name!r} are not downloaded: there is nothing to fetch.")
+        raise errors.DataUnavailable(f"Task {name!r} has no download: there is nothing to fetch.")
     return module.fetch(argument, tell)
 
 
 def read_ahead(images: np.ndarray, index: Any) -> None:
-    """Says that `images[index]` is read next: what has to be decoded for it is decoded meanwhile, in the background."""
+    """Announces that `images[index]` is read next, so that image files are decoded in the background meanwhile."""
     if hasattr(images, "ahead"):
         images.ahead(index)
 
 
 def check_images(images: np.ndarray) -> Iterator[int]:
-    """Makes sure that files which are images can be read, and yields how many are seen; nothing for an array.
+    """Makes sure that image files can be read, and yields how many have been; yields nothing for an array.
 
     Raises:
         BadData: naming the first file that is broken.

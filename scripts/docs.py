@@ -51,7 +51,7 @@ def commands_table() -> str:
 
 
 def settings_table() -> str:
-    from peftcore.home import VARIABLES
+    from peftcore.cli.variables import VARIABLES
     from peftcore.uploads.limits import PREFIX, Limits
 
     rows = ["| variable | default | meaning |", "|---|---|---|"]

@@ -20,7 +20,8 @@ import typer
 
 from peftcore import errors
 from peftcore.cli.output import JSON, answer, console, names_of
-from peftcore.home import VARIABLES, gigabytes, home
+from peftcore.cli.variables import VARIABLES
+from peftcore.home import gigabytes, home
 
 State = Literal["works", "limited", "fails"]
 LIBRARIES = ("torch", "torchvision", "timm", "peft", "ray", "streamlit", "plotly", "captum", "pydantic")

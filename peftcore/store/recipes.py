@@ -60,7 +60,7 @@ def recorded() -> tuple[Mapping[str, Any], ...]:
 def best(method: str, backbone: str) -> Recipe:
     """The recipe for a method on a backbone.
 
-    Where it was not measured: that of the same method, else the middle one of the methods of its kind, on this backbone,
+    Where it was not measured: that of the same method, else the middle one of its kind's methods, on this backbone,
     or, if both are small embedded ones, on another. Else RunSpec's own default. Raises UnknownName.
     """
     here = [entry for entry in recorded() if entry["backbone"] == backbone]

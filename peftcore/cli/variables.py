@@ -1,0 +1,17 @@
+"""The variables of the environment that Headroom reads, for its documentation and its report on an installation."""
+
+from __future__ import annotations
+
+# Variable: (default, meaning). docs/settings.md is made of it; limits on uploads are in peftcore/uploads/limits.py.
+VARIABLES = {
+    "HEADROOM_HOME": ("the user's own data folder", "Folder of runs, uploads, data sets and features on disk."),
+    "HEADROOM_WEIGHTS": ("`weights` in HEADROOM_HOME", "Folder in which pretrained weights are looked for, and kept."),
+    "HEADROOM_DATA": ("unset: any folder", "Folder below which tasks read folders; paths of tasks then begin there."),
+    "HEADROOM_CACHE_GB": ("40 % of what is free", "Most memory for frozen features, of a GPU and of the host each."),
+    "HEADROOM_CACHE_DISK_GB": ("20", "Most disk space for frozen features; the least recently used go first."),
+    "HEADROOM_IMAGES_GB": ("a quarter of what is free", "Most memory for decoded image files; the rest is streamed."),
+    "HEADROOM_CPUS_PER_RUN": ("all, at most 4", "CPUs and threads of each run that the app or the engine starts."),
+    "RAY_ADDRESS": ("unset: a Ray of its own", "A Ray cluster on which runs execute."),
+    "HF_ENDPOINT": ("https://huggingface.co", "The model hub, or a mirror of it."),
+    "HF_TOKEN": ("unset", "Your token of the hub, for models and data sets that ask for one."),
+}

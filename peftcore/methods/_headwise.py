@@ -18,7 +18,7 @@ class HeadwisePair(Pair):
     `heads_on` (heads,) bool is part of the state; rows of heads that are off are exact zeros in the B that is used.
     """
 
-    def __init__(self, heads: int, d_in: int, d_out: int, *settings: float):
+    def __init__(self, heads: int, d_in: int, d_out: int, *settings: Any):
         super().__init__(d_in, d_out, *settings)
         self.d_out, self.head_dim = d_out, d_out // heads
         self.heads_on = torch.ones(heads, dtype=torch.bool)

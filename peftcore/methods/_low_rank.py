@@ -18,11 +18,13 @@ from peftcore.backbone.anatomy import Block, Site
 from peftcore.backbone.load import Backbone
 from peftcore.methods import Coach, Method, Tuned, graft
 from peftcore.methods._beside import AddPairs, Source
-from peftcore.methods._scores import watch
+from peftcore.methods._scores import HEAD_PROJECTIONS, Collector
 
 
 class Pair(nn.Module):
     """delta(x) = scale * B A x for one projection: lora_A (r, d_in), lora_B (d_out, r), B zero at the start."""
+
+    drops_input = True  # where dropout acts: on the update's input, as in Hugging Face PEFT, or on the low-rank vector
 
     def __init__(self, d_in: int, d_out: int, rank: int, scale: float, dropout: float = 0.0):
         super().__init__()
@@ -56,18 +58,15 @@ class Pair(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"used_B": None, "collect": False}  # nobody collects from a copy
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The delta alone, (..., d_out)."""
-        return Beside([self], [slice(None)])(self, (x,), x.new_zeros(*x.shape[:-1], self.lora_B.out_features))
-
     @property
     def input_dropout(self) -> float:
-        """LoRA drops entries of the input, as Hugging Face PEFT does."""
-        return self.dropout if self.training else 0.0
+        return self.dropout if self.training and self.drops_input else 0.0
 
     def mask(self, x: Tensor) -> Tensor | None:
         """Dropout on the low-rank vector, (..., r), zeros and 1 / (1 - p); None without."""
-        return None
+        if self.drops_input or not (self.dropout and self.training):
+            return None
+        return F.dropout(x.new_ones(*x.shape[:-1], self.lora_A.out_features), self.dropout)
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,8 @@ class Adapted:
 class LowRank(nn.Module):
     """All pairs of a model, named after the projections that they adapt, with one forward hook per frozen Linear."""
 
-    def __init__(self, backbone: Backbone, projections: tuple[str, ...], make: Callable[[Site, Block], Pair]):
+    def __init__(self, backbone: Backbone, projections: tuple[str, ...], make: Callable[[int, int, int], Pair]):
+        """make: (features in, features out, heads of the block) -> a Pair."""
         super().__init__()
         self.adapted: list[Adapted] = []
         self.by_linear: dict[str, list[Adapted]] = defaultdict(list)  # path of a Linear -> what is beside it
@@ -99,14 +99,14 @@ class LowRank(nn.Module):
         for layer, block in enumerate(backbone.blocks):
             for projection in projections:
                 site = backbone.site(block, projection)
-                adapted = Adapted(layer, block, projection, site, graft(self, site.path, make(site, block)))
-                self.adapted.append(adapted)
-                self.by_linear[paths[site.linear]].append(adapted)
-        for first, *more in self.by_linear.values():
-            here = (first, *more)
-            norm = _NORMS.get(first.projection)
-            source = Source(backbone.part(first.block, norm)) if norm else None  # q, k and v read one norm
-            first.site.linear.register_forward_hook(Beside([a.pair for a in here], [a.site.rows for a in here], source))
+                pair = graft(self, site.path, make(site.linear.in_features, site.out_features, block.heads))
+                self.adapted.append(Adapted(layer, block, projection, site, pair))
+                self.by_linear[paths[site.linear]].append(self.adapted[-1])
+        for here in self.by_linear.values():
+            first, norm = here[0], _NORMS.get(here[0].projection)  # q, k and v read one norm
+            source = Source(backbone.part(first.block, norm)) if norm else None
+            beside = Beside([a.pair for a in here], [a.site.rows for a in here], source)
+            first.site.linear.register_forward_hook(beside.after)
 
     def __iter__(self) -> Iterator[Adapted]:
         return iter(self.adapted)
@@ -117,23 +117,32 @@ _NORMS = {"q": "norm1", "k": "norm1", "v": "norm1", "fc1": "norm2"}
 
 
 class Beside:
-    """A forward hook that adds what the pairs compute from a layer's input to rows of its output, in place."""
+    """Hooks that add what pairs compute from a layer's input to rows of its output, or of the input itself."""
 
     def __init__(self, pairs: Sequence[Pair], rows: Sequence[slice], source: Source | None = None):
         self.pairs, self.rows, self.source = pairs, rows, source
 
-    def __call__(self, _layer: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
-        x, base = args[0], _owner(out)
-        read = self.source and self.source.of(x)
-        weights, scales = [pair.used() for pair in self.pairs], [pair.scale for pair in self.pairs]
-        if any(pair.input_dropout for pair in self.pairs):  # then each pair has an x of its own
-            for pair, where, scale, (A, B) in zip(self.pairs, self.rows, scales, weights, strict=True):
-                base = AddPairs.apply(base, F.dropout(x, pair.input_dropout), None, None, [where], [scale], None, A, B)
-            return base.view(out.shape)
-        masks = [pair.mask(x) for pair in self.pairs]
-        mask = None if masks[0] is None else torch.cat(masks, -1)
-        flat = [weight for both in weights for weight in both]
-        return AddPairs.apply(base, x, read, self.source, self.rows, scales, mask, *flat).view(out.shape)
+    def after(self, _layer: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+        """A forward hook: y <- y + s B A x."""
+        return self._added(args[0], out)
+
+    def before(self, _layer: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """A forward pre-hook: x <- x + s B A x."""
+        x, *rest = args
+        return self._added(x, x.clone()), *rest
+
+    def _added(self, x: Tensor, out: Tensor) -> Tensor:
+        """In place: `out` is changed."""
+        base, read, p = _owner(out), self.source and self.source.of(x), self.pairs[0].input_dropout
+        together = [(self.pairs, self.rows)]
+        if p:  # then each pair has an x of its own, which is no norm's output
+            read, together = None, [([pair], [where]) for pair, where in zip(self.pairs, self.rows, strict=True)]
+        for pairs, rows in together:
+            masks = [mask for pair in pairs if (mask := pair.mask(x)) is not None]
+            weights = [weight for pair in pairs for weight in pair.used()]
+            how = (self.source, rows, [pair.scale for pair in pairs], torch.cat(masks, -1) if masks else None)
+            base = AddPairs.apply(base, F.dropout(x, p) if p else x, read, *how, *weights)
+        return base.view(out.shape)
 
 
 def _owner(out: Tensor) -> Tensor:
@@ -168,14 +177,15 @@ class LowRankMethod(Method):
 
     limits = {"rank": "width"}
 
-    def pair(self, site: Site, block: Block) -> Pair:
+    def pair(self, d_in: int, d_out: int, heads: int) -> Pair:
         raise NotImplementedError
 
     def install(self, backbone: Backbone) -> LowRank:
-        return LowRank(backbone, self.projections, self.pair)
+        return LowRank(backbone, self.projections, self.pair)  # type: ignore[attr-defined]  # in an order of its own
 
     def coach(self, model: Tuned, optimizer: Optimizer, epochs: int, per_epoch: int) -> Coach:
-        return watch(model.tuner)
+        has_heads = any(adapted.projection in HEAD_PROJECTIONS for adapted in model.tuner.adapted)
+        return Collector(model.tuner) if has_heads else Coach()
 
     @torch.no_grad()
     def as_lora(self, model: Tuned) -> dict[str, tuple[Tensor, Tensor]]:

@@ -12,7 +12,7 @@ from peftcore import errors
 class Options(dict):
     """A frozen dict: equal to the dict of the same items, hashable, and closed to changes."""
 
-    def __hash__(self) -> int:
+    def __hash__(self) -> int:  # type: ignore[override]  # dict has none, as it can be changed
         return hash(json.dumps(self, sort_keys=True))
 
     def __reduce__(self) -> tuple[type, tuple[dict]]:

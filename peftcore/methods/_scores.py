@@ -7,37 +7,28 @@ which does not depend on how dW is factored (Heart-LoRA, arXiv 2404.08894).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from peftcore import errors
-from peftcore.backbone.anatomy import Block
 from peftcore.events import Event, Scores
 from peftcore.methods import Coach
 from peftcore.registry import METHODS
 
 Score = Literal["taylor", "taylor_signed", "taylor_abs", "taylor_squared", "energy"]
-SCORES = {
-    "taylor": "mean over steps of |<dL/dB_h, B_h>|",
-    "taylor_signed": "mean over steps of <dL/dB_h, B_h>",
-    "taylor_abs": "mean over steps of sum |dL/dB_h * B_h|",
-    "taylor_squared": "mean over steps of <dL/dB_h, B_h>^2",
-    "energy": "||dW_h||_F, no gradient",
+# What a step adds to each head's sum, from dL/dB_h * B_h (heads, head_dim * r); the score is the mean over steps.
+_TAYLOR: dict[str, Callable[[Tensor], Tensor]] = {
+    "taylor": lambda products: products.sum(1).abs(),  # |<dL/dB_h, B_h>|
+    "taylor_signed": lambda products: products.sum(1),
+    "taylor_abs": lambda products: products.abs().sum(1),
+    "taylor_squared": lambda products: products.sum(1).square(),
 }
+SCORES = (*_TAYLOR, "energy")  # energy: ||dW_h||_F, without a gradient
 HEAD_PROJECTIONS = ("q", "k", "v")  # the projections whose output rows belong to heads
-
-
-class Update(Protocol):
-    """One low-rank update beside a projection of a block. A tuner that can be scored lists its own as `adapted`."""
-
-    layer: int
-    block: Block
-    projection: str
-    pair: nn.Module  # lora_B, delta(), heads_on; where `collect` is set, used_B holds the B of the last forward
 
 
 @dataclass(frozen=True)
@@ -51,11 +42,11 @@ class HeadScores:
     projections: tuple[str, ...]
     layers: tuple[str, ...]
     score: str
-    mask: np.ndarray | None = field(default=None)
+    mask: np.ndarray | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "values": np.where(np.isnan(self.values), None, self.values).tolist(),
+            "values": np.where(np.isnan(self.values), np.array(None), self.values).tolist(),
             "projections": list(self.projections),
             "layers": list(self.layers),
             "score": self.score,
@@ -73,8 +64,10 @@ def by_head(rows: Tensor, heads: int) -> Tensor:
     return rows.reshape(heads, -1)
 
 
-def head_pairs(tuner: nn.Module) -> list[Update]:
-    """The updates of a tuner whose rows belong to heads.
+def head_pairs(tuner: nn.Module) -> list[Any]:
+    """Of the low-rank updates that a tuner lists as `adapted`, those whose rows belong to heads: layer (its number),
+    block, projection, and pair, which has lora_B, delta() and heads_on, and where `collect` is set holds the B of the
+    last forward as used_B.
 
     Raises:
         NotMeasurable: the method adapts none.
@@ -86,7 +79,7 @@ def head_pairs(tuner: nn.Module) -> list[Update]:
     return pairs
 
 
-def collect(pairs: Sequence[Update], values: Iterable[Tensor], score: str) -> HeadScores:
+def collect(pairs: Sequence[Any], values: Iterable[Tensor], score: str) -> HeadScores:
     """Arranges one tensor (heads,) per pair as layers x projections x heads, with a mask where heads can be off."""
 
     def arranged(given: Iterable[Tensor]) -> HeadScores:
@@ -110,18 +103,10 @@ def table(rows: Iterable[tuple[int, str, str, np.ndarray]], score: str) -> HeadS
     return HeadScores(values, projections, tuple(layers), score)
 
 
-def energies(pairs: list[Update]) -> HeadScores:
+def energies(pairs: Sequence[Any]) -> HeadScores:
     """||dW_h||_F from the weights alone."""
     with torch.no_grad():
         return collect(pairs, [by_head(a.pair.delta(), a.block.heads).norm(dim=1) for a in pairs], "energy")
-
-
-_TAYLOR: dict[Score, Callable[[Tensor], Tensor]] = {  # of dL/dB_h * B_h, (heads, head_dim * r)
-    "taylor": lambda products: products.sum(1).abs(),
-    "taylor_signed": lambda products: products.sum(1),
-    "taylor_abs": lambda products: products.abs().sum(1),
-    "taylor_squared": lambda products: products.sum(1).square(),
-}
 
 
 class Collector(Coach):
@@ -131,8 +116,6 @@ class Collector(Coach):
     """
 
     def __init__(self, tuner: nn.Module, score: Score = "taylor"):
-        if score not in SCORES:
-            raise errors.unknown("score", score, SCORES)
         self.pairs, self.score, self.steps = head_pairs(tuner), score, 0
         self.sums = [torch.zeros(a.block.heads, device=a.pair.lora_B.weight.device) for a in self.pairs]
         self._collect(score in _TAYLOR)
@@ -150,7 +133,7 @@ class Collector(Coach):
                 total += _TAYLOR[self.score](by_head(B.grad * B, adapted.block.heads))
             self.steps += 1
 
-    def end_epoch(self, step: int, epoch: int) -> list[Event]:
+    def end_epoch(self, step: int, epoch: int) -> Iterable[Event]:
         return [self.event(step, epoch)]
 
     def event(self, step: int, epoch: int) -> Scores:
@@ -173,11 +156,3 @@ class Collector(Coach):
 
     def close(self) -> None:
         self._collect(False)
-
-
-def watch(tuner: nn.Module) -> Coach:
-    """A Collector where the tuner updates heads, else a Coach that does nothing."""
-    try:
-        return Collector(tuner)
-    except errors.NotMeasurable:
-        return Coach()

@@ -5,14 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import pairwise
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from peftcore.backbone.anatomy import Block, Site
 from peftcore.methods._low_rank import LowRankMethod, Pair, Projections, Rank
 
 Bits = Literal[1, 2, 4, 8, 32]
@@ -34,18 +32,6 @@ def codebook(bits: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         levels = [normal.inv_cdf((below + above) / 2) for below, above in pairwise(mass)]
     levels += [-level for level in reversed(levels)]
     return tuple(levels), tuple((low + high) / 2 for low, high in pairwise(levels))
-
-
-class _Nearest(torch.autograd.Function):
-    """The nearest level of each entry; the gradient passes straight through."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, bits: int) -> Tensor:
-        return levels_of(codes(x, bits), bits, x.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad, None
 
 
 def standardise(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -71,12 +57,15 @@ def quantise(weight: Tensor, bits: int) -> Tensor:
     """
     if bits == 32:
         return weight
-    standardised, mean, std = standardise(weight)
-    return _Nearest.apply(standardised, bits) * std + mean
+    x, mean, std = standardise(weight)
+    Q = levels_of(codes(x, bits), bits, x.dtype) + (x - x.detach())  # an exact zero, with the gradient of x
+    return Q * std + mean
 
 
 class QuantisedPair(Pair):
     """A pair whose two matrices are quantised in every forward; dropout acts on the low-rank vector."""
+
+    drops_input = False
 
     def __init__(self, d_in: int, d_out: int, rank: int, scale: float, dropout: float, bits: int):
         super().__init__(d_in, d_out, rank, scale, dropout)
@@ -86,15 +75,6 @@ class QuantisedPair(Pair):
 
     def weights(self) -> tuple[Tensor, Tensor]:
         return quantise(self.lora_A.weight, self.bits), quantise(self.lora_B.weight, self.bits)
-
-    @property
-    def input_dropout(self) -> float:
-        return 0.0
-
-    def mask(self, x: Tensor) -> Tensor | None:
-        if not (self.dropout and self.training):
-            return None
-        return F.dropout(x.new_ones(*x.shape[:-1], self.lora_A.weight.shape[0]), self.dropout)
 
 
 def packed_bytes(tuner: nn.Module) -> int:
@@ -134,9 +114,8 @@ class BiLoRA(LowRankMethod):
     projections: Projections = ("q", "v")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout on the low-rank vector while training.")
 
-    def pair(self, site: Site, block: Block) -> Pair:
-        shape = (site.linear.in_features, site.out_features, self.rank)
-        return QuantisedPair(*shape, self.scale, self.dropout, self.bits)
+    def pair(self, d_in: int, d_out: int, heads: int) -> Pair:
+        return QuantisedPair(d_in, d_out, self.rank, self.scale, self.dropout, self.bits)
 
 
 METHOD = BiLoRA

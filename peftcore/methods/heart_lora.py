@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -12,7 +12,6 @@ from torch import Size, Tensor, nn
 from torch.optim import Optimizer
 
 from peftcore import errors
-from peftcore.backbone.anatomy import Block, Site
 from peftcore.backbone.load import Backbone
 from peftcore.events import Event, HeadsCut, Scores
 from peftcore.methods import Coach, Tuned
@@ -137,7 +136,7 @@ class HeartLoRA(LowRankMethod):
         responsiveness = np.nansum(scores.values, axis=1)  # (layers, heads): over projections
         if scores.score == "taylor_signed":  # <dL/dB_h, B_h> is negative where the update lowers the loss
             responsiveness = -responsiveness
-        counts, off = self.counts_off(heads), [[]] * len(heads)
+        counts, off = self.counts_off(heads), [list[int]()] * len(heads)
         for group in stages if self.scope == "global" else [[layer] for layer in range(len(heads))]:
             total = responsiveness[list(group), : heads[group[0]]].sum(0)  # (heads,)
             least = np.argsort(total, kind="stable")[: counts[group[0]]]
@@ -145,22 +144,17 @@ class HeartLoRA(LowRankMethod):
                 off[layer] = sorted(map(int, least))
         return off
 
-    def pair(self, site: Site, block: Block) -> Pair:
-        shape = (site.linear.in_features, site.out_features, self.rank, self.scale, self.dropout)
-        if self.base == "lora":
-            return HeadwisePair(block.heads, *shape)
-        return QuantisedHeadwisePair(block.heads, *shape, self.bits)
+    def pair(self, d_in: int, d_out: int, heads: int) -> Pair:
+        settings = (heads, d_in, d_out, self.rank, self.scale, self.dropout)
+        return HeadwisePair(*settings) if self.base == "lora" else QuantisedHeadwisePair(*settings, self.bits)
 
     def coach(self, model: Tuned, optimizer: Optimizer, epochs: int, per_epoch: int) -> Coach:
         return HeartCoach(self, model, optimizer, self.cut_step(epochs, per_epoch), per_epoch)
 
     def state_shapes(self, tuner: nn.Module, state: dict[str, Tensor]) -> dict[str, Size]:
-        shapes = {}
-        for path, pair in tuner.named_modules():
-            if isinstance(pair, HeadwisePair):
-                rows = int(state[f"{path}.heads_on"].sum()) * pair.head_dim
-                shapes[f"{path}.lora_B.weight"] = Size((rows, pair.lora_B.in_features))
-        return shapes
+        pairs = {path: pair for path, pair in tuner.named_modules() if isinstance(pair, HeadwisePair)}
+        rows = {path: int(state[f"{path}.heads_on"].sum()) * pair.head_dim for path, pair in pairs.items()}
+        return {f"{p}.lora_B.weight": Size((rows[p], pair.lora_B.in_features)) for p, pair in pairs.items()}
 
 
 class HeartCoach(Collector):
@@ -181,7 +175,7 @@ class HeartCoach(Collector):
         elif step < self.cut_at and step % self.every == 0:
             yield self.event(step, epoch)
 
-    def end_epoch(self, step: int, epoch: int) -> tuple[Event, ...]:
+    def end_epoch(self, step: int, epoch: int) -> Iterable[Event]:
         return ()  # reported by steps
 
     def cut(self) -> tuple[list[list[int]], HeadScores]:

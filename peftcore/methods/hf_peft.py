@@ -9,12 +9,13 @@ import copy
 import dataclasses
 import importlib.util
 import re
+import runpy
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 from pydantic import AfterValidator, Field, field_validator
@@ -71,19 +72,20 @@ class HfPeft(Method):
         fused = any(path.endswith("attn.qkv") for path, _ in module.named_modules())
         config, tuner_class = self._config(["qkv"] if fused else ["q_proj", "k_proj", "v_proj"])
         weightless = backbone.device.type == "meta"
-        before, origins = set(module.modules()), _take_private_copies(module)
-        refusal, to = errors.DoesNotFit, backbone.name
-        if weightless:
-            refusal, to = errors.NeedsWeights, f"{to} without its weights"
-        with _peft(refusal, f"{self._who} cannot be attached to {to}"):
+        before = set(module.modules())
+        # Some tuners write into the weights that they find, which are shared: they find copies.
+        copies = {p: nn.Parameter(p.detach().clone(), requires_grad=False) for p in module.parameters()}
+        _replace(module, copies)
+        refusal = errors.NeedsWeights if weightless else errors.DoesNotFit
+        with _peft(refusal, f"{self._who} cannot be attached to {backbone.name}{' without weights' * weightless}"):
             tuner = tuner_class(module, config, _ADAPTER)
-        kept = origins.keys() <= set(module.parameters())
-        if not kept or not (weightless or all(torch.equal(copy, p) for copy, p in origins.items())):
+        kept = set(copies.values()) <= set(module.parameters())
+        if not kept or not (weightless or all(torch.equal(p, copy) for p, copy in copies.items())):
             raise errors.DoesNotFit(
                 f"{self._who} rewrites the frozen weights of {backbone.name} as it is attached. Headroom keeps them as "
                 "they are, shared by every model; choose another tuner, or another initialisation in its options."
             )
-        _replace(module, lambda p: p if p.requires_grad else origins.get(p, p))
+        _replace(module, {copy: p for p, copy in copies.items() if not copy.requires_grad})
         return Installed(tuner, before)
 
     @property
@@ -102,21 +104,19 @@ class HfPeft(Method):
         from peft.tuners.tuners_utils import BaseTuner
 
         name, variant = _VARIANTS.get(self.tuner, (self.tuner, {}))
-        config_class = PEFT_TYPE_TO_CONFIG_MAPPING.get(name.upper())
-        tuner_class = PEFT_TYPE_TO_TUNER_MAPPING.get(name.upper())
+        config_class = cast(dict[str, Any], PEFT_TYPE_TO_CONFIG_MAPPING).get(name.upper())
+        tuner_class = cast(dict[str, Any], PEFT_TYPE_TO_TUNER_MAPPING).get(name.upper())
         if config_class is None or tuner_class is None or not issubclass(tuner_class, BaseTuner):
             raise errors.DoesNotFit(
                 f"{self._who} works on the token embeddings of language models; on images choose vpt for prompts, or a "
                 "tuner that adapts layers, such as lora, dora, vera, oft or ia3."
             )
-        options = {"target_modules": targets, **_DEFAULTS.get(name, {}), **variant, **thaw(self.options)}
         known = {field.name for field in dataclasses.fields(config_class) if field.init}
-        for option in options.keys() - known:
-            if option in self.options:
-                raise errors.unknown(f"option of {self._who} called", option, known, most=60)
-            del options[option]
+        for option in self.options.keys() - known:
+            raise errors.unknown(f"option of {self._who} called", option, known, most=60)
+        options = {"target_modules": targets, **_DEFAULTS.get(name, {}), **variant, **thaw(self.options)}
         with _peft(errors.InvalidSetting, f"{self._who} refuses its options"):
-            return config_class(**options), tuner_class
+            return config_class(**{option: options[option] for option in options.keys() & known}), tuner_class
 
     def merge(self, model: Tuned, module: nn.Module) -> None:
         with _peft(errors.CannotMerge, f"{self._who} cannot be merged"):
@@ -145,19 +145,10 @@ class Installed(nn.Module):
         return self
 
 
-def _replace(module: nn.Module, other: Callable[[nn.Parameter], nn.Parameter]) -> None:
-    """Puts other(p) in the place of every parameter p."""
+def _replace(module: nn.Module, others: Mapping[nn.Parameter, nn.Parameter]) -> None:
+    """Puts others[p] in the place of every parameter p that is among its keys."""
     for part in module.modules():
-        for name, p in part._parameters.items():
-            if p is not None:
-                part._parameters[name] = other(p)
-
-
-def _take_private_copies(module: nn.Module) -> dict[nn.Parameter, nn.Parameter]:
-    """Replaces the parameters by copies, as some tuners write into what they find. Returns copy -> original."""
-    copies = {p: nn.Parameter(p.detach().clone(), requires_grad=False) for p in module.parameters()}
-    _replace(module, copies.__getitem__)
-    return {copy: p for p, copy in copies.items()}
+        part._parameters.update({name: others[p] for name, p in part._parameters.items() if p in others})
 
 
 @lru_cache
@@ -168,13 +159,10 @@ def tuners() -> tuple[str, ...]:
         InvalidSetting: Hugging Face PEFT is not installed.
     """
     found = importlib.util.find_spec("peft")
-    if found is None:
+    if found is None or not found.origin:
         raise errors.InvalidSetting("hf_peft needs Hugging Face PEFT; install it with: pip install peft")
-    path = Path(found.submodule_search_locations[0]) / "utils" / "peft_types.py"
-    spec = importlib.util.spec_from_file_location("_peft_types", path)
-    types = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(types)
-    return (*sorted(t.value.lower() for t in types.PeftType), *_VARIANTS)
+    types = runpy.run_path(str(Path(found.origin).parent / "utils" / "peft_types.py"))["PeftType"]
+    return (*sorted(t.value.lower() for t in types), *_VARIANTS)
 
 
 @contextmanager

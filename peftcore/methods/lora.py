@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from peftcore.backbone.anatomy import Block, Site
 from peftcore.methods._low_rank import LowRankMethod, Pair, Projections, Rank
 
 
@@ -29,8 +28,8 @@ class LoRA(LowRankMethod):
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the update's input while training.")
     lr_ratio: float = Field(1.0, gt=0, le=1000, description="LoRA+: learning rate of B over that of A.")
 
-    def pair(self, site: Site, block: Block) -> Pair:
-        return Pair(site.linear.in_features, site.out_features, self.rank, self.alpha / self.rank, self.dropout)
+    def pair(self, d_in: int, d_out: int, heads: int) -> Pair:
+        return Pair(d_in, d_out, self.rank, self.alpha / self.rank, self.dropout)
 
     def lr_ratio_of(self, name: str) -> float:
         return self.lr_ratio if name.endswith("lora_B.weight") else 1.0

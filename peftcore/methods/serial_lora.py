@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from peftcore.backbone.anatomy import Block
 from peftcore.backbone.load import Backbone
 from peftcore.methods import Method, Tuned, graft
 from peftcore.methods._beside import Source
@@ -44,8 +41,8 @@ class SerialLoRA(Method):
         for block in backbone.blocks:
             pair = Pair(block.width, block.width, self.rank, self.scale, self.dropout)
             graft(tuner, f"{block.path}.attn.serial", pair)
-            before = Before([pair], [slice(None)], Source(backbone.part(block, "norm1")))
-            backbone.part(block, "attn").register_forward_pre_hook(before)
+            beside = Beside([pair], [slice(None)], Source(backbone.part(block, "norm1")))
+            backbone.part(block, "attn").register_forward_pre_hook(beside.before)
         return tuner
 
     @torch.no_grad()
@@ -54,25 +51,10 @@ class SerialLoRA(Method):
         updates = {}
         for block in model.backbone.blocks:
             A, B = model.tuner.get_submodule(f"{block.path}.attn.serial").weights()
-            for name, linear in _readers(model.backbone, block):
-                updates[f"{block.path}.attn.{name}"] = (A.clone(), self.scale * (linear.weight @ B))
+            for name, linear in model.backbone.part(block, "attn").named_children():
+                if name in _READERS and isinstance(linear, nn.Linear):
+                    updates[f"{block.path}.attn.{name}"] = A.clone(), self.scale * (linear.weight @ B)
         return updates
-
-
-class Before(Beside):
-    """A forward pre-hook: x <- x + s B A x."""
-
-    def __call__(self, attention: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        x, *rest = args  # (B, N, d); on Swin (windows * B, N, d)
-        return super().__call__(attention, args, x.clone()), *rest
-
-
-def _readers(backbone: Backbone, block: Block) -> Iterator[tuple[str, nn.Linear]]:
-    attention = backbone.part(block, "attn")
-    for name in _READERS:
-        linear = getattr(attention, name, None)
-        if isinstance(linear, nn.Linear):
-            yield name, linear
 
 
 METHOD = SerialLoRA

@@ -7,6 +7,7 @@ from functools import cache
 import torch
 
 import peftcore as pc
+from peftcore.methods._low_rank import Beside, Pair
 
 FAMILIES = {
     "vit": ("vit_tiny_patch16_224", dict(img_size=32, embed_dim=32, depth=3, num_heads=4)),
@@ -74,3 +75,8 @@ def merged_logits(model: pc.TunedModel, batch: torch.Tensor) -> torch.Tensor:
     model.method.merge(model, plain)
     with torch.no_grad():
         return model.head(plain.forward_head(plain.forward_features(batch), pre_logits=True))
+
+
+def added(pair: Pair, x: torch.Tensor) -> torch.Tensor:
+    """What a pair adds to the output of its layer, (..., d_out), from the layer's input x (..., d_in)."""
+    return Beside([pair], [slice(None)]).after(pair, (x,), x.new_zeros(*x.shape[:-1], pair.weights()[1].shape[0]))

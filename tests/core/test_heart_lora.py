@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from low_rank_toys import FAMILIES, attached, images, labels, merged_logits, toy
+from low_rank_toys import FAMILIES, added, attached, images, labels, merged_logits, toy
 
 import peftcore as pc
 from peftcore import errors
@@ -82,7 +82,7 @@ def test_the_five_scores_are_their_formulas():
         "taylor_squared": inner.square().mean(0),
         "energy": torch.stack([a.pair.delta().reshape(4, -1).norm(dim=1) for a in model.tuner]).reshape(3, 2, 4),
     }
-    assert expected.keys() == SCORES.keys()
+    assert expected.keys() == {*SCORES}
     for score, values in expected.items():
         found = pc.head_scores(model, *zip(*steps, strict=True), score).values
         np.testing.assert_allclose(found, values.detach().numpy(), rtol=1e-5, atol=1e-8)
@@ -152,7 +152,7 @@ def test_heads_that_are_off_add_exactly_nothing(family, base):
         assert not dW[1].any() and all(dW[h].any() for h in range(adapted.block.heads) if h != 1)
         rows = torch.arange(len(kept)).reshape(-1, dim) != torch.arange(dim, 2 * dim)
         assert torch.equal(pair.lora_B.weight, kept[rows.flatten()])
-        out = pair(torch.randn(5, adapted.site.linear.in_features, dtype=torch.float64))
+        out = added(pair, torch.randn(5, adapted.site.linear.in_features, dtype=torch.float64))
         assert not out[:, dim : 2 * dim].any()
     loss(model).backward()
     assert all(p.grad.any() for p in model.trainable_parameters())  # and what is off is no parameter at all

@@ -43,6 +43,12 @@ class Source:
         return type(self.norm).forward(self.norm, read)  # past the hooks
 
 
+def autocast_now(like: Tensor) -> torch.autocast:
+    """What backward enters in order to compute as forward does now."""
+    kind = like.device.type
+    return torch.autocast(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
+
+
 class AddPairs(torch.autograd.Function):
     """out[..., rows_i] += s_i B_i (m_i * A_i x), in place, for every pair i beside one frozen layer.
 
@@ -62,8 +68,7 @@ class AddPairs(torch.autograd.Function):
         ctx.mark_dirty(out)
         ctx.save_for_backward(x if read is None else read, masks, *weights)
         ctx.source, ctx.rows, ctx.scales = None if read is None else source, rows, scales
-        kind = out.device.type
-        ctx.autocast = kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
+        ctx.autocast = autocast_now(out)
         return out
 
     @staticmethod
@@ -73,7 +78,7 @@ class AddPairs(torch.autograd.Function):
         As, Bs = weights[::2], weights[1::2]
         A = _joint(As)
         if ctx.source is not None:
-            with torch.autocast(ctx.autocast[0], ctx.autocast[1], enabled=ctx.autocast[2]):
+            with ctx.autocast:
                 x = ctx.source.again(x)
         shape, dtype = x.shape, x.dtype
         flat = grad.reshape(-1, grad.shape[-1])

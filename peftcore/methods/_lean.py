@@ -9,27 +9,30 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from peftcore.methods._beside import autocast_now
+
 Attend = Callable[[Tensor], Tensor]  # q, k, v side by side (B, N, 3r) -> what attention makes of them (B, N, r)
 
 EPS = 1e-5  # of LayerNorm
 
 
-def folded(networks: Sequence[Sequence[nn.Module]]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+def folded(networks: Sequence[Sequence[nn.Module]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """K networks' T modules of one stage as W (T, K, 3r, d), c (T, K, 3r), U (T, K, d, r) and U's bias (T, K, d).
 
     q, k, v = LN(x) A^T = (x W^T) / sigma + c: the norm's affine part is folded into A, and since the rows of W sum to
     zero, x need not be centred.
     """
 
-    def stacked(get: Callable[[nn.Module], Tensor]) -> Tensor:
-        both = torch.stack([get(m) for modules in networks for m in modules])
-        return both.unflatten(0, (len(networks), -1)).transpose(0, 1)
+    def stacked(path: str) -> Tensor:
+        every = torch.stack([module.get_parameter(path) for modules in networks for module in modules])
+        return every.unflatten(0, (len(networks), -1)).transpose(0, 1)  # (T, K, ...)
 
-    A = torch.cat([stacked(lambda m, n=n: getattr(m, n).weight) for n in "qkv"], 2)
-    W = A * stacked(lambda m: m.norm.weight)[:, :, None]
-    c = (A * stacked(lambda m: m.norm.bias)[:, :, None]).sum(-1)  # elementwise: autocast leaves it alone
-    bias = stacked(lambda m: m.up.bias) if networks[0][0].up.bias is not None else None
-    return W - W.mean(-1, keepdim=True), c, stacked(lambda m: m.up.weight), bias
+    A = torch.cat([stacked(f"{name}.weight") for name in "qkv"], 2)
+    W = A * stacked("norm.weight")[:, :, None]
+    c = (A * stacked("norm.bias")[:, :, None]).sum(-1)  # elementwise: autocast leaves it alone
+    U = stacked("up.weight")
+    bias = U.new_zeros(U.shape[:3]) if networks[0][0].up.bias is None else stacked("up.bias")
+    return W - W.mean(-1, keepdim=True), c, U, bias
 
 
 class Lean(torch.autograd.Function):
@@ -44,82 +47,77 @@ class Lean(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, attend: Attend, groups: int, carried: Tensor | None,
-        W: Tensor, c: Tensor, U: Tensor, bias: Tensor | None, *z: Tensor,
+        W: Tensor, c: Tensor, U: Tensor, bias: Tensor, *z: Tensor,
     ) -> Tensor:  # fmt: skip
-        T, K, _, d = W.shape
-        low = _autocast_to(W)
+        T, per_group, inner = len(W), len(W) // groups, []
         x = _start(z[:1], carried, W)  # (K, B N, d)
-        per_group, inner = T // groups, []
         for t in range(T):
             if t % per_group == 0:
                 x += z[t // per_group + 1].flatten(1, 2)
             spread, mean = torch.var_mean(x, -1, correction=0, keepdim=True)
             spread = spread.add_(EPS).rsqrt_()  # 1 / sigma, (K, B N, 1)
-            qkv = _mm(x, W[t].mT, low) * spread + c[t][:, None]  # (K, B N, 3r)
+            qkv = _mm(x, W[t].mT) * spread + c[t][:, None]  # (K, B N, 3r)
             out = _mixed(attend, qkv, z[0].shape[1])  # (K, B N, r)
-            _add(x, out, U[t].mT, low)
-            if bias is not None:
-                x += bias[t][:, None]
+            _add(x, out, U[t].mT)
+            x += bias[t][:, None]
             inner += [mean, spread, qkv, out]
-        added = _added(low, inner[3::4], U, bias, carried)
+        added = _added(inner[3::4], U, bias, carried)
         ctx.save_for_backward(carried, W, c, U, bias, *z, *inner)
-        ctx.attend, ctx.per_group, ctx.low = attend, per_group, low
+        ctx.attend, ctx.per_group, ctx.autocast = attend, per_group, autocast_now(W)
         return added.unflatten(1, z[0].shape[1:3])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        carried, W, c, U, bias, *rest = ctx.saved_tensors
-        T, K, _, d = W.shape
-        z, inner = rest[: -4 * T], rest[-4 * T :]
-        low, B = ctx.low, z[0].shape[1]
-        x = _added(low, inner[3::4], U, bias, None)
-        x += _start(z, carried, W)
-        shape = grad.shape
-        grad = grad.flatten(1, 2).to(x.dtype, copy=True)  # (K, B N, d)
-        dW, dc, dU = torch.empty_like(W), torch.empty_like(c), torch.empty_like(U)
-        dbias = None if bias is None else torch.empty_like(bias)
-        one = W.new_ones(K, 1, d)
-        for t in reversed(range(T)):
-            mean, spread, qkv, out = inner[4 * t : 4 * t + 4]
-            _add(x, out, U[t].mT, low, sign=-1)
-            if bias is not None:
-                x -= bias[t][:, None]
-                dbias[t] = grad.sum(1)
-            dU[t] = _mm(grad.mT, out, low)
-            leaf = qkv.detach().requires_grad_()
-            with torch.enable_grad(), torch.autocast(W.device.type, low, enabled=low is not None):
-                again = _mixed(ctx.attend, leaf, B)
-            (dqkv,) = torch.autograd.grad(again, leaf, _mm(grad, U[t], low).to(again.dtype))
-            dc[t] = dqkv.sum(1)
-            # With n = LN(x): dx = (dn - n mean(dn n)) / sigma, and mean(dn n) = <dqkv, qkv - c> / d.
-            pull = ((qkv - c[t][:, None]) * dqkv).sum(-1, keepdim=True) * spread.square() / d
-            dqkv = dqkv * spread
-            dW[t] = _mm(dqkv.mT, x, low)
-            _add(grad, torch.cat([dqkv, pull * mean], -1), torch.cat([W[t], one], 1), low)
-            grad.addcmul_(x, pull, value=-1)
-            if t % ctx.per_group == 0:
-                x -= z[t // ctx.per_group + 1].flatten(1, 2)
-        dcarried = None if carried is None else grad.view(shape)
-        return None, None, dcarried, dW, dc, dU, dbias, *([None] * len(z))
+        with ctx.autocast:
+            return _gradients(ctx, grad)
 
 
-def _autocast_to(like: Tensor) -> torch.dtype | None:
-    """Products have autocast's type where it is on; sums stay in that of the weights."""
-    kind = like.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    carried, W, c, U, bias, *rest = ctx.saved_tensors
+    T, K, _, d = W.shape
+    z, inner = rest[: -4 * T], rest[-4 * T :]
+    x = _added(inner[3::4], U, bias, None)
+    x += _start(z, carried, W)
+    shape = grad.shape
+    grad = grad.flatten(1, 2).to(x.dtype, copy=True)  # (K, B N, d)
+    dW, dc, dU, dbias = (torch.empty_like(weight) for weight in (W, c, U, bias))
+    one = W.new_ones(K, 1, d)
+    for t in reversed(range(T)):
+        mean, spread, qkv, out = inner[4 * t : 4 * t + 4]
+        _add(x, out, U[t].mT, sign=-1)
+        x -= bias[t][:, None]
+        dbias[t] = grad.sum(1)
+        dU[t] = _mm(grad.mT, out)
+        leaf = qkv.detach().requires_grad_()
+        with torch.enable_grad():
+            again = _mixed(ctx.attend, leaf, z[0].shape[1])
+        (dqkv,) = torch.autograd.grad(again, leaf, _mm(grad, U[t]).to(again.dtype))
+        dc[t] = dqkv.sum(1)
+        # With n = LN(x): dx = (dn - n mean(dn n)) / sigma, and mean(dn n) = <dqkv, qkv - c> / d.
+        pull = ((qkv - c[t][:, None]) * dqkv).sum(-1, keepdim=True) * spread.square() / d
+        dqkv = dqkv * spread
+        dW[t] = _mm(dqkv.mT, x)
+        _add(grad, torch.cat([dqkv, pull * mean], -1), torch.cat([W[t], one], 1))
+        grad.addcmul_(x, pull, value=-1)
+        if t % ctx.per_group == 0:
+            x -= z[t // ctx.per_group + 1].flatten(1, 2)
+    dcarried = None if carried is None else grad.view(shape)
+    return None, None, dcarried, dW, dc, dU, dbias, *([None] * len(z))
 
 
-def _mm(a: Tensor, b: Tensor, low: torch.dtype | None) -> Tensor:
-    return torch.bmm(a, b) if low is None else torch.bmm(a.to(low), b.to(low)).float()
+def _mm(a: Tensor, b: Tensor) -> Tensor:
+    """Under autocast the product has autocast's type, and is summed in float32."""
+    product = torch.bmm(a, b)
+    return product.float() if torch.is_autocast_enabled(a.device.type) else product
 
 
-def _add(to: Tensor, a: Tensor, b: Tensor, low: torch.dtype | None, sign: int = 1) -> None:
+def _add(to: Tensor, a: Tensor, b: Tensor, sign: int = 1) -> None:
     """to += sign a b, in place."""
-    if low is None:
-        to.baddbmm_(a, b, alpha=sign)
+    if torch.is_autocast_enabled(a.device.type):
+        to.add_(_mm(a, b), alpha=sign)
     else:
-        to.add_(_mm(a, b, low), alpha=sign)
+        to.baddbmm_(a, b, alpha=sign)
 
 
 def _start(z: Sequence[Tensor], carried: Tensor | None, like: Tensor) -> Tensor:
@@ -131,14 +129,10 @@ def _start(z: Sequence[Tensor], carried: Tensor | None, like: Tensor) -> Tensor:
     return x
 
 
-def _added(
-    low: torch.dtype | None, outs: Sequence[Tensor], U: Tensor, bias: Tensor | None, carried: Tensor | None
-) -> Tensor:
+def _added(outs: Sequence[Tensor], U: Tensor, bias: Tensor, carried: Tensor | None) -> Tensor:
     """carried + sum_t (U_t out_t + bias_t) as one product over all modules, (K, B N, d)."""
-    U = U.permute(1, 0, 3, 2).flatten(1, 2)  # (K, T r, d)
-    added = _mm(torch.cat([*outs], -1), U, low)
-    if bias is not None:
-        added += bias.sum(0)[:, None]
+    added = _mm(torch.cat([*outs], -1), U.permute(1, 0, 3, 2).flatten(1, 2))  # (K, B N, T r) (K, T r, d)
+    added += bias.sum(0)[:, None]
     return added if carried is None else added.add_(carried.flatten(1, 2))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -133,18 +134,17 @@ class LASTNetwork(SideNetwork):
         self.attend = partial(attend, heads=method.heads, qk_norm=method.qk_norm)
         self.finish = backbone.finish
         self.transitions = [backbone.transition(s).forward for s in range(1, len(backbone.stages))]
-        self.groups = self.grouped(backbone, method.gap)
-        self.taps = tuple(
-            tap
+        self.groups, blocks = self.grouped(backbone, method.gap), backbone.blocks
+        points = [
+            [f"{blocks[stage[0]].path}:in", *(f"{blocks[end].path}:out" for end in ends)]
             for stage, ends in zip(backbone.stages, self.groups, strict=True)
-            for tap in (f"{backbone.blocks[stage[0]].path}:in", *(f"{backbone.blocks[e].path}:out" for e in ends))
-        )
+        ]
+        self.taps = tuple(chain(*points))  # of each stage z_0 .. z_m
         self.side = nn.ModuleList(
-            nn.ModuleList(LowRankAttention(backbone.blocks[end].width, method) for _ in range(method.stack))
-            for ends in self.groups
-            for end in ends
+            nn.ModuleList(LowRankAttention(blocks[end].width, method) for _ in range(method.stack))
+            for end in chain(*self.groups)
         )
-        self.attended = tuple(end for ends in self.groups for end in ends for _ in range(method.stack))
+        self.attended = tuple(end for end in chain(*self.groups) for _ in range(method.stack))
 
     def forward(self, features: tuple[Tensor, ...]) -> Tensor:
         features = tuple(z[None] for z in features)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import islice
+from itertools import chain, islice
 
 import torch
 from pydantic import Field
@@ -83,7 +83,7 @@ class Ladder(SideNetwork):
         if method.residual:
             nn.init.zeros_(self.up.weight)
             nn.init.zeros_(self.up.bias)
-        rungs = (f"{backbone.blocks[end].path}:out" for ends in self.groups for end in ends)
+        rungs = (f"{backbone.blocks[end].path}:out" for end in chain(*self.groups))
         self.taps = (f"{backbone.blocks[0].path}:in", *rungs)
 
     def forward(self, features: tuple[Tensor, ...]) -> Tensor:

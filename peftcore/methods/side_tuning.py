@@ -46,8 +46,7 @@ class Blend(SideNetwork):
 
     def __init__(self, backbone: Backbone, method: SideTuning):
         super().__init__()
-        grid = backbone.blocks[-1].grid
-        self.side = SideEncoder(backbone.input_size, grid, backbone.width, method.width, method.depth)
+        self.side = SideEncoder(backbone, method.width, method.depth)
         self.alpha = nn.Parameter(torch.tensor(math.log(method.alpha / (1 - method.alpha))))
 
     def forward(self, features: tuple[Tensor, ...]) -> Tensor:
@@ -59,14 +58,14 @@ class Blend(SideNetwork):
 class SideEncoder(nn.Module):
     """Image (B, C, H, W) -> (B, d)."""
 
-    def __init__(self, input_size: tuple[int, int, int], grid: tuple[int, int], out: int, width: int, depth: int):
+    def __init__(self, backbone: Backbone, width: int, depth: int):
         super().__init__()
-        channels, *size = input_size
-        patch = tuple(math.ceil(s / g) for s, g in zip(size, grid, strict=True))
+        channels, *size = backbone.input_size
+        patch = tuple(math.ceil(s / g) for s, g in zip(size, backbone.blocks[-1].grid, strict=True))
         self.patch = nn.Conv2d(channels, width, patch, stride=patch)
         self.blocks = nn.Sequential(*(ConvBlock(width) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, out)
+        self.out = nn.Linear(width, backbone.width)
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.blocks(self.patch(image))  # (B, w, h, w')

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from timm.layers import RmsNorm
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from peftcore.backbone.load import Backbone
 from peftcore.methods import Method, Tuned, graft
@@ -76,16 +77,10 @@ class ScaleShift(nn.Module):
 def _called(backbone: Backbone) -> list[tuple[str, nn.Module]]:
     """The operations, by path, that a forward really calls; some families read a layer's weight past it."""
     called: set[nn.Module] = set()
-    operations = [(path, m) for path, m in backbone.module.named_modules() if isinstance(m, _OPERATIONS)]
-    operations = [(path, m) for path, m in operations if m.weight is not None]
-    handles = [m.register_forward_hook(lambda m, *_: called.add(m)) for _, m in operations]
-    try:
-        with torch.no_grad():
-            backbone.pooled(next(backbone.module.parameters()).new_zeros(1, *backbone.input_size))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [(path, m) for path, m in operations if m in called]
+    with register_module_forward_hook(lambda module, *_: called.add(module)), torch.no_grad():
+        backbone.pooled(next(backbone.module.parameters()).new_zeros(1, *backbone.input_size))
+    operations = ((path, m) for path, m in backbone.module.named_modules() if isinstance(m, _OPERATIONS))
+    return [(path, m) for path, m in operations if m in called and m.weight is not None]
 
 
 METHOD = SSF

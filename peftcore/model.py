@@ -7,6 +7,7 @@ from numbers import Integral
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from peftcore import errors
 from peftcore.backbone.load import Backbone
@@ -167,35 +168,26 @@ def _prove_it_runs(model: TunedModel) -> None:
     EVA, BEiT and Swin V2 read the weight of qkv past any hook or wrapper, so an adapter there would train nothing.
     """
     who, named = f"{model.method.title} on {model.backbone.name}", dict(model.named_trainable())
-    zeros = [p for p in model.tuner.parameters() if p.requires_grad and not p.any()]
-    silent = [
-        (part, name, p)
-        for part in model.trunk.modules()
-        for name, p in part._parameters.items()
-        if p is not None and p.dim() == 1 and not p.requires_grad and not p.any()
-    ]
+    zeros = {name: p for name, p in model.named_parameters() if not name.startswith("head.") and not p.any()}
+    # Random weights of Swin V2 begin with norms that multiply each block by zero; trained ones do not.
+    norms = {name: torch.full_like(p, 0.1) for name, p in zeros.items() if p.dim() == 1 and not p.requires_grad}
+    zeros = {name: p for name, p in zeros.items() if p.requires_grad}
     try:
-        # Random weights of Swin V2 begin with norms that multiply each block by zero; trained ones do not.
-        for part, name, p in silent:  # in the private clone alone, for the proof alone
-            part._parameters[name] = nn.Parameter(torch.full_like(p, 0.1), requires_grad=False)
         with torch.random.fork_rng(), torch.enable_grad():
             torch.manual_seed(0)
             image = torch.randn(1, *model.backbone.input_size, device=model.backbone.device).to(model.head.weight.dtype)
             with torch.no_grad():
-                start = model.eval()(image)
-            for p in zeros:
-                p.data.normal_(std=0.1)
-            logits = model(image)
-            gradients = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
+                start = functional_call(model.eval(), norms, (image,))
+            nudged = {name: torch.randn_like(p).mul_(0.1).requires_grad_() for name, p in zeros.items()}
+            logits = functional_call(model, norms | nudged, (image,))
+            moved = {p: nudged[name] for name, p in zeros.items()}
+            asked = [moved.get(p, p) for p in named.values()]
+            gradients = torch.autograd.grad(logits.sum(), asked, allow_unused=True)
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError) as error:
         raise errors.DoesNotFit(f"{who} does not run: {str(error).strip().splitlines()[0].rstrip('.')}.") from error
     finally:
-        for p in zeros:
-            p.data.zero_()
-        for part, name, p in silent:
-            part._parameters[name] = p
         model.train()
     idle = [name for name, gradient in zip(named, gradients, strict=True) if gradient is None]
     if idle:

@@ -110,15 +110,14 @@ def _facts(file: Path) -> Facts:
     exposed = getattr(_assigned(body).get("METHOD"), "id", "")
     classes = {node.name: node.body for node in body if isinstance(node, ast.ClassDef)}
     values = _assigned(classes.get(exposed, []))
-    said: dict[str, Any] = {
-        f.name: value.value for f in fields(Facts) if isinstance(value := values.get(f.name), ast.Constant)
-    }
-    if said.get("name") != file.stem or "title" not in said or said.get("kind") not in KINDS:
+    found: dict[str, Any] = {"name": file.stem}
+    found |= {f.name: value.value for f in fields(Facts) if isinstance(value := values.get(f.name), ast.Constant)}
+    if found["name"] != file.stem or "title" not in found or found.get("kind") not in KINDS:
         raise InvalidSetting(
-            f"{file}: METHOD must be a class of this file whose body says, as literals, name = {file.stem!r}, a title "
-            f"and a kind, {' or '.join(map(repr, KINDS))}; it says {said}."
+            f"{file}: METHOD must be a class of this file whose body has, as literals, a title and a kind, "
+            f"{' or '.join(map(repr, KINDS))}, and no name but name = {file.stem!r}; it has {found}."
         )
-    return Facts(**said)
+    return Facts(**found)
 
 
 def _assigned(body: list[ast.stmt]) -> dict[str, ast.expr]:

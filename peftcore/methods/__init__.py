@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from torch import Size, Tensor, nn
 from torch.optim import Optimizer
 
 from peftcore import errors
+from peftcore.backbone.load import Backbone
+from peftcore.events import Event
 from peftcore.registry import METHODS
 from peftcore.spec import Settings
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from peftcore.backbone.load import Backbone
-    from peftcore.events import Event
 
 
 class Tuned(Protocol):
@@ -102,7 +99,7 @@ class Method(Settings):
     why), Paper, and Ours (what was chosen here because the paper is silent).
     """
 
-    name: ClassVar[str]
+    name: ClassVar[str]  # that of its file
     title: ClassVar[str]
     kind: ClassVar[Literal["in-backbone", "side"]]
     colour: ClassVar[str] = ""
@@ -110,13 +107,15 @@ class Method(Settings):
     called: ClassVar[str] = ""
     baseline: ClassVar[Literal["", "upper", "lower"]] = ""
     shows: ClassVar[Literal["", "attention", "heads"]] = ""
-    from_probe: ClassVar[bool] = (
-        True  # training starts at the linear probe's logits, with the same classifier, to the bit
-    )
-    card: ClassVar[Card] = _Card()
+    from_probe: ClassVar[bool] = True  # it starts at the linear probe's logits, with the same classifier, to the bit
+    card: ClassVar[_Card] = _Card()
     up_front: ClassVar[tuple[str, ...]] = ()  # settings that a form shows first; by default the first fields
     limits: ClassVar[dict[str, Literal["width", "depth"]]] = {}  # fields, and what of the backbone they may not exceed
     later: ClassVar[dict[str, Any]] = {}  # fields added later, and the value that older specs meant without naming it
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        cls.name = vars(cls).get("name", cls.__module__.rpartition(".")[2])
 
     def settings(self) -> dict[str, Any]:
         """The name and every field, as JSON has them."""
@@ -170,7 +169,7 @@ class Method(Settings):
         updates = self.as_lora(model)
         if updates is None:
             raise errors.CannotMerge(
-                f"{self.card.title} has no equal plain timm module: what it adds cannot be folded into the backbone's "
+                f"{self.title} has no equal plain timm module: what it adds cannot be folded into the backbone's "
                 "weights. Save it as an adapter instead."
             )
         with torch.no_grad():

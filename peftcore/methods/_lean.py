@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def folded(networks: Sequence[Sequence[nn.Module]]) -> tuple[Tensor, Tensor, Ten
     """
 
     def stacked(path: str) -> Tensor:
-        every = torch.stack([module.get_parameter(path) for modules in networks for module in modules])
+        every = torch.stack([attrgetter(path)(module) for modules in networks for module in modules])
         return every.unflatten(0, (len(networks), -1)).transpose(0, 1)  # (T, K, ...)
 
     A = torch.cat([stacked(f"{name}.weight") for name in "qkv"], 2)
@@ -107,7 +108,7 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _mm(a: Tensor, b: Tensor) -> Tensor:
-    """Under autocast the product has autocast's type, and is summed in float32."""
+    """The product in autocast's type where it is on; sums stay in float32."""
     product = torch.bmm(a, b)
     return product.float() if torch.is_autocast_enabled(a.device.type) else product
 

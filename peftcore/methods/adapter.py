@@ -49,7 +49,6 @@ class Adapter(Method):
         scale.
     """
 
-    name = "adapter"
     title = "Adapter"
     kind = "in-backbone"
     colour = "#2E7D32"

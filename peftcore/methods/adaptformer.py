@@ -25,7 +25,6 @@ class AdaptFormer(Method):
         the norm comes after the MLP (Swin V2), it is added past that norm.
     """
 
-    name = "adaptformer"
     title = "AdaptFormer"
     kind = "in-backbone"
     colour = "#7CB342"

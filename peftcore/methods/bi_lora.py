@@ -101,7 +101,6 @@ class BiLoRA(LowRankMethod):
         code.
     """
 
-    name = "bi_lora"
     title = "Bi-LoRA"
     kind = "in-backbone"
     colour = "#56B4E9"

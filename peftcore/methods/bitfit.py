@@ -16,7 +16,6 @@ class BitFit(Thawing):
         not.
     """
 
-    name = "bitfit"
     title = "BitFit"
     kind = "in-backbone"
     colour = "#1F4E9E"

@@ -12,7 +12,6 @@ class Full(Thawing):
         weight.
     """
 
-    name = "full"
     title = "Full fine-tuning"
     kind = "in-backbone"
     colour = "#444444"

@@ -42,7 +42,6 @@ class HeartLoRA(LowRankMethod):
         it is. After the cut, mean and deviation of a quantised B are those of the rows that are left.
     """
 
-    name = "heart_lora"
     title = "Heart-LoRA"
     kind = "in-backbone"
     colour = "#D55E00"
@@ -59,12 +58,10 @@ class HeartLoRA(LowRankMethod):
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout while training, where the base has it.")
     score: Score = Field("taylor", description="What ranks the heads.")
     scope: Literal["global", "layer"] = Field(
-        "global", description="global: one set of heads for all blocks of a stage; layer: each block has its own."
+        "global", description="global: one set of heads per stage; layer: per block."
     )
     n_off: int | None = Field(None, ge=0, le=1024, description="Heads off in each block; empty: percent_off of them.")
-    percent_off: float = Field(
-        40, ge=0, lt=100, description="Percent of each block's heads to cut; at least one stays."
-    )
+    percent_off: float = Field(40, ge=0, lt=100, description="Percent of each block's heads to cut; one always stays.")
     warmup_epochs: int | None = Field(None, ge=1, le=1000, description="Epochs before the cut; empty: warmup_share.")
     warmup_share: float = Field(0.1, gt=0, lt=1, description="Share of the run's steps before the cut.")
     after_cut: Literal["continue", "restart"] = Field(

@@ -50,7 +50,6 @@ class HfPeft(Method):
         scales outputs (feedforward_modules empty).
     """
 
-    name = "hf_peft"
     title = "Hugging Face PEFT"
     kind = "in-backbone"
     colour = "#7986CB"

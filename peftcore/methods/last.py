@@ -30,7 +30,6 @@ class LAST(Method):
         attention as in Swin V2, without a further parameter.
     """
 
-    name = "last"
     title = "LAST"
     kind = "side"
     colour = "#CC79A7"

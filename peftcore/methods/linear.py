@@ -14,7 +14,6 @@ class Linear(Method):
     Keeps: One pooled vector per image: no gradient enters the backbone.
     """
 
-    name = "linear"
     title = "Linear probe"
     kind = "side"
     colour = "#999999"

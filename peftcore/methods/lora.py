@@ -15,7 +15,6 @@ class LoRA(LowRankMethod):
         attention, GELU and LayerNorm need their inputs for that.
     """
 
-    name = "lora"
     title = "LoRA"
     kind = "in-backbone"
     colour = "#0072B2"

@@ -30,7 +30,6 @@ class LST(Method):
         own width, with a trained patch merging between stages.
     """
 
-    name = "lst"
     title = "LST"
     kind = "side"
     colour = "#A98BD6"

@@ -25,7 +25,6 @@ class SerialLoRA(Method):
         which norms after attention, the attention's input is the block's own.
     """
 
-    name = "serial_lora"
     title = "Serial LoRA"
     kind = "in-backbone"
     colour = "#009E73"

@@ -24,7 +24,6 @@ class SideTuning(Method):
         feature's width. Its weights start at random (the paper: copied or distilled from the backbone).
     """
 
-    name = "side_tuning"
     title = "Side-Tuning"
     kind = "side"
     colour = "#6A3D9A"

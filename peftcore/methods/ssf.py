@@ -27,7 +27,6 @@ class SSF(Method):
         shifts at N(0, std) with std 0.02, as in the authors' code.
     """
 
-    name = "ssf"
     title = "SSF"
     kind = "in-backbone"
     colour = "#4DB6AC"

@@ -28,7 +28,6 @@ class VPT(Method):
         only. With rotary positions (EVA), prompts carry none, like the class token.
     """
 
-    name = "vpt"
     title = "VPT"
     kind = "in-backbone"
     colour = "#00838F"

@@ -15,7 +15,6 @@ class ChannelScale(Method):
     Keeps: The activations of every block above the first factor.
     """
 
-    name = "channel_scale"
     title = "Channel scale"
     kind = "in-backbone"
 

@@ -16,7 +16,6 @@ class GatedProbe(Method):
     Keeps: One pooled vector per image: no gradient enters the backbone.
     """
 
-    name = "gated_probe"
     title = "Gated probe"
     kind = "side"
 

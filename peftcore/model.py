@@ -65,8 +65,8 @@ class TunedModel(nn.Module):
 
     @staticmethod
     def abreast(models: Sequence[TunedModel], features: tuple[Tensor, ...]) -> Tensor:
-        """K side models with equal methods on one backbone: features (K, B, ...), or (1, B, ...) where all read the same,
-        to logits (K, B, num_classes). Same-shaped side networks run in one call where their method knows how."""
+        """K side models with equal methods on one backbone: features (K, B, ...), or (1, B, ...) where all read the
+        same, to logits (K, B, num_classes). They run in one call where their method knows how."""
         pooled = models[0].tuner.abreast([m.tuner for m in models], features)  # (K, B, d)
         weight, bias = (torch.stack([getattr(m.head, n) for m in models]) for n in ("weight", "bias"))
         return torch.baddbmm(bias[:, None], pooled, weight.mT)

@@ -23,12 +23,13 @@ def measure(
     lrs: Sequence[float] = (),
     **recipe: Any,
 ) -> Iterator[dict[str, Any]]:
-    """One row per run: backbone, method, task, seed, lr, epochs, test_accuracy, val_accuracy, seconds, parameters of the method.
+    """One row per run: backbone, method, task, seed, lr, epochs, test_accuracy, val_accuracy, seconds, and parameters
+    of the method.
 
     `methods`: all where empty. `logs`: JSON-lines files; runs whose spec is in any of them are read, not made again,
     and new ones are added to the first: an interrupted benchmark goes on, and logs of several processes make one table.
-    `lrs`: learning rates to choose from, for each method on each task, by the first seed's validation accuracy, of
-    equals the first; the recipe's own where empty. Runs that only served the choice yield no row.
+    `lrs`: learning rates to choose from, for each method on each task, by the first seed's validation accuracy (ties
+    keep the first); the recipe's own where empty. Runs that only served the choice yield no row.
     """
     seeds, tasks = tuple(seeds), tuple(tasks)
     known = _read(logs)
@@ -51,8 +52,8 @@ def measure(
 
 
 def _of(spec: RunSpec) -> dict[str, Any]:
-    said = {name: getattr(spec, name) for name in ("backbone", "task", "seed", "lr", "epochs")}
-    return said | {"method": spec.method.name}
+    settings = {name: getattr(spec, name) for name in ("backbone", "task", "seed", "lr", "epochs")}
+    return settings | {"method": spec.method.name}
 
 
 def _outcome(spec: RunSpec) -> dict[str, Any]:
@@ -68,8 +69,8 @@ def _outcome(spec: RunSpec) -> dict[str, Any]:
     }
 
 
-def told(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All rows; each is told on standard error as it comes."""
+def printed(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All rows; each is printed to standard error as it comes."""
     kept = []
     for row in rows:
         kept.append(row)

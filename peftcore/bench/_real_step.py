@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from peftcore.backbone.load import Backbone, load_backbone
@@ -35,7 +37,7 @@ class RealStep:
         backbone: Backbone | None = None,
     ):
         device, self.precision = choose_device(spec.device), spec.precision
-        size = {} if image_size is None else {"img_size": image_size}
+        size: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
         backbone = backbone or load_backbone(spec.backbone, pretrained=False, **size).to(device)
         self.model = attach(backbone, spec.method, classes).train()
         self.optimizer = make_optimizer(self.model, spec)
@@ -63,5 +65,5 @@ class RealStep:
         return measure_step(*step, features=self.features, cache=self.cache, precision=self.precision)
 
     def take(self) -> None:
-        """Takes it with nobody watching."""
+        """Takes the step without a ledger."""
         train_step(self.model, self.images, self.labels, self.optimizer, self.features, self.precision)

@@ -6,6 +6,7 @@ import time
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from peftcore.backbone.load import Backbone
 from peftcore.bench._measure import measure_step
@@ -26,10 +27,10 @@ def peer_of(backbone: Backbone) -> TunedModel:
 class Stepper:
     """One model and its optimizer, ready to be stepped and measured."""
 
-    def __init__(self, model: TunedModel, images, labels, precision: str, variant: str = ""):
+    def __init__(self, model: TunedModel, images: Tensor, labels: Tensor, precision: str, variant: str = ""):
         self.model, self.images, self.labels, self.precision = model.train(), images, labels, precision
         self.optimizer = torch.optim.AdamW(model.trainable_parameters(), lr=1e-4, fused=True)
-        # Copies, as a cache holds them: a class token is else a view that keeps all tokens alive.
+        # Copies, as a cache holds them: otherwise a class token is a view that keeps all tokens alive.
         with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
             self.features = tuple(t.clone() for t in model.features(images)) if variant == CACHED else None
         self.network = compiled(model) if variant == COMPILED else model

@@ -1,4 +1,4 @@
-"""Test accuracy of every method on tasks of one's choice: mean and spread over seeds."""
+"""Test accuracy of every method on chosen tasks: mean and spread over seeds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from peftcore.bench._accuracies import Row, by_task, measure, spread, told
+from peftcore.bench._accuracies import Row, by_task, measure, printed, spread
 from peftcore.cli.output import JSON, answer, names_of
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
@@ -33,8 +33,8 @@ def table(rows: Iterable[Row]) -> list[dict[str, str]]:
 
 
 def command(
-    methods: Annotated[str, typer.Option(help="Names at commas; all where empty.")] = "",
-    tasks: Annotated[str, typer.Option(help="Names at commas.")] = ",".join(TASKS),
+    methods: Annotated[str, typer.Option(help="Names, comma-separated; all where empty.")] = "",
+    tasks: Annotated[str, typer.Option(help="Names, comma-separated.")] = ",".join(TASKS),
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
     epochs: Annotated[int, typer.Option(min=1)] = 10,
     backbone: str = "vit_micro",
@@ -43,9 +43,9 @@ def command(
     ] = None,
     json: JSON = False,
 ) -> None:
-    """Test accuracy of every method on tasks of one's choice: mean and spread over seeds."""
+    """Test accuracy of every method on chosen tasks: mean and spread over seeds."""
     recipe: dict[str, Any] = {"backbone": backbone, "epochs": epochs}
-    rows = told(measure(names_of(methods), names_of(tasks), range(seeds), [Path(log)] if log else (), **recipe))
+    rows = printed(measure(names_of(methods), names_of(tasks), range(seeds), [Path(log)] if log else (), **recipe))
     title = f"Test accuracy (%), {backbone}, {epochs} epochs, {seeds} seeds: mean ± deviation"
     title += f"; {conditions.words(RunSpec(**recipe).to_dict())}"
     answer(json, rows, title, table(rows))

@@ -26,7 +26,7 @@ def measure(
     device: str = "auto",
     precision: str = "fp32",
 ) -> Iterator[dict[str, Any]]:
-    """A row per method: median seconds of an epoch over so many random images by where its features come from, and the
+    """A row per method: median seconds of an epoch over `images` random images by where its features come from, and the
     ratios to the peer's epoch, each paired with the one right before it. 'computed' has no cache; 'weights differ' is
     the largest difference between the weights trained so and those trained from the cache, the same epochs each."""
     import numpy as np
@@ -43,7 +43,7 @@ def measure(
     shared = load_backbone(backbone, pretrained=False).to(choose_device(device))
     size = (*shared.input_size[1:], 3)
     pixels = np.random.default_rng(0).integers(0, 256, (images, *size), dtype=np.uint8)
-    recipe = {"images": pixels, "batch_size": batch_size, "precision": precision}
+    recipe: dict[str, Any] = {"images": pixels, "batch_size": batch_size, "precision": precision}
     peer = Epochs(peer_of(shared), **recipe)
     peer.seconds()
     cuda = shared.device.type == "cuda"
@@ -52,13 +52,18 @@ def measure(
     for name in methods:
         made = {case: attach(shared, make_method(name), 10) for case in (*kept, "computed")}
         with tempfile.TemporaryDirectory() as folder:
-            row: dict[str, Any] = {"method": made["cached"].method.card.title}
+            row: dict[str, Any] = {"method": made["cached"].method.title}
             runs = {}
             for case, model in made.items():
                 cache = None
                 if case in kept:
                     place, how = kept[case]
-                    settings = {"precision": how, "compute": precision, "place": place, "shelf": Shelf(Path(folder))}
+                    settings: Any = {
+                        "precision": how,
+                        "compute": precision,
+                        "place": place,
+                        "shelf": Shelf(Path(folder)),
+                    }
                     cache = FeatureCache(shared, model.tuner.taps, pixels, "backbone", **settings)
                     began = time.perf_counter()
                     for _ in cache.fill():
@@ -107,7 +112,7 @@ def command(
     backbone: str = "vit_small_patch16_224",
     images: Annotated[int, typer.Option(min=1)] = 64,
     batch_size: Annotated[int, typer.Option(min=1)] = 8,
-    methods: Annotated[str, typer.Option(help="Side methods at commas.")] = METHODS,
+    methods: Annotated[str, typer.Option(help="Side methods, comma-separated.")] = METHODS,
     repeats: Annotated[int, typer.Option(min=1)] = 3,
     device: str = "auto",
     precision: str = "fp32",
@@ -128,7 +133,7 @@ def command(
         return
     shown = [line for row in rows for line in _lines(row)]
     answer(False, rows, f"An epoch: {backbone}, {images} images, batch {batch_size}, {precision}; peer: {PEER}", shown)
-    told = [
+    compared = [
         {
             "method": s["method"],
             "fp32": f"{100 * statistics.mean(s['fp32']):.2f}",
@@ -138,12 +143,12 @@ def command(
         }
         for s in scores
     ]
-    if told:
-        answer(False, scores, f"Test accuracy (%), vit_micro on digits, {epochs} epochs, {seeds} seeds", told)
+    if compared:
+        answer(False, scores, f"Test accuracy (%), vit_micro on digits, {epochs} epochs, {seeds} seeds", compared)
 
 
 def _lines(row: dict[str, Any]) -> Iterator[dict[str, str]]:
-    """A line of the table per place that the features come from."""
+    """A line of the table for each place the features come from."""
     for case in (key.removesuffix(" / peer") for key in row if key.endswith(" / peer")):
         differ = row.get(f"{case}: weights differ")
         yield {

@@ -1,4 +1,4 @@
-"""Image files read for training: kept in memory, streamed, and by torchvision's ImageFolder, each in a process of its own."""
+"""Reading image files for training: kept in memory, streamed, and by torchvision's ImageFolder, one process each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ MOTIFS = 64  # pictures that differ; each file is one of them, rolled by its num
 
 
 def make_files(folder: Path, images: int, size: int) -> int:
-    """Writes PNG and JPEG files by turns, `images` of size x size in folders of classes; their bytes in all."""
+    """Writes `images` PNG and JPEG files of size x size in turn, in folders of classes; returns their total bytes."""
     import numpy as np
     from PIL import Image
 
@@ -36,18 +37,18 @@ def make_files(folder: Path, images: int, size: int) -> int:
     for number in range(images):
         file = folder / f"class{number % CLASSES}" / f"{number:07}.{('png', 'jpg')[number // CLASSES % 2]}"
         picture = np.roll(motifs[number % MOTIFS], number // MOTIFS, axis=(0, 1))
-        Image.fromarray(picture).save(file, **({"quality": 90} if file.suffix == ".jpg" else {"compress_level": 1}))
+        Image.fromarray(picture).save(file, quality=90, compress_level=1)  # each format takes its own
         total += file.stat().st_size
     return total
 
 
 def read(way: str, folder: Path, size: int, batch_size: int, epochs: int) -> dict[str, Any]:
-    """Seconds of each pass over all images, in an order of its own, as tensors (b, 3, size, size); of the look at the files
-    that a run begins with; and by how many bytes the process grew above its imports at the most."""
+    """Seconds of each pass over all images as tensors (b, 3, size, size), each in its own order, and of the look at the
+    files that a run begins with; and by how many bytes at most the process grew above its imports."""
     first, epoch = (_peer if way == PEER else _ours)(way, folder, size, batch_size)
     before = _peak()
     look = _seconds(first)
-    seconds = [_seconds(lambda n=n: epoch(n)) for n in range(epochs)]
+    seconds = [_seconds(partial(epoch, n)) for n in range(epochs)]
     return {"look": look, "epochs": seconds, "bytes": _peak() - before}
 
 
@@ -67,7 +68,7 @@ def _ours(way: str, folder: Path, size: int, batch_size: int) -> Passes:
     from peftcore.uploads.pictures import Pictures
 
     files = sorted(folder.glob("*/*"))
-    images = Pictures(files, size, kept_bytes=None if way == "kept" else 0)
+    images: Any = Pictures(files, size, kept_bytes=None if way == "kept" else 0)
     if (way == "kept") != images.kept:
         raise SystemExit("They do not fit: allow more with HEADROOM_IMAGES_GB.")
 
@@ -85,7 +86,7 @@ def _ours(way: str, folder: Path, size: int, batch_size: int) -> Passes:
 
 
 def _peer(way: str, folder: Path, size: int, batch_size: int) -> Passes:
-    """As torchvision's tutorials have it, in one process."""
+    """As in torchvision's tutorials, in one process."""
     import torch
     from torchvision import transforms
     from torchvision.datasets import ImageFolder
@@ -101,7 +102,7 @@ def _peer(way: str, folder: Path, size: int, batch_size: int) -> Passes:
 
 
 def _seconds(what: Callable[[], None]) -> tuple[float, float]:
-    """By the clock, and of the processor: on a machine with other work the second is what can be compared."""
+    """Wall-clock and processor time: on a machine with other work only the second can be compared."""
     began = time.perf_counter(), time.process_time()
     what()
     return time.perf_counter() - began[0], time.process_time() - began[1]
@@ -112,7 +113,7 @@ def _both(seconds: Sequence[float]) -> str:
 
 
 def _least(row: dict[str, Any]) -> Sequence[float]:
-    """The epoch that took the least of the processor."""
+    """The epoch that took the least processor time."""
     return min(row["epochs"], key=lambda seconds: seconds[1])
 
 
@@ -153,5 +154,5 @@ def command(
         }
         for row in rows
     ]
-    title = f"{images:,} images of {size} x {size}, batch {batch_size}; seconds by the clock (of the processor); peer: {PEER}"
+    title = f"{images:,} images of {size} x {size}, batch {batch_size}; wall-clock (processor) seconds; peer: {PEER}"
     answer(json, {"rows": rows, "files_bytes": on_disk}, title, shown)

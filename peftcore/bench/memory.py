@@ -47,7 +47,10 @@ def measure(
         shared = None if predict_only else _backbone(backbone, place, image_size)
         for name, cached in cases(methods):
             spec = base.replace(method=name, cache_features="auto" if cached else False)
-            row = {"backbone": backbone, "method": spec.method.card.title + (", cached features" if cached else "")}
+            row: dict[str, Any] = {
+                "backbone": backbone,
+                "method": spec.method.title + (", cached features" if cached else ""),
+            }
             try:
                 guess = predict_memory(spec, num_classes=CLASSES, image_size=image_size)
             except (errors.DoesNotFit, errors.InvalidSetting) as why:
@@ -70,10 +73,10 @@ def cases(methods: Iterable[str]) -> Iterator[tuple[str, bool]]:
             yield name, True
 
 
-def _backbone(name: str, device: str, image_size: int | None):
+def _backbone(name: str, device: str, image_size: int | None) -> Any:
     from peftcore.backbone.load import load_backbone
 
-    architecture = {} if image_size is None else {"img_size": image_size}
+    architecture: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
     return load_backbone(name, pretrained=False, **architecture).to(device)
 
 
@@ -94,8 +97,10 @@ def command(
         console.print(str(row))
     shown = [_shown(row) for row in rows if "refused" not in row]
     errors_made = [abs(row["error"]) for row in rows if "error" in row]
-    told = f"; error {statistics.median(errors_made):.2%} median, {max(errors_made):.2%} largest" if errors_made else ""
-    answer(json, rows, f"batch {batch_size}, {precision}, on {device}{told}", shown)
+    summary = (
+        f"; error {statistics.median(errors_made):.2%} median, {max(errors_made):.2%} largest" if errors_made else ""
+    )
+    answer(json, rows, f"batch {batch_size}, {precision}, on {device}{summary}", shown)
 
 
 def _shown(row: dict[str, Any]) -> dict[str, str]:

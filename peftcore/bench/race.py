@@ -20,8 +20,8 @@ def measure(
     device: str = "auto",
     precision: str = "fp32",
 ) -> Iterator[dict[str, Any]]:
-    """Per number of LASTs: seconds of a step of all (median), with the frozen forward computed and with its features at
-    hand, as ratios to one LAST alone in the same run, each measurement paired with one of the single LAST."""
+    """A row per number of LASTs: median seconds of a step of all of them, with the frozen forward computed and from
+    cached features, as ratios to one LAST alone in the same run, each measurement paired with one of the single one."""
     from peftcore.backbone.load import load_backbone
     from peftcore.task import load_task
     from peftcore.train.recipe import choose_device
@@ -45,7 +45,7 @@ def measure(
 class _Group:
     """K LASTs of one shape, with optimizers of their own, that see the same images."""
 
-    def __init__(self, backbone, count: int, batch_size: int, classes: int, precision: str):
+    def __init__(self, backbone: Any, count: int, batch_size: int, classes: int, precision: str):
         import torch
 
         from peftcore.methods import make_method
@@ -60,7 +60,7 @@ class _Group:
             self.features = tuple(z.clone() for z in self.models[0].features(self.images))
         self.seconds(True)
 
-    def step(self, cached: bool, phase=None) -> None:
+    def step(self, cached: bool) -> None:
         import torch
         import torch.nn.functional as F
 
@@ -86,7 +86,7 @@ class _Group:
         return time.perf_counter() - began
 
     def above_weights(self) -> int:
-        """Of a step from given features, which count."""
+        """Of a step from cached features, which are counted."""
         import torch
 
         from peftcore.memory import Ledger
@@ -102,7 +102,7 @@ class _Group:
 def command(
     backbone: str = "vit_small_patch16_224",
     batch_size: Annotated[int, typer.Option(min=1)] = 8,
-    racers: Annotated[str, typer.Option(help="How many LASTs, at commas.")] = "1,2,4,8",
+    racers: Annotated[str, typer.Option(help="How many LASTs, comma-separated.")] = "1,2,4,8",
     repeats: Annotated[int, typer.Option(min=1)] = 5,
     device: str = "auto",
     precision: str = "fp32",

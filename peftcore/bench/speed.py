@@ -48,7 +48,7 @@ def measure(
         pairs = [(peer.seconds(), stepper.seconds()) for _ in range(repeats)]
         ratio = statistics.median(own / other for other, own in pairs)
         yield {
-            "method": ", ".join(filter(None, (model.method.card.title, variant))),
+            "method": ", ".join(filter(None, (model.method.title, variant))),
             "seconds": statistics.median(own for _, own in pairs),
             "time / peer": ratio,
             "bytes above weights": (own := stepper.above_weights()),
@@ -59,7 +59,7 @@ def measure(
 
 
 def cases(methods: Iterable[str], compile: bool) -> Iterator[tuple[str, str]]:
-    """Methods and variants of them: from cache, collecting head scores, compiled."""
+    """Methods and their variants: from cached features, collecting head scores, compiled."""
     from peftcore.bench._stepper import CACHED, COMPILED, SCORED
 
     for name in methods or METHODS.names():
@@ -76,7 +76,7 @@ def cases(methods: Iterable[str], compile: bool) -> Iterator[tuple[str, str]]:
 def command(
     backbone: str = "vit_small_patch16_224",
     batch_size: Annotated[int, typer.Option(min=1)] = 8,
-    methods: Annotated[str, typer.Option(help="Names at commas; all where empty.")] = "",
+    methods: Annotated[str, typer.Option(help="Names, comma-separated; all where empty.")] = "",
     repeats: Annotated[int, typer.Option(min=1)] = 5,
     device: str = "auto",
     precision: str = "fp32",

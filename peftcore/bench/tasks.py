@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from peftcore.backbone import embedded
-from peftcore.bench._accuracies import Row, by_task, mean_over, measure, spread, told
+from peftcore.bench._accuracies import Row, by_task, mean_over, measure, printed, spread
 from peftcore.cli.output import JSON, answer, names_of
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
@@ -108,16 +108,17 @@ def markdown(entries: Sequence[dict[str, Any]], seeds: int, epochs: int, words: 
     settings = "default settings"
     if lrs:
         settings = (
-            f"default settings, except for the learning rate: of {', '.join(f'{lr:g}' for lr in lrs)} that with the best "
-            "validation accuracy at seed 0, for each method on each task,"
+            f"default settings, except for the learning rate: of {', '.join(f'{lr:g}' for lr in lrs)} that with the "
+            "best validation accuracy at seed 0, for each method on each task,"
         )
     lines = [
         "# Mini-VTAB" if tuple(tasks) == MINI_VTAB else "# Embedded tasks",
         "",
         f"Test accuracy in percent of {_count(len({e['method'] for e in entries}), 'method')} with {settings} on "
-        f"{_count(len(tasks), 'embedded task')} in VTAB's groups: mean ± standard deviation over {_count(seeds, 'seed')}, "
-        f"{_count(epochs, 'epoch')} each. Every task has 800 images to train on, 200 to validate and 1,000 to test, all of 64 x 64 "
-        "pixels, drawn by Headroom (the digits of the house numbers are scikit-learn's). Conditions: "
+        f"{_count(len(tasks), 'embedded task')} in VTAB's groups: mean ± standard deviation over "
+        f"{_count(seeds, 'seed')}, {_count(epochs, 'epoch')} each. Every task has 800 images to train on, 200 to "
+        "validate and 1,000 to test, all of 64 x 64 pixels, drawn by Headroom (the digits of the house numbers are "
+        "scikit-learn's). Conditions: "
         f"{conditions.words(RunSpec(task=tasks[0]).to_dict(), (64, 64))}. No epoch was picked on any split. "
         "Trained weights are without the classifier.",
         "",
@@ -129,14 +130,15 @@ def markdown(entries: Sequence[dict[str, Any]], seeds: int, epochs: int, words: 
         lines += [f"## {backbone}", "", *_pipes(summary(own)), "", *_pipes(by_tasks(own)), ""]
         if lrs:
             rates = [rate for entry in own for rate in entry["lr"].values()]
-            edge = f"The largest was chosen {rates.count(max(lrs))} of {len(rates)} times; a larger one might do better there."
-            lines += [f"Learning rates, as chosen. {edge}", "", *_pipes(learning_rates(own)), ""]
+            edge = f"The largest was chosen {rates.count(max(lrs))} of {len(rates)} times; a larger one might do better"
+            lines += [f"Learning rates, as chosen. {edge} there.", "", *_pipes(learning_rates(own)), ""]
     lines += [
         "## How to read it",
         "",
         "*Mean of tasks* weighs every task alike. *Mean of groups* is the mean of the groups' means, as most papers "
-        "on VTAB-1K report it: a task of a small group weighs more in it. The two differ, so numbers are only comparable "
-        "to others of the same kind. A dash stands where runs are missing: no average is made of fewer tasks.",
+        "on VTAB-1K report it: a task of a small group weighs more in it. The two differ, so numbers are only "
+        "comparable to others of the same kind. A dash stands where runs are missing: no average is made of fewer "
+        "tasks.",
         "",
         "| task | group | classes | what it asks |",
         "|---|---|---|---|",
@@ -158,23 +160,23 @@ def _pipes(rows: Sequence[dict[str, str]]) -> list[str]:
 
 
 def command(
-    methods: Annotated[str, typer.Option(help="Names at commas; all where empty.")] = "",
-    tasks: Annotated[str, typer.Option(help="Names at commas; the nine of the mini-VTAB where empty.")] = "",
+    methods: Annotated[str, typer.Option(help="Names, comma-separated; all where empty.")] = "",
+    tasks: Annotated[str, typer.Option(help="Names, comma-separated; the nine of the mini-VTAB where empty.")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0.")] = 3,
     epochs: Annotated[int, typer.Option(min=1)] = 10,
-    backbones: Annotated[str, typer.Option(help="Names at commas.")] = "vit_micro",
+    backbones: Annotated[str, typer.Option(help="Names, comma-separated.")] = "vit_micro",
     lrs: Annotated[
         str,
         typer.Option(
-            help="Learning rates at commas, to choose from for each method on each task by seed 0's validation accuracy; "
-            "the default one where empty."
+            help="Comma-separated learning rates to choose from, for each method on each task, by seed 0's validation "
+            "accuracy; the default one where empty."
         ),
     ] = "",
     log: Annotated[
         str,
         typer.Option(
-            help="JSON-lines files at commas. Runs found in any are not made again; new ones are added to the first. So "
-            "an interrupted benchmark goes on, and processes with other --tasks and logs of their own make one table."
+            help="JSON-lines files, comma-separated. Runs found in any are not repeated; new ones are added to the "
+            "first. So an interrupted benchmark goes on, and processes with their own --tasks and logs make one table."
         ),
     ] = "",
     markdown_page: Annotated[
@@ -188,9 +190,9 @@ def command(
     rates = [RunSpec(lr=lr).lr for lr in names_of(lrs)]  # an impossible one too
     rows = []
     for backbone in names_of(backbones):
-        rows += told(measure(names_of(methods), names, range(seeds), logs, rates, backbone=backbone, epochs=epochs))
+        rows += printed(measure(names_of(methods), names, range(seeds), logs, rates, backbone=backbone, epochs=epochs))
     entries = averages(rows, names)
-    said = {
+    options = {
         "methods": methods,
         "tasks": tasks,
         "seeds": seeds,
@@ -200,11 +202,11 @@ def command(
         "log": log,
     }
     if json:
-        about = {"command": _command_line(said), "seeds": seeds, "epochs": epochs, "lrs": rates}
+        about = {"command": _command_line(options), "seeds": seeds, "epochs": epochs, "lrs": rates}
         about["weights"] = {name: embedded.digest(name) for name in names_of(backbones) if name in embedded.names()}
         answer(True, {**about, "entries": entries}, "", [])
     elif markdown_page:
-        print(markdown(entries, seeds, epochs, f"{_command_line(said)} --markdown", rates))
+        print(markdown(entries, seeds, epochs, f"{_command_line(options)} --markdown", rates))
     else:
         for backbone in names_of(backbones):
             own = [entry for entry in entries if entry["backbone"] == backbone]
@@ -215,7 +217,7 @@ def command(
                 answer(False, own, "Learning rates, as chosen", learning_rates(own))
 
 
-def _command_line(said: dict[str, Any]) -> str:
-    """The command of this table; what is empty or was not said is left out."""
-    words = [f"--{name} {shlex.quote(str(value))}" for name, value in said.items() if value != ""]
+def _command_line(options: dict[str, Any]) -> str:
+    """The command that makes this table, without its empty options."""
+    words = [f"--{name} {shlex.quote(str(value))}" for name, value in options.items() if value != ""]
     return " ".join(["python -m peftcore bench tasks", *words])

@@ -1,8 +1,8 @@
 """A second witness of a training step's memory: the peak of the whole process, as Linux counts it, beside the ledger's.
 
-The ledger counts the tensors that PyTorch makes and sees nothing else. Linux knows nothing of tensors: it notes the most
-memory that a process ever had (VmHWM of /proc/self/status), and forgets it when asked (/proc/self/clear_refs). A child
-process takes real steps, so that nothing else is in its peak; what it had before it built the model is subtracted.
+The ledger counts the tensors that PyTorch makes and sees nothing else. Linux knows nothing of tensors: it records the
+most memory that a process ever had (VmHWM of /proc/self/status), and resets that on request (/proc/self/clear_refs). A
+child process takes real steps, so that its peak holds nothing else; what it had before it built the model is deducted.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _STATUS, _FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_MMAP_MAX_": "1000000"}
 PARTS = {
     "freed, not returned": "tensors that were freed, whose memory the C library keeps for the next ones",
-    "beside the model": "what is there before a step and no tensor: code of kernels that were loaded, modules, pages "
-    "that are not full",
-    "inside operators": "scratch of a step's kernels (packed matrices of a product, re-ordered images of a convolution)",
+    "beside the model": "what is there before a step and is not a tensor: loaded kernels, modules, pages that are not "
+    "full",
+    "inside operators": "scratch of a step's kernels: packed matrices of a product, re-ordered images of a convolution",
 }
 
 
 def witness(spec: RunSpec, image_size: int | None = None) -> dict[str, int]:
-    """The peak of a process that trains as `spec` says on the CPU, beside the ledger's peak of the same step.
+    """The peak of a process that trains `spec` on the CPU, beside the ledger's peak of the same step.
 
     Returns bytes: 'process' (its peak above what it had without the model), 'ledger', 'predicted', 'imports' (what it
-    had), and by PARTS what makes the difference of process and ledger, as one sum.
+    had without the model), and PARTS, which add up to the difference of process and ledger.
 
     Raises:
         InvalidSetting: this system has no /proc to ask.
@@ -53,7 +53,7 @@ def witness(spec: RunSpec, image_size: int | None = None) -> dict[str, int]:
     spec = RunSpec.of(spec).replace(pretrained=False, weights=None, device="cpu")
     if not os.access(_FORGET, os.W_OK):
         raise errors.InvalidSetting(
-            "The peak of a process is read from /proc/self/clear_refs and VmHWM of Linux, which this system lacks."
+            "The peak of a process is read from Linux's /proc/self/clear_refs and VmHWM, which this system lacks."
         )
     report = predict_memory(spec, image_size=image_size)
     question = {"spec": spec.to_dict(), "report": report.to_dict() | {"curve": [], "activations": []}}
@@ -67,7 +67,7 @@ def witness(spec: RunSpec, image_size: int | None = None) -> dict[str, int]:
 
 
 def _asked(question: dict[str, Any], settings: dict[str, str]) -> dict[str, int]:
-    """What a child with these settings in its environment finds."""
+    """The answer of a child process with these settings in its environment."""
     path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", __name__, json.dumps(question)]
     child = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path, **settings})
@@ -91,7 +91,7 @@ def measure(
 
 
 def _child(question: dict[str, Any]) -> dict[str, int]:
-    """In a process of its own: takes the step, and asks the system, then the ledger."""
+    """In a process of its own: takes the step and reads the system's counters, then the ledger's."""
     from peftcore.bench._real_step import RealStep
     from peftcore.memory import MemoryReport
 
@@ -126,14 +126,14 @@ def _load_everything(spec: RunSpec) -> None:
 
 
 def _resident() -> int:
-    """Bytes that this process has, with nothing kept that was freed."""
+    """Bytes that this process has, once all that was freed is returned to the system."""
     gc.collect()
     getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)
     return _status("VmRSS")
 
 
 def _status(name: str) -> int:
-    return 1024 * int(re.search(rf"{name}:\s+(\d+) kB", _STATUS.read_text()).group(1))
+    return 1024 * int(re.findall(rf"{name}:\s+(\d+) kB", _STATUS.read_text())[0])
 
 
 def command(

@@ -1,7 +1,7 @@
 """The ledger: which bytes are alive at every moment of a training step, and what each of them is for.
 
-A TorchDispatchMode sees every tensor an operator makes; a weak reference to its storage tells when it dies.
-Views share a storage and are counted once. What is inside an operator (a kernel's scratch) is not seen.
+A TorchDispatchMode sees every tensor an operator makes; a weak reference to its storage fires when it dies. Views share
+a storage and are counted once. What is inside an operator (a kernel's scratch) is not seen.
 """
 
 from __future__ import annotations
@@ -28,14 +28,13 @@ class Ledger(TorchDispatchMode):
 
     Components: frozen_weights and trainable_weights (parameters and buffers of `model`), gradients (.grad of
     trainable leaves), optimizer (tensors in `optimizer.state`), cached_features (all images' frozen features, declared
-    where they are kept in this memory), features (the batch's frozen features, declared by `features()`), activations (made in forward and held by autograd for backward), and workspace: all
-    else, among it the images, the logits, gradients of activations, and what a checkpointed block recomputes
-    in backward. A storage has its component from birth: what will be saved is an activation from the moment
-    it is made.
+    where they are kept in this memory), features (the batch's frozen features, declared by `features()`), activations
+    (made in forward and held by autograd for backward), and workspace: all else, such as the images, the logits,
+    gradients of activations, and what a checkpointed block recomputes in backward. A storage has its component from
+    birth: what will be saved is an activation from the moment it is made.
 
-    Tensors that existed before the ledger and belong to none of `model`, `optimizer` and `declare()` are
-    followed from their first use. Tensors that a custom Function keeps outside `save_for_backward` count as
-    workspace.
+    Tensors that existed before the ledger and belong to none of `model`, `optimizer` and `declare()` are followed from
+    their first use. Tensors that a custom Function keeps outside `save_for_backward` count as workspace.
 
         with Ledger(model, optimizer) as ledger:
             with ledger.phase("forward"): loss = ...
@@ -80,19 +79,19 @@ class Ledger(TorchDispatchMode):
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Name what runs inside, and after it until the next one: 'forward', 'backward' or 'optimizer'.
+        """Names what runs inside, and after it until the next phase: 'forward', 'backward' or 'optimizer'.
 
-        Without any, backward is told apart from forward.
+        Without any, the ledger tells backward from forward itself.
         """
         self._phase, self._place = name, ""
         yield
 
     def features(self, tensors: Tensor | Iterable[Tensor]) -> Any:
-        """Declare the batch's frozen features; gives back what it was given."""
+        """Declares the batch's frozen features, and returns them."""
         return self.declare(tensors, "features")
 
     def declare(self, tensors: Any, role: str = "workspace") -> Any:
-        """Count these tensors as `role` while they live; gives back what it was given."""
+        """Counts these tensors as `role` while they live, and returns them."""
         for tensor in _tensors((tensors,)):
             life = self.timeline.meet(tensor, role)
             if life is not None and life.role not in _WEIGHTS:
@@ -100,7 +99,7 @@ class Ledger(TorchDispatchMode):
         return tensors
 
     def explain(self, loss: Tensor) -> None:
-        """Note why each tensor below `loss` is kept. For between forward and backward; changes nothing."""
+        """Records why each tensor below `loss` is kept. To be called between forward and backward; changes nothing."""
         seen, stack = set(), [loss.grad_fn]
         while stack:
             node = stack.pop()
@@ -108,7 +107,7 @@ class Ledger(TorchDispatchMode):
                 continue
             seen.add(node)
             stack += [following for following, _ in node.next_functions]
-            for name in _saved_names(type(node)):
+            for name in _saved_names(node.__class__):
                 saved = getattr(node, name)
                 for one in saved if isinstance(saved, (tuple, list)) else (saved,):
                     kept = getattr(one, "data", None)  # what _pack made; unpacking could trigger a recomputation
@@ -168,7 +167,7 @@ class Ledger(TorchDispatchMode):
         return self.timeline.peak()
 
     def report(self, **extra: Any) -> MemoryReport:
-        """What was seen so far as a MemoryReport."""
+        """What was seen so far."""
         top = self.peak
         return MemoryReport(
             peak=top["total"],

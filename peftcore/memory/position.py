@@ -12,7 +12,7 @@ from torch import nn
 class Position:
     """Keeps the path of the module under way by forward hooks, the first in and the last out of each module.
 
-    A block has timm's own path, also inside a TunedModel; the root of a tree is called 'model'. The hooks are deaf to
+    A block has timm's own path, also inside a TunedModel; the root of a tree is called 'model'. The hooks ignore
     other threads, which may run the same modules.
     """
 
@@ -27,7 +27,7 @@ class Position:
         return self._under_way[-1] if self._under_way else ""
 
     def follow(self, until: ExitStack) -> None:
-        """Put the hooks on; `until` takes them off."""
+        """Registers the hooks; `until` removes them."""
         until.callback(self._under_way.clear)
         self._thread, seen = threading.get_ident(), set[nn.Module]()
         for path, module in (named for tree in self._trees for named in tree.named_modules(seen)):
@@ -47,7 +47,7 @@ class Position:
 
 
 def trees(model: nn.Module) -> list[nn.Module]:
-    """Modules whose paths begin at their own root: the module of a Backbone that the model holds, what the method trains,
-    then the model itself."""
+    """Modules whose paths begin at their own root: the module of a Backbone that the model holds, what the method
+    trains, then the model itself."""
     held = [getattr(value, "module", None) for value in vars(model).values() if not isinstance(value, nn.Module)]
     return [tree for tree in (*held, getattr(model, "tuner", None), model) if isinstance(tree, nn.Module)]

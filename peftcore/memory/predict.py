@@ -34,7 +34,7 @@ def predict_memory(
 
     The number of classes and of images is the task's: a step has no more images than the task trains on, and a side
     method's frozen features of all images that training reads count where `plan_cache`, or `plan` if given, puts them.
-    With `num_classes` the task is not looked at: the batch is the spec's, and of cached features only the batch's count.
+    With `num_classes` the task is not read: the batch is the spec's, and of cached features only the batch's count.
     `image_size`: pixels, by default the backbone's own. Kernels' scratch and the CUDA context are not counted.
 
     Raises:

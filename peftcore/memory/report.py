@@ -18,11 +18,10 @@ class MemoryReport:
     peak: the highest sum of live bytes, those of the cached features among them where these lie in the memory of the
     device that trains; components: that moment by component; at: its phase and module.
     curve: moments of the step, {"t": 0 to 1, "phase", "where", and each component}.
-    activations: each storage that autograd kept, {"module", "kind", "made", "shape", "dtype", "bytes",
-    "reason"}; made: the module, the operator and the number of its result that it is.
-    cache: of a prediction, where the frozen features of all images will be kept, as `CachePlan.to_dict` says it.
-    allocator: on CUDA, the allocator's own counters and the differences to the ledger, each by name; else
-    None.
+    activations: each storage that autograd kept, {"module", "kind", "made", "shape", "dtype", "bytes", "reason"}; made:
+    the module and the operator that made it, and which of the operator's results it is.
+    cache: of a prediction, where the frozen features of all images will be kept (`CachePlan.to_dict`).
+    allocator: on CUDA, the allocator's own counters and the differences to the ledger, each by name; else None.
     """
 
     peak: int
@@ -54,7 +53,7 @@ class MemoryReport:
         return sum(row["bytes"] for row in self.activations)
 
     def activations_by(self, key: str) -> dict[str, int]:
-        """Kept bytes summed by 'block' (a module's path where it lies in none), 'module' or 'kind', in forward order."""
+        """Kept bytes by 'block' (a module's path where it lies in none), 'module' or 'kind', in forward order."""
         total: Counter[str] = Counter()
         for row in self.activations:
             total[block_of(row["module"]) or row["module"] if key == "block" else row[key]] += row["bytes"]

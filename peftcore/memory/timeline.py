@@ -49,7 +49,7 @@ class Lifetime:
         return [("activations", self.born, kept), ("workspace", max(kept + 1, self.born), end)]
 
     def row(self) -> dict[str, Any]:
-        """What was kept and why, as a report lists it. Equal parts of one storage have one shape: q, k, v (3, B, h, N, d)."""
+        """What was kept and why, as a report lists it. Equal parts of a storage share a shape: qkv (3, B, h, N, d)."""
         shapes = list(self.pieces.values())
         needed = sum(map(math.prod, shapes)) * getattr(torch, self.dtype).itemsize
         shape = [len(shapes), *shapes[0]] if len(shapes) > 1 and len(set(shapes)) == 1 else list(shapes[0])
@@ -60,7 +60,7 @@ class Lifetime:
 
 
 class Kept:
-    """What autograd holds in place of a saved tensor, exactly as long as it would hold that: it notes when that ends."""
+    """What autograd holds in place of a saved tensor, for exactly as long; it records when that ends."""
 
     __slots__ = ("tensor", "version", "life", "module", "timeline")
 
@@ -80,7 +80,7 @@ class Kept:
 
 
 class Timeline:
-    """The storages of one kind of device over ticks: one an operator, each with its phase and the module under way."""
+    """The storages of one kind of device over ticks, one per operator, each with its phase and the running module."""
 
     def __init__(self, device: str):
         self.device = device
@@ -118,7 +118,7 @@ class Timeline:
         self.live_bytes -= life.nbytes
 
     def end(self) -> None:
-        """What is still alive is followed no further."""
+        """What is still alive is no longer followed."""
         for life in self.lives:
             life.reference = None
         self.alive.clear()

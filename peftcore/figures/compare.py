@@ -233,8 +233,8 @@ def accuracy_vs_parameters(
     height: int = 440,
     width: int | None = None,
 ) -> go.Figure:
-    """Accuracy against trained parameters; rows: `method`, `accuracy` (0 to 1), `parameters`, optionally `kind`, `title`
-    and `spread` (of the accuracy over seeds). `chance`: the accuracy of guessing, drawn as a line."""
+    """Accuracy against trained parameters; rows: `method`, `accuracy` (0 to 1), `parameters`, optionally `kind`,
+    `title` and `spread` (of the accuracy over seeds). `chance`: the accuracy of guessing, drawn as a line."""
     return _against(
         rows,
         "parameters",

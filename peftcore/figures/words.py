@@ -65,7 +65,7 @@ def byte_unit(largest: float) -> tuple[float, str]:
 
 def places(paths: Iterable[str]) -> dict[str, str]:
     """Paths of modules as people count them, layers from 1: {'blocks.3.mlp.fc1': 'layer 4, mlp.fc1'}; of the blocks of
-    a side network {'side.0': 'side module 1'}. A Swin's layers are counted over all stages, so `paths` must hold all."""
+    a side network {'side.0': 'side module 1'}. A Swin's layers count over all stages, so `paths` must hold all."""
     paths, of = list(paths), {}
     for path in filter(None, paths):
         if block := block_of(path):

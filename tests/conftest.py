@@ -1,4 +1,4 @@
-"""What all tests share: one thread per process, a store of their own, small backbones, methods that a test adds."""
+"""Shared by all tests: one thread per process, a store of their own, small backbones, methods that a test adds."""
 
 from __future__ import annotations
 

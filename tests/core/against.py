@@ -1,4 +1,4 @@
-"""Headroom against what shares none of its code: Hugging Face PEFT, autograd, finite differences, formulas by hand.
+"""Headroom against independent code: Hugging Face PEFT, autograd, finite differences, formulas by hand.
 
 Each function returns the largest differences by what was compared. They are relative: to the largest entry of the
 oracle's result, and for trained weights to the largest distance that the oracle's weights have moved.
@@ -221,7 +221,7 @@ def removal(family: str, dtype: torch.dtype, base: str, scale: float) -> dict[st
 
 
 def lean_backward(family: str, dtype: torch.dtype, gap: int = 2, stack: int = 2, **settings) -> dict[str, float]:
-    """LAST's backward that keeps little, and autograd over the same sums, which a dropout of almost zero takes."""
+    """LAST's lean backward, and autograd over the same sums, which a dropout of almost zero selects."""
     settings |= dict(rank=4, gap=gap, stack=stack)
     lean = attached(family, "last", 0.3, dtype, **settings).train()
     plain = attached(family, "last", 0.3, dtype, dropout=1e-20, **settings).train()

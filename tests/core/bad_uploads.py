@@ -1,4 +1,4 @@
-"""Bad archives, tables and images, made here, and what each gets: a sentence that refuses, or a file left out by name.
+"""Bad archives, tables and images, made here, and the outcome of each: a refusal, or a file left out by name.
 
 `CASES` has for each kind what makes it, given an empty folder, and what comes of it. scripts/bad_archives.py writes
 docs/bad_archives.md from it.
@@ -25,7 +25,7 @@ from peftcore.uploads.limits import Limits
 
 @dataclass(frozen=True)
 class Case:
-    """`make(folder)` gives what is uploaded. `says`: a pattern of the sentence, or of why one file is left out."""
+    """`make(folder)` returns what is uploaded. `says`: a pattern of the message, or of why a file is left out."""
 
     kind: str
     make: Callable[[Path], Path]
@@ -69,7 +69,7 @@ def zipped(folder: Path, files: dict[str, bytes], name: str = "set.zip", how: in
 
 
 def renamed(folder: Path, new: str, old: str = "a/0.png") -> Path:
-    """A zip whose entry `old` has a name that zipfile itself would not write; both names as long, in bytes."""
+    """A zip whose entry `old` has a name that zipfile itself would not write; both have the same length in bytes."""
     path = zipped(folder, {old.ljust(len(new.encode()), "_") if f == old else f: d for f, d in good().items()})
     long = old.ljust(len(new.encode()), "_").encode()
     path.write_bytes(path.read_bytes().replace(long, new.encode()))
@@ -103,7 +103,7 @@ def zip_mode(folder: Path, mode: int) -> Path:
 
 
 def patch(path: Path, mark: bytes, at: int, data: bytes, every: bool = False) -> Path:
-    """Changes bytes at a distance from each (or the last) place where a record begins with `mark`."""
+    """Changes bytes at an offset from each (or the last) record that begins with `mark`."""
     raw = bytearray(path.read_bytes())
     place = raw.rfind(mark)
     while place >= 0:
@@ -338,7 +338,7 @@ def _(f):
 
 @case("zip: claims two million entries", "more than 100,000 files")
 def _(f):
-    """A forged end of the directory, in zip64, since two million do not fit into a plain one."""
+    """A forged end of the directory in zip64, since two million entries do not fit into a plain one."""
     path = zipped(f, good())
     raw = path.read_bytes()
     place = raw.rfind(END)

@@ -1,4 +1,4 @@
-"""Runs that end in seconds and know no torch, for the engine's tests. Workers import them by name."""
+"""Runs that end in seconds and do without torch, for the engine's tests. Workers import them by name."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ def _step(step, seconds=0.0):
 
 
 def toy(settings, resume):
-    """Counts to `steps`; other settings say what goes wrong on the way. At `waits_at` it waits for the file `gate`."""
+    """Counts to `steps`; other settings make something go wrong. At `waits_at` it waits for the file `gate`."""
     first = int(resume) if resume else 0
     try:
         yield events.Progress("process", os.getpid(), first)

@@ -26,7 +26,7 @@ def logits(model: pc.TunedModel, n: int = 2) -> torch.Tensor:
 
 
 def starts_as_the_probe(family: str, name: str, **settings) -> None:
-    """To the bit, also in train mode, with the same classifier and with one image."""
+    """To the bit, also in train mode, with the same classifier and with a single image."""
     probe, model = attached(family, "linear"), attached(family, name, **settings)
     for n in (1, 2):
         batch = images(model.backbone, n)
@@ -36,7 +36,7 @@ def starts_as_the_probe(family: str, name: str, **settings) -> None:
 
 
 def trains_its_own_and_nothing_else(family: str, name: str, steps: int = 10, **settings) -> pc.TunedModel:
-    """AdamW steps move every trainable tensor; the backbone and the frozen weights stay to the bit."""
+    """AdamW steps move every trainable tensor; the backbone and the frozen weights stay the same to the bit."""
     backbone = small(family)
     before = state_bytes(backbone.module)
     model = nudge(attached(family, name, **settings), 0.05).train()
@@ -61,7 +61,7 @@ def trains_its_own_and_nothing_else(family: str, name: str, steps: int = 10, **s
 
 
 def comes_back(model: pc.TunedModel) -> None:
-    """adapter_state -> load into a model of another seed: the same function and the same names."""
+    """adapter_state loaded into a model with another seed: the same function and the same names."""
     other = pc.attach(small(_family(model)), model.method, CLASSES, seed=7)
     other.load_adapter_state(model.adapter_state())
     assert torch.equal(logits(model), logits(other))

@@ -1,4 +1,4 @@
-"""Small random backbones of every family, and what the tests of low-rank methods do with them."""
+"""Small random backbones of every family, and helpers for the tests of low-rank methods."""
 
 from __future__ import annotations
 

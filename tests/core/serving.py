@@ -1,4 +1,4 @@
-"""A server of files on this machine that stands for the hub and other hosts: slow, cut off or wrong on demand."""
+"""A local file server that stands in for the hub and other hosts: slow, truncated or wrong on demand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMIT = "a" * 40
 
 @dataclass
 class Files:
-    """What is served by path, and how. `asked`: (path, the range asked for) of each GET."""
+    """What is served by path, and how. `asked`: (path, requested range) of each GET."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     pages: dict[str, dict] = field(default_factory=dict)  # JSON answers, by path without the query

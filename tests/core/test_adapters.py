@@ -1,4 +1,4 @@
-"""Adapters as files: round trips, merges that timm reads, and every kind of damage told in a sentence."""
+"""Adapters as files: round trips, merges that timm reads, and a clear error for every kind of damage."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _edit(folder, **changes):
         (lambda d: _edit(d, backbone={"name": "x", "fingerprint": "y"}), "incomplete"),
     ],
 )
-def test_damage_is_told(tmp_path, damage, words):
+def test_damage_is_named(tmp_path, damage, words):
     pc.save_adapter(tmp_path, model_of("vit", "lora"))
     damage(tmp_path)
     with pytest.raises(errors.BadAdapter, match=words):

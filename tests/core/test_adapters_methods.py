@@ -74,7 +74,7 @@ def test_adaptformer_is_the_equation(layernorm):
 
 
 def test_adaptformer_reads_the_residual_stream_where_the_norm_comes_last():
-    """Swin V2: x + norm2(mlp(x)); the stream is what the MLP reads, and what is added passes no norm."""
+    """Swin V2: x + norm2(mlp(x)); the MLP reads the stream itself, and what is added passes no norm."""
     model = pc.attach(toy("swinv2"), pc.make_method("adaptformer"), 3, verify=False).double().eval()
     block, adapter = model.trunk.layers[0].blocks[1], model.tuner.get_submodule("layers.0.blocks.1.adapter")
     seen = {}

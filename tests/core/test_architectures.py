@@ -1,4 +1,4 @@
-"""Architectures: what is taken is understood, and of the others a sentence says why not."""
+"""Architectures: those taken are understood, and the others are refused with a reason."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ REFUSED = (
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_what_is_taken_pools_its_last_blocks_tokens_and_its_rows_sum_to_one(name):
+def test_accepted_architectures_pool_their_last_tokens_and_their_rows_sum_to_one(name):
     backbone = pc.load_backbone(name, pretrained=False, **TAKEN[name])
     x, last = images(backbone), f"{backbone.blocks[-1].path}:out"
     tokens, pooled = backbone.taps(x, (last, "pooled"))
@@ -65,14 +65,14 @@ def test_what_is_taken_pools_its_last_blocks_tokens_and_its_rows_sum_to_one(name
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_refused_says_why_before_any_weights_are_there(name):
+def test_a_refusal_gives_the_reason_before_any_weights_exist(name):
     with pytest.raises(errors.DoesNotFit, match=f"^{name}") as raised:
         pc.load_backbone(name, pretrained=False, device="meta")
     assert str(raised.value).endswith(".") and len(str(raised.value)) < 400
 
 
-def test_what_is_offered_is_what_the_sweep_took():
-    """docs/architectures.md is made by scripts/architectures.py; where timm is another one, it is made again."""
+def test_architectures_on_offer_are_those_that_the_sweep_accepted():
+    """docs/architectures.md is made by scripts/architectures.py; another version of timm needs it made again."""
     page = (Path(__file__).parents[2] / "docs" / "architectures.md").read_text()
     assert f"of timm {timm.__version__} are taken" in page, "run python scripts/architectures.py"
     taken, tried = set(), set()
@@ -101,7 +101,7 @@ def test_settings_that_make_something_else_are_refused(settings, why, device):
 
 
 class _Altered(nn.Module):
-    """A ViT that does something else at one place of its forward."""
+    """A ViT whose forward differs in one place."""
 
     def __init__(self, module: nn.Module, **parts):
         super().__init__()

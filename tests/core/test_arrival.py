@@ -95,7 +95,7 @@ WRAPPINGS: dict[str, Callable[[State], object]] = {
 
 @pytest.mark.parametrize("how", WRAPPINGS)
 @pytest.mark.parametrize("family", SMALL)
-def test_whatever_wraps_the_weights_they_arrive(tmp_path, how, family):
+def test_wrapped_weights_are_unwrapped(tmp_path, how, family):
     loaded = load(saved(tmp_path, WRAPPINGS[how](state(family))), family)
     assert loaded.fingerprint == small(family).fingerprint and loaded.pretrained
 
@@ -178,7 +178,7 @@ REFUSED: dict[str, tuple[Callable[[State], object], str]] = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_is_not_the_whole_backbone_is_refused(tmp_path, what):
+def test_an_incomplete_backbone_is_refused(tmp_path, what):
     make, why = REFUSED[what]
     with pytest.raises(errors.WeightsUnavailable, match=why) as raised:
         load(saved(tmp_path, make(state())))
@@ -231,7 +231,7 @@ def test_a_refusal_leaves_timm_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize("family", SMALL)
-def test_another_size_that_is_asked_for_is_resampled_and_said(tmp_path, family):
+def test_another_requested_size_is_resampled_and_reported(tmp_path, family):
     square = {"vit": (32, 32), "swin": (32, 32)}[family]
     settings = SMALL[family] | {"img_size": square}
     before = pc.load_backbone(settings.pop("name"), pretrained=False, **settings).module.state_dict()
@@ -410,7 +410,7 @@ def test_shards_are_one_set_of_weights(tmp_path, kind, index):
 @pytest.mark.parametrize(
     "text", ["[]", "{}", "no json", '{"weight_map": {}}', '{"weight_map": {"a": 3}}', '{"weight_map": []}']
 )
-def test_an_index_that_is_none_is_a_sentence(tmp_path, text):
+def test_an_invalid_index_is_an_error(tmp_path, text):
     (tmp_path / "model.safetensors.index.json").write_text(text)
     with pytest.raises(errors.WeightsUnavailable, match="index.json"):
         load(tmp_path)
@@ -517,7 +517,7 @@ def test_an_npz_is_for_plain_vits(tmp_path):
 # --------------------------------------------------------------------------------------------------------- the record
 
 
-def test_the_record_says_what_was_read(tmp_path):
+def test_the_record_names_what_was_read(tmp_path):
     file = saved(tmp_path, {"state_dict": below("model.", state(**{"head.weight": torch.ones(5, 32)}))})
     origin = load(file).origin
     assert origin.file == str(file) and origin.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
@@ -551,7 +551,7 @@ def test_the_record_goes_into_runs_and_saved_adapters(tmp_path):
 
 
 def hub_folder(tmp_path: Path, values: State, **about: object) -> str:
-    """A folder as `hf-hub:` has repositories: config.json and model.safetensors."""
+    """A folder like a repository of `hf-hub:`, with config.json and model.safetensors."""
     settings = {key: value for key, value in VIT.items() if key != "name"}
     config = {
         "architecture": VIT["name"],
@@ -574,7 +574,7 @@ def test_weights_beside_their_configuration_are_proven_too(tmp_path):
 
 
 def test_the_hubs_cache_is_proven_too(tmp_path, monkeypatch):
-    """Also of several files, and where the file that is asked for first is not there."""
+    """Also from several files, and where the file tried first is missing."""
     from huggingface_hub.errors import EntryNotFoundError
     from timm.models import _hub
 

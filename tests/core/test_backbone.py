@@ -70,7 +70,7 @@ def test_unknown_and_unfit_architectures():
         pc.load_backbone("nothing_like_it")
 
 
-def test_without_weights_or_network_a_sentence_says_what_to_do():
+def test_without_weights_or_network_the_error_says_what_to_do():
     with pytest.raises(errors.WeightsUnavailable, match="pretrained=False"):
         pc.load_backbone("vit_tiny_patch16_224.augreg_in21k")
 

@@ -48,20 +48,20 @@ ON_A_BACKBONE = [
 ]
 
 
-@pytest.mark.parametrize("method, settings, kind, told", WHEN_MADE, ids=lambda value: str(value)[:30])
-def test_refused_when_the_method_is_made(method, settings, kind, told):
+@pytest.mark.parametrize("method, settings, kind, message", WHEN_MADE, ids=lambda value: str(value)[:30])
+def test_refused_when_the_method_is_made(method, settings, kind, message):
     with pytest.raises(kind) as caught:
         pc.make_method(method, **settings)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     with pytest.raises(kind):
         pc.RunSpec(method={"name": method, **settings})
 
 
-@pytest.mark.parametrize("backbone, method, settings, told", ON_A_BACKBONE, ids=lambda value: str(value)[:30])
-def test_refused_when_it_is_attached(backbone, method, settings, told):
+@pytest.mark.parametrize("backbone, method, settings, message", ON_A_BACKBONE, ids=lambda value: str(value)[:30])
+def test_refused_when_it_is_attached(backbone, method, settings, message):
     with pytest.raises(errors.DoesNotFit) as caught:
         pc.attach(pc.load_backbone(backbone, device="meta"), pc.make_method(method, **settings), 10)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def no_labels() -> torch.Tensor:
@@ -83,11 +83,11 @@ CALLS = [  # what is given in the wrong place, kind, words
 ]
 
 
-@pytest.mark.parametrize("call, kind, told", CALLS, ids=[told for *_, told in CALLS])
-def test_what_is_no_spec_backbone_or_method_is_a_sentence(call, kind, told):
+@pytest.mark.parametrize("call, kind, message", CALLS, ids=[message for *_, message in CALLS])
+def test_an_invalid_spec_backbone_or_method_is_an_error(call, kind, message):
     with pytest.raises(kind) as caught:
         call()
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_names_and_dicts_are_taken_where_they_are_meant():
@@ -103,7 +103,7 @@ def test_names_and_dicts_are_taken_where_they_are_meant():
 
 @pytest.mark.parametrize("method", ["lora", "last"])
 @pytest.mark.parametrize(
-    "images, told",
+    "images, message",
     [
         (torch.zeros(2, 3, 32, 32), "takes images (batch, 3, 32, 48); got 2x3x32x32. Resize them"),
         (torch.zeros(2, 1, 32, 48), "got 2x1x32x48"),
@@ -112,10 +112,10 @@ def test_names_and_dicts_are_taken_where_they_are_meant():
         (np.zeros((2, 3, 32, 48)), "got an object of type ndarray"),
     ],
 )
-def test_images_that_the_backbone_cannot_take(method, images, told):
+def test_images_that_the_backbone_cannot_take(method, images, message):
     with pytest.raises(errors.BadData) as caught:
         pc.attach(small("vit"), method, 3)(images)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_backbone_that_takes_any_size_still_does():
@@ -141,7 +141,7 @@ def test_a_frozen_setting_says_how_to_change_it(frozen, name):
 
 
 def test_options_of_a_tuner_are_frozen_with_their_method():
-    """A spec that holds them has a hash, survives JSON and pickle, and no caller's dict can change it."""
+    """A spec with them has a hash, survives JSON and pickle, and cannot be changed through a caller's dict."""
     import pickle
 
     given = {"r": 4, "target_modules": ["qkv"], "rank_pattern": {"qkv": 2}}

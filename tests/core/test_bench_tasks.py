@@ -1,4 +1,4 @@
-"""The mini-VTAB's table: averages are those that are named, logs go on, and the page tells how it was made."""
+"""The mini-VTAB's table: averages are what they are called, logs continue, and the page says how it was made."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_benchmark_goes_on_where_its_logs_end_and_adds_to_the_first(tmp_path, 
 
 
 def test_a_learning_rate_is_chosen_by_validation_at_the_first_seed_alone(tmp_path, monkeypatch):
-    """0.02 has the best test accuracy, and the best validation accuracy at the other seed: neither counts."""
+    """0.02 has the best test accuracy, and the best validation accuracy at the other seed; neither counts."""
     val = {(0.001, 3): 0.4, (0.005, 3): 0.6, (0.02, 3): 0.6, (0.001, 5): 0.4, (0.005, 5): 0.5, (0.02, 5): 0.9}
     asked = []
 
@@ -139,8 +139,8 @@ def test_the_page_tells_the_command_that_makes_it_again(tmp_path, no_runs):
     log = write(tmp_path / "my log.jsonl", rows())
     page = CliRunner().invoke(app, words(log, "--markdown"))
     assert page.exit_code == 0, page.output
-    told = next(line for line in page.stdout.splitlines() if line.startswith("python -m peftcore bench tasks"))
-    assert told.endswith(f"--log '{log}' --markdown") and "--epochs 2" in told
+    command = next(line for line in page.stdout.splitlines() if line.startswith("python -m peftcore bench tasks"))
+    assert command.endswith(f"--log '{log}' --markdown") and "--epochs 2" in command
     assert "| LoRA | 12,345 | 51.0 ± 1.4 | 71.0 ± 1.4 | 51.0 ± 1.4 | 56.0 ± 1.4 | 57.7 ± 1.4 |" in page.stdout
     assert "| `cells` Blood smears | specialised | 6 |" in page.stdout
     lines = page.stdout.splitlines()

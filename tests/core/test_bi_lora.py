@@ -114,7 +114,7 @@ def test_counts_and_bytes_on_vit_b16():
 
 
 def test_memory_is_predicted_without_weights():
-    """Nothing in the forward reads a value, so it also runs on tensors that have none."""
+    """Nothing in the forward depends on values, so it also runs on tensors without data."""
     codebook.cache_clear()
     small = dict(backbone="vit_tiny_patch16_224", batch_size=2)
     bi = pc.predict_memory(pc.RunSpec(method={"name": "bi_lora", "rank": 8}, **small))

@@ -1,4 +1,4 @@
-"""BitFit and SSF: what trains is exactly what the papers say, and both fold into a plain timm model."""
+"""BitFit and SSF: exactly what the papers say trains, and both merge into a plain timm model."""
 
 from __future__ import annotations
 

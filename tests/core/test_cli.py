@@ -1,4 +1,4 @@
-"""The command line: JSON for machines, sentences for mistakes, nothing lost."""
+"""The command line: JSON for machines, clear sentences for mistakes, nothing lost."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_race_of_lists_is_ranked():
 
 
 @pytest.mark.parametrize(
-    "words, told",
+    "words, message",
     [
         (("run", "--method", "lorra"), "Did you mean 'lora'"),
         (("run", "--method", "[/red]"), "There is no method '[/red]'"),
@@ -73,9 +73,9 @@ def test_a_race_of_lists_is_ranked():
         (("backbones", "vit_microo"), "Did you mean 'vit_micro'"),
     ],
 )
-def test_a_mistake_is_one_sentence(words, told):
+def test_a_mistake_is_one_sentence(words, message):
     result = peftcore(*words)
-    assert result.returncode == 1 and told in result.stderr and "Traceback" not in result.stderr
+    assert result.returncode == 1 and message in result.stderr and "Traceback" not in result.stderr
     assert result.stdout == ""
 
 
@@ -86,7 +86,7 @@ def test_a_race_is_ranked():
     assert answer[0]["test_accuracy"] >= answer[1]["test_accuracy"]
 
 
-def test_conditions_are_those_that_the_runs_told(tmp_path):
+def test_conditions_are_those_recorded_by_the_runs(tmp_path):
     for split in ("train800", "val200", "test"):
         for i in range(2):
             Image.new("RGB", (40, 30), "red").save(tmp_path / f"{split}{i}.png")

@@ -1,4 +1,4 @@
-"""torchvision can be imported beside a torch of another build, also while another thread starts processes."""
+"""torchvision can be imported beside a different build of torch, also while another thread starts processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every method promises, for all that the registry finds and for two that a test adds at run time."""
+"""What every method promises, for all in the registry and for two that a test adds at run time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ everywhere = pytest.mark.parametrize("family", (*MICRO, *BOTH))
 
 
 def attached(family: str, name: str) -> pc.TunedModel:
-    """The method with its defaults; where it does not fit, there is nothing to promise."""
+    """The method with its defaults; where it does not fit, there is nothing to test."""
     try:
         return laws.attached(family, name)
     except errors.DoesNotFit as why:
@@ -51,7 +51,7 @@ def test_newcomers_are_found_by_themselves(newcomers):
 
 @of_every_method
 def test_its_facts_are_its_class_attributes(name):
-    """What is read from the source is what Python makes of it, and the card repeats none of it."""
+    """Facts read from the source equal those that Python sees, and the card repeats none of them."""
     facts, cls = METHODS.facts(name), METHODS.load(name).METHOD
     assert facts == Facts(**{field: getattr(cls, field) for field in Facts.__dataclass_fields__})
     assert cls.card.title == facts.title == theme.method_title(name)
@@ -72,7 +72,7 @@ def test_methods_are_told_apart():
 
 @of_every_method
 def test_it_fits_an_embedded_backbone(name):
-    """A method may refuse one of them, in a sentence, but not both."""
+    """A method may refuse one of them, with a reason, but not both."""
     refusals = []
     for family in MICRO:
         try:
@@ -84,7 +84,7 @@ def test_it_fits_an_embedded_backbone(name):
 
 @everywhere
 @of_every_method
-def test_it_starts_as_it_says(family, name):
+def test_it_starts_as_declared(family, name):
     model, probe = attached(family, name), attached(family, METHODS.baseline("lower"))
     assert torch.equal(model.head.weight, probe.head.weight)
     assert laws.logits(model).isfinite().all()
@@ -115,7 +115,7 @@ def test_its_state_comes_back(family, name):
 
 @everywhere
 @of_every_method
-def test_it_merges_where_it_says_so(family, name):
+def test_it_merges_where_declared(family, name):
     model = trained(family, name)
     (laws.merges if model.method.card.mergeable else laws.cannot_merge)(model)
 
@@ -123,7 +123,7 @@ def test_it_merges_where_it_says_so(family, name):
 @on_embedded
 @of_every_method
 def test_its_kind_is_what_it_does(family, name):
-    """A side method only reads: its features need no gradient, are enough, and are the same in every forward."""
+    """A side method only reads: its features need no gradient, suffice, and are the same in every forward."""
     model = trained(family, name).eval()
     batch = images(model.backbone)
     assert isinstance(model.tuner, SideNetwork) == model.is_side == (METHODS.facts(name).kind == "side")
@@ -139,7 +139,7 @@ def test_its_kind_is_what_it_does(family, name):
 
 @on_embedded
 @of_every_method
-def test_it_shows_what_it_says(family, name):
+def test_it_shows_what_it_declares(family, name):
     model, shows = trained(family, name), METHODS.facts(name).shows
     batch, labels = images(model.backbone), torch.arange(2)
     if shows == "attention":
@@ -169,13 +169,13 @@ def test_its_memory_is_predicted(family, name):
     def compare(**cached: object) -> None:
         optimizer = torch.optim.AdamW(model.trainable_parameters(), fused=True)
         found = pc.measure_step(model, None if cached else batch, labels, optimizer, **cached)
-        told = laws.predicted_step(pc.attach(anatomy, name, laws.CLASSES), tuple(batch.shape), cached=bool(cached))
-        assert told.predicted and not found.predicted
-        assert told.peak == pytest.approx(found.peak, rel=0.005)
-        assert told.above_weights == pytest.approx(found.above_weights, rel=0.01)
-        assert told.kept == pytest.approx(found.kept, rel=0.02)
+        forecast = laws.predicted_step(pc.attach(anatomy, name, laws.CLASSES), tuple(batch.shape), cached=bool(cached))
+        assert forecast.predicted and not found.predicted
+        assert forecast.peak == pytest.approx(found.peak, rel=0.005)
+        assert forecast.above_weights == pytest.approx(found.above_weights, rel=0.01)
+        assert forecast.kept == pytest.approx(found.kept, rel=0.02)
         for part in COMPONENTS:
-            assert told.components[part] == pytest.approx(found.components[part], rel=0.03, abs=2048)
+            assert forecast.components[part] == pytest.approx(found.components[part], rel=0.03, abs=2048)
 
     compare()
     if model.is_side:
@@ -204,7 +204,7 @@ METHOD = Mine
         ("METHOD = Mine", "", "a class of this file"),
     ],
 )
-def test_a_file_that_lacks_its_facts_says_which(tmp_path: Path, monkeypatch, before, after, says):
+def test_missing_facts_in_a_file_are_named(tmp_path: Path, monkeypatch, before, after, says):
     monkeypatch.setattr(peftcore.methods, "__path__", [*peftcore.methods.__path__])
     (tmp_path / "mine.py").write_text(SOURCE.replace(before, after))
     registry = Methods("methods", "method")

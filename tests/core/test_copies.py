@@ -1,4 +1,4 @@
-"""Copies of a model are copies: of every method, deep, pickled, averaged, merged, whatever state it was in."""
+"""Copies of a model are independent: for every method, deep, pickled, averaged or merged, whatever its state."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def attached(name: str, family: str, seed: int = 0, **settings) -> pc.TunedModel
 
 
 def train(model: pc.TunedModel, steps: int = 1, coached: bool = False) -> pc.TunedModel:
-    """Some steps in train mode; its coach is what makes Heart-LoRA cut."""
+    """Some steps in train mode; the model's coach makes Heart-LoRA cut."""
     optimizer = torch.optim.AdamW(model.trainable_parameters(), lr=1e-2)
     coach = model.method.coach(model, optimizer, 1, steps) if coached else Coach()
     for step in range(1, steps + 1):
@@ -78,7 +78,7 @@ def memory(model: pc.TunedModel) -> set[int]:
 
 
 def copies_are_copies(model: pc.TunedModel, family: str) -> None:
-    """Equal to the bit, in the same mode, in memory of their own; then what trains one moves none of the others."""
+    """Equal to the bit, in the same mode, in memory of their own; training one then moves none of the others."""
     copies = [copy.deepcopy(model), pickled(model), pickled(copy.deepcopy(saved(model)))]
     before = logits(model, family)
     for twin in copies:
@@ -111,7 +111,7 @@ def test_a_copy_of_heart_lora_after_its_cut(family: str) -> None:
 @pytest.mark.parametrize("name", ["lora", "bi_lora", "heart_lora"])
 @pytest.mark.parametrize("family", BOTH)
 def test_a_copy_while_scores_are_collected(name: str, family: str) -> None:
-    """The graph of a step is no part of a copy, and nobody collects from it."""
+    """The graph of a step is not part of a copy, and nothing collects from it."""
     model = watched(name, family)
     assert all(a.pair.collect for a in model.tuner) and not any(a.pair.collect for a in copy.deepcopy(model).tuner)
     copies_are_copies(model, family)
@@ -128,7 +128,7 @@ def breaks(*_: object) -> None:
 @pytest.mark.parametrize("part", ["mlp.fc1", "attn.proj"])
 @of_every_method
 def test_a_copy_after_a_forward_that_broke_off(name: str, part: str) -> None:
-    """What a hook keeps for the rest of a forward belongs to its graph, and no copy has a part in that."""
+    """What a hook keeps for the rest of a forward belongs to its graph, and copies do not share it."""
     model = attached(name, "vit")
     broken = model.trunk.get_submodule(f"{model.backbone.blocks[-1].path}.{part}").register_forward_pre_hook(breaks)
     with pytest.raises(Broken):
@@ -140,7 +140,7 @@ def test_a_copy_after_a_forward_that_broke_off(name: str, part: str) -> None:
 @pytest.mark.parametrize("family", BOTH)
 @of_every_method
 def test_averaged_weights_compute_as_averaged(name: str, family: str) -> None:
-    """Of two states of a model: by torch's AveragedModel, and as a mean that is loaded."""
+    """Of two states of a model: by torch's AveragedModel, and by loading their mean."""
     model = attached(name, family)
     average, states = AveragedModel(model), []
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""The README tells of everything that is registered, and its Python really runs."""
+"""README and docs are complete: everything registered is listed, tables are fresh, links and names resolve."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_a_library_of_another_version_is_named_with_the_one_that_was_tried(monke
 
 
 @pytest.mark.parametrize("error", [errors.InvalidSetting("This is wrong. Do that."), RuntimeError("a\nb"), KeyError()])
-def test_whatever_a_check_raises_is_a_finding_too(error):
+def test_errors_raised_by_a_check_are_findings_too(error):
     def check():
         """The moon."""
         raise error

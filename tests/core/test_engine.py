@@ -1,4 +1,4 @@
-"""Runs on a real local Ray: told in order, cancelled, killed, submitted by dying threads, resumed by the next app."""
+"""Runs on a real local Ray: events in order, cancelled, killed, submitted by dying threads, resumed by the next app."""
 
 import os
 import signal
@@ -44,13 +44,13 @@ def engine(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
-    """However busy the machine is, a run that listens has the time to leave by itself."""
+    """However busy the machine is, a run that responds has time to stop on its own."""
     monkeypatch.setattr(job, "GRACE_SECONDS", 60.0)
 
 
 @pytest.fixture
 def gate(tmp_path):
-    """Runs that wait for it work on until it is there."""
+    """Runs that wait for it keep working until it exists."""
     return tmp_path / "gate"
 
 
@@ -67,7 +67,7 @@ def ended(engine, run):
 
 
 def working(engine, run):
-    """Waits for the first event; the process that works on the run."""
+    """Waits for the first event; returns the process that works on the run."""
     until(lambda: engine.store.events(run))
     assert engine.store.run(run).status == "running"
     return engine.store.events(run)[0]["done"]
@@ -133,7 +133,7 @@ def test_a_dead_worker_is_a_failed_run_and_the_next_one_works(engine):
     assert ended(engine, after).status == "finished"
 
 
-def test_a_killed_worker_is_told_and_its_run_can_go_on(engine, gate):
+def test_a_killed_worker_is_reported_and_its_run_can_resume(engine, gate):
     run = engine.submit({"steps": 60, "checkpoints": [10, 20], "waits_at": 30, "gate": str(gate)})
     worker = working(engine, run)
     until(lambda: len(engine.store.events(run, kinds="checkpoint")) == 2)
@@ -211,7 +211,7 @@ def test_one_variation_may_leave_and_come_back_alone(engine, tmp_path, gate):
         assert ended(engine, run).status == "finished" and steps(engine, run) == list(range(200))
     import ray
 
-    until(lambda: not ray.util.list_named_actors())  # what told the process goes with its runs
+    until(lambda: not ray.util.list_named_actors())  # the actor that told the process goes with its runs
 
 
 def test_one_variation_may_fail_and_the_others_go_on(engine):
@@ -259,7 +259,7 @@ def test_a_race_of_a_dead_app_begins_together(engine):
     assert [ended(engine, run).status for run in runs] == ["finished"] * 2 and together(engine, *runs)
 
 
-def test_an_empty_race_says_so(engine):
+def test_an_empty_race_is_an_error(engine):
     with pytest.raises(errors.InvalidSetting, match="at least one"):
         engine.submit_race([])
 
@@ -294,7 +294,7 @@ def test_recover_takes_what_the_dead_left_and_nothing_of_the_living(engine, tmp_
         store.append(run, [{"kind": "progress", "done": 0}, {"kind": "step", "step": 0}, {"kind": "step", "step": 1}])
     for run in (with_checkpoint, too_often):
         store.append(run, [{"kind": "checkpoint"}], {"checkpoint": b"2"})
-        store.append(run, [{"kind": "step", "step": 99}])  # told after the checkpoint: it will be told again
+        store.append(run, [{"kind": "step", "step": 99}])  # sent after the checkpoint, so it will be sent again
     for _ in range(2):
         store.set_status(too_often, "running")
     store.want_stop(unwanted)
@@ -314,7 +314,7 @@ def test_recover_takes_what_the_dead_left_and_nothing_of_the_living(engine, tmp_
 
 
 def test_an_app_that_was_killed_is_continued_by_the_next(engine, tmp_path, gate):
-    """The whole way: another app on another store, killed with its Ray in the middle of a run."""
+    """End to end: another app on another store, killed with its Ray in the middle of a run."""
     program = f"""if True:
         import time
         from peftcore.engine import Engine
@@ -385,7 +385,7 @@ def test_without_ray_runs_fail_with_the_reason(tmp_path, monkeypatch):
 
 
 def test_ray_itself_may_die_and_comes_back(engine):
-    """The last of this file: the Ray of the others is gone after it."""
+    """Last in this file, since the Ray of the others is gone afterwards."""
     import psutil
 
     run, after = engine.submit(ENDLESS), engine.submit({"steps": 3})

@@ -1,4 +1,4 @@
-"""In and out: Hugging Face PEFT folders both ways, PETL-ViT's released files, and what is refused."""
+"""Exchange: Hugging Face PEFT folders both ways, PETL-ViT's released files, and what is refused."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_head_energy_reads_all_formats_alike(family, tmp_path):
 
 
 def test_an_exported_adapter_has_the_heads_of_its_backbone(tmp_path):
-    """128 wide with 8 heads: nothing that could be guessed from the file's shapes."""
+    """128 wide with 8 heads, which cannot be guessed from the file's shapes."""
     backbone = pc.load_backbone("vit_micro", pretrained=False)
     model = nudge(pc.attach(backbone, pc.make_method("lora"), 3), 0.1)
     pc.export_peft(model, tmp_path)
@@ -105,7 +105,7 @@ def test_an_exported_adapter_has_the_heads_of_its_backbone(tmp_path):
     np.testing.assert_allclose(foreign.values[:, index], own.values, rtol=1e-4)
 
 
-def test_what_is_no_lora_is_refused(tmp_path):
+def test_anything_but_lora_is_refused(tmp_path):
     with pytest.raises(errors.CannotExport, match="LAST is not a low-rank update of linear layers"):
         pc.export_peft(pc.attach(small("vit"), pc.make_method("last"), 3), tmp_path)
     with pytest.raises(errors.BadAdapter, match="holds no adapter_model"):
@@ -134,7 +134,7 @@ def test_energy_of_a_released_adapter():
 
 
 def test_a_file_in_petl_vits_layout_is_loaded_as_any_adapter(tmp_path):
-    """A file written here, and the same file under a name that tells nothing."""
+    """A file written here, and the same file under a name that says nothing."""
     backbone, x = small("vit"), images(small("vit"))
     model = nudge(pc.attach(backbone, pc.make_method("bi_lora", rank=4, scale=10), 3), 0.1).eval()
     file = tmp_path / "svhn-bit1-dim4.bin"

@@ -1,4 +1,4 @@
-"""The method x family table in the docs is what runs find, and attach lets nothing through that trains nothing."""
+"""The method x family table in the docs matches what runs find, and attach refuses whatever would train nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_page_shows_the_table():
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.title)
-def test_the_table_is_what_is_found(family):
+def test_the_table_matches_the_runs(family):
     backbone = family.backbone()
     for name in kept().keys() & set(METHODS.names()):
         refusal, cell = try_pair(pc.make_method(name), backbone), kept()[name][family.title]
@@ -47,7 +47,7 @@ def test_the_table_counts_right():
 
 
 def test_only_what_is_missing_is_run(monkeypatch):
-    """A new method costs its own pairs, a named one its pairs again, and a method that is gone leaves."""
+    """A new method costs only its own pairs, a named one runs again, and a method that is gone drops out."""
     ran = []
     monkeypatch.setattr(family_table, "FAMILIES", [Still("one"), Still("two")])
     monkeypatch.setattr(family_table, "cell", lambda method, *_: ran.append(method.name) or 7)
@@ -60,7 +60,7 @@ def test_only_what_is_missing_is_run(monkeypatch):
 
 
 class Still(NamedTuple):
-    """Stands for a family where nothing is run."""
+    """Stands in for a family where nothing is run."""
 
     title: str
 
@@ -115,7 +115,7 @@ def test_attach_refuses_what_trains_nothing():
 
 
 def test_the_proof_leaves_the_model_as_it_was():
-    """Same tensors with and without it, the shared ones still shared, the random state untouched."""
+    """The same tensors with and without it, shared ones still shared, the random state untouched."""
     backbone = pc.load_backbone("swinv2_tiny_window8_256", pretrained=False, **dict(FAMILIES[-1].small))
     assert not backbone.module.layers[0].blocks[0].norm1.weight.any()  # timm's own start: blocks that add nothing yet
     method = pc.make_method("adapter")

@@ -1,4 +1,4 @@
-"""Frozen features: computed once, kept where there is room, never stale, and the same training with and without."""
+"""Frozen features: computed once, kept where there is room, never stale; training is the same with and without."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _small_task(monkeypatch):
 
 @pytest.fixture
 def forwards(monkeypatch):
-    """Numbers of images that went through the frozen backbone; single ones are proofs and estimates."""
+    """Batch sizes that went through the frozen backbone; single images are proofs and estimates."""
     seen, taps = [], Backbone.taps
 
     def counted(self, images, points, **rest):
@@ -119,7 +119,7 @@ def test_the_next_run_reads_the_disk_even_with_another_seed_and_other_taps(forwa
 
 
 def changed(what):
-    """A cache like `one` with one thing changed; each makes other features."""
+    """A cache like `one` with one thing changed, each of which changes the features."""
     backbone, images, settings = small("vit"), pictures(), dict(norm="half", precision="fp32", compute="fp32")
     if what == "weight":
         tensors = {n: t.clone() for n, t in backbone.module.state_dict().items()}
@@ -191,7 +191,7 @@ def test_keys_name_the_tap_the_versions_and_the_device(monkeypatch):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "longer", "altered", "header", "empty", "swapped"])
-def test_a_damaged_file_is_computed_again_and_told(damage, forwards, caplog):
+def test_a_damaged_file_is_reported_and_computed_again(damage, forwards, caplog):
     good = one("nothing")
     list(good.fill())
     tap, other = good.taps
@@ -312,20 +312,20 @@ def test_the_plan_on_meta_is_what_a_run_keeps(method):
     backbone = pc.load_backbone("vit_micro", pretrained=False, device="meta")
     planned = plan_cache(pc.attach(backbone, make_method(method), 10), 52, spec(method, backbone="vit_micro"))
     events, _ = drain(pc.finetune(spec(method, backbone="vit_micro", epochs=1)))
-    told = next(e for e in events if isinstance(e, Started)).settings["features"]
-    assert told["bytes"] == planned.bytes > 0 and told["place"] == planned.place == "host"
+    recorded = next(e for e in events if isinstance(e, Started)).settings["features"]
+    assert recorded["bytes"] == planned.bytes > 0 and told["place"] == planned.place == "host"
 
 
-def test_a_run_says_where_its_features_are(monkeypatch):
-    def told(method="last", **changes):
+def test_a_run_reports_where_its_features_are(monkeypatch):
+    def plan_of(method="last", **changes):
         events, _ = drain(pc.finetune(spec(method, epochs=1, **changes), backbone=small("vit")))
         assert any(isinstance(e, Step) for e in events)
         return next(e for e in events if isinstance(e, Started)).settings["features"]
 
-    assert "changes the backbone" in told("lora")["why"] and told("lora")["place"] == "none"
-    assert "augmented anew" in told(augmentation="light")["why"]
-    assert "is off" in told(cache_features=False)["why"]
+    assert "changes the backbone" in plan_of("lora")["why"] and plan_of("lora")["place"] == "none"
+    assert "augmented anew" in plan_of(augmentation="light")["why"]
+    assert "is off" in plan_of(cache_features=False)["why"]
     monkeypatch.setenv("HEADROOM_CACHE_GB", "0")
-    assert told()["place"] == "disk"
+    assert plan_of()["place"] == "disk"
     monkeypatch.setenv("HEADROOM_CACHE_DISK_GB", "0")
-    assert told()["place"] == "none" and "fit nowhere" in told()["why"]
+    assert plan_of()["place"] == "none" and "fit nowhere" in plan_of()["why"]

@@ -1,4 +1,4 @@
-"""Figures from plain numbers: fixed colours, axes that stay, squares that are square, titles that are true."""
+"""Figures from plain numbers: fixed colours, stable axes, square squares, true titles."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def one_step(blocks: int = 4, each: int = 5) -> list[dict]:
 
 
 def kept_rows() -> list[dict]:
-    """Rows as compare_block gives them: one tensor that both keep, one that is dropped, two small ones."""
+    """Rows as from compare_block: one tensor that both keep, one that is dropped, two small ones."""
     why = {
         "norm": "input of a linear layer: the gradient of its weight is dL/dy^T x",
         "pair": "input of a product with a trained matrix: that matrix's gradient needs it; input of a layer norm: its",
@@ -109,7 +109,7 @@ def kept_rows() -> list[dict]:
 
 
 def foretold() -> list[dict]:
-    """Runs with what was predicted for them: three off by 0, 1 and 4 %."""
+    """Runs with their predictions, off by 0, 1 and 4 %."""
     sizes = (("lora", 60, 60), ("last", 15, 15.15), ("last", 25, 24))
     return [
         {"run": i, "title": f"{m} on digits", "method": m, "predicted": int(p * MB), "measured": int(real * MB)}
@@ -118,7 +118,7 @@ def foretold() -> list[dict]:
 
 
 def needs() -> dict[str, dict[str, int]]:
-    """Sums as memory.totals gives them, of ViT-B/16."""
+    """Sums as from memory.totals, for ViT-B/16."""
     rows = {
         "full": (1030, 3720, 3700, 0, 0, 343),
         "lora": (3.6, 2546, 2540, 0, 0, 1.2),
@@ -146,13 +146,13 @@ def bars() -> list[dict]:
 
 
 def lanes() -> list[races.Lane]:
-    """Two that run and one that waits."""
+    """Two that are running and one that is waiting."""
     steps = pd.DataFrame({"epoch": np.arange(1, 31) / 10, "loss": np.geomspace(2, 0.5, 30)})
-    told = pd.DataFrame({"epoch": [1, 2, 3], "accuracy": [0.3, 0.5, 0.6]})
+    accuracies = pd.DataFrame({"epoch": [1, 2, 3], "accuracy": [0.3, 0.5, 0.6]})
     empty = pd.DataFrame({"epoch": [], "loss": []}), pd.DataFrame({"epoch": [], "accuracy": []})
     return [
-        races.Lane("a", "last", steps, told, 30),
-        races.Lane("b", "last", steps, told, 30),
+        races.Lane("a", "last", steps, accuracies, 30),
+        races.Lane("b", "last", steps, accuracies, 30),
         races.Lane("c", "lora", *empty),
     ]
 
@@ -240,7 +240,7 @@ def example(draw: Callable[..., go.Figure]) -> go.Figure:
 
 
 def makes_a_figure(function: object, module: ModuleType) -> bool:
-    """Public, of this module, and from data: what changes a figure that it is given is none of its own."""
+    """Public functions of this module that make a figure from data, rather than change a given one."""
     if not inspect.isfunction(function) or function.__module__ != module.__name__ or function.__name__[0] == "_":
         return False
     hints = get_type_hints(function)
@@ -409,7 +409,7 @@ def test_an_accuracy_s_interval_is_wilson_s(right: int, images: int) -> None:
         (0.7, None, "Reached a test accuracy of 0.700"),
     ],
 )
-def test_chance_is_drawn_and_said(reached: float, labels: list[int] | None, title: str) -> None:
+def test_chance_is_drawn_and_named(reached: float, labels: list[int] | None, title: str) -> None:
     steps, evaluations = training(200)
     evaluations.loc[len(evaluations)] = [200, "test", reached]
     started = {"classes": [*"0123456789"], "settings": {"images": {"test": labels}} if labels else {}}
@@ -507,13 +507,13 @@ def test_predictions_of_all_runs_tell_median_and_worst() -> None:
     assert one == "The prediction of 1 run was off by 0.0 %"
 
 
-def test_the_conclusion_says_why_memory_did_not_drop() -> None:
-    told = needs()
-    assert kept.conclusion({"full": told["full"], "lora": told["lora"]}) == (
+def test_the_conclusion_explains_why_memory_did_not_drop() -> None:
+    by_method = needs()
+    assert kept.conclusion({"full": by_method["full"], "lora": by_method["lora"]}) == (
         "LoRA keeps 0.3 % of the gradients and optimizer state of full fine-tuning, but still 68 % of the activations"
     )
-    assert "and 2 % of the activations" in kept.conclusion({"lora": told["lora"], "last": told["last"]})
-    assert kept.conclusion({"last": told["last"]}) == "LAST keeps 60 MB of activations for backward"
+    assert "and 2 % of the activations" in kept.conclusion({"lora": by_method["lora"], "last": by_method["last"]})
+    assert kept.conclusion({"last": by_method["last"]}) == "LAST keeps 60 MB of activations for backward"
 
 
 # Heads
@@ -529,7 +529,7 @@ def test_cells_are_square_and_filled_to_the_pixel() -> None:
         assert layout.autosize is False and layout.xaxis.automargin is False and layout.width <= size[0]
 
 
-def test_a_click_on_a_head_says_which() -> None:
+def test_a_click_on_a_head_identifies_it() -> None:
     values = SCORES.copy()
     values[0, 4:] = np.nan  # fewer heads in an early stage
     figure = heads.head_grid(values, [f"blocks.{i}" for i in range(8)], score="taylor", projection="v")
@@ -621,7 +621,7 @@ def test_patches_fill_the_image_and_say_which_was_clicked() -> None:
     assert (layout.shapes[-1].x0, layout.shapes[-1].y0) == (0.25, 5 / 6)
 
 
-def test_maps_share_a_scale_when_told() -> None:
+def test_maps_share_a_scale_on_request() -> None:
     heat = attention.attention_overlay(IMAGE, MAP, zmax=3.0).data[0]
     assert (heat.zmin, heat.zmax) == (0, 3) and np.array_equal(heat.z, MAP)
 

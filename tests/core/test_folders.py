@@ -1,4 +1,4 @@
-"""Tasks from folders: what is read is what is on disk, upright and in RGB; what is wrong is told by its name."""
+"""Tasks from folders: images are read as they are on disk, upright and in RGB; what is wrong is named."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def colour(split: str, i: int) -> tuple[int, int, int]:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A task of four classes in VTAB-1K's layout, each image of one colour of its own; the test writes 5 x 3 pixels."""
+    """A task of four classes in VTAB-1K's layout, each image in a colour of its own; test images have 5 x 3 pixels."""
     task = tmp_path / "berries"
     lines = {}
     for split, count in LISTS.items():
@@ -55,7 +55,7 @@ def test_a_folder_becomes_its_lists_in_their_order(folder):
         assert (split.images[:] == wanted[:, None, None]).all()
 
 
-def test_protocols_say_what_is_trained_on(folder):
+def test_protocols_determine_the_training_images(folder):
     apart, all_of_it = load_task(f"vtab:{folder}"), load_task(f"vtab:{folder}?protocol=train800val200")
     assert (len(apart.train), len(apart.val)) == (8, 4) and len(all_of_it.train) == 12
     assert not {*apart.train.images.files} & {*apart.val.images.files}
@@ -70,8 +70,8 @@ def test_an_image_is_never_trained_and_tested_on(folder):
     with (folder / "test.txt").open("a") as file:
         file.write(f"./{lines[3]}\n{lines[5]}\n")
     for protocol in ("train800", "train800val200"):
-        told = r"test\.txt: .*000003\.png is also in .*train800.*\.txt, and so are 1 more; test images must be new"
-        with pytest.raises(errors.BadData, match=told):
+        message = r"test\.txt: .*000003\.png is also in .*train800.*\.txt, and so are 1 more; test images must be new"
+        with pytest.raises(errors.BadData, match=message):
             load_task(f"vtab:{folder}?protocol={protocol}")
 
 
@@ -85,7 +85,7 @@ def test_nothing_is_selected_by_images_that_are_trained_or_tested_on(folder, spl
         task.check_select("val")
 
 
-def test_a_list_of_one_class_and_classes_without_an_image_are_told(folder):
+def test_a_list_of_one_class_and_classes_without_an_image_are_reported(folder):
     known = folder.rename(folder.with_name("vtab-cifar"))
     task = load_task(f"vtab:{known}")
     assert len(task.classes) == 100 and "images of 4 of cifar's 100 classes" in task.description
@@ -120,7 +120,7 @@ def test_pictures_read_like_the_array_they_stand_for(folder, kept):
 
 
 @pytest.mark.parametrize("kept", KEPT)
-def test_memory_is_bounded_and_what_is_kept_is_decoded_once(folder, kept, monkeypatch):
+def test_memory_is_bounded_and_kept_images_are_decoded_once(folder, kept, monkeypatch):
     calls = []
     monkeypatch.setattr(reading, "decode", lambda file, *how: calls.append(file) or decode(file, *how))
     pictures = Pictures(sorted((folder / "images/train800").iterdir()), 6, kept_bytes=kept)
@@ -184,7 +184,7 @@ def test_a_palettes_transparent_colour_is_white(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photographs_stand_upright(orientation, tmp_path):
-    """The eight ways a camera may be held: a file that says how its pixels lie reads as the scene does."""
+    """The eight ways to hold a camera: a file that records its orientation reads like the scene."""
     scene = np.zeros((16, 24, 3), np.uint8)
     scene[:8, :12] = RED
     scene[8:, 12:] = (0, 0, 255)
@@ -251,10 +251,10 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_what_is_wrong_is_told_by_its_name_when_the_task_is_loaded(what, folder):
-    change, told = WRONG[what]
+def test_faults_are_named_when_the_task_is_loaded(what, folder):
+    change, message = WRONG[what]
     change(folder)
-    with pytest.raises(errors.BadData, match=told):
+    with pytest.raises(errors.BadData, match=message):
         load_task(f"vtab:{folder}")
 
 
@@ -280,11 +280,11 @@ def test_a_broken_image_is_named_when_it_is_read(folder):
     target = folder / "images/train800/000003.png"
     whole = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(whole).save(target)
-    for data, told in ((target.read_bytes()[:900], "cannot be decoded"), (b"no image", "is not an image")):
+    for data, message in ((target.read_bytes()[:900], "cannot be decoded"), (b"no image", "is not an image")):
         target.write_bytes(data)
         task = load_task(f"vtab:{folder}?size=16")
         task.train.images[[0, 1, 2, 4]]
-        with pytest.raises(errors.BadData, match=rf"000003\.png {told}"):
+        with pytest.raises(errors.BadData, match=rf"000003\.png {message}"):
             task.train.images[:4]
     target.unlink()
     with pytest.raises(errors.BadData, match=r"000003\.png is missing"):
@@ -371,10 +371,10 @@ def test_a_folder_with_a_known_name_has_that_tasks_classes_and_group(folder):
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="the shared folder is not here")
 def test_the_19_are_those_that_are_published():
-    told = json.loads(PUBLISHED.read_text())
-    groups = {name: group.replace("ized", "ised") for group, names in told["tasks"].items() for name in names}
+    published = json.loads(PUBLISHED.read_text())
+    groups = {name: group.replace("ized", "ised") for group, names in published["tasks"].items() for name in names}
     assert {name: (group, count) for name, (group, count, _) in vtab.KNOWN.items()} == {
-        name: (groups[name], told["classes"][name]) for name in groups
+        name: (groups[name], published["classes"][name]) for name in groups
     }
     assert len(vtab.KNOWN) == 19
 

@@ -1,4 +1,4 @@
-"""Heart-LoRA: scores (finite differences: also test_oracles.py), the choice of heads, what is left after the cut."""
+"""Heart-LoRA: scores (finite differences also in test_oracles.py), the choice of heads, what remains after the cut."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_bytes_on_vit_b16():
 
 
 def test_after_the_cut_training_is_that_of_a_lora_whose_rows_are_held_at_zero():
-    """Also AdamW's moments: an oracle that keeps full matrices, and zeroes what is off after every step."""
+    """Also AdamW's moments, against an oracle that keeps full matrices and zeroes what is off after every step."""
     ours, plain = heart("vit", base="lora", n_off=1), attached("vit", "lora", rank=4, alpha=4)
     plain.load_adapter_state({n: t for n, t in ours.adapter_state().items() if not n.endswith("heads_on")})
     optimizers = [torch.optim.AdamW(m.trainable_parameters(), lr=1e-2, weight_decay=0.1) for m in (ours, plain)]

@@ -1,4 +1,4 @@
-"""Hugging Face PEFT as a method: every tuner obeys our laws, and none harms the shared backbone."""
+"""Hugging Face PEFT as a method: every tuner obeys our laws, and none changes the shared backbone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def micro():
 
 @pytest.mark.parametrize("tuner", SEEN)
 def test_each_tuner_trains_on_vit_micro(micro, tuner):
-    """Attached, one step moves the logits; state goes into a model of another seed; merged equals unmerged."""
+    """Once attached, a step moves the logits; state loads into a model with another seed; merged equals unmerged."""
     before = state_bytes(micro.module)
     method = pc.make_method("hf_peft", tuner=tuner, options=SEEN[tuner])
     model = nudge(pc.attach(micro, method, CLASSES), 0.02).train()
@@ -78,8 +78,8 @@ def test_its_memory_is_predicted_to_the_byte_or_not_at_all(micro, tuner):
     model = pc.attach(micro, method, CLASSES)
     optimizer = torch.optim.AdamW(model.trainable_parameters(), fused=True)
     found = pc.measure_step(model, images(micro, 2), torch.arange(2), optimizer)
-    told = pc.predict_memory(spec, num_classes=CLASSES)
-    assert told.components == found.components and told.peak == found.peak
+    predicted = pc.predict_memory(spec, num_classes=CLASSES)
+    assert predicted.components == found.components and predicted.peak == found.peak
 
 
 @pytest.mark.parametrize("tuner", SEEN)
@@ -163,7 +163,7 @@ def test_a_tuner_that_rewrites_the_frozen_weights_is_refused_and_does_no_harm():
 
 @pytest.mark.parametrize("family", ["eva02", "beit", "swinv2"])
 def test_a_layer_that_is_never_called_is_refused(family):
-    """These families read the weight of qkv past PEFT's wrapper; PEFT itself would train nothing and say nothing."""
+    """These families read the weight of qkv past PEFT's wrapper; PEFT itself would silently train nothing."""
     name, architecture = FAMILIES[family]
     backbone = pc.load_backbone(name, pretrained=False, **architecture)
     with pytest.raises(errors.DoesNotFit, match="never calls"):

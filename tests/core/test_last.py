@@ -149,8 +149,8 @@ def test_gradients_of_the_lean_backward_are_autograds(family, gap, stack, more):
 @pytest.mark.parametrize("family", BOTH)
 @pytest.mark.parametrize("heads", [1, 2])
 def test_with_qk_norm_no_weights_make_the_attention_one_hot(family, heads):
-    """Logits within +-sqrt(r / h): two weights of a row differ by a factor of exp(2 sqrt(r / h)) at most, however large
-    A_q and A_k; q and k of the plain equation put all of a row on one token then."""
+    """Logits within +-sqrt(r / h): two weights of a row differ by a factor of at most exp(2 sqrt(r / h)), however large
+    A_q and A_k, where q and k of the plain equation put a whole row on one token."""
     largest = {}
     for qk_norm in (True, False):
         model = nudge(pc.attach(small(family), LAST(rank=8, heads=heads, qk_norm=qk_norm), 3), 100.0)
@@ -167,9 +167,9 @@ def test_the_ledger_predicts_qk_norm(heads):
     optimizer = torch.optim.AdamW(model.trainable_parameters())
     batch, labels = images(model.backbone, 8), torch.arange(8)
     measure_step(model, batch, labels, optimizer)  # the first step makes AdamW's moments
-    found, told = measure_step(model, batch, labels, optimizer), pc.predict_memory(spec, num_classes=10)
-    assert found.peak == pytest.approx(told.peak, rel=1e-3)
-    assert found.components == pytest.approx(told.components, rel=1e-3)
+    found, predicted = measure_step(model, batch, labels, optimizer), pc.predict_memory(spec, num_classes=10)
+    assert found.peak == pytest.approx(predicted.peak, rel=1e-3)
+    assert found.components == pytest.approx(predicted.components, rel=1e-3)
 
 
 @pytest.mark.parametrize("family", BOTH)

@@ -1,4 +1,4 @@
-"""Laws of the ledger: it counts exactly, changes nothing, and its prediction is what is then measured."""
+"""Laws of the ledger: it counts exactly, changes nothing, and its prediction equals the measurement."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def step(model, images, labels, optimizer, ledger: Ledger) -> None:
 
 
 class Recorder(Ledger):
-    """Notes the plain sum of live storages after every operator, without any attribution."""
+    """Records the plain sum of live storages after every operator, without attribution."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = super().__torch_dispatch__(func, types, args, kwargs)
@@ -164,7 +164,7 @@ def test_what_is_computed_without_gradient_is_not_kept():
     assert not ledger.report().activations
 
 
-def test_what_backward_is_done_with_is_no_activation_any_more():
+def test_tensors_that_backward_has_used_are_no_longer_activations():
     model = chain()
     with Ledger(model) as ledger:
         hidden = model[1](model[0](ledger.declare(torch.ones(4, 16))))
@@ -287,7 +287,7 @@ def test_a_tensor_changed_after_it_was_kept_is_still_an_error():
 @pytest.mark.parametrize(
     "family, method", [("vit", "full"), ("vit", "lora"), ("vit", "last"), ("swin", "full"), ("swin", "last")]
 )
-def test_what_is_measured_is_what_the_allocator_gives(family, method):
+def test_the_measurement_equals_what_the_allocator_hands_out(family, method):
     """Oracle: the profiler's record of every CPU allocation."""
     model = tuned(family, method)
     images, labels = batch_for(
@@ -315,28 +315,28 @@ def test_predicted_is_measured_in_bf16(family, method):
     """In fp32: test_contract.py, for every method."""
     model, precision = tuned(family, method), "bf16"
     found = measured(model, precision=precision)
-    told = predicted_step(tuned(family, method, "meta"), (4, *model.backbone.input_size), precision=precision)
-    assert told.predicted and not found.predicted
-    assert told.peak == pytest.approx(found.peak, rel=0.005)
-    assert told.above_weights == pytest.approx(found.above_weights, rel=0.01)
+    forecast = predicted_step(tuned(family, method, "meta"), (4, *model.backbone.input_size), precision=precision)
+    assert forecast.predicted and not found.predicted
+    assert forecast.peak == pytest.approx(found.peak, rel=0.005)
+    assert forecast.above_weights == pytest.approx(found.above_weights, rel=0.01)
     for name in COMPONENTS:
-        assert told.components[name] == pytest.approx(found.components[name], rel=0.03, abs=2048)
+        assert forecast.components[name] == pytest.approx(found.components[name], rel=0.03, abs=2048)
     # In bf16 the CPU keeps a norm's means in fp32, PyTorch's kernel without data in bf16.
-    assert told.kept == pytest.approx(found.kept, rel=0.02)
+    assert forecast.kept == pytest.approx(found.kept, rel=0.02)
 
 
 def test_predicted_is_measured_on_cached_features():
     model = tuned("vit", "last")
     images, _ = batch_for(model)
     found = measured(model, features=model.features(images))
-    told = predicted_step(tuned("vit", "last", "meta"), tuple(images.shape), cached=True)
-    assert told.peak == found.peak and told.components == found.components
+    predicted = predicted_step(tuned("vit", "last", "meta"), tuple(images.shape), cached=True)
+    assert predicted.peak == found.peak and predicted.components == found.components
     assert found.components["features"] == sum(t.nbytes for t in model.features(images))
     assert found.peak < measured(model).peak
 
 
 def test_vit_base_as_known():
-    """Batch 32, fp32: 4,541 MB above the weights were found independently for full fine-tuning."""
+    """Batch 32, fp32: 4,541 MB above the weights was measured independently for full fine-tuning."""
     full = predict_memory(
         RunSpec(backbone="vit_base_patch16_224", method="full", batch_size=32, device="cpu"), num_classes=100
     )
@@ -364,7 +364,7 @@ def test_reports_survive_json():
 
 
 def test_a_report_of_an_older_headroom_opens():
-    """It knew no component of cached features, and no plan of a cache."""
+    """It had no component for cached features, and no plan of a cache."""
     report = measured(tuned("vit", "linear")).to_dict()
     older = {name: value for name, value in report.items() if name != "cache"}
     older["components"] = {name: size for name, size in report["components"].items() if name != "cached_features"}
@@ -491,9 +491,11 @@ def test_another_image_size_is_measured_as_predicted(size):
     assert predict_memory(spec, num_classes=10, image_size=size).peak == measured(model, 2).peak
 
 
-@pytest.mark.parametrize(("size", "told"), [(60, "56 or 64"), (7, "such as 8"), (0, "img_size=0"), (-8, "img_size=-8")])
-def test_image_sizes_that_the_patch_does_not_divide_are_refused(size, told):
-    with pytest.raises(errors.InvalidSetting, match=told):
+@pytest.mark.parametrize(
+    ("size", "message"), [(60, "56 or 64"), (7, "such as 8"), (0, "img_size=0"), (-8, "img_size=-8")]
+)
+def test_image_sizes_that_the_patch_does_not_divide_are_refused(size, message):
+    with pytest.raises(errors.InvalidSetting, match=message):
         load_backbone("vit_micro", pretrained=False, device="meta", img_size=size)
 
 
@@ -519,8 +521,8 @@ def few_digits(monkeypatch):
     ],
 )
 def test_a_run_keeps_its_prediction_and_it_is_what_was_measured(settings, few_digits):
-    told = list(finetune({"epochs": 2, "batch_size": 12, "pretrained": False, "device": "cpu", **settings}, None))
-    memory = dict(told[-1].memory)
+    events = list(finetune({"epochs": 2, "batch_size": 12, "pretrained": False, "device": "cpu", **settings}, None))
+    memory = dict(events[-1].memory)
     predicted = memory.pop("predicted")
     assert predicted["peak"] == memory["peak"] and set(predicted) == set(memory)
     assert predicted["features"] == memory["features"] and sum(predicted.values()) == 2 * predicted["peak"]
@@ -538,7 +540,7 @@ def test_a_run_is_not_lost_for_its_prediction(monkeypatch, few_digits, caplog):
 
 
 def test_cached_features_of_a_probe_are_the_pooled_ones_alone():
-    """Measured on copies, as a cache gives them: a class token that is a view would hold all tokens."""
+    """Measured on copies, as from a cache: a class token that is a view would hold all tokens."""
     model = tuned("vit", "linear")
     features = tuple(part.clone() for part in model.features(batch_for(model)[0]))
     shape = (4, *model.backbone.input_size)

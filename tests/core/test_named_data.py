@@ -33,7 +33,7 @@ EVERY = {"train": 800, "shots": None, "val": 200, "test": "all", "seed": 0}
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
-    """Nothing is here, and no network but this machine."""
+    """An empty home, and no network beyond this machine."""
     monkeypatch.setenv("HEADROOM_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
@@ -45,7 +45,7 @@ def place(tmp_path, monkeypatch):
 
 
 def endpoint(monkeypatch, url: str) -> None:
-    """As HF_ENDPOINT does, which is read once."""
+    """Like HF_ENDPOINT, which is read once."""
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
     template = url + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
@@ -83,14 +83,14 @@ def png(n: int) -> bytes:
 )
 def test_splits_are_the_data_sets_own_and_never_share_an_image(labels, own, tested):
     labels = {split: np.arange(n) % 10 for split, n in labels.items()}
-    found, told = _named.places("x:Y", labels, EVERY)
+    found, text = _named.places("x:Y", labels, EVERY)
     assert {name: split for name, (split, _) in found.items()} == {"train": own, "val": own, "test": tested}
     assert [len(found[name][1]) for name in ("train", "val")] == [800, 200]
     assert len(found["test"][1]) == (600 if tested == own else len(labels[tested]))
     numbers = [(split, n) for split, ns in found.values() for n in ns.tolist()]
     assert len(numbers) == len(set(numbers))
     assert set(Counter(labels[own][found["train"][1]]).values()) == {80}
-    assert f"its {tested} split" in told or "set apart" in told
+    assert f"its {tested} split" in text or "set apart" in text
     again, _ = _named.places("x:Y", labels, EVERY)
     other, _ = _named.places("x:Y", labels, EVERY | {"seed": 1})
     assert all((found[name][1] == again[name][1]).all() for name in found)
@@ -260,7 +260,7 @@ def test_labels_are_the_images_own_however_a_class_keeps_them(place, name, make,
 
 @pytest.fixture
 def mnist(server, monkeypatch):
-    """torchvision's MNIST, sixty images of it, at hosts of this machine."""
+    """Sixty images of torchvision's MNIST, served by this machine."""
     files = mnist_files()
     server.files = {f"/{name}": data for name, data in files.items()}
     cls = torchvision._class("MNIST")
@@ -277,10 +277,10 @@ def test_a_fetched_data_set_is_here_and_asks_nobody_again(mnist):
     assert not tasks.here(NAME)
     with pytest.raises(errors.DataUnavailable, match=f"peftcore fetch {NAME}"):
         load_task(NAME)
-    told = []
-    folder = tasks.fetch(NAME, lambda *now: told.append(now))
+    progress = []
+    folder = tasks.fetch(NAME, lambda *now: progress.append(now))
     assert tasks.here(NAME) and [path.name for path in folder.parent.iterdir()] == ["MNIST"]
-    assert {total for _, total in told} > {len(data) for data in mnist.files.values()}
+    assert {total for _, total in progress} > {len(data) for data in mnist.files.values()}
     task = load_task(f"{NAME}?train=30&val=10&size=28")
     assert len(task.test) == 20 and task.classes[3] == "3 - three"
     assert (task.train.images[:][:, 0, 0, 0] % 10 == task.train.labels).all()
@@ -292,7 +292,7 @@ def test_a_fetched_data_set_is_here_and_asks_nobody_again(mnist):
 
 @pytest.mark.parametrize("at", range(4))
 def test_a_stopped_fetch_never_counts_and_goes_on(mnist, at):
-    """Stopped at each of its files, in the middle."""
+    """Stopped in the middle of each of its files."""
     names = list(mnist.files)
     seen = []
 
@@ -314,8 +314,8 @@ def test_a_stopped_fetch_never_counts_and_goes_on(mnist, at):
     assert {path for path, _ in mnist.asked} <= set(names[at:])  # what had come whole is not asked for again
 
 
-def test_what_is_left_of_a_crash_does_not_count(mnist):
-    """Killed while it unpacks: nothing is tidied up."""
+def test_leftovers_of_a_crash_do_not_count(mnist):
+    """Killed while it unpacks, so nothing is tidied up."""
     root = torchvision.folder("MNIST").with_name(".MNIST.unpacking") / "MNIST" / "raw"
     root.mkdir(parents=True)
     (root / "train-images-idx3-ubyte").write_bytes(b"half")
@@ -359,7 +359,7 @@ def test_torchvision_is_as_it_was_after_a_fetch(mnist):
 
 
 @pytest.mark.parametrize(
-    "name, kind, told",
+    "name, kind, message",
     [
         ("torchvision:", errors.InvalidSetting, "needs a data set of torchvision: write torchvision:NAME"),
         ("torchvision:FGVCAirplane", errors.UnknownName, "Did you mean 'FGVCAircraft'"),
@@ -376,13 +376,13 @@ def test_torchvision_is_as_it_was_after_a_fetch(mnist):
         ("torchvision:SEMEION", errors.DataUnavailable, "Connect to the network"),
     ],
 )
-def test_what_is_wrong_is_a_sentence(name, kind, told, monkeypatch):
+def test_mistakes_are_clear_errors(name, kind, message, monkeypatch):
     monkeypatch.setattr(torchvision._class("SEMEION"), "url", "http://127.0.0.1:9/semeion.data")
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=message):
         tasks.fetch(name)
 
 
-def test_files_that_are_no_such_data_set_are_a_sentence(place):
+def test_files_of_another_data_set_are_an_error(place):
     torchvision.folder("DTD").mkdir(parents=True)
     with pytest.raises(errors.DataUnavailable, match="expects them"):
         load_task("torchvision:DTD")
@@ -396,9 +396,9 @@ def table(first: int, count: int, names=("cat", "dog", "owl")) -> bytes:
     images = pa.array([{"bytes": png(first + i), "path": f"{i}.png"} for i in range(count)])
     labels = pa.array([(first + i) % 3 for i in range(count)], pa.int64())
     features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": list(names)}}
-    told = {"huggingface": json.dumps({"info": {"features": features}})}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     data = io.BytesIO()
-    made = pa.table({"image": images, "label": labels}).replace_schema_metadata(told)
+    made = pa.table({"image": images, "label": labels}).replace_schema_metadata(metadata)
     parquet.write_table(made, data, row_group_size=7)
     return data.getvalue()
 
@@ -431,9 +431,13 @@ ANIMALS = "hf:zoo/animals?train=60&val=20&size=8"
 
 def test_a_data_set_of_the_hub_is_fetched_once_and_read_as_it_is(animals):
     assert not tasks.here(ANIMALS)
-    told = []
-    tasks.fetch(ANIMALS, lambda *now: told.append(now))
-    assert tasks.here(ANIMALS) and told[-1] == (sum(map(len, animals.files.values())),) * 2 and told == sorted(told)
+    progress = []
+    tasks.fetch(ANIMALS, lambda *now: progress.append(now))
+    assert (
+        tasks.here(ANIMALS)
+        and progress[-1] == (sum(map(len, animals.files.values())),) * 2
+        and progress == sorted(progress)
+    )
     asked = len(animals.asked)
     task = load_task(ANIMALS)
     assert task.classes == ("cat", "dog", "owl") and [len(s) for s in (task.train, task.val, task.test)] == [60, 20, 20]
@@ -465,7 +469,7 @@ def test_a_stopped_fetch_from_the_hub_goes_on(animals, monkeypatch):
     assert load_task(ANIMALS).classes and any(asked for _, asked in animals.asked)
 
 
-def test_what_is_fetched_lies_in_headrooms_folder_and_not_in_the_hubs_cache(animals, place):
+def test_fetched_files_are_kept_in_headrooms_folder_not_in_the_hubs_cache(animals, place):
     folder = tasks.fetch(ANIMALS)
     assert folder == place / "home/datasets/hf/zoo--animals" / COMMIT and not (place / "cache").exists()
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.parquet")} == {
@@ -474,7 +478,7 @@ def test_what_is_fetched_lies_in_headrooms_folder_and_not_in_the_hubs_cache(anim
 
 
 def test_weights_of_a_repository_come_by_the_hubs_own_client(server, monkeypatch, place):
-    """Into its cache, where timm looks for them; told how far it is, and stopped by what `tell` raises."""
+    """Into its cache, where timm looks for them; with progress, and stopped by what `tell` raises."""
     from huggingface_hub.errors import EntryNotFoundError
 
     from peftcore.fetch import hub
@@ -560,7 +564,7 @@ def test_what_the_hub_has_not_is_a_sentence(server, monkeypatch):
         tasks.fetch("hf:zoo/busy")
 
 
-def test_without_a_network_it_says_so_at_once(monkeypatch):
+def test_without_a_network_the_error_comes_at_once(monkeypatch):
     endpoint(monkeypatch, "http://no-such-host.invalid")
     with pytest.raises(errors.DataUnavailable, match="zoo/animals could not be downloaded .*Connect to the network"):
         tasks.fetch("hf:zoo/animals")
@@ -600,19 +604,19 @@ def test_a_race_fetches_it_once_for_all_and_tells_each(mnist, monkeypatch):
 
     monkeypatch.setattr(arrivals, "TELL_SECONDS", 0.0)
     monkeypatch.setattr(arrivals, "LOOK_SECONDS", 0.01)
-    told = list(race_events([RunSpec(method={"name": "linear"}, lr=lr, **RUN) for lr in (0.01, 0.001)]))
-    assert {i for i, event in told if event.kind == "download"} == {0, 1}
-    assert {i for i, event in told if event.kind == "finished"} == {0, 1}
+    events = list(race_events([RunSpec(method={"name": "linear"}, lr=lr, **RUN) for lr in (0.01, 0.001)]))
+    assert {i for i, event in events if event.kind == "download"} == {0, 1}
+    assert {i for i, event in events if event.kind == "finished"} == {0, 1}
     assert len({path for path, _ in mnist.asked}) == len(mnist.asked)  # each file once
 
 
-def test_a_race_without_a_network_says_so_of_each(place):
+def test_a_race_without_a_network_fails_for_each_spec(place):
     from peftcore.spec import RunSpec
     from peftcore.train.race import race_events
 
     specs = [RunSpec(method={"name": "linear"}, lr=lr, **RUN | {"task": "hf:zoo/animals"}) for lr in (0.01, 0.001)]
-    told = [(i, event) for i, event in race_events(specs) if event.kind != "download"]
-    assert [(i, event.kind, event.error) for i, event in told] == [(i, "failed", "DataUnavailable") for i in (0, 1)]
+    events = [(i, event) for i, event in race_events(specs) if event.kind != "download"]
+    assert [(i, event.kind, event.error) for i, event in events] == [(i, "failed", "DataUnavailable") for i in (0, 1)]
 
 
 def test_the_command_line_fetches_data_sets(mnist, capsys):

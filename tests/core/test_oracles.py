@@ -1,4 +1,4 @@
-"""Headroom against code that shares none of its own: every oracle within its tolerance, as docs/oracles.md says."""
+"""Headroom against independent code: every oracle within its tolerance, as docs/oracles.md says."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def rows() -> list[list[str]]:
 
 def test_the_page_lists_every_oracle_within_its_tolerance():
     """Each oracle on each family with its present tolerances; made again with `python scripts/oracles.py`."""
-    told = {}
+    listing = {}
     for title, family, compared, *cells in [row for row in rows() if len(row) == 7][1:]:
         for error, allowed in (cells[:2], cells[2:]):
             assert error == allowed == "–" or 0 <= float(error) <= float(allowed), (title, family, compared)
-        told.setdefault((title, family), []).append((cells[1], cells[3]))
+        listing.setdefault((title, family), []).append((cells[1], cells[3]))
     for oracle in ORACLES:
         within = dict(oracle.within)
         tolerances = tuple(f"{within[t]:.0e}" if t in within else "–" for t in (torch.float64, torch.float32))
         for family in FAMILIES.values():
-            listed = set(told.get((oracle.title, family), ()))
+            listed = set(listing.get((oracle.title, family), ()))
             assert listed >= {tolerances}, f"run python scripts/oracles.py: docs/oracles.md lacks {oracle.title}"
     for bits in (1, 2, 4, 8):
-        assert any(f"{bits} bit" in title for title, _ in told)
+        assert any(f"{bits} bit" in title for title, _ in listing)
 
 
 def test_the_page_has_every_exact_number():

@@ -259,7 +259,7 @@ def test_a_setting_of_tomorrow_that_is_off_does_no_harm(folder):
 
 
 @pytest.mark.parametrize("text", ["[]", "3", "null", "", "{", '"LORA"', "{}"])
-def test_a_configuration_that_is_no_object_is_a_sentence(folder, text):
+def test_a_configuration_that_is_not_an_object_is_an_error(folder, text):
     (folder / CONFIG).write_text(text)
     with pytest.raises(errors.BadAdapter, match="PEFT"):
         pc.load_adapter(folder, backbone("vit"))
@@ -292,7 +292,7 @@ def test_a_tensor_that_has_no_place_is_named(folder, change, words):
 
 
 def named(tensors, adapter):
-    """Keys as in the state of a whole model, which hold the adapter's name."""
+    """Keys as in the state of a whole model, with the adapter's name."""
     keys = {name: re.sub(r"(lora_[AB])", rf"\1.{adapter}", name) for name in tensors}
     return {keys[n].replace("head.", f"head.modules_to_save.{adapter}."): tensor for n, tensor in tensors.items()}
 
@@ -314,7 +314,7 @@ def test_folders_of_several_adapters_are_named(plain, tmp_path):
 
 
 def test_no_pickle_is_opened(folder, tmp_path):
-    """Neither the new format of torch.save nor the old one nor pickle's own, under any name."""
+    """Neither the new format of torch.save nor the old one nor pickle's, under any name."""
     tensors = load_file(folder / WEIGHTS)
     (folder / WEIGHTS).unlink()
     torch.save(tensors, folder / "adapter_model.bin")
@@ -349,7 +349,7 @@ def numbers(path):
     "targets", [["qkv"], ["qkv", "fc1", "fc2"], "all-linear", ["qkv", "proj", "head", "reduction"]]
 )
 def test_blocks_are_what_has_q_k_and_v(family, targets, tmp_path):
-    """Neither an MLP, nor the patch embedding, nor a merging of patches is a block; Swin's blocks differ in heads."""
+    """Neither an MLP, nor the patch embedding, nor patch merging is a block; Swin's blocks differ in heads."""
     trained(family, tmp_path, target_modules=targets)
     whole, heads = backbone(family), backbone(family).heads
     for how in ({"backbone": whole}, {"backbone": FAMILIES[family]}, {"heads": list(heads)}):
@@ -405,14 +405,14 @@ def test_heads_that_do_not_fit_are_a_sentence(folder, given, words):
         pc.head_energy(folder, **given)
 
 
-def test_one_number_of_heads_is_no_answer_where_blocks_differ_in_width(tmp_path):
+def test_one_number_of_heads_is_refused_where_blocks_differ_in_width(tmp_path):
     trained("swin", tmp_path)
     with pytest.raises(errors.InvalidSetting, match="heads = 4 does not fit"):
         pc.head_energy(tmp_path, heads=4)
 
 
 @pytest.mark.parametrize("name", ["dora", "pissa"])
-def test_energy_of_what_is_no_product_of_two_matrices_is_refused(name, tmp_path):
+def test_energy_of_anything_but_a_product_of_two_matrices_is_refused(name, tmp_path):
     trained("vit", tmp_path, **EXACT[name])
     with pytest.raises(errors.BadAdapter, match="not a plain LoRA .*(use_dora|pissa)"):
         pc.head_energy(tmp_path, heads=8)
@@ -420,7 +420,7 @@ def test_energy_of_what_is_no_product_of_two_matrices_is_refused(name, tmp_path)
 
 @pytest.mark.parametrize("name", ["saved_patch_embed", "saved_norm1", "target_parameters", "dora", "patch_embedding"])
 def test_a_plain_copy_has_the_weights_below_every_wrapper(name, tmp_path):
-    """Nested wrappers and saved modules too: nothing of a copy is left as memory happened to be."""
+    """Nested wrappers and saved modules too: no part of a copy is left uninitialised."""
     trained("swin", tmp_path, **dict(EXACT[name]))
     copied = pc.adapters.plain_copy(pc.load_adapter(tmp_path, backbone("swin"))).state_dict()
     for weight, tensor in backbone("swin").module.state_dict().items():

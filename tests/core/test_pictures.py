@@ -1,4 +1,4 @@
-"""Images from files: kept or streamed they are the same, in bounded memory; a broken one is named before training."""
+"""Images from files: the same kept or streamed, in bounded memory; a broken one is named before training."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STREAMED, KEPT = 0, 2**20
 
 @pytest.fixture
 def files(tmp_path):
-    """Twelve photographs of noise, 20 x 16, PNG and JPEG by turns."""
+    """Twelve pictures of noise, 20 x 16, PNG and JPEG alternating."""
     rng, found = np.random.default_rng(0), []
     for i in range(12):
         found.append(tmp_path / f"{i:02}.{('png', 'jpg')[i % 2]}")
@@ -29,7 +29,7 @@ def files(tmp_path):
     return found
 
 
-def test_what_is_read_ahead_is_what_is_read(files, monkeypatch):
+def test_images_read_ahead_are_the_ones_read(files, monkeypatch):
     whole, calls = np.stack([decode(file, 8) for file in files]), []
     monkeypatch.setattr(reading, "decode", lambda file, *how: calls.append(file) or decode(file, *how))
     pictures = Pictures(files, 8, kept_bytes=STREAMED)
@@ -44,7 +44,7 @@ def test_what_is_read_ahead_is_what_is_read(files, monkeypatch):
     assert (pictures[10:20] == whole[10:]).all()
 
 
-def test_what_is_read_ahead_and_never_asked_for_stays_bounded(files):
+def test_images_read_ahead_but_never_requested_stay_bounded(files):
     pictures = Pictures(files, 8, kept_bytes=STREAMED)
     for start in range(40):
         pictures.ahead([start % 12, (start + start // 12) % 12])
@@ -87,7 +87,7 @@ def test_a_check_names_the_file_that_is_broken(files, kept, number, damage):
     assert pictures._done.all() == bool(kept)
 
 
-def test_what_stands_behind_the_end_of_a_jpeg_is_no_harm(files):
+def test_bytes_after_the_end_of_a_jpeg_are_harmless(files):
     files[1].write_bytes(files[1].read_bytes() + b"a camera's own words" * 10)
     look(files[1])
 
@@ -110,14 +110,14 @@ def task(files):
 @pytest.mark.parametrize("method", ["linear", {"name": "lora", "rank": 2}])
 def test_kept_and_streamed_images_train_the_same_model(task, method, augmentation, monkeypatch):
     spec = pc.RunSpec(method=method, epochs=2, batch_size=4, pretrained=False, augmentation=augmentation, warmup=0)
-    told = []
+    losses = []
     for kept in (KEPT, STREAMED):
         made = task(kept)
         monkeypatch.setattr(loop, "load_task", lambda name, made=made: made)
         events = list(pc.finetune(spec, backbone=small("swin")))
-        told.append([e.loss for e in events if hasattr(e, "loss")])
+        losses.append([e.loss for e in events if hasattr(e, "loss")])
         assert any(e.kind == "progress" and e.what == "looking at the images" for e in events)
-    assert told[0] == told[1] and len(told[0]) == 2 * 3 + 3
+    assert losses[0] == losses[1] and len(losses[0]) == 2 * 3 + 3
 
 
 @pytest.mark.parametrize("kept", [STREAMED, KEPT])

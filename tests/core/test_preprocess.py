@@ -1,4 +1,4 @@
-"""From pixels to inputs: resizing against timm's own evaluation, augmentation that repeats itself and keeps labels."""
+"""From pixels to inputs: resizing against timm's own evaluation, reproducible augmentation that keeps labels."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_crop_is_what_timm_evaluates_with(image, share):
 
 @pytest.mark.parametrize("image", [(64, 64), (31, 200), (200, 31), (32, 48), (1, 1)])
 @pytest.mark.parametrize("resize", ["stretch", "crop"])
-def test_whatever_comes_in_has_the_size_of_the_backbone(image, resize):
+def test_inputs_always_have_the_size_of_the_backbone(image, resize):
     backbone = dataclasses.replace(small("vit"), crop_pct=0.9)  # 32 x 48
     x = prepare(noise(1, *image), backbone, "none", resize=resize)
     assert x.shape == (1, 3, 32, 48) and x.is_contiguous() and x.min() >= 0 and x.max() <= 1
@@ -68,7 +68,7 @@ def test_the_share_that_is_cropped_is_the_backbones_own():
 
 
 def test_the_defaults_are_what_they_always_were_to_the_bit():
-    """One bicubic call and one division; the shifts first, then the mirrors, of one stream of random numbers."""
+    """One bicubic call and one division; shifts first, then mirrors, from one stream of random numbers."""
     backbone, pixels = small("vit"), noise(8, 50, 60)
     x = torch.tensor(pixels).permute(0, 3, 1, 2).float()
     x = torch.nn.functional.interpolate(x, (32, 48), mode="bicubic", antialias=True, align_corners=False).clamp(0, 255)
@@ -134,7 +134,7 @@ def test_randaugment_turns_and_moves_nothing_where_labels_forbid_it():
     assert len(centres(SYMMETRIES)) > 5
 
 
-def test_every_task_says_which_changes_keep_its_labels():
+def test_every_task_states_which_changes_keep_its_labels():
     for name in pc.tasks():
         symmetries = task_card(name).symmetries
         assert symmetries is None or set(symmetries) <= set(SYMMETRIES), name
@@ -224,12 +224,12 @@ def test_selecting_by_val_returns_the_weights_of_the_best_epoch(digits, family, 
 
 
 def test_ties_go_to_the_earlier_epoch_and_a_resumed_run_knows_its_best(digits, monkeypatch):
-    told = iter([0.5, 0.75, 0.75, 0.25, 0.25])
+    accuracies = iter([0.5, 0.75, 0.75, 0.25, 0.25])
     evaluate = Trainer.evaluate
 
     def scripted(self, name, epoch):
         found = evaluate(self, name, epoch)
-        return dataclasses.replace(found, accuracy=next(told)) if name == "val" else found
+        return dataclasses.replace(found, accuracy=next(accuracies)) if name == "val" else found
 
     monkeypatch.setattr(Trainer, "evaluate", scripted)
     s = spec("linear", epochs=4, select="val")
@@ -260,7 +260,7 @@ def test_a_race_selects_what_each_would_alone(digits):
 
 
 class Sealed:
-    """Images that nobody may look at before the seal is broken."""
+    """Images that may not be read before the seal is broken."""
 
     def __init__(self, images):
         self.images, self.shape, self.sealed = images, images.shape, True
@@ -284,7 +284,7 @@ def test_nobody_looks_at_the_test_images_before_training_is_over(digits, method,
         if isinstance(event, Step):
             steps += 1
         if isinstance(event, Evaluation) and event.split == "val" and steps == 6:
-            sealed.sealed = False  # the last thing that anybody is told before the test
+            sealed.sealed = False  # the last event before the test
     assert steps == 6 and not sealed.sealed
 
 
@@ -324,29 +324,31 @@ def test_conditions_in_words():
 
 
 @pytest.mark.parametrize("task", ["vtab:/x", "fewshot:/x", "folder:/x", "upload:x", "torchvision:DTD", "hf:a/b"])
-def test_files_were_brought_to_one_size_and_that_is_said(task):
-    """However a backbone of that size then reads them: they are never as they are."""
+def test_files_were_resized_to_one_size_and_that_is_reported(task):
+    """Whatever a backbone of that size then does with them, they are never used as they are."""
 
-    def told(query="", size=None, image=(224, 224), **said):
+    def words(query="", size=None, image=(224, 224), **said):
         return conditions.part({"task": task + query, **said}, "resize", size and image, size)
 
-    assert told("", (224, 224)) == "images stretched to 224 x 224 (bicubic)"
-    assert told("?size=224&fit=crop", (224, 224)) == "images resized and cropped to 224 x 224 (bicubic)"
-    assert told("?fit=crop", (64, 64)) == "images resized and cropped to 224 x 224, then stretched to 64 x 64 (bicubic)"
+    assert words("", (224, 224)) == "images stretched to 224 x 224 (bicubic)"
+    assert words("?size=224&fit=crop", (224, 224)) == "images resized and cropped to 224 x 224 (bicubic)"
     assert (
-        told("", (64, 64), resize="crop")
+        words("?fit=crop", (64, 64)) == "images resized and cropped to 224 x 224, then stretched to 64 x 64 (bicubic)"
+    )
+    assert (
+        words("", (64, 64), resize="crop")
         == "images stretched to 224 x 224, then resized and cropped to 64 x 64 (bicubic)"
     )
-    assert told().startswith(
+    assert words().startswith(
         "images stretched to one size, then stretched to the backbone's size where they have another"
     )
 
 
-def test_what_a_race_has_in_common_is_what_its_runs_told():
+def test_conditions_common_to_a_race_come_from_its_runs():
     specs = [pc.RunSpec(task="vtab:/x", augmentation="light", lr=lr).to_dict() for lr in (0.1, 0.2, 0.3)]
     begun = {"settings": {"image_size": [32, 32], "input_size": [64, 64], "symmetries": ["shift"]}}
-    told = conditions.in_common(specs, [None, begun, begun])  # the first has not begun
-    assert told == conditions.of_run(specs[1], begun) and "(shift)" in told
+    common = conditions.in_common(specs, [None, begun, begun])  # the first has not begun
+    assert common == conditions.of_run(specs[1], begun) and "(shift)" in common
     other = {"settings": {**begun["settings"], "input_size": [32, 32]}}
     assert "then" not in conditions.in_common(specs, [None, begun, other])
     assert "augmentation" not in conditions.in_common(
@@ -356,5 +358,5 @@ def test_what_a_race_has_in_common_is_what_its_runs_told():
 
 def test_a_run_tells_its_conditions(digits):
     started = next(pc.finetune(spec(augmentation="light"), backbone=small("swin"))).to_dict()
-    told = conditions.of_run(spec(augmentation="light").to_dict(), started)
-    assert told.startswith("64 x 64 images stretched to 32 x 32 (bicubic), ") and "(shift)" in told
+    words = conditions.of_run(spec(augmentation="light").to_dict(), started)
+    assert words.startswith("64 x 64 images stretched to 32 x 32 (bicubic), ") and "(shift)" in words

@@ -114,7 +114,7 @@ def test_scores_survive_json():
     assert again.layers == scores.layers and again.projections == scores.projections
 
 
-def test_what_has_no_heads_to_score_says_so():
+def test_a_model_without_heads_to_score_is_refused():
     with pytest.raises(errors.NotMeasurable, match="low-rank updates on q, k or v"):
         pc.head_scores(pc.attach(small("vit"), pc.make_method("last"), 3), images(small("vit")), labels(2))
     with pytest.raises(errors.UnknownName, match="taylor"):
@@ -184,8 +184,8 @@ def test_attention_rows_sum_to_one_and_explain_the_output(family):
 
 
 @pytest.mark.parametrize("size", [(40, 40), (36, 52), (32, 32)])
-def test_rows_sum_to_one_beside_padding_whose_share_is_said(size):
-    """A Swin whose windows do not divide its grid pads them; the padding is looked at, and is no token."""
+def test_rows_sum_to_one_with_padding_whose_share_is_reported(size):
+    """A Swin whose windows do not divide its grid pads them; padding is attended to, but is not a token."""
     settings = SWIN | {"img_size": size}
     backbone = pc.load_backbone(settings.pop("name"), pretrained=False, **settings)
     x = images(backbone)
@@ -200,7 +200,7 @@ def test_rows_sum_to_one_beside_padding_whose_share_is_said(size):
 
 
 class _Sums(torch.nn.Module):
-    """An attention that weighs each of 25 tokens with 0.1."""
+    """An attention that gives each of 25 tokens a weight of 0.1."""
 
     def __init__(self):
         super().__init__()
@@ -211,7 +211,7 @@ class _Sums(torch.nn.Module):
         return x
 
 
-def test_an_attention_that_is_no_average_is_refused():
+def test_an_attention_that_is_not_an_average_is_refused():
     backbone = small("vit").clone()
     backbone.module.blocks[1].attn = _Sums()
     with pytest.raises(errors.NotMeasurable, match="sum to 2.5 to 2.5, not to 1"):
@@ -233,7 +233,7 @@ def test_attention_times_values_is_what_the_block_computes():
 
 
 def test_swin_windows_land_where_their_tokens_are():
-    """A token of a shifted window attends to its own place's neighbours only: never across more than a window."""
+    """A token of a shifted window attends only to its neighbours, never farther than a window."""
     backbone = small("swin")
     plain, shifted = (pc.attention_maps(backbone, images(backbone), layer)[0, 0] for layer in (0, 1))
     same = torch.arange(64).view(8, 8).unflatten(0, (2, 4)).unflatten(2, (2, 4)).permute(0, 2, 1, 3).reshape(4, 16)
@@ -274,7 +274,7 @@ def test_probes_that_have_nothing_to_show_say_so():
 
 
 def test_maps_of_a_shared_backbone_from_many_threads():
-    """A probe leaves no hook and no switch behind on a Backbone that others use at the same time."""
+    """A probe leaves no hook and no changed flag on a Backbone that others use at the same time."""
     from concurrent.futures import ThreadPoolExecutor
 
     backbone = small("vit")

@@ -1,4 +1,4 @@
-"""Frozen features in two dimensions: PCA by its laws, t-SNE by its seed, and how well a line parts the classes."""
+"""Frozen features in two dimensions: PCA by its laws, t-SNE by its seed, and how separable the classes are."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_line_parts_what_a_line_can_part():
 
 
 def test_a_line_does_not_depend_on_units():
-    """Each feature is brought to mean 0 and deviation 1; one that never changes counts for nothing."""
+    """Each feature is standardised to mean 0 and deviation 1; a constant one is ignored."""
     noisy = CLOUD + 2 * np.eye(12)[LABELS]
     said = linear_accuracy(noisy[:42], LABELS[:42], noisy[42:], LABELS[42:])
     other = np.column_stack([noisy * np.geomspace(0.01, 100, 12) + 5, np.full(60, 3.0)])

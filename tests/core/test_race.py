@@ -81,7 +81,7 @@ def test_where_features_are_not_kept_those_that_see_the_same_images_share_a_forw
     assert sum(n for n in images if n > 1) == 2 * 2 * 8 + 4 * 8 + 4 * (8 + 8)
 
 
-def test_one_that_fails_says_so_and_the_others_go_on(monkeypatch):
+def test_a_failing_run_is_reported_and_the_others_continue(monkeypatch):
     base = pc.RunSpec(epochs=2, batch_size=8, pretrained=False, method="linear")
     racers = [base, base.replace(lr=1e-2), base.replace(seed=1)]
     alone, together = pc.run(racers[2]), race._together
@@ -101,29 +101,29 @@ def test_one_that_fails_says_so_and_the_others_go_on(monkeypatch):
 def test_those_left_out_go_no_further_and_change_nothing_for_the_others():
     base = pc.RunSpec(epochs=2, batch_size=8, pretrained=False, method="linear")
     racers = [base, base.replace(lr=1e-2), base.replace(method={"name": "lora", "rank": 2})]
-    told, out = [], set()
+    events, out = [], set()
     stream = race.race_events(racers, left_out=lambda: out)
     for i, event in stream:
-        told.append((i, event))
+        events.append((i, event))
         if event.kind == "step" and event.step == 4:
             out |= {1, 2}
-    steps = {i: [e.step for which, e in told if which == i and e.kind == "step"] for i in range(3)}
+    steps = {i: [e.step for which, e in events if which == i and e.kind == "step"] for i in range(3)}
     assert steps[0] == [1, 2, 3, 4, 5, 6] and steps[1][-1] in (3, 4) and not steps[2]
     alone = pc.run(base)
-    assert dict(told)[0].test_accuracy == alone.test_accuracy and dict(told)[0].blob is not None
+    assert dict(events)[0].test_accuracy == alone.test_accuracy and dict(events)[0].blob is not None
 
 
 def test_the_command_ranks_and_one_that_fails_ends_no_other():
     words = ("race", "--epochs", "1", "--batch-size", "8", "--no-pretrained", "--vary", "gap=60,4,8", "--json")
-    told = CliRunner().invoke(app, words)
-    assert told.exit_code == 0, told.output
-    answer = json.loads(told.stdout)
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
     assert answer[0]["test_accuracy"] >= answer[1]["test_accuracy"] >= 0
     assert {one["spec"]["method"]["gap"] for one in answer[:2]} == {4, 8}
     assert answer[2]["error"] == "DoesNotFit" and "gap 60 is above the depth" in answer[2]["message"]
 
 
-def test_an_empty_race_says_so():
+def test_an_empty_race_is_an_error():
     with pytest.raises(errors.InvalidSetting, match="at least one"):
         pc.race([])
 
@@ -172,7 +172,7 @@ def test_a_race_keeps_what_the_budget_allows_once(monkeypatch, splits, cached):
 
 
 def test_batches_of_one_size_are_not_always_of_the_same_images(monkeypatch):
-    """Of 36 images in batches of 20 and of 16 both second batches have 16: others."""
+    """Of 36 images in batches of 20 and of 16, both second batches have 16 images, but different ones."""
     monkeypatch.setattr(loop, "load_task", lambda name: cut(load_task("digits"), 36, 8, 8))
     base = pc.RunSpec(epochs=2, pretrained=False, method="linear", cache_features=False)
     racers = [base.replace(batch_size=size) for size in (20, 16)]

@@ -1,4 +1,4 @@
-"""Recipes: what was measured is the default, what was not says where its rate comes from, and what is given stays."""
+"""Recipes: measured rates are the default, others say where they come from, and a given rate stays."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def known(monkeypatch):
     return lambda *entries: monkeypatch.setattr(recipes, "recorded", lambda: entries)
 
 
-def test_what_is_recorded_is_the_best_by_validation_and_each_rate_is_possible():
+def test_the_recorded_rate_is_the_best_by_validation_and_every_rate_is_valid():
     for each in recipes.recorded():
         assert each["method"] in METHODS.names() and each["backbone"] in embedded.names()
         rates = each["evidence"]["rates"]

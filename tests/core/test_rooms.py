@@ -1,4 +1,4 @@
-"""The house of the design, proved from the import statements: rooms without circles, a core that knows no wing."""
+"""The layout, proved from the import statements: rooms without circles, and a core that knows no wing."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_every_room_has_its_place():
 
 @pytest.mark.parametrize("name", ROOMS)
 def test_arrows_only_go_down(name):
-    """With one order of all rooms there can be no circle between them."""
+    """With a total order of all rooms there can be no circle between them."""
     below = set(ROOMS[: ROOMS.index(name)])
     assert arrows()[name] <= below, f"{name} imports from {sorted(arrows()[name] - below)}, not below it"
 

@@ -1,4 +1,4 @@
-"""Serial LoRA: on every family, merged equals unmerged equals a plain LoRA, and nothing moves at the start."""
+"""Serial LoRA, on every family: merged equals unmerged equals a plain LoRA, and nothing moves at the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Side-Tuning and LST: the equations by hand, and nothing of the backbone in the gradient's way."""
+"""Side-Tuning and LST: the equations by hand, and no gradient through the backbone."""
 
 from __future__ import annotations
 

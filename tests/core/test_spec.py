@@ -1,4 +1,4 @@
-"""RunSpec, registry and errors: frozen, validated, the same after JSON, and helpful when wrong."""
+"""RunSpec, registry and errors: frozen, validated, unchanged by JSON, and helpful when wrong."""
 
 from __future__ import annotations
 
@@ -103,9 +103,9 @@ class Mute(Method):
 def test_a_card_is_the_docstring_of_its_class():
     with pytest.raises(errors.InvalidSetting, match="Mute must have .* Equation.*missing.*'equation'"):
         _ = Mute.card
-    told = type("Told", (Mute,), {"__doc__": "Equation: y = x\n" + inspect.cleandoc(Mute.__doc__)}).card
-    assert (told.equation, told.keeps, told.paper) == ("y = x", "As much as full fine-tuning.", "")
-    assert not told.mergeable and pc.make_method("linear").card.mergeable
+    described = type("Told", (Mute,), {"__doc__": "Equation: y = x\n" + inspect.cleandoc(Mute.__doc__)}).card
+    assert (described.equation, told.keeps, told.paper) == ("y = x", "As much as full fine-tuning.", "")
+    assert not described.mergeable and pc.make_method("linear").card.mergeable
 
 
 def test_events_survive_json():
@@ -120,7 +120,7 @@ def test_events_survive_json():
 
 
 def test_fields_that_came_later_leave_older_keys_alone():
-    """Checkpoints and logs of specs that were made before a field existed still belong to them."""
+    """Checkpoints and logs of specs made before a field existed still belong to them."""
     assert pc.RunSpec(method="last").key == "0ea1572620fc"
     assert pc.RunSpec(method={"name": "last", "qk_norm": False}).key == "0ea1572620fc"
     assert pc.RunSpec(method={"name": "last", "qk_norm": True}).key != "0ea1572620fc"

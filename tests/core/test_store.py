@@ -1,4 +1,4 @@
-"""Laws of the store: what goes in comes out, in order, whole or not at all, from many threads and processes."""
+"""Laws of the store: what goes in comes out, in order, complete or not at all, from many threads and processes."""
 
 import sqlite3
 import subprocess
@@ -200,7 +200,7 @@ def test_ten_thousand_steps_are_read_at_once(store):
     assert "events_by_kind (run=? AND kind=?)" in plan and "TEMP" not in plan
 
 
-def test_a_full_disk_is_told_and_loses_nothing(store):
+def test_a_full_disk_is_reported_and_loses_nothing(store):
     run = store.create_run({})
     store.append(run, STEPS)
     with store._db.read() as db:
@@ -212,7 +212,7 @@ def test_a_full_disk_is_told_and_loses_nothing(store):
     assert store.append(run, STEPS) == 20 and store.artifact_names(run) == []
 
 
-def test_a_locked_file_is_told(store):
+def test_a_locked_file_is_reported(store):
     with store._db.read() as db:
         db.execute("PRAGMA busy_timeout = 50")
     holder = sqlite3.connect(store.folder / "headroom.sqlite3", isolation_level=None)
@@ -224,14 +224,14 @@ def test_a_locked_file_is_told(store):
     assert store.create_run({}) == 1
 
 
-def test_a_file_that_may_not_be_written_is_told(store):
+def test_a_read_only_file_is_reported(store):
     with store._db.read() as db:
         db.execute("PRAGMA query_only = 1")
     with pytest.raises(errors.StoreUnavailable, match="may not be written"):
         store.create_run({})
 
 
-def test_unusable_folders_and_files_are_told(tmp_path):
+def test_unusable_folders_and_files_are_reported(tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(errors.StoreUnavailable, match="HEADROOM_HOME"):
         Store(tmp_path / "file" / "home")

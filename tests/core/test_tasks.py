@@ -1,4 +1,4 @@
-"""Tasks: the splits are what they say, the same everywhere, and balanced; names and arguments are checked."""
+"""Tasks: splits are as described, the same everywhere, and balanced; names and arguments are checked."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def fingerprint(task: tasks.Task) -> str:
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
-def test_splits_are_what_the_card_says(name):
-    """Whatever is registered and complete by its name: a task that somebody adds, too."""
+def test_splits_match_the_card(name):
+    """Every registered task that takes no argument, including one that somebody adds."""
     task, card = load_task(name), task_card(name)
     assert task.name == name and task.group in tasks.GROUPS
     for said in ("title", "description", "group", "classes", "source", "symmetries"):
@@ -89,7 +89,7 @@ def test_no_image_is_in_two_places(name):
 
 @pytest.mark.parametrize("name", SIZES)
 def test_the_bytes_are_those_that_published_accuracies_were_measured_on(name):
-    """Golden: whoever changes a drawing on purpose changes this too, and measures the accuracies again."""
+    """Golden: a deliberate change to a drawing changes this too, and the accuracies must be measured again."""
     assert fingerprint(load_task(name)) == GOLDEN[name]
 
 
@@ -105,7 +105,7 @@ def test_a_cached_task_is_one_copy_that_cannot_be_changed(name):
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_an_image_depends_on_its_seed_split_and_index_alone(name):
-    """Drawn alone, in another process and with another hash seed, it is the same: no order of a set gets into it."""
+    """The same when drawn alone, in another process and with another hash seed: it depends on no set's order."""
     task, wanted = load_task(name), (7, 150)
     environment = dict(os.environ, PYTHONHASHSEED="12345", PYTHONPATH=str(ROOT))
     code = f"import test_tasks; test_tasks.print_alone({name!r}, {wanted!r})"
@@ -141,7 +141,7 @@ def test_only_what_is_read_is_drawn(name):
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_colour_and_brightness_hardly_tell_the_class(name):
-    """A logistic regression on the mean and the spread of each colour stays within ten points of guessing."""
+    """Logistic regression on the mean and spread of each colour stays within ten points of chance."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
@@ -210,7 +210,7 @@ def test_balanced_labels_differ_by_at_most_one():
 
 
 def test_digits_are_scikit_learns_images_enlarged():
-    """Oracle: shrinking an enlarged image by area gives back the original's pattern, and the label is its label."""
+    """Oracle: shrinking an enlarged image by area returns the original's pattern, with its label."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -237,7 +237,7 @@ def test_berries_are_as_many_as_asked_and_none_is_cut_off_or_hidden():
 
 @pytest.mark.parametrize("hour", range(12))
 def test_the_koi_looks_towards_its_hour(hour, monkeypatch):
-    """A white koi in plain water: from the middle of the fish to its eyes is the direction of the hand."""
+    """A white koi in plain water: the clock's hand points from the middle of the fish to its eyes."""
     from peftcore.tasks.drawn import _drawing, orientation
 
     monkeypatch.setattr(orientation, "_coat", lambda rng: (np.ones(3), np.ones(3)))
@@ -294,7 +294,7 @@ def test_the_crab_sits_in_its_square(square, monkeypatch):
 
 
 @pytest.mark.parametrize("infected", range(6))
-def test_as_many_cells_are_infected_as_said_all_in_sight(infected, monkeypatch):
+def test_the_stated_number_of_cells_is_infected_all_in_sight(infected, monkeypatch):
     from peftcore.tasks.drawn import cells
 
     found: list[tuple[float, float]] = []
@@ -323,7 +323,7 @@ def test_the_nearest_car_is_in_its_range_and_other_cars_are_farther(band, monkey
 
 
 def test_the_camera_sees_in_perspective():
-    """A metre at z metres is FOCAL / z pixels, and what is far away sinks into the horizon."""
+    """A metre at z metres is FOCAL / z pixels, and what is far away approaches the horizon."""
     from peftcore.tasks.drawn.distance import FOCAL, Camera
 
     camera = Camera(height=1.5, horizon=25.0, roll=0.0, shift=0.0, bend=0.0)
@@ -335,7 +335,7 @@ def test_the_camera_sees_in_perspective():
 
 
 def test_no_two_signs_look_alike():
-    """Rastered without wobble and taken to the same place, any two of the 32 differ in many pixels."""
+    """Drawn without wobble in the same place, any two of the 32 differ in many pixels."""
     from peftcore.tasks.drawn import syllables
 
     class Still:

@@ -1,4 +1,4 @@
-"""The loop: deterministic, resumable to the bit, closable, honest about bad numbers. Runs on a cut of a real task."""
+"""The loop: deterministic, resumable to the bit, closable, honest about bad numbers. Runs on part of a real task."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_run_returns_the_result():
 
 @pytest.mark.parametrize("method", ["last", "linear"])
 def test_cached_features_end_with_the_same_weights(method):
-    """Equal to rounding: a matrix product over another batch may add in another order."""
+    """Equal to rounding: a matrix product over another batch may sum in another order."""
     cached, a = drain(pc.finetune(spec(method, cache_features=True), backbone=small("vit")))
     _, b = drain(pc.finetune(spec(method, cache_features=False), backbone=small("vit")))
     assert any(isinstance(e, Progress) for e in cached)
@@ -110,7 +110,7 @@ def test_out_of_memory_names_remedies(monkeypatch):
 
 
 def norms_of_updates(monkeypatch) -> list[float]:
-    """The gradient norm of each step as the optimizer sees it, from now on."""
+    """Records the gradient norm of each step as the optimizer sees it, from now on."""
     seen, step = [], torch.optim.AdamW.step
 
     def noted(self, *args):
@@ -124,7 +124,7 @@ def norms_of_updates(monkeypatch) -> list[float]:
 
 @pytest.mark.parametrize("method", ["last", {"name": "lora", "dropout": 0.3}, "heart_lora"])
 def test_clipped_gradients_are_no_longer_than_clip(method, monkeypatch):
-    """Events keep the norm from before; a run that is resumed goes on to the same weights."""
+    """Events keep the norm before clipping; a resumed run reaches the same weights."""
     backbone = small("vit")
     plain, _ = drain(pc.finetune(spec(method), backbone=backbone))
     norms = [e.grad_norm for e in plain if isinstance(e, Step)]
@@ -207,7 +207,7 @@ def test_compile_is_refused_for_side_methods():
 
 
 def test_a_compiled_run_trains_through_the_compiled_model(monkeypatch):
-    """What torch.compile gives is what the steps call, save the traced ones; here it gives the model itself."""
+    """The steps call the result of torch.compile, except traced ones; here it is the model itself."""
     calls = []
     monkeypatch.setattr(torch, "compile", lambda model: lambda x: calls.append(len(x)) or model(x))
     monkeypatch.setattr(trainer, "TRACED", 1)
@@ -215,7 +215,7 @@ def test_a_compiled_run_trains_through_the_compiled_model(monkeypatch):
     assert calls and plain.test_accuracy == fast.test_accuracy
 
 
-def test_where_nothing_can_be_compiled_the_run_says_so(monkeypatch):
+def test_where_nothing_can_be_compiled_the_run_reports_it(monkeypatch):
     from torch._dynamo.exc import TorchDynamoException
 
     def broken(model):

@@ -1,4 +1,4 @@
-"""Downloads: whole or not at all, on from where they stopped, and told and stopped while a run waits for them."""
+"""Downloads: complete or not at all, resumed where they stopped, reported and stoppable while a run waits."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def stop_at(share):
 
 
 def test_a_file_is_there_whole_and_nothing_beside_it(server, goal):
-    told = []
-    assert transfer.download(f"{server.url}/file.bin", goal, lambda *now: told.append(now)) == goal
+    progress = []
+    assert transfer.download(f"{server.url}/file.bin", goal, lambda *now: progress.append(now)) == goal
     assert goal.read_bytes() == DATA and list(goal.parent.iterdir()) == [goal]
-    assert told[0] == (0, len(DATA)) and told[-1] == (len(DATA), len(DATA)) and told == sorted(told)
+    assert progress[0] == (0, len(DATA)) and progress[-1] == (len(DATA), len(DATA)) and progress == sorted(progress)
     server.asked.clear()
     transfer.download(f"{server.url}/file.bin", goal)
     assert not server.asked  # it is here
@@ -174,7 +174,7 @@ SPEC = RunSpec(backbone=NAME, method={"name": "linear"}, task="digits", epochs=1
 
 @pytest.fixture
 def hub(server, tmp_path, monkeypatch):
-    """A hub whose file of weights is none, which is enough to be on its way; nothing is here."""
+    """A hub whose weights file is not one, which is enough to start a download; nothing is here."""
     monkeypatch.setenv("HEADROOM_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setattr(places, "here", lambda name: False)
     monkeypatch.setattr(backbones, "address", lambda repo, file: f"{server.url}/{file}")
@@ -189,22 +189,22 @@ def test_a_run_tells_how_far_its_weights_are_and_keeps_them_when_it_is_closed(hu
     monkeypatch.setattr(arrivals, "LEAVE_SECONDS", 0.0)
     wanted, sent = threading.Semaphore(0), 0
     hub.after = lambda: wanted.acquire(timeout=60)
-    stream, told = arrivals.arrivals(SPEC), []
-    while not told or told[-1].done < len(DATA) / 2:
-        told.append(next(stream))
-        while sent < told[-1].done // hub.piece:  # the next piece is sent once this one was told of
+    stream, events = arrivals.arrivals(SPEC), []
+    while not events or events[-1].done < len(DATA) / 2:
+        events.append(next(stream))
+        while sent < events[-1].done // hub.piece:  # the next piece is sent once this one was events of
             wanted.release()
             sent += 1
     [download] = [thread for thread in threading.enumerate() if thread.name == "headroom-download"]
     stream.close()
     wanted.release(len(DATA))
     download.join(60)
-    assert all(isinstance(event, Download) and from_dict(event.to_dict()) == event for event in told)
-    assert {event.what for event in told} == {NAME} and told[-1].total == len(DATA) and told[-1].speed > 0
-    assert [event.done for event in told] == sorted(event.done for event in told)
+    assert all(isinstance(event, Download) and from_dict(event.to_dict()) == event for event in events)
+    assert {event.what for event in events} == {NAME} and events[-1].total == len(DATA) and events[-1].speed > 0
+    assert [event.done for event in events] == sorted(event.done for event in events)
     goal = places.folder() / f"{NAME}.safetensors"
     had = transfer.kept(goal)
-    assert had >= told[-1].done and not goal.exists() and not places.fetched(NAME)
+    assert had >= events[-1].done and not goal.exists() and not places.fetched(NAME)
     hub.asked.clear()
     with pytest.raises(errors.WeightsUnavailable, match="not a whole safetensors file"):  # so it came to its end
         list(arrivals.arrivals(SPEC))
@@ -217,7 +217,7 @@ def test_a_connection_that_ends_is_a_sentence_of_the_run(hub):
         list(arrivals.arrivals(SPEC))
 
 
-def test_what_is_here_or_not_wanted_does_not_arrive(hub, monkeypatch):
+def test_present_or_unwanted_weights_are_not_downloaded(hub, monkeypatch):
     assert not list(arrivals.arrivals(SPEC, with_weights=False))
     assert not list(arrivals.arrivals(SPEC.replace(pretrained=False)))
     monkeypatch.setattr(places, "here", lambda name: True)

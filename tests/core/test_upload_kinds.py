@@ -1,4 +1,4 @@
-"""Uploads as people bring them, kind by kind: what each spelling, encoding, format and habit comes to."""
+"""Uploads as people make them, kind by kind: the result of each spelling, encoding, format and habit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def on_disk(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def examine(home: Path, files: dict[str, bytes]) -> uploads.Survey:
-    """What these files come to, as a zip; a tar and the folder itself come to the same."""
+    """What these files give as a zip; a tar and the folder itself give the same."""
     found = uploads.examine(zipped(home, files))
     for other in (tarred(home, files), on_disk(home / "plain", files)):
         again = uploads.examine(other)
@@ -86,7 +86,7 @@ NESTED = ("{0}/{1}", "{0}/{0}/{1}", "my set/{0}/{1}", "data/{0}/images/{1}", "{0
 
 @pytest.mark.parametrize("path", NESTED)
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_folders_of_splits_are_no_classes(home, spelling, path):
+def test_split_folders_do_not_become_classes(home, spelling, path):
     names = SPELLINGS[spelling]
     files = pictures(*(path.format(split, name) for split in names for name in ("cat", "dog")))
     found = uploads.examine(zipped(home, files))
@@ -103,8 +103,8 @@ def test_splits_and_what_lies_beside_them(home):
     assert found.classes == ("sea", "street") and {one.file for one in found.skipped} == {*beside}
 
 
-def test_splits_that_lie_deeper_than_what_is_beside_them(home):
-    """As one has them whose archive was packed with the unlabelled test images beside the set."""
+def test_splits_deeper_than_their_neighbours(home):
+    """As in an archive packed with the unlabelled test images beside the set."""
     files = pictures(*(f"New Set (Augmented)/New Set (Augmented)/{s}/{c}" for s in ("train", "valid") for c in "ab"))
     found = examine(home, files | pictures("test/test", each=2) | pictures("docs", each=1))
     assert found.classes == ("a", "b") and {*found.given.tolist()} == {0, 1} and len(found) == 16
@@ -166,12 +166,12 @@ def test_splits_without_classes_are_refused_with_the_remedy(home, kind):
 
 
 @pytest.mark.parametrize("names", [("images", "masks"), ("train/images", "train/labels"), ("Images", "Ground_Truth")])
-def test_images_and_what_belongs_to_them_are_no_classes(home, names):
+def test_images_and_what_accompanies_them_are_not_classes(home, names):
     with pytest.raises(errors.BadData, match="hold images and what accompanies them, not classes"):
         uploads.examine(zipped(home, pictures(*names)))
 
 
-def test_what_is_a_split_s_name():
+def test_names_of_splits():
     assert [split_of(name) for name in ("trainval", "train_val", "train_test", "dataset", "", "Test (1)")] == [
         0, 0, None, None, None, 2,
     ]  # fmt: skip
@@ -201,7 +201,7 @@ WRITTEN = {
 
 
 def written(folder: Path, coding: str, names: tuple[str, ...]) -> Path:
-    """A zip with names in an encoding that it does not say, as old tools write them."""
+    """A zip with names in an unstated encoding, as old tools write them."""
     made, stand_ins = io.BytesIO(), {}
     with zipfile.ZipFile(made, "w") as archive:
         for number, name in enumerate(names):
@@ -224,7 +224,7 @@ def test_names_in_a_zip_in_any_encoding(home, language):
 
 
 @pytest.mark.parametrize("names", [("ソース", "猫"), ("кошка", "Äpfel"), ("chat", "forêt")])
-def test_names_in_utf8_are_no_guess_marked_or_not(home, names):
+def test_names_in_utf8_are_not_guessed_marked_or_not(home, names):
     marked = uploads.examine(zipped(home, pictures(*names)))
     bare = uploads.examine(written(home, "utf-8", names))
     assert {*marked.classes} == {*bare.classes} == {*names} and not marked.notes and not bare.notes
@@ -271,7 +271,7 @@ def test_tables_in_any_encoding(home, language):
 
 
 def kaggle(train: str = "train.csv", test: str = "test.csv", test_rows: str = "id\n0\n1\n", folders=("train", "test")):
-    """A competition's files: names that are the same in both folders, labels for one of them."""
+    """A competition's files: the same names in both folders, labels for one of them."""
     rows = "id,label\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(12))
     empty = "id,label\n" + "0,a\n1,a\n"
     files = pictures(folders[0], each=12) | pictures(folders[1], each=2)
@@ -300,7 +300,7 @@ def test_tables_for_each_split_name_the_files_of_their_split(home, folders):
 
 
 def test_class_numbers_that_are_names_of_files_too(home):
-    """As the traffic signs of GTSRB have them: class folders for training, one folder and a table for testing."""
+    """As in the traffic signs of GTSRB: class folders for training, one folder and a table for testing."""
     files = pictures("Train/0", "Train/1") | pictures("Test") | pictures("Meta", each=2)
     train = "".join(f"6,{c},Train/{c}/{i}.png\n" for c in (0, 1) for i in range(4))
     test = "".join(f"6,{1 - i % 2},Test/{i}.png\n" for i in range(4))
@@ -311,7 +311,7 @@ def test_class_numbers_that_are_names_of_files_too(home):
 
 
 @pytest.mark.parametrize("rows", ["", "id,label\n", "id,label\nx,a\n"])
-def test_a_table_that_says_nothing_leaves_the_folders_their_say(home, rows):
+def test_without_labels_in_the_table_the_folders_decide(home, rows):
     found = examine(home, pictures("train/a", "train/b") | {"train.csv": rows.encode()})
     assert found.kind == "splits" and found.classes == ("a", "b") and len(found) == 8
 
@@ -388,7 +388,7 @@ READ = {  # name: image as bytes, and its colour
 
 
 def deep_png(values: np.ndarray) -> bytes:
-    """A PNG of 16 bits in each of its channels, (H, W, 3), which Pillow itself cannot write."""
+    """A PNG with 16 bits per channel, (H, W, 3), which Pillow itself cannot write."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -433,7 +433,7 @@ DEPTHS = {8: 255, 10: 1023, 12: 4095, 14: 16_383}
 @pytest.mark.parametrize("bits", DEPTHS)
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
 def test_fewer_bits_in_16_are_noted_and_read_as_such(home, bits, form):
-    """They would be almost black, and all of 8 bits one duplicate."""
+    """They would be almost black, and at 8 bits all duplicates."""
     values = np.random.default_rng(bits).integers(0, DEPTHS[bits] + 1, (8, 8, 8)).astype(np.uint16)
     values[:, 0, 0] = DEPTHS[bits]
     files = {f"{'ab'[i % 2]}/{i}.{form.lower()}": saved(Image.fromarray(one), form) for i, one in enumerate(values)}

@@ -1,4 +1,4 @@
-"""Users' own images: the bad are refused or left out by name and the disk is as before; the good come out right."""
+"""Users' own images: bad ones are refused or left out by name, with the disk unchanged; good ones come out right."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from peftcore.uploads.sets import slug
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int]]:
-    """Every file and folder under it, with size and time."""
+    """Every file and folder below it, with size and time."""
     return {
         str(path.relative_to(folder)): (path.lstat().st_size, path.lstat().st_mtime_ns)
         for path in folder.rglob("*")
@@ -33,15 +33,15 @@ def tree(folder: Path) -> dict[str, tuple[int, int]]:
 
 @pytest.fixture
 def home(tmp_path, monkeypatch) -> Path:
-    """A home in which one set is kept already."""
+    """A home with one set kept already."""
     monkeypatch.setenv("HEADROOM_HOME", str(tmp_path / "home"))
     (tmp_path / "first").mkdir()
     uploads.keep(uploads.examine(zipped(tmp_path / "first", good())), "first")
     return tmp_path / "home"
 
 
-def told(case, source) -> str:
-    """The sentence that refuses it, or what is left out and noted."""
+def outcome(case, source) -> str:
+    """The refusal, or what is left out and noted."""
     try:
         found = uploads.examine(source, limits=limits_of(case))
     except errors.HeadroomError as error:
@@ -62,11 +62,11 @@ def test_bad_is_refused_or_left_out_with_its_sentence_and_the_disk_as_before(cas
     (tmp_path / "made").mkdir()
     source = case.make(tmp_path / "made")
     before = tree(tmp_path)
-    sentence = told(case, source)
+    sentence = outcome(case, source)
     assert re.search(case.says, sentence), sentence
     assert tree(tmp_path) == before
     assert "\n" not in sentence or not case.refused
-    assert all(c.isprintable() or c == "\n" for c in sentence), "names are told in letters that can be seen"
+    assert all(c.isprintable() or c == "\n" for c in sentence), "names are shown in printable letters"
 
 
 def test_there_are_at_least_forty_kinds():
@@ -102,7 +102,7 @@ def test_an_archive_with_flipped_bytes_is_read_or_refused_with_a_sentence(home, 
     assert tree(home) == before
 
 
-def test_a_full_disk_is_told_and_left_as_it_was(home, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_left_as_it_was(home, tmp_path, monkeypatch):
     source = zipped(tmp_path, good())
     before = tree(home)
     monkeypatch.setattr(intake, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
@@ -126,22 +126,22 @@ def test_a_full_disk_is_told_and_left_as_it_was(home, tmp_path, monkeypatch):
 
 def test_who_stops_it_leaves_the_disk_as_it_was(home, tmp_path):
     """`tell` may raise at any of its calls."""
-    source, before, told = zipped(tmp_path, good()), tree(home), []
+    source, before, shares = zipped(tmp_path, good()), tree(home), []
     for stop in range(100):
 
         def tell(what, share, stop=stop):
-            told.append(share)
-            if len(told) > stop:
+            shares.append(share)
+            if len(shares) > stop:
                 raise KeyboardInterrupt
 
-        told.clear()
+        shares.clear()
         try:
             uploads.examine(source, tell=tell).discard()
         except KeyboardInterrupt:
             assert tree(home) == before
         else:
             break
-    assert stop > 3 and tree(home) == before and all(0 <= share <= 1 for share in told)
+    assert stop > 3 and tree(home) == before and all(0 <= share <= 1 for share in shares)
 
 
 def test_what_a_killed_process_left_goes_a_day_later(home, tmp_path):
@@ -278,13 +278,13 @@ def test_tables_may_say_splits_or_be_one_for_each(home, tmp_path):
     three = files | {
         f"{s}.csv": "".join(f"{i}.png,{'xy'[i % 2]}\n" for i in range(12) if where[i] == s).encode() for s in {*where}
     }
-    for told in (one, three):
-        kept = uploads.keep(uploads.examine(zipped(tmp_path, told)), "table")
+    for one_set in (one, three):
+        kept = uploads.keep(uploads.examine(zipped(tmp_path, one_set)), "table")
         task = load_task(f"upload:{kept.name}")
         assert [len(part) for part in (task.train, task.val, task.test)] == [6, 2, 4]
 
 
-def test_tables_that_differ_are_told_by_both_lines(home, tmp_path):
+def test_contradicting_tables_are_reported_with_both_lines(home, tmp_path):
     files = {f"img/{i}.png": picture(i) for i in range(6)}
     rows = "".join(f"{i}.png,{'xy'[i % 2]}\n" for i in range(6))
     both = files | {"train.csv": rows.encode(), "test.csv": b"file,label\n4.png,x\n"}
@@ -336,11 +336,11 @@ def test_duplicates_are_found_across_classes_and_splits_and_may_go(home, tmp_pat
     files["set/Train/b/3.png"] = files["set/Train/b/2.png"]  # twice in training
     files["set/Train/b/5.png"] = files["set/Train/a/5.png"]  # of two classes
     found = uploads.examine(zipped(tmp_path, files))
-    told = {
+    groups = {
         tuple(sorted(found.files[i][4:] for i in d.files)): (d.across_splits, d.across_classes)
         for d in found.duplicates
     }
-    assert told == {
+    assert groups == {
         ("TEST/a/0.png", "Train/a/1.png"): (True, False), ("Train/b/2.png", "Train/b/3.png"): (False, False),
         ("Train/a/5.png", "Train/b/5.png"): (False, True),
     }  # fmt: skip
@@ -352,7 +352,7 @@ def test_duplicates_are_found_across_classes_and_splits_and_may_go(home, tmp_pat
 
 
 def test_one_picture_in_other_files_is_a_duplicate(home, tmp_path):
-    """The same pixels as PNG, BMP, palette PNG, or rotated and marked to be rotated back; another pixel is another."""
+    """The same pixels as PNG, BMP, palette PNG, or rotated and marked to be rotated back; changing one pixel counts."""
     pixels = np.arange(12 * 16 * 3, dtype=np.uint8).reshape(12, 16, 3) // 64 * 64  # few colours, for the palette
     image, other = Image.fromarray(pixels), pixels.copy()
     other[0, 0, 0] ^= 1
@@ -402,7 +402,7 @@ def test_a_set_s_name_is_a_plain_word(name):
     )
 
 
-def test_what_is_left_out_is_not_kept_on_the_disk(home, tmp_path):
+def test_files_left_out_are_not_kept_on_disk(home, tmp_path):
     found = uploads.examine(zipped(tmp_path, good() | {"a/notes.txt": b"hello", "readme": b"x"}))
     kept = uploads.keep(found, "clean", consent=True)
     assert kept.left_out == 2 and {p.suffix for p in kept.folder.rglob("*") if p.is_file()} == {".png"}
@@ -427,7 +427,7 @@ def test_a_division_is_of_all_images_in_proportion_and_its_seed_s(seed):
     assert any(not np.array_equal(parts[name], other[name]) for name in parts)
 
 
-def test_too_few_images_to_divide_are_told():
+def test_too_few_images_to_divide_are_reported():
     with pytest.raises(errors.BadData, match="too few images to draw from"):
         divide(np.array([0, 0, 1, 1]), np.full(4, -1))
 
@@ -442,7 +442,7 @@ def _save(image: Image.Image, form: str, **how) -> bytes:
 
 
 def test_every_kind_of_image_comes_out_right_through_an_upload(home, tmp_path):
-    """Grey, palette, half transparent, 16-bit, CMYK and turned: the pixels that a person would see."""
+    """Grey, palette, half transparent, 16-bit, CMYK and rotated: the pixels that a person would see."""
     red, turned = (255, 0, 0), Image.Exif()
     turned[0x0112] = 6  # stored lying on its left side
     lying = Image.fromarray(np.array([[red] * 4 + [(0, 0, 255)] * 4] * 8, np.uint8))  # red left, blue right, as stored

@@ -1,4 +1,4 @@
-"""Variations: every combination once, in order, and told apart by what varies and nothing else."""
+"""Variations: every combination once, in order, told apart by what varies and nothing else."""
 
 import pytest
 
@@ -28,12 +28,14 @@ def test_every_combination_once_the_first_name_slowest():
         {"method": ["lora", "last"], "rank": [4, 8], "lr": [0.1, 0.2]},
     ],
 )
-def test_what_was_varied_is_what_is_told(several):
+def test_labels_name_exactly_what_varies(several):
     made = variations(RunSpec(method={"name": "last", "stack": 1}), several)
-    told = differences(dicts(made))
-    assert all(set(own) == set(several) for own in told)
-    assert len({tuple(own.values()) for own in told}) == len(made)
-    assert variations(made[0], {name: list(dict.fromkeys(own[name] for own in told)) for name in several})[0] == made[0]
+    labels = differences(dicts(made))
+    assert all(set(own) == set(several) for own in labels)
+    assert len({tuple(own.values()) for own in labels}) == len(made)
+    assert (
+        variations(made[0], {name: list(dict.fromkeys(own[name] for own in labels)) for name in several})[0] == made[0]
+    )
 
 
 def test_another_method_starts_from_its_own_defaults():
@@ -44,7 +46,7 @@ def test_another_method_starts_from_its_own_defaults():
     assert differences(dicts([own, other])) == [{"method": "last"}, {"method": "lora"}]
 
 
-def test_a_setting_that_one_method_alone_varies_is_told_of_that_method():
+def test_a_setting_that_only_one_method_varies_is_named_for_that_method():
     specs = [RunSpec(method={"name": "lora", "rank": 2}), RunSpec(method={"name": "lora", "rank": 4}), RunSpec()]
     assert differences(dicts(specs)) == [
         {"method": "lora", "rank": 2},

@@ -1,4 +1,4 @@
-"""Curated backbones, where weights are looked for, and fetching them: whole or not at all. No network."""
+"""Curated backbones, the search for weights, and fetching them, complete or not at all. No network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAME = "vit_tiny_patch16_224.augreg_in21k"
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """A hub of one repository: its file of weights."""
+    """A hub with one repository: its weights file."""
     file = tmp_path_factory.mktemp("hub") / "model.safetensors"
     save_file(pc.load_backbone(NAME, pretrained=False, seed=5).module.state_dict(), file)
     return file
@@ -70,14 +70,14 @@ def test_a_name_gets_the_tag_of_its_weights():
         places.tagged("vit_tinny_patch16_224")
 
 
-def test_what_is_fetched_is_loaded(hub, shelf):
+def test_fetched_weights_are_loaded(hub, shelf):
     assert not places.here(NAME)
     with pytest.raises(errors.WeightsUnavailable, match=f"peftcore fetch {NAME}"):
         pc.load_backbone(NAME)
-    told = []
-    file = backbones.fetch(NAME, tell=lambda done, total: told.append((done, total)))
+    progress = []
+    file = backbones.fetch(NAME, tell=lambda done, total: progress.append((done, total)))
     assert file == shelf / f"{NAME}.safetensors" and list(shelf.iterdir()) == [file] and places.here(NAME)
-    assert told[0][0] == 0 and told[-1] == (file.stat().st_size,) * 2 and told == sorted(told)
+    assert progress[0][0] == 0 and progress[-1] == (file.stat().st_size,) * 2 and progress == sorted(progress)
     loaded = pc.load_backbone(NAME)
     assert loaded.pretrained and loaded.fingerprint == pc.load_backbone(NAME, pretrained=False, seed=5).fingerprint
     assert not pc.load_backbone(NAME, pretrained=False).pretrained  # random weights stay a choice
@@ -106,7 +106,7 @@ def test_half_a_file_never_counts(source, shelf):
     for part in (*(data[:cut] for cut in cuts), data + b"0", b"<html>not found</html>", struct.pack("<Q", 2) + b"{}"):
         file.write_bytes(part)
         assert not places.here(NAME), len(part)
-    with pytest.raises(errors.WeightsUnavailable, match="does not hold weights"):  # told, not passed over
+    with pytest.raises(errors.WeightsUnavailable, match="does not hold weights"):  # reported, not skipped
         pc.load_backbone(NAME)
 
 
@@ -164,7 +164,7 @@ def server(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "answer, told",
+    "answer, message",
     [
         ({"body": b"x" * 100, "promised": 5000}, "could not be downloaded"),
         ({"body": b"<html>", "status": 503}, "503"),
@@ -173,10 +173,10 @@ def server(monkeypatch):
     ],
     ids=["hangs up", "busy", "nothing there", "a page"],
 )
-def test_what_the_hub_may_send_instead_is_a_sentence(server, shelf, monkeypatch, answer, told):
+def test_what_the_hub_may_send_instead_is_a_sentence(server, shelf, monkeypatch, answer, message):
     for key, value in answer.items():
         monkeypatch.setattr(Server, key, value)
-    with pytest.raises(errors.WeightsUnavailable, match=told):
+    with pytest.raises(errors.WeightsUnavailable, match=message):
         backbones.fetch(NAME)
     assert not list(shelf.iterdir())
 
@@ -199,11 +199,11 @@ def test_no_way_to_the_hub_is_a_sentence(shelf, monkeypatch):
 
 def test_what_cannot_be_fetched_by_its_name_is_not_advised_to_be():
     assert f"peftcore fetch {NAME}" in weights.why_no_weights(NAME, "no way")
-    told = weights.why_no_weights(f"hf-hub:timm/{NAME}", "no way")
-    assert "peftcore fetch" not in told and "try again, give a local file with weights=" in told
+    message = weights.why_no_weights(f"hf-hub:timm/{NAME}", "no way")
+    assert "peftcore fetch" not in message and "try again, give a local file with weights=" in message
 
 
-def test_a_full_disk_and_a_folder_that_is_none_are_sentences(hub, shelf, monkeypatch):
+def test_a_full_disk_and_a_path_that_is_not_a_folder_are_errors(hub, shelf, monkeypatch):
     with monkeypatch.context() as full:
         full.setattr(transfer.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))
         with pytest.raises(errors.WeightsUnavailable, match="do not fit into the 1 MB"):
@@ -233,9 +233,9 @@ def test_the_command_lines_answers(hub, shelf, capsys):
         "bytes": places.fetched(NAME).stat().st_size,
     }
     app(["backbones", "--json"], standalone_mode=False)
-    told = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
-    assert told["vit_micro"]["here"] and told["vit_base_patch16_224.mae"]["licence"] == "cc-by-nc-4.0"
-    assert told["vit_base_patch16_224.orig_in21k"]["bytes"] == 4 * 85_798_656
+    listed = {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+    assert listed["vit_micro"]["here"] and listed["vit_base_patch16_224.mae"]["licence"] == "cc-by-nc-4.0"
+    assert listed["vit_base_patch16_224.orig_in21k"]["bytes"] == 4 * 85_798_656
     app(["backbones"], standalone_mode=False)
     shown = capsys.readouterr().out
     assert all(name in shown for name in CURATED) and "beit" not in shown

@@ -1,4 +1,4 @@
-"""The system counts the memory of a process as the ledger counts its tensors."""
+"""The system's count of a process's memory agrees with the ledger's count of its tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from peftcore.spec import RunSpec
 
 @pytest.mark.parametrize("method, settings", [("full", {}), ("last", {"cache_features": True})])
 def test_the_process_had_at_its_peak_what_the_ledger_counts(method, settings):
-    """What is left over is small, once the C library gives back what is freed: the ledger misses nothing of size."""
+    """The rest is small once the C library returns freed memory: the ledger misses nothing large."""
     found = witness(RunSpec(method=method, batch_size=32, **settings))
     assert sum(found[part] for part in PARTS) == found["process"] - found["ledger"]
     assert found["ledger"] == found["predicted"]

@@ -26,12 +26,12 @@ import peftcore as pc
 YESTERDAY = Path(__file__).resolve().parents[1] / "fixtures" / "yesterday"
 
 
-def told(name: str) -> Any:
+def recorded(name: str) -> Any:
     return json.loads((YESTERDAY / name).read_text()) if (YESTERDAY / name).exists() else {}
 
 
 TRAINED, STORED, ADAPTERS, KEYS = map(
-    told, ("weights/trained.json", "store.json", "adapters/expected.json", "keys.json")
+    recorded, ("weights/trained.json", "store.json", "adapters/expected.json", "keys.json")
 )
 
 
@@ -61,7 +61,7 @@ def fingerprints(model: pc.TunedModel) -> dict[str, dict[str, Any]]:
 
 
 def logits(model: pc.TunedModel) -> list[list[float]]:
-    """What a model says of two images of noise."""
+    """A model's output for two images of noise."""
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         return model.eval()(torch.randn(2, 3, 64, 64)).double().tolist()
@@ -90,7 +90,7 @@ def alone(spec: pc.RunSpec, resume: bytes | None = None) -> dict[str, Any]:
 
 
 def resumed(spec: pc.RunSpec) -> dict[str, Any]:
-    """A run that is stopped after its first epoch and goes on from the checkpoint."""
+    """A run that is stopped after its first epoch and resumed from the checkpoint."""
     events = pc.finetune(spec)
     blob = next(event.blob for event in events if event.kind == "checkpoint")
     events.close()
@@ -98,7 +98,7 @@ def resumed(spec: pc.RunSpec) -> dict[str, Any]:
 
 
 def train(how: str, specs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The results of training as trained.json has them."""
+    """The results of training, as in trained.json."""
     specs = [pc.RunSpec.from_dict(spec) for spec in specs]
     if how == "race":
         return [result(one.model, one.test_accuracy, one.val_accuracy) for one in pc.race(specs)]
@@ -184,7 +184,7 @@ def test_the_store_lists_runs_and_races(home):
 
 
 @pytest.mark.parametrize("kept", [kept for kept in STORED if "logits" in kept], ids=lambda kept: str(kept["id"]))
-def test_an_adapter_of_the_store_says_what_it_said(kept, home, same_bits):
+def test_an_adapter_from_the_store_computes_as_before(kept, home, same_bits):
     blob = pc.store.Store(home).get_artifact(kept["id"], "adapter")
     assert_says(pc.adapters.from_bytes(blob), kept["logits"], same_bits)
 
@@ -235,7 +235,7 @@ def test_frozen_features_on_the_disk_are_used_again(home, same_bits):
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_a_saved_adapter_says_what_it_said(name, same_bits):
+def test_a_saved_adapter_computes_as_before(name, same_bits):
     folder, backbone = YESTERDAY / "adapters" / name, pc.load_backbone("vit_micro")
     for model in [pc.load_adapter(folder, backbone)] + ([] if name == "peft" else [pc.load_adapter(folder)]):
         assert_says(model, ADAPTERS[name], same_bits and name != "peft")  # an import may fold scales in another order

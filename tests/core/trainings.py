@@ -1,4 +1,4 @@
-"""What tests that train share: tasks cut to a few images, and a run's events with its result."""
+"""Shared by tests that train: tasks cut to a few images, and a run's events with its result."""
 
 from __future__ import annotations
 

@@ -171,8 +171,8 @@ def _selection_note(
     if selected is None or np.isnan(values[selected]):
         return "click a head to look through it"
     layer, head = selected
-    told = Scale.of(values).text(values[selected])
-    return f"head {head + 1} of layer {layer + 1}: rank {int(ranks[selected])} of {count}, {score} {told}"
+    value = Scale.of(values).text(values[selected])
+    return f"head {head + 1} of layer {layer + 1}: rank {int(ranks[selected])} of {count}, {score} {value}"
 
 
 def _outline(figure: go.Figure, layer: int, head: int) -> None:

@@ -85,7 +85,9 @@ def race_curves(
         )
         # An empty curve keeps the panel and the legend's entry in place.
         steps = lane.steps if len(lane.steps) else pd.DataFrame({"epoch": [np.nan], "loss": [np.nan]})
-        told = lane.evaluations if len(lane.evaluations) else pd.DataFrame({"epoch": [np.nan], "accuracy": [np.nan]})
+        evaluations = (
+            lane.evaluations if len(lane.evaluations) else pd.DataFrame({"epoch": [np.nan], "accuracy": [np.nan]})
+        )
         loss = smooth(steps["loss"].to_numpy(float), lane.total or len(steps))[thin]
         highest = max(highest, float(np.nanmax(loss, initial=0.0)))
         figure.add_scatter(
@@ -99,8 +101,8 @@ def race_curves(
             **common,
         )
         figure.add_scatter(
-            x=told["epoch"],
-            y=told["accuracy"],
+            x=evaluations["epoch"],
+            y=evaluations["accuracy"],
             mode="lines+markers",
             marker=dict(symbol=symbols[nth], size=11 if first else 8, color=colours[nth]),
             legendrank=nth,

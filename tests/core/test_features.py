@@ -313,7 +313,7 @@ def test_the_plan_on_meta_is_what_a_run_keeps(method):
     planned = plan_cache(pc.attach(backbone, make_method(method), 10), 52, spec(method, backbone="vit_micro"))
     events, _ = drain(pc.finetune(spec(method, backbone="vit_micro", epochs=1)))
     recorded = next(e for e in events if isinstance(e, Started)).settings["features"]
-    assert recorded["bytes"] == planned.bytes > 0 and told["place"] == planned.place == "host"
+    assert recorded["bytes"] == planned.bytes > 0 and recorded["place"] == planned.place == "host"
 
 
 def test_a_run_reports_where_its_features_are(monkeypatch):

@@ -591,7 +591,7 @@ def test_a_run_fetches_its_data_set_before_it_begins(mnist, monkeypatch):
     stream.close()
     assert (first.kind, first.what) == ("download", NAME) and not tasks.here(NAME)
     closed.set()
-    monkeypatch.setattr(arrivals, "LOOK_SECONDS", 30.0)  # the rest comes before anybody looks, and is told all the same
+    monkeypatch.setattr(arrivals, "LOOK_SECONDS", 30.0)  # the rest arrives unseen, and is reported all the same
     kinds = list(dict.fromkeys(event.kind for event in finetune(spec)))
     assert kinds[0] == "download" and kinds[-1] == "finished" and tasks.here(NAME)
     assert "download" not in {event.kind for event in finetune(spec)}

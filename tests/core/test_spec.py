@@ -104,7 +104,7 @@ def test_a_card_is_the_docstring_of_its_class():
     with pytest.raises(errors.InvalidSetting, match="Mute must have .* Equation.*missing.*'equation'"):
         _ = Mute.card
     described = type("Told", (Mute,), {"__doc__": "Equation: y = x\n" + inspect.cleandoc(Mute.__doc__)}).card
-    assert (described.equation, told.keeps, told.paper) == ("y = x", "As much as full fine-tuning.", "")
+    assert (described.equation, described.keeps, described.paper) == ("y = x", "As much as full fine-tuning.", "")
     assert not described.mergeable and pc.make_method("linear").card.mergeable
 
 

@@ -1,7 +1,7 @@
 """Position: a crab on the beach; in which square of a four by four grid does it sit?
 
 Sixteen squares, named as on a chart: A1 is the top left, D4 the bottom right. The crab may be of any colour and look
-any way; starfish, shells, stones and weed of the same colours lie about, so that it must be told by its legs and claws.
+any way; starfish, shells, stones and weed of the same colours lie about, so that only legs and claws give it away.
 """
 
 from __future__ import annotations

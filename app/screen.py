@@ -13,6 +13,7 @@ LAPTOP, PHONE, PROJECTOR = (
     640,
     1800,
 )  # pixels: what pages are laid out for; up to here a phone; from here a projector
+GROWN = 1.2  # of a figure's type and height on a projector
 PADDING = 32  # of the page on a phone, both sides together
 _WIDTH = "screen_width"  # in the session
 
@@ -54,6 +55,11 @@ def is_phone() -> bool:
 def is_projector() -> bool:
     """Whether type grows."""
     return width() >= PROJECTOR
+
+
+def tall(pixels: int) -> int:
+    """The height of a place for figures, from what it is in a laptop's window: it grows with their type."""
+    return round(pixels * GROWN) if is_projector() else pixels
 
 
 def fit(across: int, down: int | None = None) -> dict[str, int]:

@@ -22,8 +22,6 @@ _BARE = {
 }
 
 
-GROWN = 1.2  # of a figure's type on a projector
-
 # What the theme cannot say: under the navigation Streamlit leaves a gap a fifth of a laptop's screen high, and a list
 # made of buttons is centred. A link to another view of the same page is no place where one is already. In one row all
 # controls are as high as a select box. Columns that hold pictures of a fixed size come one under the other where both have no room.
@@ -70,7 +68,7 @@ def show(figure: go.Figure, key: str, *, spec: Mapping[str, Any] | None = None, 
     if screen.is_phone():
         figure = narrowed(figure, screen.width() - screen.PADDING)
     elif screen.is_projector():
-        figure = larger(figure, GROWN)
+        figure = larger(figure, screen.GROWN)
     fixed = figure.layout.autosize is False
     options = {
         "width": "content" if fixed else "stretch",

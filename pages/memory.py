@@ -9,6 +9,8 @@ from app.runs import predictions
 from peftcore.figures import memory as figures
 from peftcore.figures.theme import method_title
 
+WIDE = 110  # characters of a title as wide as the page
+
 st.title("Why does this fit?")
 libraries.ready()
 cases = step_form.choose()
@@ -29,7 +31,7 @@ rows = ledgers.rows(cases)
 if rows:
     left, right = st.columns([5, 3], gap="medium")
     with left:
-        theme.show(figures.memory_bars(rows, cards=figures.CARDS, dark=theme.is_dark()), "memory_bars")
+        theme.show(figures.memory_bars(rows, cards=figures.CARDS, line=80, dark=theme.is_dark()), "memory_bars")
     with right:
         st.dataframe(ledgers.table(cases), hide_index=True, key="memory_table")
     captions.caption(
@@ -53,7 +55,7 @@ if rows:
         required=True,
     )
     moments, source = ledgers.curve(case)
-    theme.show(figures.step_memory(moments, dark=theme.is_dark()), "memory_step")
+    theme.show(figures.step_memory(moments, line=WIDE, dark=theme.is_dark()), "memory_step")
     captions.caption(
         f"One step of {method_title(case.method)}, {source}, operation by operation. "
         "Point at it to read which layer is under way."

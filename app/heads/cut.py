@@ -68,7 +68,9 @@ def why(run: subjects.Run, scores: subjects.Scores, layer: int, head: int) -> st
 
 def place_for_preview(cls: type) -> DeltaGenerator | None:
     """Where `preview` draws, of its size already; None for a method that switches no heads off."""
-    return st.container(height=PREVIEW_HEIGHT, border=False).empty() if hasattr(cls, "counts_off") else None
+    return (
+        st.container(height=screen.tall(PREVIEW_HEIGHT), border=False).empty() if hasattr(cls, "counts_off") else None
+    )
 
 
 def preview(place: DeltaGenerator, spec: RunSpec, images: int) -> None:
@@ -172,7 +174,7 @@ def draw(record: RunRecord, told: Follower) -> None:
     if not has_one(record.spec["method"]) or not told.total:
         return
     st.markdown(f"**{sentence(told)}**" if told.cut else _waiting(record, told))
-    left, right = (side.container(height=TALL, border=False) for side in st.columns(2))
+    left, right = (side.container(height=screen.tall(TALL), border=False) for side in st.columns(2))
     if not told.scores:
         return
     every = -(-len(told.scores) // MOST_FRAMES)

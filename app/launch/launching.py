@@ -8,7 +8,7 @@ from urllib.parse import urlencode, urlsplit
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import backbone_choice, errors, forms, links, navigation, state, theme, words
+from app import backbone_choice, errors, forms, links, navigation, screen, state, theme, words
 from app.heads import cut
 from app.launch import costs, race_form, rates, request, task_choice
 from app.launch.request import CHOSEN_ABOVE, Request
@@ -122,7 +122,7 @@ def _split(names: list[str], first: Sequence[str], raced: list[str]) -> tuple[li
 def launcher(form: Request, fault: HeadroomError | None) -> DeltaGenerator:
     """The button and what stands around it; returns the place of the bill. `fault`: what else is known to be wrong."""
     st.subheader("What it will cost", anchor=False)
-    place = st.container(height=BILL_HEIGHT, border=False).empty()
+    place = st.container(height=screen.tall(BILL_HEIGHT), border=False).empty()
     specs, wrong = form.specs, [*form.faults.values(), *([fault] if fault else [])]
     if wrong:
         with place.container():

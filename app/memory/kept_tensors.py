@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from peftcore.memory import MemoryReport
 
 WHOLE = METHODS.baseline("upper")
+WIDE = 110  # characters of a title as wide as the page
 PREFERRED = (WHOLE, "lora")  # the two that are compared where the address says nothing
 
 
@@ -49,9 +50,9 @@ def draw(cases: Sequence[Case]) -> None:
         block = _block(named)
     layer = named[block]
     needs, rows = _compared(chosen, block, whole)
-    theme.show(figures.training_needs(needs, dark=theme.is_dark()), "memory_needs")
+    theme.show(figures.training_needs(needs, line=WIDE, dark=theme.is_dark()), "memory_needs")
     if any(size for row in rows for size in row["bytes"].values()):
-        theme.show(figures.kept_activations(rows, block, called=layer, dark=theme.is_dark()), "memory_kept")
+        theme.show(figures.kept_activations(rows, block, called=layer, line=WIDE, dark=theme.is_dark()), "memory_kept")
     else:
         st.info(f"Neither keeps anything of {layer}: no gradient passes through it.", icon=":material/info:")
     captions.caption(

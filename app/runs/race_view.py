@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import errors, navigation, state, theme, words
+from app import errors, navigation, screen, state, theme, words
 from app.captions import caption
 from app.runs import races, selection
 from app.runs.races import Runner
@@ -16,7 +16,7 @@ from peftcore.figures.accuracy import Ground, apart
 from peftcore.store import WAITING, RunRecord, conditions
 
 LIVE_SECONDS = 1.0
-HEIGHT = 330  # of the curves' place, pixels
+HEIGHT, STACKED = 330, 620  # of the curves' place, pixels: beside each other, and on a phone
 EDGE = 8  # of which the place needs for itself
 COLUMNS = (0.4, 3.4, 2.3, 1.1, 1.2, 1.8, 2.2)
 HEADS = ("", "\N{EM SPACE}variation", "validation accuracy", "loss", "time", "test accuracy", "")
@@ -123,7 +123,9 @@ def _why_it_waits(runners: Sequence[Runner]) -> str:
 
 
 def _curves(race: int, runners: Sequence[Runner]) -> None:
-    with st.container(height=HEIGHT, border=False):
+    stacked = screen.is_phone()
+    height = STACKED if stacked else HEIGHT
+    with st.container(height=screen.tall(height), border=False):
         leader = next((nth for nth, runner in enumerate(runners) if runner.place == 1), None)
         figure = figures.race_curves(
             [runner.lane() for runner in runners],
@@ -132,7 +134,8 @@ def _curves(race: int, runners: Sequence[Runner]) -> None:
             leader=leader,
             chance=next((runner.ground.chance for runner in runners if runner.ground), None),
             dark=theme.is_dark(),
-            height=HEIGHT - EDGE,
+            stacked=stacked,
+            height=height - EDGE,
         )
         specs = [runner.record.spec for runner in runners]
         theme.show(figure, key=f"race_curves_{race}", spec=specs[0] if all(map(words.random_weights, specs)) else None)
@@ -181,6 +184,10 @@ def _ranking(runners: Sequence[Runner]) -> None:
     colours = figures.lane_colours([runner.record.spec["method"]["name"] for runner in runners], dark)
     marks = [_mark(colour, shape) for colour, shape in zip(colours, figures.lane_symbols(len(runners)), strict=True)]
     order = sorted(range(len(runners)), key=lambda nth: (runners[nth].place or len(runners) + 1, nth))
+    if screen.is_phone():
+        for nth in order:
+            _lines(runners[nth], marks[nth])
+        return
     with st.container(gap=None):
         for head, place in zip(HEADS, st.columns(COLUMNS, vertical_alignment="bottom"), strict=True):
             place.markdown(f":small[:gray[{head}]]" if head else "")
@@ -192,25 +199,47 @@ def _row(runner: Runner, mark: str) -> None:
     record, place = runner.record, runner.place
     columns = st.columns(COLUMNS, vertical_alignment="center")
     columns[0].markdown(f"**{place}**" if place else ":gray[\N{EN DASH}]")
-    columns[1].button(
-        f"{mark} {'**' if place == 1 else ''}{errors.plain(runner.label)}{'**' if place == 1 else ''}",
-        key=f"run_lane_{record.id}",
+    with columns[1]:
+        _opens(runner, mark)
+    for column, number in zip(columns[2:6], _numbers(runner), strict=True):
+        column.markdown(number)
+    columns[6].markdown(f"{selection.ICONS[record.status]} :small[{_where(runner)}]", help=record.error)
+
+
+def _lines(runner: Runner, mark: str) -> None:
+    """A row on a phone: each number behind its label."""
+    with st.container(gap=None, border=True, key=f"card_lane_{runner.record.id}"):
+        _opens(runner, f"{runner.place or ''} {mark}")
+        labelled = [
+            f":gray[{head}] {number}" for head, number in zip(HEADS[2:6], _numbers(runner), strict=True) if number
+        ]
+        state = f"{selection.ICONS[runner.record.status]} :small[{_where(runner)}]"
+        st.markdown("  \n".join([*labelled, state]), help=runner.record.error)
+
+
+def _opens(runner: Runner, mark: str) -> None:
+    """The variation's name, which opens its run."""
+    bold = "**" if runner.place == 1 else ""
+    st.button(
+        f"{mark} {bold}{errors.plain(runner.label)}{bold}",
+        key=f"run_lane_{runner.record.id}",
         type="tertiary",
         on_click=selection.choose,
-        kwargs={"run": record.id},
-        help=f"Open run {record.id}",
+        kwargs={"run": runner.record.id},
+        help=f"Open run {runner.record.id}",
         width="stretch",
     )
-    test = record.summary.get("test_accuracy")
-    numbers = (
-        None if runner.accuracy is None else f"{runner.accuracy:.3f}{_sure(runner, 'val', runner.accuracy)}",
-        None if runner.loss is None else f"{runner.loss:.3f}",
-        None if record.seconds is None else words.duration(record.seconds),
-        None if test is None else f"{test:.3f}{_sure(runner, 'test', test)}",
-    )
-    for column, number in zip(columns[2:6], numbers, strict=True):
-        column.markdown(number or "")
-    columns[6].markdown(f"{selection.ICONS[record.status]} :small[{_where(runner)}]", help=record.error)
+
+
+def _numbers(runner: Runner) -> list[str]:
+    """What stands under HEADS: validation accuracy, loss, time, test accuracy; '' for what is not there yet."""
+    record, test = runner.record, runner.record.summary.get("test_accuracy")
+    return [
+        "" if runner.accuracy is None else f"{runner.accuracy:.3f}{_sure(runner, 'val', runner.accuracy)}",
+        "" if runner.loss is None else f"{runner.loss:.3f}",
+        "" if record.seconds is None else words.duration(record.seconds),
+        "" if test is None else f"{test:.3f}{_sure(runner, 'test', test)}",
+    ]
 
 
 def _sure(runner: Runner, split: str, accuracy: float) -> str:

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import theme, words
+from app import screen, theme, words
 from app.captions import POWERS, caption
 from app.heads import cut
 from app.runs.following import Follower
@@ -57,10 +57,11 @@ def draw(record: RunRecord, told: Follower) -> None:
 
 
 def _places() -> dict[str, DeltaGenerator]:
+    tall, small = screen.tall(TALL), screen.tall(SMALL)
     left, right = st.columns(2)
-    places = {"loss": left.container(height=TALL, border=False)}
-    places |= {name: right.container(height=SMALL, border=False) for name in ("rate", "norm")}
+    places = {"loss": left.container(height=tall, border=False)}
+    places |= {name: right.container(height=small, border=False) for name in ("rate", "norm")}
     left, right = st.columns(2)
     return places | {
-        name: side.container(height=TALL, border=False) for name, side in (("peaks", left), ("moments", right))
+        name: side.container(height=tall, border=False) for name, side in (("peaks", left), ("moments", right))
     }

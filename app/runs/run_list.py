@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import errors, state, subjects, theme, words
+from app import errors, screen, state, subjects, theme, words
 from app.runs import race_card
 from app.runs.selection import ICONS, Choice, choose, chosen
 from peftcore.store import WAITING, RunRecord, conditions
 
 MOST_SHOWN = 200
-HEIGHT = 640  # pixels, what a laptop's screen leaves
+HEIGHT, SHORT = 640, 280  # pixels: what a laptop's screen leaves; on a phone, where the run stands below
 EVERY = {True: 1.5, False: 10.0}  # seconds between looks, while runs are under way and while none is
 
 
@@ -29,7 +29,7 @@ def _list(choice: Choice, was_busy: bool) -> None:
     drawn: set[int] = set()
     alone = [record for record in records if record.race is None]
     apart = dict(zip([r.id for r in alone], words.apart([r.spec for r in alone]), strict=True))
-    with st.container(height=HEIGHT, border=False, gap=None):
+    with st.container(height=SHORT if screen.is_phone() else screen.tall(HEIGHT), border=False, gap=None):
         for record in records:
             if record.race is None:
                 _row(record, record.id == choice.run, apart[record.id])

@@ -175,7 +175,7 @@ def _result(record: RunRecord, told: Follower) -> None:
         navigation.link("memory", **cases.preset(record.spec))
     settings = started["settings"]
     st.caption(
-        f"Validation accuracy {summary['val_accuracy']:.3f}. {told_conditions[0].upper()}{told_conditions[1:]}. "
+        f"Validation accuracy {Ground.of(started, 'val').read(summary['val_accuracy'])}. {told_conditions[0].upper()}{told_conditions[1:]}. "
         f"Seed {record.spec['seed']}, weight decay {settings['weight_decay']:g}, "
         f"{'pretrained' if settings['pretrained'] else 'random'} backbone; the test images chose nothing. "
         + predictions.sentence(record)

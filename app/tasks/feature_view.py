@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors, links, theme
+from app import background, errors, links, screen, theme
 from app.captions import caption
 from app.tasks import feature_points, hover, reading
 from app.tasks.feature_points import Features, Reading, Wish
@@ -39,7 +39,7 @@ def draw(task: str, backbone: str) -> None:
             if pretrained and not fetch and not _here(backbone):
                 _offer(backbone)
             else:
-                place = st.container(height=HEIGHT + 12, border=False).empty()
+                place = st.container(height=screen.tall(HEIGHT + 12), border=False).empty()
                 places[Wish(task, backbone, pretrained, norm, resize)] = place
     below = st.empty()
     shown: list[Features] = []
@@ -96,7 +96,7 @@ def _offer(backbone: str) -> None:
     """In the place of the figure where there are no pretrained weights yet."""
     from peftcore.fetch.backbones import size
 
-    with st.container(height=HEIGHT + 12, border=False):
+    with st.container(height=screen.tall(HEIGHT + 12), border=False):
         st.info(
             f"The weights of {errors.plain(backbone)} are not here yet: about {si_bytes(size(backbone))} from "
             f"{places.hub()}.",

@@ -29,6 +29,7 @@ def kept_activations(
     kinds: Mapping[str, str] | None = None,
     dark: bool = False,
     height: int | None = None,
+    line: int = theme.NARROW,
 ) -> go.Figure:
     """One tensor a row, one bar per method, and beside each bar why the tensor is kept, or why it need not be.
 
@@ -54,6 +55,7 @@ def kept_activations(
         kinds,
         dark,
         height,
+        line,
     )
 
 
@@ -63,6 +65,7 @@ def training_needs(
     kinds: Mapping[str, str] | None = None,
     dark: bool = False,
     height: int | None = None,
+    line: int = theme.NARROW,
 ) -> go.Figure:
     """What training needs beside the weights under each method: activations, gradients with optimizer state, features.
 
@@ -81,7 +84,7 @@ def training_needs(
         if any(row[part] for row in needs.values())
     ]
     axis = "memory at the peak"
-    return _pairs(rows, list(needs), conclusion(needs), "training-needs", axis, "<b>0</b>", kinds, dark, height)
+    return _pairs(rows, list(needs), conclusion(needs), "training-needs", axis, "<b>0</b>", kinds, dark, height, line)
 
 
 def conclusion(needs: Mapping[str, Mapping[str, float]]) -> str:
@@ -135,6 +138,7 @@ def _pairs(
     kinds: Mapping[str, str] | None,
     dark: bool,
     height: int | None,
+    line: int,
 ) -> go.Figure:
     """Rows of bars with their words, one below the other as in a text, so that a phone shows all of them: what the row
     is, then each method's bar with its size and reason below. The y axis counts pixels from the top."""
@@ -155,7 +159,7 @@ def _pairs(
             size = row["bytes"][method]
             places[method].append(at + BAR / 2 + 3)
             at += BAR + 4 if size else 0
-            text = theme.wrap(f"{theme.si_bytes(size) if size else absent} {_short(row['reason'][method])}", WIDE)
+            text = theme.wrap(f"{f'{theme.si_bytes(size)}:' if size else absent} {_short(row['reason'][method])}", WIDE)
             write(text, theme.ink(dark) if size else theme.muted(dark), 11.5)
         at += GAP
     for place, method in enumerate(methods):
@@ -178,9 +182,9 @@ def _pairs(
     figure.update_xaxes(title_text=f"{axis} ({unit})", range=[0, theme.ceiling(largest * 1.02 / divisor)], nticks=5)
     figure.update_yaxes(visible=False, range=[at, 0], fixedrange=True)
     figure.update_layout(barmode="overlay", showlegend=True)
-    height = height or round(at) + 96 + theme.title_height(title, theme.NARROW)
+    height = height or round(at) + 96 + theme.title_height(title, line)
     margin = dict(l=16, b=96)
-    return theme.finish(figure, title, name=name, dark=dark, height=height, line=theme.NARROW, margin=margin)
+    return theme.finish(figure, title, name=name, dark=dark, height=height, line=line, margin=margin)
 
 
 def _short(reason: str) -> str:

@@ -22,12 +22,15 @@ WIDTH = {True: 0.34, False: 0.5}  # of a bar, where a method has two and where i
 NAME = {True: 0.3, False: 0.25}  # how far above a method's place its name begins
 
 
-def step_memory(curve: pd.DataFrame | Iterable[Mapping], *, dark: bool = False, height: int = 380) -> go.Figure:
+def step_memory(
+    curve: pd.DataFrame | Iterable[Mapping], *, dark: bool = False, height: int = 380, line: int = theme.NARROW
+) -> go.Figure:
     """One training step, operator by operator, stacked by component, the three phases marked.
 
     Args:
         curve: rows of `t` (0 to 1, the share of the step's operators that have run), `phase` ("forward" |
             "backward" | "optimizer"), `where` (the module under way) and bytes per component.
+        line: the title's characters per line.
     """
     frame = curve if isinstance(curve, pd.DataFrame) else pd.DataFrame(list(curve))
     missing = ", ".join(sorted({"t", "phase", "where"} - set(frame.columns)))
@@ -74,10 +77,8 @@ def step_memory(curve: pd.DataFrame | Iterable[Mapping], *, dark: bool = False, 
     place = theme.plain(named[frame["where"][peak]])
     at = f" at {place}" if place else ", outside the layers"
     title = f"Peak in {frame['phase'][peak]}{at}: {share} of it {theme.component_title(largest)}"
-    room = theme.title_height(title, theme.NARROW) + 16  # for the names of the phases
-    return theme.finish(
-        figure, title, name="step-memory", dark=dark, height=height, margin=dict(t=room), line=theme.NARROW
-    )
+    room = theme.title_height(title, line) + 16  # for the names of the phases
+    return theme.finish(figure, title, name="step-memory", dark=dark, height=height, margin=dict(t=room), line=line)
 
 
 def _changes(phases: np.ndarray) -> list[int]:
@@ -143,6 +144,7 @@ def memory_bars(
     baseline: str | None = None,
     dark: bool = False,
     height: int | None = None,
+    line: int = theme.NARROW,
 ) -> go.Figure:
     """One stacked bar per method, and two where a method has both a prediction and a measurement.
 
@@ -151,6 +153,7 @@ def memory_bars(
             Beside measured bars, predicted ones are hatched and paler.
         cards: sizes in GB to mark with a line, unless they are far beyond the longest bar.
         baseline: the method that the title compares with; by default the one that trains everything.
+        line: the title's characters per line.
     """
     if not rows:
         raise BadData("A memory chart needs at least one row: a method with its bytes by component.")
@@ -194,7 +197,7 @@ def memory_bars(
         note=note,
         height=height,
         margin=dict(t=76 if shown else 0, l=16, b=90),
-        line=theme.NARROW,
+        line=line,
     )
 
 

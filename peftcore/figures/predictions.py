@@ -56,7 +56,7 @@ def predicted_against_measured(
     for update, what in ((figure.update_xaxes, "measured"), (figure.update_yaxes, "predicted")):
         update(title_text=f"{what} ({unit})", type="log", range=[math.log10(low), math.log10(high)], nticks=6)
     figure.update_layout(showlegend=True)
-    return theme.finish(figure, _title(rows), name="predictions", dark=dark, height=height, line=theme.NARROW)
+    return theme.finish(figure, _title(rows), name="predictions", dark=dark, height=height)
 
 
 def error(row: Mapping) -> float:

@@ -60,10 +60,11 @@ def race_curves(
     title: str,
     leader: int | None = None,
     chance: float | None = None,
+    stacked: bool = False,
     dark: bool = False,
     height: int = 320,
 ) -> go.Figure:
-    """Training loss at the left, validation accuracy at the right; the leader's curves are thick.
+    """Training loss at the left, validation accuracy at the right, or `stacked` below it; the leader's curves are thick.
 
     Args:
         epochs: where the axis ends, those of the longest variation, so that live curves do not move it.
@@ -71,11 +72,12 @@ def race_curves(
         leader: index of the lane that leads.
         chance: the validation accuracy of guessing, drawn as a line.
     """
-    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.11)
+    figure = make_subplots(rows=2 if stacked else 1, cols=1 if stacked else 2, horizontal_spacing=0.11)
+    first_panel, second_panel = {"row": 1, "col": 1}, {"row": 2, "col": 1} if stacked else {"row": 1, "col": 2}
     colours, symbols = lane_colours([lane.method for lane in lanes], dark), lane_symbols(len(lanes))
     highest = 0.0
     if chance is not None:
-        mark_chance(figure, chance, max(1.0, epochs), row=1, col=2, dark=dark)
+        mark_chance(figure, chance, max(1.0, epochs), **second_panel, dark=dark)
     for nth in sorted(range(len(lanes)), key=lambda nth: nth != leader):  # the thick line lies under the others
         lane, first = lanes[nth], nth == leader
         name, thin = theme.plain(lane.label), slice(None, None, -(-len(lane.steps) // MOST_POINTS) or 1)
@@ -96,8 +98,7 @@ def race_curves(
             mode="lines",
             showlegend=False,
             hovertemplate=f"<b>{name}</b><br>epoch %{{x:.2f}}<br>smoothed loss %{{y:.3f}}<extra></extra>",
-            row=1,
-            col=1,
+            **first_panel,
             **common,
         )
         figure.add_scatter(
@@ -108,14 +109,15 @@ def race_curves(
             legendrank=nth,
             cliponaxis=False,
             hovertemplate=f"<b>{name}</b><br>epoch %{{x}}<br>validation accuracy %{{y:.3f}}<extra></extra>",
-            row=1,
-            col=2,
+            **second_panel,
             **common,
         )
     top = theme.ceiling(highest * 1.02) if highest else 2.5
     figure.update_xaxes(title_text="epoch", range=[0, max(1.0, epochs)], dtick=max(1, round(epochs / 6)))
-    figure.update_yaxes(title_text="training loss (nats)", range=[0, top], col=1)
-    figure.update_yaxes(title_text="validation accuracy", range=[0, 1.03], tickvals=[0, 0.25, 0.5, 0.75, 1], col=2)
+    figure.update_yaxes(title_text="training loss (nats)", range=[0, top], **first_panel)
+    figure.update_yaxes(
+        title_text="validation accuracy", range=[0, 1.03], tickvals=[0, 0.25, 0.5, 0.75, 1], **second_panel
+    )
     figure.update_layout(showlegend=True)
     return theme.finish(figure, title, name=f"race-{len(lanes)}-{epochs}", dark=dark, height=height, line=76)
 

@@ -319,12 +319,12 @@ def narrowed(figure: go.Figure, width: int) -> go.Figure:
 
 
 def larger(figure: go.Figure, factor: float) -> go.Figure:
-    """The figure with its type grown, for a projector. What it draws keeps its size where that is fixed."""
-    grown = go.Figure(_grown(figure.to_dict(), factor))
+    """The figure with its type and height grown, for a projector. What it draws keeps its size where that is fixed."""
+    grown, height = go.Figure(_grown(figure.to_dict(), factor)), figure.layout.height
     more = round((factor - 1) * (figure.layout.margin.t or 0))
     grown.update_layout(margin_t=(figure.layout.margin.t or 0) + more)
-    if figure.layout.height and figure.layout.autosize is False:
-        grown.update_layout(height=figure.layout.height + more)
+    if height:
+        grown.update_layout(height=height + more if figure.layout.autosize is False else round(factor * height))
     return grown
 
 

@@ -214,7 +214,9 @@ def test_heads_of_a_run_and_a_clicked_cell(page):
 
 
 def test_memory_is_told_by_component(page):
-    page.goto("/memory")
+    page.goto(
+        "/memory?features=computed"
+    )  # cached, all images' features count, which on a small task outweigh the step
     expect(page.get_by_text(re.compile(r"LAST keeps .* of what full fine-tuning keeps"))).to_be_visible(
         timeout=PATIENCE
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,13 +42,16 @@ def offer() -> None:
 
 
 def table(figure: go.Figure) -> pd.DataFrame:
-    """A row for each point: the curve's name, x, y, the value that its colour shows, and the words beside it."""
+    """What the figure says its numbers are; else a row for each point: the curve's name, x and y under their axes' titles,
+    the value that its colour shows, and the words beside it."""
+    if figure.layout.meta:
+        return pd.DataFrame(figure.layout.meta["numbers"])
     parts = []
     for trace in figure.data:
         x, y = _column(trace, "x"), _column(trace, "y")
         if x is None or y is None or len(x) != len(y) or trace.name in ("signs", "chance"):
             continue
-        columns = {"name": [trace.name or ""] * len(x), "x": x, "y": y}
+        columns = {"name": [trace.name or ""] * len(x), _title(figure, trace, "x"): x, _title(figure, trace, "y"): y}
         colour = getattr(getattr(trace, "marker", None), "color", None)
         for title, more in (("value", colour), ("text", getattr(trace, "text", None))):
             if isinstance(more, (Sequence, np.ndarray)) and not isinstance(more, str) and len(more) == len(x):
@@ -56,6 +60,12 @@ def table(figure: go.Figure) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-def _column(trace: go.Figure, name: str) -> list | None:
+def _title(figure: go.Figure, trace: Any, axis: str) -> str:
+    """Of the axis that a trace stands on: 'loss (nats)'."""
+    number = (getattr(trace, f"{axis}axis", None) or axis)[1:]
+    return figure.layout[f"{axis}axis{number}"].title.text or axis
+
+
+def _column(trace: Any, name: str) -> list | None:
     values = getattr(trace, name, None)
     return None if values is None else list(values)

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors, theme, words
+from app import background, errors, numbers, theme, words
 from app.captions import POWERS
 from app.launch import costs, request
 from peftcore.errors import DataUnavailable, HeadroomError
@@ -48,8 +48,10 @@ def draw(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list
             errors.show(jobs[-1].result())
         elif len(specs) > 1:
             _race_cost(specs, jobs[-1].result(), values)
+            numbers.offer()
         else:
             _cost(specs[0], jobs[0].result())
+            numbers.offer()
 
 
 def _race_cost(specs: Sequence[RunSpec], race: costs.Race, values: dict[str, list[Any]]) -> None:

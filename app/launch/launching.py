@@ -22,7 +22,7 @@ from peftcore.store import recipes
 
 UP_FRONT = ("epochs", "batch_size", "lr", "seed")
 FIRST_FIELDS = 4  # of a method: as many as stand in one row
-BILL_HEIGHT = 395  # pixels
+BILL_HEIGHT = 430  # pixels
 MOST_FAULTS = 3  # told beside the button; each stands at its field as well
 KINDS = {"side": "Reads the frozen backbone from its side", "in-backbone": "Changes what the backbone computes"}
 _LAST = "launch_last"  # in the session: the address of the form as it was left

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors, links, navigation, pictures, state, subjects, theme, words
+from app import background, errors, links, navigation, numbers, pictures, state, subjects, theme, words
 from app.captions import caption
 from app.tasks import feature_points, image_data, reached, reading
 from app.tasks.image_data import Facts, Seen, Wish
@@ -168,6 +168,7 @@ def about(task: str, facts: Facts, backbone: str) -> None:
     st.markdown(f"**{len(facts.classes)} classes: {facts.sizes}.**")
     reached.draw(task, backbone)
     theme.show(figures.class_balance(facts.counts, line=48, dark=theme.is_dark()), "tasks_balance")
+    numbers.offer()
     _runs(task)
     st.caption(f"Source: {errors.plain(facts.source)}.")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import errors, pictures, theme
+from app import errors, numbers, pictures, theme
 from peftcore import uploads
 from peftcore.errors import BadData
 from peftcore.figures import tasks as figures
@@ -78,6 +78,7 @@ def draw(found: Found, name: str) -> Wish | None:
             height = max(230, min(ROWS, len(survey.classes)) * (SIDE + 8) + 40)  # as high as the examples beside it
             balance = figures.class_balance(survey.counts(parts), dark=theme.is_dark(), height=height)
             theme.show(balance, "upload_balance")
+            numbers.offer()
     with right:
         shown = f"Its first {ROWS} of {len(survey.classes)} classes" if len(survey.classes) > ROWS else "Its classes"
         with st.container(horizontal=True, vertical_alignment="center"):

@@ -140,6 +140,13 @@ def _heat(figure: go.Figure, grid: np.ndarray, scale: list, low: float, high: fl
     )
 
 
+def _columns(shape: tuple[int, ...], **grids: np.ndarray) -> dict[str, list]:
+    """The numbers of maps as columns: row and column, both from 1, and each map's value."""
+    rows, columns = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
+    places = {"row": (rows + 1).tolist(), "column": (columns + 1).tolist()}
+    return places | {name: grid.ravel().tolist() for name, grid in grids.items()}
+
+
 def attention_overlay(
     image: np.ndarray,
     grid: np.ndarray,
@@ -180,6 +187,7 @@ def attention_overlay(
             for (r, c), value in np.ndenumerate(grid)
         ],
     )
+    theme.numbered(figure, _columns(grid.shape, attention=grid))
     if not title:
         top = np.sort(grid.ravel())[::-1][: max(1, round(grid.size / 10))].sum() / total
         title = f"A tenth of the patches gets {theme.percent(top)}"
@@ -207,6 +215,7 @@ def patch_picker(
     if selected is not None:
         _frame(figure, selected, grid_shape)
     _patches(figure, grid_shape, size, [f"row {r + 1}, column {c + 1}" for r in range(rows) for c in range(columns)])
+    theme.numbered(figure, {})
     return _finish(figure, size, width, title, note, "patches", dark)
 
 
@@ -263,6 +272,7 @@ def attention_difference(
             for (r, c), value in np.ndenumerate(gap)
         ],
     )
+    theme.numbered(figure, _columns(a.shape, **{names[0]: a, names[1]: b, "difference": gap}))
     moved = 0.5 * np.abs(gap).sum()  # total variation distance
     return _finish(
         figure,

@@ -19,6 +19,7 @@ from peftcore.figures.squares import (
     SIDES,
     Scale,
     cell_side,
+    cells,
     checked,
     colour_axis,
     crosses,
@@ -115,6 +116,8 @@ def head_grid(
             text=[f"layer {layer + 1}, head {head + 1}" for layer, head in where],
         )
     )
+    kept = {} if mask is None else {"kept": np.asarray(mask, bool)}
+    theme.numbered(figure, cells(values, score, rank=ranks, **kept))
     if np.nanmin(values) < 0:
         signs = theme.sign_marks(values, where)
         figure.add_scatter(
@@ -213,6 +216,8 @@ def layer_profile(
         customdata=(where + 1).tolist(),
         hovertemplate="layer %{customdata[0]}, head %{customdata[1]}: %{x:.3g} times<extra></extra>",
     )
+    of_layer = np.repeat(means[:, None], values.shape[1], 1)
+    theme.numbered(figure, cells(values, f"{score}, times the {scale.name} head", mean_of_layer=of_layer))
     shown = ticks(len(values))
     figure.update_yaxes(
         range=[-0.6, len(values) - 0.4],
@@ -272,10 +277,14 @@ def scores_over_steps(
         )
 
     names = [str(frame["step"]) for frame in frames]
+    by_step = [cells(grid, score) for grid in grids]
+    table = {column: [one for each in by_step for one in each[column]] for column in by_step[0]}
+    steps = [name for name, each in zip(names, by_step, strict=True) for _ in each["layer"]]
     figure = go.Figure(
         squares(grids[-1]),
         frames=[go.Frame(data=[squares(grid)], name=name) for grid, name in zip(grids, names, strict=True)],
     )
+    theme.numbered(figure, {"step": steps} | table)
     lay_square(figure, rows, columns, cell, margins)
     _player(figure, names, dark)
     return theme.finish(

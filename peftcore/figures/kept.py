@@ -179,6 +179,14 @@ def _pairs(
             hovertemplate=f"%{{customdata[0]}}<br>{theme.plain(theme.method_title(method))} "
             "<b>%{customdata[1]}</b><br>%{customdata[2]}<extra></extra>",
         )
+    each = [(row, method) for row in rows for method in methods]
+    table = {
+        "what": [row["what"] for row, _ in each],
+        "method": [theme.method_title(method) for _, method in each],
+        "bytes": [row["bytes"][method] for row, method in each],
+        "reason": [row["reason"][method] for row, method in each],
+    }
+    theme.numbered(figure, table)
     figure.update_xaxes(title_text=f"{axis} ({unit})", range=[0, theme.ceiling(largest * 1.02 / divisor)], nticks=5)
     figure.update_yaxes(visible=False, range=[at, 0], fixedrange=True)
     figure.update_layout(barmode="overlay", showlegend=True)

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import theme
-from peftcore.figures.squares import GAP, SIDES, Scale, cell_side, checked, colour_axis, crosses, lay_square
+from peftcore.figures.squares import GAP, SIDES, Scale, cell_side, cells, checked, colour_axis, crosses, lay_square
 
 CUT = "#D55E00"  # the colour of Heart-LoRA, whose cut it is
 ROOM = 118  # pixels at the right of a mask for the count of each layer
@@ -70,6 +70,7 @@ def heads_off(rows: Sequence[Mapping], *, width: int = 420, height: int = 140, d
         ticktext=[row["label"] for row in rows],
         **bare,
     )
+    theme.numbered(figure, {name: [str(row[name]) for row in rows] for name in ("label", "heads", "off")})
     figure.update_layout(autosize=False, dragmode=False)
     margin = dict(l=left, r=12, t=top, b=6)
     return theme.finish(
@@ -140,6 +141,9 @@ def mask_grid(
             "click to change<extra></extra>",
         )
     )
+    on = np.ones(values.shape, bool)
+    on[tuple(np.array(sorted(now), int).reshape(-1, 2).T)] = False
+    theme.numbered(figure, cells(values, score, on=on))
     crosses(figure, np.array(sorted(now), int).reshape(-1, 2), cell)
     for layer, head in sorted(now ^ was):
         box = dict(type="rect", x0=head - 0.45, x1=head + 0.45, y0=layer - 0.45, y1=layer + 0.45)

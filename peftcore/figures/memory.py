@@ -169,6 +169,14 @@ def memory_bars(
             if any(row.get(name) for row in chosen):
                 figure.add_bar(**_bars(chosen, name, source, divisor, names, both))
     _totals(figure, rows, names, divisor, both, dark)
+    pieces = [(row, name) for row in rows for name in theme.COMPONENTS if row.get(name)]
+    table = {
+        "method": [row.get("title") or theme.method_title(row["method"]) for row, _ in pieces],
+        "source": [_source(row) for row, _ in pieces],
+        "component": [theme.component_title(name) for _, name in pieces],
+        "bytes": [row[name] for row, name in pieces],
+    }
+    theme.numbered(figure, table)
     reach = theme.ceiling(largest * 1.24 / divisor)
     shown = [card for card in cards or () if card * 1e9 / divisor <= reach]
     for card in shown:
@@ -299,6 +307,9 @@ def memory_bar(
         if components.get(name):
             row = {**components, "title": "this run", "source": "predicted"}
             figure.add_bar(**_bars([row], name, "predicted", divisor, ["this run"], both=False))
+    pieces = {theme.component_title(name): components[name] for name in theme.COMPONENTS if components.get(name)}
+    pieces |= {f"{ghost_title}, in all": ghost} if ghost else {}
+    theme.numbered(figure, {"component": list(pieces), "bytes": list(pieces.values())})
     reach = theme.ceiling(max(total, ghost or 0) * 1.03 / divisor)
     figure.update_xaxes(title_text=unit, range=[0, reach], nticks=5)
     figure.update_yaxes(visible=False, range=[-0.6, 0.75], fixedrange=True)

@@ -98,6 +98,15 @@ def ticks(count: int, most: int = 16) -> list[int]:
     return [index for index in range(count) if every == 1 or index == 0 or (index + 1) % every == 0]
 
 
+def cells(values: np.ndarray, score: str, **more: np.ndarray) -> dict[str, list]:
+    """The numbers of a grid as columns: layer and head, both from 1, the score, and more grids of the same shape."""
+    where = np.argwhere(~np.isnan(values))
+    grids = {score: values} | more
+    return {"layer": (where[:, 0] + 1).tolist(), "head": (where[:, 1] + 1).tolist()} | {
+        name: np.asarray(grid)[where[:, 0], where[:, 1]].tolist() for name, grid in grids.items()
+    }
+
+
 def crosses(figure: go.Figure, where: np.ndarray, cell: float) -> None:
     """Cross out the heads at `where`, rows of (layer, head); the crosses take no clicks."""
     for width, colour in ((5, "#FFFFFF"), (2, "#1F2933")):

@@ -64,6 +64,7 @@ def image_strip(
             box = dict(type="rect", x0=x, x1=x + side, y0=y, y1=y + side, fillcolor="rgba(0,0,0,0)")
             figure.add_shape(**box, line=dict(color="#FFFFFF", width=5))
             figure.add_shape(**box, line=dict(color="#D55E00", width=2.5))
+    theme.numbered(figure, {})
     hidden = dict(visible=False, fixedrange=True, showgrid=False)
     figure.update_xaxes(range=[0, width], **hidden)
     figure.update_yaxes(range=[height, 0], scaleanchor="x", **hidden)  # squares stay square in a narrow window

@@ -1,6 +1,7 @@
 """The Heads page on real runs: what it shows, and that each view is a link."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -66,8 +67,26 @@ def test_the_numbers_of_a_figure_are_a_table():
     from peftcore.figures import heads
 
     values = np.arange(6.0).reshape(2, 3)
-    table = numbers.table(heads.head_grid(values, score="taylor", projection="q"))
-    assert table["value"].tolist() == values.ravel().tolist() and table["text"][5] == "layer 2, head 3"
+    kept = values < 5
+    table = numbers.table(heads.head_grid(values, score="taylor", projection="q", mask=kept))
+    assert table.columns.tolist() == ["layer", "head", "taylor", "rank", "kept"]
+    assert table.loc[5].tolist() == [2, 3, 5.0, 1.0, False] and table["taylor"].tolist() == values.ravel().tolist()
+
+
+def test_pictures_bars_and_curves_have_their_numbers():
+    from app import numbers
+    from peftcore.figures import attention, curves, memory, strip
+
+    image, first, second = np.zeros((8, 8, 3), np.uint8), np.array([[0.5, 0.5]]), np.array([[0.25, 0.75]])
+    table = numbers.table(attention.attention_difference(first, second, names=("before", "after")))
+    assert table.loc[1].to_dict() == {"row": 1, "column": 2, "before": 0.5, "after": 0.75, "difference": 0.25}
+    assert numbers.table(attention.attention_overlay(image, first))["attention"].tolist() == [0.5, 0.5]
+    table = numbers.table(memory.memory_bars([{"method": "lora", "frozen_weights": 7, "activations": 5}]))
+    assert table["bytes"].tolist() == [7, 5] and table["component"].tolist() == ["frozen weights", "kept activations"]
+    steps = pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0], "lr": [0.1, 0.2]})
+    assert numbers.table(curves.learning_rate_curve(steps, 2)).columns.tolist() == ["name", "step", "learning rate"]
+    for nothing in (strip.image_strip([image], [0], ["cat"]), attention.patch_picker(image, (2, 2))):
+        assert numbers.table(nothing).empty
 
 
 @pytest.mark.parametrize("score", ["taylor", "taylor_signed", "energy"])

@@ -481,7 +481,7 @@ def test_kept_tensors_stand_side_by_side_with_their_reasons() -> None:
     assert said[::3] == ["output of norm1", "output of mlp.act", "2 small ones"] and len(said) == 3 * (1 + 2)
     for bar, total in zip(figure.data, (100.5, 61.2), strict=True):
         assert sum(bar.x) == pytest.approx(total)
-    assert "60 MB that matrix's gradient needs it" in said  # without its subject, which the row names
+    assert "60 MB: that matrix's gradient needs it" in said  # without its subject, which the row names
     assert "not kept: only a frozen weight's gradient would need it" in said
 
 

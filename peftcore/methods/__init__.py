@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Size, Tensor, nn
@@ -21,17 +21,6 @@ from peftcore.backbone.load import Backbone
 from peftcore.events import Event
 from peftcore.registry import METHODS
 from peftcore.spec import Settings
-
-
-class Tuned(Protocol):
-    """What a method may use of the TunedModel that it was attached to."""
-
-    backbone: Backbone
-    tuner: nn.Module
-
-    def adapter_state(self) -> dict[str, Tensor]: ...
-    def load_adapter_state(self, state: dict[str, Tensor]) -> None: ...
-    def parameter_counts(self) -> dict[str, int]: ...
 
 
 @dataclass(frozen=True)
@@ -96,7 +85,8 @@ class Method(Settings):
     `kind` 'in-backbone': the trainable parts change what the backbone computes. 'side': they only read it. The class
     body says the fields of `registry.Facts` as literals, once: pages read them from the source, without torch. Its
     docstring is the `card`: sections Equation (LaTeX), Trains, Keeps (what a training step must keep in memory, and
-    why), Paper, and Ours (what was chosen here because the paper is silent).
+    why), Paper, and Ours (what was chosen here because the paper is silent). A `model` that a method of it is given is
+    the TunedModel that it was attached to.
     """
 
     name: ClassVar[str]  # that of its file
@@ -107,7 +97,6 @@ class Method(Settings):
     called: ClassVar[str] = ""
     baseline: ClassVar[Literal["", "upper", "lower"]] = ""
     shows: ClassVar[Literal["", "attention", "heads"]] = ""
-    from_probe: ClassVar[bool] = True  # it starts at the linear probe's logits, with the same classifier, to the bit
     card: ClassVar[_Card] = _Card()
     up_front: ClassVar[tuple[str, ...]] = ()  # settings that a form shows first; by default the first fields
     limits: ClassVar[dict[str, Literal["width", "depth"]]] = {}  # fields, and what of the backbone they may not exceed
@@ -147,7 +136,7 @@ class Method(Settings):
         """The learning rate of one trainable tensor over the recipe's."""
         return 1.0
 
-    def coach(self, model: Tuned, optimizer: Optimizer, epochs: int, per_epoch: int) -> Coach:
+    def coach(self, model: Any, optimizer: Optimizer, epochs: int, per_epoch: int) -> Coach:
         """The method's part in a training run of `epochs` of `per_epoch` steps: by default, none."""
         return Coach()
 
@@ -155,12 +144,12 @@ class Method(Settings):
         """Shapes of tensors of which a saved state may hold less than the tuner does now."""
         return {}
 
-    def as_lora(self, model: Tuned) -> dict[str, tuple[Tensor, Tensor]] | None:
+    def as_lora(self, model: Any) -> dict[str, tuple[Tensor, Tensor]] | None:
         """The plain LoRA that computes the same: path of each Linear -> A (r, d_in), B (d_out, r) with the scale folded
         in; None where there is none."""
         return None
 
-    def merge(self, model: Tuned, module: nn.Module) -> None:
+    def merge(self, model: Any, module: nn.Module) -> None:
         """Writes what was trained into `module`, a plain timm copy of the backbone.
 
         Raises:

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from peftcore.backbone.anatomy import Block, Site
 from peftcore.backbone.load import Backbone
-from peftcore.methods import Coach, Method, Tuned, graft
+from peftcore.methods import Coach, Method, graft
 from peftcore.methods._beside import AddPairs, Source
 from peftcore.methods._scores import HEAD_PROJECTIONS, Collector
 
@@ -183,12 +183,12 @@ class LowRankMethod(Method):
     def install(self, backbone: Backbone) -> LowRank:
         return LowRank(backbone, self.projections, self.pair)  # type: ignore[attr-defined]  # in an order of its own
 
-    def coach(self, model: Tuned, optimizer: Optimizer, epochs: int, per_epoch: int) -> Coach:
+    def coach(self, model: Any, optimizer: Optimizer, epochs: int, per_epoch: int) -> Coach:
         has_heads = any(adapted.projection in HEAD_PROJECTIONS for adapted in model.tuner.adapted)
         return Collector(model.tuner) if has_heads else Coach()
 
     @torch.no_grad()
-    def as_lora(self, model: Tuned) -> dict[str, tuple[Tensor, Tensor]]:
+    def as_lora(self, model: Any) -> dict[str, tuple[Tensor, Tensor]]:
         """Pairs on slices of a fused Linear stack: their A's below each other, their B's beside each other."""
         updates = {}
         for path, here in model.tuner.by_linear.items():

@@ -45,13 +45,9 @@ class HeadScores:
     mask: np.ndarray | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "values": np.where(np.isnan(self.values), np.array(None), self.values).tolist(),
-            "projections": list(self.projections),
-            "layers": list(self.layers),
-            "score": self.score,
-            "mask": None if self.mask is None else self.mask.tolist(),
-        }
+        values = np.where(np.isnan(self.values), np.array(None), self.values).tolist()
+        names = {"projections": list(self.projections), "layers": list(self.layers), "score": self.score}
+        return {"values": values, **names, "mask": None if self.mask is None else self.mask.tolist()}
 
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> HeadScores:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from peftcore.backbone.load import Backbone
-from peftcore.methods import Method, Tuned, graft
+from peftcore.methods import Method, graft
 
 
 class Thawing(Method):
@@ -24,5 +26,5 @@ class Thawing(Method):
                 setattr(backbone.module.get_submodule(owner), leaf, copy)
         return tuner
 
-    def merge(self, model: Tuned, module: nn.Module) -> None:
+    def merge(self, model: Any, module: nn.Module) -> None:
         module.load_state_dict(model.backbone.module.state_dict(), strict=False)  # all but the classifier

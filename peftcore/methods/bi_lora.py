@@ -15,7 +15,6 @@ from peftcore.methods._low_rank import LowRankMethod, Pair, Projections, Rank
 
 Bits = Literal[1, 2, 4, 8, 32]
 EPS = 1e-5  # beside the deviation, as in the authors' code
-_STATISTICS = 8  # bytes of a stored matrix's float32 mean and deviation
 
 
 @lru_cache
@@ -77,18 +76,6 @@ class QuantisedPair(Pair):
         return quantise(self.lora_A.weight, self.bits), quantise(self.lora_B.weight, self.bits)
 
 
-def packed_bytes(tuner: nn.Module) -> int:
-    """Bytes of the pairs' stored weights in PETL-ViT's layout, the head apart: codes, and per matrix a mean and a std.
-
-    A pair that is not quantised stores 4 bytes per weight.
-    """
-    pairs = [adapted.pair for adapted in tuner]
-    weights = [
-        (w.numel(), getattr(pair, "bits", 32)) for pair in pairs for w in (pair.lora_A.weight, pair.lora_B.weight)
-    ]
-    return sum(-(-count * bits // 8) + (_STATISTICS if bits < 32 else 0) for count, bits in weights)
-
-
 class BiLoRA(LowRankMethod):
     r"""Paper: Jie et al., Revisiting the Parameter Efficiency of Adapters from the Perspective of Precision Redundancy,
         ICCV 2023, arXiv 2307.16867
@@ -105,7 +92,6 @@ class BiLoRA(LowRankMethod):
     kind = "in-backbone"
     colour = "#56B4E9"
     shows = "heads"
-    from_probe = False
 
     rank: Rank = 32
     scale: float = Field(1.0, gt=0, le=1000, description="The update is scaled by s; the authors try 0.01 to 100.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from peftcore import errors
 from peftcore.backbone.load import Backbone
 from peftcore.events import Event, HeadsCut, Scores
-from peftcore.methods import Coach, Tuned
+from peftcore.methods import Coach
 from peftcore.methods._headwise import HeadwisePair, QuantisedHeadwisePair
 from peftcore.methods._low_rank import EachOnce, LowRankMethod, Pair, Rank
 from peftcore.methods._scores import Collector, HeadScores, Score, energies
@@ -46,7 +46,6 @@ class HeartLoRA(LowRankMethod):
     kind = "in-backbone"
     colour = "#D55E00"
     shows = "heads"
-    from_probe = False
 
     up_front = ("rank", "scope", "n_off", "percent_off")  # what decides how many heads go
 
@@ -57,15 +56,13 @@ class HeartLoRA(LowRankMethod):
     projections: HeadProjections = ("q", "v")
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout while training, where the base has it.")
     score: Score = Field("taylor", description="What ranks the heads.")
-    scope: Literal["global", "layer"] = Field(
-        "global", description="global: one set of heads per stage; layer: per block."
-    )
+    scope: Literal["global", "layer"] = Field("global", description="global: one set per stage; layer: one per block.")
     n_off: int | None = Field(None, ge=0, le=1024, description="Heads off in each block; empty: percent_off of them.")
     percent_off: float = Field(40, ge=0, lt=100, description="Percent of each block's heads to cut; one always stays.")
     warmup_epochs: int | None = Field(None, ge=1, le=1000, description="Epochs before the cut; empty: warmup_share.")
     warmup_share: float = Field(0.1, gt=0, lt=1, description="Share of the run's steps before the cut.")
     after_cut: Literal["continue", "restart"] = Field(
-        "continue", description="Go on from the warm-up's weights, or start the rest again from the first ones."
+        "continue", description="Go on from the warm-up's weights, or start over."
     )
     off: tuple[tuple[int, ...], ...] | None = Field(
         None, description="Heads to switch off, one list per block or one for all: overrules the scores."
@@ -145,7 +142,7 @@ class HeartLoRA(LowRankMethod):
         settings = (heads, d_in, d_out, self.rank, self.scale, self.dropout)
         return HeadwisePair(*settings) if self.base == "lora" else QuantisedHeadwisePair(*settings, self.bits)
 
-    def coach(self, model: Tuned, optimizer: Optimizer, epochs: int, per_epoch: int) -> Coach:
+    def coach(self, model: Any, optimizer: Optimizer, epochs: int, per_epoch: int) -> Coach:
         return HeartCoach(self, model, optimizer, self.cut_step(epochs, per_epoch), per_epoch)
 
     def state_shapes(self, tuner: nn.Module, state: dict[str, Tensor]) -> dict[str, Size]:
@@ -157,7 +154,7 @@ class HeartLoRA(LowRankMethod):
 class HeartCoach(Collector):
     """Scores heads through the warm-up and switches the least responsive ones off after step `cut_at`."""
 
-    def __init__(self, method: HeartLoRA, model: Tuned, optimizer: Optimizer, cut_at: int, per_epoch: int):
+    def __init__(self, method: HeartLoRA, model: Any, optimizer: Optimizer, cut_at: int, per_epoch: int):
         super().__init__(model.tuner, method.score)
         self.method, self.model, self.optimizer = method, model, optimizer
         self.cut_at, self.every = cut_at, min(per_epoch, max(1, cut_at // _REPORTS))

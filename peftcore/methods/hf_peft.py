@@ -23,7 +23,7 @@ from torch import nn
 
 from peftcore import errors
 from peftcore.backbone.load import Backbone
-from peftcore.methods import Method, Tuned, graft
+from peftcore.methods import Method, graft
 from peftcore.methods._options import freeze, thaw
 
 _ADAPTER = "default"
@@ -117,7 +117,7 @@ class HfPeft(Method):
         with _peft(errors.InvalidSetting, f"{self._who} refuses its options"):
             return config_class(**{option: options[option] for option in options.keys() & known}), tuner_class
 
-    def merge(self, model: Tuned, module: nn.Module) -> None:
+    def merge(self, model: Any, module: nn.Module) -> None:
         with _peft(errors.CannotMerge, f"{self._who} cannot be merged"):
             plain = copy.deepcopy(model.tuner.peft).merge_and_unload()
         added = module.load_state_dict(plain.state_dict(), strict=False).unexpected_keys

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from peftcore.backbone.load import Backbone
-from peftcore.methods import Method, SideNetwork, Tuned
+from peftcore.methods import Method, SideNetwork
 
 
 class Linear(Method):
@@ -24,7 +26,7 @@ class Linear(Method):
     def install(self, backbone: Backbone) -> SideNetwork:
         return _Nothing()
 
-    def merge(self, model: Tuned, module: nn.Module) -> None:
+    def merge(self, model: Any, module: nn.Module) -> None:
         """Nothing to fold in: the classifier is all there is."""
 
 

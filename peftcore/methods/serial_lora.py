@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from peftcore.backbone.load import Backbone
-from peftcore.methods import Method, Tuned, graft
+from peftcore.methods import Method, graft
 from peftcore.methods._beside import Source
 from peftcore.methods._low_rank import Beside, Pair, Rank
 
@@ -45,7 +47,7 @@ class SerialLoRA(Method):
         return tuner
 
     @torch.no_grad()
-    def as_lora(self, model: Tuned) -> dict[str, tuple[Tensor, Tensor]]:
+    def as_lora(self, model: Any) -> dict[str, tuple[Tensor, Tensor]]:
         """For each Linear that reads x, A (r, d) and s W B (out, r), since W (x + s B A x) = W (I + s B A) x."""
         updates = {}
         for block in model.backbone.blocks:

@@ -28,7 +28,6 @@ class SideTuning(Method):
     kind = "side"
     colour = "#6A3D9A"
     dark_colour = "#8E63C7"
-    from_probe = False
 
     width: int = Field(64, ge=1, le=1024, description="Channels of the side encoder.")
     depth: int = Field(2, ge=0, le=24, description="Blocks of the side encoder.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from timm.layers import RmsNorm
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from peftcore.backbone.load import Backbone
-from peftcore.methods import Method, Tuned, graft
+from peftcore.methods import Method, graft
 
 _OPERATIONS = (nn.Linear, nn.Conv2d, nn.LayerNorm, RmsNorm)
 
@@ -30,7 +32,6 @@ class SSF(Method):
     title = "SSF"
     kind = "in-backbone"
     colour = "#4DB6AC"
-    from_probe = False
 
     init_std: float = Field(0.02, ge=0, le=1, description="Spread of scales around 1 and shifts around 0 at the start.")
 
@@ -40,7 +41,7 @@ class SSF(Method):
             operation.register_forward_hook(graft(tuner, path, ScaleShift(operation, self.init_std)).after)
         return tuner
 
-    def merge(self, model: Tuned, module: nn.Module) -> None:
+    def merge(self, model: Any, module: nn.Module) -> None:
         with torch.no_grad():
             for path, part in model.tuner.named_modules():
                 if isinstance(part, ScaleShift):

@@ -31,7 +31,6 @@ class VPT(Method):
     title = "VPT"
     kind = "in-backbone"
     colour = "#00838F"
-    from_probe = False
 
     tokens: int = Field(10, ge=1, le=1024, description="Prompt tokens per set.")
     depth: Literal["shallow", "deep"] = Field("deep", description="One set before the first block, or before each.")

@@ -21,7 +21,7 @@ import peftcore as pc
 from peftcore.adapters.merged import plain_copy
 from peftcore.fetch import petl_vit
 from peftcore.methods._headwise import QuantisedHeadwisePair
-from peftcore.methods.bi_lora import codebook, packed_bytes, quantise
+from peftcore.methods.bi_lora import codebook, quantise
 from peftcore.registry import METHODS
 
 STEPS, LR = 10, 1e-2
@@ -287,6 +287,6 @@ def counts() -> dict[str, tuple[int, int]]:
         "LoRA on q, k, v and proj, rank 8, weights": (weights("lora", projections=("q", "k", "v", "proj")), 589_824),
         "Serial LoRA, rank 8, weights": (weights("serial_lora"), 147_456),
         "Bi-LoRA, rank 32, weights": (weights("bi_lora"), 1_179_648),
-        "Bi-LoRA, rank 32, 1 bit, bytes": (packed_bytes(tuner("bi_lora")), 147_456 + 48 * 8),
-        "Heart-LoRA, 5 of 12 heads off, bytes": (packed_bytes(heart), 116_736 + 48 * 8),
+        "Bi-LoRA, rank 32, 1 bit, bytes": (petl_vit_writing.packed_bytes(tuner("bi_lora")), 147_456 + 48 * 8),
+        "Heart-LoRA, 5 of 12 heads off, bytes": (petl_vit_writing.packed_bytes(heart), 116_736 + 48 * 8),
     }

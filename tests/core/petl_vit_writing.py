@@ -8,6 +8,7 @@ from torch import Tensor
 
 import peftcore as pc
 from peftcore.fetch.petl_vit import Packed, PetlVit
+from peftcore.methods._low_rank import LowRank
 from peftcore.methods.bi_lora import BiLoRA, codes, standardise
 
 
@@ -36,3 +37,13 @@ def model_bytes(model: pc.TunedModel) -> bytes:
     head = state.pop("head.weight"), state.pop("head.bias")
     matrices = {name: packed(tensor, method.bits) for name, tensor in state.items()}
     return file_bytes(PetlVit("", method.bits, method.rank, method.scale, matrices, *head))
+
+
+def packed_bytes(tuner: LowRank) -> int:
+    """Bytes of the pairs' stored weights in this layout, the head apart: codes, and a float32 mean and std per matrix.
+
+    A pair that is not quantised stores 4 bytes per weight.
+    """
+    pairs = [(adapted.pair, getattr(adapted.pair, "bits", 32)) for adapted in tuner]
+    weights = [(w.numel(), bits) for pair, bits in pairs for w in (pair.lora_A.weight, pair.lora_B.weight)]
+    return sum(-(-count * bits // 8) + (8 if bits < 32 else 0) for count, bits in weights)

@@ -12,11 +12,12 @@ from against import written_again
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from low_rank_toys import added, attached, images, merged_logits, toy
+from petl_vit_writing import packed_bytes
 
 import peftcore as pc
 from peftcore import errors
 from peftcore.fetch import petl_vit
-from peftcore.methods.bi_lora import codebook, packed_bytes, quantise
+from peftcore.methods.bi_lora import codebook, quantise
 
 RELEASED = sorted((Path(__file__).parents[3] / "shared/data/petl-vit-bi-lora").glob("*.bin"))
 bits_of_codes = st.sampled_from([1, 2, 4, 8])

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from low_rank_toys import FAMILIES, added, attached, images, labels, merged_logits, toy
+from petl_vit_writing import packed_bytes
 
 import peftcore as pc
 from peftcore import errors
 from peftcore.events import from_dict
 from peftcore.methods._headwise import QuantisedHeadwisePair
 from peftcore.methods._scores import SCORES, HeadScores
-from peftcore.methods.bi_lora import packed_bytes
 from peftcore.task import Split, Task
 
 BASES = ("lora", "bi_lora")

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from peftcore.backbone.load import Backbone
-from peftcore.methods import Method, Tuned, graft
+from peftcore.methods import Method, graft
+from peftcore.model import TunedModel
 
 
 class ChannelScale(Method):
@@ -25,7 +26,7 @@ class ChannelScale(Method):
             backbone.part(block, "mlp.fc2").register_forward_hook(scale.after)
         return tuner
 
-    def merge(self, model: Tuned, module: nn.Module) -> None:
+    def merge(self, model: TunedModel, module: nn.Module) -> None:
         with torch.no_grad():
             for path, part in model.tuner.named_modules():
                 if isinstance(part, Scale):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 _WHY: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
 PAIR, NORMED = _WHY["AddPairs"]["tensors"], _WHY["NativeLayerNorm"]["input"]
-# Reasons that hold only while some weight trains: nobody below it needs the tensor.
+# Reasons that hold only while a certain weight trains: nothing below it needs the tensor.
 FOR_A_WEIGHT = frozenset((_WHY["Addmm"]["mat1"], _WHY["Mm"]["self"], _WHY["Convolution"]["input"]))
 
 

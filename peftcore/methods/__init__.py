@@ -52,13 +52,13 @@ class _Card:
 
 
 class Coach:
-    """What a method does between the steps of training. The loop calls every hook and knows no method by name."""
+    """What a method does between the steps of training. The loop calls every hook, whatever the method."""
 
     def after_backward(self) -> None:
-        """Gradients are there; the optimizer has not moved yet."""
+        """Gradients are ready; the optimizer has not stepped yet."""
 
     def after_step(self, step: int, epoch: int) -> Iterable[Event]:
-        """The optimizer has moved; `step` and `epoch` count from 1. Returns the events to report."""
+        """The optimizer has stepped; `step` and `epoch` count from 1. Returns the events to report."""
         return ()
 
     def end_epoch(self, step: int, epoch: int) -> Iterable[Event]:
@@ -76,14 +76,14 @@ class Coach:
         """Takes over a `state`, after the model has taken over its own."""
 
     def close(self) -> None:
-        """The run is over."""
+        """The run has ended."""
 
 
 class Method(Settings):
     """The hyper-parameters of one PEFT method, each a field with a range and a help text.
 
     `kind` 'in-backbone': the trainable parts change what the backbone computes. 'side': they only read it. The class
-    body says the fields of `registry.Facts` as literals, once: pages read them from the source, without torch. Its
+    body sets the fields of `registry.Facts` to literals: pages read them from the source, without torch. Its
     docstring is the `card`: sections Equation (LaTeX), Trains, Keeps (what a training step must keep in memory, and
     why), Paper, and Ours (what was chosen here because the paper is silent). A `model` that a method of it is given is
     the TunedModel that it was attached to.
@@ -121,7 +121,7 @@ class Method(Settings):
                 )
 
     def check_run(self, epochs: int) -> None:
-        """Raises errors.InvalidSetting where the settings are impossible in a run of so many epochs."""
+        """Raises errors.InvalidSetting where the settings are impossible in a run of `epochs`."""
 
     def install(self, backbone: Backbone) -> nn.Module:
         """Installs the method on a private clone of a backbone and returns the module of its trainable parts.

@@ -19,7 +19,7 @@ class Source:
 
     def __init__(self, norm: nn.Module):
         self.norm = norm
-        self._read: tuple[Tensor, Tensor] | None = None  # what it read and what it gave, until the adapter asks
+        self._read: tuple[Tensor, Tensor] | None = None  # its last input and output, until `of` takes them
         # Another's hook may change what the norm gives, which `again` would not know.
         self._hook = None if norm._forward_hooks else norm.register_forward_hook(self._note)
 

@@ -172,7 +172,7 @@ Projections = Annotated[
 class LowRankMethod(Method):
     """A method that puts a pair beside each chosen projection: LoRA and its relatives.
 
-    Subclasses have a `rank` and `projections`, and say what a pair is.
+    Subclasses have the fields `rank` and `projections`, and make the pairs.
     """
 
     limits = {"rank": "width"}

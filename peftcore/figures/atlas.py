@@ -1,0 +1,233 @@
+"""Many head grids at once, and how alike tasks are: small pictures, a matrix of correlations, layers by group.
+
+Figures from plain arrays; peftcore/figures/agreement.py has the numbers. Layers count from 1 at the bottom.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.colors import get_colorscale, hex_to_rgb
+
+from peftcore.figures import theme
+from peftcore.figures.agreement import Agreement
+from peftcore.figures.squares import Scale, ticks
+
+# Each group has a mark, a colour that no method or memory component has, and a dash.
+GROUPS = {
+    "natural": ("\N{BLACK CIRCLE}", "#7A8B00", "solid", "circle"),
+    "specialised": ("\N{BLACK DIAMOND}", "#A0522D", "dash", "diamond"),
+    "structured": ("\N{BLACK UP-POINTING TRIANGLE}", "#8E63C7", "dot", "triangle-up"),
+}
+CELL, GAP = 8, 1  # pixels of a small grid's square and between squares
+OFF = (255, 255, 255)  # the cross over a head that was switched off
+
+
+@dataclass(frozen=True)
+class Range:
+    """Which multiples of the median head the colours of all small grids span: one scale, so that they can be compared."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def over(cls, grids: Sequence[np.ndarray]) -> Range:
+        """From zero to what one head in a hundred exceeds; around zero where scores have a sign."""
+        together = np.concatenate([multiples(grid)[np.isfinite(grid)] for grid in grids])
+        high = float(np.quantile(np.abs(together), 0.99)) or 1.0
+        return cls(-high if together.min() < 0 else 0.0, high)
+
+    @property
+    def stops(self) -> list[tuple[float, str]]:
+        """The colour scale: share of the range, colour."""
+        if self.low < 0:
+            return [(share, colour) for share, colour in theme.DIVERGING]
+        return [(share, colour) for share, colour in get_colorscale(theme.SEQUENTIAL)]
+
+    def colours(self, values: np.ndarray) -> np.ndarray:
+        """uint8 (..., 3) of multiples."""
+        shares, table = zip(*self.stops, strict=True)
+        colours = np.array([hex_to_rgb(colour) for colour in table], float)
+        at = np.clip((np.nan_to_num(values) - self.low) / (self.high - self.low), 0, 1)
+        return (
+            np.stack([np.interp(at, shares, colours[:, channel]) for channel in range(3)], -1).round().astype(np.uint8)
+        )
+
+
+def multiples(values: np.ndarray) -> np.ndarray:
+    """Scores as multiples of the median head, or of the largest where the median is zero."""
+    return np.asarray(values, float) / Scale.of(values).unit
+
+
+def small_grid(values: np.ndarray, colours: Range, mask: np.ndarray | None = None) -> np.ndarray:
+    """A head grid as an image uint8 (height, width, 4), the first layer at the bottom; clear where there is no head.
+
+    Args:
+        values: (layers, heads). mask: the same shape, False for heads that were switched off, which are crossed.
+    """
+    rows, columns = values.shape
+    image = np.zeros((rows, CELL, columns, CELL, 4), np.uint8)
+    inside = image[:, GAP:, :, GAP:]  # (layers, 7, heads, 7, 4)
+    inside[..., :3] = colours.colours(multiples(values))[:, None, :, None]
+    inside[..., 3] = 255 * np.isfinite(values)[:, None, :, None]
+    if mask is not None:
+        for layer, head in np.argwhere(~np.asarray(mask, bool) & np.isfinite(values)):
+            for step in range(1, CELL - GAP - 1):
+                inside[layer, step, head, [step, CELL - GAP - 1 - step], :3] = OFF
+    return image[::-1].reshape(rows * CELL, columns * CELL, 4)[GAP - 1 :]
+
+
+def sheet(cards: Mapping[str, Sequence[tuple[str, np.ndarray]]], colours: Range, across: int = 6) -> str:
+    """All small grids as one SVG, to print: {heading: [(title, values (layers, heads))]}, `across` in a row."""
+    side, room = 132, 156
+    parts, y = [], 0
+    for heading, grids in cards.items():
+        parts.append(f'<text x="8" y="{y + 22}" font-size="15" font-weight="600">{html.escape(heading)}</text>')
+        y += 36
+        for place, (title, values) in enumerate(grids):
+            left, top = 8 + place % across * room, y + place // across * (side + 34)
+            parts.append(f'<text x="{left}" y="{top + 12}" font-size="12">{html.escape(title)}</text>')
+            cell = side / max(values.shape)
+            shades = colours.colours(multiples(values))
+            for layer, head in np.argwhere(np.isfinite(values)):
+                parts.append(
+                    f'<rect x="{left + head * cell:.2f}" y="{top + 18 + (len(values) - 1 - layer) * cell:.2f}" '
+                    f'width="{0.92 * cell:.2f}" height="{0.92 * cell:.2f}" '
+                    f'fill="rgb{tuple(map(int, shades[layer, head]))}"/>'
+                )
+        y += -(-len(grids) // across) * (side + 34)
+    size = f'width="{across * room + 16}" height="{y + 8}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif">{"".join(parts)}</svg>'
+
+
+def likeness(
+    correlations: np.ndarray,
+    names: Sequence[str],
+    groups: Sequence[str],
+    *,
+    title: str,
+    note: str = "",
+    width: int = 620,
+    height: int = 620,
+    dark: bool = False,
+) -> go.Figure:
+    """Rank correlations between tasks (tasks, tasks) in the order given, each name with its group's mark."""
+    count, longest = len(names), max(map(len, names))
+    margin = dict(l=26 + int(6.3 * longest), r=14, t=66, b=78 + int(6.3 * longest))
+    cell = max(9, min(46, (width - margin["l"] - margin["r"]) // count, (height - margin["t"] - margin["b"]) // count))
+    others = correlations.astype(float).copy()
+    np.fill_diagonal(others, np.nan)
+    reach = float(np.nanmax(np.abs(others))) or 1.0
+    labels = [f"{theme.plain(name)} {GROUPS[group][0]}" for name, group in zip(names, groups, strict=True)]
+    told = [
+        [f"<b>{theme.plain(a)}</b> ({g}) and <b>{theme.plain(b)}</b> ({h})" for b, h in zip(names, groups, strict=True)]
+        for a, g in zip(names, groups, strict=True)
+    ]
+    figure = go.Figure(
+        go.Heatmap(
+            z=others,
+            text=told,
+            colorscale=[list(stop) for stop in theme.DIVERGING],
+            zmin=-reach,
+            zmax=reach,
+            xgap=1,
+            ygap=1,
+            hoverongaps=False,
+            hovertemplate="%{text}<br>rank correlation %{z:.2f}<extra></extra>",
+            colorbar=dict(
+                orientation="h",
+                y=0,
+                yref="container",
+                yanchor="bottom",
+                x=0.5,
+                len=0.9,
+                thickness=10,
+                outlinewidth=0,
+                tickfont=dict(size=11),
+                title=dict(text="rank correlation", side="bottom", font=dict(size=12)),
+            ),
+        )
+    )
+    bare = dict(
+        showgrid=False, showline=False, ticks="", fixedrange=True, automargin=False, tickvals=list(range(count))
+    )
+    figure.update_xaxes(ticktext=labels, tickangle=-90, range=[-0.5, count - 0.5], **bare)
+    figure.update_yaxes(ticktext=labels, range=[count - 0.5, -0.5], **bare)
+    size = dict(width=cell * count + margin["l"] + margin["r"], height=cell * count + margin["t"] + margin["b"])
+    figure.update_layout(autosize=False, dragmode=False, **size)
+    return theme.finish(
+        figure, title, name="likeness", note=note, dark=dark, margin=margin, line=max(24, size["width"] // 8), **size
+    )
+
+
+def by_chance(found: Agreement, *, title: str, dark: bool = False, height: int = 260) -> go.Figure:
+    """Within minus between under random labels, and where the real labels are."""
+    counts, edges = np.histogram(found.drawn, 50)
+    figure = go.Figure(
+        go.Bar(
+            x=(edges[1:] + edges[:-1]) / 2,
+            y=counts,
+            width=np.diff(edges),
+            name="random labels",
+            marker=dict(color=theme.muted(dark), opacity=0.55, line=dict(width=0)),
+            hovertemplate="%{y} assignments near %{x:.2f}<extra></extra>",
+            showlegend=False,
+        )
+    )
+    figure.add_vline(x=found.difference, line=dict(color=theme.ink(dark), width=2))
+    to_left = found.difference > (edges[0] + edges[-1]) / 2
+    figure.add_annotation(
+        x=found.difference, y=1, yref="paper", yanchor="bottom", xanchor="right" if to_left else "left",
+        text=f"the real labels: {found.difference:.2f}", font=dict(color=theme.ink(dark)),
+    )  # fmt: skip
+    figure.update_xaxes(title_text="mean correlation within groups minus between groups")
+    figure.update_yaxes(title_text="assignments", rangemode="tozero", nticks=4)
+    return theme.finish(figure, title, name="by-chance", dark=dark, height=height, margin=dict(t=76))
+
+
+def group_profiles(
+    profiles: np.ndarray,
+    names: Sequence[str],
+    groups: Sequence[str],
+    *,
+    title: str,
+    width: int | None = None,
+    height: int = 420,
+    dark: bool = False,
+) -> go.Figure:
+    """Each task's layers (tasks, layers) as a thin line, each group's mean as a thick one; layers from the bottom."""
+    figure, depth = go.Figure(), np.arange(profiles.shape[1])
+    for group in dict.fromkeys(groups):
+        _, colour, dash, symbol = GROUPS[group]
+        members = [place for place, own in enumerate(groups) if own == group]
+        for place in members:
+            figure.add_scatter(
+                x=profiles[place], y=depth, mode="lines", name=theme.plain(names[place]), showlegend=False,
+                legendgroup=group, line=dict(color=colour, width=1, dash=dash), opacity=0.35,
+                hovertemplate=f"{theme.plain(names[place])}, layer %{{text}}: %{{x:.2f}} times<extra></extra>",
+                text=depth + 1,
+            )  # fmt: skip
+        figure.add_scatter(
+            x=profiles[members].mean(0), y=depth, mode="lines+markers", name=f"{group} ({len(members)})",
+            legendgroup=group, line=dict(color=colour, width=3, dash=dash), marker=dict(symbol=symbol, size=8),
+            hovertemplate=f"mean of {group}, layer %{{text}}: %{{x:.2f}} times<extra></extra>", text=depth + 1,
+        )  # fmt: skip
+    shown = ticks(len(depth))
+    figure.update_yaxes(title_text="layer", tickvals=shown, ticktext=[str(layer + 1) for layer in shown])
+    figure.update_xaxes(title_text="mean over the layer's heads, times the median head")
+    return theme.finish(figure, title, name="group-profiles", dark=dark, width=width, height=height, margin=dict(b=88))
+
+
+_SOME = np.random.default_rng(0).uniform(0.2, 0.9, (5, 5))
+_NAMES, _LABELS = list("abcde"), ["natural", "natural", "specialised", "structured", "structured"]
+EXAMPLES = {
+    "likeness": dict(correlations=(_SOME + _SOME.T) / 2, names=_NAMES, groups=_LABELS, title="Alike"),
+    "by_chance": dict(
+        found=Agreement(0.7, 0.5, 0.02, np.random.default_rng(0).normal(0, 0.1, 999), {"natural": 0.7}), title="Rare"
+    ),
+    "group_profiles": dict(profiles=_SOME, names=_NAMES, groups=_LABELS, title="Upper layers move more"),
+}

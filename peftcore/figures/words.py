@@ -70,7 +70,7 @@ def places(paths: Iterable[str]) -> dict[str, str]:
     for path in filter(None, paths):
         if block := block_of(path):
             of[path] = block, "side module" if "side" in block.split(".") else "layer"
-    names = {}
+    names: dict[str, str] = {}
     for noun in ("layer", "side module"):
         blocks = {
             block: [int(digits) for digits in re.findall(r"\d+", block)] for block, what in of.values() if what == noun

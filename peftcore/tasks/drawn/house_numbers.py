@@ -80,7 +80,7 @@ def scene(rng: np.random.Generator, middle: np.ndarray, left: np.ndarray, right:
         ground = _plate(rng, wall, cx, cy, turn, high, wide, [off for _, off in shown])
     ink = _ink(rng, ground)
     coverage = np.zeros((d.SIZE, d.SIZE))
-    weight = rng.uniform(0.3, 0.5)  # the threshold: bold below, thin above
+    weight = rng.uniform(0.3, 0.5)  # threshold: bold if low, thin if high
     for image, off in shown:
         drop = off * rise + rng.normal(0, 0.6)
         at = cx + np.cos(turn) * off - np.sin(turn) * drop, cy + np.sin(turn) * off + np.cos(turn) * drop

@@ -45,7 +45,7 @@ def scene(rng: np.random.Generator, hour: int) -> np.ndarray:
         cx, cy = rng.uniform(0, 64, 2)
         d.pebble(rng, image, cx, cy, rng.uniform(2.5, 6), 0.5 * grey + 0.5 * water)
 
-    heading = (hour + MARGIN * rng.uniform(-0.5, 0.5)) * BIN - np.pi / 2  # from clock to the x axis
+    heading = (hour + MARGIN * rng.uniform(-0.5, 0.5)) * BIN - np.pi / 2  # from the clock to the x axis
     length = rng.uniform(32, 50)
     cx, cy = rng.uniform(length * 0.5, 64 - length * 0.5, 2)
     _koi(rng, image, (cx, cy), heading, length, water)
@@ -144,7 +144,7 @@ def _koi(
 
 
 def _coat(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Colours (3,) of the body and of its patches, after kinds of koi."""
+    """Colours (3,) of the body and of its patches, as in varieties of koi."""
     white, black = np.array([0.95, 0.93, 0.88]), np.array([0.14, 0.14, 0.16])
     orange, gold, red = np.array([0.95, 0.5, 0.12]), np.array([0.93, 0.76, 0.3]), np.array([0.85, 0.22, 0.12])
     grey = np.array([0.55, 0.6, 0.66])

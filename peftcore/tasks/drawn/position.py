@@ -23,8 +23,8 @@ SEED = 1202
 SYMMETRIES = ()  # whatever moves the crab moves it to another square, or nearly
 
 CELL = 16  # pixels on a side
-MARGIN = 0.8  # the crab's middle keeps to this part of its square: the borders between two stay decidable
-HUES = (0.01, 0.05, 0.09, 0.12, 0.3, 0.52, 0.6, 0.93)  # of crabs and of what lies about, alike
+MARGIN = 0.8  # the crab's middle stays in this part of its square, so that adjacent squares stay distinguishable
+HUES = (0.01, 0.05, 0.09, 0.12, 0.3, 0.52, 0.6, 0.93)  # of crabs and of everything else alike
 
 
 def load(argument: str = "") -> Task:
@@ -39,7 +39,7 @@ def _task() -> Task:
 
 
 def scene(rng: np.random.Generator, square: int) -> np.ndarray:
-    """One picture (64, 64, 3), float, with one crab whose middle is in `square` (counted by rows from the top left)."""
+    """One picture (64, 64, 3), float, with one crab whose middle is in `square` (numbered by rows from the top left)."""
     image = _beach(rng)
     row, column = divmod(square, 4)
     cx, cy = (np.array([column, row]) + 0.5 + MARGIN * rng.uniform(-0.5, 0.5, 2)) * CELL
@@ -82,7 +82,7 @@ def _beach(rng: np.random.Generator) -> np.ndarray:
 
 
 def _crab(rng: np.random.Generator, image: np.ndarray, cx: float, cy: float, size: float, colour: np.ndarray) -> None:
-    """A broad shell, eight bent legs, two claws before it, two eyes; `size` is half of the shell's breadth."""
+    """A broad shell, eight bent legs, two claws in front, two eyes; `size` is half the shell's breadth."""
     facing = rng.uniform(0, 2 * np.pi)
     window, x, y = d.local(cx, cy, facing, 2.4 * size)  # x to the front, y to its right
     legs = np.full(x.shape, np.inf)

@@ -33,7 +33,7 @@ def _arc(cx: float, cy: float, rx: float, ry: float, start: float, end: float) -
     return [(cx + rx * np.cos(t), cy + ry * np.sin(t)) for t in turns]
 
 
-# Strokes by their points: x and y from -1 to 1, y down. The letter keeps to |y| < 0.62; marks stand above and below.
+# Strokes as points: x and y from -1 to 1, y down. Letters stay within |y| < 0.62; marks stand above and below.
 LETTERS: dict[str, list[Stroke]] = {
     "k": [[(-0.5, -0.6), (-0.5, 0.6)], [(-0.5, 0.05), (0.6, -0.45)], [(-0.5, 0.6), (0.6, 0.1)]],
     "t": [[*_arc(0, 0, 0.65, 0.6, 180, 360), (0.65, 0.6)], [(-0.65, 0.15), (0.2, 0.15)]],
@@ -111,7 +111,7 @@ def _ground(
 
 
 def _carved(rng: np.random.Generator, nearest: np.ndarray, thick: float) -> np.ndarray:
-    """A groove in stone: one wall of it in shade, the other in the light; cracks and chips around."""
+    """A groove in stone, one wall in shade and the other in the light, with cracks and chips around it."""
     rough = d.fractal_noise(rng, (8, 20, 45))
     height = -1.6 * d.cover(thick - nearest + 0.25 * rough, 2.2)
     height = height - 0.7 * np.exp(-9 * np.abs(d.smooth_noise(rng, 3))) * (rng.random() < 0.6) + 0.2 * rough
@@ -135,7 +135,7 @@ def _inked(rng: np.random.Generator, nearest: np.ndarray, thick: float) -> np.nd
 
 
 def _chalked(rng: np.random.Generator, nearest: np.ndarray, thick: float) -> np.ndarray:
-    """Chalk on a slate that was wiped before."""
+    """Chalk on a slate that has been wiped."""
     image = _ground(rng, (0.38, 0.45, 0.6), 0.35, (0.15, 0.35))
     image += (0.07 * np.clip(patterns.noise_at(rng, d.X / 14, d.Y / 2.5), 0, 2))[..., None]
     chalk = d.hsv(rng.choice([0.0, 0.12, 0.15, 0.5, 0.95]), rng.choice([0.03, 0.35]), 0.95)
@@ -172,7 +172,7 @@ def _glowing(rng: np.random.Generator, nearest: np.ndarray, thick: float) -> np.
 
 
 def _stains(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Rings of cups and blots, in place."""
+    """Rings from cups and blots, in place."""
     for _ in range(rng.integers(0, 3)):
         (cx, cy), radius = rng.uniform(0, 64, 2), rng.uniform(5, 18)
         off = np.abs(np.hypot(d.X - cx, d.Y - cy) - radius)

@@ -51,10 +51,10 @@ def scene(rng: np.random.Generator, material: int) -> np.ndarray:
     shade = np.clip(1 - rng.uniform(0.5, 1.0) * slope / (0.35 + np.sqrt((slope**2).mean())) * 0.35, 0.25, 1.9)
     shade = shade * (1 + rng.uniform(0.02, 0.09) * d.fractal_noise(rng, (3, 10, 24)))
     shade = shade * (1 + rng.uniform(0.05, 0.35) * d.gradient(rng))
-    if rng.random() < 0.25:  # the shadow of something beside the camera
+    if rng.random() < 0.25:  # the shadow of something near the camera
         shade = shade * (1 - rng.uniform(0.2, 0.5) * d.cover(12 * d.smooth_noise(rng, 2) - 6, rng.uniform(2, 14)))
     image = colour * shade[..., None]
-    for _ in range(rng.choice([0, 0, 0, 1, 2])):  # what has fallen on it
+    for _ in range(rng.choice([0, 0, 0, 1, 2])):  # leaves fallen on it
         tint = d.hsv(rng.uniform(0.03, 0.35), rng.uniform(0.3, 0.8), rng.uniform(0.3, 0.8))
         cx, cy = rng.uniform(0, 64, 2)
         d.leaf(rng, image, cx, cy, rng.uniform(10, 24), tint)
@@ -72,7 +72,7 @@ def _view(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Two colours (3,) of one family: mostly earths and greys, some greens and blues, seldom a loud one."""
+    """Two colours (3,) of one family: mostly earths and greys, some greens and blues, rarely a loud one."""
     hue = rng.choice([rng.uniform(0.02, 0.13), rng.uniform(0.02, 0.13), rng.uniform(0.2, 0.4), rng.uniform(0.5, 0.68),
                       rng.random()])  # fmt: skip
     saturation, value = rng.uniform(0.04, 0.6), rng.uniform(0.45, 0.88)
@@ -86,7 +86,7 @@ def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _wood(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> Relief:
-    """Year rings cut lengthwise, around a knot now and then, and fine fibres."""
+    """Growth rings cut lengthwise, sometimes around a knot, and fine fibres."""
     pitch = rng.uniform(4, 9)
     across = y + rng.uniform(2, 6) * patterns.noise_at(rng, x / 40, y / 12)
     if rng.random() < 0.5:

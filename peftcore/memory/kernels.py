@@ -17,7 +17,7 @@ _IN_FP32 |= {F.log_softmax, torch.log_softmax, Tensor.log_softmax, torch.norm, T
 
 
 class WithoutData(TorchFunctionMode):
-    """Answers code that reads a number out of a tensor without data: a single random draw is 0.5, all else 0 or false."""
+    """Answers code that reads a number from a tensor without data: a single random draw is 0.5, all else 0 or false."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.rand and args == (1,):

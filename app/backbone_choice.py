@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -50,9 +51,9 @@ def _label(name: str) -> str:
     return name
 
 
-def _anatomy(embed_dim: int, num_heads: int | list[int], depth: int = 0, depths: Sequence[int] = (), **_) -> str:
+def _anatomy(embed_dim: int, num_heads: int | list[int], depth: int = 0, depths: Sequence[int] = (), **_: Any) -> str:
     """'8 layers of 8 heads, width 128'; of a Swin '8 layers in 3 stages of 3, 6 and 12 heads, widths 48 to 192'."""
-    if not depths:
+    if isinstance(num_heads, int):
         return f"{depth} layers of {num_heads} heads, width {embed_dim}"
     *first, last = map(str, num_heads)
     return (

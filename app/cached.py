@@ -22,6 +22,8 @@ from peftcore.registry import METHODS
 from peftcore.uploads.images import picture
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from peftcore.backbone.load import Backbone
     from peftcore.model import TunedModel
     from peftcore.task import Task
@@ -63,6 +65,7 @@ class Pair:
 
     def elsewhere(self, head: int) -> float:
         """The share of the attention over patches that lies elsewhere in the second: total variation, 0 to 1."""
+        assert self.second is not None, "only two attentions differ"
         both = self.first.head(head)[0], self.second.head(self.second_head)[0]
         a, b = (grid / (grid.sum() or 1.0) for grid in both)
         return 0.5 * float(np.abs(b - a).sum())
@@ -149,7 +152,7 @@ def anatomy(subject: Subject) -> Anatomy:
         grids=tuple(block.grid for block in backbone.blocks),
         heads=backbone.heads,
         prefix_tokens=backbone.prefix_tokens,
-        input_size=tuple(backbone.input_size[-2:]),
+        input_size=(backbone.input_size[-2], backbone.input_size[-1]),
         windowed=backbone.hierarchical,
         in_backbone=not model.is_side,
         side_grids=tuple(backbone.blocks[block].grid for block in model.tuner.attended) if model.is_side else (),
@@ -160,7 +163,7 @@ def anatomy(subject: Subject) -> Anatomy:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def head_scores(subject: Subject, score: str) -> Scores:
+def head_scores(subject: Subject, score: Any) -> Scores:
     """Scores of the trained adapter: 'energy' from its weights, the Taylor ones on validation images, now."""
     import torch
 
@@ -192,7 +195,8 @@ def attention(
     from peftcore.probes.attention import attention_maps
 
     shared = _model(subject)
-    source, lock = shared.model, shared.lock
+    source: Backbone | TunedModel = shared.model
+    lock = shared.lock
     if not tuned:
         spec = run(subject).spec
         # A clone: probes put hooks on what they look at, and the cached backbone belongs to everybody.
@@ -215,7 +219,7 @@ def side_attention(subject: Subject, image: int | str, module: int, query: tuple
     return _look(maps, anatomy(subject).side_grids[module], shared.model.backbone.prefix_tokens, query)
 
 
-def _pixels(subject: Subject, image: int | str):
+def _pixels(subject: Subject, image: int | str) -> Tensor:
     """One image as the backbone reads it, (1, 3, H, W)."""
     from peftcore.backbone.preprocess import prepare
 
@@ -283,4 +287,5 @@ def moved(query: tuple[int, int] | None, source: tuple[int, int], target: tuple[
     """The patch of another grid that holds the centre of this grid's patch."""
     if query is None or source == target:
         return query
-    return tuple(int((q + 0.5) * t / s) for q, s, t in zip(query, source, target, strict=True))
+    row, column = (int((q + 0.5) * t / s) for q, s, t in zip(query, source, target, strict=True))
+    return row, column

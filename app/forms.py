@@ -16,11 +16,12 @@ import streamlit as st
 from pydantic.fields import FieldInfo
 
 from app import errors, links, words
-from peftcore.errors import HeadroomError, InvalidSetting
+from peftcore.errors import HeadroomError
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec, Settings
 
 SWITCH = {"auto": "auto", "disk": "disk", True: "on", False: "off"}
+Draw = Mapping[str, Callable[[type[Settings], str], Any]]  # by the field's name, what draws it and returns its value
 TRUTH = {"true": True, "false": False}
 
 
@@ -100,7 +101,7 @@ def _json(text: str) -> Any:
         return text
 
 
-def refusal(model: type[Settings], name: str, value: Any) -> InvalidSetting | None:
+def refusal(model: type[Settings], name: str, value: Any) -> HeadroomError | None:
     """Why a field cannot have this value, whatever the others are."""
     try:
         model.check_field(name, value)
@@ -109,7 +110,7 @@ def refusal(model: type[Settings], name: str, value: Any) -> InvalidSetting | No
     return None
 
 
-def preset(spec: Mapping[str, Any]) -> dict[str, str | list[str]]:
+def preset(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Query parameters of the launch page that show a spec: its fields by name, the method's as METHOD.FIELD."""
     method = spec["method"]
     cls = METHODS.load(method["name"]).METHOD
@@ -134,7 +135,7 @@ def fields(
     *,
     prefix: str = "",
     columns: int = 4,
-    instead: Mapping[str, Callable[[type[Settings], str], Any]] | None = None,
+    instead: Draw | None = None,
 ) -> dict[str, Any]:
     """Draws a widget for each field, in rows of `columns`, and returns what they say, also what the schema refuses.
 

@@ -6,6 +6,8 @@ falls back to the first page without a word.
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 PAGES = {
@@ -32,17 +34,17 @@ def pages() -> list[st.Page]:
     return [st.Page(path(name), title=title, icon=icon, default=name == first) for name, (title, icon) in PAGES.items()]
 
 
-def link(name: str, label: str | None = None, *, icon: str | None = None, **query: object) -> None:
+def link(name: str, label: str | None = None, *, icon: str | None = None, **query: Any) -> None:
     """A link to a page with query parameters; None values are left out. `icon`: by default the page's own."""
     title, own = PAGES[name]
     st.page_link(path(name), label=label or title, icon=icon or own, query_params=_texts(query))
 
 
-def go(name: str, **query: object) -> None:
+def go(name: str, **query: Any) -> None:
     """Switch to a page with query parameters. Nothing after it runs."""
     st.switch_page(path(name), query_params=_texts(query))
 
 
-def _texts(query: dict[str, object]) -> dict[str, str | list[str]]:
+def _texts(query: dict[str, Any]) -> dict[str, str | list[str]]:
     """Lists stay lists: the address repeats their name."""
     return {key: value if isinstance(value, list) else str(value) for key, value in query.items() if value is not None}

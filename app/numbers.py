@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,12 +34,16 @@ def offer() -> None:
         for key, (title, figure) in tables.items():
             st.download_button(
                 title or key,
-                lambda figure=figure: table(figure).to_csv(index=False).encode(),
+                partial(_csv, figure),
                 file_name=f"{key}.csv",
                 mime="text/csv",
                 key=f"numbers_{key}",
                 on_click="ignore",
             )
+
+
+def _csv(figure: go.Figure) -> bytes:
+    return table(figure).to_csv(index=False).encode()
 
 
 def table(figure: go.Figure) -> pd.DataFrame:

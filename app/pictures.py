@@ -70,7 +70,7 @@ class Sheet(NamedTuple):
     side: int
 
 
-def sheet(images: Sequence[np.ndarray], side: int) -> Sheet:
+def sheet(images: Sequence[np.ndarray] | np.ndarray, side: int) -> Sheet:
     """One picture of all images, each `side` pixels square."""
     columns = max(1, int(np.ceil(np.sqrt(len(images)))))
     whole = np.zeros((-(-len(images) // columns) * side, columns * side, 3), np.uint8)

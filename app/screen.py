@@ -6,6 +6,8 @@ page is drawn once.
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 LAPTOP, PHONE, PROJECTOR = (
@@ -35,7 +37,6 @@ _component = st.components.v2.component("screen_width", js=_JS)
 
 def watch() -> None:
     """At the beginning of each run of the script: takes in the width that the browser has told."""
-    st.html("<style>.st-key-screen {display: none}</style>")
     with st.container(key="screen"):
         data = {"width": width(), "laptop": LAPTOP}
         said = _component(key=_WIDTH + "_told", data=data, default={"width": LAPTOP}, on_width_change=lambda: None)
@@ -62,12 +63,10 @@ def tall(pixels: int) -> int:
     return round(pixels * GROWN) if is_projector() else pixels
 
 
-def fit(across: int, down: int | None = None) -> dict[str, int]:
+def fit(across: int, down: int | None = None) -> dict[str, Any]:
     """`width` and `height` of a figure of fixed size, from what they are in a laptop's window: as wide as a phone, larger
     where there is room."""
     if is_phone():
-        size = {"width": width() - PADDING, "height": down}
-    else:
-        grown = min(1.5, width() / LAPTOP)
-        size = {"width": round(across * grown), "height": down and round(down * grown)}
-    return {name: value for name, value in size.items() if value}
+        return {"width": width() - PADDING} | ({"height": down} if down else {})
+    grown = min(1.5, max(1.0, width() / LAPTOP))
+    return {"width": round(across * grown)} | ({"height": round(down * grown)} if down else {})

@@ -85,7 +85,7 @@ class Scores:
 
     def any_mask(self) -> np.ndarray | None:
         """(layers, heads), False where a head is switched off in any projection; None before a cut."""
-        return None if self.mask is None else self.mask.all(axis=1)
+        return None if self.mask is None else np.asarray(self.mask.all(axis=1))
 
     def decided(self, method: dict[str, Any]) -> np.ndarray:
         """What a cut by `method` weighs, (layers, heads): the sum over projections, and over the layers of a stage where

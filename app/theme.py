@@ -26,6 +26,7 @@ _BARE = {
 # made of buttons is centred. A link to another view of the same page is no place where one is already. In one row all
 # controls are as high as a select box. Columns that hold pictures of a fixed size come one under the other where both have no room.
 _STYLE = """<style>
+[data-testid="stLayoutWrapper"]:has(> .st-key-screen) {display: none}
 .stMainBlockContainer {padding-top: 4.25rem; padding-bottom: 3rem}
 [class*="st-key-card_"] {padding: 0 0 0.4rem}
 [class*="st-key-card_"] .stMarkdown {padding: 0 0.75rem}
@@ -47,8 +48,17 @@ def apply() -> None:
     numbers.forget()
     screen.watch()
     # Captions as the figures' small text: Streamlit's own grey is too pale to read (WCAG AA). Type grows on a projector.
+    wrong = (
+        '.stElementContainer:has(+ .stElementContainer [data-testid="stCaptionContainer"] [aria-label="error icon"]) '
+        ':is([data-testid="stTextInputRootElement"], [data-baseweb="select"] > div) '
+        f"{{border-color: {'#F2736B' if is_dark() else '#B3261E'}}}"  # a field whose value is refused
+    )
     small = f"[data-testid='stCaptionContainer'], [data-testid='stCaptionContainer'] p {{color: {muted(is_dark())}; opacity: 1}}"
-    st.html(_STYLE.replace("</style>", f"{small}\n@media (min-width: 1800px) {{html {{font-size: 18px}}}}\n</style>"))
+    st.html(
+        _STYLE.replace(
+            "</style>", f"{small}\n{wrong}\n@media (min-width: 1800px) {{html {{font-size: 18px}}}}\n</style>"
+        )
+    )
 
 
 def is_dark() -> bool:
@@ -56,7 +66,7 @@ def is_dark() -> bool:
     return st.context.theme.type == "dark"
 
 
-def show(figure: go.Figure, key: str, *, spec: Mapping[str, Any] | None = None, **options: Any) -> Any:
+def show(figure: go.Figure, key: str, *, spec: Mapping[str, Any] | None = None, **settings: Any) -> Any:
     """Draws a figure of `peftcore.figures`, which has its own template; returns what `st.plotly_chart` returns.
 
     A figure of fixed size (a head grid) keeps it; all others take the width there is. `spec`: of the run whose model the
@@ -70,13 +80,13 @@ def show(figure: go.Figure, key: str, *, spec: Mapping[str, Any] | None = None, 
     elif screen.is_projector():
         figure = larger(figure, screen.GROWN)
     fixed = figure.layout.autosize is False
-    options = {
+    options: dict[str, Any] = {
         "width": "content" if fixed else "stretch",
         "theme": None,
         "config": _BARE,
         "alt": _title(figure),
-    } | options
-    return st.plotly_chart(figure, key=key, **options)
+    }
+    return st.plotly_chart(figure, key=key, **options | settings)
 
 
 def _title(figure: go.Figure) -> str | None:

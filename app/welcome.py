@@ -22,19 +22,16 @@ DOORS = {
         "Which heads did a task move?",
         "Look at every head of every layer, and through each one at an image.",
         "Look at heads",
-        {},
     ),
     "launch": (
         "What will yours learn?",
         "Choose a backbone, a method and a task, and watch it train: about a minute.",
         "Launch a run",
-        {},
     ),
     "memory": (
         "Why does this fit?",
         "The same batch under full fine-tuning, LoRA and LAST, byte by byte.",
         "See the memory",
-        {},
     ),
 }
 
@@ -101,10 +98,10 @@ def show(found: Picture) -> None:
 
 def doors(found: Picture | None) -> None:
     """Three ways in; the heads open at the run of the picture."""
-    for page, (question, answer, label, query) in DOORS.items():
+    for page, (question, answer, label) in DOORS.items():
         with st.container(border=True):
             st.markdown(f"**{question}**  \n{answer}")
-            navigation.link(page, label, **query, **({"run": found.run} if found and page == "heads" else {}))
+            navigation.link(page, label, run=found.run if found and page == "heads" else None)
 
 
 def no_runs() -> None:

@@ -54,7 +54,7 @@ if rows:
         code=lambda case: case.method,
         required=True,
     )
-    moments, source = ledgers.curve(case)
+    moments, source = ledgers.curve(case) or ([], "predicted")
     theme.show(figures.step_memory(moments, line=WIDE, dark=theme.is_dark()), "memory_step")
     captions.caption(
         f"One step of {method_title(case.method)}, {source}, operation by operation. "

@@ -17,5 +17,5 @@ with left:
 with right:
     if choice.race is not None:
         race_view.draw(choice.race)
-    else:
+    elif choice.run is not None:
         run_view.draw(choice.run)

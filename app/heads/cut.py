@@ -163,6 +163,7 @@ def step_of(told: Follower) -> dict[int, str]:
 
 def sentence(told: Follower) -> str:
     """'After step 12, 26 of 64 heads were switched off.'"""
+    assert told.cut is not None, "told after the cut"
     off, scores = told.cut["off"], subjects.Scores.of(told.cut["scores"])
     there = int(np.isfinite(scores.values).any(1).sum())
     why = "as you named them" if told.cut["overruled"] else f"the least responsive by {scores.score}"

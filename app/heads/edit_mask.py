@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -112,7 +113,7 @@ def write(run: str, mask: Mask) -> None:
     links.write(off=f"{run}:{json.dumps(mask, separators=(',', ':'))}")
 
 
-def preset(run: subjects.Run, mask: Mask) -> dict[str, str | list[str]]:
+def preset(run: subjects.Run, mask: Mask) -> dict[str, Any]:
     """Query parameters of Launch: the run's settings with this mask."""
     return forms.preset({**run.spec, "method": {**run.spec["method"], "off": mask}})
 

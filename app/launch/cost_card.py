@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -26,7 +27,7 @@ def draw(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list
     text = "Predicting: one training step on tensors without data."
     for nth, job in enumerate(jobs, 1):
         which = f" {nth} of {len(jobs)}." if len(jobs) > 1 else ""
-        background.wait(job, lambda which=which: place.caption(text + which))
+        background.wait(job, partial(place.caption, text + which))
     if len(specs) > 1 and all(not job.exception() and isinstance(job.result(), costs.Cost) for job in jobs):
         jobs.append(costs.of_race(specs, [job.result() for job in jobs]))
         background.wait(jobs[-1], lambda: place.caption("Predicting: what the runs share."))

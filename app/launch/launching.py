@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
@@ -88,8 +89,9 @@ def settings(backbone: str, form: Request) -> DeltaGenerator | None:
     if cls is None:
         return None
     raced = request.chosen(cls, links.shown())
-    draw = {name: lambda _, name: race_form.widget(cls, name, backbone, form.faults) for name in raced}
-    draw = {"lr": lambda model, _: rates.field(model, form)} | draw
+    draw: forms.Draw = {"lr": lambda model, _: rates.field(model, form)} | {
+        name: lambda _, name: race_form.widget(cls, name, backbone, form.faults) for name in raced
+    }
     own = sorted(cls.model_fields, key=lambda name: name not in cls.up_front)
     first, rest = _split(own, own[:FIRST_FIELDS], raced)
     if first:
@@ -108,7 +110,7 @@ def settings(backbone: str, form: Request) -> DeltaGenerator | None:
     return heads_off
 
 
-def _has_a_fault(form: Request, cls: type, names: Sequence[str]) -> bool:
+def _has_a_fault(form: Request, cls: type[Any], names: Sequence[str]) -> bool:
     """What has to be mended is not folded away."""
     return any(name.removeprefix(f"{cls.name}.") in names for name in form.faults)
 
@@ -163,6 +165,7 @@ def launcher(form: Request, fault: HeadroomError | None) -> DeltaGenerator:
 
 def _launch(form: Request) -> None:
     engine = state.engine()
+    assert form.spec is not None, "launched where nothing is wrong"
     if len(form.specs) == 1:
         run = engine.submit(form.spec)
         costs.remember(run, form.spec)
@@ -184,13 +187,14 @@ def _time(specs: Sequence[RunSpec]) -> str:
 def link(form: Request) -> str:
     """The launch page's whole address with every setting in it."""
     here = urlsplit(st.context.url or "http://localhost:8501/launch")
+    assert form.spec is not None, "a link is of what can be launched"
     query = request.to_query(form.spec.to_dict(), form.values, form.own_rates)
     return here._replace(query=urlencode(query, doseq=True), fragment="").geturl()
 
 
 def command(form: Request) -> str:
     """The command line that does the same. Where each method keeps the rate that is known for it, none is given."""
-    spec = form.spec.to_dict()
+    spec = form.specs[0].to_dict()
     if len(form.specs) == 1:
         return words.command(spec)
     if not form.own_rates:

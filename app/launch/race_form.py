@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import streamlit as st
 
@@ -11,10 +12,9 @@ from app.launch import request
 from peftcore import errors
 from peftcore.figures.theme import method_title
 from peftcore.registry import METHODS
-from peftcore.spec import Settings
 
 
-def chooser(cls: type[Settings], faults: Mapping[str, errors.HeadroomError]) -> None:
+def chooser(cls: type[Any], faults: Mapping[str, errors.HeadroomError]) -> None:
     """Which settings take several values; nothing: one run. Beneath it the methods, where they are raced."""
     chosen = links.several(
         "launch",
@@ -34,7 +34,7 @@ def chooser(cls: type[Settings], faults: Mapping[str, errors.HeadroomError]) -> 
         forms.complain(faults.get("race.method"))
 
 
-def widget(cls: type[Settings], name: str, backbone: str, faults: Mapping[str, errors.HeadroomError]) -> None:
+def widget(cls: type[Any], name: str, backbone: str, faults: Mapping[str, errors.HeadroomError]) -> None:
     """Several values of a setting: a text with commas between, or the options of a choice."""
     model, key, label = request.owner(cls, name), f"race.{name}", words.setting(name)
     about = model.model_fields[name].description
@@ -53,7 +53,16 @@ def widget(cls: type[Settings], name: str, backbone: str, faults: Mapping[str, e
     forms.complain(faults.get(key))
 
 
-def _pills(label: str, name: str, options: list[str], default: list[str], *, show=str, read=str, **settings) -> None:
+def _pills(
+    label: str,
+    name: str,
+    options: list[str],
+    default: list[str],
+    *,
+    show: Callable[[str], str] = str,
+    read: Callable[[str], str] = str,
+    **settings: Any,
+) -> None:
     """Pills of several texts; the address repeats the name, and says it once, empty, where none is chosen."""
     key = f"race.{name}"
     texts = links.texts(key)

@@ -34,12 +34,13 @@ def field(model: type[Settings], request: Request) -> None:
 
 def hint(backbone: str, request: Request) -> None:
     """A line on where the rate comes from, what it is based on one click away, and the way back to it."""
-    texts = links.texts("lr")
-    written = {name: said for name in _methods(request) if (said := links.texts(f"{name}.lr"))}
+    written = [name for name in _methods(request) if links.texts(f"{name}.lr")]
     known = {name: recipes.best(name, backbone) for name in _methods(request)}
+    best = {name: recipe.values["lr"] for name, recipe in known.items()}
+    own = any(links.texts("lr")) or any(request.rates.get(name) != best[name] for name in written)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        if any(texts) or written:
-            default = ", ".join(f"{recipe.values['lr']:g}" for recipe in known.values())
+        if own:
+            default = ", ".join(dict.fromkeys(f"{rate:g}" for rate in best.values()))
             st.caption(f"Set here or by the link; the best known is {default}.", width="content")
             st.button(f"Back to {default}", key="default_rate", type="tertiary", icon=":material/undo:", on_click=links.write,
                       kwargs=dict.fromkeys(["lr", *(f"{name}.lr" for name in written)]))  # fmt: skip
@@ -55,6 +56,7 @@ def hint(backbone: str, request: Request) -> None:
 
 
 def _methods(request: Request) -> list[str]:
+    assert request.method is not None, "a form with settings has a method"
     return request.values.get("method") or [request.method.name]
 
 

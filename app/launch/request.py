@@ -42,7 +42,7 @@ class Request:
     for all is written or raced. faults: what is wrong, by name in the address; "" is what does not fit together.
     """
 
-    method: type | None
+    method: type[Any] | None
     specs: list[RunSpec]
     values: dict[str, list[Any]]
     rates: dict[str, float]
@@ -182,7 +182,7 @@ def _own(method: str) -> list[str]:
 # Races
 
 
-def offered(cls: type[Settings]) -> list[str]:
+def offered(cls: type[Any]) -> list[str]:
     """What can be raced: the method itself, its settings that are numbers or choices, and the recipe's."""
     own = [name for name, info in cls.model_fields.items() if _raceable(forms.unwrap(info.annotation)[0])]
     return ["method", *own, *OF_THE_RECIPE]
@@ -196,13 +196,13 @@ def _raced(query: Mapping[str, Sequence[str]]) -> list[str]:
     return query.get("race", [""])[-1].split(",")
 
 
-def chosen(cls: type[Settings], query: Query) -> list[str]:
+def chosen(cls: type[Any], query: Query) -> list[str]:
     """What the address says is raced."""
     possible = offered(cls)
     return [name for name in dict.fromkeys(_raced(_lists(query))) if name in possible]
 
 
-def owner(cls: type[Settings], name: str) -> type[Settings]:
+def owner(cls: type[Any], name: str) -> type[Settings]:
     """Whose setting it is: the method's or the run's."""
     return cls if name in cls.model_fields else RunSpec
 
@@ -213,12 +213,12 @@ def choices(model: type[Settings], name: str) -> list[str]:
     return list(ON_OFF) if kind is bool else [str(option) for option in get_args(kind)]
 
 
-def rivals(cls: type[Settings]) -> list[str]:
+def rivals(cls: type[Any]) -> list[str]:
     """The methods that a race over methods begins with, beside the method itself."""
     return ["lora" if cls.name != "lora" else "last"]
 
 
-def suggested(cls: type[Settings], name: str, backbone: str) -> str:
+def suggested(cls: type[Any], name: str, backbone: str) -> str:
     """Three values around the default, as far as the setting may have them."""
     model = owner(cls, name)
     default = recipes.best(cls.name, backbone).values["lr"] if name == "lr" else forms.default_of(model, name)
@@ -236,7 +236,7 @@ def suggested(cls: type[Settings], name: str, backbone: str) -> str:
     return ", ".join(f"{value:g}" for value in values if not forms.refusal(model, name, value))
 
 
-def several(cls: type[Settings], name: str, texts: Sequence[str] | None, backbone: str) -> list[Any]:
+def several(cls: type[Any], name: str, texts: Sequence[str] | None, backbone: str) -> list[Any]:
     """The values of a raced setting; its suggestions where the address says nothing of them.
 
     Raises:
@@ -322,7 +322,7 @@ def to_query(
     query, values = forms.preset(spec), values or {}
     if not values:
         return query
-    cls = METHODS.load(spec["method"]["name"]).METHOD
+    cls: type[Any] = METHODS.load(spec["method"]["name"]).METHOD
     for name in values:
         if name != "method":
             query.pop(f"{cls.name}.{name}" if owner(cls, name) is cls else name, None)

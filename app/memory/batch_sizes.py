@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -19,7 +20,7 @@ from peftcore.figures.theme import method_title
 def begin(cases: Iterable[Case]) -> None:
     """Begins a search for every case that has none yet."""
     for case in map(_on_a_card, cases):
-        _desk().ask(case, lambda case=case: _search(case))
+        _desk().ask(case, partial(_search, case))
 
 
 def found(case: Case) -> Future | None:
@@ -116,8 +117,9 @@ def _search(case: Case) -> dict[int, int] | HeadroomError:
         spec, size = case.spec(), case.image_size
         cache = predict_memory(spec, image_size=size).cache
         held = cache["bytes"] if cache["place"] in ("device", "host") else 0  # where on a card, the search decides
-        options = {"num_classes": classes_of(spec.task), "held": held, "image_size": size}
-        batches = largest_batches(spec, [card * 10**9 for card in CARDS], **options)
+        batches = largest_batches(
+            spec, [card * 10**9 for card in CARDS], num_classes=classes_of(spec.task), held=held, image_size=size
+        )
     except HeadroomError as error:
         return error
     return {card: batches[card * 10**9] for card in CARDS}

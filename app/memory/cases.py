@@ -27,7 +27,7 @@ FEATURES = {
     "disk": "read from a cache on disk",
     "computed": "computed in every step",
 }
-_SETTINGS = {  # fields of a RunSpec that say so
+_SETTINGS: dict[str, dict[str, Any]] = {  # fields of a RunSpec that say so
     "bf16": {"cache_precision": "bf16"},
     "disk": {"cache_features": "disk"},
     "computed": {"cache_features": False},
@@ -68,7 +68,12 @@ class Case:
 
     def settings(self) -> dict[str, Any]:
         """The fields of a RunSpec, without torch."""
-        settings = {"backbone": self.backbone, "precision": self.precision, "task": self.task, "device": self.device}
+        settings: dict[str, Any] = {
+            "backbone": self.backbone,
+            "precision": self.precision,
+            "task": self.task,
+            "device": self.device,
+        }
         settings |= {"batch_size": _whole(self.batch), "epochs": _whole(self.epochs), "pretrained": False}
         settings |= _SETTINGS.get(self.features, {}) if self.is_side else {}
         return {"method": {"name": self.method, **json.loads(self.options)}, **settings}
@@ -89,7 +94,7 @@ def _whole(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
-def preset(spec: Mapping[str, Any]) -> dict[str, str | list[str]]:
+def preset(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Query parameters of the Memory page for a spec: its method with its own settings, beside full fine-tuning."""
     method = spec["method"]["name"]
     query = {name: value for name, value in forms.preset(spec).items() if name.startswith(f"{method}.")}

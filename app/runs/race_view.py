@@ -143,35 +143,31 @@ def _curves(race: int, runners: Sequence[Runner]) -> None:
 
 def _finding(runners: Sequence[Runner]) -> str:
     """Who leads, and by how much."""
-    order = sorted((runner for runner in runners if runner.place), key=lambda runner: runner.place)
+    order = sorted((runner for runner in runners if runner.place), key=lambda runner: runner.place or 0)
     if not order:
         return "Nobody has finished an epoch yet"
-    first = order[0]
+    first, best, ground = order[0], order[0].accuracy, order[0].ground
+    assert best is not None and ground is not None, "one with a place was evaluated"
+    reached = ground.read(best)
     over = "leads" if races.busy([runner.record for runner in runners]) else "wins"
     if len(order) == 1:
-        return _capital(f"{first.label} has {_read(first)} on validation images; nobody else is there yet")
-    second = order[1]
-    gap = first.accuracy - second.accuracy
+        return _capital(f"{first.label} has {reached} on validation images; nobody else is there yet")
+    second, behind, other = order[1], order[1].accuracy, order[1].ground
+    assert behind is not None and other is not None
+    gap = best - behind
     if gap < 5e-4:
-        return _capital(f"{first.label} and {second.label} are level at {_read(first)}")
-    clear = apart(first.accuracy, second.accuracy, first.ground, second.ground)
-    if first.ground.at_chance(first.accuracy):
-        return (
-            f"All stay at chance: the best, {first.label}, has {first.accuracy:.3f}, chance {first.ground.chance:.3f}"
-        )
+        return _capital(f"{first.label} and {second.label} are level at {reached}")
+    clear = apart(best, behind, ground, other)
+    if ground.at_chance(best):
+        return f"All stay at chance: the best, {first.label}, has {best:.3f}, chance {ground.chance:.3f}"
     if clear is False:
         return (
-            f"No clear {'leader yet' if over == 'leads' else 'winner'}: {first.label} {first.accuracy:.3f} and "
-            f"{second.label} {second.accuracy:.3f} differ by less than their intervals"
+            f"No clear {'leader yet' if over == 'leads' else 'winner'}: {first.label} {best:.3f} and "
+            f"{second.label} {behind:.3f} differ by less than their intervals"
         )
     if clear is None and over == "wins":  # an older run does not know its number of images
         over = "ends first"
-    return _capital(f"{first.label} {over} with {_read(first)}, {gap:.3f} ahead of {order[1].label}")
-
-
-def _read(runner: Runner) -> str:
-    """Its validation accuracy with the 95 % interval."""
-    return runner.ground.read(runner.accuracy)
+    return _capital(f"{first.label} {over} with {reached}, {gap:.3f} ahead of {second.label}")
 
 
 def _capital(text: str) -> str:

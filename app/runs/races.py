@@ -84,7 +84,7 @@ def runners(race: int) -> list[Runner]:
     told = [following.follow(state.store(), record) for record in records]
     names = labels([record.spec for record in records])
     found = [Runner(*parts) for parts in zip(records, told, names, strict=True)]
-    order = sorted((runner for runner in found if runner.accuracy is not None), key=lambda r: (-r.accuracy, r.loss))
+    order = sorted((r for r in found if r.accuracy is not None), key=lambda r: (-(r.accuracy or 0.0), r.loss))
     places = {runner.record.id: place for place, runner in enumerate(order, 1)}
     return [Runner(r.record, r.told, r.label, places.get(r.record.id)) for r in found]
 
@@ -110,6 +110,6 @@ def remembered(race: int) -> dict[str, Any] | None:
 
 def preset(
     spec: Mapping[str, Any], several: Mapping[str, Sequence[Any]], rates: Mapping[str, float] | None = None
-) -> dict[str, str | list[str]]:
+) -> dict[str, Any]:
     """Query parameters of the launch page that show a race: what `remembered` returns."""
     return request.to_query(spec, several, rates)

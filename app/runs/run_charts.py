@@ -22,7 +22,7 @@ EDGE = 8  # of which a place needs for itself
 def draw(record: RunRecord, told: Follower) -> None:
     """Loss and accuracy, learning rate, norm of the gradient, memory by step and within a step."""
     places = _places()
-    if not told.total:
+    if not told.total or told.started is None:
         return
     spec, steps, total = record.spec, told.frame(), told.total
     dark, tall, small = theme.is_dark(), TALL - EDGE, SMALL - EDGE

@@ -41,7 +41,7 @@ def _list(choice: Choice, was_busy: bool) -> None:
 def _row(record: RunRecord, selected: bool, apart: str) -> None:
     accuracy = record.summary.get("test_accuracy")
     told, icon = f"**{accuracy:.3f}**" if accuracy is not None else record.status, ICONS[record.status]
-    if ground := subjects.ground(record):
+    if accuracy is not None and (ground := subjects.ground(record)):
         told += f" :gray[{ground.text(accuracy)}]" if ground.images else ""
         if ground.at_chance(accuracy):
             told, icon = f"{told} at chance", ":orange[:material/error:]"

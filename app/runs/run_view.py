@@ -124,7 +124,7 @@ def _progress(record: RunRecord, told: Follower) -> tuple[float, str]:
     if told.progress and not told.steps:
         done, total = told.progress["done"], told.progress["total"]
         return done / max(1, total), f"{told.progress['what'].capitalize()}: {done:,} of {total:,} images"
-    if not told.steps:
+    if not told.steps or told.started is None:
         what = "Preparing the first step" if told.started else "Loading PyTorch, the backbone and the task"
         return 0.0, f"{what}, {words.duration(record.seconds or 0)} so far"
     left = told.seconds_left()
@@ -190,7 +190,7 @@ def _more(record: RunRecord) -> None:
         if "adapter" in store.artifact_names(record.id):
             st.download_button(
                 "Adapter",
-                lambda: store.get_artifact(record.id, "adapter"),
+                lambda: store.get_artifact(record.id, "adapter") or b"",
                 file_name=f"run-{record.id}.safetensors",
                 mime="application/octet-stream",
                 key="adapter",

@@ -7,11 +7,11 @@ preprocessing, and what was made of them in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import streamlit as st
@@ -146,7 +146,7 @@ def tsne(wish: Wish, perplexity: float, found: Features) -> Future:
     return _ask(_quick(), ("tsne", wish, perplexity), lambda: _tsne(found.values, perplexity))
 
 
-def _ask(desk: background.Desk, key, work: Callable) -> Future:
+def _ask(desk: background.Desk, key: Hashable, work: Callable[[], Any]) -> Future:
     """What was left or went wrong before is done again."""
     job = desk.jobs.get(key)
     failed = job and job.done() and (job.cancelled() or job.exception() or isinstance(job.result(), HeadroomError))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -66,7 +67,7 @@ def _controls() -> tuple[str, float, str, str]:
             "Projection",
             list(VIEWS),
             default="tsne",
-            show=VIEWS.get,
+            show=VIEWS.__getitem__,
             required=True,
             help=HELP,
         )
@@ -127,9 +128,11 @@ def _await(wish: Wish, place: DeltaGenerator, fetch: bool) -> Features | None:
     return None
 
 
-def _points(wish: Wish, found: Features, place: DeltaGenerator, view: str, perplexity: float):
+def _points(wish: Wish, found: Features, place: DeltaGenerator, view: str, perplexity: float) -> np.ndarray | None:
     """Draws one figure and returns its points; None after an error was shown."""
-    points, axes = found.pca, tuple(f"component {i + 1}: {percent(share)}" for i, share in enumerate(found.shares))
+    points = found.pca
+    across, up = (f"component {i + 1}: {percent(share)}" for i, share in enumerate(found.shares))
+    axes = across, up
     if view == "tsne":
         axes, perplexity = ("", ""), feature_points.perplexity_of(found, perplexity)
         job = feature_points.tsne(wish, perplexity, found)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import streamlit as st
@@ -86,7 +87,7 @@ def seen(wish: Wish) -> Future:
     return _ask(wish, lambda: _seen(wish))
 
 
-def _ask(key, work) -> Future:
+def _ask(key: Hashable, work: Callable[[], Any]) -> Future:
     """What went wrong before is tried again: a folder may have come, or a network."""
     desk = _desk()
     job = desk.jobs.get(key)
@@ -143,14 +144,17 @@ def _seen(wish: Wish) -> Seen | HeadroomError:
         mean, std = normalisation(backbone, wish.norm)
     except HeadroomError as error:
         return error
-    shown = (values - LOW) / (HIGH - LOW) if wish.raw else values * np.float32(std) + np.float32(mean)
+    shown = (
+        (values - LOW) / (HIGH - LOW) if wish.raw else values * np.array(std, np.float32) + np.array(mean, np.float32)
+    )
     drawn = iter(np.rint(255 * shown.clip(0, 1)).astype(np.uint8))
     rows = {
         name: [pictures.thumbnail(next(drawn), f"{name}, {wish.split} image {n}", SIDE) for n in found]
         for name, found in chosen.items()
     }
     told = (float(values.min()), float(values.max()), float(values.mean()), float(values.std()))
-    return Seen(rows, left, tuple(backbone.input_size[-2:]), tuple(mean), tuple(std), *told)
+    high, wide = backbone.input_size[-2:]
+    return Seen(rows, left, (high, wide), tuple(mean), tuple(std), *told)
 
 
 def _which(task: Task, split: Split, label: int | None, more: int) -> tuple[dict[str, list[int]], int]:
@@ -162,6 +166,6 @@ def _which(task: Task, split: Split, label: int | None, more: int) -> tuple[dict
     few = len(labels) <= ROWS
     each = PER_ROW * more if few else PER_ROW
     shown = labels if few else labels[: ROWS * more]
-    found = {n: np.flatnonzero(split.labels == n) for n in shown}
-    left = sum(max(0, len(of) - each) for of in found.values()) if few else len(labels) - len(shown)
-    return {task.classes[n]: of[:each].tolist() for n, of in found.items()}, left
+    by_class = {n: np.flatnonzero(split.labels == n) for n in shown}
+    left = sum(max(0, len(of) - each) for of in by_class.values()) if few else len(labels) - len(shown)
+    return {task.classes[n]: of[:each].tolist() for n, of in by_class.items()}, left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -61,7 +62,7 @@ def _download(task: str) -> None:
     st.rerun()
 
 
-def _result(job: Future):
+def _result(job: Future) -> Any:
     """What a job found, or None after its error was shown."""
     with errors.sentences(stop=False):
         found = job.result()
@@ -81,7 +82,7 @@ def choose(facts: Facts) -> str:
             "view",
             list(VIEWS),
             default="images",
-            show=VIEWS.get,
+            show=VIEWS.__getitem__,
             required=True,
             label_visibility="collapsed",
         )
@@ -114,7 +115,7 @@ def images(task: str, facts: Facts, backbone: str) -> None:
 def _wish(task: str, facts: Facts, backbone: str) -> Wish:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         split = links.choice(
-            st.segmented_control, "tasks", "split", "Images to", list(SPLITS), default="train", show=SPLITS.get,
+            st.segmented_control, "tasks", "split", "Images to", list(SPLITS), default="train", show=SPLITS.__getitem__,
             required=True,
         )  # fmt: skip
         label = links.choice(st.selectbox, "tasks", "class", "Class", [EVERY, *facts.classes], default=EVERY, width=150)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from functools import partial
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -33,7 +34,7 @@ def draw() -> None:
     for name, strip, sizes in waiting:
         job = image_data.facts(name)
         said = f"{errors.plain(task_card(name).description)}  \nReading its images."
-        background.wait(job, lambda sizes=sizes, said=said: sizes.caption(said))
+        background.wait(job, partial(sizes.caption, said))
         _fill(job, strip, sizes)
 
 

@@ -72,7 +72,7 @@ def _ask() -> None:
     limits = Limits.here()
     how = st.segmented_control(
         "What do you have?", ["archive", "folder"], default="archive", required=True, key="upload_how",
-        format_func={"archive": "An archive, or files", "folder": "A folder"}.get, label_visibility="collapsed",
+        format_func={"archive": "An archive, or files", "folder": "A folder"}.__getitem__, label_visibility="collapsed",
     )  # fmt: skip
     given = st.file_uploader(
         "Drop a zip or tar of images, or the images and their table" if how == "archive" else "Drop a folder of images",
@@ -114,7 +114,7 @@ def _begin(given: list[Any]) -> None:
 
 def _reset() -> None:
     work: Work | None = st.session_state.pop(WORK, None)
-    if work is not None:
+    if work is not None and work.job is not None:
         work.stopped = True
         if not work.job.cancel() and work.job.done() and not work.job.exception():
             work.job.result().survey.discard()
@@ -124,18 +124,19 @@ def _reset() -> None:
 
 
 def _examined(work: Work) -> None:
-    place = st.empty()
-    if not work.job.done():
+    place, job = st.empty(), work.job
+    assert job is not None, "work that the session holds was begun"
+    if not job.done():
         with place.container():
             bar = st.empty()
             st.button("Stop", key="upload_stop", icon=":material/stop_circle:", on_click=_reset)
             background.wait(
-                work.job,
+                job,
                 lambda: bar.progress(work.share, f"{errors.plain(work.name)}: {work.what[0].lower()}{work.what[1:]}"),
             )
         place.empty()
     try:
-        found = work.job.result()
+        found = job.result()
     except HeadroomError as error:
         errors.show(f"{work.name}: {error}")
         if work.name.casefold().endswith(kinds.IMAGES):

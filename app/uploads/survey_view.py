@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import urlencode
 
 import numpy as np
@@ -25,7 +25,7 @@ from peftcore.uploads.survey import Survey
 ROWS, PER_ROW, SIDE = 12, 7, 58  # classes that are shown, images of each, pixels of one
 LISTED = 500  # files in a list, at most
 NAMED_AT_ONCE = 5  # files that are named before a list is opened
-DEFAULTS = {"val": 0.2, "test": 0.2, "seed": 0, "split": "given", "fit": FITS[0]}
+DEFAULTS: dict[str, Any] = {"val": 0.2, "test": 0.2, "seed": 0, "split": "given", "fit": FITS[0]}
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Wish:
 def find(source: BinaryIO | Sequence[tuple[str, BinaryIO]], tell: Tell) -> Found:
     """Examines an upload and draws examples; runs beside the page."""
     survey = uploads.examine(source, tell=tell)
-    rows = {fit: [] for fit in FITS}
+    rows: dict[str, list[tuple[str, list[pictures.Thumbnail]]]] = {fit: [] for fit in FITS}
     for label, name in enumerate(survey.classes[:ROWS]):
         tell("Drawing examples", label / min(ROWS, len(survey.classes)))
         files = [survey.files[index] for index in np.flatnonzero(survey.labels == label)[:PER_ROW]]
@@ -95,7 +95,7 @@ def draw(found: Found, name: str) -> Wish | None:
 def _fit() -> str:
     return st.segmented_control(
         "Images that are not square", FITS, default=FITS[0], required=True, key="upload_fit",
-        format_func={"stretch": "stretched", "crop": "cropped to the middle"}.get, label_visibility="collapsed",
+        format_func={"stretch": "stretched", "crop": "cropped to the middle"}.__getitem__, label_visibility="collapsed",
     )  # fmt: skip
 
 
@@ -170,12 +170,12 @@ def _duplicates(survey: Survey) -> bool:
 def _division(survey: Survey, chosen: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:
     """The settings of the splits, and the splits by index; none where there are too few images."""
     given, row = survey.given[chosen], st.columns([4, 3, 3, 2], vertical_alignment="bottom")
-    settings = dict(DEFAULTS)
+    settings: dict[str, Any] = dict(DEFAULTS)
     if (given >= 0).any():
         with row[0]:
             settings["split"] = st.segmented_control(
                 "Splits", ["given", "drawn"], default="given", required=True, key="upload_split",
-                format_func={"given": "As they are in it", "drawn": "Drawn anew"}.get,
+                format_func={"given": "As they are in it", "drawn": "Drawn anew"}.__getitem__,
             )  # fmt: skip
     else:
         row[0].caption("It has no splits: they are drawn, with every class in proportion. All else trains.")

@@ -82,7 +82,9 @@ def test_what_is_refused_is_a_sentence_and_nothing_stays(at, tmp_path):
 def test_one_image_alone_is_sent_to_the_probes(at, tmp_path):
     (tmp_path / "cat.png").write_bytes(picture(1))
     app = drop(at("tasks", view="upload"), tmp_path / "cat.png")
-    assert "one image" in app.error[0].value and "Look through a run" in [link.label for link in app.get("page_link")]
+    assert "single image" in app.error[0].value and "Look through a run" in [
+        link.label for link in app.get("page_link")
+    ]
 
 
 def test_how_images_become_square_is_chosen_and_shown(at, tmp_path):

@@ -325,7 +325,7 @@ def to_query(
     cls: type[Any] = METHODS.load(spec["method"]["name"]).METHOD
     for name in values:
         if name != "method":
-            query.pop(f"{cls.name}.{name}" if owner(cls, name) is cls else name, None)
+            query.pop(f"{cls.name}.{name}" if name in cls.model_fields else name, None)
     query["race"] = ",".join(values)
     for name, each in values.items():
         if name == "method":

@@ -58,6 +58,11 @@ def is_projector() -> bool:
     return width() >= PROJECTOR
 
 
+def scale() -> float:
+    """How much larger than in a laptop's window a picture may be."""
+    return min(1.5, max(1.0, width() / LAPTOP))
+
+
 def tall(pixels: int) -> int:
     """The height of a place for figures, from what it is in a laptop's window: it grows with their type."""
     return round(pixels * GROWN) if is_projector() else pixels
@@ -68,5 +73,4 @@ def fit(across: int, down: int | None = None) -> dict[str, Any]:
     where there is room."""
     if is_phone():
         return {"width": width() - PADDING} | ({"height": down} if down else {})
-    grown = min(1.5, max(1.0, width() / LAPTOP))
-    return {"width": round(across * grown)} | ({"height": round(down * grown)} if down else {})
+    return {"width": round(across * scale())} | ({"height": round(down * scale())} if down else {})

@@ -91,7 +91,7 @@ def show(found: Picture) -> None:
         f"How much each attention head's {found.projection} projection answered to "
         f"{words.task_title(found.spec['task']).lower()}: "
         f"{found.score} score of {words.run_title(found.spec)}, {whose}, seed {found.spec['seed']}, "
-        f"test accuracy {found.accuracy} ({conditions.words(found.spec)}).",
+        f"test accuracy {found.accuracy}, with {conditions.words(found.spec)}.",
         words.command(found.spec),
     )
 
@@ -143,6 +143,6 @@ def _example(told: dict[str, Any], by_kind: dict[str, list[dict[str, Any]]]) -> 
     measured = conditions.of_run(told["spec"], started)
     caption(
         f"Recorded example: {words.run_title(told['spec'])}, seed {told['spec']['seed']}, test accuracy "
-        f"{subjects.reached(told['summary']['test_accuracy'], Ground.of(started, 'test'))} ({measured}).",
+        f"{subjects.reached(told['summary']['test_accuracy'], Ground.of(started, 'test'))}, with {measured}.",
         told["command"],
     )

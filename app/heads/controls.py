@@ -60,11 +60,14 @@ def invite(run: subjects.Run) -> None:
             navigation.link("launch", f"Launch {words.run_title(run.spec)}", method=run.method, task=run.spec["task"])
 
 
-def choose_image(page: str, run: subjects.Run, *, count: int, columns: int | None = None, side: int = 64) -> int | str:
+def choose_image(page: str, run: subjects.Run, *, count: int, side: int = 64) -> int | str:
     """A strip of the task's test images, with arrows to the next ones, and a place for an image of the reader's own.
 
-    Returns the number of the chosen test image, or the own one's name, as `cached.test_image` takes both.
+    `count`: how many images at a time, about; on a phone they fill their rows. Returns the number of the chosen test
+    image, or the own one's name, as `cached.test_image` takes both.
     """
+    columns = min(count, max(1, (screen.width() - 2 * screen.PADDING) // (side + strip.GAP)))
+    count = columns * max(1, round(count / columns))
     own = _own_image(page, run)
     task = cached.task(run.spec["task"])
     split = task.test
@@ -93,7 +96,7 @@ def choose_image(page: str, run: subjects.Run, *, count: int, columns: int | Non
             numbers,
             [str(task.classes[split.labels[n]]) for n in numbers],
             selected=None if own else image,
-            columns=min(columns or count, max(1, (screen.width() - 2 * screen.PADDING) // (side + strip.GAP))),
+            columns=columns,
             side=side,
             dark=theme.is_dark(),
         )

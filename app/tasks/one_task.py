@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors, links, navigation, numbers, pictures, state, subjects, theme, words
+from app import background, errors, links, navigation, numbers, pictures, screen, state, subjects, theme, words
 from app.captions import caption
 from app.tasks import feature_points, image_data, reached, reading
 from app.tasks.image_data import Facts, Seen, Wish
@@ -97,7 +97,9 @@ def images(task: str, facts: Facts, backbone: str) -> None:
         left, right = st.columns([7, 4], gap="large")
     with left:
         place = st.empty()
-        place.html(pictures.blank((image_data.SIDE + 4) * min(len(facts.classes), image_data.ROWS)))
+        place.html(
+            pictures.blank((round(screen.scale() * image_data.SIDE) + 4) * min(len(facts.classes), image_data.ROWS))
+        )
         below = st.container()
     with right:
         about(task, facts, backbone)
@@ -133,10 +135,11 @@ def _wish(task: str, facts: Facts, backbone: str) -> Wish:
 
 
 def _grid(place: DeltaGenerator, found: Seen) -> None:
+    side = round(screen.scale() * image_data.SIDE)
     if len(found.rows) > 1:
-        place.html(pictures.by_class(found.rows.items(), image_data.SIDE, image_data.PER_ROW))
+        place.html(pictures.by_class(found.rows.items(), side, image_data.PER_ROW))
     else:
-        place.html("".join(pictures.row(row, image_data.SIDE) for row in found.rows.values()))
+        place.html("".join(pictures.row(row, side) for row in found.rows.values()))
 
 
 def _more(found: Seen, facts: Facts, wish: Wish) -> None:

@@ -110,7 +110,7 @@ def test_loose_files_and_their_table_are_a_set(at, tmp_path):
         (tmp_path / f"{i}.png").write_bytes(picture(i))
     (tmp_path / "labels.csv").write_text("".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(8)))
     app = drop(at("tasks", view="upload"), *(tmp_path / f"{i}.png" for i in range(8)), tmp_path / "labels.csv")
-    assert "9 files: 8 images in 2 classes" in text(app) and "Labels are those of 'labels.csv'" in text(app)
+    assert "9 files: 8 images in 2 classes" in text(app) and "Labels are from 'labels.csv'" in text(app)
     app.button(key="upload_discard").click().run()
     assert app.file_uploader and not uploads.kept() and not list((tmp_path / "images").iterdir())
 

@@ -6,6 +6,7 @@ import time
 from typing import Annotated, Any
 
 import typer
+from rich.progress import TaskID
 
 from peftcore import errors
 from peftcore.backbone import embedded
@@ -53,7 +54,7 @@ def tasks(json: JSON = False) -> None:
 def backbones(
     contains: Annotated[str, typer.Argument(help="Only names with this in them.")] = "", json: JSON = False
 ) -> None:
-    """List the backbones: embedded, then curated with their sizes and licences; give part of a name to search all of timm."""
+    """List the backbones: embedded, then curated with sizes and licences; give part of a name to search all of timm."""
     from peftcore.backbone.curated import CURATED
     from peftcore.backbone.load import backbones as names
 
@@ -61,9 +62,9 @@ def backbones(
     found = [name for name in every if contains.lower() in name]
     if not found:
         raise errors.unknown("backbone whose name contains", contains, every, most=5)
-    told = [_told_backbone(name) for name in found]
+    known = [_known_of(name) for name in found]
     detailed = len(embedded.names()) + len(CURATED)
-    shown = told if contains else told[:detailed]
+    shown = known if contains else known[:detailed]
     rows = [
         {
             "name": one["name"],
@@ -75,17 +76,17 @@ def backbones(
         for one in shown
     ]
     more = "" if contains else f"; {len(every) - detailed} more of timm: give part of a name"
-    answer(json, told, f"Backbones{more}", rows)
+    answer(json, known, f"Backbones{more}", rows)
 
 
-def _told_backbone(name: str) -> dict[str, Any]:
-    """What is known of a backbone without building it; `here`: whether pretrained weights are, None if there are none."""
+def _known_of(name: str) -> dict[str, Any]:
+    """What is known of a backbone without building it. `here`: whether its pretrained weights are, None without any."""
     from timm.models import get_pretrained_cfg
 
     from peftcore.backbone.curated import CURATED
     from peftcore.fetch import places
 
-    known = dict.fromkeys(("title", "parameters", "bytes", "licence", "trained_on", "here"))
+    known: dict[str, Any] = dict.fromkeys(("title", "parameters", "bytes", "licence", "trained_on", "here"))
     if name in embedded.names():
         card = embedded.card(name)
         count = card["training"]["parameters"]
@@ -114,7 +115,7 @@ def fetch(
         for name in names:
             bar = progress.add_task(name, total=None, say="")
 
-            def tell(done: int, total: int | None, bar=bar) -> None:
+            def tell(done: int, total: int | None, bar: TaskID = bar) -> None:
                 progress.update(bar, completed=done, total=total, say=f"{done / 1e6:,.0f} MB")
 
             is_task = name.partition(":")[0] in TASKS.names()
@@ -135,7 +136,7 @@ def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove them all."
         freed = shelf.clear()
         answer(json, {"freed": freed}, str(shelf.folder), [{"freed": f"{freed / 1e6:,.1f} MB"}])
         return
-    told = [{"file": str(e.path), "bytes": e.bytes, "used": e.used, "made_of": e.about} for e in entries]
+    files = [{"file": str(e.path), "bytes": e.bytes, "used": e.used, "made_of": e.about} for e in entries]
     rows = [
         {
             "backbone": e.about.get("architecture", ["not readable"])[0],
@@ -148,4 +149,4 @@ def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove them all."
         for e in entries
     ]
     total = sum(e.bytes for e in entries)
-    answer(json, told, f"{shelf.folder}: {total / 1e6:,.1f} MB of {shelf.limit / 1e6:,.0f} MB", rows)
+    answer(json, files, f"{shelf.folder}: {total / 1e6:,.1f} MB of {shelf.limit / 1e6:,.0f} MB", rows)

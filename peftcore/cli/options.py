@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from collections.abc import Callable
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -16,7 +17,7 @@ from peftcore.spec import RunSpec
 from peftcore.store import recipes
 
 
-def spec_options(function):
+def spec_options(function: Callable[..., None]) -> Callable[..., None]:
     """Gives a command one option per field of RunSpec but the method, with the field's own help."""
     parameters = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "fields"]
     for name, field in RunSpec.model_fields.items():
@@ -27,8 +28,10 @@ def spec_options(function):
             kind = next(k for k in get_args(kind) if k is not type(None))
         kind = kind if kind in (int, float, bool, str) else str
         flag = "--" + name.replace("_", "-")
-        told = field.description + (" By default the best known for the method and backbone." if name == "lr" else "")
-        option = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, help=told)
+        text = (field.description or "") + (
+            " By default the best known for the method and backbone." if name == "lr" else ""
+        )
+        option = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, help=text)
         default = None if name == "lr" else field.default
         parameters.append(
             inspect.Parameter(
@@ -49,13 +52,14 @@ def spec_options(function):
     def command(**given: Any) -> None:
         function(**{n: given.pop(n) for n in own}, fields=given)
 
-    command.__signature__ = inspect.Signature([p.replace(kind=keyword) for p in parameters])
+    signature = inspect.Signature([p.replace(kind=keyword) for p in parameters])
+    command.__signature__ = signature  # type: ignore[attr-defined]  # which typer reads
     command.__doc__, command.__name__ = function.__doc__, function.__name__
     return command
 
 
 def make_spec(fields: dict[str, Any]) -> RunSpec:
-    """The RunSpec of what was given; a learning rate that was not given is the best known for the method and backbone."""
+    """The RunSpec of the options; without a learning rate, the best known for the method and backbone is taken."""
     settings: dict[str, Any] = {"name": fields.pop("method")}
     for pair in fields.pop("set"):
         key, sign, value = pair.partition("=")
@@ -72,7 +76,7 @@ def make_spec(fields: dict[str, Any]) -> RunSpec:
 
 
 def value_of(text: str) -> Any:
-    """JSON where it is JSON (4, true, ["q", "v"]), a list at plus signs or commas, else the text itself."""
+    """The value of JSON (4, true, ["q", "v"]), a list where there are plus signs or commas, else the text itself."""
     value = _json(text)
     return re.split(r"[+,]", value) if isinstance(value, str) and re.search(r"[+,]", value) else value
 

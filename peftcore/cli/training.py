@@ -23,7 +23,7 @@ def run(
 ) -> None:
     """Fine-tune once, in this process, and print the result."""
     from peftcore.adapters.save import save_adapter, writable
-    from peftcore.train.loop import finetune
+    from peftcore.train.loop import Returning, finetune
 
     spec = make_spec(fields)
     if save:
@@ -32,24 +32,20 @@ def run(
     last: Any = None
     with progress_bars(json) as progress:
         bar = progress.add_task("loading", total=None, say="")
-        events = finetune(spec)
-        while True:
-            try:
-                last = next(events)
-            except StopIteration as end:
-                model = end.value
-                break
+        events = Returning(finetune(spec))
+        for last in events:
             if isinstance(last, ev.Started):
                 started = last
             if shown := _shown(last, started):
                 progress.update(bar, **shown)
+    model = events.value
     if save:
         save_adapter(save, model, spec, started.classes)
     counts = model.parameter_counts()  # at the end: a method may have switched something off
-    said = _conditions(spec, started, last)
+    words = _conditions(spec, started, last)
     result = {
         "spec": spec.to_dict(),
-        "conditions": said,
+        "conditions": words,
         "parameters": counts,
         "test_accuracy": last.test_accuracy,
         "val_accuracy": last.val_accuracy,
@@ -70,7 +66,7 @@ def run(
             "seed": spec.seed,
         }
     ]
-    answer(json, result, f"{spec.method.card.title} on {spec.task}, {_backbone(spec)}: {said}", rows)
+    answer(json, result, f"{spec.method.card.title} on {spec.task}, {_backbone(spec)}: {words}", rows)
 
 
 @spec_options
@@ -97,7 +93,7 @@ def race(
         specs = [recipes.with_its_own(spec) for spec in specs]
     settings = [spec.to_dict() for spec in specs]
     names = [", ".join(f"{n} {v}" for n, v in own.items()) or base.method.name for own in differences(settings)]
-    started: list[ev.Started | None] = [None] * len(specs)
+    started: dict[int, Any] = {}
     last: dict[int, Any] = {}
     with progress_bars(json) as progress:
         bars = [progress.add_task(name, total=None, say="waits") for name in names]
@@ -105,7 +101,7 @@ def race(
             last[i] = event
             if isinstance(event, ev.Started):
                 started[i] = event
-            if shown := _shown(event, started[i]):
+            if shown := _shown(event, started.get(i)):
                 say = shown["say"] or shown["description"]
                 progress.update(bars[i], **{**shown, "description": names[i], "say": say})
     answers: list[dict[str, Any]] = []
@@ -121,7 +117,7 @@ def race(
         accuracies = {"test accuracy": f"{end.test_accuracy:.3f}", "val accuracy": f"{end.val_accuracy:.3f}"}
         rows.append({**row, **accuracies, "seconds": f"{end.seconds:.1f}"})
     titles = ", ".join(dict.fromkeys(spec.method.card.title for spec in specs))
-    same = conditions.in_common(settings, [event and event.to_dict() for event in started])
+    same = conditions.in_common(settings, [started[i].to_dict() if i in started else None for i in range(len(specs))])
     answer(json, answers, f"{titles} on {base.task}, {_backbone(base)}: {same}", rows)
 
 
@@ -134,7 +130,7 @@ def _shown(event: ev.Event, started: ev.Started | None) -> dict[str, Any] | None
             say = f"{event.done / 1e6:,.1f} MB, {event.speed / 1e6:,.1f} MB/s"
             what = f"downloading {event.what}"
             return {"description": what, "completed": event.done, "total": event.total, "say": say}
-        case ev.Step():
+        case ev.Step() if started:
             say = f"loss {event.loss:.3f}, {event.images_per_second:,.0f} images/s"
             what = f"epoch {event.epoch} of {started.epochs}"
             return {"description": what, "completed": event.step, "total": started.steps, "say": say}
@@ -146,8 +142,8 @@ def _shown(event: ev.Event, started: ev.Started | None) -> dict[str, Any] | None
 
 
 def _conditions(spec: RunSpec, started: ev.Started, end: ev.Finished) -> str:
-    said = conditions.of_run(spec.to_dict(), started.to_dict())
-    return conditions.with_epoch(spec.to_dict(), said, end.selected_epoch)
+    words = conditions.of_run(spec.to_dict(), started.to_dict())
+    return conditions.with_epoch(spec.to_dict(), words, end.selected_epoch)
 
 
 def _backbone(spec: RunSpec) -> str:

@@ -8,6 +8,7 @@ import secrets
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -46,8 +47,8 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
             "or run in this process with `python -m peftcore run`."
         ) from None
     if running():
-        return []  # somebody else in this process looks after it
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        return []  # other code in this process started it and looks after it
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address is None:
             with _importable_in_children():
@@ -93,10 +94,10 @@ def _servers() -> list[psutil.Process]:
 
 
 def _knock(address: str) -> None:
-    """Refuses an address where nobody answers; Ray itself would try for a quarter of an hour."""
+    """Refuses an address that does not answer; Ray itself would try for a quarter of an hour."""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdigit():
-        return  # 'auto' and the like: Ray knows
+        return  # 'auto' and the like are Ray's own
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
     except OSError as error:
@@ -109,8 +110,8 @@ def _configure_local(folder: Path) -> None:
     """Token on, usage reports off, every port on loopback. Ray reads most of this when it is imported."""
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    # Ray replaces a loopback address that it is given by the outward one, except where it believes that it cannot
-    # form clusters; then all its servers bind to 127.0.0.1.
+    # Ray replaces a loopback address by the outward one, except where it believes that it cannot form clusters; then
+    # all its servers bind to 127.0.0.1.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     # Without this Ray keeps as many blank workers as there are CPUs, and a run may land on one that has no torch yet.
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
@@ -131,7 +132,7 @@ def _token(folder: Path) -> Path:
 
 
 class _importable_in_children:
-    """For as long as it lasts, processes started from here can import this package, wherever the app was started."""
+    """While it is entered, processes started from here can import this package, wherever the app was started."""
 
     def __enter__(self) -> None:
         self.before = os.environ.get("PYTHONPATH")

@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from peftcore import errors, events
@@ -49,9 +50,9 @@ class Engine:
         cpus_per_run: CPUs and threads of each run; by default HEADROOM_CPUS_PER_RUN, else all, at most 4.
         runs_per_gpu: how many runs share one GPU, where there is one.
         function: 'module:name' of what a run is, called as name(settings, resume) and yielding events.
-        race: the same of several runs that share a forward, called as name(settings, resume, left_out), the first two
-            lists, and yielding (which, event).
-        forward: what runs must agree on to share a forward, of a run's settings; None for one that shares nothing.
+        race: the same for several runs that share a forward, called as name(settings, resume, left_out), the first two
+            being lists, and yielding (which, event).
+        forward: from a run's settings, what runs must agree on to share a forward; None for one that shares nothing.
     """
 
     def __init__(
@@ -72,12 +73,12 @@ class Engine:
         self.cpus_per_run = cpus_per_run or int(os.environ.get("HEADROOM_CPUS_PER_RUN", 0))
         self.runs_per_gpu = runs_per_gpu
         self.function, self.race, self.forward = function, race, forward
-        self._pool: Pool | None = None
+        self._pool: Pool | None = None  # until Ray is there
         self._owns_ray = False
         self._reason: str | None = None
         self._ready = threading.Event()  # Ray is there, or never will be
         self._closing = threading.Event()
-        self._leave = threading.Event()  # followers let go of their runs, because Ray ends
+        self._leave = threading.Event()  # followers let go of their runs, as Ray is ending
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._jobs: dict[int, Job] = {}
         self._lock = threading.RLock()  # of _jobs and of what is decided by looking at it
@@ -102,7 +103,7 @@ class Engine:
 
     @property
     def slots(self) -> int:
-        """How many runs work at once; 0 as long as Ray is not there."""
+        """How many runs work at once; 0 until Ray is there."""
         return self._pool.slots if self._pool else 0
 
     def wait_ready(self, seconds: float | None = None) -> bool:
@@ -148,7 +149,7 @@ class Engine:
         wanted = [run for run in runs if self.store.want_stop(run)]
         with self._lock:
             for run in wanted:
-                if run not in self._jobs:  # Ray has not got it yet
+                if run not in self._jobs:  # Ray does not have it yet
                     self._note_cancelled(run, only_from=("queued",), held_by=self._lease.id)
         if wanted:
             self._commands.put(self._stop_wanted)
@@ -223,18 +224,17 @@ class Engine:
             self._reason = f"{type(error).__name__}: {error}"
 
     def _serve(self) -> None:
-        """Does what others ask for until the app closes or Ray dies."""
+        """Carries out commands until the app closes or Ray dies."""
         while not self._closing.is_set():
             try:
-                command = self._commands.get(timeout=POLL_SECONDS)
+                self._do(self._commands.get(timeout=POLL_SECONDS))
             except queue.Empty:
                 if not self._reason and not cluster.alive(self._servers):
                     log.error("Ray died; it is started again")
                     self._ready.clear()
                     return
-                command = self._stop_wanted if self._jobs else None
-            if command:
-                self._do(command)
+                if self._jobs:
+                    self._do(self._stop_wanted)
 
     @staticmethod
     def _do(command: Callable[[], None]) -> None:
@@ -244,7 +244,7 @@ class Engine:
             log.exception("the engine could not do something")
 
     def _warm_up(self, count: int = 1) -> None:
-        if self.function == FINETUNE:
+        if self._pool and self.function == FINETUNE:
             self._pool.warm_up(count)
 
     def _launch(self, runs: Sequence[int]) -> None:
@@ -256,7 +256,7 @@ class Engine:
             if self._reason:
                 for run in runs:
                     self.store.set_status(run, "failed", error=f"Runs cannot be started: {self._reason}")
-            if self._reason or not runs:
+            if self._reason or self._pool is None or not runs:
                 return
             name = f"headroom-{uuid.uuid4().hex}" if len(runs) > 1 else ""
             settings = [record.spec for record in records]
@@ -270,7 +270,7 @@ class Engine:
         job.start()
 
     def _stop_wanted(self) -> None:
-        """Stops what this process, or another one, asked to stop."""
+        """Stops the runs that this process, or another one, asked to stop."""
         stopping: dict[Job, list[int]] = {}
         for record in self.store.runs(status=WAITING):
             job = self._jobs.get(record.id)
@@ -301,7 +301,7 @@ class Engine:
             shared = None if record.race is None else self.forward(record.spec)
             groups.setdefault(run if shared is None else (record.race, shared), []).append(run)
         for group in groups.values():
-            self._commands.put(lambda group=group: self._launch(group))
+            self._commands.put(partial(self._launch, group))
 
     def _forget(self, job: Job, run: int) -> None:
         self._jobs.pop(run, None)
@@ -309,10 +309,10 @@ class Engine:
             return
         if job.crashed and not job.live:
             self._commands.put(self._warm_up)
-        self._commands.put(lambda: self._launch([run]))  # where somebody resumed it meanwhile
+        self._commands.put(lambda: self._launch([run]))  # in case it was resumed meanwhile
 
     def _held(self, record: RunRecord) -> bool:
-        """Whether somebody works on a run, or will."""
+        """Whether a living engine works on a run, or will."""
         if record.engine == self._lease.id:
             return record.id in self._jobs
         return Lease.held(self._leases, record.engine)
@@ -323,8 +323,8 @@ class Engine:
         return event["seq"] if event and "checkpoint" in self.store.artifact_names(run) else 0
 
     def _requeue(self, run: int, status: str, held_by: str | None = None) -> bool:
-        claim = {"engine": self._lease.id, "only_from": (status,), "held_by": held_by}
-        if not self.store.set_status(run, "queued", **claim):
+        mine = self._lease.id
+        if not self.store.set_status(run, "queued", engine=mine, only_from=(status,), held_by=held_by):
             return False
         self.store.rewind(run, self._checkpoint(run))  # what came after it will come again
         return True

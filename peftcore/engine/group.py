@@ -7,9 +7,9 @@ from typing import Any
 
 
 class _Stopped:
-    """The actor: the numbers, within their group, of the runs that are to go no further."""
+    """The actor: the runs that are to go no further, by their number within the group."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.runs: frozenset[int] = frozenset()
 
     def set(self, runs: Collection[int]) -> None:
@@ -36,10 +36,10 @@ class Group:
 
 
 def stopped(name: str) -> frozenset[int]:
-    """What the group's `stop` asked for last, from any process of the cluster; empty where it never asked."""
+    """The runs of the group's last `stop`, from any process of the cluster; empty where there was none."""
     import ray
 
     try:
-        return ray.get(ray.get_actor(name).get.remote())
+        return frozenset(ray.get(ray.get_actor(name).get.remote()))
     except (ValueError, ray.exceptions.RayActorError):  # there is no such actor, or its process was killed
         return frozenset()

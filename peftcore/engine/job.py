@@ -1,4 +1,4 @@
-"""What Ray holds as one task, a run or several of a race: its stream is followed into the store until it ends."""
+"""One task in Ray, a run or several of a race: its stream is written into the store until it ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Job:
     Args:
         runs: the numbers of the runs, in the order in which the stream counts them.
         stream: the Ray generator of `worker.work`, or of `worker.work_together` in the group `name`, '' for one run.
-        leave: set when Ray ends, with the app or before; the follower then lets go of the runs.
+        leave: set when Ray ends, with the app or before it; the follower then lets go of the runs.
         ended: called in the follower's thread when a run has ended.
     """
 
@@ -47,9 +47,9 @@ class Job:
         self.store, self.runs, self.stream = store, tuple(runs), stream
         self.group = Group(name)
         self.leave, self.ended = leave, ended
-        self.live = list(runs)  # those that have not ended
-        self.unwanted: set[int] = set()  # those whose end somebody asked for
-        self.stopping = False  # the end of all of them was asked for
+        self.live = list(runs)  # runs that have not ended
+        self.unwanted: set[int] = set()  # runs that are to be stopped
+        self.stopping = False  # all of them are to be stopped
         self.over = False  # the stream has come to its end
         self.crashed = False  # its worker process is gone
         self.pid: int | None = None  # of the worker, once it began
@@ -62,7 +62,7 @@ class Job:
     def stop(self, runs: Iterable[int]) -> None:
         """Interrupts runs. All of them: their generator is closed, and their process stays if it listens.
 
-        Only some of them: the process is asked to leave them out, and events of theirs that still come are dropped.
+        Only some of them: the process is asked to leave them out, and any later events of theirs are dropped.
         """
         unwanted = self.unwanted | set(runs)
         if unwanted >= set(self.live):
@@ -121,7 +121,7 @@ class Job:
         import ray
 
         while True:
-            # Waiting in short turns, so that no thread is inside Ray when Ray is shut down.
+            # Waits in short turns, so that no thread is inside Ray when Ray is shut down.
             ready, _ = ray.wait([self.stream], timeout=LOOK_UP_SECONDS)
             if self.leave.is_set():
                 raise Left
@@ -139,12 +139,12 @@ class Job:
                     self._write(self.runs[which], new, artifacts)
 
     def _let_go(self) -> None:
-        """Some of several runs are stopped: they end here, whatever the process that works on them does yet."""
+        """Ends the stopped runs of several, whatever the process that works on them still does."""
         if self.stopping:
             return
         for run in self.unwanted.intersection(self.live):
             self._note_end(run, "cancelled", None)
-        if self.unwanted and not self.live:  # it works for nobody any more
+        if self.unwanted and not self.live:  # nothing is left for it to do
             self._interrupt()
 
     def _begin(self, pid: int) -> None:
@@ -193,7 +193,7 @@ class Job:
         return "failed", f"Ray lost the run{where} ({type(trouble).__name__}: {str(trouble).splitlines()[0]}). {again}"
 
     def _note_end(self, run: int, status: str, error: str | None, summary: dict[str, Any] | None = None) -> None:
-        """Writes the end, and where the store refuses (a full disk) tries again until it can be written."""
+        """Writes the end; where the store refuses (a full disk), tries again until it is written."""
         while True:
             try:
                 if self.store.set_status(run, status, error=error, summary=summary, only_from=WAITING):

@@ -1,4 +1,4 @@
-"""A run's own prediction, recorded beside what the run measured."""
+"""The memory predicted for a run, recorded beside its measurement."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from peftcore.spec import RunSpec
 
 log = logging.getLogger(__name__)
 
-_NO_BYTE = {"seed": 0, "lr": 1e-3}  # settings that change no byte: a race asks the same for many of them
+_NO_BYTE = {"seed": 0, "lr": 1e-3}  # settings that change no byte: the runs of a race then share a prediction
 
 
 class WithPrediction:
-    """Adds to a run's last event what was predicted for it: `memory["predicted"]`, bytes by component and `peak`.
+    """Adds the prediction to a run's last event: `memory["predicted"]`, bytes by component and `peak`.
 
-    It costs about half a second, once, after the last step. A run that cannot be predicted has no such entry; the
-    log says why.
+    It takes about half a second, once, after the last step. Where a prediction fails the entry is missing, and the log
+    has the reason.
     """
 
     def __init__(self) -> None:
@@ -34,15 +34,15 @@ class WithPrediction:
             return event
         try:
             predicted = predicted_for(self.started)
-        except Exception:  # whatever it is: a run that has come to its end is not lost for it
+        except Exception:  # whatever it is, a finished run must not be lost over it
             log.exception("no prediction for a run of %s", self.started.spec["method"]["name"])
             return event
         return dataclasses.replace(event, memory={**event.memory, "predicted": predicted})
 
 
 def predicted_for(started: Started) -> dict[str, int]:
-    """Bytes by component at the peak of a step of this run, and `peak`: what `predict_memory` says of its spec, with the
-    cached features where the run keeps them.
+    """Bytes by component at the peak of a step of this run, and `peak`: `predict_memory` of its spec, with the cached
+    features where the run keeps them.
 
     Raises what `predict_memory` raises.
     """

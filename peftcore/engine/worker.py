@@ -8,24 +8,24 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator
 from typing import Any
 
 from peftcore import errors, events
 from peftcore.engine.group import stopped
 
 FLUSH_SECONDS = 0.08  # a run of thousands of short steps sends about twelve batches a second
-ASK_SECONDS = 0.5  # how often a group looks whether one of its runs is to stop
+ASK_SECONDS = 0.5  # how often a group checks whether one of its runs is to stop
 BATCHED = ("step", "progress", "download")  # everything else is sent at once
-ENDS = ("finished", "failed", "cancelled")  # kinds of a last event, and the statuses that they lead to
+ENDS = ("finished", "failed", "cancelled")  # kinds of a last event, and the statuses they lead to
 ARTIFACTS = {"checkpoint": "checkpoint", "finished": "adapter"}  # the name under which an event's blob is kept
 
 # (process id, {which of the runs: (events as JSON objects, artifacts by name)})
 Batch = tuple[int, dict[int, tuple[list[dict[str, Any]], dict[str, bytes]]]]
-Numbered = Iterator[tuple[int, events.Event]]  # which of the runs, and its event
+Numbered = Generator[tuple[int, events.Event]]  # which of the runs, and its event
 
 
-def finetune(settings: dict[str, Any], resume: bytes | None) -> Iterator[events.Event]:
+def finetune(settings: dict[str, Any], resume: bytes | None) -> Generator[events.Event]:
     """What the engine runs: `peftcore.finetune` of a RunSpec's dict, from a checkpoint where there is one."""
     from peftcore.engine.prediction import WithPrediction
     from peftcore.spec import RunSpec
@@ -50,7 +50,7 @@ def race(
             yield which, predicting[which](event)
 
 
-def warm_up(settings: dict[str, Any], resume: bytes | None) -> Iterator[events.Event]:
+def warm_up(settings: dict[str, Any], resume: bytes | None) -> Generator[events.Event]:
     """The first step of a small fine-tune, so that the next run here finds torch, timm and the task loaded."""
     with contextlib.closing(finetune(settings, resume)) as stream:
         for event in stream:
@@ -59,7 +59,7 @@ def warm_up(settings: dict[str, Any], resume: bytes | None) -> Iterator[events.E
     yield from ()
 
 
-def work(function: str, settings: dict[str, Any], resume: bytes | None, cpus: int) -> Iterator[Batch]:
+def work(function: str, settings: dict[str, Any], resume: bytes | None, cpus: int) -> Generator[Batch]:
     """Runs `function` ('module:name') on the settings and yields its events in batches, an empty one first.
 
     An error becomes a last event 'failed'; only a cancellation leaves this generator as an exception.
@@ -75,7 +75,7 @@ def work(function: str, settings: dict[str, Any], resume: bytes | None, cpus: in
 
 def work_together(
     function: str, settings: list[dict[str, Any]], resume: list[bytes | None], group: str, cpus: int
-) -> Iterator[Batch]:
+) -> Generator[Batch]:
     """Several runs in one process, as `work` does one. `group`: the name under which runs are asked to stop."""
     yield from _batches(lambda: _named(function)(settings, resume, _LeftOut(group)), len(settings), cpus)
 
@@ -85,7 +85,7 @@ def _named(function: str) -> Callable:
     return getattr(importlib.import_module(module), name)
 
 
-def _batches(begin: Callable[[], Numbered], runs: int, cpus: int) -> Iterator[Batch]:
+def _batches(begin: Callable[[], Numbered], runs: int, cpus: int) -> Generator[Batch]:
     pid = os.getpid()
     yield pid, {}
     _use_threads(cpus)
@@ -117,15 +117,15 @@ def _batches(begin: Callable[[], Numbered], runs: int, cpus: int) -> Iterator[Ba
 
 
 class _LeftOut:
-    """Which runs of a group are to go no further, asked of the engine now and then."""
+    """Which runs of a group are to go no further; the engine is asked now and then."""
 
     def __init__(self, group: str):
-        self.group, self.known, self.asked = group, frozenset(), time.monotonic()
+        self.group, self.stopped, self.asked = group, frozenset[int](), time.monotonic()
 
     def __call__(self) -> frozenset[int]:
         if time.monotonic() - self.asked >= ASK_SECONDS:
-            self.known, self.asked = stopped(self.group), time.monotonic()
-        return self.known
+            self.stopped, self.asked = stopped(self.group), time.monotonic()
+        return self.stopped
 
 
 def _failed(error: Exception) -> tuple[events.Failed, dict[str, bytes]]:

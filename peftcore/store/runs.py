@@ -62,7 +62,7 @@ class RunRecord:
     summary: dict[str, Any]
     engine: str  # the engine that holds the run, "" for none
     attempts: int  # how many times a worker began it
-    stop_wanted: bool  # somebody asked to cancel it
+    stop_wanted: bool  # a user asked to cancel it
     race: int | None  # the race it is a variation in
 
     @property
@@ -81,7 +81,7 @@ COLUMNS = ", ".join(RunRecord.__dataclass_fields__)
 class Store:
     """Runs, events and artifacts in `folder`/headroom.sqlite3; by default in `home()`.
 
-    Every method may be called from any thread; what one method writes is written whole or not at all.
+    Every method may be called from any thread; each writes all that it writes, or nothing.
 
     Raises:
         StoreUnavailable: the folder or file cannot be read or written, or a newer Headroom wrote it.
@@ -124,15 +124,14 @@ class Store:
         race: int | None = None,
     ) -> list[RunRecord]:
         """The newest runs first, of one status or of several, of one owner or of all, of one race or of all."""
-        where, values = ["1"], []
+        where, values = ["1"], list[Any]()
         if status is not None:
-            wanted = [status] if isinstance(status, str) else list(status)
-            where.append(f"status IN ({','.join('?' * len(wanted))})")
-            values += wanted
-        for column, wanted in (("owner", owner), ("race", race)):
-            if wanted is not None:
+            values += [status] if isinstance(status, str) else status
+            where.append(f"status IN ({','.join('?' * len(values))})")
+        for column, value in (("owner", owner), ("race", race)):
+            if value is not None:
                 where.append(f"{column} = ?")
-                values.append(wanted)
+                values.append(value)
         values.append(-1 if limit is None else limit)
         with self._db.read() as db:
             query = f"SELECT {COLUMNS} FROM runs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?"
@@ -161,7 +160,7 @@ class Store:
         if status not in STATUSES:
             raise errors.InvalidSetting(f"status = {status!r} is not one of {', '.join(STATUSES)}.")
         now, only_from = time.time(), tuple(only_from)
-        sets, values = ["status = ?", "error = ?"], [status, error]
+        sets, values = ["status = ?", "error = ?"], list[Any]([status, error])
         if status == "queued":
             sets += ["queued = ?", "finished = NULL", "stop_wanted = 0"]
             values.append(now)
@@ -221,7 +220,7 @@ class Store:
 
     def events(self, run: int, after: int = 0, kinds: str | Iterable[str] | None = None) -> list[dict[str, Any]]:
         """Events in order, each with its 'seq' and 'time'; a follower passes the last 'seq' it has seen as `after`."""
-        where, values = "run = ? AND seq > ?", [run, after]
+        where, values = "run = ? AND seq > ?", list[Any]([run, after])
         if kinds is not None:
             wanted = [kinds] if isinstance(kinds, str) else list(kinds)
             where += f" AND kind IN ({','.join('?' * len(wanted))})"
@@ -268,10 +267,10 @@ class Store:
 
 
 def _plain(value: Any) -> Any:
-    """A number or array of NumPy or torch as JSON has them."""
+    """A number or array of NumPy or torch, as a number or list."""
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise TypeError(f"an event holds a {type(value).__name__}, which JSON has not")
+    raise TypeError(f"an event holds a {type(value).__name__}, which JSON does not have")
 
 
 def _no_run(run: int) -> errors.UnknownName:
@@ -284,6 +283,7 @@ def _insert(db: sqlite3.Connection, spec: Mapping[str, Any], owner: str, title: 
         "INSERT INTO runs (spec, title, owner, status, created, queued, engine) VALUES (?,?,?,'queued',?,?,?)",
         (json.dumps(dict(spec), sort_keys=True), title, owner, now, now, engine),
     )
+    assert row.lastrowid is not None  # an INSERT has just been executed
     return row.lastrowid
 
 

@@ -39,7 +39,7 @@ class Batch:
     """Some images of a split, for one step of training or of an evaluation. `epoch` counts from 0, `step` from 1.
 
     rows: which of the split's images: an array (b,), or a slice.
-    features: the frozen ones of these images, where somebody has computed them already.
+    features: the frozen ones of these images, where they have been computed already.
     """
 
     split: str

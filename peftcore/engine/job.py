@@ -50,7 +50,7 @@ class Job:
         self.live = list(runs)  # runs that have not ended
         self.unwanted: set[int] = set()  # runs that are to be stopped
         self.stopping = False  # all of them are to be stopped
-        self.over = False  # the stream has come to its end
+        self.over = threading.Event()  # the stream has come to its end
         self.crashed = False  # its worker process is gone
         self.pid: int | None = None  # of the worker, once it began
         self.steps: dict[int, int] = {}  # the last step of each run
@@ -77,18 +77,19 @@ class Job:
         self.stopping = True
         ray.cancel(self.stream, force=force)
         if not force:
-            timer = threading.Timer(GRACE_SECONDS, self._insist)
-            timer.daemon = True
-            timer.start()
+            threading.Thread(target=self._insist, daemon=True).start()
 
     def _insist(self) -> None:
-        if not self.over and not self.leave.is_set():
+        """Ends the process where the stream does not end in time."""
+        if not self.over.wait(GRACE_SECONDS) and not self.leave.is_set():
             self._interrupt(force=True)
 
     def _follow(self) -> None:
         try:
-            trouble = self._read_all()
-            self.over = True
+            try:
+                trouble = self._read_all()
+            finally:
+                self.over.set()  # also lets go of the job, and with it of the group's actor
             for run in list(self.live):
                 self._note_end(run, *self._what_happened(run, trouble))
         except Left:

@@ -18,9 +18,9 @@ from peftcore.store import conditions
 LOOKED_AT = 30  # newest finished runs in which head scores are looked for
 EXAMPLE = "lora-digits"
 DOORS = {
-    "heads": (
+    "atlas": (
         "Which heads did a task move?",
-        "Look at every head of every layer, and through each one at an image.",
+        "Every head of every layer, for many tasks side by side: released adapters and your own runs.",
         "Look at heads",
     ),
     "launch": (
@@ -96,12 +96,12 @@ def show(found: Picture) -> None:
     )
 
 
-def doors(found: Picture | None) -> None:
-    """Three ways in; the heads open at the run of the picture."""
+def doors() -> None:
+    """Three ways in."""
     for page, (question, answer, label) in DOORS.items():
         with st.container(border=True):
             st.markdown(f"**{question}**  \n{answer}")
-            navigation.link(page, label, run=found.run if found and page == "heads" else None)
+            navigation.link(page, label)
 
 
 def no_runs() -> None:

@@ -11,4 +11,4 @@ with picture:
     if found:
         welcome.show(found)
 with doors:
-    welcome.doors(found)
+    welcome.doors()

@@ -25,6 +25,7 @@ from app import words
 from app.atlas.shelf import FOLDER
 from peftcore import adapters, errors
 from peftcore.backbone.load import load_backbone
+from peftcore.events import Finished
 from peftcore.fetch.petl_vit import SCALES
 from peftcore.methods._scores import HeadScores
 from peftcore.probes.responsiveness import head_energy
@@ -43,7 +44,8 @@ TITLES = {
     "oxford_iiit_pet": "Pets", "svhn": "SVHN", "sun397": "SUN397", "patch_camelyon": "Patch Camelyon",
     "eurosat": "EuroSAT", "resisc45": "RESISC45", "diabetic_retinopathy": "Retinopathy", "clevr_count": "CLEVR count",
     "clevr_dist": "CLEVR distance", "dmlab": "DMLab", "kitti": "KITTI distance", "dsprites_loc": "dSprites location",
-    "dsprites_ori": "dSprites orientation", "smallnorb_azi": "smallNORB azimuth", "smallnorb_ele": "smallNORB elevation",
+    "dsprites_ori": "dSprites orientation", "smallnorb_azi": "smallNORB azimuth",
+    "smallnorb_ele": "smallNORB elevation",
 }  # fmt: skip
 
 
@@ -80,8 +82,8 @@ def released(folder: Path) -> dict[str, Any]:
         )
     return {
         "title": "PETL-ViT's released Bi-LoRA adapters of ViT-B/16 (ImageNet-21k) for the 19 tasks of VTAB-1K",
-        "source": "https://github.com/JieShibo/PETL-ViT (Jie, Wang, Deng: Revisiting the Parameter Efficiency of Adapters "
-        "from the Perspective of Precision Redundancy, ICCV 2023)",
+        "source": "https://github.com/JieShibo/PETL-ViT (Jie, Wang, Deng: Revisiting the Parameter Efficiency of "
+        "Adapters from the Perspective of Precision Redundancy, ICCV 2023)",
         "licence": "MIT",
         "command": "python scripts/record_atlas.py released FOLDER",
         "entries": entries,
@@ -116,7 +118,7 @@ def recorded(spec: RunSpec) -> dict[str, Any]:
             told[event.kind] = event.to_dict()
         if event.kind == "scores":
             history.append({name: told["scores"][name] for name in ("step", "epoch", "scores")})
-        if event.kind == "finished":
+        if isinstance(event, Finished) and event.blob is not None:
             model = adapters.from_bytes(event.blob)
             entry = {"fingerprint": model.fingerprint, "scores": {"energy": short(head_energy(model))}}
     card, settings = task_card(spec.task), spec.to_dict()

@@ -1,8 +1,8 @@
-"""What the atlas holds: files of assets/atlas, the recorded examples, and this machine's runs with head scores. No torch.
+"""What the atlas holds: files of assets/atlas, recorded examples, and this machine's runs with head scores. No torch.
 
-A file of assets/atlas is JSON: title, source, licence, command, and `entries`, each with id, task, title, group, method,
-backbone, command and `scores` {name: HeadScores as JSON}; a recorded run also has seed, spec, summary, started and
-`history`, its scores by epoch. scripts/record_atlas.py writes them; whatever is there is shown.
+A file of assets/atlas is JSON: title, source, licence, command, and `entries`, each with id, task, title, group,
+method, backbone, command and `scores` {name: HeadScores as JSON}; a recorded run also has seed, spec, summary, started
+and `history`, its scores by epoch. scripts/record_atlas.py writes them; whatever is there is shown.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def _entry(about: Mapping[str, Any], file: Mapping[str, Any]) -> Entry:
     if summary := about.get("summary"):
         ground, reached = Ground.of(about["started"], "test"), summary["test_accuracy"]
         accuracy = subjects.reached(reached, ground)
-        source = f"Recorded with Headroom: seed {about['seed']}, test accuracy {accuracy} ({conditions.words(about['spec'])})"
+        measured = f"seed {about['seed']}, test accuracy {accuracy} ({conditions.words(about['spec'])})"
+        source = f"Recorded with Headroom: {measured}"
     return Entry(
         scores=scores, source=source, accuracy=accuracy, reached=reached, history=history,
         **{name: about[name] for name in ("id", "task", "title", "group", "method", "backbone")},

@@ -157,5 +157,5 @@ def explained_by_layers(scores: np.ndarray) -> float:
         ranks = np.full(task.shape, np.nan)
         ranks[there] = rankdata(task[there])
         means = np.where(there, np.nanmean(ranks, axis=1, keepdims=True), np.nan)
-        shares.append(np.nanvar(means) / max(np.nanvar(ranks), 1e-12))
+        shares.append(np.nanvar(means) / max(float(np.nanvar(ranks)), 1e-12))
     return float(np.mean(shares))

@@ -23,23 +23,26 @@ GROUPS = {
     "specialised": ("\N{BLACK DIAMOND}", "#A0522D", "dash", "diamond"),
     "structured": ("\N{BLACK UP-POINTING TRIANGLE}", "#8E63C7", "dot", "triangle-up"),
 }
-CELL, GAP = 8, 1  # pixels of a small grid's square and between squares
+CELL, GAP = 20, 2  # pixels of a small grid's square and between squares
 OFF = (255, 255, 255)  # the cross over a head that was switched off
 
 
 @dataclass(frozen=True)
 class Range:
-    """Which multiples of the median head the colours of all small grids span: one scale, so that they can be compared."""
+    """The multiples of the median head that the colours of all small grids span: one scale, so they can be compared."""
 
     low: float
     high: float
 
     @classmethod
     def over(cls, grids: Sequence[np.ndarray]) -> Range:
-        """From zero to what one head in a hundred exceeds; around zero where scores have a sign."""
+        """All but the lowest and the highest head in a hundred; around zero where scores have a sign."""
         together = np.concatenate([multiples(grid)[np.isfinite(grid)] for grid in grids])
-        high = float(np.quantile(np.abs(together), 0.99)) or 1.0
-        return cls(-high if together.min() < 0 else 0.0, high)
+        if together.min() < 0:
+            high = float(np.quantile(np.abs(together), 0.99)) or 1.0
+            return cls(-high, high)
+        low, high = (float(one) for one in np.quantile(together, (0.01, 0.99)))
+        return cls(low, high if high > low else low + 1.0)
 
     @property
     def stops(self) -> list[tuple[float, str]]:
@@ -71,13 +74,14 @@ def small_grid(values: np.ndarray, colours: Range, mask: np.ndarray | None = Non
     """
     rows, columns = values.shape
     image = np.zeros((rows, CELL, columns, CELL, 4), np.uint8)
-    inside = image[:, GAP:, :, GAP:]  # (layers, 7, heads, 7, 4)
+    inside = image[:, GAP:, :, GAP:]  # (layers, 18, heads, 18, 4)
     inside[..., :3] = colours.colours(multiples(values))[:, None, :, None]
     inside[..., 3] = 255 * np.isfinite(values)[:, None, :, None]
     if mask is not None:
         for layer, head in np.argwhere(~np.asarray(mask, bool) & np.isfinite(values)):
-            for step in range(1, CELL - GAP - 1):
-                inside[layer, step, head, [step, CELL - GAP - 1 - step], :3] = OFF
+            for step in range(3, CELL - GAP - 3):
+                for place in (step, CELL - GAP - 1 - step):
+                    inside[layer, step, head, place - 1 : place + 2, :3] = OFF
     return image[::-1].reshape(rows * CELL, columns * CELL, 4)[GAP - 1 :]
 
 

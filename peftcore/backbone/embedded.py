@@ -7,7 +7,6 @@ backbone. Reading names and cards imports no torch; only `register()` touches ti
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -59,12 +58,6 @@ def weights(name: str) -> Path:
             f"make it with `python scripts/pretrain.py train {name}`, or use pretrained=False."
         )
     return path
-
-
-def digest(name: str) -> str:
-    """SHA-256 of the weights file: what was measured with other weights is out of date."""
-    with weights(name).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache

@@ -202,8 +202,12 @@ def command(
         "log": log,
     }
     if json:
+        from peftcore.backbone.arrival import sha256
+
         about = {"command": _command_line(options), "seeds": seeds, "epochs": epochs, "lrs": rates}
-        about["weights"] = {name: embedded.digest(name) for name in names_of(backbones) if name in embedded.names()}
+        about["weights"] = {
+            name: sha256([embedded.weights(name)]) for name in names_of(backbones) if name in embedded.names()
+        }
         answer(True, {**about, "entries": entries}, "", [])
     elif markdown_page:
         print(markdown(entries, seeds, epochs, f"{_command_line(options)} --markdown", rates))

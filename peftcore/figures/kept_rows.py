@@ -36,9 +36,17 @@ _OF_THE_BLOCK = {
 }
 
 
+def activations_by(report: MemoryReport, key: str) -> dict[str, int]:
+    """Kept bytes by 'block' (a module's path where it lies in none), 'module' or 'kind', in forward order."""
+    total: Counter[str] = Counter()
+    for row in report.activations:
+        total[block_of(row["module"]) or row["module"] if key == "block" else row[key]] += row["bytes"]
+    return dict(total)
+
+
 def blocks_of(report: MemoryReport) -> list[str]:
     """The backbone's blocks that keep something for backward, in forward order, by timm's paths."""
-    return [name for name in report.activations_by("block") if block_of(f"{name}.x") == name]
+    return [name for name in activations_by(report, "block") if block_of(f"{name}.x") == name]
 
 
 def compare_block(
@@ -99,7 +107,7 @@ def totals(report: MemoryReport) -> dict[str, int]:
     return {
         "gradients": highest("gradients", "optimizer"),
         "activations": report.kept,
-        "inside": sum(report.activations_by("block")[name] for name in blocks_of(report)),
+        "inside": sum(activations_by(report, "block")[name] for name in blocks_of(report)),
         "cached_features": highest("cached_features"),
         "features": highest("features"),
         "trained": report.components["trainable_weights"],

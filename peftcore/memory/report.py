@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -51,13 +50,6 @@ class MemoryReport:
     def kept(self) -> int:
         """All that autograd kept for backward, at the end of forward."""
         return sum(row["bytes"] for row in self.activations)
-
-    def activations_by(self, key: str) -> dict[str, int]:
-        """Kept bytes by 'block' (a module's path where it lies in none), 'module' or 'kind', in forward order."""
-        total: Counter[str] = Counter()
-        for row in self.activations:
-            total[block_of(row["module"]) or row["module"] if key == "block" else row[key]] += row["bytes"]
-        return dict(total)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` is its inverse."""

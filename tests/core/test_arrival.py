@@ -17,6 +17,7 @@ from torch import Tensor
 import peftcore as pc
 from peftcore import errors
 from peftcore.backbone import embedded, weights
+from peftcore.backbone.arrival import sha256
 from peftcore.fetch import places
 
 State = dict[str, Tensor]
@@ -542,7 +543,7 @@ def test_the_record_goes_into_runs_and_saved_adapters(tmp_path):
     kept = next(events).settings["weights"]
     events.close()
     backbone = pc.load_backbone("vit_micro")
-    assert kept == vars(backbone.origin) and kept["sha256"] == embedded.digest("vit_micro")
+    assert kept == vars(backbone.origin) and kept["sha256"] == sha256([embedded.weights("vit_micro")])
     pc.save_adapter(tmp_path, pc.attach(backbone, "lora", 3))
     assert json.loads((tmp_path / "adapter.json").read_text())["backbone"]["weights"] == kept
     assert pc.load_adapter(tmp_path).backbone.origin == backbone.origin

@@ -22,7 +22,7 @@ from peftcore.bench._fitting_batch import _search, largest_batches
 from peftcore.bench._measure import measure_step
 from peftcore.engine import prediction
 from peftcore.engine.worker import finetune
-from peftcore.figures.kept_rows import FROZEN, NO_GRADIENT, REMADE, blocks_of, compare_block, totals
+from peftcore.figures.kept_rows import FROZEN, NO_GRADIENT, REMADE, activations_by, blocks_of, compare_block, totals
 from peftcore.memory import (
     COMPONENTS,
     Ledger,
@@ -213,13 +213,13 @@ def test_full_keeps_more_than_lora_and_a_linear_probe_nothing():
 
 def test_activations_are_split_by_block_with_a_reason_each():
     report = measured(tuned("vit", "full"))
-    by_block = report.activations_by("block")
+    by_block = activations_by(report, "block")
     assert by_block["blocks.0"] == by_block["blocks.1"] == by_block["blocks.2"]
-    assert sum(by_block.values()) == sum(report.activations_by("kind").values()) == report.kept
+    assert sum(by_block.values()) == sum(activations_by(report, "kind").values()) == report.kept
     assert all(row["reason"] for row in report.activations)
     qkv = [row for row in report.activations if row["shape"] == [3, 4, 4, 17, 16]]
     assert len(qkv) == 3 and all("queries" in row["reason"] and row["bytes"] == 3 * 4 * 17 * 64 * 4 for row in qkv)
-    assert {"GELU", "LayerNorm", "Linear", "Attention"} <= report.activations_by("kind").keys()
+    assert {"GELU", "LayerNorm", "Linear", "Attention"} <= activations_by(report, "kind").keys()
     head = next(row for row in report.activations if row["module"] == "head")
     assert "view" in head["reason"]  # the class token is a view that keeps all normed tokens alive
 
@@ -406,7 +406,7 @@ def test_a_block_side_by_side_loses_no_byte(family, method):
     for block in blocks_of(reports["full"]):
         rows = compare_block(reports, block)
         for name, report in reports.items():
-            assert sum(row["bytes"][name] for row in rows) == report.activations_by("block").get(block, 0)
+            assert sum(row["bytes"][name] for row in rows) == activations_by(report, "block").get(block, 0)
         assert all(row["reason"][name] for row in rows for name in reports)
 
 

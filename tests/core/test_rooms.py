@@ -21,7 +21,7 @@ ROOMS = (
     "uploads", "fetch", "tasks", "store", "engine", "cli", "bench", "figures", "__init__", "__main__",
 )  # fmt: skip
 WINGS = ("uploads", "fetch", "tasks", "store", "engine", "cli", "bench", "figures")
-CORE_LINES = 6000  # of code: blank lines, comments and docstrings apart. The design wants 5,000: this only goes down
+CORE_LINES = 5000  # of code: blank lines, comments and docstrings apart
 ROOT_FILES = 10
 
 

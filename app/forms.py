@@ -10,15 +10,16 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import streamlit as st
+from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from app import errors, links, words
 from peftcore.errors import HeadroomError
 from peftcore.registry import METHODS
-from peftcore.spec import RunSpec, Settings
+from peftcore.spec import RunSpec, Settings, as_sentence
 
 SWITCH = {"auto": "auto", "disk": "disk", True: "on", False: "off"}
 Draw = Mapping[str, Callable[[type[Settings], str], Any]]  # by the field's name, what draws it and returns its value
@@ -103,8 +104,12 @@ def _json(text: str) -> Any:
 
 def refusal(model: type[Settings], name: str, value: Any) -> HeadroomError | None:
     """Why a field cannot have this value, whatever the others are."""
+    info = model.model_fields[name]
+    kind: Any = Annotated[info.annotation, info]
     try:
-        model.check_field(name, value)
+        TypeAdapter(kind, config={"allow_inf_nan": False}).validate_python(value)
+    except ValidationError as error:
+        return as_sentence(model, error, (name,))
     except HeadroomError as error:
         return error
     return None

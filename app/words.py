@@ -15,8 +15,8 @@ from typing import Any
 from peftcore import errors
 from peftcore.figures import theme
 from peftcore.spec import RunSpec
+from peftcore.store.variations import differences
 from peftcore.task import task_card
-from peftcore.train.variations import differences
 
 SETTINGS = {
     "lr": "learning rate",

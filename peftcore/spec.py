@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic.functional_serializers import PlainSerializer
 from pydantic.functional_validators import AfterValidator, BeforeValidator
@@ -58,16 +58,6 @@ class Settings(BaseModel):
     def replace(self, **changes: Any) -> Self:
         """A validated copy with some fields changed."""
         return type(self)(**{**dict(self), **changes})
-
-    @classmethod
-    def check_field(cls, name: str, value: Any) -> None:
-        """Raises InvalidSetting where a field cannot have this value, whatever the other fields are."""
-        info = cls.model_fields[name]
-        kind: Any = Annotated[info.annotation, info]
-        try:
-            TypeAdapter(kind, config={"allow_inf_nan": False}).validate_python(value)
-        except ValidationError as error:
-            raise as_sentence(cls, error, (name,)) from None
 
 
 def _owner(model: type[BaseModel]) -> str:

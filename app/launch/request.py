@@ -19,8 +19,8 @@ from peftcore.figures.theme import method_title
 from peftcore.registry import METHODS, TASKS
 from peftcore.spec import RunSpec, Settings
 from peftcore.store import recipes
+from peftcore.store.variations import variations
 from peftcore.task import task_card
-from peftcore.train.variations import variations
 
 Query = Mapping[str, str | Sequence[str]]  # a name's text, or all of them where it is repeated
 MOST_RUNS = 16
@@ -258,7 +258,8 @@ def several(cls: type[Any], name: str, texts: Sequence[str] | None, backbone: st
             "the race."
         )
     for value in found:
-        model.check_field(name, value)
+        if refused := forms.refusal(model, name, value):
+            raise refused
     return list(dict.fromkeys(found))
 
 

@@ -17,7 +17,7 @@ from peftcore.figures.accuracy import Ground
 from peftcore.figures.races import Lane
 from peftcore.spec import RunSpec
 from peftcore.store import WAITING, RunRecord
-from peftcore.train.variations import differences
+from peftcore.store.variations import differences
 
 ARTIFACT = "race"  # of a race's first run: what was chosen on the launch page
 

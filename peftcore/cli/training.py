@@ -11,7 +11,7 @@ from peftcore.cli.options import choices, make_spec, spec_options
 from peftcore.cli.output import JSON, answer, progress_bars
 from peftcore.spec import RunSpec
 from peftcore.store import conditions, recipes
-from peftcore.train.variations import differences, variations
+from peftcore.store.variations import differences, variations
 
 
 @spec_options

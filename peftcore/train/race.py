@@ -23,7 +23,7 @@ from peftcore.spec import RunSpec
 from peftcore.task import Task
 from peftcore.train.loop import Result, Returning, loaded, step
 from peftcore.train.recipe import with_remedies
-from peftcore.train.trainer import Batch, Trainer, filled
+from peftcore.train.trainer import Batch, Trainer, counted
 
 Numbered = Generator[tuple[int, Event], None, Any]  # which run, and its event
 Lane = tuple[Trainer, Batch]  # a racer, and where it is
@@ -160,7 +160,7 @@ def _share_features(racers: Sequence[Trainer]) -> Iterator[Event]:
     first = racers[0]
     plan, taps, names = plan_shared([racer.model for racer in racers], first.task, first.spec)
     caches = plan.caches(first.model, first.task, names, first.spec, taps)
-    yield from filled("caching frozen features for all", caches)
+    yield from counted("caching frozen features for all", [(one, one.fill()) for one in caches.values()])
     if caches:
         held = sum(cache.nbytes for cache in caches.values())
         plan = CachePlan(held, plan.place, {}, "The features were computed before, for all runs of this race.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,10 +90,10 @@ class Trainer:
         yield Started(spec.to_dict(), kind, counts, self.steps, spec.epochs, classes, device, settings)
         # A file that is broken is named now, not at the end of the run when the test images are read.
         every = (task.train, task.val, task.test)
-        yield from counted("looking at the images", [(len(split), check_images(split.images)) for split in every])
+        yield from counted("looking at the images", [(split, check_images(split.images)) for split in every])
         if self.plan is None:  # the test images are read once, at the end of the run: their features are not kept
             self.caches = plan.caches(model, task, ("train", "val"), spec)
-            yield from filled("caching frozen features", self.caches)
+            yield from counted("caching frozen features", [(one, one.fill()) for one in self.caches.values()])
 
     def _conditions(self) -> dict[str, Any]:
         """What an accuracy depends on and a spec leaves to the backbone and the task."""
@@ -261,14 +261,10 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.spec.precision == "bf16")
 
 
-def counted(what: str, parts: list[tuple[int, Iterator[int]]]) -> Iterator[Progress]:
-    """One count through several jobs, each a size and how much of it is done."""
-    before, total = 0, sum(size for size, _ in parts)
-    for size, counts in parts:
+def counted(what: str, parts: Sequence[tuple[Sized, Iterator[int]]]) -> Iterator[Progress]:
+    """One count through several jobs, each with what it works on and how much of that is done."""
+    before, total = 0, sum(len(whole) for whole, _ in parts)
+    for whole, counts in parts:
         for done in counts:
             yield Progress(what=what, done=before + done, total=total)
-        before += size
-
-
-def filled(what: str, caches: Mapping[str, FeatureCache]) -> Iterator[Progress]:
-    return counted(what, [(len(cache), cache.fill()) for cache in caches.values()])
+        before += len(whole)

@@ -16,7 +16,7 @@ from peftcore.cli.options import choices
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import recipes
-from peftcore.train.variations import variations
+from peftcore.store.variations import variations
 
 
 @pytest.fixture(autouse=True, scope="module")

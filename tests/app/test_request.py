@@ -18,8 +18,8 @@ from peftcore import errors
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec, Settings
 from peftcore.store import recipes
+from peftcore.store.variations import variations
 from peftcore.task import embedded_tasks
-from peftcore.train.variations import variations
 
 many = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=12)

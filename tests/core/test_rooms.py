@@ -140,7 +140,7 @@ def test_streamlit_stays_in_the_app_and_torch_off_the_pages():
 
 LIGHT = (
     "peftcore", "peftcore.registry", "peftcore.store", "peftcore.engine", "peftcore.backbone.embedded",
-    "peftcore.backbone.weights", "peftcore.train.variations", "peftcore.figures", "peftcore.task",
+    "peftcore.backbone.weights", "peftcore.store.variations", "peftcore.figures", "peftcore.task",
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from peftcore import errors
 from peftcore.spec import RunSpec
-from peftcore.train.variations import differences, variations
+from peftcore.store.variations import differences, variations
 
 
 def dicts(specs):

@@ -96,8 +96,8 @@ def _libraries() -> Iterator[Finding]:
     try:
         torchvision.ops.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([1.0]), 0.5)
     except (RuntimeError, NotImplementedError):
-        yield Finding("torch and torchvision", "limited", "of different builds: torchvision's kernels are missing, which "
-                      "Headroom does not need", "pip install both from one index, as a pair")  # fmt: skip
+        yield Finding("torch and torchvision", "limited", "of different builds: torchvision's kernels are missing; "
+                      "Headroom needs none of them", "pip install both from one index, as a pair")  # fmt: skip
 
 
 def _pins() -> dict[str, str]:
@@ -120,7 +120,7 @@ def _machine() -> Iterator[Finding]:
         about, (free, total) = torch.cuda.get_device_properties(i), torch.cuda.mem_get_info(i)
         half = torch.cuda.is_bf16_supported()
         yield Finding(f"cuda:{i}", "works" if half else "limited",
-                      f"{about.name}, {_gb(free)} free of {_gb(total)}, compute capability {about.major}.{about.minor}, "
+                      f"{about.name}, {_gb(free)} free of {_gb(total)}, capability {about.major}.{about.minor}, "
                       f"{'bf16' if half else 'no bf16'}", "" if half else "train with precision fp32")  # fmt: skip
     if torch.version.cuda and not torch.cuda.is_available():
         yield Finding("cuda", "fails", "PyTorch is built for CUDA and finds no GPU",
@@ -171,7 +171,7 @@ def _database() -> Iterator[Finding]:
     with tempfile.TemporaryDirectory(dir=folder) as place, closing(sqlite3.connect(Path(place) / "try.db")) as database:
         (mode,) = database.execute("PRAGMA journal_mode=WAL").fetchone()
     yield Finding("store", "works" if mode == "wal" else "fails", f"SQLite {sqlite3.sqlite_version}, journal {mode}",
-                  "" if mode == "wal" else "HEADROOM_HOME must lie on a local disk: network folders lock badly")  # fmt: skip
+                  "" if mode == "wal" else "HEADROOM_HOME must lie on a local disk")  # fmt: skip
 
 
 def _ray() -> Iterator[Finding]:
@@ -189,8 +189,8 @@ def _ray() -> Iterator[Finding]:
         finally:
             ray.shutdown()
     where = f"the cluster at {address}" if address else "of its own"
-    yield Finding("ray", "works", f"{where}: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs; a task on "
-                  f"{nodes} processors ran {time.perf_counter() - began:.0f} s after the start")  # fmt: skip
+    yield Finding("ray", "works", f"{where}: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs; a task "
+                  f"on {nodes} processors ran {time.perf_counter() - began:.0f} s after the start")  # fmt: skip
 
 
 def _hub() -> Iterator[Finding]:
@@ -274,7 +274,7 @@ def _trial(device: str) -> Callable[[], Iterator[Finding]]:
                 found += f", allocator {allocated / 1e6:.0f} MB"
             state: State = "fails" if moved > 1e-5 else "limited" if apart > 0.1 else "works"
             remedy = {"fails": f"a saved adapter computes otherwise, by {moved:.1e}: please report it",
-                      "limited": "predicted and real memory differ here: please report it", "works": ""}[state]  # fmt: skip
+                      "limited": "predicted and real memory differ: please report it", "works": ""}[state]  # fmt: skip
             yield Finding(f"{name} on {device}", state, f"{found}; saved and loaded alike", remedy)
 
     trial.__doc__ = f"Three steps on {device}."

@@ -39,7 +39,7 @@ def _task() -> Task:
 
 
 def scene(rng: np.random.Generator, square: int) -> np.ndarray:
-    """One picture (64, 64, 3), float, with one crab whose middle is in `square` (numbered by rows from the top left)."""
+    """One picture (64, 64, 3), float, with one crab, its middle in `square` (numbered by rows from the top left)."""
     image = _beach(rng)
     row, column = divmod(square, 4)
     cx, cy = (np.array([column, row]) + 0.5 + MARGIN * rng.uniform(-0.5, 0.5, 2)) * CELL

@@ -189,8 +189,8 @@ def _ray() -> Iterator[Finding]:
         finally:
             ray.shutdown()
     where = f"the cluster at {address}" if address else "of its own"
-    yield Finding("ray", "works", f"{where}: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs; a task "
-                  f"on {nodes} processors ran {time.perf_counter() - began:.0f} s after the start")  # fmt: skip
+    yield Finding("ray", "works", f"{where}: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs; a "
+                  f"task on {nodes} processors ran {time.perf_counter() - began:.0f} s after the start")  # fmt: skip
 
 
 def _hub() -> Iterator[Finding]:

@@ -64,7 +64,7 @@ def race_curves(
     dark: bool = False,
     height: int = 320,
 ) -> go.Figure:
-    """Training loss at the left, validation accuracy at the right or (`stacked`) below it; the leader's curves are thick.
+    """Training loss at the left, validation accuracy at the right or (`stacked`) below; the leader's curves are thick.
 
     Args:
         epochs: where the axis ends, those of the longest variation, so that live curves do not move it.

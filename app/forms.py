@@ -199,8 +199,7 @@ def draw(label: str, info: FieldInfo, value: Any, key: str, text: str | None, **
         options += [value] if value not in options else []
         st.selectbox(label, options, format_func=lambda option: shown(option) or str(option), **settings)
     elif kind is bool and isinstance(value, bool):
-        links.show(key, value)
-        st.toggle(label, **settings)
+        st.toggle(label, links.show(key, value), **settings)
     elif options := options_of(kind):
         st.session_state[key] = list(dict.fromkeys(value))
         options = list(dict.fromkeys([*options, *value]))
@@ -209,8 +208,7 @@ def draw(label: str, info: FieldInfo, value: Any, key: str, text: str | None, **
         is_json = kind not in (int, float, str, bool)
         if text is None:
             text = "" if value in (None, {}) else json.dumps(value) if is_json else str(value)
-        links.show(key, text)
-        st.text_input(label, placeholder="automatic" if optional and kind in (int, float) else "none" if optional
+        st.text_input(label, links.show(key, text), placeholder="automatic" if optional and kind in (int, float) else "none" if optional
                       else "JSON" if is_json else None, **settings)  # fmt: skip
 
 

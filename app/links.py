@@ -153,10 +153,15 @@ def write(**values: object) -> None:
     view.shows = shows
 
 
-def show(key: str, value: object) -> None:
-    """Sets a text field to a value where it holds another: a field that holds it already keeps what is being typed."""
+def show(key: str, value: T) -> T:
+    """Sets a text field to a value where it holds another: a field that holds it already keeps what is being typed.
+
+    Returns the value, which is to be the field's default as well: where the run that set it was interrupted before the
+    browser had the field, the next run finds it set already, and the browser takes the default.
+    """
     if key not in st.session_state or st.session_state[key] != value:
         st.session_state[key] = value
+    return value
 
 
 def number(name: str, low: int, high: int, default: int) -> int:

@@ -10,20 +10,18 @@ from typing import Any
 
 import streamlit as st
 
-LAPTOP, PHONE, PROJECTOR = (
-    1280,
-    640,
-    1800,
-)  # pixels: what pages are laid out for; up to here a phone; from here a projector
+LAPTOP = 1280  # pixels: what pages are laid out for
+PHONE, PROJECTOR = 640, 1800  # below the first a phone, from the second on a projector
 GROWN = 1.2  # of a figure's type and height on a projector
 PADDING = 32  # of the page on a phone, both sides together
 _WIDTH = "screen_width"  # in the session
 
 _JS = """
 export default function ({ data, setStateValue }) {
+  window.headroomWidth = data.width;  // as the server knows it: a listener of an earlier run asks for this one's
   const tell = () => {
     const width = window.innerWidth, like = width >= 1000 && width < 1500 ? data.laptop : Math.floor(width / 10) * 10;
-    if (like !== data.width) setStateValue("width", like);
+    if (like !== window.headroomWidth) setStateValue("width", window.headroomWidth = like);
   };
   let timer;
   const later = () => { clearTimeout(timer); timer = setTimeout(tell, 400); };

@@ -54,7 +54,8 @@ class Run:
         """The title with the seed, and the conditions under which the accuracy was measured."""
         sure = " and its 95 % interval" if self.ground and self.ground.images else ""
         measured = "" if self.accuracy is None else f" (test accuracy{sure}, with {conditions.words(self.spec)})"
-        return f"{self.title}, seed {self.spec['seed']}{measured}"
+        seed = "" if ", seed " in self.apart else f", seed {self.spec['seed']}"
+        return f"{self.title}{seed}{measured}"
 
 
 @dataclass(frozen=True)

@@ -43,13 +43,13 @@ def widget(cls: type[Any], name: str, backbone: str, faults: Mapping[str, errors
     else:
         default = request.suggested(cls, name, backbone)
         texts = links.texts(key)
-        links.show(key, ", ".join(texts) if texts else default)
+        shown = links.show(key, ", ".join(texts) if texts else default)
 
         def keep() -> None:
             said = st.session_state[key]
             links.write(**{key: None if said.strip() in ("", default) else said})
 
-        st.text_input(label, key=key, help=f"{about} Several values, separated by commas.", on_change=keep)
+        st.text_input(label, shown, key=key, help=f"{about} Several values, separated by commas.", on_change=keep)
     forms.complain(faults.get(key))
 
 

@@ -19,9 +19,9 @@ def field(model: type[Settings], request: Request) -> None:
     """The field: empty where raced methods have each its own; what is written stays, and nothing written is the default."""
     texts = links.texts("lr")
     single = "" if request.own_rates else str(next(iter(request.rates.values()), ""))
-    links.show("lr", texts[-1] if any(texts) else single)
     st.text_input(
         words.setting("lr"),
+        links.show("lr", texts[-1] if any(texts) else single),
         key="lr",
         help=f"{model.model_fields['lr'].description} Empty: the best known for the method.",
         placeholder="each method's own",

@@ -312,3 +312,12 @@ def test_the_form_comes_back_as_it_was_left(at, store):
     page.query_params = {"method": "last", "epochs": "4"}
     page.switch_page("pages/launch.py").run()
     assert page.query_params == {"method": "last", "epochs": "4"} and page.text_input("batch_size").value == "64"
+
+
+def test_what_a_field_shows_is_its_default_too(at):
+    """Where a run was interrupted before the browser had the field, the next run's default is all that it gets."""
+    page = at("launch", method="lora", race="seed", **{"lora.rank": 3, "race.seed": "1, 2"})
+    shown = {field.key: (field.value, field.proto.default) for field in page.text_input}
+    assert shown["lora.rank"] == ("3", "3") and shown["race.seed"] == ("1, 2", "1, 2")
+    assert all(value == default for value, default in shown.values())
+    assert all(toggle.value == toggle.proto.default for toggle in page.toggle)

@@ -27,7 +27,8 @@ _NAMES = {
     "bench._measure": "measure_step",
     "train": "train finetune run Result",
     "train.race": "race",
-    "adapters": "adapters merge save_adapter load_adapter save_merged export_peft import_peft",
+    "adapters": "adapters merge save_adapter load_adapter save_merged export_peft",
+    "fetch.peft_import": "import_peft",
     "probes.responsiveness": "HeadScores head_scores head_energy",
     "probes.attention": "attention_maps side_attention",
 } | dict.fromkeys(("errors", "events", "registry", "store", "engine", "figures", "features", "probes", "uploads"), "")

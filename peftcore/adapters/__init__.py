@@ -8,6 +8,6 @@ __getattr__ = lazily(
         "save": "save_adapter to_bytes describe FORMAT",
         "load": "load_adapter from_bytes",
         "merged": "merge save_merged plain_copy",
-        "hf_lora": "export_peft import_peft",
+        "hf_lora": "export_peft",
     },
 )

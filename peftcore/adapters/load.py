@@ -10,9 +10,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from peftcore import errors
-from peftcore.adapters.hf_lora import import_peft
 from peftcore.adapters.packing import unpack
-from peftcore.adapters.peft_folder import holds_peft
 from peftcore.adapters.save import ABOUT, FORMAT, TENSORS
 from peftcore.backbone.load import Backbone, load_backbone
 from peftcore.methods import make_method
@@ -52,9 +50,9 @@ def load_adapter(
             f"{str(source)!r} was trained elsewhere and does not hold its backbone; give the one that it was trained "
             "on: load_adapter(..., backbone=load_backbone(NAME))."
         )
-    return (
-        import_peft(source, backbone) if origin == "peft" else FETCH.load("petl_vit").load(source, backbone, **numbers)
-    )
+    if origin == "peft":
+        return FETCH.load("peft_import").import_peft(source, backbone)
+    return FETCH.load("petl_vit").load(source, backbone, **numbers)
 
 
 def origin_of(source: Path, **numbers: float | None) -> Literal["headroom", "peft", "petl_vit"]:
@@ -63,7 +61,7 @@ def origin_of(source: Path, **numbers: float | None) -> Literal["headroom", "pef
     Raises:
         InvalidSetting: `numbers` of a PETL-ViT file are given for another.
     """
-    binary, foreign = source.suffix == ".bin", holds_peft(source)
+    binary, foreign = source.suffix == ".bin", FETCH.load("peft_folder").holds_peft(source)
     if binary and not foreign:
         return "petl_vit"
     if given := [name for name, value in numbers.items() if value is not None]:

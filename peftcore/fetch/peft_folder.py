@@ -15,10 +15,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from peftcore import errors
+from peftcore.adapters.hf_lora import WEIGHTS, Pairs
 from peftcore.adapters.packing import refuse_pickle
 
-CONFIG, WEIGHTS, PICKLED = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
-Pairs = dict[str, tuple[Tensor, Tensor]]  # path of a Linear -> A (r, d_in), B (d_out, r) with the scale folded in
+CONFIG, PICKLED = "adapter_config.json", "adapter_model.bin"
 
 # Settings that describe the file, those that describe how training began, and those under which a LoRA stays W + s B A.
 _FILE = "peft_type task_type auto_mapping base_model_name_or_path revision inference_mode peft_version runtime_config"
@@ -148,13 +148,6 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
     if len(adapters) > 1:
         raise errors.BadAdapter(f"{str(file)!r} mixes adapters ({', '.join(sorted(adapters))}); save each on its own.")
     return {name: tensor.float() for name, tensor in plain_names(tensors, *adapters, "default").items()}
-
-
-def lora_names(pairs: Pairs, prefix: str = "") -> dict[str, Tensor]:
-    """The tensors of pairs under PEFT's names."""
-    return {
-        f"{prefix}{path}.lora_{AB}.weight": t for path, pair in pairs.items() for AB, t in zip("AB", pair, strict=True)
-    }
 
 
 def plain_names(tensors: Mapping[str, Tensor], *adapters: str) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ def choose(page: str = "launch", label: str = "Backbone") -> str:
         show=_label,
         accept_new_options=True,
         help="A backbone that comes with Headroom, any ViT or Swin of timm, or hf-hub:OWNER/NAME. Type to search. "
-        "First stand those that are used most, with their number of weights: ✓ they are here, ↓ they can be downloaded.",
+        "The most used come first, with their number of weights: ✓ they are here, ↓ they can be downloaded.",
     )
 
 
@@ -97,8 +97,8 @@ def download_note(spec: RunSpec) -> None:
     text = f":material/download: **{much} will be downloaded** from {where} when the run begins."
     if repo:
         text += (
-            f" Without a network here: `python -m peftcore fetch {name}` on a machine that has one, and name the folder "
-            "in `HEADROOM_WEIGHTS`."
+            f" Without a network here: `python -m peftcore fetch {name}` on a machine that has one, and name the "
+            "folder in `HEADROOM_WEIGHTS`."
         )
     st.caption(text)
 

@@ -208,8 +208,9 @@ def draw(label: str, info: FieldInfo, value: Any, key: str, text: str | None, **
         is_json = kind not in (int, float, str, bool)
         if text is None:
             text = "" if value in (None, {}) else json.dumps(value) if is_json else str(value)
-        st.text_input(label, links.show(key, text), placeholder="automatic" if optional and kind in (int, float) else "none" if optional
-                      else "JSON" if is_json else None, **settings)  # fmt: skip
+        empty = "automatic" if kind in (int, float) else "none"
+        placeholder = empty if optional else "JSON" if is_json else None
+        st.text_input(label, links.show(key, text), placeholder=placeholder, **settings)
 
 
 def complain(why: HeadroomError | None) -> None:

@@ -10,10 +10,10 @@ change has come to the browser, that address is an older one, so an address is f
 the one that the browser sent last nor one that was written since. Back and Forward say that they are such, and are
 always followed.
 
-Streamlit makes an entry of the browser's history for each change of the address, and `st.switch_page` one more, with the
-next page's names on this page's address. The script below makes it one for each page and, of pages with several places
-(`PLACES`), for each place; all else replaces the address. What it cannot mend: a change that is written before the
-script is there, in the first second after the app was opened, makes an entry as Streamlit does.
+Streamlit makes an entry of the browser's history for each change of the address, and `st.switch_page` one more, with
+the next page's names on this page's address. The script below makes it one for each page and, of pages with several
+places (`PLACES`), for each place; all else replaces the address. What it cannot mend: a change that is written before
+the script is there, in the first second after the app was opened, makes an entry as Streamlit does.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _mirror(view: View) -> None:
 
 
 def send() -> None:
-    """Puts into the address what was written while the page was drawn: at the end of each run of the script, all at once."""
+    """Puts what was written while the page was drawn into the address, all at once, at the end of each run."""
     view = _view()
     if _in_browser() != view.shows:
         _flush(view)
@@ -142,7 +142,7 @@ def is_new() -> bool:
 
 
 def write(**values: object) -> None:
-    """Changes what the page shows; None takes a name out, a list repeats it. The address follows with `receive` or `send`."""
+    """Changes what the page shows; None takes a name out, a list repeats it. `receive` or `send` moves the address."""
     view = _view()
     shows = {name: texts for name, texts in view.shows.items() if values.get(name, "") is not None}
     for name, value in values.items():

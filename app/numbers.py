@@ -47,8 +47,8 @@ def _csv(figure: go.Figure) -> bytes:
 
 
 def table(figure: go.Figure) -> pd.DataFrame:
-    """What the figure says its numbers are; else a row for each point: the curve's name, x and y under their axes' titles,
-    the value that its colour shows, and the words beside it."""
+    """What the figure says its numbers are; else a row for each point: the curve's name, x and y under their axes'
+    titles, the value that its colour shows, and the words beside it."""
     if figure.layout.meta:
         return pd.DataFrame(figure.layout.meta["numbers"])
     parts = []

@@ -67,8 +67,8 @@ def tall(pixels: int) -> int:
 
 
 def fit(across: int, down: int | None = None) -> dict[str, Any]:
-    """`width` and `height` of a figure of fixed size, from what they are in a laptop's window: as wide as a phone, larger
-    where there is room."""
+    """`width` and `height` of a figure of fixed size, from what they are in a laptop's window: as wide as a phone,
+    larger where there is room."""
     if is_phone():
         return {"width": width() - PADDING} | ({"height": down} if down else {})
     return {"width": round(across * scale())} | ({"height": round(down * scale())} if down else {})

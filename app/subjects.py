@@ -25,8 +25,8 @@ class Subject(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """What a page says of a subject. `accuracy` is the test accuracy, 0 to 1, of a finished run; `ground` what it stands
-    on."""
+    """What a page says of a subject. `accuracy` is the test accuracy, 0 to 1, of a finished run; `ground` is what it
+    stands on."""
 
     subject: Subject
     spec: dict[str, Any]
@@ -89,8 +89,8 @@ class Scores:
         return None if self.mask is None else np.asarray(self.mask.all(axis=1))
 
     def decided(self, method: dict[str, Any]) -> np.ndarray:
-        """What a cut by `method` weighs, (layers, heads): the sum over projections, and over the layers of a stage where
-        one set of heads goes in all of them; the lowest go."""
+        """What a cut by `method` weighs, (layers, heads): the sum over projections, and over the layers of a stage
+        where one set of heads goes in all of them; the lowest go."""
         values = self.summed() * (-1 if self.score == "taylor_signed" else 1)
         if method.get("scope") != "global":
             return values

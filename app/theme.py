@@ -24,7 +24,7 @@ _BARE = {
 
 # What the theme cannot say: under the navigation Streamlit leaves a gap a fifth of a laptop's screen high, and a list
 # made of buttons is centred. A link to another view of the same page is no place where one is already. In one row all
-# controls are as high as a select box. Columns that hold pictures of a fixed size come one under the other where both have no room.
+# controls are as high as a select box. Columns that hold pictures of a fixed size stack where both have no room.
 _STYLE = """<style>
 [data-testid="stLayoutWrapper"]:has(> .st-key-screen) {display: none}
 .stMainBlockContainer {padding-top: 4.25rem; padding-bottom: 3rem}
@@ -37,7 +37,9 @@ _STYLE = """<style>
 [class*="st-key-run_"] button {padding: 0.3rem 0.75rem}
 @media (max-width: 1250px) {
   [class*="st-key-wrap_"] [data-testid="stHorizontalBlock"]:has(> [data-testid="stColumn"]) {flex-wrap: wrap}
-  [class*="st-key-wrap_"] > * > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {min-width: min(100%, 610px)}
+  [class*="st-key-wrap_"] > * > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
+    min-width: min(100%, 610px)
+  }
 }
 [class*="st-key-run_"] button, [class*="st-key-run_"] button > div {justify-content: flex-start; text-align: left}
 </style>"""
@@ -47,13 +49,14 @@ def apply() -> None:
     """The few lines of style that the theme cannot say, and how wide the window is."""
     numbers.forget()
     screen.watch()
-    # Captions as the figures' small text: Streamlit's own grey is too pale to read (WCAG AA). Type grows on a projector.
+    # Captions as the figures' small text: Streamlit's grey is too pale (WCAG AA). Type grows on a projector.
     wrong = (
         '.stElementContainer:has(+ .stElementContainer [data-testid="stCaptionContainer"] [aria-label="error icon"]) '
         ':is([data-testid="stTextInputRootElement"], [data-baseweb="select"] > div) '
         f"{{border-color: {'#F2736B' if is_dark() else '#B3261E'}}}"  # a field whose value is refused
     )
-    small = f"[data-testid='stCaptionContainer'], [data-testid='stCaptionContainer'] p {{color: {muted(is_dark())}; opacity: 1}}"
+    of = "[data-testid='stCaptionContainer']"
+    small = f"{of}, {of} p {{color: {muted(is_dark())}; opacity: 1}}"
     st.html(
         _STYLE.replace(
             "</style>", f"{small}\n{wrong}\n@media (min-width: 1800px) {{html {{font-size: 18px}}}}\n</style>"
@@ -69,8 +72,8 @@ def is_dark() -> bool:
 def show(figure: go.Figure, key: str, *, spec: Mapping[str, Any] | None = None, **settings: Any) -> Any:
     """Draws a figure of `peftcore.figures`, which has its own template; returns what `st.plotly_chart` returns.
 
-    A figure of fixed size (a head grid) keeps it; all others take the width there is. `spec`: of the run whose model the
-    figure tells of; where its backbone began with random weights, the figure says so.
+    A figure of fixed size (a head grid) keeps it; all others take the width there is. `spec`: of the run whose model
+    the figure shows; where its backbone began with random weights, the figure says so.
     """
     if spec and words.random_weights(spec):
         marked(figure, "random weights", is_dark())

@@ -57,8 +57,8 @@ def why(run: subjects.Run, scores: subjects.Scores, layer: int, head: int) -> st
     shared = method.get("scope") == "global"
     rank, there = int(np.nansum(own > own[head])) + 1, int(np.isfinite(own).sum())
     return (
-        f"Switched off: rank {rank} of {there} in its {'stage' if shared else 'layer'}, {Scale.of(own).text(own[head])} "
-        f"there, by {decided(method, scores)}."
+        f"Switched off: rank {rank} of {there} in its {'stage' if shared else 'layer'}, "
+        f"{Scale.of(own).text(own[head])} there, by {decided(method, scores)}."
         + (" The same heads went in every layer of the stage, whatever one layer's score." if shared else "")
     )
 
@@ -204,10 +204,13 @@ def draw(record: RunRecord, told: Follower) -> None:
                 **size,
             )
             theme.show(grid, f"cut_{record.id}", spec=record.spec)
+    weighed = decided(record.spec["method"], history[-1][1])
+    beside = (
+        f"; at the right {weighed}: what decided, and the heads that were switched off, crossed" if told.cut else ""
+    )
     caption(
-        f"Head scores of run {record.id}{words.random_weights(record.spec)} through its warm-up, the mean over its steps so far, summed over the "
-        f"projections {', '.join(history[-1][1].projections)}"
-        f"{'; at the right ' + decided(record.spec['method'], history[-1][1]) + ': what decided, and the heads that were switched off, crossed' if told.cut else ''}. "
+        f"Head scores of run {record.id}{words.random_weights(record.spec)} through its warm-up, the mean over its "
+        f"steps so far, summed over the projections {', '.join(history[-1][1].projections)}{beside}. "
         "Layers count from 1 at the bottom."
     )
 

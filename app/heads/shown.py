@@ -1,4 +1,4 @@
-"""What the Heads page shows of a run: scores of one projection, or the sum that decided a cut; and their colours' words."""
+"""What the Heads page shows of a run: the scores of one projection, or the sum that decided a cut, and their names."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ History = Sequence[tuple[int, Scores]]  # what training collected, by step
 @dataclass(frozen=True)
 class Shown:
     """values: (layers, heads) that the grid draws. mask: True = kept, None where no head was switched off. decided: the
-    score by which heads went, where that is not `values`. spread: what the profile by layer sums. what: `values` in words.
-    of: the projection as titles name it, `projection` as `Scores.of_projection` takes it, None for the sum over all."""
+    score by which heads went, where that is not `values`. spread: what the profile by layer sums. what: `values` in
+    words. of: the projection as titles name it; projection: as `Scores.of_projection` takes it, None for the sum."""
 
     scores: Scores
     values: np.ndarray
@@ -58,11 +58,11 @@ def choose_score() -> str:
 
 
 def scores_of(run: Run, score: str, history: History) -> Scores:
-    """The scores asked for. Where training collected none, a sentence, the way to a run that has some, and the page ends."""
+    """The scores asked for. Where training collected none, the page ends with the way to a run with some."""
     if score == TRAINING and not history:
         st.info(
-            f"{run.title} has no head scores. They are collected while LoRA or one of its relatives trains on q, k or v, "
-            "and recorded after each epoch.",
+            f"{run.title} has no head scores. They are collected while LoRA or one of its relatives trains on q, k or "
+            "v, and recorded after each epoch.",
             icon=":material/grid_off:",
         )
         spec = run.spec

@@ -52,8 +52,8 @@ class Race:
     that is.
 
     Side networks that share a forward hold its weights and the cached features once, their own weights, gradients and
-    optimizer state all at once, and the activations of those that are computed in one call. The rest works one after the
-    other.
+    optimizer state all at once, and the activations of those that are computed in one call. The rest works one after
+    the other.
     """
 
     trained: int

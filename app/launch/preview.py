@@ -31,7 +31,7 @@ def draw(place: DeltaGenerator, task: str) -> int:
         return 0
     images, count, asks = images
     with place.container(gap=None):
-        # Data addresses: a media file of Streamlit's is gone after the session's next run, while the browser may still ask.
+        # Data addresses: Streamlit's media files go with the session's next run, while the browser may still ask.
         names = [one.name if len(one.name) < 9 else f"{one.name[:5]}…" for one in images]
         st.image([one.address for one in images], caption=list(map(errors.plain, names)), width=SIDE)
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -41,7 +41,7 @@ def draw(place: DeltaGenerator, task: str) -> int:
 
 
 def _one_of_each(name: str) -> tuple[list[pictures.Thumbnail], int, str] | HeadroomError:
-    """Images with their classes' names, how many there are to train on, what the task asks; or why it cannot be read."""
+    """Images with their classes' names, the number of training images, what the task asks; or why it can't be read."""
     try:
         task = load_task(name, download=False)
         labels, first = (found[:PREVIEWED] for found in np.unique(task.train.labels, return_index=True))

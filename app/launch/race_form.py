@@ -24,8 +24,8 @@ def chooser(cls: type[Any], faults: Mapping[str, errors.HeadroomError]) -> None:
         default=(),
         show=words.setting,
         placeholder="One run. Choose settings to give them several values",
-        help="Several values make several runs, compared live. Side methods that read the same features train together; "
-        "the others run one after the other.",
+        help="Several values make several runs, compared live. Side methods that read the same features train "
+        "together; the others run one after the other.",
     )
     if "method" in chosen:
         names = sorted((name for name in METHODS.names() if name != cls.name), key=lambda n: method_title(n).lower())

@@ -16,7 +16,7 @@ from peftcore.store.recipes import Recipe
 
 
 def field(model: type[Settings], request: Request) -> None:
-    """The field: empty where raced methods have each its own; what is written stays, and nothing written is the default."""
+    """The field: empty where each raced method has its own; what is written stays, and empty is the default."""
     texts = links.texts("lr")
     single = "" if request.own_rates else str(next(iter(request.rates.values()), ""))
     st.text_input(
@@ -42,7 +42,8 @@ def hint(backbone: str, request: Request) -> None:
         if own:
             default = ", ".join(dict.fromkeys(f"{rate:g}" for rate in best.values()))
             st.caption(f"Set here or by the link; the best known is {default}.", width="content")
-            st.button(f"Back to {default}", key="default_rate", type="tertiary", icon=":material/undo:", on_click=links.write,
+            st.button(f"Back to {default}", key="default_rate", type="tertiary", icon=":material/undo:",
+                      on_click=links.write,
                       kwargs=dict.fromkeys(["lr", *(f"{name}.lr" for name in written)]))  # fmt: skip
         elif len(known) > 1:
             each = ", ".join(f"{method_title(name)} {rate:g}" for name, rate in request.rates.items())
@@ -69,8 +70,8 @@ def _evidence(name: str, recipe: Recipe) -> None:
         st.markdown(_table(entry["values"]["lr"], told["rates"]))
         by_task = _by_task(entry)
         st.caption(
-            f"{method_title(entry['method'])} on {entry['backbone']}: mean accuracy over {told['on']}, {told['epochs']} "
-            f"epochs, {told['seeds']} seed{'s' if told['seeds'] > 1 else ''}. Validation chose."
+            f"{method_title(entry['method'])} on {entry['backbone']}: mean accuracy over {told['on']}, "
+            f"{told['epochs']} epochs, {told['seeds']} seed{'s' if told['seeds'] > 1 else ''}. Validation chose."
             + (f" Task by task it chose {by_task}." if by_task else "")
         )
     if recipe.evidence:

@@ -59,7 +59,7 @@ class Request:
 
 
 def opened(query: Query) -> dict[str, list[str]]:
-    """What a link means that was made before default learning rates were measured: naming none, it meant the general one.
+    """What a link means that was made before learning rates were measured: naming none meant the general one.
 
     Those links, and no others, name all that is always in a preset, and no learning rate at all.
     """

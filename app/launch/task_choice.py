@@ -1,4 +1,4 @@
-"""Which task: those that are complete by their name, in their groups, those of earlier runs, and any other by typing."""
+"""Which task: those that are complete by their name, in groups, those of earlier runs, and any other by typing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def by_group() -> dict[str, list[str]]:
 
 
 def brought() -> list[str]:
-    """Images that were uploaded and kept, then tasks with an argument that earlier runs learnt from; the newest first."""
+    """Images that were uploaded and kept, then tasks with an argument that earlier runs learnt; the newest first."""
     said = [record.spec["task"] for record in state.store().runs(limit=LOOK_BACK)]
     kept = {f"upload:{name}": kept_task(name) for name in uploads.kept()}
     gone = {name for name in said if name.startswith("upload:") and name.partition("?")[0] not in kept}

@@ -65,8 +65,8 @@ def draw(cases: Sequence[Case]) -> DeltaGenerator:
         st.dataframe(lines, hide_index=True, key="memory_largest")
         st.caption(
             "Images per step by the memory of a GPU: the batch was predicted to fit, and one image more not to. Cached "
-            "features of all images lie on the GPU where they fit the share that a cache may take, else in the computer's memory. "
-            "The CUDA context (about half a gigabyte) and the kernels' own scratch come on top."
+            "features of all images lie on the GPU where they fit the share that a cache may take, else in the "
+            "computer's memory. The CUDA context (about half a gigabyte) and the kernels' own scratch come on top."
         )
     return place
 

@@ -56,8 +56,8 @@ def draw(cases: Sequence[Case]) -> None:
     else:
         st.info(f"Neither keeps anything of {layer}: no gradient passes through it.", icon=":material/info:")
     captions.caption(
-        f"{layer.capitalize()} of {cases[0].backbone}, every tensor that one of the two methods or {method_in_text(WHOLE)} keeps from "
-        "forward to backward, in forward order, as predicted."
+        f"{layer.capitalize()} of {cases[0].backbone}, every tensor that one of the two methods or "
+        f"{method_in_text(WHOLE)} keeps from forward to backward, in forward order, as predicted."
     )
     with st.expander("Every tensor and the whole reason"):
         st.dataframe(_listed(rows, list(chosen)), hide_index=True, key="memory_tensors")

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 SPARE = 1.15  # a step is measured only where its predicted bytes, times this, are free
 LEDGER, PROCESS = "ledger", "process"  # who counts
 ABOUT_PROCESSES = (
-    "Process: the peak of a process of its own that took the step on the CPU, above what it had without the model, as the "
-    "system counts it. It is the ledger's peak plus the last three columns: memory of freed tensors that the C library "
-    "keeps for the next ones; what is there beside the model between steps, such as the kernels' code; and what operators "
-    "take for themselves."
+    "Process: the peak of a process of its own that took the step on the CPU, above what it had without the model, as "
+    "the system counts it. It is the ledger's peak plus the last three columns: memory of freed tensors that the C "
+    "library keeps for the next ones; what is there beside the model between steps, such as the kernels' code; and "
+    "what operators take for themselves."
 )
 
 

@@ -61,8 +61,9 @@ def draw() -> None:
             st.caption("Each finished run keeps its prediction beside what it measured; there is none yet.")
             navigation.link("launch", "Launch one")
         return
+    runs = "1 finished run" if len(known) == 1 else f"{len(known)} finished runs"
     theme.show(figures.predicted_against_measured(known, dark=theme.is_dark()), "memory_predictions")
     captions.caption(
-        f"The peak of a training step of {len(known)} finished {'run' if len(known) == 1 else 'runs'}: predicted before the "
+        f"The peak of a training step of {runs}: predicted before the "
         "launch, and the highest that was measured. On the line the two are equal."
     )

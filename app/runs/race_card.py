@@ -54,7 +54,7 @@ def draw(records: Sequence[RunRecord], choice: Choice) -> None:
 
 
 def _curves(records: Sequence[RunRecord]) -> str:
-    """Markdown of a picture: the validation accuracy of each variation after each epoch, from the lowest to the highest."""
+    """Markdown of a picture: each variation's validation accuracy after each epoch, from the lowest to the highest."""
     dark = theme.is_dark()
     colours = figures.lane_colours([record.spec["method"]["name"] for record in records], dark)
     longest = max(record.spec["epochs"] for record in records)

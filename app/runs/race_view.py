@@ -1,4 +1,4 @@
-"""One race: how far it is, the curves of its variations on one axis, and their ranking, which settles while they train."""
+"""One race: its progress, the curves of its variations on one axis, and their ranking, which settles as they train."""
 
 from __future__ import annotations
 
@@ -259,11 +259,12 @@ def _mark(colour: str, symbol: str) -> str:
 
 def _caption(race: int, runners: Sequence[Runner]) -> None:
     spec, chosen = runners[0].record.spec, races.remembered(race)
+    shared = conditions.in_common([r.record.spec for r in runners], [r.told.started for r in runners])
     together = sum(runner.told.started["method_kind"] == "side" for runner in runners if runner.told.started)
     caption(
-        f"Race {race} on {words.task_title(spec['task'])}, {spec['backbone']}{words.random_weights(spec)}. Loss on training images, smoothed; accuracy on "
-        "validation images after each epoch, by which they are ranked, so the test images chose nothing; beside an accuracy, its 95 % interval. "
-        f"All: {conditions.in_common([runner.record.spec for runner in runners], [runner.told.started for runner in runners])}. "
+        f"Race {race} on {words.task_title(spec['task'])}, {spec['backbone']}{words.random_weights(spec)}. "
+        "Loss on training images, smoothed; accuracy on validation images after each epoch, by which they are ranked, "
+        f"so the test images chose nothing; beside an accuracy, its 95 % interval. All: {shared}. "
         + (f"{together} side networks read one set of frozen features." if together > 1 else ""),
         words.command(chosen["spec"], "race", chosen["several"]) if chosen else None,
     )

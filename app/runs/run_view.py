@@ -48,7 +48,8 @@ def _header(record: RunRecord, told: Follower) -> None:
         race_view.back(record)
     title, actions = st.columns([3, 2], vertical_alignment="center")
     title.subheader(
-        f"{words.mark(record.spec['method']['name'], theme.is_dark())} Run {record.id}: {words.run_title(record.spec)}{errors.plain(_apart(record))} "
+        f"{words.mark(record.spec['method']['name'], theme.is_dark())} Run {record.id}: "
+        f"{words.run_title(record.spec)}{errors.plain(_apart(record))} "
         f":small[{selection.ICONS[record.status]} :gray[{record.status}, {words.age(_when(record))}]]",
         anchor=False,
     )
@@ -175,7 +176,8 @@ def _result(record: RunRecord, told: Follower) -> None:
         navigation.link("memory", **cases.preset(record.spec))
     settings = started["settings"]
     st.caption(
-        f"Validation accuracy {Ground.of(started, 'val').read(summary['val_accuracy'])}. {told_conditions[0].upper()}{told_conditions[1:]}. "
+        f"Validation accuracy {Ground.of(started, 'val').read(summary['val_accuracy'])}. "
+        f"{told_conditions[0].upper()}{told_conditions[1:]}. "
         f"Seed {record.spec['seed']}, weight decay {settings['weight_decay']:g}, "
         f"{'pretrained' if settings['pretrained'] else 'random'} backbone; the test images chose nothing. "
         + predictions.sentence(record)

@@ -1,4 +1,4 @@
-"""What a frozen backbone makes of a task: its features as points, beside those of the same backbone with random weights."""
+"""What a frozen backbone makes of a task: its features as points, beside those of the same one with random weights."""
 
 from __future__ import annotations
 
@@ -171,8 +171,8 @@ def _caption(found: Features, wish: Wish, view: str, perplexity: float) -> str:
     spec = {"task": wish.task, "resize": wish.resize, "normalisation": wish.norm}
     sized, normed = conditions.part(spec, "resize"), conditions.part(spec, "normalisation")
     return (
-        f"Pooled features of {wish.backbone}, frozen, of {train:,} training and {val:,} validation images of {wish.task}, "
-        f"{sized}, {normed}; {how}. The linear classifier: logistic regression fitted to the training ones, checked on the "
-        f"validation ones; always naming the commonest class gets {percent(found.commonest)}. Point at an image, or step "
-        "through them with the arrow keys."
+        f"Pooled features of {wish.backbone}, frozen, of {train:,} training and {val:,} validation images of "
+        f"{wish.task}, {sized}, {normed}; {how}. The linear classifier: logistic regression fitted to the training "
+        f"ones, checked on the validation ones; always naming the commonest class gets {percent(found.commonest)}. "
+        "Point at an image, or step through them with the arrow keys."
     )

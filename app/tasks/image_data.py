@@ -64,7 +64,7 @@ class Wish(NamedTuple):
 
 @dataclass(frozen=True)
 class Seen:
-    """Rows of images by class name; `left` images or classes that are not shown; what the backbone reads, in numbers."""
+    """Rows of images by class name; `left`: images or classes not shown; what the backbone reads, in numbers."""
 
     rows: dict[str, list[pictures.Thumbnail]]
     left: int

@@ -126,8 +126,8 @@ def _wish(task: str, facts: Facts, backbone: str) -> Wish:
         raw = links.choice(
             st.segmented_control, "tasks", "values", "Shown are", ["pixels", "normalised"], default="pixels",
             required=True,
-            help=f"The values that the backbone reads, black at {image_data.LOW:g} and white at {image_data.HIGH:g}, or the "
-            "same with the normalisation undone.",
+            help=f"The values that the backbone reads, black at {image_data.LOW:g} and white at {image_data.HIGH:g}, "
+            "or the same with the normalisation undone.",
         )  # fmt: skip
     chosen = None if label == EVERY else facts.classes.index(label)
     more = links.number("more", 1, 1000, 1)
@@ -161,9 +161,9 @@ def _caption(found: Seen, facts: Facts, wish: Wish) -> str:
     said = conditions.part(spec, "augmentation", symmetries=facts.symmetries)
     mean, std = (", ".join(f"{value:.3g}" for value in dict.fromkeys(of)) for of in (found.mean, found.std))
     return (
-        f"As {wish.backbone} reads them: {sized}, {said}, {conditions.part(spec, 'normalisation')} (less {mean}, divided "
-        f"by {std}). What it gets lies between {found.low:.1f} and {found.high:.1f}, around {found.average:.2f} with a "
-        f"deviation of {found.deviation:.2f}."
+        f"As {wish.backbone} reads them: {sized}, {said}, {conditions.part(spec, 'normalisation')} (less {mean}, "
+        f"divided by {std}). What it gets lies between {found.low:.1f} and {found.high:.1f}, around "
+        f"{found.average:.2f} with a deviation of {found.deviation:.2f}."
     )
 
 
@@ -187,9 +187,8 @@ def _runs(task: str) -> None:
     if not done:
         st.caption("No run of this machine has learnt it yet.")
         return
-    st.markdown(
-        f"**{len(done)} {'run has' if len(done) == 1 else 'runs have'} learnt it**, test accuracy and its 95 % interval:"
-    )
+    have = "run has" if len(done) == 1 else "runs have"
+    st.markdown(f"**{len(done)} {have} learnt it**, test accuracy and its 95 % interval:")
     for record in sorted(done, key=lambda record: -record.summary["test_accuracy"])[:MOST_RUNS]:
         spec = record.spec
         accuracy = subjects.reached(record.summary["test_accuracy"], subjects.ground(record))

@@ -1,4 +1,4 @@
-"""What the mini-VTAB's runs reached on an embedded task: recorded with Headroom, for those who have trained nothing yet."""
+"""What the mini-VTAB's runs reached on an embedded task: recorded with Headroom, to be seen before a first run."""
 
 from __future__ import annotations
 

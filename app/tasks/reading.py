@@ -19,7 +19,7 @@ HELP = {
     "normalisation": "Mean and deviation by which pixels are shifted and scaled. A backbone was trained with its own: "
     "choose another and see what it then reads.",
     "resize": "How images of another size come to the backbone's.",
-    "augmentation": "What training would do to its images, as one epoch has them. What would change a label is left out.",
+    "augmentation": "What training would do to its images in one epoch. What would change a label is left out.",
 }
 
 

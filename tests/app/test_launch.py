@@ -103,7 +103,8 @@ def test_command_means_the_same_spec(spec):
     assert RunSpec.from_dict(json.loads(result.stdout)["spec"]) == spec
 
 
-IMPOSSIBLE = [  # method, its settings, backbone, what is told; each is told in the library too: tests/core/test_bad_input.py
+# Method, its settings, backbone, the sentence; the library says each too: tests/core/test_bad_input.py
+IMPOSSIBLE = [
     ("last", {"rank": 129}, "vit_micro", "rank 129 is above the width of vit_micro; choose 1 to 128"),
     ("lora", {"rank": 129}, "vit_micro", "rank 129 is above the width of vit_micro; choose 1 to 128"),
     ("heart_lora", {"rank": 129}, "vit_micro", "choose 1 to 128"),
@@ -125,14 +126,17 @@ def test_what_is_impossible_is_a_sentence_before_the_launch(at, store, method, s
 
 
 REFUSED = [  # query, the field that shows what is refused, what it shows, the sentence
-    ({"method": "bi_lora", "bi_lora.bits": 3}, "bi_lora.bits", 3, "bits = 3 is not possible; it must be 1, 2, 4, 8 or 32"),
+    ({"method": "bi_lora", "bi_lora.bits": 3}, "bi_lora.bits", 3,
+     "bits = 3 is not possible; it must be 1, 2, 4, 8 or 32"),
     ({"method": "heart_lora", "heart_lora.bits": "x"}, "heart_lora.bits", "x", "it must be 1, 2, 4, 8 or 32"),
-    ({"method": "lora", "lora.rank": 2000}, "lora.rank", "2000", "rank = 2000 is not possible; it must be at least 1 and at most 1024"),
+    ({"method": "lora", "lora.rank": 2000}, "lora.rank", "2000",
+     "rank = 2000 is not possible; it must be at least 1 and at most 1024"),
     ({"method": "lora", "lora.rank": "x"}, "lora.rank", "x", "rank = 'x' is not possible"),
     ({"method": "lora", "lora.rank": "2.5"}, "lora.rank", "2.5", "rank = 2.5 is not possible"),
     ({"method": "lora", "lora.rank": 10**30}, "lora.rank", str(10**30), "it must be at least 1 and at most 1024"),
     ({"method": "lora", "lora.alpha": "inf"}, "lora.alpha", "inf", "alpha = inf is not possible"),
-    ({"method": "lora", "lora.projections": ["q", "z"]}, "lora.projections", ["q", "z"], "it must be 'q', 'k', 'v', 'proj', 'fc1' or 'fc2'"),
+    ({"method": "lora", "lora.projections": ["q", "z"]}, "lora.projections", ["q", "z"],
+     "it must be 'q', 'k', 'v', 'proj', 'fc1' or 'fc2'"),
     ({"method": "lora", "lora.projections": ""}, "lora.projections", [], "it must be at least one"),
     ({"method": "last", "last.gap": 65}, "last.gap", "65", "at least 1 and at most 64"),
     ({"method": "last", "last.up_bias": "maybe"}, "last.up_bias", "maybe", "up_bias = 'maybe' is not possible"),
@@ -151,7 +155,8 @@ REFUSED = [  # query, the field that shows what is refused, what it shows, the s
     ({"task": "vtabb:/data"}, "launch_task", "vtabb:/data", "There is no task 'vtabb:/data'. Did you mean 'vtab'?"),
     ({"race": "rank", "race.rank": "4, x"}, "race.rank", "4, x", "'x' among the values of rank is not a whole number"),
     ({"race": "rank", "race.rank": "4, 5000"}, "race.rank", "4, 5000", "rank = 5000 is not possible"),
-    ({"race": "up_bias", "race.up_bias": ["on", "maybe"]}, "race.up_bias", ["on", "maybe"], "up_bias = 'maybe' is not possible"),
+    ({"race": "up_bias", "race.up_bias": ["on", "maybe"]}, "race.up_bias", ["on", "maybe"],
+     "up_bias = 'maybe' is not possible"),
     ({"race": "up_bias", "race.up_bias": ""}, "race.up_bias", [], "The race has no value of up bias"),
     ({"race": "method", "race.method": ["lorra"]}, "race.method", ["lorra"], "There is no method 'lorra'"),
     ({"race": "method", "race.method": ["lora"], "lora.lr": "99"}, "lr", "", "lr = 99 is not possible"),

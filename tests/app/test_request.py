@@ -1,4 +1,4 @@
-"""The launch page's address and what it asks for: there and back for any runs, and any words in a link are an answer."""
+"""The launch page's address and what it asks for: there and back for any runs; any words in a link are answered."""
 
 from __future__ import annotations
 

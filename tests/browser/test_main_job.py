@@ -1,4 +1,4 @@
-"""The main job in a real browser: launch LAST with clicks, watch it end, look at attention and heads, stop a run, reload.
+"""The main job in a real browser: launch LAST with clicks, watch it end, look at attention and heads, stop, reload.
 
 Screenshots of every station are kept in screenshots/ (ignored by git).
 """
@@ -83,7 +83,7 @@ def page(address):
 
 
 def _problem(message) -> list[str]:
-    """Console errors, but for Streamlit's own search for its server below a page's address, and a reload's cut connections."""
+    """Console errors, but for Streamlit's search for its server below a page and a reload's cut connections."""
     where = message.location.get("url", "")
     expected = "_stcore/" in where or "net::ERR_" in message.text
     return [f"console: {message.text} ({where})"] if message.type == "error" and not expected else []

@@ -1,0 +1,304 @@
+"""What an adapter changed, by its weights alone: the norm, singular values and effective rank of each update.
+
+Reads what `save_adapter` wrote, Hugging Face PEFT's folders (of timm's and of transformers' models), and PETL-ViT's
+.bin files. Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from peftcore import errors
+from peftcore.bench._spectra import Spectrum, decompose
+from peftcore.cli.output import JSON, answer
+from peftcore.registry import METHODS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from peftcore.methods._scores import HeadScores
+    from peftcore.model import TunedModel
+
+HEAD_WIDTH = 64  # of ViT, DeiT, DINOv2 and CLIP in every size; a guess where a file does not name a model of timm
+# The Linear layers of a block by the names of timm and of transformers, matched at the end of a path.
+_NAMES = {
+    r"qkv": ("q", "k", "v"),
+    r"q|query|q_proj": ("q",),
+    r"k|key|k_proj": ("k",),
+    r"v|value|v_proj": ("v",),
+    r"attn\.proj|out_proj|o_proj|attention\.output\.dense": ("proj",),
+    r"fc1|intermediate\.dense": ("fc1",),
+    r"fc2|output\.dense": ("fc2",),
+}
+ORDER = ("q", "k", "v", "proj", "fc1", "fc2")
+
+
+@dataclass(frozen=True)
+class Update:
+    """dW = B A of one projection: A (r, d_in), B (d_out, r) with the scale in it. `layer`: from 0; None outside blocks."""
+
+    path: str
+    layer: int | None
+    projection: str
+    A: np.ndarray
+    B: np.ndarray
+
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        return decompose(self.A, self.B)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """`facts`: what it was trained for and with, by name. `scores`: head energies; None where `no_scores` says why.
+
+    `guessed`: the heads of a block, where the file does not say them and they follow from HEAD_WIDTH. `others`: what else
+    is in the file, as {name: norm}.
+    """
+
+    writer: str
+    method: str
+    facts: Mapping[str, str]
+    layers: tuple[str, ...]
+    updates: tuple[Update, ...]
+    scores: HeadScores | None
+    no_scores: str = ""
+    guessed: int | None = None
+    others: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def projections(self) -> tuple[str, ...]:
+        """Of its updates in blocks, those of attention first."""
+        found = dict.fromkeys(update.projection for update in self.updates if update.layer is not None)
+        return tuple(sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER)))
+
+    def at(self, layer: int, projection: str) -> Update | None:
+        return next((u for u in self.updates if (u.layer, u.projection) == (layer, projection)), None)
+
+    def table(self, number: str) -> np.ndarray:
+        """(layers, projections) of 'norm' or 'effective_rank'; NaN where nothing was trained."""
+        values = np.full((len(self.layers), len(self.projections)), np.nan)
+        for update in self.updates:
+            if update.layer is not None:
+                values[update.layer, self.projections.index(update.projection)] = getattr(update.spectrum, number)
+        return values
+
+
+def read(source: str | Path, heads: int | None = None, scale: float | None = None) -> Adapter:
+    """An adapter from its folder or file.
+
+    Args:
+        heads: of each block, where the file does not say. scale: of a PETL-ViT file, where its name does not give it.
+
+    Raises:
+        BadAdapter: damaged, pickled, of another kind, or an update that is not B A (DoRA, PiSSA, ...).
+        NotMeasurable: the method has no low-rank update of linear layers.
+        InvalidSetting: `heads` or `scale` has no use, or is missing.
+    """
+    from peftcore.adapters.load import origin_of
+    from peftcore.adapters.packing import refuse_pickle
+    from peftcore.adapters.save import ABOUT, TENSORS
+
+    source = Path(source)
+    if source.is_file():
+        refuse_pickle(source)
+    origin = origin_of(source, scale=scale)
+    if origin == "peft":
+        return _of_peft(source, heads)
+    if origin == "petl_vit":
+        return _of_petl_vit(source, heads, scale)
+    if heads is not None:
+        raise errors.InvalidSetting(
+            f"heads has no use here: {source.name!r} was saved by Headroom, which names its backbone."
+        )
+    if source.is_file() and source.name != ABOUT:
+        return from_bytes(source.read_bytes())
+    from peftcore.adapters.load import load_adapter
+
+    folder = source.parent if source.is_file() else source
+    if not (folder / TENSORS).is_file():
+        load_adapter(folder)  # says what is missing
+    return from_bytes((folder / TENSORS).read_bytes())
+
+
+def from_bytes(blob: bytes) -> Adapter:
+    """An adapter that Headroom saved, from its safetensors file. Raises as `read`."""
+    from peftcore.adapters import packing
+    from peftcore.adapters.load import from_bytes as load
+    from peftcore.backbone.load import load_backbone
+    from peftcore.methods import make_method
+    from peftcore.model import attach
+    from peftcore.probes.responsiveness import head_energy
+
+    tensors, about = packing.unpack(blob)
+    try:
+        known, settings = about["backbone"], dict(about["method"])
+        name, classes, method = known["name"], about["num_classes"], settings.pop("name")
+        if METHODS.facts(method).shows == "heads":  # its update does not depend on the weights, which may not be here
+            backbone = load_backbone(name, pretrained=False, **known["options"])
+            model = attach(backbone, make_method(method, **settings), classes, verify=False)
+            model.load_adapter_state(tensors)
+        else:
+            model = load(blob)
+    except (KeyError, TypeError) as error:
+        raise errors.BadAdapter(f"The description of this adapter is incomplete: {error} is missing.") from None
+    pairs = model.method.as_lora(model)
+    if pairs is None:
+        raise errors.NotMeasurable(
+            f"This is a {model.method.card.title} adapter: it adds no low-rank update to linear layers, so it has no "
+            "singular values to show. LoRA, Bi-LoRA, Heart-LoRA and Serial LoRA have."
+        )
+    scores, why = _scores(lambda: head_energy(model))
+    spec = about.get("spec") or {}
+    facts = {
+        "backbone": name,
+        "trained for": ", ".join(str(part) for part in (spec.get("task"), f"{classes} classes") if part),
+        "settings": _words({n: v for n, v in settings.items() if isinstance(v, int | float | str)}),
+    }
+    return _assembled("Headroom", METHODS.facts(method).title, facts, pairs, scores, why, others=_head_norms(model))
+
+
+def _head_norms(model: TunedModel) -> dict[str, float]:
+    return {f"classifier.{name}": float(tensor.norm()) for name, tensor in model.head.state_dict().items()}
+
+
+def _of_peft(source: Path, heads: int | None) -> Adapter:
+    from peftcore.adapters.peft_folder import read_peft
+    from peftcore.probes.responsiveness import head_energy
+
+    file = read_peft(source)
+    pairs = {path: (A.flatten(1), B.flatten(1)) for path, (A, B) in file.pairs().items()}
+    scores, why = _scores(lambda: head_energy(source, heads=heads))
+    guessed = None
+    if scores is None and heads is None and (width := _width(pairs)):
+        guessed = max(1, width // HEAD_WIDTH)
+        guess, _ = _scores(lambda: head_energy(source, heads=guessed))
+        scores, guessed = guess, guessed if guess else None
+    used = {f"{path}.lora_{AB}.weight" for path in pairs for AB in "AB"}
+    others = {name: float(tensor.norm()) for name, tensor in file.tensors.items() if name not in used}
+    classes = [len(t) for name, t in file.tensors.items() if re.search(r"(classifier|head)\.weight$", name)]
+    settings = {"r": 8, "lora_alpha": 8} | file.settings
+    facts = {
+        "backbone": str(file.base or "not named in the file"),
+        "trained for": f"{classes[0]} classes" if classes else "not said in the file; no classifier in it",
+        "settings": _words({n: v for n, v in settings.items() if n not in ("target_modules", "modules_to_save")}),
+    }
+    return _assembled("Hugging Face PEFT", "LoRA", facts, pairs, scores, why, guessed, others)
+
+
+def _width(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> int | None:
+    """How many rows q, k or v has, where all have as many."""
+    found = {
+        len(B) // len(names) for path, (_, B) in pairs.items() if (names := _projections(path)) and names[0] in "qkv"
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def _of_petl_vit(source: Path, heads: int | None, scale: float | None) -> Adapter:
+    from peftcore.fetch import petl_vit
+    from peftcore.probes.responsiveness import head_energy
+
+    file = petl_vit.read(source, scale)
+    scores, why = _scores(lambda: head_energy(source, heads=heads, scale=scale))
+    facts = {
+        "backbone": "ViT-B/16, ImageNet-21k",
+        "trained for": f"{file.task} of VTAB-1K, {len(file.head_bias)} classes",
+        "settings": f"rank {file.rank}, {file.bits} bit per weight, scale {file.scale:g}",
+    }
+    others = {"head.weight": float(file.head_weight.norm()), "head.bias": float(file.head_bias.norm())}
+    return _assembled("PETL-ViT", "Bi-LoRA", facts, file.pairs(), scores, why, others=others)
+
+
+def _words(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{n} {v:g}" if isinstance(v, float) else f"{n} {v}" for n, v in settings.items())
+
+
+def _scores(energy: Any) -> tuple[HeadScores | None, str]:
+    """Head energies, or why there are none."""
+    try:
+        return energy(), ""
+    except (errors.NotMeasurable, errors.InvalidSetting) as error:
+        return None, str(error)
+
+
+def _assembled(
+    writer: str,
+    method: str,
+    facts: Mapping[str, str],
+    pairs: Mapping[str, tuple[Tensor, Tensor]],
+    scores: HeadScores | None,
+    why: str,
+    guessed: int | None = None,
+    others: Mapping[str, float] | None = None,
+) -> Adapter:
+    blocks = dict.fromkeys(block for path in sorted(pairs, key=_numbers) if (block := _block(path)))
+    layers = scores.layers if scores else tuple(blocks)
+    place = {path: layer for layer, path in enumerate(layers)}
+    updates = tuple(
+        Update(path, place.get(_block(path)), name, A, B)
+        for path in sorted(pairs, key=_numbers)
+        for name, A, B in _split(path, *(tensor.detach().float().numpy() for tensor in pairs[path]))
+    )
+    return Adapter(writer, method, facts, layers, updates, scores, why if not scores else "", guessed, others or {})
+
+
+def _numbers(path: str) -> tuple[list[int], str]:
+    return [int(number) for number in re.findall(r"\d+", path)], path
+
+
+def _block(path: str) -> str:
+    """A path up to its last number, where it is a layer of a block; '' elsewhere."""
+    match = re.match(r"(.*\d)\.", path)
+    return match[1] if match and _projections(path) else ""
+
+
+def _projections(path: str) -> tuple[str, ...]:
+    return next((names for ending, names in _NAMES.items() if re.search(rf"(^|\.)({ending})$", path)), ())
+
+
+def _split(path: str, A: np.ndarray, B: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """The projections of a fused Linear. What was not trained in it has only zeros and is left out; so are the columns
+    of B that belong to the others."""
+    names = _projections(path) or (path.rpartition(".")[2],)
+    for name, rows in zip(names, np.split(B, len(names)), strict=True):
+        used = rows.any(0)
+        if len(names) == 1 or not B.any():
+            yield name, A, rows
+        elif used.any():
+            yield name, A[used], rows[:, used]
+
+
+def command(
+    source: Annotated[
+        str, typer.Argument(help="A saved adapter, a Hugging Face PEFT folder, or a PETL-ViT .bin file.")
+    ],
+    heads: Annotated[int | None, typer.Option(help="How many heads a block has, where the file does not say.")] = None,
+    scale: Annotated[float | None, typer.Option(help="The scale of a PETL-ViT file.")] = None,
+    json: JSON = False,
+) -> None:
+    """What an adapter changed: norm, effective rank and singular values of each update."""
+    adapter = read(source, heads, scale)
+    rows = [
+        {
+            "update": update.path,
+            "projection": update.projection,
+            "rank": len(update.A),
+            "norm": float(f"{update.spectrum.norm:.4g}"),
+            "effective rank": float(f"{update.spectrum.effective_rank:.3g}"),
+            "singular values": [float(f"{value:.4g}") for value in update.spectrum.values],
+        }
+        for update in adapter.updates
+    ]
+    shown = [
+        row | {"singular values": ", ".join(f"{v:.3g}" for v in row["singular values"][:4]) + " ..."} for row in rows
+    ]
+    facts = {"written by": adapter.writer, "method": adapter.method, **adapter.facts}
+    answer(json, {**facts, "updates": rows, "others": dict(adapter.others)}, f"{adapter.method}: {source}", shown)

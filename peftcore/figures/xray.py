@@ -1,0 +1,119 @@
+"""Pictures of an adapter's updates from plain arrays: a number for each layer and projection, and singular values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+
+from peftcore.figures import theme
+
+
+def by_layer(
+    values: np.ndarray,
+    columns: Sequence[str],
+    *,
+    title: str,
+    what: str,
+    note: str = "",
+    reach: float | None = None,
+    written: bool = True,
+    width: int = 420,
+    height: int = 460,
+    dark: bool = False,
+) -> go.Figure:
+    """One number per layer and projection, written in its square; layers from the bottom.
+
+    Args:
+        values: (layers, columns), NaN where nothing was trained; a diverging scale where some are negative.
+        what: the number in words. reach: the end of the colour scale; by default the largest value.
+        written: False for small squares without their number, and a colour bar.
+    """
+    rows = len(values)
+    signed = bool((values[np.isfinite(values)] < 0).any())
+    reach = reach or float(np.nanmax(np.abs(values))) or 1.0
+    margin = dict(l=58, r=14 if written else 66, t=66, b=50)
+    down = max(18, min(44, (height - margin["t"] - margin["b"]) // rows))
+    across = (width - margin["l"] - margin["r"]) // max(1, len(columns))
+    across, down = (max(38, min(76, across)), down) if written else (min(max(8, across), down),) * 2
+    figure = go.Figure(
+        go.Heatmap(
+            z=values,
+            text=[["" if np.isnan(value) else f"{value:.3g}" for value in row] for row in values],
+            texttemplate="%{text}" if written else None,
+            textfont=dict(size=11),
+            customdata=[[f"layer {layer + 1}, {theme.plain(name)}" for name in columns] for layer in range(rows)],
+            hovertemplate=f"<b>%{{customdata}}</b><br>{theme.plain(what)} %{{z:.4g}}<extra></extra>",
+            colorscale=[list(stop) for stop in theme.DIVERGING] if signed else theme.SEQUENTIAL,
+            zmin=-reach if signed else 0.0,
+            zmax=reach,
+            xgap=2,
+            ygap=2,
+            hoverongaps=False,
+            showscale=not written,
+            colorbar=dict(thickness=12, outlinewidth=0, tickfont=dict(size=11), xpad=6),
+        )
+    )
+    bare = dict(showgrid=False, showline=False, ticks="", fixedrange=True, automargin=False)
+    figure.update_xaxes(tickvals=list(range(len(columns))), ticktext=[theme.plain(name) for name in columns], **bare)
+    figure.update_yaxes(
+        tickvals=list(range(rows)), ticktext=[str(layer + 1) for layer in range(rows)], title_text="layer", **bare
+    )
+    size = dict(width=across * len(columns) + margin["l"] + margin["r"], height=down * rows + margin["t"] + margin["b"])
+    figure.update_layout(autosize=False, dragmode=False, **size)
+    return theme.finish(
+        figure, title, name="by-layer", note=note, dark=dark, margin=margin, line=max(24, width // 8),
+        width=max(width, size["width"]), height=size["height"],
+    )  # fmt: skip
+
+
+def singular_values(
+    spectra: Sequence[np.ndarray],
+    layers: Sequence[int],
+    *,
+    title: str,
+    note: str = "",
+    height: int = 400,
+    dark: bool = False,
+) -> go.Figure:
+    """Each layer's singular values from the largest, one line a layer, as shares of its largest; early layers are dark.
+
+    Args:
+        spectra: values of each layer (k,), where the update is not zero. layers: their numbers, from 0.
+    """
+    shades = sample_colorscale(theme.SEQUENTIAL, [0.1 + 0.85 * n / max(1, len(layers) - 1) for n in range(len(layers))])
+    figure = go.Figure()
+    for values, layer, shade in zip(spectra, layers, shades, strict=True):
+        figure.add_scatter(
+            x=np.arange(1, len(values) + 1),
+            y=np.asarray(values) / (values[0] or 1.0),
+            mode="lines+markers",
+            name=f"layer {layer + 1}",
+            line=dict(color=shade, width=1.8),
+            marker=dict(size=5),
+            customdata=np.asarray(values)[:, None],
+            hovertemplate=f"layer {layer + 1}, direction %{{x}}: %{{customdata[0]:.4g}}, "
+            "%{y:.2f} of the largest<extra></extra>",
+            showlegend=False,
+        )
+    for place in dict.fromkeys((0, len(layers) - 1)):
+        at = min(len(spectra[place]), 2 if place else 3) - 1
+        figure.add_annotation(
+            x=at + 1, y=spectra[place][at] / (spectra[place][0] or 1.0), text=f"layer {layers[place] + 1}",
+            showarrow=True, arrowhead=0, ax=34, ay=-44 if place else -22, arrowcolor=theme.muted(dark),
+        )  # fmt: skip
+    figure.update_xaxes(title_text="direction, the strongest first", rangemode="tozero")
+    figure.update_yaxes(title_text="singular value, of the layer's largest", range=[0, 1.06])
+    return theme.finish(figure, title, name="singular-values", note=note, dark=dark, height=height)
+
+
+EXAMPLES = {
+    "by_layer": dict(
+        values=np.array([[0.5, np.nan], [1.5, -0.2]]), columns=["q", "v"], title="Layer 2 moved most", what="norm"
+    ),
+    "singular_values": dict(
+        spectra=[np.array([3.0, 1.0, 0.5]), np.array([2.0, 1.5])], layers=[0, 1], title="Two directions"
+    ),
+}

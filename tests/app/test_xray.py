@@ -1,0 +1,176 @@
+"""The X-ray page: what is dropped is read or refused in a sentence, kept by its bytes, and compared."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import pytest
+import torch
+from petl_vit_writing import model_bytes
+from streamlit.testing.v1 import AppTest
+from xray_files import hf_adapter
+
+import peftcore as pc
+from app.xray import keeping, sources
+from app.xray.keeping import File
+from peftcore import errors
+
+
+def text(app: AppTest) -> str:
+    return "\n".join(element.value for element in [*app.markdown, *app.caption, *app.info, *app.error])
+
+
+def files(folder, prefix="") -> list[File]:
+    return [
+        File(f"{prefix}{path.relative_to(folder)}", path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ]
+
+
+def zipped(parts: list[File]) -> File:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for part in parts:
+            archive.writestr(part.name, part.data)
+    return File("adapter.zip", out.getvalue())
+
+
+@pytest.fixture
+def hf(tmp_path, store):
+    folder = tmp_path / "given" / "cats"
+    hf_adapter(folder)
+    return folder
+
+
+@pytest.fixture
+def petl(store):
+    """A file in PETL-ViT's layout, of a small ViT: refused by size, since the released ones are of ViT-B/16."""
+    model = pc.attach(pc.load_backbone("vit_micro"), {"name": "bi_lora", "rank": 4, "bits": 1}, 5, verify=False)
+    return File("digits-bit1-dim4.bin", model_bytes(model))
+
+
+def test_an_example_is_there_at_once(at):
+    app = at("xray")
+    assert app.title[0].value == "What did this adapter change?" and not app.error
+    assert "LoRA, written by Headroom" in text(app) and "trained for digits, 10 classes" in text(app)
+    assert "Effective rank: exp of the entropy" in text(app)
+
+
+def test_a_dropped_folder_is_read_and_named(at, hf):
+    code = keeping.keep(files(hf))
+    app = at("xray", adapter=f"kept-{code}-0")
+    assert "LoRA, written by Hugging Face PEFT" in text(app) and "google/vit-tiny" in text(app) and not app.error
+    assert "10 classes" in text(app) and app.number_input(key="xray_heads").value == 2
+    app.number_input(key="xray_heads").set_value(8).run()
+    assert "".join(app.query_params["heads"]) == "8" and not app.error
+    assert str(hf.parent) not in text(app)
+
+
+def test_the_uploader_keeps_and_shows(at, hf):
+    app = at("xray")
+    given = [(file.name, file.data, "application/octet-stream") for file in files(hf)]
+    app.file_uploader(key="xray_drop_0").set_value(given).run()
+    assert "written by Hugging Face PEFT" in text(app) and not app.exception
+    assert "".join(app.query_params["adapter"]).startswith("kept-")
+
+
+@pytest.mark.parametrize("prefix", ["", "cats/", "deep/er/cats/", "../../"])
+def test_a_zip_of_the_folder_is_the_folder(hf, prefix):
+    code = keeping.keep([zipped(files(hf, prefix))])
+    [path] = keeping.adapters(code)
+    assert keeping.folder() in path.parents
+    assert {part.name for part in path.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    assert code == keeping.keep([zipped(files(hf, prefix))])
+    assert [*keeping.folder().parent.glob("adapter*.json")] == []
+
+
+def test_several_adapters_of_one_zip_can_each_be_chosen(at, hf):
+    hf_adapter(hf.parent / "dogs", layers=2)
+    code = keeping.keep([zipped(files(hf.parent))])
+    found = sources.of_upload(code)
+    assert [source.title.split(",")[0] for source in found] == ["cats", "dogs"]
+    app = at("xray", adapter=found[1].code, beside=found[0].code)
+    assert "How alike are the two?" in [head.value for head in app.subheader] and not app.error
+    assert "Second: cats" in text(app)
+
+
+def test_two_adapters_of_one_shape_are_compared(at, hf):
+    hf_adapter(hf.parent / "dogs", seed=9)
+    one, two = sources.of_upload(keeping.keep([zipped(files(hf.parent))]))
+    shown = text(at("xray", adapter=one.code, beside=two.code, directions=2))
+    assert "Difference of the energies" in shown and "the first 2 singular directions" in shown
+
+
+def test_an_adapter_beside_one_of_another_shape_says_what_cannot_be_compared(at, hf):
+    code = keeping.keep(files(hf))
+    shown = text(at("xray", adapter="lora-digits", beside=f"kept-{code}-0"))
+    assert "do not match one to one" in shown
+
+
+def test_runs_of_this_machine_can_be_looked_at(at, trained):
+    assert "LoRA, written by Headroom" in text(at("xray", adapter=trained["lora"]))
+    offered = [source.code for source in sources.offered()]
+    assert str(trained["lora"]) in offered and str(trained["last"]) not in offered and "lora-digits" in offered
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [("model.pt", "is a pickle.*save_file"), ("a.txt", "is not a file of an adapter"), ("a.json", "no weights")],
+)
+def test_other_files_are_refused_by_name(store, name, words):
+    with pytest.raises(errors.BadAdapter, match=words):
+        keeping.keep([File(name, b"{}")])
+    assert keeping.codes() == []
+
+
+def test_a_pickled_bin_is_refused_with_the_way_to_convert_it(at, store):
+    blob = io.BytesIO()
+    torch.save({"a": torch.ones(2)}, blob)
+    code = keeping.keep([File("adapter_model.bin", blob.getvalue())])
+    app = at("xray", adapter=f"kept-{code}-0")
+    [error] = app.error
+    assert "is a pickle" in error.value and "save\\_file" in error.value and str(keeping.folder()) not in error.value
+
+
+def test_a_file_of_another_size_is_a_sentence(at, petl):
+    app = at("xray", adapter=f"kept-{keeping.keep([petl])}-0")
+    [error] = app.error
+    assert "does not hold a Bi-LoRA adapter of 1 bit and rank 4 for 12 blocks of width 768" in error.value
+
+
+def test_dora_is_refused_by_name(at, hf):
+    config = json.loads((hf / "adapter_config.json").read_text())
+    (hf / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
+    app = at("xray", adapter=f"kept-{keeping.keep(files(hf))}-0")
+    assert "not a plain LoRA (use\\_dora = True)" in app.error[0].value
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"adapter": "kept-0000000000000000-0"}, {"adapter": "999"}, {"heads": "x"}, {"beside": "?"}]
+)
+def test_a_link_that_names_what_is_not_there_shows_what_is(at, wrong):
+    app = at("xray", **wrong)
+    assert "written by" in text(app) and not app.exception
+
+
+def test_broken_and_huge_zips_are_sentences(store, monkeypatch):
+    with pytest.raises(errors.BadAdapter, match="not a zip that can be read"):
+        keeping.keep([File("a.zip", b"PK\x03\x04 no")])
+    with pytest.raises(errors.BadAdapter, match="there is no adapter in it"):
+        keeping.keep([zipped([File("readme.md", b"x")])])
+    monkeypatch.setattr(keeping, "MOST_BYTES", 1000)
+    with pytest.raises(errors.BadAdapter, match="unpacks to more than"):
+        keeping.keep([zipped([File("a.safetensors", b"\0" * 5000)])])
+    monkeypatch.setattr(keeping, "MOST_FILES", 2)
+    with pytest.raises(errors.BadAdapter, match="holds 3 files"):
+        keeping.keep([zipped([File(f"{n}.bin", b"x") for n in range(3)])])
+
+
+def test_only_the_newest_uploads_stay(store, monkeypatch):
+    monkeypatch.setattr(keeping, "MOST_KEPT", 2)
+    for n in range(4):
+        keeping.keep([File("a.safetensors", bytes([n]))])
+    assert len(keeping.codes()) == 2

@@ -18,8 +18,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from peftcore import errors
-from peftcore.adapters.peft_folder import CONFIG
 from peftcore.adapters.save import ABOUT
+from peftcore.fetch.peft_folder import CONFIG
 from peftcore.home import home
 from peftcore.uploads.limits import size
 

@@ -11,8 +11,8 @@ import streamlit as st
 
 from app import gallery, subjects, words
 from app.xray import keeping
-from peftcore.adapters.peft_folder import holds_peft
 from peftcore.errors import HeadroomError, UnknownName
+from peftcore.fetch.peft_folder import holds_peft
 from peftcore.registry import METHODS
 
 if TYPE_CHECKING:

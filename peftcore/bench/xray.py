@@ -171,7 +171,7 @@ def _head_norms(model: TunedModel) -> dict[str, float]:
 
 
 def _of_peft(source: Path, heads: int | None) -> Adapter:
-    from peftcore.adapters.peft_folder import read_peft
+    from peftcore.fetch.peft_folder import read_peft
     from peftcore.probes.responsiveness import head_energy
 
     file = read_peft(source)

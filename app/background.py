@@ -1,6 +1,6 @@
 """Slow work beside a page: a page draws all it can, then waits in sight for what is still under way.
 
-A page waits in its own run and polls with no fragment: `st.switch_page` beside a fragment that reruns by itself can
+A page waits in its own run and polls with no fragment: `st.switch_page` beside a fragment that reruns on a timer can
 leave the browser with an empty page (a late rerun names the old page), and a click elsewhere ends the wait anyway.
 """
 

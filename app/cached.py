@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 OWN = "own-"  # begins the name of an image that a reader brought, in the place of a test image's number
 MEAN = -1  # in a head's place: the mean over all
-SCORED_IMAGES, SCORED_BATCH = 200, 50  # Taylor scores now: so many images, in steps of so many
+SCORED_IMAGES, SCORED_BATCH = 200, 50  # for Taylor scores on request: images in all, and per step
 
 
 @dataclass(frozen=True)

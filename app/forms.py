@@ -46,7 +46,7 @@ def options_of(kind: Any) -> list[Any]:
 
 
 def default_of(model: type[Settings], name: str) -> Any:
-    """What a field is where nothing is said of it."""
+    """A field's value where nobody set it."""
     return model.model_fields[name].get_default(call_default_factory=True)
 
 

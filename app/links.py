@@ -165,7 +165,7 @@ def show(key: str, value: T) -> T:
 
 
 def number(name: str, low: int, high: int, default: int) -> int:
-    """A whole number from the address, drawn into `low` to `high`; `default` where there is none."""
+    """A whole number from the address, clipped to `low` to `high`; `default` where it names none."""
     try:
         return min(max(int(read(name) or default), low), high)
     except ValueError:

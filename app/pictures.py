@@ -15,7 +15,7 @@ QUALITY = 88  # of WebP
 
 
 class Thumbnail(NamedTuple):
-    """An image's data address and what is said of it."""
+    """An image's data address and its name."""
 
     address: str
     name: str

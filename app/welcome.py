@@ -1,4 +1,4 @@
-"""The first picture: the heads of the newest run that told of them, else of a recorded example. No torch."""
+"""The first picture: the heads of the newest run with head scores, else of a recorded example. No torch."""
 
 from __future__ import annotations
 

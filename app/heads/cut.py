@@ -1,4 +1,4 @@
-"""The cut of a method that switches heads off after a warm-up: how many will go, and what a run tells of it.
+"""The cut of a method that switches heads off after a warm-up: how many will go, and what a run recorded of it.
 
 A method takes part by its fields: `off` in its settings names heads, and `counts_off` tells how many go. No torch.
 """

@@ -145,13 +145,13 @@ def _finding(runners: Sequence[Runner]) -> str:
     """Who leads, and by how much."""
     order = sorted((runner for runner in runners if runner.place), key=lambda runner: runner.place or 0)
     if not order:
-        return "Nobody has finished an epoch yet"
+        return "No run has finished an epoch yet"
     first, best, ground = order[0], order[0].accuracy, order[0].ground
     assert best is not None and ground is not None, "one with a place was evaluated"
     reached = ground.read(best)
     over = "leads" if races.busy([runner.record for runner in runners]) else "wins"
     if len(order) == 1:
-        return _capital(f"{first.label} has {reached} on validation images; nobody else is there yet")
+        return _capital(f"{first.label} has {reached} on validation images; no other has a value yet")
     second, behind, other = order[1], order[1].accuracy, order[1].ground
     assert behind is not None and other is not None
     gap = best - behind

@@ -15,7 +15,7 @@ EVERY = {True: 1.5, False: 10.0}  # seconds between looks, while runs are under 
 
 
 def draw(choice: Choice) -> None:
-    """The list, which looks for news by itself."""
+    """The list, which refreshes on a timer."""
     busy = bool(state.store().runs(limit=1, status=WAITING))
     st.fragment(_list, run_every=EVERY[busy])(choice, busy)
 

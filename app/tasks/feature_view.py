@@ -136,7 +136,7 @@ def _points(wish: Wish, found: Features, place: DeltaGenerator, view: str, perpl
     if view == "tsne":
         axes, perplexity = ("", ""), feature_points.perplexity_of(found, perplexity)
         job = feature_points.tsne(wish, perplexity, found)
-        background.wait(job, lambda: place.caption("t-SNE: some seconds, once for each setting."))
+        background.wait(job, lambda: place.caption("Computing t-SNE: a few seconds, once for each setting."))
         points = job.result()
     with place.container():
         if isinstance(points, HeadroomError):
@@ -145,7 +145,7 @@ def _points(wish: Wish, found: Features, place: DeltaGenerator, view: str, perpl
         told = (
             "too few to fit a classifier"
             if found.linear is None
-            else f"a linear classifier tells {percent(found.linear)} right"
+            else f"a linear classifier gets {percent(found.linear)} right"
         )
         figure = figures.projection(
             points,

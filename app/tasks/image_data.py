@@ -24,7 +24,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Facts:
-    """What is said of a task once it is loaded. `counts`: images by split and class; `strip`: one of each class."""
+    """What is known of a task once it is loaded. `counts`: images by split and class; `strip`: one of each class."""
 
     title: str
     description: str

@@ -181,7 +181,7 @@ def finding(page) -> str:
 
 def test_the_ranking_settles_by_validation_accuracy(at, store, race):
     page = at("runs", race=race[0])
-    assert order(page) == ["rank 4", "rank 8", "rank 16"] and finding(page) == "Nobody has finished an epoch yet"
+    assert order(page) == ["rank 4", "rank 8", "rank 16"] and finding(page) == "No run has finished an epoch yet"
     tell(store, race[0], [0.5])
     tell(store, race[1], [0.4, 0.75])
     page = at("runs", race=race[0])

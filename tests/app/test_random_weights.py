@@ -1,4 +1,4 @@
-"""Random weights are marked on every figure that tells of a model which began with them, and on no other."""
+"""Random weights are marked on every figure of a model that began with them, and on no other."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def test_features_are_points_beside_those_of_random_weights(at, few, by, told):
     assert not app.error and told in text(app) and "40 training and 16 validation images of digits" in text(app)
     pretrained, random = charts(app)
     for figure, weights in ((pretrained, "Pretrained"), (random, "Random")):
-        assert figure["layout"]["title"]["text"].startswith(f"{weights} weights: a linear classifier tells")
+        assert figure["layout"]["title"]["text"].startswith(f"{weights} weights: a linear classifier gets")
         shown = [image for trace in figure["data"] for image in trace["customdata"]]
         assert sorted(shown) == list(range(56)), "each point knows its image"
     assert pretrained["data"] != random["data"]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import streamlit as st
 
-from app import links, navigation
+from app import links, navigation, screen
 from app.atlas.shelf import TOGETHER, Entry
 from peftcore.figures.atlas import Range, multiples
 from peftcore.figures.theme import method_title
@@ -108,7 +108,8 @@ def choose(entries: Sequence[Entry]) -> Chosen:
 
 
 def _pick(name: str, options: list[str], default: str, show: Callable[[str], str], width: int, **settings: Any) -> str:
-    return links.choice(st.selectbox, "atlas", name, name, options, default=default, show=show, width=width, **settings)
+    wide = width if screen.is_phone() else round(width * screen.scale())
+    return links.choice(st.selectbox, "atlas", name, name, options, default=default, show=show, width=wide, **settings)
 
 
 def _or_any(name: str, words: str, otherwise: str | None = None, of: str = ANY) -> str:

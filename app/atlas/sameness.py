@@ -180,7 +180,8 @@ def _test(tasks: Tasks, both: dict[str, Agreement], strata: dict[str, Agreement]
     captions.caption(
         f"The null: groups have nothing to do with the scores, so every assignment of the labels ({sizes}) to the "
         f"tasks is equally likely. p is the share of {DRAWS:,} random assignments and the real one whose mean "
-        f"correlation within groups minus between groups is at least the real one's; one-sided. Means within groups: {means}."
+        f"correlation within groups minus between groups is at least the real one's; one-sided. Means within groups: "
+        f"{means}."
         + (
             f" Tasks were trained with different {tasks.setting_name}s, which may make them alike too: "
             f"the last rows permute labels only among tasks of one {tasks.setting_name}."

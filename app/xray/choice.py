@@ -14,8 +14,8 @@ from peftcore.errors import HeadroomError
 NONE = Source("none", "nothing")
 ROUND, FAULT = "xray_round", "xray_fault"  # in the session
 HELP = (
-    "adapter_model.safetensors with adapter_config.json (Hugging Face PEFT), adapter.safetensors (Headroom), a PETL-ViT "
-    ".bin file, or a zip of a folder. Pickles are not opened."
+    "adapter_model.safetensors with adapter_config.json (Hugging Face PEFT), adapter.safetensors (Headroom), a "
+    "PETL-ViT .bin file, or a zip of a folder. Pickles are not opened."
 )
 
 

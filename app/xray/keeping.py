@@ -1,4 +1,4 @@
-"""Adapters that a reader dropped: kept in HEADROOM_HOME under a code that follows from their bytes, so a view is a link.
+"""Adapters that a reader dropped: kept in HEADROOM_HOME under a code made of their bytes, so that a view is a link.
 
 A zip may hold one adapter's folder or several; each folder in it is one adapter. Nothing but names, JSON, safetensors
 and .bin files is taken from it.
@@ -49,8 +49,8 @@ def keep(given: Sequence[File]) -> str:
     files = [part for file in given for part in (_unpacked(file) if _is_zip(file) else [file])]
     if pickled := [file.name for file in files if file.name.lower().endswith(PICKLED)]:
         raise errors.BadAdapter(
-            f"{pickled[0]} is a pickle by its name, which may run any code, so it is not opened. If you trust it, convert "
-            f"it: from safetensors.torch import save_file; save_file(torch.load({pickled[0]!r}, weights_only=True), "
+            f"{pickled[0]} is a pickle by its name, which may run any code, so it is not opened. If you trust it, "
+            f"convert it: from safetensors.torch import save_file; save_file(torch.load({pickled[0]!r}, weights_only=True), "
             "'adapter_model.safetensors')."
         )
     if refused := [file.name for file in files if not file.name.lower().endswith(TAKEN)]:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 TOGETHER = "together"
 EFFECTIVE = (
-    "Effective rank: exp of the entropy of the normalised singular values (Roy and Vetterli 2007): 1 where one direction "
-    "is all, r where r are equal."
+    "Effective rank: exp of the entropy of the normalised singular values (Roy and Vetterli 2007): 1 where one "
+    "direction is all, r where r are equal."
 )
 
 
@@ -46,7 +46,8 @@ def ask_heads(adapter: Adapter) -> None:
     key = "xray_heads"
     st.session_state[key] = said
     st.number_input(
-        "heads in a block: the file does not name a model that timm knows" + (", so heads of 64 are assumed" if adapter.guessed else ""),
+        "heads in a block: the file does not name a model of timm"
+        + (", so heads of 64 are assumed" if adapter.guessed else ""),
         1, 256, key=key, on_change=lambda: links.write(heads=st.session_state[key]),
     )  # fmt: skip
 
@@ -165,7 +166,7 @@ def caption(source: Source) -> None:
     """Under the grid: what it is of, and the command."""
     command = f"python -m peftcore bench xray {source.path.name}" if source.path else None
     captions.caption(
-        f"{source.title}: ‖ΔW‖ of each head's rows, from the weights alone. Layers count from 1 at the bottom, heads from "
-        "the left.",
+        f"{source.title}: ‖ΔW‖ of each head's rows, from the weights alone. Layers count from 1 at the bottom, heads "
+        "from the left.",
         command,
     )

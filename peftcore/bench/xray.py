@@ -43,7 +43,7 @@ ORDER = ("q", "k", "v", "proj", "fc1", "fc2")
 
 @dataclass(frozen=True)
 class Update:
-    """dW = B A of one projection: A (r, d_in), B (d_out, r) with the scale in it. `layer`: from 0; None outside blocks."""
+    """dW = B A of one projection: A (r, d_in), B (d_out, r) scale included. `layer`: from 0; None outside blocks."""
 
     path: str
     layer: int | None
@@ -60,8 +60,8 @@ class Update:
 class Adapter:
     """`facts`: what it was trained for and with, by name. `scores`: head energies; None where `no_scores` says why.
 
-    `guessed`: the heads of a block, where the file does not say them and they follow from HEAD_WIDTH. `others`: what else
-    is in the file, as {name: norm}.
+    `guessed`: the heads of a block, where the file does not say them and they follow from HEAD_WIDTH. `others`: what
+    else is in the file, as {name: norm}.
     """
 
     writer: str
@@ -286,7 +286,7 @@ def command(
 ) -> None:
     """What an adapter changed: norm, effective rank and singular values of each update."""
     adapter = read(source, heads, scale)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "update": update.path,
             "projection": update.projection,

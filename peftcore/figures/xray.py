@@ -78,7 +78,8 @@ def singular_values(
     height: int = 400,
     dark: bool = False,
 ) -> go.Figure:
-    """Each layer's singular values from the largest, one line a layer, as shares of its largest; early layers are dark.
+    """Each layer's singular values from the largest, one line a layer, as shares of its largest, on a logarithmic
+    scale; early layers are dark.
 
     Args:
         spectra: values of each layer (k,), where the update is not zero. layers: their numbers, from 0.
@@ -88,7 +89,7 @@ def singular_values(
     for values, layer, shade in zip(spectra, layers, shades, strict=True):
         figure.add_scatter(
             x=np.arange(1, len(values) + 1),
-            y=np.asarray(values) / (values[0] or 1.0),
+            y=np.asarray(values) / values[0],
             mode="lines+markers",
             name=f"layer {layer + 1}",
             line=dict(color=shade, width=1.8),
@@ -101,12 +102,18 @@ def singular_values(
     for place in dict.fromkeys((0, len(layers) - 1)):
         at = min(len(spectra[place]), 2 if place else 3) - 1
         figure.add_annotation(
-            x=at + 1, y=spectra[place][at] / (spectra[place][0] or 1.0), text=f"layer {layers[place] + 1}",
+            x=at + 1, y=np.log10(max(spectra[place][at] / spectra[place][0], 1e-4)), text=f"layer {layers[place] + 1}",
             showarrow=True, arrowhead=0, ax=34, ay=-44 if place else -22, arrowcolor=theme.muted(dark),
         )  # fmt: skip
     figure.update_xaxes(title_text="direction, the strongest first", rangemode="tozero")
-    figure.update_yaxes(title_text="singular value, of the layer's largest", range=[0, 1.06])
-    return theme.finish(figure, title, name="singular-values", note=note, dark=dark, height=height)
+    least = min(
+        float(values[-1] / values[0]) for values in spectra
+    )  # what rounding leaves of a smaller rank is cut off
+    low = np.floor(np.log10(max(least, 1e-4)))
+    figure.update_yaxes(
+        title_text="singular value, of the layer's largest", type="log", range=[low, 0.08], dtick=1, tickformat="~g"
+    )
+    return theme.finish(figure, title, name="singular-values", note=note, dark=dark, height=height, line=100)
 
 
 EXAMPLES = {

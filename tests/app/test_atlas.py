@@ -112,7 +112,7 @@ def finished(module, spec, seconds=0.5):
         "id": module.name_of(spec), "task": spec.task, "title": card.title, "group": card.group, "seed": spec.seed,
         "method": spec.method.name, "backbone": spec.backbone, "fingerprint": "f", "spec": spec.to_dict(),
         "command": "python -m peftcore run", "scores": {"energy": told | {"score": "energy"}},
-        "started": {"classes": [str(n) for n in range(10)], "settings": {}, "parameters": {}, "method_kind": "in-backbone"},
+        "started": {"classes": [*"0123456789"], "settings": {}, "parameters": {}, "method_kind": "in-backbone"},
         "summary": {"test_accuracy": 0.5, "val_accuracy": 0.5, "seconds": seconds, "selected_epoch": None},
         "history": [{"step": n, "epoch": n, "scores": told | {"score": "taylor"}} for n in (1, 2)],
     }  # fmt: skip

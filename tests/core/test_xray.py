@@ -1,4 +1,4 @@
-"""X-ray of an adapter: spectra from small factors are those of dW, and every kind of file is read or refused by name."""
+"""X-ray of an adapter: spectra from small factors are those of dW; every kind of file is read or refused by name."""
 
 from __future__ import annotations
 

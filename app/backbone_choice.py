@@ -9,9 +9,9 @@ import streamlit as st
 
 from app import errors, links
 from peftcore.backbone import embedded, weights
-from peftcore.backbone.curated import CURATED
 from peftcore.errors import HeadroomError
 from peftcore.fetch import places
+from peftcore.fetch.curated import CURATED
 from peftcore.figures.theme import human_count, si_bytes
 from peftcore.spec import RunSpec
 

@@ -31,6 +31,10 @@ _NAMES = {
     "fetch.peft_import": "import_peft",
     "probes.responsiveness": "HeadScores head_scores head_energy",
     "probes.attention": "attention_maps side_attention",
+    "probes.effects": "HeadEffects head_effects",
+    "probes.attribution": "Attribution attribute",
+    "probes.lens": "layer_lens",
+    "bench._deletion": "head_deletion",
 } | dict.fromkeys(("errors", "events", "registry", "store", "engine", "figures", "features", "probes", "uploads"), "")
 _find = lazily(__name__, _NAMES)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -12,7 +10,6 @@ from torch import Tensor
 from peftcore import errors
 
 _KEY = "headroom"
-_PICKLES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc", b"\x80\x02}q", b"\x80\x04\x95", b"\x80\x05\x95")  # their first bytes
 
 
 def pack(tensors: dict[str, Tensor], about: dict[str, Any]) -> bytes:
@@ -38,14 +35,3 @@ def unpack(blob: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return tensors, json.loads(about)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise errors.BadAdapter(f"This is not a file that Headroom saved, or it is damaged: {error}.") from None
-
-
-def refuse_pickle(file: Path) -> None:
-    """Raises BadAdapter where a file was written by torch.save or pickle: reading one runs what code it holds."""
-    with suppress(OSError), file.open("rb") as stream:
-        if stream.read(8).startswith(_PICKLES):
-            raise errors.BadAdapter(
-                f"{str(file)!r} is a pickle, which may run any code, so Headroom does not read it. If you trust it, "
-                f"convert it: from safetensors.torch import save_file; save_file(torch.load({file.name!r}, "
-                f"weights_only=True), {file.with_suffix('.safetensors').name!r})."
-            )

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from timm.models import _builder
 from torch import Tensor, nn
 
-from peftcore.backbone.weights import Origin, first_line, why_no_weights
+from peftcore.backbone.weights import Origin, first_line
 from peftcore.errors import WeightsUnavailable
 from peftcore.registry import FETCH
 
@@ -70,7 +70,7 @@ class Arrival:
         try:
             self.file = self.file or FETCH.load("places").located(pretrained_cfg)
         except UNREADABLE as error:
-            raise WeightsUnavailable(why_no_weights(self.name, error)) from error
+            raise WeightsUnavailable(FETCH.load("places").why_no_weights(self.name, error)) from error
         try:
             self.origin = _load(model, self.file, pretrained_cfg, **settings)
         except (WeightsUnavailable, *UNREADABLE) as error:

@@ -158,8 +158,9 @@ class Backbone:
         """The last block's tokens -> pooled features (B, width): the backbone's own final norm and pooling."""
         return self.module.forward_head(self.module.norm(tokens), pre_logits=True)
 
-    def taps(self, images: Tensor, points: Sequence[str], chunk: int = 16) -> tuple[Tensor, ...]:
-        """Tokens at `points`, without gradient. Points: 'PATH:in', 'PATH:out' of a block, 'pooled', 'image'.
+    def taps(self, images: Tensor, points: Sequence[str], chunk: int = 16, grad: bool = False) -> tuple[Tensor, ...]:
+        """Tokens at `points`, without gradient unless `grad`. Points: 'PATH:in', 'PATH:out' of a block, 'pooled',
+        'image'.
 
         Nothing after the last point is computed. Images run `chunk` at a time: what a block needs while it works
         (the MLP's hidden layer is four times as wide) is then small compared with what is returned.
@@ -189,7 +190,7 @@ class Backbone:
             if f"{path}:out" in inner:
                 handles.append(block.register_forward_hook(lambda _, args, out, p=f"{path}:out": note(p, out)))
         try:
-            with torch.no_grad():
+            with torch.set_grad_enabled(grad):
                 for start in _starts(images if inner or "pooled" in points else images[:0], chunk):
                     rows, missing = slice(start, start + chunk), set(inner)
                     with suppress(_Enough):

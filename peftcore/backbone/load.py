@@ -15,9 +15,8 @@ from peftcore.backbone import embedded
 from peftcore.backbone.anatomy import anatomy
 from peftcore.backbone.arrival import UNREADABLE, Arrival
 from peftcore.backbone.backbone import Backbone, by_channel
-from peftcore.backbone.curated import CURATED
 from peftcore.backbone.understood import check_understood
-from peftcore.backbone.weights import REMOTE, first_line, why_no_weights
+from peftcore.backbone.weights import REMOTE, first_line
 from peftcore.registry import FETCH
 
 _understood: set[tuple[str, str, bool]] = set()  # name, options, whether on the meta device
@@ -69,7 +68,7 @@ def load_backbone(
         raise
     except UNREADABLE as error:
         if arrival and name.startswith(REMOTE):
-            raise errors.WeightsUnavailable(why_no_weights(name, error)) from error
+            raise errors.WeightsUnavailable(places.why_no_weights(name, error)) from error
         options = ", ".join(f"{option}={value}" for option, value in architecture.items())
         raise errors.InvalidSetting(
             f"{name} cannot be built{f' with {options}' if options else ''}: {first_line(error)}."
@@ -124,11 +123,9 @@ _REFUSED = ["*_18x2_*", "*_xp_*", "*pwee_*", "test_*"]
 def backbones() -> list[str]:
     """Names of the embedded backbones, then of the curated ones, then of every architecture of timm that is taken."""
     more = (n for family in _FAMILIES for n in timm.list_models(module=family, exclude_filters=_REFUSED))
-    return [*embedded.names(), *CURATED, *more]
+    return [*embedded.names(), *FETCH.load("curated").CURATED, *more]
 
 
 def _check_name(name: str) -> None:
     if not name.startswith(REMOTE) and name.partition(".")[0] not in (known := timm.list_models()):
-        raise errors.unknown(
-            "backbone", name, list(dict.fromkeys([*embedded.names(), *CURATED, *sorted(known)])), most=8
-        )
+        raise errors.unknown("backbone", name, list(dict.fromkeys([*backbones(), *sorted(known)])), most=8)

@@ -1,4 +1,4 @@
-"""The record of where a backbone's weights were read from, and the sentence where they cannot be had."""
+"""The record of where a backbone's weights were read from."""
 
 from __future__ import annotations
 
@@ -37,16 +37,3 @@ def first_line(error: object) -> str:
     while len(lines) > 1 and lines[0].rstrip(".").endswith(":"):
         lines[:2] = [f"{lines[0].rstrip('.')} {lines[1].strip()}"]
     return (lines[0][:300] if lines else type(error).__name__).rstrip(".")
-
-
-def why_no_weights(name: str, error: object) -> str:
-    """The message where a backbone's pretrained weights are neither on this machine nor could be downloaded."""
-    fetch = (
-        f"fetch them on a connected machine (python -m peftcore fetch {name}) and name the folder in HEADROOM_WEIGHTS, "
-    )
-    return (
-        f"The pretrained weights of {name} are not on this machine and could not be downloaded ({first_line(error)}). "
-        f"Connect to the network and try again, {'' if name.startswith(REMOTE) else fetch}give a local file with "
-        "weights=..., choose an embedded backbone such as vit_micro, or choose random weights on purpose with "
-        "pretrained=False."
-    )

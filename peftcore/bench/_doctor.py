@@ -216,10 +216,10 @@ def _hub() -> Iterator[Finding]:
 
 def _weights() -> Iterator[Finding]:
     """Weights on this machine."""
-    from peftcore.backbone.curated import CURATED
     from peftcore.backbone.embedded import names
     from peftcore.backbone.load import load_backbone
     from peftcore.fetch import places
+    from peftcore.fetch.curated import CURATED
 
     for name in names():
         backbone = load_backbone(name)

@@ -104,8 +104,8 @@ def read(source: str | Path, heads: int | None = None, scale: float | None = Non
         InvalidSetting: `heads` or `scale` has no use, or is missing.
     """
     from peftcore.adapters.load import origin_of
-    from peftcore.adapters.packing import refuse_pickle
     from peftcore.adapters.save import ABOUT, TENSORS
+    from peftcore.fetch.pickles import refuse_pickle
 
     source = Path(source)
     if source.is_file():

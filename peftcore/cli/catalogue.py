@@ -55,8 +55,8 @@ def backbones(
     contains: Annotated[str, typer.Argument(help="Only names with this in them.")] = "", json: JSON = False
 ) -> None:
     """List the backbones: embedded, then curated with sizes and licences; give part of a name to search all of timm."""
-    from peftcore.backbone.curated import CURATED
     from peftcore.backbone.load import backbones as names
+    from peftcore.fetch.curated import CURATED
 
     every = names()
     found = [name for name in every if contains.lower() in name]
@@ -83,8 +83,8 @@ def _known_of(name: str) -> dict[str, Any]:
     """What is known of a backbone without building it. `here`: whether its pretrained weights are, None without any."""
     from timm.models import get_pretrained_cfg
 
-    from peftcore.backbone.curated import CURATED
     from peftcore.fetch import places
+    from peftcore.fetch.curated import CURATED
 
     known: dict[str, Any] = dict.fromkeys(("title", "parameters", "bytes", "licence", "trained_on", "here"))
     if name in embedded.names():

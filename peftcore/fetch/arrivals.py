@@ -74,7 +74,7 @@ def _weights(name: str, tell: Tell) -> None:
             continue
         except (*transfer.NETWORK, OSError, errors.DataUnavailable) as error:
             cause = error if isinstance(error, errors.HeadroomError) else transfer.why(error)
-            raise errors.WeightsUnavailable(weights.why_no_weights(name, cause)) from error
+            raise errors.WeightsUnavailable(places.why_no_weights(name, cause)) from error
 
 
 def _progress(what: str, fetch: Callable[[Tell], object]) -> Iterator[Download]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from peftcore import errors
 from peftcore.adapters.hf_lora import WEIGHTS, Pairs
-from peftcore.adapters.packing import refuse_pickle
+from peftcore.fetch.pickles import refuse_pickle
 
 CONFIG, PICKLED = "adapter_config.json", "adapter_model.bin"
 

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from peftcore import errors
 from peftcore.adapters.hf_lora import Pairs
-from peftcore.adapters.packing import refuse_pickle
 from peftcore.backbone.load import Backbone
+from peftcore.fetch.pickles import refuse_pickle
 from peftcore.methods import make_method
 from peftcore.methods.bi_lora import EPS, codebook, codes, levels_of, standardise
 from peftcore.model import TunedModel, attach

@@ -16,8 +16,8 @@ from urllib.request import getproxies, proxy_bypass
 
 from peftcore import errors
 from peftcore.backbone import embedded
-from peftcore.backbone.curated import CURATED
-from peftcore.backbone.weights import REMOTE
+from peftcore.backbone.weights import REMOTE, first_line
+from peftcore.fetch.curated import CURATED
 from peftcore.fetch.weight_files import ON_THE_HUB, USUAL, shards, weights_file, whole
 from peftcore.home import home
 
@@ -146,3 +146,16 @@ def located(config: dict[str, Any]) -> Path:
     if not how:
         raise RuntimeError("timm knows no weights of it")
     return weights_file(Path(where))
+
+
+def why_no_weights(name: str, error: object) -> str:
+    """The message where a backbone's pretrained weights are neither on this machine nor could be downloaded."""
+    fetch = (
+        f"fetch them on a connected machine (python -m peftcore fetch {name}) and name the folder in HEADROOM_WEIGHTS, "
+    )
+    return (
+        f"The pretrained weights of {name} are not on this machine and could not be downloaded ({first_line(error)}). "
+        f"Connect to the network and try again, {'' if name.startswith(REMOTE) else fetch}give a local file with "
+        "weights=..., choose an embedded backbone such as vit_micro, or choose random weights on purpose with "
+        "pretrained=False."
+    )

@@ -3,10 +3,5 @@
 from peftcore.registry import lazily
 
 __getattr__ = lazily(
-    __name__,
-    {
-        "report": "COMPONENTS MemoryReport block_of",
-        "ledger": "Ledger",
-        "predict": "predict_memory",
-    },
+    __name__, {"report": "COMPONENTS MemoryReport block_of", "ledger": "Ledger", "predict": "predict_memory"}
 )

@@ -41,7 +41,7 @@ def head_scores(model: TunedModel, images: Iterable[Any], labels: Iterable[Any],
     collector = Collector(model.tuner, score)
     try:
         with evaluating(model), torch.enable_grad():
-            for x, y in _steps(model.head.weight, images, labels):
+            for x, y in labelled(model.head.weight, images, labels):
                 for parameter in trainable:
                     parameter.grad = None
                 F.cross_entropy(model(x), y).backward()
@@ -55,7 +55,7 @@ def head_scores(model: TunedModel, images: Iterable[Any], labels: Iterable[Any],
             parameter.grad = grad
 
 
-def _steps(classifier: Tensor, images: Any, labels: Any) -> Iterator[tuple[Tensor, Tensor]]:
+def labelled(classifier: Tensor, images: Any, labels: Any) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches on the classifier's device, labels in int64. Batches without images are left out: their loss is NaN."""
     many = isinstance(images, Iterable) and isinstance(labels, Iterable) and not isinstance(images, Tensor | np.ndarray)
     for x, given in zip_longest(images, labels) if many else [(images, labels)]:

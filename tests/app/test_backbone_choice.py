@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from app import libraries, words
 from peftcore import load_backbone
-from peftcore.backbone.curated import CURATED
+from peftcore.fetch.curated import CURATED
 from peftcore.spec import RunSpec
 
 SMALL = "vit_small_patch16_224.augreg_in21k"

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 import peftcore as pc
 from peftcore import errors
 from peftcore.backbone import embedded
-from peftcore.backbone.curated import CURATED
 from peftcore.backbone.preprocess import augmented, normalisation, prepare
 from peftcore.backbone.understood import check_understood
+from peftcore.fetch.curated import CURATED
 
 TINY = {"img_size": 32, "embed_dim": 32, "depth": 2, "num_heads": 2}
 TAKEN = {

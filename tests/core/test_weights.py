@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 
 import peftcore as pc
 from peftcore import errors
-from peftcore.backbone import embedded, weights
-from peftcore.backbone.curated import CURATED
+from peftcore.backbone import embedded
 from peftcore.fetch import backbones, places, transfer, weight_files
+from peftcore.fetch.curated import CURATED
 
 NAME = "vit_tiny_patch16_224.augreg_in21k"
 
@@ -198,8 +198,8 @@ def test_no_way_to_the_hub_is_a_sentence(shelf, monkeypatch):
 
 
 def test_what_cannot_be_fetched_by_its_name_is_not_advised_to_be():
-    assert f"peftcore fetch {NAME}" in weights.why_no_weights(NAME, "no way")
-    message = weights.why_no_weights(f"hf-hub:timm/{NAME}", "no way")
+    assert f"peftcore fetch {NAME}" in places.why_no_weights(NAME, "no way")
+    message = places.why_no_weights(f"hf-hub:timm/{NAME}", "no way")
     assert "peftcore fetch" not in message and "try again, give a local file with weights=" in message
 
 

@@ -1,0 +1,178 @@
+"""Why this class? Which pixels or patches a logit rests on, by captum's methods and by attention rollout.
+
+Token sequences are put on their grid before captum sees them, prefix tokens apart: its layer methods take the second
+dimension for channels and would average over patches without a word.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from peftcore import errors
+from peftcore.model import TunedModel
+from peftcore.probes.attention import attention_maps, evaluating
+
+# Integrated gradients, arXiv 1703.01365; Grad-CAM, 1610.02391; occlusion, 1311.2901; attention rollout, 2005.00928.
+By = Literal["integrated_gradients", "gradcam", "occlusion", "rollout"]
+AT_ONCE = 16  # images in one forward and backward, however many steps or occluded patches there are
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """`maps` (B, H, W) over pixels: positive where the image speaks for the class, negative where against it.
+
+    `target` (B,): the class that is explained. `delta` (B,): by how much the sum of an integrated-gradients map misses
+    the difference of the logits that it explains; None elsewhere. `layer`: of which block Grad-CAM read tokens.
+    """
+
+    maps: Tensor
+    target: Tensor
+    by: str
+    delta: Tensor | None = None
+    layer: int | None = None
+
+
+def attribute(
+    model: TunedModel,
+    images: Tensor,
+    target: int | Sequence[int] | Tensor | None = None,
+    by: By = "integrated_gradients",
+    layer: int | None = None,
+    steps: int = 50,
+) -> Attribution:
+    """Explains the logit of `target` (by default the class that the model chooses) on normalised images (B, C, H, W).
+
+    `layer` is Grad-CAM's block; by default the last one whose patches the classifier depends on. `steps` of integrated
+    gradients: more make `delta` smaller, and take longer, not more memory.
+
+    Raises:
+        UnknownName: `by` is not one of By.
+        BadData: images that do not fit the backbone, or no such class.
+        NotMeasurable: no such layer, or one whose patches get no gradient; an attention without a map, for rollout.
+    """
+    if by not in get_args(By):
+        raise errors.unknown("attribution", by, get_args(By))
+    model.backbone.check_images(images)
+    with evaluating(model):
+        target = _target(model, images, target)
+        if by == "integrated_gradients":
+            return _integrated(model, images, target, steps)
+        if by == "gradcam":
+            return _gradcam(model, images, target, layer)
+        return Attribution(
+            _occlusion(model, images, target) if by == "occlusion" else _rollout(model, images), target, by
+        )
+
+
+def _target(model: TunedModel, images: Tensor, target: Any) -> Tensor:
+    classes = model.head.out_features
+    if target is None:
+        with torch.no_grad():
+            return torch.cat([model(part).argmax(1) for part in images.split(AT_ONCE)])
+    target = torch.as_tensor(target, device=images.device).expand(len(images))
+    if target.is_floating_point() or not ((target >= 0) & (target < classes)).all():
+        raise errors.BadData(f"target = {target.tolist()}; the classifier has classes 0 to {classes - 1}.")
+    return target.long()
+
+
+def _logits(model: TunedModel) -> Callable[[Tensor], Tensor]:
+    """images -> logits with the gradient through the backbone, which a side method's own forward never takes."""
+    if not model.is_side:
+        return model
+
+    def forward(images: Tensor) -> Tensor:
+        taps = model.backbone.taps(images, model.tuner.taps, chunk=len(images), grad=True)
+        return model.from_features(taps)
+
+    return forward
+
+
+def _integrated(model: TunedModel, images: Tensor, target: Tensor, steps: int) -> Attribution:
+    from captum.attr import IntegratedGradients
+
+    how: Any = {"n_steps": steps, "internal_batch_size": AT_ONCE, "return_convergence_delta": True}
+    maps, delta = IntegratedGradients(_logits(model)).attribute(images, torch.zeros_like(images), target, **how)
+    return Attribution(maps.detach().sum(1).float(), target, "integrated_gradients", delta.float())
+
+
+@torch.no_grad()
+def _occlusion(model: TunedModel, images: Tensor, target: Tensor) -> Tensor:
+    from captum.attr import Occlusion
+
+    patch = (images.shape[1], *(size // n for size, n in zip(images.shape[2:], model.backbone.grid, strict=True)))
+    how: Any = {"strides": patch, "target": target, "perturbations_per_eval": max(1, AT_ONCE // len(images))}
+    return Occlusion(model).attribute(images, patch, **how)[:, 0].float()
+
+
+def _gradcam(model: TunedModel, images: Tensor, target: Tensor, layer: int | None) -> Attribution:
+    from captum.attr import LayerGradCam
+
+    backbone = model.backbone
+    # With the class token pooled, nothing reads the last block's patches.
+    last = backbone.depth - 1 - (getattr(backbone.module, "global_pool", "") == "token")
+    chosen = last if layer is None else layer
+    if not -backbone.depth <= chosen < backbone.depth:
+        raise errors.NotMeasurable(f"{backbone.name} has layers 0 to {backbone.depth - 1}; there is no layer {layer}.")
+    chosen %= backbone.depth
+    on_grid = _OnGrid(model, chosen)
+    handle = backbone.module.get_submodule(on_grid.block.path).register_forward_hook(on_grid.through)
+    try:
+        parts = zip(images.split(AT_ONCE), target.split(AT_ONCE), strict=True)
+        cams = [LayerGradCam(on_grid, on_grid.grid).attribute(x, t, relu_attributions=False).detach() for x, t in parts]
+    finally:
+        handle.remove()
+    cam = torch.cat(cams)  # (B, 1, rows, columns)
+    if not cam.any():
+        raise errors.NotMeasurable(
+            f"No patch of layer {chosen} of {backbone.name} reaches the classifier: it reads the class token, or frozen "
+            f"features before that layer. Choose an earlier layer, such as {max(chosen - 1, 0)}."
+        )
+    maps = F.interpolate(cam.float(), images.shape[2:], mode="bilinear")[:, 0]
+    return Attribution(maps, target, "gradcam", layer=chosen)
+
+
+class _OnGrid(nn.Module):
+    """The model, with one block's patches passing through `grid` as (B, channels, rows, columns)."""
+
+    def __init__(self, model: TunedModel, layer: int):
+        super().__init__()
+        self.grid, self.logits, self.block = nn.Identity(), _logits(model), model.backbone.blocks[layer]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits(images.requires_grad_())  # frozen tokens get no gradient otherwise
+
+    def through(self, _block: nn.Module, _args: tuple, out: Tensor) -> Tensor:
+        if out.ndim == 4:  # (B, rows, columns, channels) of a Swin
+            return self.grid(out.movedim(-1, 1)).movedim(1, -1)
+        prefix, patches = out.split([out.shape[1] - math.prod(self.block.grid), math.prod(self.block.grid)], 1)
+        return torch.cat([prefix, self.grid(patches.mT.unflatten(-1, self.block.grid)).flatten(2).mT], 1)
+
+
+@torch.no_grad()
+def _rollout(model: TunedModel, images: Tensor) -> Tensor:
+    """Product over layers of (mean over heads of A + I) / 2; the row of the pooled token, or the mean of all rows."""
+    backbone = model.backbone
+    flow: Any = None  # (B, tokens of this layer, patches and prefix tokens of the first)
+    for layer, block in enumerate(backbone.blocks):
+        A = attention_maps(model, images, layer).mean(1)  # (B, N, N); zero outside a Swin's window
+        step = (A + torch.eye(A.shape[-1], device=A.device)) / 2
+        if flow is not None and len(flow[0]) != len(step[0]):
+            flow = _merged(flow, backbone.blocks[layer - 1].grid, block.grid)
+        flow = step if flow is None else step @ flow
+    token = getattr(backbone.module, "global_pool", "") == "token"
+    rows = flow[:, 0] if token else flow[:, -math.prod(backbone.blocks[-1].grid) :].mean(1)
+    grid = rows[:, -math.prod(backbone.grid) :].unflatten(-1, backbone.grid)[:, None]
+    return F.interpolate(grid.float(), images.shape[2:], mode="bilinear")[:, 0]
+
+
+def _merged(flow: Tensor, before: tuple[int, int], after: tuple[int, int]) -> Tensor:
+    """Rows of a finer grid -> rows of the next stage's: a merged token is the mean of its patches."""
+    grid = flow.mT.unflatten(-1, before)  # (B, patches, rows, columns)
+    return F.adaptive_avg_pool2d(grid, after).flatten(2).mT

@@ -85,7 +85,7 @@ def test_the_first_example_is_of_a_side_network(at):
     """The page asks where a side network looks; of the recorded runs one has it."""
     app = at("attention")
     assert app.query_params["run"] == "last-digits"
-    assert "(test accuracy with " in text(app) and "last epoch)" in text(app)
+    assert "(test accuracy and its 95 % interval, with " in text(app) and "last epoch)" in text(app)
 
 
 def test_without_runs_there_is_an_invitation(at, monkeypatch):

@@ -107,6 +107,7 @@ def _overlaps(first: Adapter, second: Adapter) -> None:
             )  # fmt: skip
             theme.show(figure, f"xray_{name}")
     captions.caption(
-        f"Overlap of the spaces that the first {count} singular directions of both span, on the side of outputs (U) and "
-        "of inputs (V): ‖UᵀU'‖²/k, 1 where they are the same (Hu et al. 2021, section 7.2). Random spaces overlap by k/d."
+        f"Overlap of the spaces that the first {count} singular directions of both span, on the side of outputs (U) "
+        "and of inputs (V): ‖UᵀU'‖²/k, 1 where they are the same (Hu et al. 2021, section 7.2). Random spaces "
+        "overlap by k/d."
     )

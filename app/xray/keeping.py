@@ -50,7 +50,8 @@ def keep(given: Sequence[File]) -> str:
     if pickled := [file.name for file in files if file.name.lower().endswith(PICKLED)]:
         raise errors.BadAdapter(
             f"{pickled[0]} is a pickle by its name, which may run any code, so it is not opened. If you trust it, "
-            f"convert it: from safetensors.torch import save_file; save_file(torch.load({pickled[0]!r}, weights_only=True), "
+            f"convert it: from safetensors.torch import save_file; save_file(torch.load({pickled[0]!r}, "
+            "weights_only=True), "
             "'adapter_model.safetensors')."
         )
     if refused := [file.name for file in files if not file.name.lower().endswith(TAKEN)]:

@@ -1,4 +1,4 @@
-"""What a command that measures a trained model works on: a run of the store or a saved adapter, and images with labels."""
+"""What a command that measures a trained model works on: a run's or a saved adapter, and images with labels."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ from peftcore.model import TunedModel
 from peftcore.probes.attention import evaluating
 from peftcore.probes.responsiveness import labelled
 
-# Left out is the head's low-rank update alone (the frozen head goes on working), or its whole output: it is zero, or its
-# mean over images and tokens.
+# Left out is the head's low-rank update alone (the frozen head goes on working), or its whole output: it is zero, or
+# its mean over images and tokens.
 Of = Literal["update", "head", "mean"]
 Head = tuple[int, str, int]  # layer, projection ("output" for the head as a whole), number of the head
 Progress = Callable[[float], None]  # is called with the share that is done; what it raises ends the measurement
@@ -122,7 +122,7 @@ def heads_of(model: TunedModel, of: Of) -> dict[Head, bool]:
 
 
 def _parts(model: TunedModel, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """A batch in parts whose block outputs fit into KEPT_BYTES, and each of which runs through the blocks in one call."""
+    """A batch in parts whose block outputs fit into KEPT_BYTES, and that run through the blocks in one call."""
     backbone = model.backbone
     each = sum((math.prod(block.grid) + backbone.prefix_tokens) * block.width for block in backbone.blocks) * 4
     size = min(max(1, int(KEPT_BYTES / each)), TAPS_CHUNK if model.is_side else len(x))

@@ -29,6 +29,8 @@ _NAMES = {
     "train.race": "race",
     "adapters": "adapters merge save_adapter load_adapter save_merged export_peft",
     "fetch.peft_import": "import_peft",
+    "store.results": "results Results",
+    "store.comparison": "comparison Comparison",
     "probes.responsiveness": "HeadScores head_scores head_energy",
     "probes.attention": "attention_maps side_attention",
     "probes.effects": "HeadEffects head_effects",

@@ -1,6 +1,6 @@
 """Events of a fine-tune: small frozen records that travel as JSON.
 
-Bytes (an adapter, a resumable state) stay beside the JSON, in `blob`.
+Bytes (an adapter, a resumable state) stay beside the JSON, in `blob`; so do the arrays of `predictions`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Event:
         KINDS[cls.kind] = dataclass(frozen=True)(cls)
 
     def to_dict(self) -> dict[str, Any]:
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "blob"}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("blob", "predictions")}
         return {"kind": self.kind, **values}
 
 
@@ -130,7 +130,8 @@ class Checkpoint(Event):
 
 class Finished(Event):
     """The end. Accuracies are shares in 0..1, of the weights of `selected_epoch` (from 1; None in older logs: the
-    last); `blob` is the adapter as safetensors."""
+    last); `blob` is the adapter as safetensors. `predictions`: of the test images, `probabilities` (n, classes) as
+    float16, the class `predicted` (n,), the true `labels` (n,) and the names of the `classes`."""
 
     test_accuracy: float
     val_accuracy: float
@@ -139,6 +140,7 @@ class Finished(Event):
     epochs: list[dict[str, float]]
     blob: bytes | None = field(default=None, repr=False)
     selected_epoch: int | None = None
+    predictions: dict[str, Any] | None = field(default=None, repr=False, compare=False)
 
 
 class Failed(Event):

@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 
 from peftcore import errors
-from peftcore.cli import catalogue, memory, probes, training
+from peftcore.cli import catalogue, memory, probes, results, training
 from peftcore.cli.output import console
 
 app = typer.Typer(
@@ -16,7 +16,7 @@ app = typer.Typer(
     help="The command line: `python -m peftcore`. Tables and progress for people, --json for machines.",
 )
 for command in (
-    training.run, training.race, memory.predict, probes.heads, probes.effects,
+    training.run, training.race, memory.predict, probes.heads, probes.effects, results.results, results.compare,
     catalogue.methods, catalogue.tasks, catalogue.backbones, catalogue.fetch, catalogue.cache,
 ):  # fmt: skip
     app.command()(command)

@@ -80,6 +80,18 @@ def work_together(
     yield from _batches(lambda: _named(function)(settings, resume, _LeftOut(group)), len(settings), cpus)
 
 
+def artifacts_of(event: events.Event) -> dict[str, bytes]:
+    """What is kept of an event beside its JSON, by name."""
+    found = {}
+    if (blob := getattr(event, "blob", None)) is not None:
+        found[ARTIFACTS[event.kind]] = blob
+    if (predictions := getattr(event, "predictions", None)) is not None:
+        from peftcore.store import results
+
+        found[results.ARTIFACT] = results.pack(predictions)
+    return found
+
+
 def _named(function: str) -> Callable:
     module, _, name = function.partition(":")
     return getattr(importlib.import_module(module), name)
@@ -97,8 +109,7 @@ def _batches(begin: Callable[[], Numbered], runs: int, cpus: int) -> Generator[B
             for which, event in stream:
                 happened, artifacts = batch.setdefault(which, ([], {}))
                 happened.append(event.to_dict())
-                if (blob := getattr(event, "blob", None)) is not None:
-                    artifacts[ARTIFACTS[event.kind]] = blob
+                artifacts |= artifacts_of(event)
                 if event.kind in ENDS:
                     ended.add(which)
                 now = time.monotonic()

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Z = 1.959963984540054  # the standard normal's 97.5 % quantile
-
-
-def wilson(share: float, images: int) -> tuple[float, float]:
-    """The 95 % interval of a share of `images` (Wilson 1927); it stays within 0 and 1."""
-    middle, spread = share + Z * Z / (2 * images), Z * math.sqrt(share * (1 - share) / images + (Z / images / 2) ** 2)
-    return max(0.0, (middle - spread) / (1 + Z * Z / images)), min(1.0, (middle + spread) / (1 + Z * Z / images))
+from peftcore.store.results import wilson
 
 
 @dataclass(frozen=True)

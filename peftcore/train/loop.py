@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
@@ -100,6 +100,7 @@ class Result:
     epochs: pd.DataFrame
     model: TunedModel
     selected_epoch: int  # from 1
+    predictions: Any = field(default=None, repr=False, compare=False)  # of the test images, as Finished has them
 
     @classmethod
     def of(cls, spec: RunSpec, end: Event, model: TunedModel) -> Result:
@@ -107,7 +108,7 @@ class Result:
         import pandas as pd
 
         assert isinstance(end, Finished)
-        names = ("test_accuracy", "val_accuracy", "memory", "seconds", "selected_epoch")
+        names = ("test_accuracy", "val_accuracy", "memory", "seconds", "selected_epoch", "predictions")
         return cls(spec, epochs=pd.DataFrame(end.epochs), model=model, **{name: getattr(end, name) for name in names})
 
 

@@ -205,9 +205,8 @@ def _abreast(lanes: Sequence[Lane]) -> Tensor:
     if first.caches:
         same = all(np.array_equal(rows[0], other) for other in rows)
         kept = first.caches["train"].batch(rows[0] if same else np.concatenate(rows), first.model.tuner.taps)
-        z = tuple(
-            t.unflatten(0, (-1, len(rows[0]))) for t in kept
-        )  # (K, b, ...), or (1, b, ...) where all are the same
+        # (K, b, ...), or (1, b, ...) where all are the same
+        z = tuple(t.unflatten(0, (-1, len(rows[0]))) for t in kept)
     else:
         features = [batch.features or () for _, batch in lanes]
         same = all(one[0] is features[0][0] for one in features)

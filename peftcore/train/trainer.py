@@ -235,16 +235,20 @@ class Trainer:
             self.model.load_adapter_state(state.best.weights)
         test = self.evaluate("test", chosen)
         yield test
-        accuracy, blob = (
-            state.epochs[chosen - 1]["val_accuracy"],
-            to_bytes(self.model, self.spec, list(self.task.classes)),
-        )
-        yield Finished(test.accuracy, accuracy, self.seconds, state.peak, state.epochs, blob, selected_epoch=chosen)
+        accuracy = state.epochs[chosen - 1]["val_accuracy"]
+        blob = to_bytes(self.model, self.spec, list(self.task.classes))
+        predicted = {
+            "probabilities": self.outputs.softmax(1).half().numpy(),
+            "predicted": self.outputs.argmax(1).numpy(),
+        }
+        predicted |= {"labels": np.asarray(self.task.test.labels), "classes": np.array(self.task.classes)}
+        yield Finished(test.accuracy, accuracy, self.seconds, state.peak, state.epochs, blob, chosen, predicted)
 
     @torch.no_grad()
     def evaluate(self, name: str, epoch: int) -> Evaluation:
         """Accuracy and mean loss on a split, of the weights after an epoch (from 1)."""
         began, right, loss, split, size = time.perf_counter(), 0.0, 0.0, getattr(self.task, name), self.spec.batch_size
+        outputs: list[Tensor] = []
         self.model.eval()
         for start in range(0, len(split), size):
             if name not in self.caches:
@@ -254,6 +258,8 @@ class Trainer:
                 logits = self.logits(images, features).float()  # (b, classes)
             loss += F.cross_entropy(logits, labels, reduction="sum").item()
             right += (logits.argmax(1) == labels).sum().item()
+            outputs.append(logits.cpu())
+        self.outputs = torch.cat(outputs)  # logits (n, classes) of the split that was evaluated last
         accuracy, loss, seconds = right / len(split), loss / len(split), time.perf_counter() - began
         return Evaluation(epoch, epoch * self.per_epoch, name, accuracy, loss, seconds)
 

@@ -100,7 +100,7 @@ def recorded() -> dict[str, tuple[dict, list[dict], dict[str, bytes], dict]]:
     import torch
 
     from peftcore.engine.job import SUMMARY
-    from peftcore.engine.worker import ARTIFACTS
+    from peftcore.engine.worker import artifacts_of
     from peftcore.spec import RunSpec
     from peftcore.train import loop
 
@@ -116,8 +116,7 @@ def recorded() -> dict[str, tuple[dict, list[dict], dict[str, bytes], dict]]:
             told, artifacts = [], {}
             for event in loop.finetune(spec):
                 told.append(event.to_dict())
-                if getattr(event, "blob", None) is not None:
-                    artifacts[ARTIFACTS[event.kind]] = event.blob
+                artifacts |= artifacts_of(event)
             runs[method] = (spec.to_dict(), told, artifacts, {name: told[-1][name] for name in SUMMARY})
     return runs
 

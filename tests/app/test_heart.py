@@ -27,7 +27,7 @@ def heart() -> tuple[dict, list[dict], dict[str, bytes], dict]:
     import torch
 
     from peftcore.engine.job import SUMMARY
-    from peftcore.engine.worker import ARTIFACTS
+    from peftcore.engine.worker import artifacts_of
     from peftcore.train import loop
 
     torch.set_num_threads(1)
@@ -40,8 +40,7 @@ def heart() -> tuple[dict, list[dict], dict[str, bytes], dict]:
         patch.setattr(loop, "load_task", lambda name: replace(whole, **few))
         for event in loop.finetune(spec):
             told.append(event.to_dict())
-            if getattr(event, "blob", None) is not None:
-                artifacts[ARTIFACTS[event.kind]] = event.blob
+            artifacts |= artifacts_of(event)
     return spec.to_dict(), told, artifacts, {name: told[-1][name] for name in SUMMARY}
 
 

@@ -94,6 +94,7 @@ def show(found: Picture) -> None:
         f"test accuracy {found.accuracy}, with {conditions.words(found.spec)}.",
         words.command(found.spec),
     )
+    navigation.link("heads", "Look through these heads at images", run=found.run)
 
 
 def doors() -> None:

@@ -69,6 +69,11 @@ class Chosen:
         """The projection as captions name it: 'q', or 'q and v together'."""
         return f"{' and '.join(self.projections)} together" if self.projection == TOGETHER else self.projection
 
+    @property
+    def short(self) -> str:
+        """The same in a figure: 'q', or 'q+v'."""
+        return "+".join(self.projections) if self.projection == TOGETHER else self.projection
+
     def by_group(self) -> dict[str, list[Card]]:
         return {
             group: members

@@ -25,7 +25,7 @@ def _inside(card: Card, chosen: Chosen) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         grid = heads.head_grid(
-            card.values, scores.layers, score=chosen.score, projection=chosen.of, mask=card.mask, note="",
+            card.values, scores.layers, score=chosen.score, projection=chosen.short, mask=card.mask, note="",
             **screen.fit(545, 530), dark=theme.is_dark(),
         )  # fmt: skip
         theme.show(grid, "atlas_grid", spec=entry.spec)
@@ -42,7 +42,7 @@ def _inside(card: Card, chosen: Chosen) -> None:
     grown = subjects.frames(list(entry.history), projection) if chosen.score != "energy" else []
     if len(grown) > 1:
         figure = heads.scores_over_steps(
-            grown, score=chosen.score, projection=chosen.of, **screen.fit(560, 560), dark=theme.is_dark()
+            grown, score=chosen.score, projection=chosen.short, **screen.fit(560, 560), dark=theme.is_dark()
         )
         theme.show(figure, "atlas_over_steps", spec=entry.spec)
     if entry.spec:

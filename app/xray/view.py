@@ -89,7 +89,7 @@ def grid(key: str, adapter: Adapter, chosen: str, *, title: str | None = None, w
     scores = Scores.of(adapter.scores.to_dict())
     figure = heads.head_grid(
         values(scores, chosen), scores.layers, score="energy", title=title, note="",
-        projection=chosen if chosen in scores.projections else " and ".join(scores.projections),
+        projection=chosen if chosen in scores.projections else "+".join(scores.projections),
         **screen.fit(width, 520), dark=theme.is_dark(),
     )  # fmt: skip
     theme.show(figure, key)

@@ -125,7 +125,11 @@ def likeness(
     cell = max(9, min(46, (width - margin["l"] - margin["r"]) // count, (height - margin["t"] - margin["b"]) // count))
     others = correlations.astype(float).copy()
     np.fill_diagonal(others, np.nan)
-    reach = float(np.nanmax(np.abs(others))) or 1.0
+    low, high = float(np.nanmin(others)), float(np.nanmax(others))
+    reach = max(-low, high) or 1.0
+    span = dict(colorscale=theme.SEQUENTIAL, zmin=low, zmax=high)
+    if low < 0:
+        span = dict(colorscale=[list(stop) for stop in theme.DIVERGING], zmin=-reach, zmax=reach)
     labels = [f"{theme.plain(name)} {GROUPS[group][0]}" for name, group in zip(names, groups, strict=True)]
     told = [
         [f"<b>{theme.plain(a)}</b> ({g}) and <b>{theme.plain(b)}</b> ({h})" for b, h in zip(names, groups, strict=True)]
@@ -135,9 +139,7 @@ def likeness(
         go.Heatmap(
             z=others,
             text=told,
-            colorscale=[list(stop) for stop in theme.DIVERGING],
-            zmin=-reach,
-            zmax=reach,
+            **span,
             xgap=1,
             ygap=1,
             hoverongaps=False,

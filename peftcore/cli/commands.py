@@ -16,7 +16,8 @@ app = typer.Typer(
     help="The command line: `python -m peftcore`. Tables and progress for people, --json for machines.",
 )
 for command in (
-    training.run, training.race, memory.predict, probes.heads, probes.effects, results.results, results.compare,
+    training.run, training.race, memory.predict, probes.heads, probes.effects, probes.attribute,
+    results.results, results.compare,
     catalogue.methods, catalogue.tasks, catalogue.backbones, catalogue.fetch, catalogue.cache,
 ):  # fmt: skip
     app.command()(command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,14 +16,24 @@ from peftcore.backbone.preprocess import prepare
 from peftcore.model import TunedModel
 from peftcore.spec import RunSpec
 from peftcore.store.runs import Store
-from peftcore.task import load_task
+from peftcore.task import Task, load_task
 
 
 def subject(source: str, task: str = "", images: int = 200) -> tuple[TunedModel, Tensor, Tensor]:
     """The model of a run or of a saved adapter, and the first validation images of its task with their labels.
 
+    Raises: as `trained`.
+    """
+    model, spec = trained(source, task)
+    x, y, _ = pictures(model, spec, slice(images))
+    return model, x, y
+
+
+def trained(source: str, task: str = "") -> tuple[TunedModel, RunSpec]:
+    """The model of a run or of a saved adapter, and its spec, with `task` in place of its own where one is given.
+
     Raises:
-        UnknownName: no such run or task.
+        UnknownName: no such run.
         BadAdapter: no adapter was kept, or the folder holds none that names its task.
     """
     if source.isdecimal():
@@ -38,6 +49,14 @@ def subject(source: str, task: str = "", images: int = 200) -> tuple[TunedModel,
         if not about and not task:
             raise errors.BadAdapter(f"{source!r} does not say what it was trained on; give --task NAME.")
         spec = RunSpec.of(about or {"task": task})
-    split = load_task(task or spec.task).val
-    x = prepare(split.images[:images], model.backbone, spec.normalisation, resize=spec.resize)
-    return model, x, torch.tensor(split.labels[:images])
+    return model, spec.model_copy(update={"task": task}) if task else spec
+
+
+def pictures(
+    model: TunedModel, spec: RunSpec, which: slice, part: Literal["val", "test"] = "val"
+) -> tuple[Tensor, Tensor, Task]:
+    """Images of the spec's task as the model reads them, their labels, and the task. Raises UnknownName."""
+    task = load_task(spec.task)
+    split = getattr(task, part)
+    x = prepare(split.images[which], model.backbone, spec.normalisation, resize=spec.resize)
+    return x, torch.tensor(split.labels[which]), task

@@ -156,3 +156,28 @@ def test_the_lens_of_a_side_method_reads_the_frozen_backbone(family):
         with torch.no_grad():
             torch.testing.assert_close(pc.layer_lens(model, x)[0], model.head(backbone.finish(start)))
     assert isinstance(model.head, nn.Linear)
+
+
+def test_the_command_explains_a_test_image_of_a_saved_adapter(tmp_path):
+    import json
+
+    from typer.testing import CliRunner
+
+    from peftcore.__main__ import app
+
+    spec = pc.RunSpec(method={"name": "lora", "rank": 2, "projections": ["q"]}, task="digits")
+    model = nudge(pc.attach(pc.load_backbone("vit_micro"), spec.method, 10))
+    pc.save_adapter(tmp_path, model, spec)
+    words = ["attribute", str(tmp_path), "--image", "3", "--target", "7", "--json"]
+    done = CliRunner().invoke(app, [*words, "--steps", "8"], catch_exceptions=False)
+    found = json.loads(done.stdout)
+    x = pc.backbone.preprocess.prepare(pc.load_task("digits").test.images[3:4], model.backbone)
+    expected = pc.attribute(model, x, 7, steps=8)
+    assert found["target"] == "7" and found["delta"] == pytest.approx(float(expected.delta), abs=1e-4)
+    np.testing.assert_allclose(found["map"], expected.maps[0], atol=1e-5)
+    assert np.shape(found["patches"]) == model.backbone.grid
+    done = CliRunner().invoke(app, [*words, "--by", "gradcam", "--layer", "5"], catch_exceptions=False)
+    assert json.loads(done.stdout)["layer"] == 5
+    for wrong in (["--target", "seven"], ["--image", "9999"]):
+        with pytest.raises(errors.HeadroomError, match=wrong[1]):
+            CliRunner().invoke(app, [*words, *wrong], catch_exceptions=False)

@@ -112,7 +112,7 @@ def _write(to: Path, files: Sequence[File]) -> None:
     try:
         for file in files:
             path = PurePosixPath(file.name)
-            inside = part / (_plain(path.parent.name) or "adapter")
+            inside = part / (_plain("-".join(path.parent.parts)) or "adapter")
             inside.mkdir(exist_ok=True)
             (inside / _plain(path.name)).write_bytes(file.data)
         part.replace(to)

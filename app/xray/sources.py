@@ -18,7 +18,7 @@ from peftcore.registry import METHODS
 if TYPE_CHECKING:
     from peftcore.bench.xray import Adapter
 
-KEPT = "kept-"
+KEPT, EXAMPLE = "kept-", "lora-digits"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def _read(code: str, path: str | None, heads: int | None, scale: float | None) -
 
 
 def default(sources: Sequence[Source]) -> Source:
-    """What is shown first: the newest of the reader's own, else the recorded example of LoRA."""
-    names = gallery.names()
-    own = [source for source in sources if source.code not in names]
-    return own[0] if own else next((s for s in sources if s.code.startswith("lora")), sources[0])
+    """What is shown first: the newest run of this machine, else the recorded example of LoRA. What somebody dropped is
+    shown to who dropped it, by the address."""
+    runs = [source for source in sources if source.code.isdigit()]
+    examples = [source for source in sources if source.code in gallery.names()]
+    return [*runs[:1], *(one for one in examples if one.code == EXAMPLE), *examples, *sources][0]

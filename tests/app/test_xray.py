@@ -97,6 +97,23 @@ def test_several_adapters_of_one_zip_can_each_be_chosen(at, hf):
     assert "Second: cats" in text(app)
 
 
+def test_folders_of_one_name_are_two_adapters(hf):
+    hf_adapter(hf.parent / "dogs", layers=2)
+    parts = [*files(hf, "a/best/"), *files(hf.parent / "dogs", "b/best/")]
+    assert [path.name for path in keeping.adapters(keeping.keep([zipped(parts)]))] == ["a-best", "b-best"]
+
+
+def test_weights_without_their_configuration_are_a_sentence(at, hf):
+    [weights] = [file for file in files(hf) if file.name.endswith(".safetensors")]
+    app = at("xray", adapter=f"kept-{keeping.keep([weights])}-0")
+    assert "holds no adapter\\_config.json" in app.error[0].value
+
+
+def test_what_somebody_dropped_is_not_what_others_see_first(at, hf):
+    keeping.keep(files(hf))
+    assert "LoRA, written by Headroom" in text(at("xray"))
+
+
 def test_two_adapters_of_one_shape_are_compared(at, hf):
     hf_adapter(hf.parent / "dogs", seed=9)
     one, two = sources.of_upload(keeping.keep([zipped(files(hf.parent))]))

@@ -6,11 +6,11 @@ import json
 
 import streamlit as st
 
-from app import errors, forms, navigation, state, theme, words
+from app import errors, forms, links, navigation, state, theme, words
 from app.captions import POWERS
 from app.heads import cut
 from app.memory import cases
-from app.runs import following, predictions, race_view, run_charts, run_list, selection
+from app.runs import following, predictions, race_view, results_view, run_charts, run_list, selection
 from app.runs.following import Follower
 from peftcore.backbone.weights import Origin
 from peftcore.figures.accuracy import Ground
@@ -37,9 +37,21 @@ def _view(run: int, was_live: bool) -> None:
     _header(record, told)
     with st.container():
         _state(record, told)
-    run_charts.draw(record, told)
-    cut.draw(record, told)
+    if record.status == "finished" and _shows(record) == "results":
+        results_view.draw(record)
+    else:
+        run_charts.draw(record, told)
+        cut.draw(record, told)
     _more(record)
+
+
+def _shows(record: RunRecord) -> str:
+    """Which side of a finished run the reader chose."""
+    titles = {"training": "Training", "results": "Results"}
+    return links.choice(
+        st.segmented_control, "runs", "show", "show", list(titles), default="training",
+        show=titles.__getitem__, label_visibility="collapsed",
+    )  # fmt: skip
 
 
 def _header(record: RunRecord, told: Follower) -> None:

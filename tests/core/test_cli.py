@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from PIL import Image
@@ -16,7 +19,35 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def peftcore(*words: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "peftcore", *words], cwd=ROOT, capture_output=True, text=True)
+    """`python -m peftcore` with these words, in this process: a new one would import torch again."""
+    from peftcore.__main__ import main
+
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with mock.patch.object(sys, "argv", ["peftcore", *words]), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+def test_the_command_is_the_package():
+    done = subprocess.run(
+        [sys.executable, "-m", "peftcore", "tasks", "--json"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout == peftcore("tasks", "--json").stdout and done.returncode == 0
+
+
+@pytest.fixture
+def six_images(tmp_path):
+    """A task of two classes with two images in each split: what these tests say holds whatever is learnt."""
+    folder = tmp_path / "six"
+    folder.mkdir()
+    for split in ("train800", "val200", "test"):
+        for i in range(2):
+            Image.new("RGB", (40, 30), ("red", "blue")[i]).save(folder / f"{split}{i}.png")
+        (folder / f"{split}.txt").write_text(f"{split}0.png 0\n{split}1.png 1\n")
+    return f"vtab:{folder}"
 
 
 @pytest.mark.parametrize("command", ["methods", "tasks", "backbones"])
@@ -25,8 +56,20 @@ def test_lists_are_json(command):
     assert len(answer) >= 3
 
 
-def test_a_run_is_json_and_its_adapter_is_read_by_heads(tmp_path):
-    words = ("run", "--method", "lora", "--set", "rank=2", "--epochs", "1", "--no-pretrained", "--json")
+def test_a_run_is_json_and_its_adapter_is_read_by_heads(tmp_path, six_images):
+    words = (
+        "run",
+        "--task",
+        six_images,
+        "--method",
+        "lora",
+        "--set",
+        "rank=2",
+        "--epochs",
+        "1",
+        "--no-pretrained",
+        "--json",
+    )
     answer = json.loads(peftcore(*words, "--save", str(tmp_path / "a")).stdout)
     assert 0 <= answer["test_accuracy"] <= 1 and answer["spec"]["method"]["rank"] == 2
     scores = json.loads(peftcore("heads", str(tmp_path / "a"), "--json").stdout)
@@ -49,10 +92,10 @@ def test_values_to_vary(text, values):
     assert choices([text]) == {name: values}
 
 
-def test_a_race_of_lists_is_ranked():
+def test_a_race_of_lists_is_ranked(six_images):
     """Through the command itself: lists on the command line, and what varied in the table."""
     words = ("race", "--method", "lora", "--set", "rank=2", "--vary", "projections=q+v,q", "--epochs", "1", "--json")
-    answer = json.loads(peftcore(*words, "--no-pretrained").stdout)
+    answer = json.loads(peftcore(*words, "--task", six_images, "--no-pretrained").stdout)
     assert sorted(tuple(r["spec"]["method"]["projections"]) for r in answer) == [("q",), ("q", "v")]
     assert answer[0]["test_accuracy"] >= answer[1]["test_accuracy"]
 
@@ -79,19 +122,27 @@ def test_a_mistake_is_one_sentence(words, message):
     assert result.stdout == ""
 
 
-def test_a_race_is_ranked():
-    words = ("race", "--method", "linear", "--vary", "lr=0.0001,0.01", "--epochs", "1", "--no-pretrained", "--json")
+def test_a_race_is_ranked(six_images):
+    words = (
+        "race",
+        "--task",
+        six_images,
+        "--method",
+        "linear",
+        "--vary",
+        "lr=0.0001,0.01",
+        "--epochs",
+        "1",
+        "--no-pretrained",
+        "--json",
+    )
     answer = json.loads(peftcore(*words).stdout)
     assert {row["spec"]["lr"] for row in answer} == {0.0001, 0.01}
     assert answer[0]["test_accuracy"] >= answer[1]["test_accuracy"]
 
 
-def test_conditions_are_those_recorded_by_the_runs(tmp_path):
-    for split in ("train800", "val200", "test"):
-        for i in range(2):
-            Image.new("RGB", (40, 30), "red").save(tmp_path / f"{split}{i}.png")
-        (tmp_path / f"{split}.txt").write_text(f"{split}0.png 0\n{split}1.png 1\n")
-    task = f"vtab:{tmp_path}?symmetries=none&fit=crop"
+def test_conditions_are_those_recorded_by_the_runs(six_images):
+    task = f"{six_images}?symmetries=none&fit=crop"
     words = ("--task", task, "--method", "linear", "--epochs", "1", "--no-pretrained", "--augmentation", "light")
     [raced] = json.loads(peftcore("race", "--vary", "lr=0.01", *words, "--json").stdout)
     assert raced["conditions"] == json.loads(peftcore("run", "--lr", "0.01", *words, "--json").stdout)["conditions"]
@@ -103,8 +154,20 @@ def test_conditions_are_those_recorded_by_the_runs(tmp_path):
     assert "vit_micro with random weights" in shown and "test accuracy ┃ val accuracy ┃" in shown  # no word is broken
 
 
-def test_features_on_disk_are_listed_and_removed():
-    words = ("run", "--method", "linear", "--epochs", "1", "--no-pretrained", "--cache-features", "disk", "--json")
+def test_features_on_disk_are_listed_and_removed(six_images):
+    words = (
+        "run",
+        "--task",
+        six_images,
+        "--method",
+        "linear",
+        "--epochs",
+        "1",
+        "--no-pretrained",
+        "--cache-features",
+        "disk",
+        "--json",
+    )
     assert json.loads(peftcore(*words).stdout)["settings"]["features"]["place"] == "disk"
     listed = json.loads(peftcore("cache", "--json").stdout)
     assert [entry["made_of"]["tap"] for entry in listed] == ["pooled"] * 2

@@ -16,6 +16,7 @@ from PIL import Image
 from peftcore.cli.options import choices
 
 ROOT = Path(__file__).resolve().parents[2]
+QUICK = ("--epochs", "1", "--no-pretrained", "--json")
 
 
 def peftcore(*words: str) -> subprocess.CompletedProcess:
@@ -45,7 +46,9 @@ def six_images(tmp_path):
     folder.mkdir()
     for split in ("train800", "val200", "test"):
         for i in range(2):
-            Image.new("RGB", (40, 30), ("red", "blue")[i]).save(folder / f"{split}{i}.png")
+            Image.new("RGB", (40, 30), ((200, 9 * len(split), 0), (0, 9 * len(split), 200))[i]).save(
+                folder / f"{split}{i}.png"
+            )
         (folder / f"{split}.txt").write_text(f"{split}0.png 0\n{split}1.png 1\n")
     return f"vtab:{folder}"
 
@@ -155,19 +158,7 @@ def test_conditions_are_those_recorded_by_the_runs(six_images):
 
 
 def test_features_on_disk_are_listed_and_removed(six_images):
-    words = (
-        "run",
-        "--task",
-        six_images,
-        "--method",
-        "linear",
-        "--epochs",
-        "1",
-        "--no-pretrained",
-        "--cache-features",
-        "disk",
-        "--json",
-    )
+    words = ("run", "--task", six_images, "--method", "linear", "--cache-features", "disk", *QUICK)
     assert json.loads(peftcore(*words).stdout)["settings"]["features"]["place"] == "disk"
     listed = json.loads(peftcore("cache", "--json").stdout)
     assert [entry["made_of"]["tap"] for entry in listed] == ["pooled"] * 2

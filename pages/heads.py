@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from app import captions, screen, subjects, theme, words
-from app.heads import controls, edit_mask, look, shown
+from app.heads import controls, edit_mask, effects, look, shown
 from peftcore.figures import heads as figures
 from peftcore.figures.squares import Scale
 
@@ -74,3 +74,4 @@ if len(frames) > 1:
         captions.caption(
             f"The {history[-1][1].score} score as training collected it, step by step. Play it, or drag the slider."
         )
+effects.draw(run, view, score, (layer, head))

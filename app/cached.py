@@ -20,6 +20,7 @@ from peftcore import errors
 from peftcore.figures.theme import method_title
 from peftcore.registry import METHODS
 from peftcore.uploads.images import picture
+from peftcore.uploads.pictures import decode
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from peftcore.task import Task
 
 OWN = "own-"  # begins the name of an image that a reader brought, in the place of a test image's number
+PHOTOS = {"photo-china": "china.jpg", "photo-flower": "flower.jpg"}  # of scikit-learn; names in the same place
 MEAN = -1  # in a head's place: the mean over all
 SCORED_IMAGES, SCORED_BATCH = 200, 50  # for Taylor scores on request: images in all, and per step
 
@@ -105,6 +107,11 @@ def task(name: str) -> Task:
 
 def test_image(run: Run, image: int | str) -> np.ndarray:
     """A test image by its number, or a reader's own by its name; uint8 (H, W, 3). Raises BadData: it is not kept."""
+    if image in PHOTOS:
+        from importlib.resources import files
+
+        file = str(files("sklearn.datasets.images") / PHOTOS[str(image)])
+        return decode(file, max(anatomy(run.subject).input_size), "crop")
     if isinstance(image, str):
         return picture(image.removeprefix(OWN), max(anatomy(run.subject).input_size))
     return task(run.spec["task"]).test.images[image]
@@ -112,13 +119,15 @@ def test_image(run: Run, image: int | str) -> np.ndarray:
 
 def image_name(image: int | str) -> str:
     """'test image 3', or 'your own image'."""
+    if image in PHOTOS:
+        return f"the photograph {PHOTOS[str(image)]}"
     return "your own image" if isinstance(image, str) else f"test image {image}"
 
 
 def image_title(run: Run, image: int | str) -> str:
     """'Test image 3, class cat', or 'Your own image'."""
     if isinstance(image, str):
-        return "Your own image"
+        return f"The photograph {PHOTOS[image]} (scikit-learn)" if image in PHOTOS else "Your own image"
     data = task(run.spec["task"])
     return f"Test image {image}, class {data.classes[data.test.labels[image]]}"
 

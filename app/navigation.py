@@ -18,6 +18,7 @@ PAGES = {
     "atlas": ("Atlas", ":material/apps:"),
     "heads": ("Heads", ":material/grid_on:"),
     "attention": ("Attention", ":material/visibility:"),
+    "attribution": ("Attribution", ":material/center_focus_strong:"),
     "xray": ("X-ray", ":material/radiology:"),
     "memory": ("Memory", ":material/memory:"),
 }

@@ -125,7 +125,7 @@ def choose_image(page: str, run: subjects.Run, *, count: int, side: int = 64) ->
 def _own_image(page: str, run: subjects.Run) -> str | None:
     """The reader's own image that the address names, where it is still kept."""
     said = links.read("image") or ""
-    if not said.startswith(cached.OWN):
+    if not said.startswith(cached.OWN) and said not in cached.PHOTOS:
         return None
     with errors.sentences(stop=False):
         cached.test_image(run, said)
@@ -150,6 +150,9 @@ def _bring(page: str) -> None:
         if fault := st.session_state.get(f"{key}_fault"):
             errors.show(fault)
         st.caption("Its shorter side is brought to what the backbone reads, and its middle taken.")
+        with st.container(horizontal=True):
+            for code, file in cached.PHOTOS.items():
+                st.button(f"Photograph {file}", key=f"{page}_{code}", on_click=links.write, kwargs={"image": code})
 
 
 def choose_head(page: str, values: np.ndarray) -> tuple[int, int]:

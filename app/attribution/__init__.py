@@ -1,0 +1,1 @@
+"""The Attribution page: why a model says its class."""

@@ -1,0 +1,148 @@
+"""What the Attribution page shows, computed beside the page on models of its own: the probes put hooks on them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import streamlit as st
+
+from app import background, cached, subjects
+from peftcore.errors import HeadroomError, NotMeasurable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from peftcore.model import TunedModel
+
+CELLS = 64  # of a map's side, at most; integrated gradients are summed into half as many
+
+
+@dataclass
+class Models:
+    """The tuned model and, where the classifier fits the frozen backbone, the same with every update off."""
+
+    tuned: TunedModel
+    before: TunedModel | None
+    lock: threading.Lock
+
+    def one(self, tuned: bool) -> TunedModel:
+        if not tuned and self.before is None:
+            raise NotMeasurable("This method's classifier reads its own features, so there is none before tuning.")
+        return self.tuned if tuned or self.before is None else self.before
+
+
+@dataclass(frozen=True)
+class Said:
+    """Probabilities of the classes: `tuned` (classes,), `before` the same or None, `lens` (depth + 1, classes)."""
+
+    tuned: np.ndarray
+    before: np.ndarray | None
+    lens: np.ndarray
+
+
+@dataclass(frozen=True)
+class Explained:
+    """`values` (rows, columns). `delta`: of integrated gradients. `layer`: Grad-CAM's, from 0."""
+
+    values: np.ndarray
+    delta: float | None
+    layer: int | None
+
+
+@st.cache_resource(max_entries=3, show_spinner=False)
+def models(subject: subjects.Subject) -> Models:
+    """Both models of a run. Raises NotMeasurable: it has no adapter yet."""
+    import peftcore as pc
+    from peftcore.adapters import from_bytes
+
+    blob, spec = subjects.adapter(subject), subjects.run(subject).spec
+    if blob is None:
+        raise NotMeasurable("This run has not come to its end, so there is no trained model of it to look into yet.")
+    backbone = pc.load_backbone(spec["backbone"], spec.get("pretrained", True), spec.get("weights"))
+    tuned = from_bytes(blob, backbone)
+    before = pc.attach(backbone, "linear", tuned.head.out_features, verify=False).eval()
+    fits = before.head.weight.shape == tuned.head.weight.shape
+    if fits:
+        before.head.load_state_dict(tuned.head.state_dict())
+    return Models(tuned.eval(), before if fits else None, threading.Lock())
+
+
+def pixels(run: subjects.Run, image: int | str) -> Tensor:
+    """One image as the backbone reads it, (1, 3, H, W)."""
+    from peftcore.backbone.preprocess import prepare
+
+    how = {"norm": run.spec.get("normalisation", "backbone"), "resize": run.spec.get("resize", "stretch")}
+    return prepare(cached.test_image(run, image)[None], models(run.subject).tuned.backbone, **how)
+
+
+def said(run: subjects.Run, image: int | str) -> Future:
+    """A future of what both models say of an image (Said), or of an error."""
+    both, x = models(run.subject), pixels(run, image)
+    return background.later(("said", run.subject, run.finished, image), lambda: _or_error(lambda: _said(both, x)))
+
+
+def explained(run: subjects.Run, image: int | str, target: int, how: Mapping[str, Any], tuned: bool) -> Future:
+    """A future of a map (Explained), or of an error. `how`: by, layer and steps, as `pc.attribute` takes them."""
+    both, x = models(run.subject), pixels(run, image)
+    key = "explained", run.subject, run.finished, image, target, tuple(how.items()), tuned
+    return background.later(key, lambda: _or_error(lambda: _explained(both, x, target, how, tuned)))
+
+
+def result(job: Future, place: Any, what: str) -> Any:
+    """Waits in sight. Raises the error where there was one."""
+    began = monotonic()
+    background.wait(job, lambda: place.caption(f"{what}: {monotonic() - began:.0f} s so far."))
+    place.empty()
+    found = job.result()
+    if isinstance(found, HeadroomError):
+        raise found
+    return found
+
+
+def _or_error(work: Any) -> Any:
+    try:
+        return work()
+    except HeadroomError as error:
+        return error
+
+
+def _said(both: Models, x: Tensor) -> Said:
+    import torch
+
+    from peftcore.probes.lens import layer_lens
+
+    with both.lock, torch.no_grad():
+        tuned, before = (None if model is None else model(x).softmax(-1)[0] for model in (both.tuned, both.before))
+        lens = layer_lens(both.tuned, x)[:, 0].softmax(-1)
+    assert tuned is not None
+    return Said(
+        tuned.float().cpu().numpy(),
+        None if before is None else before.float().cpu().numpy(),
+        lens.float().cpu().numpy(),
+    )
+
+
+def _explained(both: Models, x: Tensor, target: int, how: Mapping[str, Any], tuned: bool) -> Explained:
+    import torch.nn.functional as F
+
+    from peftcore.probes.attribution import attribute
+
+    model = both.one(tuned)
+    with both.lock:
+        found = attribute(model, x, target, **how)
+    height, width = found.maps.shape[1:]
+    if how["by"] == "occlusion":
+        shape = model.backbone.grid
+    else:
+        most = CELLS // 2 if how["by"] == "integrated_gradients" else CELLS
+        shape = min(most, height), min(most, width)
+    values = F.adaptive_avg_pool2d(found.maps[:, None], shape)[0, 0].detach().double().cpu().numpy()
+    if how["by"] == "integrated_gradients":  # a sum stays one: over all cells it is the difference of the logits
+        values = values * (height * width / values.size)
+    return Explained(values, None if found.delta is None else float(found.delta[0]), found.layer)

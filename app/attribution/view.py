@@ -1,0 +1,141 @@
+"""The pictures of the Attribution page: maps before and after tuning, and the classifier layer by layer."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import streamlit as st
+
+from app import cached, captions, errors, links, screen, subjects, theme, words
+from app.attribution import maps
+from app.attribution.choice import BY, PREDICTED, TRUE, Chosen
+from peftcore.errors import NotMeasurable
+from peftcore.figures import attribution as figures
+from peftcore.figures.theme import percent
+
+SIDE = 370  # pixels: three pictures in a row of a page 1280 wide
+
+
+def sentence(said: maps.Said, classes: list[str], true: int | None) -> None:
+    """What the model says of the image, before tuning and after."""
+    told = "" if true is None else f", which is {'right' if said.tuned.argmax() == true else 'wrong'}"
+    after = f"**After tuning: {_sure(said.tuned, classes)}**{told}."
+    before = "" if said.before is None else f" Before, with the same classifier: {_sure(said.before, classes)}."
+    st.markdown(after + before)
+
+
+def _sure(probabilities: np.ndarray, classes: list[str]) -> str:
+    best = int(probabilities.argmax())
+    return f"{errors.plain(classes[best])}, {percent(float(probabilities[best]))}"
+
+
+def draw(run: subjects.Run, image: int | str, target: int, chosen: Chosen, classes: list[str]) -> None:
+    """The image, and the maps over it before and after tuning, on one scale."""
+    with st.container(key="wrap_attribution"):
+        columns = st.columns(3, gap="small")
+    shown = cached.test_image(run, image)
+    jobs = [maps.explained(run, image, target, chosen.how, tuned) for tuned in (False, True)]
+    found: list[maps.Explained | None] = []
+    for column, job, when in zip(columns[1:], jobs, ("before", "after"), strict=True):
+        with column:
+            try:
+                found.append(maps.result(job, st.empty(), f"{BY[chosen.by].capitalize()}, {when} tuning"))
+            except NotMeasurable as error:
+                found.append(None)
+                errors.show(error)
+                if chosen.layer > 1:
+                    st.button(
+                        f"Take layer {chosen.layer - 1}", key=f"attribution_earlier_{when}", on_click=links.write,
+                        kwargs={"layer": chosen.layer - 1},
+                    )  # fmt: skip
+    there = [one for one in found if one is not None]
+    with columns[0]:
+        st.image(shown, width=screen.fit(SIDE)["width"], caption=errors.plain(cached.image_title(run, image)))
+    if not there:
+        return
+    reach, signed = figures.reach_of(*(one.values for one in there)), chosen.by != "rollout"
+    for column, one, when in zip(columns[1:], found, ("Before tuning", "After tuning"), strict=True):
+        if one is not None:
+            with column:
+                _map(run, shown, one, when, reach, signed, chosen)
+    _caption(run, image, target, chosen, classes, there[-1])
+
+
+def _map(
+    run: subjects.Run, image: np.ndarray, one: maps.Explained, when: str, reach: float, signed: bool, chosen: Chosen
+) -> None:
+    note = ""
+    if one.delta is not None:
+        note = f"sums to {one.values.sum():+.2f} of the logit, misses {one.delta:+.2g}"
+    elif one.layer is not None:
+        note = f"tokens of layer {one.layer + 1}"
+    figure = figures.attribution_map(
+        image, one.values, title=when, note=note, reach=reach, signed=signed, **screen.fit(SIDE), dark=theme.is_dark()
+    )
+    name = when.split()[0].lower()
+    theme.show(figure, f"attribution_{name}", spec=run.spec, alt=f"{when}: {BY[chosen.by]} over the image")
+    st.download_button(
+        "PNG", lambda: _png(figures.overlaid(image, one.values, reach, signed)), file_name=f"attribution_{name}.png",
+        mime="image/png", key=f"attribution_png_{name}", on_click="ignore", type="tertiary", icon=":material/image:",
+    )  # fmt: skip
+
+
+def _png(picture: np.ndarray) -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "PNG")
+    return out.getvalue()
+
+
+def _caption(
+    run: subjects.Run, image: int | str, target: int, chosen: Chosen, classes: list[str], one: maps.Explained
+) -> None:
+    depth = len(cached.anatomy(run.subject).grids)
+    how = {
+        "integrated_gradients": f"Integrated gradients over {chosen.steps} steps from a grey image, summed in squares; "
+        "more steps miss less.",
+        "occlusion": "How much the logit falls when a patch is covered in grey.",
+        "rollout": "Attention rollout: where attention leads through all layers; it knows no class.",
+        "gradcam": "Grad-CAM on a layer's tokens.",
+    }[chosen.by]
+    if one.layer is not None and chosen.layer == 0 and one.layer < depth - 1:
+        how += (
+            f" Of layer {depth}, the last, only the class token is read, so its patches get no gradient: "
+            f"layer {one.layer + 1} is the last that counts."
+        )
+    colours = "Orange speaks for the class, blue against it" if chosen.by != "rollout" else "Bright is looked at"
+    captions.caption(
+        f"{run.told}. {cached.image_title(run, image)}; explained is {classes[target]}. {how} {colours}; both maps "
+        "share one scale. Before: the backbone with this run's classifier, its update off.",
+        _command(run, image, target, chosen),
+    )
+
+
+def _command(run: subjects.Run, image: int | str, target: int, chosen: Chosen) -> str | None:
+    if isinstance(image, str):
+        return None
+    source = "FOLDER" if run.example else run.subject.id
+    of = chosen.of if chosen.of in (PREDICTED, TRUE) else str(target)
+    line = f"python -m peftcore attribute {source} --image {image} --by {chosen.by} --target {of}"
+    if chosen.by == "integrated_gradients":
+        line += f" --steps {chosen.steps}"
+    if chosen.how["layer"] is not None:
+        line += f" --layer {chosen.layer}"
+    return f"{words.command(run.spec)} --save FOLDER\n{line}" if run.example else line
+
+
+def lens(run: subjects.Run, image: int | str, said: maps.Said, classes: list[str], true: int | None) -> None:
+    """What the classifier would say after every layer."""
+    st.subheader("What would it say after each layer?", anchor="lens")
+    figure = figures.layer_lens(said.lens, classes, true=true, dark=theme.is_dark())
+    theme.show(figure, "attribution_lens", spec=run.spec)
+    side = ""
+    if not cached.anatomy(run.subject).in_backbone:
+        side = " A side network reads the frozen backbone: this is the classifier on what it starts from."
+    captions.caption(
+        f"{run.told}. {cached.image_title(run, image)}: the tokens after each layer through the backbone's last norm, "
+        f"its pooling and the trained classifier, as if the backbone ended there; the likeliest classes.{side}",
+        f'{words.command(run.spec)} --save FOLDER\npython -c "import peftcore as pc; help(pc.layer_lens)"',
+    )

@@ -1,0 +1,50 @@
+"""The Attribution page on real runs: what it shows is what the library computes, and every choice is in its link."""
+
+import numpy as np
+import pytest
+
+import peftcore as pc
+from app import cached, subjects
+from app.attribution import maps
+from app.attribution.choice import BY, Chosen
+from peftcore import adapters
+from peftcore.backbone.preprocess import prepare
+
+
+def text(app) -> str:
+    return "\n".join(element.value for element in [*app.markdown, *app.caption, *app.info, *app.error])
+
+
+def test_a_link_names_run_image_class_method_and_steps(at, trained):
+    app = at("attribution", run=trained["lora"], image=3, by="integrated_gradients", steps=10, **{"class": "7"})
+    assert not app.error and "After tuning:" in text(app) and "explained is 7" in text(app)
+    assert len(app.get("plotly_chart")) == 4  # strip, before, after, lens
+    app.selectbox(key="attribution_by").select("gradcam").run()
+    assert app.query_params["by"] in ("gradcam", ["gradcam"])
+    assert "patches get no gradient" in text(app) and not app.error
+    app.selectbox(key="attribution_layer").select(8).run()
+    assert any("reaches the classifier" in error.value for error in app.error) and not app.exception
+    app.button(key="attribution_earlier_after").click().run()
+    assert not app.error and app.selectbox(key="attribution_layer").value == 7
+
+
+@pytest.mark.parametrize("by", ["occlusion", "rollout"])
+def test_other_methods_and_a_photograph_on_a_side_method(at, trained, by):
+    app = at("attribution", run=trained["last"], image="photo-china", by=by)
+    assert not app.error and "The photograph china.jpg" in text(app)
+    assert "true" not in app.selectbox(key="attribution_class").options
+
+
+def test_maps_are_the_library_s(trained, store, engine):
+    run = subjects.run(subjects.named(str(trained["lora"])))
+    model = adapters.from_bytes(store.get_artifact(trained["lora"], "adapter"))
+    x = prepare(cached.task("digits").test.images[5:6], model.backbone)
+    assert set(BY) == {"integrated_gradients", "gradcam", "occlusion", "rollout"}
+    found = maps.explained(run, 5, 2, Chosen("2", "integrated_gradients", 0, 10).how, True).result()
+    expected = pc.attribute(model, x, 2, steps=10)
+    assert found.delta == pytest.approx(float(expected.delta), abs=1e-4)
+    assert found.values.sum() == pytest.approx(float(expected.maps.sum()), rel=1e-4, abs=1e-5)
+    said = maps.said(run, 5).result()
+    np.testing.assert_allclose(said.tuned, model(x).softmax(1)[0].detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(said.lens[-1], said.tuned, atol=1e-5)
+    assert said.before is not None and not np.allclose(said.before, said.tuned)

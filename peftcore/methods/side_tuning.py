@@ -81,8 +81,8 @@ class ConvBlock(nn.Module):
         self.fc2 = nn.Linear(2 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.norm(self.depthwise(x).movedim(1, -1))  # (B, h, w', w)
-        return x + self.fc2(F.gelu(self.fc1(h))).movedim(-1, 1)
+        h = self.norm(self.depthwise(x).permute(0, 2, 3, 1))  # (B, h, w', w)
+        return x + self.fc2(F.gelu(self.fc1(h))).permute(0, 3, 1, 2)
 
 
 METHOD = SideTuning

@@ -79,7 +79,7 @@ class Prompts(nn.Module):
     def insert(self, i: int, _block: nn.Module, args: tuple) -> tuple:
         """A forward pre-hook: the block's tokens x (B, P + N, d) -> (B, P + n + N, d)"""
         x, *rest = args
-        prompts = self.prompts[i].to(x.dtype).expand(len(x), -1, -1)
+        prompts = self.prompts[i].to(x.dtype).expand(x.shape[0], -1, -1)
         if self.dropout:
             prompts = F.dropout(prompts, self.dropout, self.training)
         return torch.cat((x[:, : self.prefix], prompts, x[:, self.prefix :]), dim=1), *rest

@@ -1,0 +1,35 @@
+"""A Hugging Face PEFT adapter folder, classifier inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from peftcore.registry import METHODS
+from peftcore.store.exports._source import Source
+
+TITLE = "Hugging Face PEFT adapter"
+PURPOSE = (
+    "For Hugging Face PEFT, classifier inside: "
+    "`PeftModel.from_pretrained(timm.create_model(NAME, num_classes=...), FOLDER)`."
+)
+MAKES = "folder"
+
+
+def why_not(source: Source) -> str | None:
+    from peftcore.methods import Method
+
+    if source.no_model or not source.method:
+        return source.no_model
+    method = METHODS.load(source.method).METHOD
+    if method.as_lora is Method.as_lora and source.method != "hf_peft":
+        return (
+            f"{method.title} is not a low-rank update of linear layers, so Hugging Face PEFT has no adapter that "
+            "computes the same. Take the adapter or the ONNX model."
+        )
+    return None
+
+
+def write(source: Source, folder: Path) -> Path:
+    from peftcore.adapters import export_peft
+
+    return export_peft(source.model, folder / f"{source.name}-peft")

@@ -1,0 +1,31 @@
+"""TensorBoard event files."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+from peftcore.store.exports._source import Source
+from peftcore.store.exports.events import scalars
+
+TITLE = "TensorBoard"
+PURPOSE = "Curves beside those of other projects: unzip, then `tensorboard --logdir FOLDER`."
+MAKES = "folder"
+
+
+def why_not(source: Source) -> str | None:
+    if find_spec("tensorboard") is None:
+        return "Not installed: tensorboard. Install it with `pip install tensorboard`, then reload."
+    return source.no_events
+
+
+def write(source: Source, folder: Path) -> Path:
+    from torch.utils.tensorboard import SummaryWriter
+
+    logs = folder / f"{source.name}-tensorboard"
+    with SummaryWriter(str(logs / source.name)) as writer:
+        for tag, step, value, time in scalars(source):
+            writer.add_scalar(tag, value, step, walltime=time)
+        writer.add_text("spec", f"```\n{json.dumps(source.settings, indent=2)}\n```")
+    return logs

@@ -140,7 +140,8 @@ def test_timm_and_hugging_face_peft_load_it_in_a_fresh_process(kind, trained, tm
     torch.save(x, tmp_path / "x.pt")
     load = FRESH[kind].format(name=model.backbone.name, path=str(path))
     # importing peftcore makes timm know vit_micro by name; the rest is theirs
-    code = f"import peftcore, timm, torch; {load}; torch.set_grad_enabled(False); torch.save(m.eval()(torch.load('x.pt')), 'y.pt')"
+    save = "torch.set_grad_enabled(False); torch.save(m.eval()(torch.load('x.pt')), 'y.pt')"
+    code = f"import peftcore, timm, torch; {load}; {save}"
     python("-c", code, cwd=tmp_path)
     difference = off(model(x).detach(), torch.load(tmp_path / "y.pt"))
     print(f"{kind}: largest difference of logits {difference:.1e}")

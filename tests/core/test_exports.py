@@ -19,7 +19,7 @@ from trainings import cut, drain
 
 import peftcore as pc
 from peftcore import errors
-from peftcore.store import Store
+from peftcore.store import Store, results
 from peftcore.store.exports import EXPORTS, Source, kinds
 from peftcore.store.exports._export import as_bytes
 
@@ -33,7 +33,7 @@ def keep(store: Store, spec: pc.RunSpec, seen: list) -> int:
     """A run in the store, as the engine writes it."""
     run, told = store.create_run(spec.to_dict()), [event.to_dict() for event in seen]
     store.set_status(run, "running")
-    store.append(run, told, {"adapter": seen[-1].blob})
+    store.append(run, told, {"adapter": seen[-1].blob, results.ARTIFACT: results.pack(seen[-1].predictions)})
     store.set_status(run, "finished", summary={name: told[-1][name] for name in SUMMARY})
     return run
 
@@ -264,7 +264,7 @@ def test_the_plain_script_for_a_folder_of_images_is_python(tmp_path):
 def test_the_report_is_one_file_with_live_figures(method, trained, tmp_path, home):
     run, _ = trained[method]
     text = pc.export(run, "report", tmp_path / "report.html").read_text()
-    assert "not drawn" not in text and text.count("Plotly.newPlot(") >= 5 + (method != "bitfit")
+    assert "not drawn" not in text and text.count("Plotly.newPlot(") >= 8 + (method != "bitfit")
     assert len(re.findall(r"<script[^>]*\bsrc=", text)) == 0 and "95 %: " in text and "pc.RunSpec(" in text
 
 
@@ -296,7 +296,7 @@ def test_the_report_opens_with_the_network_off(trained, tmp_path, home):
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: asked.append(f"error: {error}"))
         page.goto(path.as_uri())
-        page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length >= 12")
+        page.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length >= 15")
         drawn = page.locator(".js-plotly-plot").count()
         if where := os.environ.get("REPORT_PICTURE"):
             page.screenshot(path=where, full_page=True)

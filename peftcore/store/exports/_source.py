@@ -11,6 +11,7 @@ from typing import Any
 
 from peftcore import errors
 from peftcore.spec import RunSpec
+from peftcore.store.results import ARTIFACT, Results, results
 from peftcore.store.runs import RunRecord, Store
 
 
@@ -150,6 +151,13 @@ class Source:
             return adapters.load_adapter(self._folder)
         assert self._store and self.record
         return adapters.from_bytes(self._store.get_artifact(self.record.id, "adapter") or b"")
+
+    @property
+    def answers(self) -> Results | None:
+        """What the run answered on its test images; None where that was not kept."""
+        if self._store and self.record and ARTIFACT in self._store.artifact_names(self.record.id):
+            return results(self.record, self._store)
+        return None
 
     @property
     def classes(self) -> list[str] | None:

@@ -14,7 +14,7 @@ from peftcore.store.exports._source import Source
 TITLE = "Plain timm and PyTorch"
 PURPOSE = (
     "The method's equations in about 100 lines that need no Headroom, to read and to build on: trains on "
-    "scikit-learn's digits, or on a folder of images. Not the same random numbers, so not to the digit the same accuracy."
+    "scikit-learn's digits, or on a folder of images. Its random numbers are others, so its accuracy differs a little."
 )
 MAKES = "folder"
 TEXTS = Path(__file__).parent / "_plain"

@@ -149,6 +149,7 @@ def figures(source: Source) -> Iterator[tuple[str, Any]]:
     if within := source.events("step_memory"):
         figure = memory.step_memory(within[-1]["report"]["curve"])
         yield "Memory through one training step, operator by operator.", figure
+    yield from _answers(source)
     if source.no_model:
         return
     try:
@@ -160,6 +161,26 @@ def figures(source: Source) -> Iterator[tuple[str, Any]]:
         yield "", f"Heads and attention are not drawn: {error}"
 
 
+def _answers(source: Source) -> Iterator[tuple[str, Any]]:
+    """What it got right and wrong on the test images, where its predictions were kept."""
+    from peftcore.figures import results as drawn
+
+    found = source.answers
+    if found is None:
+        return
+    counts, bins = found.per_class, found.calibration()
+    yield "Test images by label and prediction.", drawn.confusion(found.confusion, found.classes)
+    columns = (counts[name].to_numpy() for name in ("recall", "low", "high", "images"))
+    yield (
+        "The share of each class's test images that is classified correctly, with 95 % intervals.",
+        drawn.by_class(found.classes, *columns, overall=found.accuracy),
+    )
+    yield (
+        "Accuracy by confidence in ten bins; on the diagonal a run knows how good it is.",
+        drawn.reliability(bins.edges, bins.images, bins.confidence, bins.accuracy, bins.ece),
+    )
+
+
 def _heads(source: Source) -> Iterator[tuple[str, Any]]:
     from peftcore.figures.heads import head_grid
     from peftcore.probes.responsiveness import head_energy
@@ -168,7 +189,7 @@ def _heads(source: Source) -> Iterator[tuple[str, Any]]:
     for number, projection in enumerate(scores.projections):
         mask = None if scores.mask is None else scores.mask[:, number]
         figure = head_grid(
-            scores.values[:, number], list(scores.layers), score="energy", projection=projection, mask=mask
+            scores.values[:, number], list(scores.layers), score="energy", projection=projection, mask=mask, note=""
         )
         yield (
             f"How far training moved each head: the norm of its update of {projection}, from the weights alone.",

@@ -12,10 +12,9 @@ from typing import Any, Literal
 
 from peftcore import errors
 from peftcore.registry import Registry
-from peftcore.store.exports._source import Source
+from peftcore.exports._source import Source
 
-EXPORTS = Registry("store.exports", "kind of export")
-EXPORTS.folders = [Path(__file__).parent]
+EXPORTS = Registry("exports", "kind of export")
 
 
 @dataclass(frozen=True)

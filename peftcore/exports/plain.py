@@ -9,7 +9,7 @@ from peftcore import errors
 from peftcore.backbone import embedded
 from peftcore.figures.theme import method_title
 from peftcore.spec import RunSpec
-from peftcore.store.exports._source import Source
+from peftcore.exports._source import Source
 
 TITLE = "Plain timm and PyTorch"
 PURPOSE = (

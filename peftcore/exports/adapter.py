@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from peftcore.spec import RunSpec
-from peftcore.store.exports._source import Source
+from peftcore.exports._source import Source
 
 TITLE = "Adapter"
 PURPOSE = "The trained weights alone, small: `pc.load_adapter(folder)` gives the model back."

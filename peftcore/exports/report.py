@@ -15,9 +15,9 @@ from peftcore import errors
 from peftcore.figures.theme import human_count, method_title, percent, si_bytes
 from peftcore.registry import METHODS
 from peftcore.store import conditions
-from peftcore.store.exports import script
-from peftcore.store.exports._source import Source
-from peftcore.store.exports.events import rows
+from peftcore.exports import script
+from peftcore.exports._source import Source
+from peftcore.exports.events import rows
 
 TITLE = "Report as one HTML file"
 PURPOSE = (

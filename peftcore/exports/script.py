@@ -8,7 +8,7 @@ from typing import Any
 
 from peftcore.figures.theme import method_title
 from peftcore.spec import RunSpec
-from peftcore.store.exports._source import Source
+from peftcore.exports._source import Source
 
 TITLE = "Python script"
 PURPOSE = "Makes the run again with `peftcore`, on this machine or another: the same seed, the same number."

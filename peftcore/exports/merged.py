@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from peftcore.registry import METHODS
-from peftcore.store.exports._source import Source
+from peftcore.exports._source import Source
 
 TITLE = "Merged timm checkpoint"
 PURPOSE = (

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from peftcore import errors
-from peftcore.registry import Registry
 from peftcore.exports._source import Source
+from peftcore.registry import Registry
 
 EXPORTS = Registry("exports", "kind of export")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from peftcore.spec import RunSpec
 from peftcore.exports._source import Source
+from peftcore.spec import RunSpec
 
 TITLE = "Adapter"
 PURPOSE = "The trained weights alone, small: `pc.load_adapter(folder)` gives the model back."

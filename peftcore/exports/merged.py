@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from peftcore.registry import METHODS
 from peftcore.exports._source import Source
+from peftcore.registry import METHODS
 
 TITLE = "Merged timm checkpoint"
 PURPOSE = (

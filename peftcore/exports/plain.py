@@ -7,9 +7,9 @@ from pathlib import Path
 
 from peftcore import errors
 from peftcore.backbone import embedded
+from peftcore.exports._source import Source
 from peftcore.figures.theme import method_title
 from peftcore.spec import RunSpec
-from peftcore.exports._source import Source
 
 TITLE = "Plain timm and PyTorch"
 PURPOSE = (

@@ -6,9 +6,9 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any
 
+from peftcore.exports._source import Source
 from peftcore.figures.theme import method_title
 from peftcore.spec import RunSpec
-from peftcore.exports._source import Source
 
 TITLE = "Python script"
 PURPOSE = "Makes the run again with `peftcore`, on this machine or another: the same seed, the same number."

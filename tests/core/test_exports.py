@@ -19,9 +19,9 @@ from trainings import cut, drain
 
 import peftcore as pc
 from peftcore import errors
-from peftcore.store import Store, results
 from peftcore.exports import EXPORTS, Source, kinds
 from peftcore.exports._export import as_bytes
+from peftcore.store import Store, results
 
 ROOT = Path(__file__).resolve().parents[2]
 SUMMARY = ("test_accuracy", "val_accuracy", "seconds", "memory", "selected_epoch")

@@ -10,7 +10,7 @@ from app import errors, forms, links, navigation, state, theme, words
 from app.captions import POWERS
 from app.heads import cut
 from app.memory import cases
-from app.runs import following, predictions, race_view, results_view, run_charts, run_list, selection
+from app.runs import following, predictions, race_view, results_view, run_charts, run_list, selection, take_along
 from app.runs.following import Follower
 from peftcore.backbone.weights import Origin
 from peftcore.figures.accuracy import Ground
@@ -43,6 +43,8 @@ def _view(run: int, was_live: bool) -> None:
         run_charts.draw(record, told)
         cut.draw(record, told)
     _more(record)
+    if record.ended:
+        take_along.draw(record)
 
 
 def _shows(record: RunRecord) -> str:

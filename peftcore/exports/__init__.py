@@ -13,4 +13,4 @@ from __future__ import annotations
 
 from peftcore.registry import lazily
 
-__getattr__ = lazily(__name__, {"_export": "export EXPORTS kinds Kind", "_source": "Source"})
+__getattr__ = lazily(__name__, {"_export": "export as_bytes EXPORTS kinds Kind", "_source": "Source"})

@@ -19,8 +19,7 @@ from trainings import cut, drain
 
 import peftcore as pc
 from peftcore import errors
-from peftcore.exports import EXPORTS, Source, kinds
-from peftcore.exports._export import as_bytes
+from peftcore.exports import EXPORTS, Source, as_bytes, kinds
 from peftcore.store import Store, results
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,57 @@
+"""What of a run leaves the app: each kind of export with what it is for, built when it is asked for."""
+
+from __future__ import annotations
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from app import errors, state
+from peftcore.exports import Source, as_bytes, kinds
+from peftcore.figures.theme import si_bytes
+from peftcore.store import RunRecord
+
+MOST_BUILT = 6  # files that a session keeps until they are downloaded
+
+
+@st.fragment
+def draw(record: RunRecord) -> None:
+    """A row for each kind: title, what it is for, and a button; or why this run cannot be exported so."""
+    source = Source.of(record, state.store())
+    with st.expander("Take it with you", key="take_along", icon=":material/download:", on_change="rerun") as opened:
+        if not opened.open:
+            return
+        with st.spinner("Looking at what this run can be exported as"):
+            rows = [(kind, kind.why_not(source)) for kind in kinds()]
+        for kind, why_not in rows:
+            text, button = st.columns([5, 1], vertical_alignment="center")
+            says = f":gray[{errors.plain(why_not)}]" if why_not else kind.purpose
+            text.markdown(f"**{kind.title}.** {says}")
+            _button(button.empty(), record, kind.name, disabled=bool(why_not))
+        st.caption(f"On the command line: `python -m peftcore export {record.id} --as KIND --to PATH`.")
+
+
+def _button(place: DeltaGenerator, record: RunRecord, kind: str, disabled: bool) -> None:
+    """Build, then download: what takes seconds to build shows that it works, and why where it fails."""
+    built: dict[tuple[str, int, int, str], tuple[str, bytes]] = st.session_state.setdefault("exports_built", {})
+    key = (str(state.store().folder), record.id, record.attempts, kind)
+    if key not in built:
+        if not place.button("Build", key=f"build_{kind}", disabled=disabled, width="stretch"):
+            return
+        with errors.sentences(stop=False), place, st.spinner("Building"):
+            built[key] = as_bytes(Source.of(record, state.store()), kind)
+        if key not in built:
+            return
+        while len(built) > MOST_BUILT:
+            built.pop(next(iter(built)))
+    name, data = built[key]
+    place.download_button(
+        si_bytes(len(data)),
+        data,
+        file_name=name,
+        key=f"download_{kind}",
+        type="primary",
+        icon=":material/download:",
+        on_click="ignore",
+        width="stretch",
+        help=f"Download {name}",
+    )

@@ -1,0 +1,58 @@
+"""Take it with you: every kind of export on a run's page, built when it is asked for, or why it cannot be."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.runs import take_along
+from peftcore.exports import EXPORTS
+
+
+@pytest.fixture
+def opened(at):
+    def open_run(run):
+        app = at("runs", run=run)
+        app.session_state["take_along"] = True
+        app.run()
+        assert not app.exception, app.exception
+        return app
+
+    return open_run
+
+
+def buttons(app) -> dict[str, bool]:
+    """Kind of export: whether its button can be pressed."""
+    return {b.key.removeprefix("build_"): not b.disabled for b in app.button if str(b.key).startswith("build_")}
+
+
+def test_nothing_is_looked_up_until_it_is_opened(at, trained, monkeypatch):
+    monkeypatch.setattr(take_along, "kinds", lambda: pytest.fail("looked up"))
+    assert not buttons(at("runs", run=trained["lora"]))
+
+
+def test_each_kind_has_a_button_or_says_why_not(opened, trained):
+    app = opened(trained["last"])
+    shown = buttons(app)
+    assert set(shown) == set(EXPORTS.names()) and shown["script"] and not shown["merged"]
+    assert any("cannot be folded" in text.value for text in app.markdown)
+    assert buttons(opened(trained["lora"]))["merged"]
+
+
+def test_a_file_is_built_and_can_be_downloaded(opened, trained):
+    app = opened(trained["lora"])
+    app.button(key="build_events").click().run()
+    assert not app.exception and "build_events" not in {b.key for b in app.button}
+    (name, data), *_ = app.session_state["exports_built"].values()
+    assert name == f"run-{trained['lora']}-events.csv" and data.startswith(b"run,seq,time")
+
+
+def test_a_failure_is_a_sentence(opened, trained, monkeypatch):
+    from peftcore import errors
+
+    def fail(*_):
+        raise errors.CannotExport("The disk is full.")
+
+    app = opened(trained["lora"])
+    monkeypatch.setattr(take_along, "as_bytes", fail)
+    app.button(key="build_events").click().run()
+    assert [error.value for error in app.error] == ["The disk is full."]

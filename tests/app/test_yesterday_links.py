@@ -25,12 +25,15 @@ NOW = {
     # Where frozen features are kept is said in the words of a run.
     "computed in the step": "Features are computed in every epoch",
     # Run titles carry the backbone, and what sets a run apart from others of its title.
-    "Run 3: LAST on digits, 0.71 has no head scores": "Run 3: LAST on digits, vit_micro, 0.71 has no head scores",
+    "Run 3: LAST on digits, 0.71 has no head scores": "Run 3: LAST on digits, vit_micro, 0.714 has no head scores",
+    "Race 3: LAST on digits over rank": "Race 3: LAST on digits, vit_micro, over rank",
     # Scores are read as multiples of the median.
     "Head 5 of layer 3: rank 12 of 64**, taylor 0.00206 in v": "Head 5 of layer 3: rank 12 of 64**, ",
     "Head 1 of layer 1: rank 1 of 64**, energy 1.01 in q": "Head 1 of layer 1: rank 1 of 64**, 2.1 times the median",
     # A grid with crosses shows the score that decided, not q alone.
     "Head 3 of layer 2: rank 9 of 66": "Head 3 of layer 2: rank 46 of 66",
+    # Layers count from 1, everywhere.
+    "Neither keeps anything of blocks.2": "Neither keeps anything of layer 3",
 }
 
 

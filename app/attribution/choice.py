@@ -69,7 +69,7 @@ def choose(run: subjects.Run, image: int | str, row: Sequence[Any]) -> Chosen:
             depth = len(cached.anatomy(run.subject).grids)
             layer = links.choice(
                 st.selectbox, "attribution", "layer", "layer", range(depth + 1), default=AUTO,
-                show=lambda one: f"{one} of {depth}" if one else "the last that counts",
+                show=lambda one: f"{one} of {depth}" if one else "automatic",
             )  # fmt: skip
         if by == "integrated_gradients":
             steps = links.choice(st.selectbox, "attribution", "steps", "steps", STEPS, default=50)

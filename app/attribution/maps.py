@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from peftcore.model import TunedModel
 
-CELLS = 64  # of a map's side, at most; integrated gradients are summed into half as many
+CELLS = 64  # of a map's side, at most
 
 
 @dataclass
@@ -137,11 +137,10 @@ def _explained(both: Models, x: Tensor, target: int, how: Mapping[str, Any], tun
     with both.lock:
         found = attribute(model, x, target, **how)
     height, width = found.maps.shape[1:]
-    if how["by"] == "occlusion":
-        shape = model.backbone.grid
-    else:
-        most = CELLS // 2 if how["by"] == "integrated_gradients" else CELLS
-        shape = min(most, height), min(most, width)
+    shape = min(CELLS, height), min(CELLS, width)
+    if how["by"] in ("occlusion", "integrated_gradients"):  # single pixels' gradients are noise: quarters of a patch
+        finer = 2 if how["by"] == "integrated_gradients" else 1
+        shape = finer * model.backbone.grid[0], finer * model.backbone.grid[1]
     values = F.adaptive_avg_pool2d(found.maps[:, None], shape)[0, 0].detach().double().cpu().numpy()
     if how["by"] == "integrated_gradients":  # a sum stays one: over all cells it is the difference of the logits
         values = values * (height * width / values.size)

@@ -12,9 +12,9 @@ from app.attribution import maps
 from app.attribution.choice import BY, PREDICTED, TRUE, Chosen
 from peftcore.errors import NotMeasurable
 from peftcore.figures import attribution as figures
-from peftcore.figures.theme import percent
+from peftcore.figures.theme import percent, plain
 
-SIDE = 370  # pixels: three pictures in a row of a page 1280 wide
+SIDE = 335  # pixels: three pictures in a row of a page 1280 wide
 
 
 def sentence(said: maps.Said, classes: list[str], true: int | None) -> None:
@@ -51,7 +51,9 @@ def draw(run: subjects.Run, image: int | str, target: int, chosen: Chosen, class
                     )  # fmt: skip
     there = [one for one in found if one is not None]
     with columns[0]:
-        st.image(shown, width=screen.fit(SIDE)["width"], caption=errors.plain(cached.image_title(run, image)))
+        title, _, note = cached.image_title(run, image).partition(", ")
+        figure = figures.explained_image(shown, title=title, note=plain(note), **screen.fit(SIDE), dark=theme.is_dark())
+        theme.show(figure, "attribution_image")
     if not there:
         return
     reach, signed = figures.reach_of(*(one.values for one in there)), chosen.by != "rollout"
@@ -94,8 +96,8 @@ def _caption(
 ) -> None:
     depth = len(cached.anatomy(run.subject).grids)
     how = {
-        "integrated_gradients": f"Integrated gradients over {chosen.steps} steps from a grey image, summed in squares; "
-        "more steps miss less.",
+        "integrated_gradients": f"Integrated gradients over {chosen.steps} steps from a grey image, summed over "
+        "quarters of a patch; more steps miss less.",
         "occlusion": "How much the logit falls when a patch is covered in grey.",
         "rollout": "Attention rollout: where attention leads through all layers; it knows no class.",
         "gradcam": "Grad-CAM on a layer's tokens.",
@@ -135,7 +137,7 @@ def lens(run: subjects.Run, image: int | str, said: maps.Said, classes: list[str
     if not cached.anatomy(run.subject).in_backbone:
         side = " A side network reads the frozen backbone: this is the classifier on what it starts from."
     captions.caption(
-        f"{run.told}. {cached.image_title(run, image)}: the tokens after each layer through the backbone's last norm, "
+        f"{run.title}. {cached.image_title(run, image)}: the tokens after each layer through the backbone's last norm, "
         f"its pooling and the trained classifier, as if the backbone ended there; the likeliest classes.{side}",
         f'{words.command(run.spec)} --save FOLDER\npython -c "import peftcore as pc; help(pc.layer_lens)"',
     )

@@ -54,6 +54,14 @@ def attribution_map(
     return _finish(figure, size, width, title, note, "attribution", dark)
 
 
+def explained_image(
+    image: np.ndarray, *, title: str, note: str = "", width: int = 320, dark: bool = False
+) -> go.Figure:
+    """The image alone, as large and as high as the maps beside it."""
+    figure, size = _canvas(np.asarray(image), width)
+    return _finish(theme.numbered(figure, {}), size, width, title, note, "explained-image", dark)
+
+
 def overlaid(image: np.ndarray, values: np.ndarray, reach: float, signed: bool = True, side: int = 512) -> np.ndarray:
     """The same picture as pixels (rows, columns, 3), uint8, to be kept as a file; its longer side is `side`."""
     factor = side / max(image.shape[:2])
@@ -157,6 +165,7 @@ def _settled(values: np.ndarray, classes: Sequence[str]) -> str:
 _IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
 EXAMPLES = {
     "attribution_map": dict(image=_IMAGE, values=np.random.default_rng(1).normal(size=(8, 8)), title="After tuning"),
+    "explained_image": dict(image=_IMAGE, title="Test image 3", note="class 9"),
     "layer_lens": dict(
         probabilities=np.random.default_rng(2).dirichlet(np.ones(8), 9), classes=list("abcdefgh"), true=3
     ),

@@ -15,6 +15,7 @@ PAGES = {
     "tasks": ("Tasks", ":material/category:"),
     "launch": ("Launch", ":material/rocket_launch:"),
     "runs": ("Runs", ":material/monitoring:"),
+    "compare": ("Compare", ":material/compare_arrows:"),
     "atlas": ("Atlas", ":material/apps:"),
     "heads": ("Heads", ":material/grid_on:"),
     "attention": ("Attention", ":material/visibility:"),

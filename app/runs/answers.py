@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
-from app import cached, errors, pictures, state
+from app import cached, errors, links, pictures, state
 from peftcore.errors import BadData
 from peftcore.store import RunRecord, results
 from peftcore.store.results import Results
@@ -104,3 +104,19 @@ def _line(right: bool, name: str, beside: str) -> str:
         f'<div style="{style};{weight}"><span>{mark}</span><span style="flex:1">{html.escape(name)}</span>'
         f"<span>{html.escape(beside)}</span></div>"
     )
+
+
+def turn(name: str, page: int, images: int) -> None:
+    """Buttons to the images before and after; `page` in the address says which are shown. `name`: of the app's page."""
+    if images <= SHOWN:
+        return
+    first, last = page * SHOWN + 1, min(images, (page + 1) * SHOWN)
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        for where, step, able, icon in (
+            ("before", -1, page > 0, "left"), ("after", 1, last < images, "right"),
+        ):  # fmt: skip
+            st.button(
+                "", icon=f":material/chevron_{icon}:", key=f"{name}_images_{where}", type="tertiary",
+                disabled=not able, help=f"Images {where}", on_click=links.write, kwargs={"page": page + step},
+            )  # fmt: skip
+        st.caption(f"{first:,} to {last:,} of {images:,} images", width="content")

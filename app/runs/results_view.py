@@ -109,22 +109,7 @@ def _images(found: Results, cell: tuple[int, int] | None) -> None:
             st.caption("There is no such image.")
             return
         st.html(answers.cards(found, task, some))
-        _turn(page, len(numbers))
-
-
-def _turn(page: int, images: int) -> None:
-    """Buttons to the images before and after."""
-    if images <= answers.SHOWN:
-        return
-    first, last = page * answers.SHOWN + 1, min(images, (page + 1) * answers.SHOWN)
-    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-        turns = {"before": (-1, page > 0), "after": (1, last < images)}
-        for (name, (step, able)), icon in zip(turns.items(), ("left", "right"), strict=True):
-            st.button(
-                "", icon=f":material/chevron_{icon}:", key=f"runs_images_{name}", type="tertiary", disabled=not able,
-                help=f"Images {name}", on_click=links.write, kwargs={"page": page + step},
-            )  # fmt: skip
-        st.caption(f"{first} to {last} of {images:,} images", width="content")
+        answers.turn("runs", page, len(numbers))
 
 
 def _csv(found: Results, name: str) -> bytes:

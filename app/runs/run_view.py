@@ -47,6 +47,13 @@ def _view(run: int, was_live: bool) -> None:
         take_along.draw(record)
 
 
+def alike(record: RunRecord) -> str:
+    """The run and the newest finished ones on its task, as the page Compare names them."""
+    ended = state.store().runs(limit=run_list.MOST_SHOWN, status="finished")
+    others = [str(other.id) for other in ended if other.spec["task"] == record.spec["task"] and other.id != record.id]
+    return ",".join([str(record.id), *others[:5]])
+
+
 def _shows(record: RunRecord) -> str:
     """Which side of a finished run the reader chose."""
     titles = {"training": "Training", "results": "Results"}
@@ -188,6 +195,7 @@ def _result(record: RunRecord, told: Follower) -> None:
         for page in ("heads", "attention"):
             navigation.link(page, run=record.id)
         navigation.link("memory", **cases.preset(record.spec))
+        navigation.link("compare", runs=alike(record))
     settings = started["settings"]
     st.caption(
         f"Validation accuracy {Ground.of(started, 'val').read(summary['val_accuracy'])}. "

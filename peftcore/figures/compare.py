@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from peftcore.errors import BadData
 from peftcore.figures import theme
 from peftcore.figures.curves import mark_chance
+from peftcore.figures.squares import cell_side
 from peftcore.registry import METHODS
 
 AXES = {
@@ -109,12 +110,23 @@ def _against(
     dark: bool,
     height: int,
     width: int | None,
+    front: bool = False,
 ) -> go.Figure:
-    """Accuracy against a cost on a logarithmic axis: one labelled marker per row, its shape by kind."""
+    """Accuracy against a cost on a logarithmic axis: one labelled marker per row, its shape by kind. `front`: draws a
+    line along the rows that nothing beats in both."""
     rows = [row for row in rows if row.get(column) and row.get("accuracy") is not None]
     if not rows:
         raise BadData(f"This figure needs rows with method, accuracy and {column} above zero.")
     figure = go.Figure()
+    if front and len(best := pareto(rows, column)) > 1:
+        figure.add_scatter(
+            x=[rows[n][column] for n in best],
+            y=[rows[n]["accuracy"] for n in best],
+            mode="lines",
+            name="Pareto front: nothing is better in both",
+            line=dict(color=theme.muted(dark), width=1.5, shape="hv", dash="dot"),
+            hoverinfo="skip",
+        )
     places = _label_places(rows, column)
     for kind in ("in-backbone", "side"):
         part = [
@@ -174,6 +186,86 @@ def _against(
     figure.update_yaxes(title_text="accuracy", range=[max(0, low - room), min(1.02, high + room)])
     figure.update_layout(showlegend=True)
     return theme.finish(figure, finding, name=name, dark=dark, height=height, width=width)
+
+
+def pareto(rows: Sequence[Mapping], column: str) -> list[int]:
+    """Places of the rows that no other row beats, the cheapest first: none is as cheap and more accurate, or as
+    accurate and cheaper."""
+    best: list[int] = []
+    for n in sorted(range(len(rows)), key=lambda n: (rows[n][column], -rows[n]["accuracy"])):
+        if not best or rows[n]["accuracy"] > rows[best[-1]]["accuracy"]:
+            best.append(n)
+    return best
+
+
+COSTS = {  # column of the rows: the axis, how its numbers read, the noun of the finding
+    "memory": ("peak memory of a training step", theme.si_bytes, "memory"),
+    "parameters": ("parameters trained", theme.human_count, "parameters"),
+    "stored": ("bytes of the saved adapter", theme.si_bytes, "stored bytes"),
+    "seconds": ("time of the run (s)", lambda seconds: f"{seconds:.3g} s", "time"),
+}
+
+
+def accuracy_vs_cost(
+    rows: Sequence[Mapping],
+    cost: str = "memory",
+    *,
+    chance: float | None = None,
+    dark: bool = False,
+    height: int = 440,
+    width: int | None = None,
+) -> go.Figure:
+    """Accuracy against one of COSTS, with the Pareto front; rows as in `accuracy_vs_parameters`, with that column."""
+    axis, say, noun = COSTS[cost]
+    look = dict(name=f"accuracy-{cost}", chance=chance, dark=dark, height=height, width=width, front=True)
+    return _against(rows, cost, axis, say, _leanest(rows, cost, noun), **look)  # type: ignore[arg-type]
+
+
+def disagreement(
+    shares: np.ndarray, names: Sequence[str], *, images: int, dark: bool = False, width: int = 460, height: int = 420
+) -> go.Figure:
+    """The share of images that two runs classify differently, as squares. `shares`: (runs, runs)."""
+    many, margins = len(names), dict(l=64, r=92, t=66, b=64)
+    side = min(64, cell_side(many, many, width, height, margins))
+    size = {"width": side * many + margins["l"] + margins["r"], "height": side * many + margins["t"] + margins["b"]}
+    plain = [theme.plain(name) for name in names]
+    apart = np.where(np.eye(many, dtype=bool), np.nan, np.asarray(shares, float))
+    figure = go.Figure(
+        go.Heatmap(
+            z=apart,
+            text=[["" if np.isnan(share) else f"{100 * share:.0f}" for share in row] for row in apart],
+            texttemplate="%{text}" if side >= 26 else None,
+            customdata=[[f"{one} and {two}" for two in plain] for one in plain],
+            hovertemplate="<b>%{customdata}</b><br>differ on %{z:.1%} of the images<extra></extra>",
+            hoverongaps=False,
+            colorscale=theme.SEQUENTIAL,
+            zmin=0,
+            xgap=2,
+            ygap=2,
+            colorbar=dict(thickness=12, outlinewidth=0, tickformat=".0%"),
+        )
+    )
+    bare = dict(showgrid=False, fixedrange=True, showline=False, ticks="", automargin=True)
+    figure.update_xaxes(tickvals=list(range(many)), ticktext=plain, tickangle=-40, **bare)
+    figure.update_yaxes(tickvals=list(range(many)), ticktext=plain, range=[many - 0.5, -0.5], **bare)
+    figure.update_layout(autosize=False, dragmode=False)
+    rows, columns = np.triu_indices(many, 1)
+    theme.numbered(
+        figure,
+        {
+            "first": [names[n] for n in rows.tolist()],
+            "second": [names[n] for n in columns.tolist()],
+            "differ": np.asarray(shares)[rows, columns].tolist(),
+            "images": [images] * len(rows),
+        },
+    )
+    least, most = (theme.percent(float(of)) for of in (np.nanmin(apart), np.nanmax(apart)))
+    spread = most if least == most else f"{least} to {most}"
+    title = f"Two runs differ on {spread} of {images:,} images"
+    return theme.finish(
+        figure, title, name="disagreement", dark=dark, margin=margins, line=max(24, (size["width"] - 20) // 8),
+        width=size["width"], height=size["height"],
+    )  # fmt: skip
 
 
 def _label_places(rows: Sequence[Mapping], column: str) -> list[str]:
@@ -270,3 +362,16 @@ def accuracy_vs_memory(
         height=height,
         width=width,
     )
+
+
+_ROWS = [
+    {"method": "full", "accuracy": 0.95, "memory": 4.9e9, "stored": 3.4e8, "spread": 0.01},
+    {"method": "last", "accuracy": 0.94, "memory": 0.6e9, "stored": 2.4e6},
+    {"method": "linear", "accuracy": 0.80, "memory": 0.4e9, "stored": 3.1e4},
+]
+EXAMPLES = {
+    "accuracy_vs_cost": dict(rows=_ROWS, cost="stored"),
+    "disagreement": dict(
+        shares=np.array([[0, 0.1, 0.2], [0.1, 0, 0.15], [0.2, 0.15, 0]]), names=["1", "2", "3"], images=100
+    ),
+}

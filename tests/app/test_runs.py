@@ -129,7 +129,7 @@ def test_finished_shows_result_settings_and_ways_on(at, store, run):
     assert len(page.get("plotly_chart")) == 5
     downloads = {button.key for button in page.download_button}
     assert {key for key in downloads if not key.startswith("numbers_")} == {"adapter", "spec"}
-    assert {link.label for link in page.page_link} == {"Heads", "Attention", "Memory", "Launch again"}
+    assert {link.label for link in page.page_link} == {"Heads", "Attention", "Memory", "Compare", "Launch again"}
     assert any("python -m peftcore run --method last" in code.value for code in page.code)
 
 

@@ -1,0 +1,168 @@
+"""The runs that are compared, and groups of those that differ in the seed alone. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from app import gallery, state, subjects, words
+from app.runs import following, races
+from peftcore.errors import HeadroomError
+from peftcore.figures.accuracy import Ground
+from peftcore.figures.curves import smooth
+from peftcore.store import RunRecord
+
+LEAST, MOST = 2, 12
+MOST_OFFERED = 200  # of the newest runs
+MOST_POINTS = 300  # of one curve
+NUMBERS = ("accuracy", "val_accuracy", "memory", "parameters", "stored", "seconds")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run of the store, or a recorded example."""
+
+    code: str  # its number, or the example's name
+    spec: dict[str, Any]
+    status: str
+    summary: dict[str, Any]
+    record: RunRecord | None = None
+
+    @property
+    def method(self) -> str:
+        return self.spec["method"]["name"]
+
+    @property
+    def name(self) -> str:
+        return f"run {self.code}" if self.record else self.code
+
+    @cached_property
+    def started(self) -> dict[str, Any] | None:
+        return _started(str(state.store().folder), self.code, self.record.attempts if self.record else 0)
+
+    @property
+    def ground(self) -> Ground | None:
+        return Ground.of(self.started, "test") if self.started else None
+
+    @property
+    def numbers(self) -> dict[str, float | None]:
+        """NUMBERS, None where they are not known: the run has not come to its end."""
+        summary, counts = self.summary, (self.started or {}).get("parameters", {})
+        return {
+            "accuracy": summary.get("test_accuracy"),
+            "val_accuracy": summary.get("val_accuracy"),
+            "memory": summary.get("memory", {}).get("peak") or None,
+            "parameters": counts["method"] + counts["head"] if counts else None,
+            "stored": _stored(str(state.store().folder), self.code, self.status),
+            "seconds": summary.get("seconds"),
+        }
+
+    def curve(self, what: str) -> pd.DataFrame:
+        """`what` ("val_accuracy" or "loss", the smoothed training loss) by step, epoch and seconds."""
+        steps, evaluations, total = self._told()
+        if not steps:
+            return pd.DataFrame({name: [] for name in ("step", "epoch", "seconds", what)})
+        at, seconds = [s["step"] for s in steps], [s["seconds"] for s in steps]
+        per_epoch = max(1.0, total / self.spec["epochs"])
+        if what == "loss":
+            found = pd.DataFrame({"step": at, "seconds": seconds, "loss": smooth(_losses(steps), total)})
+            found = found.iloc[:: max(1, len(found) // MOST_POINTS)]
+        else:
+            rows = [(e["step"], e["accuracy"]) for e in evaluations if e["split"] == "val"]
+            found = pd.DataFrame(rows, columns=["step", what])
+            found["seconds"] = np.interp(found["step"], at, seconds)
+        return found.assign(epoch=found["step"] / per_epoch)
+
+    def _told(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
+        if self.record:
+            told = following.follow(state.store(), self.record)
+            return told.steps, told.evaluations, told.total
+        subject = subjects.named(self.code)
+        steps, evaluations = (subjects.events(subject, kind) for kind in ("step", "evaluation"))
+        return steps, evaluations, (self.started or {}).get("steps", 0)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in the seed alone."""
+
+    label: str
+    entries: tuple[Entry, ...]
+
+    def row(self) -> dict[str, Any]:
+        """Means over the finished runs, and `spread`, the standard deviation of the accuracy between seeds."""
+        found = pd.DataFrame([entry.numbers for entry in self.entries], columns=list(NUMBERS)).astype(float)
+        ended = found[found["accuracy"].notna()]
+        mean = {name: None if pd.isna(of) else float(of) for name, of in ended.mean().items()}
+        spread = float(ended["accuracy"].std()) if len(ended) > 1 else None
+        return {"method": self.entries[0].method, "title": self.label, **mean, "spread": spread, "runs": len(ended)}
+
+
+def _losses(steps: Sequence[dict[str, Any]]) -> np.ndarray:
+    return np.array([step["loss"] for step in steps], float)
+
+
+@lru_cache(maxsize=512)
+def _started(folder: str, code: str, attempts: int) -> dict[str, Any] | None:
+    found = subjects.events(subjects.named(code), "started")
+    return found[-1] if found else None
+
+
+@lru_cache(maxsize=512)
+def _stored(folder: str, code: str, status: str) -> int | None:
+    """Bytes of the saved adapter."""
+    blob = subjects.adapter(subjects.named(code))
+    return len(blob) if blob else None
+
+
+def of(code: str) -> Entry:
+    """The run or example of this name. Raises UnknownName."""
+    if code.isdigit():
+        record = state.store().run(int(code))
+        return Entry(code, record.spec, record.status, record.summary, record)
+    told = gallery.record(code)
+    return Entry(code, told["spec"], "finished", told["summary"])
+
+
+def offered(named: Sequence[str]) -> tuple[list[Entry], list[HeadroomError]]:
+    """What one can choose from: the newest runs that began, the recorded examples, and what the address names; and why
+    some of these are not there."""
+    records = state.store().runs(limit=MOST_OFFERED, status=("running", "finished", "cancelled", "interrupted"))
+    found = [Entry(str(r.id), r.spec, r.status, r.summary, r) for r in records]
+    found += [of(name) for name in gallery.names()]
+    known, faults = {entry.code for entry in found}, []
+    for code in named:
+        if code not in known:
+            try:
+                found.append(of(code))
+            except HeadroomError as error:
+                faults.append(error)
+    return found, faults
+
+
+def first_choice(entries: Sequence[Entry]) -> list[Entry]:
+    """The newest finished runs on the newest task with two of them; else the recorded examples of one task."""
+    ended = [entry for entry in entries if entry.status == "finished"]
+    for own in (True, False):
+        for entry in ended:
+            same = [e for e in ended if e.spec["task"] == entry.spec["task"] and bool(e.record) == own]
+            if bool(entry.record) == own and len(same) >= LEAST:
+                return same[:6]
+    return ended[:LEAST]
+
+
+def groups(entries: Sequence[Entry]) -> list[Group]:
+    """In the order of the entries, each with what sets it apart from the others."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        key = json.dumps({name: of for name, of in entry.spec.items() if name != "seed"}, sort_keys=True)
+        found.setdefault(key, []).append(entry)
+    specs = [{**same[0].spec, "seed": 0} for same in found.values()]
+    labels = races.labels(specs) if len(specs) > 1 else [words.run_title(spec) for spec in specs]
+    return [Group(label, tuple(same)) for label, same in zip(labels, found.values(), strict=True)]

@@ -1,0 +1,107 @@
+"""Runs side by side: by link, grouped by seed, on one task at a time, and whether they err on the same images."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.compare import entries, mistakes
+from peftcore.store import results
+
+
+def text(page) -> str:
+    parts = [e.value for kind in ("markdown", "caption", "info", "error") for e in getattr(page, kind)]
+    return " ".join(parts).replace("\\", "")
+
+
+def again(store, recorded, method: str, **changes) -> int:
+    """One more run like a recorded one, but for some fields of its spec."""
+    spec, told, artifacts, summary = recorded[method]
+    run = store.create_run(spec | changes)
+    store.set_status(run, "running")
+    store.append(run, told, artifacts)
+    store.set_status(run, "finished", summary=summary)
+    return run
+
+
+def test_without_runs_the_recorded_examples_are_compared(at):
+    page = at("compare")
+    assert "recorded examples" in text(page) and len(page.get("plotly_chart")) == 1
+    assert {link.label for link in page.page_link} == {"Launch your own"}
+
+
+def test_runs_by_link_and_each_view(at, trained):
+    runs = f"{trained['lora']},{trained['last']}"
+    page = at("compare", runs=runs)
+    assert page.multiselect(key="compare_runs").value == runs.split(",")
+    assert len(page.get("plotly_chart")) == 1 and "95 % intervals" in text(page)
+    for cost in entries.NUMBERS[2:]:
+        assert len(at("compare", runs=runs, cost=cost).get("plotly_chart")) == 1
+    for axis in ("epoch", "step", "seconds"):
+        for value in ("val_accuracy", "loss"):
+            page = at("compare", runs=runs, view="curves", x=axis, y=value)
+            assert len(page.get("plotly_chart")) == 1 and not page.error
+    page = at("compare", runs=runs, view="mistakes")
+    assert len(page.get("plotly_chart")) == 1 and "McNemar" in text(page)
+    assert [metric.label for metric in page.metric] == ["Best alone", "Their vote", "Any of them"]
+
+
+def test_one_run_or_none_is_an_invitation(at, trained):
+    assert "Choose 2 to 12 runs" in text(at("compare", runs=trained["lora"]))
+    assert "Choose 2 to 12 runs" in text(at("compare", runs="none"))
+
+
+def test_an_unknown_run_is_a_sentence_beside_the_others(at, trained):
+    page = at("compare", runs=f"{trained['lora']},{trained['last']},99")
+    assert "There is no run 99" in text(page) and len(page.get("plotly_chart")) == 1
+
+
+def test_runs_that_differ_in_the_seed_alone_are_a_group(at, trained, recorded, store):
+    other = again(store, recorded, "lora", seed=1)
+    found = entries.groups([entries.of(str(run)) for run in (trained["lora"], other, trained["last"])])
+    assert [len(group.entries) for group in found] == [2, 1]
+    assert found[0].row()["runs"] == 2 and found[0].row()["spread"] == 0 and found[1].row()["spread"] is None
+    page = at("compare", runs=f"{trained['lora']},{other},{trained['last']}")
+    assert "one standard deviation" in text(page)
+
+
+def test_runs_on_several_tasks_are_compared_on_one(at, trained, recorded, store):
+    other = again(store, recorded, "lora", task="orientation")
+    page = at("compare", runs=f"{trained['lora']},{trained['last']},{other}")
+    assert "on 2 tasks" in text(page)
+    assert page.segmented_control(key="compare_task").value == "digits"
+    page = at("compare", runs=f"{trained['lora']},{trained['last']},{other}", task="orientation", view="mistakes")
+    assert "two runs with predictions" in text(page) and not page.exception
+
+
+def test_runs_without_predictions_or_end_are_named(at, trained, store):
+    store.delete_artifact(trained["last"], results.ARTIFACT)
+    page = at("compare", runs=f"{trained['lora']},{trained['last']}", view="mistakes")
+    assert "kept no predictions" in text(page)
+    assert page.button(f"predict_again_{trained['last']}").label == "Predict again"
+    stopped = store.create_run(store.run(trained["lora"]).spec)
+    store.set_status(stopped, "cancelled")
+    for view in ("cost", "curves", "mistakes"):
+        page = at("compare", runs=f"{trained['lora']},{stopped}", view=view)
+        assert not page.exception and not page.error
+    assert "cancelled" in text(page)
+
+
+@pytest.mark.parametrize(
+    "one, two, p, says",
+    [
+        (0, 0, 1.0, "Run 1 and run 2 are right and wrong on the same images."),
+        (9, 8, 1.0, "No difference beyond chance"),
+        (3, 30, 1e-6, "Run 2 is better than run 1"),
+        (30, 3, 1e-6, "Run 1 is better than run 2"),
+    ],
+)
+def test_verdicts(one, two, p, says):
+    assert mistakes.verdict("run 1", "run 2", {"only_first": one, "only_second": two, "p": p}, 100).startswith(says)
+
+
+def test_nothing_on_the_front_is_beaten():
+    from peftcore.figures.compare import pareto
+
+    rows = [{"accuracy": a, "memory": m} for a, m in [(0.9, 5), (0.8, 1), (0.7, 2), (0.9, 6), (0.95, 9), (0.8, 1)]]
+    front = [rows[n] for n in pareto(rows, "memory")]
+    assert [(row["accuracy"], row["memory"]) for row in front] == [(0.8, 1), (0.9, 5), (0.95, 9)]

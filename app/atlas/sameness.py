@@ -188,6 +188,7 @@ def _test(tasks: Tasks, both: dict[str, Agreement], strata: dict[str, Agreement]
             if tasks.setting_name
             else ""
         )
+        + f" {len(rows)} tests for each choice of projections, none corrected for the others: a p near 0.05 is a hint."
     )
 
 

@@ -233,9 +233,11 @@ def _show_effects(
         theme.show(figure, key, spec=run.spec, on_select=lambda: controls.pick_head(key), selection_mode="points")
     with right:
         layer, head = np.unravel_index(int(np.nanargmax(summed)), summed.shape)
+        of_what = "+".join(both[j] for j in drawn)
         grid = heads.head_grid(
-            summed, view.scores.layers, score="change", projection="+".join(both[j] for j in drawn), selected=selected,
-            title=f"Without head {head + 1} of layer {layer + 1} the loss rises most: {summed[layer, head]:+.3f} nats",
+            summed, view.scores.layers, score="change", projection=of_what, selected=selected,
+            title=f"Without head {head + 1} of layer {layer + 1} in {of_what} the loss rises most: "
+            f"{summed[layer, head]:+.3f} nats",
             note="click a head to select it", **screen.fit(500, 460), dark=theme.is_dark(),
         )  # fmt: skip
         grid_key = "heads_effects_grid"

@@ -171,7 +171,7 @@ def deletion(
             x=cut, line=dict(color=theme.ink(dark), width=1.5, dash="dashdot"), annotation_text=theme.plain(cut_name),
             annotation_position="top right" if cut < 0.6 * counts.max() else "top left",
         )  # fmt: skip
-    figure.update_xaxes(title_text="heads that are switched off")
+    figure.update_xaxes(title_text=f"heads that are switched off, in the order of {theme.plain(score)}")
     figure.update_yaxes(title_text="loss (nats)" if metric == "loss" else "accuracy")
     if metric != "loss":
         figure.update_yaxes(tickformat=".0%")
@@ -179,10 +179,14 @@ def deletion(
     theme.numbered(
         figure, dict(order=orders, draw=draws, **{"heads off": off, "loss (nats)": loss, "accuracy": accuracy})
     )
+    sign = 1 if metric == "loss" else -1
     least = np.interp(counts, *curves["least"])
+    inner = range(1, len(counts) - 1)  # with no head off, or every head, all orders are one
+    wins = sum(sign * least[i] < (sign * several[i]).min() for i in inner)
+    note = f"on average, against random order; better than all its draws at {wins} of {len(inner)} points"
     return theme.finish(
-        figure, _finding(counts, least, mean, several, metric), name="deletion", dark=dark, height=height, width=width,
-        note=f"order by {theme.plain(score)}; the band spans the random orders", margin=dict(l=64, r=16, b=96),
+        figure, _finding(sign * gain(counts, least, mean), metric), name="deletion", dark=dark, height=height,
+        width=width, note=note, margin=dict(l=64, r=16, b=96),
         line=theme.TITLE_WIDTH if width is None else max(24, width // 8),
     )  # fmt: skip
 
@@ -192,19 +196,12 @@ def gain(counts: np.ndarray, least: np.ndarray, random: np.ndarray) -> float:
     return float(np.trapezoid(random - least, counts) / (np.ptp(counts) or 1.0))
 
 
-def _finding(counts: np.ndarray, least: np.ndarray, mean: np.ndarray, several: list[np.ndarray], metric: str) -> str:
-    """Whether the score's order beats random order, by the area between their curves and by the band."""
-    better = gain(counts, least, mean) * (1 if metric == "loss" else -1)
-    inner = range(1, len(counts) - 1)  # with no head or every head off, all orders are one
-    sign = 1 if metric == "loss" else -1
-    wins = sum(sign * least[i] < (sign * several[i]).min() for i in inner)
+def _finding(better: float, metric: str) -> str:
+    """Whether the score's order beats random order, by the area between their curves."""
     amount = f"{abs(better):.3f} nats" if metric == "loss" else f"{100 * abs(better):.1f} points of accuracy"
     if better <= 0:
-        return f"Least responsive first costs no less than random order ({amount} more on average)"
-    return (
-        f"Least responsive first saves {amount} on average against random order, "
-        f"and is outside its range at {wins} of {len(inner)} points"
-    )
+        return f"Least responsive first costs {amount} more"
+    return f"Least responsive first saves {amount}"
 
 
 _RANDOM = np.random.default_rng(0)

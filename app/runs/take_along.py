@@ -37,7 +37,7 @@ def _button(place: DeltaGenerator, record: RunRecord, kind: str, disabled: bool)
     if key not in built:
         if not place.button("Build", key=f"build_{kind}", disabled=disabled, width="stretch"):
             return
-        with errors.sentences(stop=False), place, st.spinner("Building"):
+        with errors.sentences(stop=False), place.container(), st.spinner("Building"):
             built[key] = as_bytes(Source.of(record, state.store()), kind)
         if key not in built:
             return

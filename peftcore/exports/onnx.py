@@ -30,7 +30,7 @@ TOLERANCE = 1e-3  # of a logit, between PyTorch and onnxruntime; of the largest 
 
 def why_not(source: Source) -> str | None:
     if missing := [name for name in NEEDS if find_spec(name) is None]:
-        return f"Not installed: {', '.join(missing)}. Install with `pip install {' '.join(NEEDS)}`, then reload."
+        return f"Not installed: {', '.join(missing)}. Install with: pip install {' '.join(NEEDS)}"
     return source.no_model
 
 

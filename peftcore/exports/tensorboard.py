@@ -16,7 +16,7 @@ MAKES = "folder"
 
 def why_not(source: Source) -> str | None:
     if find_spec("tensorboard") is None:
-        return "Not installed: tensorboard. Install it with `pip install tensorboard`, then reload."
+        return "Not installed: tensorboard. Install with: pip install tensorboard"
     return source.no_events
 
 

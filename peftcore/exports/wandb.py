@@ -17,7 +17,7 @@ MAKES = "folder"
 
 def why_not(source: Source) -> str | None:
     if find_spec("wandb") is None:
-        return "Not installed: wandb. Install it with `pip install wandb`, then reload."
+        return "Not installed: wandb. Install with: pip install wandb"
     return source.no_events
 
 
@@ -38,4 +38,6 @@ def write(source: Source, folder: Path) -> Path:
     run.summary.update({name: source.summary[name] for name in ("test_accuracy", "val_accuracy")
                         if name in source.summary})  # fmt: skip
     run.finish()
+    for link in [path for path in (logs / "wandb").iterdir() if path.is_symlink()]:
+        link.unlink()  # to the newest run and its logs, which a zip would hold twice
     return logs

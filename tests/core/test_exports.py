@@ -247,6 +247,14 @@ def test_the_plain_script_needs_no_headroom_and_learns_as_much(method, tmp_path,
     assert abs(theirs - ours.test_accuracy) < APART
 
 
+def test_the_plain_script_trains_on_a_folder_of_images(pictures, tmp_path):
+    spec = pc.RunSpec(method={"name": "last", "qk_norm": True}, task=f"folder:{pictures}", epochs=1, batch_size=8)
+    path = pc.export(pc.train.Result(spec, 0.5, 0.5, {}, 1.0, None, None, 1), "plain", tmp_path) / "train.py"
+    code = f"{GUARD}sys.argv[1:] = [{str(pictures)!r}]; runpy.run_path({str(path)!r}, run_name='__main__')"
+    told = python("-c", code, cwd=tmp_path)
+    assert 0 <= float(told.rpartition("test accuracy: ")[2]) <= 1 and "epoch 1: loss" in told
+
+
 def test_the_plain_script_for_a_folder_of_images_is_python(tmp_path):
     spec = pc.RunSpec(method={"name": "last", "qk_norm": True}, task="folder:/x", backbone="vit_small_patch16_224")
     path = pc.export(pc.train.Result(spec, 0.5, 0.5, {}, 1.0, None, None, 1), "plain", tmp_path) / "train.py"
@@ -279,11 +287,8 @@ def test_what_a_person_typed_is_never_markup_in_a_report(store, trained, tmp_pat
 def test_the_report_opens_with_the_network_off(trained, tmp_path, home):
     """In a browser that may not reach anything but the file."""
     browsers = pytest.importorskip("playwright.sync_api")
-    sys.path.insert(0, str(ROOT / "tests" / "browser"))
-    try:
-        from find_browser import find
-    finally:
-        sys.path.pop(0)
+    from find_browser import find
+
     if not find():
         pytest.skip("no browser here")
     path = pc.export(trained["lora"][0], "report", tmp_path)

@@ -161,8 +161,15 @@ def groups(entries: Sequence[Entry]) -> list[Group]:
     """In the order of the entries, each with what sets it apart from the others."""
     found: dict[str, list[Entry]] = {}
     for entry in entries:
-        key = json.dumps({name: of for name, of in entry.spec.items() if name != "seed"}, sort_keys=True)
-        found.setdefault(key, []).append(entry)
+        found.setdefault(_key(entry, entries), []).append(entry)
     specs = [{**same[0].spec, "seed": 0} for same in found.values()]
     labels = races.labels(specs) if len(specs) > 1 else [words.run_title(spec) for spec in specs]
     return [Group(label, tuple(same)) for label, same in zip(labels, found.values(), strict=True)]
+
+
+def _key(entry: Entry, entries: Sequence[Entry]) -> str:
+    """The spec without its seed, as far as all specs say it: an older run knows fewer settings."""
+    own = [other.spec["method"] for other in entries if other.method == entry.method]
+    method = {name: of for name, of in entry.spec["method"].items() if all(name in other for other in own)}
+    rest = {name: of for name, of in entry.spec.items() if all(name in other.spec for other in entries)}
+    return json.dumps({**rest, "method": method, "seed": 0}, sort_keys=True)

@@ -15,7 +15,7 @@ from peftcore.store.results import Results
 from peftcore.task import Task
 
 SIDE = 92  # pixels of an image
-SHOWN = 12  # images at a time
+SHOWN = 9  # images at a time
 MOST_NAMED = 3  # of the most probable classes under an image
 
 

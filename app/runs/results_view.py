@@ -13,10 +13,10 @@ from peftcore.store import RunRecord
 from peftcore.store.results import Results
 
 ORDERS = {
-    "worst": "wrong and sure",
-    "uncertain": "most uncertain",
-    "best": "right and sure",
-    "cell": "the chosen cell",
+    "worst": "Worst",
+    "uncertain": "Uncertain",
+    "best": "Best",
+    "cell": "Cell",
 }
 ANY = -1  # in a class's place: not chosen
 
@@ -29,7 +29,7 @@ def draw(record: RunRecord) -> None:
     counts = found.per_class
     cell = _cell(found)
     with st.container(key="wrap_results"):
-        left, right = st.columns([11, 9], gap="medium")
+        left, right = st.columns([12, 10], gap="medium")
     with left:
         _confusion(found, cell)
     with right:
@@ -38,7 +38,8 @@ def draw(record: RunRecord) -> None:
     captions.caption(
         f"{len(found):,} test images of {words.task_title(found.task)}, run {record.id}, seed {record.spec['seed']}: "
         f"{found.accuracy:.3f} are classified correctly (95 %, Wilson: {low:.2f} to {high:.2f}). "
-        "A square's colour is its share of the label's images, its number their count; click one to see its images.",
+        "A square's colour is its share of the label's images, its number their count; click one to see its images. "
+        "Worst: wrong and most sure. Uncertain: the two most probable classes are closest. Best: right and most sure.",
         f"python -m peftcore results {record.id}",
     )
     left, right = st.columns(2, gap="medium")
@@ -77,7 +78,7 @@ def _confusion(found: Results, cell: tuple[int, int] | None) -> None:
             links.write(label=clicked[0], predicted=clicked[1], images="cell")
 
     figure = figures.confusion(
-        found.confusion, found.classes, selected=cell, **screen.fit(600, 560), dark=theme.is_dark()
+        found.confusion, found.classes, selected=cell, **screen.fit(470, 470), dark=theme.is_dark()
     )
     theme.show(figure, key, on_select=pick, selection_mode="points")
 

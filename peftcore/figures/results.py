@@ -11,7 +11,8 @@ from peftcore.figures import theme
 from peftcore.figures.squares import cell_side, ticks
 
 WRITTEN = 26  # pixels: in a cell at least this wide its count is written
-SIDES = dict(l=92, r=92, t=66, b=92)
+SIDES = dict(l=60, r=84, t=66, b=60)
+LONG = dict(SIDES, l=104, b=104)  # where class names are words
 SHORT = 14  # characters of a class name beside the squares
 
 
@@ -31,7 +32,7 @@ def confusion(
     """
     counts, names = np.asarray(counts), [theme.plain(name) for name in classes]
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    many, margins = len(names), SIDES
+    many, margins = len(names), LONG if max(map(len, map(str, classes))) > 2 else SIDES
     side = cell_side(many, many, width, height, margins)
     rows, columns = np.indices(counts.shape)
     figure = go.Figure(

@@ -38,20 +38,26 @@ def _changed(spec: RunSpec, changes: dict[str, Any]) -> RunSpec:
 def differences(specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For each spec, as a dict, the settings in which it differs from others: {"method": "last", "rank": 8}.
 
-    The settings of a method are compared among the specs of that method alone.
+    The settings of a method are compared among the specs of that method alone, and a setting among those that have it:
+    an older run knows fewer.
     """
-    recipe = [name for name in specs[0] if name != "method" and _distinct(spec.get(name) for spec in specs) > 1]
+    recipe = [name for name in _varied(specs) if name != "method"]
     methods = {spec["method"]["name"] for spec in specs}
     settings: dict[str, list[str]] = {}
     for method in methods:
         same = [spec["method"] for spec in specs if spec["method"]["name"] == method]
-        settings[method] = [name for name in same[0] if _distinct(other.get(name) for other in same) > 1]
+        settings[method] = _varied(same)
     return [
         ({"method": spec["method"]["name"]} if len(methods) > 1 else {})
-        | {name: spec["method"][name] for name in settings[spec["method"]["name"]]}
-        | {name: spec[name] for name in recipe}
+        | {name: spec["method"][name] for name in settings[spec["method"]["name"]] if name in spec["method"]}
+        | {name: spec[name] for name in recipe if name in spec}
         for spec in specs
     ]
+
+
+def _varied(some: Sequence[Mapping[str, Any]]) -> list[str]:
+    names = dict.fromkeys(name for one in some for name in one)
+    return [name for name in names if _distinct(one[name] for one in some if name in one) > 1]
 
 
 def _distinct(values: Any) -> int:

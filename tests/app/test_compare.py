@@ -13,7 +13,7 @@ def text(page) -> str:
     return " ".join(parts).replace("\\", "")
 
 
-def again(store, recorded, method: str, **changes) -> int:
+def again(store, recorded, method: str, /, **changes) -> int:
     """One more run like a recorded one, but for some fields of its spec."""
     spec, told, artifacts, summary = recorded[method]
     run = store.create_run(spec | changes)
@@ -62,6 +62,15 @@ def test_runs_that_differ_in_the_seed_alone_are_a_group(at, trained, recorded, s
     assert found[0].row()["runs"] == 2 and found[0].row()["spread"] == 0 and found[1].row()["spread"] is None
     page = at("compare", runs=f"{trained['lora']},{other},{trained['last']}")
     assert "one standard deviation" in text(page)
+
+
+def test_a_run_that_knows_fewer_settings_is_compared_all_the_same(at, trained, recorded, store):
+    spec = recorded["lora"][0]
+    older = {name: of for name, of in spec["method"].items() if name in ("name", "rank")}
+    other = again(store, recorded, "lora", method=older, seed=1)
+    page = at("compare", runs=f"{trained['lora']},{other}")
+    assert not page.error and len(page.get("plotly_chart")) == 1
+    assert len(entries.groups([entries.of(str(run)) for run in (trained["lora"], other)])) == 1
 
 
 def test_runs_on_several_tasks_are_compared_on_one(at, trained, recorded, store):

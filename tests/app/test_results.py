@@ -49,15 +49,15 @@ def test_images_by_order_and_by_cell(at, run, store):
     assert page.segmented_control(key="runs_images").value == "cell"
     assert page.selectbox(key="runs_label").value == label
     cards = next(e.value for e in page.get("html") if "test image" in e.value)
-    assert cards.count("<img") == min(12, len(found.cell(label, predicted)))
+    assert cards.count("<img") == min(9, len(found.cell(label, predicted)))
     assert not at("runs", run=run, show="results", label="x", predicted=999).exception
 
 
 def test_pages_of_images(at, run):
     page = at("runs", run=run, show="results", images="uncertain")
-    assert "1 to 12 of 24 images" in text(page)
+    assert "1 to 9 of 24 images" in text(page)
     page.button("runs_images_after").click().run()
-    assert "13 to 24 of 24 images" in text(page) and page.query_params["page"] in ("1", ["1"])
+    assert "10 to 18 of 24 images" in text(page) and page.query_params["page"] in ("1", ["1"])
 
 
 def test_a_run_without_predictions_is_predicted_again(at, run, store, monkeypatch):

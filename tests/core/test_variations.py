@@ -62,3 +62,14 @@ def test_mistakes_are_sentences():
         variations(RunSpec(), {"rank": [4, 0]})
     with pytest.raises(errors.UnknownName, match="gap"):
         variations(RunSpec(), {"method": ["last", "lora"], "gap": [1, 2]})
+
+
+def test_older_specs_that_know_fewer_settings_are_told_apart():
+    new = {"method": {"name": "lora", "rank": 4, "qk_norm": True}, "seed": 0, "clip": 1.0}
+    specs = [new, {**new, "seed": 1, "method": {**new["method"], "qk_norm": False}}]
+    specs.append({"method": {"name": "lora", "rank": 8}, "seed": 0})
+    assert differences(specs) == [
+        {"rank": 4, "qk_norm": True, "seed": 0},
+        {"rank": 4, "qk_norm": False, "seed": 1},
+        {"rank": 8, "seed": 0},
+    ]

@@ -249,7 +249,8 @@ def _show_effects(
     captions.caption(
         f"{run.told}. Switched off one by one: {OF[of]}, on the first {found['images']} validation images; with every "
         f"head on the loss is {loss:.3f} nats and the accuracy {accuracy:.3f}. {more}"
-        f"Scores: {shown.SCORES[score]}. Heads that are off already are left out.",
+        f"Scores: {shown.SCORES[score]}. The second correlation is with the size of a change, whatever its "
+        "sign. Heads that are off already are left out.",
         _command(run, of),
     )
 

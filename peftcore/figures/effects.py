@@ -106,13 +106,14 @@ def score_against_change(
     figure.update_yaxes(title_text="change of the loss (nats)")
     figure.update_layout(
         clickmode="event+select", dragmode=False, hovermode="closest", showlegend=len(projections) > 1,
-        legend=dict(y=1, yref="paper", yanchor="top", x=0.01),
+        margin=dict(b=78),
     )  # fmt: skip
     count, rare = len(columns["head"]), "" if np.isnan(p) else f", p {'< 0.001' if p < 0.001 else f'= {p:.2g}'}"
-    size = "" if np.isnan(sizes) else f"; with the size of the change, whatever its sign: {sizes:.2f}"
+    size = "" if np.isnan(sizes) else f"; for sizes: {sizes:.2f}"
     return theme.finish(
         figure, verdict(rho, p), name="score-against-change", dark=dark, height=height, width=width,
-        note=f"Spearman's \N{GREEK SMALL LETTER RHO} over {count} points{rare}{size}",
+        margin=dict(l=64, r=16, b=78),
+        note=f"Spearman's \N{GREEK SMALL LETTER RHO}, {count} points{rare}{size}",
         line=theme.TITLE_WIDTH if width is None else max(24, width // 8),
     )  # fmt: skip
 
@@ -183,7 +184,7 @@ def deletion(
     least = np.interp(counts, *curves["least"])
     inner = range(1, len(counts) - 1)  # with no head off, or every head, all orders are one
     wins = sum(sign * least[i] < (sign * several[i]).min() for i in inner)
-    note = f"on average, against random order; better than all its draws at {wins} of {len(inner)} points"
+    note = f"on average, against random; beats all of it at {wins} of {len(inner)} points"
     return theme.finish(
         figure, _finding(sign * gain(counts, least, mean), metric), name="deletion", dark=dark, height=height,
         width=width, note=note, margin=dict(l=64, r=16, b=96),

@@ -90,7 +90,7 @@ def _pairs(runs: Sequence[Entry], whole: Comparison) -> None:
             {
                 "runs": f"{runs[i].code} and {runs[j].code}", "differ": percent(whole.disagreement[i, j]),
                 "first alone right": pair["only_first"], "second alone right": pair["only_second"],
-                "p (McNemar)": float(f"{pair['p']:.2g}"),
+                "p (McNemar)": f"{pair['p']:.2g}",
             }
         )  # fmt: skip
     st.dataframe(pd.DataFrame(rows), hide_index=True, key="compare_pairs", height=260 if len(rows) > 6 else "content")

@@ -93,7 +93,7 @@ def _card(found: Results, task: Task, number: int, votes: Sequence[tuple[str, Re
         lines = [_line(c == found.labels[number], found.classes[c], f"{p[c]:.2f}") for c in top if p[c] >= 0.005]
     picture = pictures.row([image], SIDE)
     name = f'<div style="font-size:0.85rem;font-weight:600;overflow-wrap:anywhere">{html.escape(label)}</div>'
-    return f"<div>{picture}{name}{''.join(lines)}</div>"
+    return f'<div style="max-width:{SIDE}px">{picture}{name}' + f"{''.join(lines)}</div>"
 
 
 def _line(right: bool, name: str, beside: str) -> str:

@@ -143,6 +143,9 @@ def test_timm_and_hugging_face_peft_load_it_in_a_fresh_process(kind, trained, tm
     code = f"import peftcore, timm, torch; {load}; {save}"
     python("-c", code, cwd=tmp_path)
     difference = off(model(x).detach(), torch.load(tmp_path / "y.pt"))
+    with torch.no_grad():
+        untuned = model.head(pc.load_backbone(model.backbone.name).pooled(x))
+    assert off(model(x).detach(), untuned) > 1e-2, "the adapter must matter"
     print(f"{kind}: largest difference of logits {difference:.1e}")
     assert difference < 1e-5
 
@@ -338,6 +341,12 @@ def test_tensorboard_reads_the_curves(trained, store, tmp_path, home):
     losses = [event["loss"] for event in store.events(run, kinds="step")]
     assert [e.value for e in seen.Scalars("train/loss")] == pytest.approx(losses)
     assert [e.step for e in seen.Scalars("val/accuracy")] == [2, 4]
+
+
+def test_an_offline_run_of_weights_and_biases(trained, tmp_path, home):
+    pytest.importorskip("wandb")
+    folder = pc.export(trained["lora"][0], "wandb", tmp_path)
+    assert list(folder.glob("wandb/offline-run-*/run-*.wandb"))
 
 
 def test_every_kind_is_one_file_to_download(trained, store):

@@ -75,6 +75,8 @@ def _header(race: int, runners: Sequence[Runner]) -> None:
             st.rerun()
         if chosen := races.remembered(race):
             navigation.link("launch", "Launch again", **races.preset(**chosen))
+        if len(records) > 1:
+            navigation.link("compare", runs=",".join(str(record.id) for record in records[:12]))
 
 
 def _state(runners: Sequence[Runner]) -> str:

@@ -240,6 +240,7 @@ def disagreement(
             hoverongaps=False,
             colorscale=theme.SEQUENTIAL,
             zmin=0,
+            zmax=float(np.max(shares)) or 1.0,
             xgap=2,
             ygap=2,
             colorbar=dict(thickness=12, outlinewidth=0, tickformat=".0%"),

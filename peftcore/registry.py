@@ -23,7 +23,7 @@ class Registry:
 
     def __init__(self, package: str, kind: str):
         self.package, self.kind = package, kind
-        self.folders = [Path(__file__).parent / package]
+        self.folders = [Path(__file__).parent.joinpath(*package.split("."))]
 
     def add_folder(self, folder: Path) -> None:
         """Makes the files in `folder` part of the package, in this process.

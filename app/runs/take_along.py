@@ -6,7 +6,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from app import errors, state
-from peftcore.exports import Source, as_bytes, kinds
+from peftcore.cli.exports import Source, as_bytes, kinds
 from peftcore.figures.theme import si_bytes
 from peftcore.store import RunRecord
 

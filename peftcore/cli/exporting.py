@@ -22,8 +22,8 @@ def export(
     json: JSON = False,
 ) -> None:
     """Export a run or a saved adapter: --as onnx, merged, peft, script, notebook, report and more; or list them."""
-    from peftcore.exports import Source, kinds
-    from peftcore.exports import export as write
+    from peftcore.cli.exports import Source, kinds
+    from peftcore.cli.exports import export as write
 
     if not kind:
         of = Source.of(source) if source else None
@@ -44,7 +44,7 @@ def report(
     json: JSON = False,
 ) -> None:
     """Write a run as one HTML file with live figures, which opens without a network; the same as export --as report."""
-    from peftcore.exports import export as write
+    from peftcore.cli.exports import export as write
 
     _written(json, write(source, "report", to), "report")
 

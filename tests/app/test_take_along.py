@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.runs import take_along
-from peftcore.exports import EXPORTS
+from peftcore.cli.exports import EXPORTS
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from trainings import cut, drain
 
 import peftcore as pc
 from peftcore import errors
-from peftcore.exports import EXPORTS, Source, as_bytes, kinds
+from peftcore.cli.exports import EXPORTS, Source, as_bytes, kinds
 from peftcore.store import Store, results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,7 +180,7 @@ def test_onnx_of_a_run_knows_its_classes(trained, tmp_path, home):
 
 
 def test_onnx_says_what_to_install(monkeypatch):
-    from peftcore.exports import onnx
+    from peftcore.cli.exports import onnx
 
     monkeypatch.setattr(onnx, "find_spec", lambda name: None)
     model = pc.attach(small("vit"), pc.make_method("linear"), 3)
@@ -321,7 +321,7 @@ def test_events_as_a_table(trained, tmp_path, home):
 
 
 def test_steps_that_a_resumed_run_did_again_count_once(store, trained, tmp_path):
-    from peftcore.exports.events import rows
+    from peftcore.cli.exports.events import rows
 
     run = trained["bitfit"][0]
     again = [event for event in store.events(run, kinds="step") if event["step"] == 2]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from peftcore.exports._source import Source
-from peftcore.exports.events import scalars
+from peftcore.cli.exports._source import Source
+from peftcore.cli.exports.events import scalars
 
 TITLE = "Weights & Biases"
 PURPOSE = (

@@ -6,7 +6,7 @@ from pathlib import Path
 from pprint import pformat
 from typing import Any
 
-from peftcore.exports._source import Source
+from peftcore.cli.exports._source import Source
 from peftcore.figures.theme import method_title
 from peftcore.spec import RunSpec
 

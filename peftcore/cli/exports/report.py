@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from peftcore import errors
-from peftcore.exports import script
-from peftcore.exports._source import Source
-from peftcore.exports.events import rows
+from peftcore.cli.exports import script
+from peftcore.cli.exports._source import Source
+from peftcore.cli.exports.events import rows
 from peftcore.figures.theme import human_count, method_title, percent, si_bytes
 from peftcore.registry import METHODS
 from peftcore.store import conditions

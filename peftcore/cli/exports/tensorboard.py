@@ -6,8 +6,8 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
-from peftcore.exports._source import Source
-from peftcore.exports.events import scalars
+from peftcore.cli.exports._source import Source
+from peftcore.cli.exports.events import scalars
 
 TITLE = "TensorBoard"
 PURPOSE = "Curves beside those of other projects: unzip, then `tensorboard --logdir FOLDER`."

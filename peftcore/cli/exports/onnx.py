@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peftcore import errors
-from peftcore.exports._source import Source
+from peftcore.cli.exports._source import Source
 
 if TYPE_CHECKING:
     from peftcore.model import TunedModel

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from peftcore import errors
 from peftcore.backbone import embedded
-from peftcore.exports._source import Source
+from peftcore.cli.exports._source import Source
 from peftcore.figures.theme import method_title
 from peftcore.spec import RunSpec
 

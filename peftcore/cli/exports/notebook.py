@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from peftcore.exports import script
-from peftcore.exports._source import Source
+from peftcore.cli.exports import script
+from peftcore.cli.exports._source import Source
 
 TITLE = "Jupyter notebook"
 PURPOSE = "The same as the script, cell by cell, with the curves drawn: to teach with, and to change."

@@ -6,8 +6,8 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from peftcore.cli.exports._source import Source
 from peftcore.events import COMPONENTS
-from peftcore.exports._source import Source
 
 TITLE = "Events as CSV"
 PURPOSE = "Every step and every evaluation as a row, for a spreadsheet, pandas or R; memory is in bytes."

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from peftcore import errors
-from peftcore.exports._source import Source
+from peftcore.cli.exports._source import Source
 from peftcore.registry import Registry
 
-EXPORTS = Registry("exports", "kind of export")
+EXPORTS = Registry("cli.exports", "kind of export")
 
 
 @dataclass(frozen=True)

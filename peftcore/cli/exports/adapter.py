@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from peftcore.exports._source import Source
+from peftcore.cli.exports._source import Source
 from peftcore.spec import RunSpec
 
 TITLE = "Adapter"

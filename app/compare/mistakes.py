@@ -10,7 +10,7 @@ import streamlit as st
 
 from app import captions, errors, links, screen, theme, words
 from app.compare.entries import LEAST, Entry
-from app.runs import answers
+from app.runs import kept_predictions
 from peftcore.figures import compare as figures
 from peftcore.figures.theme import percent
 from peftcore.store.comparison import Comparison, comparison, unlike
@@ -25,9 +25,9 @@ def draw(entries: Sequence[Entry]) -> None:
         if entry.record is None:
             st.caption(f"{entry.name} is a recorded example, which has no predictions.")
             continue
-        found = answers.of(entry.record)
+        found = kept_predictions.of(entry.record)
         if found is None:
-            answers.invite(entry.record, key=f"predict_again_{entry.code}")
+            kept_predictions.invite(entry.record, key=f"predict_again_{entry.code}")
         elif known and (reason := unlike(known[0][1], found)):
             st.info(errors.plain(reason), icon=":material/info:")
         else:
@@ -103,10 +103,10 @@ def _parted(runs: Sequence[Entry], whole: Comparison) -> None:
         st.caption("On no image: whatever one gets right, all get right.")
         return
     with errors.sentences(stop=False):
-        task = answers.images_of(whole.runs[0])
-        last = (len(whole.parted) - 1) // answers.SHOWN
+        task = kept_predictions.images_of(whole.runs[0])
+        last = (len(whole.parted) - 1) // kept_predictions.SHOWN
         page = links.number("page", 0, last, 0)
-        some = whole.parted[page * answers.SHOWN : (page + 1) * answers.SHOWN]
+        some = whole.parted[page * kept_predictions.SHOWN : (page + 1) * kept_predictions.SHOWN]
         votes = [(entry.code, found) for entry, found in zip(runs, whole.runs, strict=True)]
-        st.html(answers.cards(whole.runs[0], task, some, votes))
-        answers.turn("compare", page, len(whole.parted))
+        st.html(kept_predictions.cards(whole.runs[0], task, some, votes))
+        kept_predictions.turn("compare", page, len(whole.parted))

@@ -126,7 +126,8 @@ def _predict(spec: RunSpec) -> Cost | HeadroomError:
 
 
 def _on_meta(spec: RunSpec) -> TunedModel:
-    from peftcore.memory.predict import attach_without_weights, classes_of
+    from peftcore.bench._real_step import classes_of
+    from peftcore.memory.predict import attach_without_weights
 
     return attach_without_weights(spec, classes_of(spec.task))
 

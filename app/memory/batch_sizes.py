@@ -110,8 +110,8 @@ def _on_a_card(case: Case) -> Case:
 
 def _search(case: Case) -> dict[int, int] | HeadroomError:
     from peftcore.bench._fitting_batch import largest_batches
+    from peftcore.bench._real_step import classes_of
     from peftcore.memory import predict_memory
-    from peftcore.memory.predict import classes_of
 
     try:
         spec, size = case.spec(), case.image_size

@@ -93,7 +93,7 @@ def curve(case: Case) -> tuple[list[Mapping[str, Any]], str] | None:
 
 def about(cases: Sequence[Case]) -> str:
     """What the numbers are of, in words: images, classes, and where the cached features are."""
-    from peftcore.memory.predict import classes_of
+    from peftcore.bench._real_step import classes_of
 
     known = [report for case in cases if (report := result(predicted(case)))]
     side = [report for case in cases if case.is_side and (report := result(predicted(case)))]

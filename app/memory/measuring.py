@@ -107,8 +107,7 @@ def _bench() -> background.Desk:
 
 
 def _measure(case: Case) -> MemoryReport:
-    from peftcore.bench._real_step import RealStep
-    from peftcore.memory.predict import classes_of
+    from peftcore.bench._real_step import RealStep, classes_of
 
     spec, guess = case.spec(), _that_fits(case)
     return RealStep.of(spec, guess, classes_of(spec.task), case.image_size).measure()

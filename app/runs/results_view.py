@@ -7,7 +7,7 @@ from functools import partial
 import streamlit as st
 
 from app import captions, errors, links, screen, theme, words
-from app.runs import answers
+from app.runs import kept_predictions
 from peftcore.figures import results as figures
 from peftcore.store import RunRecord
 from peftcore.store.results import Results
@@ -22,9 +22,9 @@ ANY = -1  # in a class's place: not chosen
 
 
 def draw(record: RunRecord) -> None:
-    found = answers.of(record)
+    found = kept_predictions.of(record)
     if found is None:
-        answers.invite(record)
+        kept_predictions.invite(record)
         return
     counts = found.per_class
     cell = _cell(found)
@@ -103,14 +103,14 @@ def _images(found: Results, cell: tuple[int, int] | None) -> None:
             )
     numbers = found.cell(*cell) if order == "cell" and cell else found.extreme(order)
     with errors.sentences(stop=False):
-        task = answers.images_of(found)
-        page = links.number("page", 0, max(0, (len(numbers) - 1) // answers.SHOWN), 0)
-        some = numbers[page * answers.SHOWN : (page + 1) * answers.SHOWN]
+        task = kept_predictions.images_of(found)
+        page = links.number("page", 0, max(0, (len(numbers) - 1) // kept_predictions.SHOWN), 0)
+        some = numbers[page * kept_predictions.SHOWN : (page + 1) * kept_predictions.SHOWN]
         if not len(some):
             st.caption("There is no such image.")
             return
-        st.html(answers.cards(found, task, some))
-        answers.turn("runs", page, len(numbers))
+        st.html(kept_predictions.cards(found, task, some))
+        kept_predictions.turn("runs", page, len(numbers))
 
 
 def _csv(found: Results, name: str) -> bytes:

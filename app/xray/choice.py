@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app import errors, links, navigation
-from app.xray import keeping, sources
+from app.xray import sources, uploads
 from app.xray.sources import Source
 from peftcore.errors import HeadroomError
 
@@ -30,7 +30,7 @@ def drop() -> None:
         st.session_state[ROUND] = st.session_state.get(ROUND, 0) + 1
         st.session_state.pop(FAULT, None)
         try:
-            code = keeping.keep([keeping.File(file.name, file.getvalue()) for file in given])
+            code = uploads.keep([uploads.File(file.name, file.getvalue()) for file in given])
         except HeadroomError as error:
             st.session_state[FAULT] = str(error)
             return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import gallery, subjects, words
-from app.xray import keeping
+from app.xray import uploads
 from peftcore.errors import HeadroomError, UnknownName
 from peftcore.fetch.peft_folder import holds_peft
 from peftcore.registry import METHODS
@@ -45,7 +45,7 @@ class Source:
 
 def offered() -> list[Source]:
     """The newest first: what was dropped, then runs with low-rank updates, then recorded examples."""
-    found = [source for code in keeping.codes() for source in of_upload(code)]
+    found = [source for code in uploads.codes() for source in of_upload(code)]
     for run in subjects.runs("adapter"):
         if run.method in METHODS.names() and METHODS.facts(run.method).shows == "heads":
             found.append(Source(run.subject.id, run.title))
@@ -56,7 +56,7 @@ def of_upload(code: str) -> list[Source]:
     """Each adapter of one upload."""
     return [
         Source(f"{KEPT}{code}-{number}", f"{path.name}, dropped {words.age(path.stat().st_mtime)}", path)
-        for number, path in enumerate(keeping.adapters(code))
+        for number, path in enumerate(uploads.adapters(code))
     ]
 
 

@@ -16,7 +16,6 @@ from peftcore.task import SYMMETRIES
 
 RESIZE = "bicubic"
 _GREY = (0.299, 0.587, 0.114)  # ITU-R 601's luma, as Pillow's mode L
-_WARPS = ("Shear", "Translate", "Rotate")  # how the names of RandAugment's operations that move something begin
 _NORMALISATIONS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5,) * 3, (0.5,) * 3),
@@ -135,9 +134,21 @@ def rand_augment(
 
     change = v2.RandAugment(interpolation=v2.InterpolationMode.BILINEAR, fill=[round(255 * m) for m in mean])
     if "warp" not in symmetries:
-        operations = change._AUGMENTATION_SPACE.items()
-        change._AUGMENTATION_SPACE = {name: how for name, how in operations if not name.startswith(_WARPS)}
+        change = v2.Compose([_recolour, _recolour])
     # It draws from the CPU's global generator, whatever the device: its state is borrowed, and given back.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         return torch.stack([change(image) for image in pixels.round().to(torch.uint8)]).float()
+
+
+def _recolour(image: Tensor) -> Tensor:
+    """One of RandAugment's operations that move nothing, at the same magnitude and by the same draws."""
+    from torchvision.transforms.v2 import functional as to
+
+    signed = to.adjust_brightness, to.adjust_saturation, to.adjust_contrast, to.adjust_sharpness
+    at, by = int(torch.randint(9, ())), float(torch.linspace(0, 0.9, 31)[9])
+    if 1 <= at <= 4:
+        return signed[at - 1](image, 1 - by if torch.rand(()) <= 0.5 else 1 + by)
+    if at in (5, 6):
+        return to.posterize(image, 7) if at == 5 else to.solarize(image, 255 * float(torch.linspace(1, 0, 31)[9]))
+    return image if at == 0 else to.autocontrast(image) if at == 7 else to.equalize(image)

@@ -12,6 +12,7 @@ from peftcore.memory import MemoryReport
 from peftcore.memory.step import train_step
 from peftcore.model import attach
 from peftcore.spec import RunSpec
+from peftcore.task import load_task, task_card
 from peftcore.train.recipe import choose_device, make_optimizer
 
 
@@ -67,3 +68,8 @@ class RealStep:
     def take(self) -> None:
         """Takes the step without a ledger."""
         train_step(self.model, self.images, self.labels, self.optimizer, self.features, self.precision)
+
+
+def classes_of(task: str) -> int:
+    """How many classes a task has; it is loaded only where its card does not list them."""
+    return len(task_card(task).classes or load_task(task).classes)

@@ -24,7 +24,7 @@ from peftcore.memory.report import MemoryReport
 from peftcore.memory.step import followed
 from peftcore.model import TunedModel, attach
 from peftcore.spec import RunSpec
-from peftcore.task import load_task, task_card
+from peftcore.task import load_task
 
 
 def predict_memory(
@@ -81,11 +81,6 @@ def target_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device).type
-
-
-def classes_of(task: str) -> int:
-    """How many classes a task has; it is loaded only where its card does not list them."""
-    return len(task_card(task).classes or load_task(task).classes)
 
 
 def step_without_data(

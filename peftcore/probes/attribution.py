@@ -122,12 +122,9 @@ def _gradcam(model: TunedModel, images: Tensor, target: Tensor, layer: int | Non
         raise errors.NotMeasurable(f"{backbone.name} has layers 0 to {backbone.depth - 1}; there is no layer {layer}.")
     chosen %= backbone.depth
     on_grid = _OnGrid(model, chosen)
-    handle = backbone.module.get_submodule(on_grid.block.path).register_forward_hook(on_grid.through)
-    try:
+    with backbone.module.get_submodule(on_grid.block.path).register_forward_hook(on_grid.through):
         parts = zip(images.split(AT_ONCE), target.split(AT_ONCE), strict=True)
         cams = [LayerGradCam(on_grid, on_grid.grid).attribute(x, t, relu_attributions=False).detach() for x, t in parts]
-    finally:
-        handle.remove()
     cam = torch.cat(cams)  # (B, 1, rows, columns)
     if not cam.any():
         raise errors.NotMeasurable(
@@ -174,5 +171,4 @@ def _rollout(model: TunedModel, images: Tensor) -> Tensor:
 
 def _merged(flow: Tensor, before: tuple[int, int], after: tuple[int, int]) -> Tensor:
     """Rows of a finer grid -> rows of the next stage's: a merged token is the mean of its patches."""
-    grid = flow.mT.unflatten(-1, before)  # (B, patches, rows, columns)
-    return F.adaptive_avg_pool2d(grid, after).flatten(2).mT
+    return F.adaptive_avg_pool2d(flow.mT.unflatten(-1, before), after).flatten(2).mT  # (B, patches, rows, columns)

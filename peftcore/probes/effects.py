@@ -71,8 +71,8 @@ def head_effects(
     for i, (layer, projection, head) in enumerate(heads, 1):
         place = layer, projections.index(projection), head
         loss[place], accuracy[place] = losses[i] - losses[0], rights[i] - rights[0]
-    paths = tuple(block.path for block in model.backbone.blocks)
-    return HeadEffects(loss, accuracy, projections, paths, of, count, (float(losses[0]), float(rights[0])))
+    paths, before = tuple(block.path for block in model.backbone.blocks), (float(losses[0]), float(rights[0]))
+    return HeadEffects(loss, accuracy, projections, paths, of, count, before)
 
 
 @torch.no_grad()
@@ -123,8 +123,8 @@ def heads_of(model: TunedModel, of: Of) -> dict[Head, bool]:
 
 def _parts(model: TunedModel, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """A batch in parts whose block outputs fit into KEPT_BYTES, and that run through the blocks in one call."""
-    backbone = model.backbone
-    each = sum((math.prod(block.grid) + backbone.prefix_tokens) * block.width for block in backbone.blocks) * 4
+    prefix, blocks = model.backbone.prefix_tokens, model.backbone.blocks
+    each = 4 * sum((math.prod(block.grid) + prefix) * block.width for block in blocks)
     size = min(max(1, int(KEPT_BYTES / each)), TAPS_CHUNK if model.is_side else len(x))
     return zip(x.split(size), y.split(size), strict=True)
 
@@ -168,10 +168,9 @@ def _off(backbone: Backbone, heads: Sequence[Head], of: Of, means: dict[nn.Modul
     with ExitStack() as handles:
         for linear, where in entries.items():
             if of == "update":  # behind the hook that adds the updates
-                handle = linear.register_forward_hook(partial(_as_frozen, where))
+                handles.enter_context(linear.register_forward_hook(partial(_as_frozen, where)))
             else:
-                handle = linear.register_forward_pre_hook(partial(_as_given, where, means.get(linear)))
-            handles.callback(handle.remove)
+                handles.enter_context(linear.register_forward_pre_hook(partial(_as_given, where, means.get(linear))))
         yield
 
 
@@ -200,7 +199,7 @@ def _mean_outputs(model: TunedModel, images: Sequence[Tensor]) -> dict[nn.Module
     with ExitStack() as handles:
         for block in model.backbone.blocks:
             linear = model.backbone.site(block, "proj").linear
-            handles.callback(linear.register_forward_pre_hook(note).remove)
+            handles.enter_context(linear.register_forward_pre_hook(note))
         total = sum(map(len, images))
         for x in images:
             batch = len(x)

@@ -23,20 +23,16 @@ def layer_lens(model: TunedModel, images: Tensor, patches: bool = False) -> Tens
     Raises:
         BadData: images that do not fit the backbone.
     """
-    backbone = model.backbone
+    backbone, blocks = model.backbone, model.backbone.blocks
+    points, logits = [f"{blocks[0].path}:in", *(f"{block.path}:out" for block in blocks)], []
     with evaluating(model):
-        paths = [block.path for block in backbone.blocks]
         # A tuner's own hooks (prompts, adapters) run within, so these are the tuned model's tokens.
-        states = backbone.taps(images, [f"{paths[0]}:in", *(f"{path}:out" for path in paths)])
-        stages = [0, *(block.stage for block in backbone.blocks)]
-        logits = []
-        for tokens, stage in zip(states, stages, strict=True):
-            for later in range(stage + 1, len(backbone.stages)):
+        for tokens, block in zip(backbone.taps(images, points), (blocks[0], *blocks), strict=True):
+            for later in range(block.stage + 1, len(backbone.stages)):
                 tokens = backbone.transition(later)(tokens)
             if patches:
                 tokens = backbone.module.norm(tokens)
                 tokens = tokens.flatten(1, 2) if tokens.ndim == 4 else tokens[:, -math.prod(backbone.grid) :]
-                logits.append(model.head(getattr(backbone.module, "fc_norm", torch.nn.Identity())(tokens)))
-            else:
-                logits.append(model.head(backbone.finish(tokens)))
+                tokens = getattr(backbone.module, "fc_norm", torch.nn.Identity())(tokens)
+            logits.append(model.head(tokens if patches else backbone.finish(tokens)))
         return torch.stack(logits)

@@ -13,8 +13,8 @@ from streamlit.testing.v1 import AppTest
 from xray_files import hf_adapter
 
 import peftcore as pc
-from app.xray import keeping, sources
-from app.xray.keeping import File
+from app.xray import sources, uploads
+from app.xray.uploads import File
 from peftcore import errors
 
 
@@ -60,7 +60,7 @@ def test_an_example_is_there_at_once(at):
 
 
 def test_a_dropped_folder_is_read_and_named(at, hf):
-    code = keeping.keep(files(hf))
+    code = uploads.keep(files(hf))
     app = at("xray", adapter=f"kept-{code}-0")
     assert "LoRA, written by Hugging Face PEFT" in text(app) and "google/vit-tiny" in text(app) and not app.error
     assert "10 classes" in text(app) and app.number_input(key="xray_heads").value == 2
@@ -79,17 +79,17 @@ def test_the_uploader_keeps_and_shows(at, hf):
 
 @pytest.mark.parametrize("prefix", ["", "cats/", "deep/er/cats/", "../../"])
 def test_a_zip_of_the_folder_is_the_folder(hf, prefix):
-    code = keeping.keep([zipped(files(hf, prefix))])
-    [path] = keeping.adapters(code)
-    assert keeping.folder() in path.parents
+    code = uploads.keep([zipped(files(hf, prefix))])
+    [path] = uploads.adapters(code)
+    assert uploads.folder() in path.parents
     assert {part.name for part in path.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
-    assert code == keeping.keep([zipped(files(hf, prefix))])
-    assert [*keeping.folder().parent.glob("adapter*.json")] == []
+    assert code == uploads.keep([zipped(files(hf, prefix))])
+    assert [*uploads.folder().parent.glob("adapter*.json")] == []
 
 
 def test_several_adapters_of_one_zip_can_each_be_chosen(at, hf):
     hf_adapter(hf.parent / "dogs", layers=2)
-    code = keeping.keep([zipped(files(hf.parent))])
+    code = uploads.keep([zipped(files(hf.parent))])
     found = sources.of_upload(code)
     assert [source.title.split(",")[0] for source in found] == ["cats", "dogs"]
     app = at("xray", adapter=found[1].code, beside=found[0].code)
@@ -100,29 +100,29 @@ def test_several_adapters_of_one_zip_can_each_be_chosen(at, hf):
 def test_folders_of_one_name_are_two_adapters(hf):
     hf_adapter(hf.parent / "dogs", layers=2)
     parts = [*files(hf, "a/best/"), *files(hf.parent / "dogs", "b/best/")]
-    assert [path.name for path in keeping.adapters(keeping.keep([zipped(parts)]))] == ["a-best", "b-best"]
+    assert [path.name for path in uploads.adapters(uploads.keep([zipped(parts)]))] == ["a-best", "b-best"]
 
 
 def test_weights_without_their_configuration_are_a_sentence(at, hf):
     [weights] = [file for file in files(hf) if file.name.endswith(".safetensors")]
-    app = at("xray", adapter=f"kept-{keeping.keep([weights])}-0")
+    app = at("xray", adapter=f"kept-{uploads.keep([weights])}-0")
     assert "holds no adapter\\_config.json" in app.error[0].value
 
 
 def test_what_somebody_dropped_is_not_what_others_see_first(at, hf):
-    keeping.keep(files(hf))
+    uploads.keep(files(hf))
     assert "LoRA, written by Headroom" in text(at("xray"))
 
 
 def test_two_adapters_of_one_shape_are_compared(at, hf):
     hf_adapter(hf.parent / "dogs", seed=9)
-    one, two = sources.of_upload(keeping.keep([zipped(files(hf.parent))]))
+    one, two = sources.of_upload(uploads.keep([zipped(files(hf.parent))]))
     shown = text(at("xray", adapter=one.code, beside=two.code, directions=2))
     assert "Difference of the energies" in shown and "the first 2 singular directions" in shown
 
 
 def test_an_adapter_beside_one_of_another_shape_says_what_cannot_be_compared(at, hf):
-    code = keeping.keep(files(hf))
+    code = uploads.keep(files(hf))
     shown = text(at("xray", adapter="lora-digits", beside=f"kept-{code}-0"))
     assert "do not match one to one" in shown
 
@@ -139,21 +139,21 @@ def test_runs_of_this_machine_can_be_looked_at(at, trained):
 )
 def test_other_files_are_refused_by_name(store, name, words):
     with pytest.raises(errors.BadAdapter, match=words):
-        keeping.keep([File(name, b"{}")])
-    assert keeping.codes() == []
+        uploads.keep([File(name, b"{}")])
+    assert uploads.codes() == []
 
 
 def test_a_pickled_bin_is_refused_with_the_way_to_convert_it(at, store):
     blob = io.BytesIO()
     torch.save({"a": torch.ones(2)}, blob)
-    code = keeping.keep([File("adapter_model.bin", blob.getvalue())])
+    code = uploads.keep([File("adapter_model.bin", blob.getvalue())])
     app = at("xray", adapter=f"kept-{code}-0")
     [error] = app.error
-    assert "is a pickle" in error.value and "save\\_file" in error.value and str(keeping.folder()) not in error.value
+    assert "is a pickle" in error.value and "save\\_file" in error.value and str(uploads.folder()) not in error.value
 
 
 def test_a_file_of_another_size_is_a_sentence(at, petl):
-    app = at("xray", adapter=f"kept-{keeping.keep([petl])}-0")
+    app = at("xray", adapter=f"kept-{uploads.keep([petl])}-0")
     [error] = app.error
     assert "does not hold a Bi-LoRA adapter of 1 bit and rank 4 for 12 blocks of width 768" in error.value
 
@@ -161,7 +161,7 @@ def test_a_file_of_another_size_is_a_sentence(at, petl):
 def test_dora_is_refused_by_name(at, hf):
     config = json.loads((hf / "adapter_config.json").read_text())
     (hf / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
-    app = at("xray", adapter=f"kept-{keeping.keep(files(hf))}-0")
+    app = at("xray", adapter=f"kept-{uploads.keep(files(hf))}-0")
     assert "not a plain LoRA (use\\_dora = True)" in app.error[0].value
 
 
@@ -175,19 +175,19 @@ def test_a_link_that_names_what_is_not_there_shows_what_is(at, wrong):
 
 def test_broken_and_huge_zips_are_sentences(store, monkeypatch):
     with pytest.raises(errors.BadAdapter, match="not a zip that can be read"):
-        keeping.keep([File("a.zip", b"PK\x03\x04 no")])
+        uploads.keep([File("a.zip", b"PK\x03\x04 no")])
     with pytest.raises(errors.BadAdapter, match="there is no adapter in it"):
-        keeping.keep([zipped([File("readme.md", b"x")])])
-    monkeypatch.setattr(keeping, "MOST_BYTES", 1000)
+        uploads.keep([zipped([File("readme.md", b"x")])])
+    monkeypatch.setattr(uploads, "MOST_BYTES", 1000)
     with pytest.raises(errors.BadAdapter, match="unpacks to more than"):
-        keeping.keep([zipped([File("a.safetensors", b"\0" * 5000)])])
-    monkeypatch.setattr(keeping, "MOST_FILES", 2)
+        uploads.keep([zipped([File("a.safetensors", b"\0" * 5000)])])
+    monkeypatch.setattr(uploads, "MOST_FILES", 2)
     with pytest.raises(errors.BadAdapter, match="holds 3 files"):
-        keeping.keep([zipped([File(f"{n}.bin", b"x") for n in range(3)])])
+        uploads.keep([zipped([File(f"{n}.bin", b"x") for n in range(3)])])
 
 
 def test_only_the_newest_uploads_stay(store, monkeypatch):
-    monkeypatch.setattr(keeping, "MOST_KEPT", 2)
+    monkeypatch.setattr(uploads, "MOST_KEPT", 2)
     for n in range(4):
-        keeping.keep([File("a.safetensors", bytes([n]))])
-    assert len(keeping.codes()) == 2
+        uploads.keep([File("a.safetensors", bytes([n]))])
+    assert len(uploads.codes()) == 2

@@ -631,7 +631,7 @@ def test_the_command_line_fetches_data_sets(mnist, capsys):
 
 
 def test_what_a_task_costs_is_not_predicted_by_downloading_it(mnist):
-    from peftcore.memory.predict import classes_of
+    from peftcore.bench._real_step import classes_of
 
     with pytest.raises(errors.DataUnavailable):
         classes_of(NAME)

@@ -34,7 +34,7 @@ _component = st.components.v2.component("screen_width", js=_JS)
 
 
 def watch() -> None:
-    """At the beginning of each run of the script: takes in the width that the browser has told."""
+    """At the beginning of each run of the script: takes in the width that the browser reported."""
     with st.container(key="screen"):
         data = {"width": width(), "laptop": LAPTOP}
         said = _component(key=_WIDTH + "_told", data=data, default={"width": LAPTOP}, on_width_change=lambda: None)

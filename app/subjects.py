@@ -1,4 +1,4 @@
-"""Runs to look at, of the store or recorded with Headroom, and what they told. No torch."""
+"""Runs to look at, of the store or recorded with Headroom, and their events. No torch."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Run:
         return f"{number}: {words.run_title(self.spec)}{self.apart}{accuracy}{ended}"
 
     @property
-    def told(self) -> str:
+    def caption(self) -> str:
         """The title with the seed, and the conditions under which the accuracy was measured."""
         sure = " and its 95 % interval" if self.ground and self.ground.images else ""
         measured = "" if self.accuracy is None else f" (test accuracy{sure}, with {conditions.words(self.spec)})"
@@ -69,11 +69,11 @@ class Scores:
     mask: np.ndarray | None = None
 
     @classmethod
-    def of(cls, told: dict[str, Any]) -> Scores:
+    def of(cls, recorded: dict[str, Any]) -> Scores:
         """From the JSON of a HeadScores."""
-        mask = None if told.get("mask") is None else np.array(told["mask"], bool)
-        values = np.array(told["values"], float)
-        return cls(values, tuple(told["projections"]), tuple(told["layers"]), told["score"], mask)
+        mask = None if recorded.get("mask") is None else np.array(recorded["mask"], bool)
+        values = np.array(recorded["values"], float)
+        return cls(values, tuple(recorded["projections"]), tuple(recorded["layers"]), recorded["score"], mask)
 
     def of_projection(self, projection: str) -> tuple[np.ndarray, np.ndarray | None]:
         """Values and mask (layers, heads) of one projection."""
@@ -109,7 +109,7 @@ def runs(needs: str) -> list[Run]:
         if has:
             found.append(_of_store(record))
     apart = words.apart([each.spec for each in found])
-    found = [replace(each, apart=told) for each, told in zip(found, apart, strict=True)]
+    found = [replace(each, apart=words_apart) for each, words_apart in zip(found, apart, strict=True)]
     for name in gallery.names():
         example = run(Subject(GALLERY, name))
         if needs == "adapter" or events(example.subject, "scores"):
@@ -120,9 +120,9 @@ def runs(needs: str) -> list[Run]:
 def run(subject: Subject) -> Run:
     """What there is to say of a subject. Raises UnknownName where there is no such run."""
     if subject.home == GALLERY:
-        told = gallery.record(subject.id)
+        recorded = gallery.record(subject.id)
         ground = Ground.of(events(subject, "started")[0], "test")
-        return Run(subject, told["spec"], "finished", None, told["summary"]["test_accuracy"], True, ground)
+        return Run(subject, recorded["spec"], "finished", None, recorded["summary"]["test_accuracy"], True, ground)
     return _of_store(state.store().run(int(subject.id)))
 
 
@@ -177,6 +177,6 @@ def scores_by_epoch(subject: Subject) -> list[tuple[int, Scores]]:
 def frames(history: list[tuple[int, Scores]], projection: str | None) -> list[dict[str, Any]]:
     """What `figures.heads.scores_over_steps` plays; without a projection, the sum over all."""
     return [
-        {"step": step, "values": told.of_projection(projection)[0] if projection else told.summed()}
-        for step, told in history
+        {"step": step, "values": scores.of_projection(projection)[0] if projection else scores.summed()}
+        for step, scores in history
     ]

@@ -54,9 +54,9 @@ def picture() -> Picture | None:
     """From the newest finished run with head scores, else from the example; None where neither is there."""
     store = state.store()
     for record in store.runs(limit=LOOKED_AT, status="finished"):
-        told = store.last_event(record.id, "scores")
-        if told:
-            return _picture(told["scores"], record.id)
+        event = store.last_event(record.id, "scores")
+        if event:
+            return _picture(event["scores"], record.id)
     if EXAMPLE not in gallery.names():
         return None
     return _picture(subjects.events(subjects.named(EXAMPLE), "scores")[-1]["scores"], EXAMPLE)
@@ -122,10 +122,10 @@ def no_runs() -> None:
             return
 
 
-def _example(told: dict[str, Any], by_kind: dict[str, list[dict[str, Any]]]) -> None:
+def _example(example: dict[str, Any], by_kind: dict[str, list[dict[str, Any]]]) -> None:
     """The curves of a recorded run."""
     started, dark = by_kind["started"][0], theme.is_dark()
-    method, steps, evaluations = told["spec"]["method"]["name"], by_kind["step"], by_kind["evaluation"]
+    method, steps, evaluations = example["spec"]["method"]["name"], by_kind["step"], by_kind["evaluation"]
     loss, moments = st.columns(2)
     with loss:
         figure = curves.loss_curve(
@@ -137,13 +137,13 @@ def _example(told: dict[str, Any], by_kind: dict[str, list[dict[str, Any]]]) -> 
             ground=Ground.of(started, "test"),
             dark=dark,
         )
-        theme.show(figure, key="example_loss", spec=told["spec"])
+        theme.show(figure, key="example_loss", spec=example["spec"])
     with moments:
         figure = memory.step_memory(by_kind["step_memory"][0]["report"]["curve"], dark=dark, height=400)
         theme.show(figure, key="example_memory")
-    measured = conditions.of_run(told["spec"], started)
+    measured = conditions.of_run(example["spec"], started)
     caption(
-        f"Recorded example: {words.run_title(told['spec'])}, seed {told['spec']['seed']}, test accuracy "
-        f"{subjects.reached(told['summary']['test_accuracy'], Ground.of(started, 'test'))}, with {measured}.",
-        told["command"],
+        f"Recorded example: {words.run_title(example['spec'])}, seed {example['spec']['seed']}, test accuracy "
+        f"{subjects.reached(example['summary']['test_accuracy'], Ground.of(started, 'test'))}, with {measured}.",
+        example["command"],
     )

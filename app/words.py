@@ -38,9 +38,9 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def download(told: Mapping[str, Any]) -> tuple[float, str]:
+def download(event: Mapping[str, Any]) -> tuple[float, str]:
     """The share that has come, and 'Downloading DTD: 120 of 343 MB, about 12 s left', of a download's newest event."""
-    what, done, total = told["what"], told["done"], told["total"]
+    what, done, total = event["what"], event["done"], event["total"]
     if not done:
         return 0.0, f"Asking for {what}"
     if not total:
@@ -49,8 +49,8 @@ def download(told: Mapping[str, Any]) -> tuple[float, str]:
         return 1.0, f"{what} has come; it is checked and unpacked"
     digits = 0 if total >= 10e6 else 1
     text = f"Downloading {what}: {done / 1e6:,.{digits}f} of {total / 1e6:,.{digits}f} MB"
-    if told["speed"]:
-        text += f", about {duration((total - done) / told['speed'])} left"
+    if event["speed"]:
+        text += f", about {duration((total - done) / event['speed'])} left"
     return done / total, text
 
 
@@ -80,8 +80,8 @@ def task_title(name: str) -> str:
         return name
     path, _, settings = name.partition(":")[2].partition("?")
     # Of a path its last part, which is what tells folders apart, and no more of the machine than that.
-    told = [part for part in (PurePath(path).name, *settings.split("&")) if part]
-    return f"{title}: {', '.join(told)}" if told else title
+    parts = [part for part in (PurePath(path).name, *settings.split("&")) if part]
+    return f"{title}: {', '.join(parts)}" if parts else title
 
 
 def run_title(spec: Mapping[str, Any]) -> str:
@@ -92,12 +92,12 @@ def run_title(spec: Mapping[str, Any]) -> str:
 def apart(specs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What sets each run apart from those with the same title: ', rank 8, seed 1'; '' where nothing does."""
     titles = list(map(run_title, specs))
-    told = [""] * len(specs)
+    endings = [""] * len(specs)
     for title in set(titles):
         same = [nth for nth, other in enumerate(titles) if other == title]
         for nth, differs in zip(same, differences([specs[nth] for nth in same]), strict=True):
-            told[nth] = f", {variation(differs)}" if differs else ""
-    return told
+            endings[nth] = f", {variation(differs)}" if differs else ""
+    return endings
 
 
 def random_weights(spec: Mapping[str, Any]) -> str:
@@ -121,17 +121,17 @@ def value(of: Any) -> str:
 
 def variation(differs: Mapping[str, Any]) -> str:
     """What sets a variation apart: 'rank 8', 'LoRA, learning rate 0.01'."""
-    told = [
+    texts = [
         theme.method_title(what) if name == "method" else f"{setting(name)} {value(what)}"
         for name, what in differs.items()
     ]
-    return ", ".join(told) or "as the others"
+    return ", ".join(texts) or "as the others"
 
 
 def race_title(specs: Sequence[Mapping[str, Any]]) -> str:
     """'LAST on digits, vit_micro, over rank', 'LoRA, LAST on digits, vit_micro'."""
     methods = dict.fromkeys(theme.method_title(spec["method"]["name"]) for spec in specs)
-    names = dict.fromkeys(name for told in differences(specs) for name in told if name != "method")
+    names = dict.fromkeys(name for differing in differences(specs) for name in differing if name != "method")
     marks = set(map(random_weights, specs))  # both kinds: then `over` says that pretrained is raced
     random = marks.pop() if len(marks) == 1 else ""
     over = f", over {' and '.join(map(setting, names))}" if names else ""
@@ -155,8 +155,8 @@ def components(parts: Mapping[str, int], most: int = 4) -> str:
     square = '<rect x="1" y="1" width="12" height="12"'
     largest = sorted((name for name in theme.COMPONENTS if parts.get(name)), key=lambda name: -parts[name])[:most]
     marks = [_picture(square, theme.component_colour(name), name) for name in largest]
-    told = [f"{theme.component_title(name)} {theme.si_bytes(parts[name])}" for name in largest]
-    return ", ".join(f"{mark}\N{NO-BREAK SPACE}{text}" for mark, text in zip(marks, told, strict=True))
+    texts = [f"{theme.component_title(name)} {theme.si_bytes(parts[name])}" for name in largest]
+    return ", ".join(f"{mark}\N{NO-BREAK SPACE}{text}" for mark, text in zip(marks, texts, strict=True))
 
 
 def changed(spec: Mapping[str, Any]) -> dict[str, Any]:

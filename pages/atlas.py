@@ -3,10 +3,10 @@
 import streamlit as st
 
 from app import captions, links, navigation
-from app.atlas import choice, opened, sameness, shelf, wall
+from app.atlas import choice, contents, opened, sameness, wall
 
 st.title("Which heads do different tasks move?")
-chosen = choice.choose(shelf.entries())
+chosen = choice.choose(contents.entries())
 cards = {card.entry.id: card for card in chosen.cards}
 asked = links.read("open")
 place = st.container()

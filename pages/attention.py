@@ -81,7 +81,7 @@ with st.container(horizontal=True):
     controls.by_number("attention", grid, pair.first)
     controls.ask_class_token("attention", run, pair.first)
 captions.caption(
-    f"{pair.note} {run.told}. {cached.image_title(run, image)}; "
+    f"{pair.note} {run.caption}. {cached.image_title(run, image)}; "
     f"{controls.asking(pair.first)} asks and bright patches are where it looks; each map has its own scale."
     + (" In a Swin backbone a patch attends within its window, so all else stays dark." if anatomy.windowed else ""),
     words.command(run.spec),

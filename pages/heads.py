@@ -50,7 +50,7 @@ with right:
     look.through(run, layer, head)
 
 captions.caption(
-    f"{run.told}; {shown.SCORES[score]}: {view.what}. "
+    f"{run.caption}; {shown.SCORES[score]}: {view.what}. "
     f"{'Crossed heads were switched off. ' if view.mask is not None else ''}"
     "Layers count from 1 at the bottom, heads from the left.",
     words.command(run.spec),

@@ -112,17 +112,19 @@ def is_recorded(file: Path, spec: RunSpec) -> bool:
 
 def recorded(spec: RunSpec) -> dict[str, Any]:
     """Trains one run and keeps its head scores by epoch, its accuracies and its conditions."""
-    history, told, entry = [], {}, {}
+    history, newest, entry = [], {}, {}
     for event in finetune(spec):
         if event.kind in ("scores", "started", "finished", "heads_cut"):
-            told[event.kind] = event.to_dict()
+            newest[event.kind] = event.to_dict()
         if event.kind == "scores":
-            history.append({name: told["scores"][name] for name in ("step", "epoch", "scores")})
+            history.append({name: newest["scores"][name] for name in ("step", "epoch", "scores")})
         if isinstance(event, Finished) and event.blob is not None:
             model = adapters.from_bytes(event.blob)
             entry = {"fingerprint": model.fingerprint, "scores": {"energy": short(head_energy(model))}}
     card, settings = task_card(spec.task), spec.to_dict()
-    finished = {name: told["finished"][name] for name in ("test_accuracy", "val_accuracy", "seconds", "selected_epoch")}
+    finished = {
+        name: newest["finished"][name] for name in ("test_accuracy", "val_accuracy", "seconds", "selected_epoch")
+    }
     return entry | {
         "id": name_of(spec),
         "task": spec.task,
@@ -133,9 +135,9 @@ def recorded(spec: RunSpec) -> dict[str, Any]:
         "seed": spec.seed,
         "spec": settings,
         "command": words.command(settings),
-        "started": {name: told["started"][name] for name in ("classes", "settings", "parameters", "method_kind")},
+        "started": {name: newest["started"][name] for name in ("classes", "settings", "parameters", "method_kind")},
         "summary": _rounded(finished),
-        "off": told.get("heads_cut", {}).get("off"),
+        "off": newest.get("heads_cut", {}).get("off"),
         "history": _rounded(history),
     }
 

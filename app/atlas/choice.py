@@ -10,7 +10,7 @@ import numpy as np
 import streamlit as st
 
 from app import links, navigation, screen
-from app.atlas.shelf import TOGETHER, Entry
+from app.atlas.contents import TOGETHER, Entry
 from peftcore.figures.atlas import Range, multiples
 from peftcore.figures.theme import method_title
 from peftcore.task import GROUPS

@@ -32,10 +32,10 @@ def _inside(card: Card, chosen: Chosen) -> None:
     with right:
         profile = heads.layer_profile(card.values, score=chosen.score, height=480, dark=theme.is_dark())
         theme.show(profile, "atlas_profile", spec=entry.spec)
-    told = ", ".join(f"{name} {value}" for name, value in entry.settings.items())
+    settings = ", ".join(f"{name} {value}" for name, value in entry.settings.items())
     captions.caption(
         f"{entry.title}: {SCORES[chosen.score]}, {chosen.of}. {entry.source}. "
-        f"{f'Trained with {told}. ' if told else ''}Layers count from 1 at the bottom, heads from the left.",
+        f"{f'Trained with {settings}. ' if settings else ''}Layers count from 1 at the bottom, heads from the left.",
         entry.command,
     )
     projection = chosen.projection if chosen.projection in scores.projections else None

@@ -19,8 +19,8 @@ SIDE = 335  # pixels: three pictures in a row of a page 1280 wide
 
 def sentence(said: maps.Said, classes: list[str], true: int | None) -> None:
     """What the model says of the image, before tuning and after."""
-    told = "" if true is None else f", which is {'right' if said.tuned.argmax() == true else 'wrong'}"
-    after = f"**After tuning: {_sure(said.tuned, classes)}**{told}."
+    verdict = "" if true is None else f", which is {'right' if said.tuned.argmax() == true else 'wrong'}"
+    after = f"**After tuning: {_sure(said.tuned, classes)}**{verdict}."
     before = "" if said.before is None else f" Before, with the same classifier: {_sure(said.before, classes)}."
     st.markdown(after + before)
 
@@ -109,7 +109,7 @@ def _caption(
         )
     colours = "Orange speaks for the class, blue against it" if chosen.by != "rollout" else "Bright is looked at"
     captions.caption(
-        f"{run.told}. {cached.image_title(run, image)}; explained is {classes[target]}. {how} {colours}; both maps "
+        f"{run.caption}. {cached.image_title(run, image)}; explained is {classes[target]}. {how} {colours}; both maps "
         "share one scale. Before: the backbone with this run's classifier, its update off.",
         _command(run, image, target, chosen),
     )

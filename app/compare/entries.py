@@ -81,8 +81,8 @@ class Entry:
 
     def _told(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
         if self.record:
-            told = following.follow(state.store(), self.record)
-            return told.steps, told.evaluations, told.total
+            follower = following.follow(state.store(), self.record)
+            return follower.steps, follower.evaluations, follower.total
         subject = subjects.named(self.code)
         steps, evaluations = (subjects.events(subject, kind) for kind in ("step", "evaluation"))
         return steps, evaluations, (self.started or {}).get("steps", 0)
@@ -126,8 +126,8 @@ def of(code: str) -> Entry:
     if code.isdigit():
         record = state.store().run(int(code))
         return Entry(code, record.spec, record.status, record.summary, record)
-    told = gallery.record(code)
-    return Entry(code, told["spec"], "finished", told["summary"])
+    recorded = gallery.record(code)
+    return Entry(code, recorded["spec"], "finished", recorded["summary"])
 
 
 def offered(named: Sequence[str]) -> tuple[list[Entry], list[HeadroomError]]:

@@ -90,12 +90,12 @@ def cost(entries: Sequence[Entry]) -> None:
 
 
 def _sure(entries: Sequence[Entry]) -> str:
-    told = [
+    texts = [
         f"{entry.name} {entry.ground.read(entry.summary['test_accuracy'])}"
         for entry in entries
         if entry.ground and entry.summary.get("test_accuracy") is not None
     ]
-    return f"With 95 % intervals: {'; '.join(told)}. " if told else ""
+    return f"With 95 % intervals: {'; '.join(texts)}. " if texts else ""
 
 
 def curves(entries: Sequence[Entry]) -> None:
@@ -129,8 +129,8 @@ def curves(entries: Sequence[Entry]) -> None:
 
 def names(entries: Sequence[Entry]) -> dict[str, str]:
     """'12 LoRA, seed 1' by code: the number of each run, and what sets it apart from the others."""
-    told = [words.variation(differs) for differs in differences([entry.spec for entry in entries])]
-    return {entry.code: f"{entry.code} {apart}" for entry, apart in zip(entries, told, strict=True)}
+    labels = [words.variation(differs) for differs in differences([entry.spec for entry in entries])]
+    return {entry.code: f"{entry.code} {apart}" for entry, apart in zip(entries, labels, strict=True)}
 
 
 def _list(entries: Sequence[Entry]) -> str:

@@ -50,8 +50,8 @@ def decided(method: Mapping[str, Any], scores: subjects.Scores) -> str:
 
 def why(run: subjects.Run, scores: subjects.Scores, layer: int, head: int) -> str:
     """Why a head went: 'Switched off: rank 7 of 8 in its layer, 0.4 times the median there, by taylor, ...'"""
-    told = subjects.events(run.subject, "heads_cut")
-    if told and told[-1]["overruled"]:
+    cuts = subjects.events(run.subject, "heads_cut")
+    if cuts and cuts[-1]["overruled"]:
         return "Switched off because it was named."
     method, own = run.spec["method"], scores.decided(run.spec["method"])[layer]  # (heads,)
     shared = method.get("scope") == "global"
@@ -156,41 +156,41 @@ def _which(method: Any) -> str:
 # In the run
 
 
-def step_of(told: Follower) -> dict[int, str]:
+def step_of(follower: Follower) -> dict[int, str]:
     """What the curves mark: the step of the cut, where it was."""
-    return {told.cut["step"]: "heads cut"} if told.cut else {}
+    return {follower.cut["step"]: "heads cut"} if follower.cut else {}
 
 
-def sentence(told: Follower) -> str:
+def sentence(follower: Follower) -> str:
     """'After step 12, 26 of 64 heads were switched off.'"""
-    assert told.cut is not None, "told after the cut"
-    off, scores = told.cut["off"], subjects.Scores.of(told.cut["scores"])
+    assert follower.cut is not None, "there is a sentence after the cut only"
+    off, scores = follower.cut["off"], subjects.Scores.of(follower.cut["scores"])
     there = int(np.isfinite(scores.values).any(1).sum())
-    why = "as you named them" if told.cut["overruled"] else f"the least responsive by {scores.score}"
-    return f"After step {told.cut['step']:,}, {sum(map(len, off))} of {there} heads were switched off: {why}."
+    why = "as you named them" if follower.cut["overruled"] else f"the least responsive by {scores.score}"
+    return f"After step {follower.cut['step']:,}, {sum(map(len, off))} of {there} heads were switched off: {why}."
 
 
-def draw(record: RunRecord, told: Follower) -> None:
+def draw(record: RunRecord, follower: Follower) -> None:
     """Scores growing through the warm-up at the left; at the right, once it was, the cut."""
-    if not has_one(record.spec["method"]) or not told.total:
+    if not has_one(record.spec["method"]) or not follower.total:
         return
-    st.markdown(f"**{sentence(told)}**" if told.cut else _waiting(record, told))
+    st.markdown(f"**{sentence(follower)}**" if follower.cut else _waiting(record, follower))
     left, right = (side.container(height=screen.tall(TALL), border=False) for side in st.columns(2))
-    if not told.scores:
+    if not follower.scores:
         return
-    every = -(-len(told.scores) // MOST_FRAMES)
-    told_of = told.scores[::-every][::-1]  # the newest is among them
-    history = [(event["step"], subjects.Scores.of(event["scores"])) for event in told_of]
+    every = -(-len(follower.scores) // MOST_FRAMES)
+    frames = follower.scores[::-every][::-1]  # the newest is among them
+    history = [(event["step"], subjects.Scores.of(event["scores"])) for event in frames]
     shown = "+".join(history[-1][1].projections)
     size = {**screen.fit(WIDE), "height": TALL - EDGE, "dark": theme.is_dark()}
     with left:
         frames = [{"step": step, "values": scores.summed()} for step, scores in history]
         grown = figures.scores_over_steps(frames, score=history[-1][1].score, projection=shown, **size)
         theme.show(grown, f"scores_{record.id}", spec=record.spec)
-    if told.cut:
-        scores = subjects.Scores.of(told.cut["scores"])
+    if follower.cut:
+        scores = subjects.Scores.of(follower.cut["scores"])
         kept = np.ones(scores.summed().shape, bool)
-        for layer, heads in enumerate(told.cut["off"]):
+        for layer, heads in enumerate(follower.cut["off"]):
             kept[layer, heads] = False
         with right:
             grid = figures.head_grid(
@@ -200,13 +200,15 @@ def draw(record: RunRecord, told: Follower) -> None:
                 projection=shown,
                 mask=kept,
                 title=f"{(~kept).sum()} of {np.isfinite(scores.summed()).sum()} heads switched off",
-                note="crossed; they were named" if told.cut["overruled"] else "crossed: the lowest score that decided",
+                note="crossed; they were named"
+                if follower.cut["overruled"]
+                else "crossed: the lowest score that decided",
                 **size,
             )
             theme.show(grid, f"cut_{record.id}", spec=record.spec)
     weighed = decided(record.spec["method"], history[-1][1])
     beside = (
-        f"; at the right {weighed}: what decided, and the heads that were switched off, crossed" if told.cut else ""
+        f"; at the right {weighed}: what decided, and the heads that were switched off, crossed" if follower.cut else ""
     )
     caption(
         f"Head scores of run {record.id}{words.random_weights(record.spec)} through its warm-up, the mean over its "
@@ -215,10 +217,10 @@ def draw(record: RunRecord, told: Follower) -> None:
     )
 
 
-def _waiting(record: RunRecord, told: Follower) -> str:
+def _waiting(record: RunRecord, follower: Follower) -> str:
     method = record.spec["method"]
     epochs, share = method.get("warmup_epochs"), method.get("warmup_share")
-    end = f"after epoch {epochs}" if epochs else f"after {percent(share)} of {told.total:,} steps"
+    end = f"after epoch {epochs}" if epochs else f"after {percent(share)} of {follower.total:,} steps"
     if record.ended:
         return f"The run ended before the cut, which comes {end}."
     return f"Warm-up: heads are scored, and switched off {end}."

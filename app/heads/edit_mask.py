@@ -29,8 +29,8 @@ def draw(run: subjects.Run, scores: subjects.Scores, chosen: tuple[int, int]) ->
         return
     values = scores.summed()  # (layers, heads)
     there = np.isfinite(values).sum(1)
-    told = subjects.events(run.subject, "heads_cut")
-    before = told[-1]["off"] if told else [[] for _ in there]
+    cuts = subjects.events(run.subject, "heads_cut")
+    before = cuts[-1]["off"] if cuts else [[] for _ in there]
     off = read(run.subject.id, before, there)
 
     st.subheader("Which heads would you switch off instead?", anchor="overrule")
@@ -42,7 +42,7 @@ def draw(run: subjects.Run, scores: subjects.Scores, chosen: tuple[int, int]) ->
         key = f"heads_mask_{crc32(json.dumps(off).encode())}"
         theme.show(grid, key, spec=run.spec, on_select=lambda: click(key, run.subject.id, off), selection_mode="points")
     with right:
-        st.markdown(_sentence(off, before, there, bool(told)))
+        st.markdown(_sentence(off, before, there, bool(cuts)))
         empty = [layer + 1 for layer, heads in enumerate(off) if len(heads) >= there[layer]]
         if empty:
             errors.show(
@@ -69,7 +69,7 @@ def draw(run: subjects.Run, scores: subjects.Scores, chosen: tuple[int, int]) ->
             )
         if off != before:
             st.button(
-                "Back to the run's mask" if told else "All heads on",
+                "Back to the run's mask" if cuts else "All heads on",
                 key="overrule_reset",
                 icon=":material/undo:",
                 type="tertiary",

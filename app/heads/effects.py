@@ -247,8 +247,8 @@ def _show_effects(
     loss, accuracy = found["before"]
     more = f"The grid sums the changes over {', '.join(both)}. " if len(drawn) > 1 else ""
     captions.caption(
-        f"{run.told}. Switched off one by one: {OF[of]}, on the first {found['images']} validation images; with every "
-        f"head on the loss is {loss:.3f} nats and the accuracy {accuracy:.3f}. {more}"
+        f"{run.caption}. Switched off one by one: {OF[of]}, on the first {found['images']} validation images; with "
+        f"every head on the loss is {loss:.3f} nats and the accuracy {accuracy:.3f}. {more}"
         f"Scores: {shown.SCORES[score]}. The second correlation is with the size of a change, whatever its "
         "sign. Heads that are off already are left out.",
         _command(run, of),
@@ -267,7 +267,7 @@ def _show_deletion(
             theme.show(figure, f"heads_deletion_{metric}", spec=run.spec)
     before = f"{found['before']} heads were off from the start: the run's own cut. " if found["before"] else ""
     captions.caption(
-        f"{run.told}. More and more heads off, in all projections together: {OF[of]}, on the first {found['images']} "
-        f"validation images. {before}Ordered by {shown.SCORES[score]}, summed over projections.",
+        f"{run.caption}. More and more heads off, in all projections together: {OF[of]}, on the first "
+        f"{found['images']} validation images. {before}Ordered by {shown.SCORES[score]}, summed over projections.",
         f'{words.command(run.spec)} --save FOLDER\npython -c "import peftcore as pc; help(pc.head_deletion)"',
     )

@@ -24,7 +24,7 @@ from peftcore.store import recipes
 UP_FRONT = ("epochs", "batch_size", "lr", "seed")
 FIRST_FIELDS = 4  # of a method: as many as stand in one row
 BILL_HEIGHT = 430  # pixels
-MOST_FAULTS = 3  # told beside the button; each stands at its field as well
+MOST_FAULTS = 3  # said beside the button; each stands at its field as well
 KINDS = {"side": "Reads the frozen backbone from its side", "in-backbone": "Changes what the backbone computes"}
 _LAST = "launch_last"  # in the session: the address of the form as it was left
 
@@ -176,12 +176,12 @@ def _launch(form: Request) -> None:
 
 
 def _time(specs: Sequence[RunSpec]) -> str:
-    told = costs.seconds(specs, state.store())
-    if told is None:
+    estimate = costs.seconds(specs, state.store())
+    if estimate is None:
         return "No time estimate yet. "
     if len(specs) > 1:
-        return f"At most **{words.duration(told[0])}**, as long as the runs take one by one. "
-    return f"About **{words.duration(told[0])}**, as run {told[1]} took. "
+        return f"At most **{words.duration(estimate[0])}**, as long as the runs take one by one. "
+    return f"About **{words.duration(estimate[0])}**, as run {estimate[1]} took. "
 
 
 def link(form: Request) -> str:

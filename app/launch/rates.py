@@ -66,13 +66,13 @@ def _evidence(name: str, recipe: Recipe) -> None:
     st.markdown(f"**{method_title(name)}: {recipe.values['lr']:g}**")
     st.caption(f"{recipe.basis[:1].upper()}{recipe.basis[1:]}.")
     for entry in recipe.evidence:
-        told = entry["evidence"]
-        st.markdown(_table(entry["values"]["lr"], told["rates"]))
+        measured = entry["evidence"]
+        st.markdown(_table(entry["values"]["lr"], measured["rates"]))
         by_task = _by_task(entry)
         st.caption(
-            f"{method_title(entry['method'])} on {entry['backbone']}: mean accuracy over {told['on']}, "
-            f"{told['epochs']} epochs, {told['seeds']} seed{'s' if told['seeds'] > 1 else ''}. Validation chose."
-            + (f" Task by task it chose {by_task}." if by_task else "")
+            f"{method_title(entry['method'])} on {entry['backbone']}: mean accuracy over {measured['on']}, "
+            f"{measured['epochs']} epochs, {measured['seeds']} seed{'s' if measured['seeds'] > 1 else ''}. "
+            "Validation chose." + (f" Task by task it chose {by_task}." if by_task else "")
         )
     if recipe.evidence:
         st.code(recipe.evidence[0]["evidence"]["command"], language="bash", wrap_lines=True)

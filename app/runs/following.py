@@ -17,7 +17,7 @@ from peftcore.store import RunRecord, Store
 KINDS = ("started", "progress", "download", "step", "evaluation", "step_memory", "heads_cut")
 MOST_POINTS = 1500  # of a curve; a longer run is thinned evenly
 MOST_FOLLOWED = 40  # runs of one session; a race follows several
-RECENT = 40  # steps from which the speed is told
+RECENT = 40  # steps from which the speed is computed
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Follower:
     seq: int = 0
     started: dict[str, Any] | None = None
     progress: dict[str, Any] | None = None
-    download: dict[str, Any] | None = None  # while it is the newest that is told
+    download: dict[str, Any] | None = None  # while it is the newest event
     step_memory: dict[str, Any] | None = None
     kinds: tuple[str, ...] = KINDS
     cut: dict[str, Any] | None = None
@@ -54,7 +54,7 @@ class Follower:
                 ]
                 self.evaluations.append(event)
             case "scores":
-                self.scores = [told for told in self.scores if told["step"] != event["step"]] + [event]
+                self.scores = [earlier for earlier in self.scores if earlier["step"] != event["step"]] + [event]
             case "heads_cut":
                 self.cut = event
             case kind:
@@ -71,7 +71,7 @@ class Follower:
 
     @property
     def total(self) -> int:
-        """Steps of the whole run; 0 until it has told."""
+        """Steps of the whole run; 0 until they are known."""
         return self.started["steps"] if self.started else 0
 
     @property

@@ -27,12 +27,12 @@ def draw(records: Sequence[RunRecord], choice: Choice) -> None:
         default=None,
     )
     ended = sum(record.ended for record in records)
-    told = f"{ended} of {len(records)} ended" if ended < len(records) else f"{len(records)} runs"
+    text = f"{ended} of {len(records)} ended" if ended < len(records) else f"{len(records)} runs"
     if best is not None:
         accuracy, ground = best.summary["test_accuracy"], subjects.ground(best)
         sure = f" :gray[{ground.text(accuracy)}]" if ground and ground.images else ""
         chance = " at chance" if ground and ground.at_chance(accuracy) else ""
-        told = f"up to **{accuracy:.3f}**{sure}{chance}, {told}"
+        text = f"up to **{accuracy:.3f}**{sure}{chance}, {text}"
     status = next((status for status in ORDER[::-1] if any(r.status == status for r in records)), "queued")
     if races.busy(records):
         status = "running" if any(record.status == "running" for record in records) else "queued"
@@ -42,7 +42,7 @@ def draw(records: Sequence[RunRecord], choice: Choice) -> None:
     card = st.container(border=chosen, gap=None, key=f"card_{race}")
     card.button(
         f"{ICONS[status]} :material/flag: **{race}** {words.race_title(specs)}  \n"
-        f":small[{told} :gray[{words.age(when)}]]",
+        f":small[{text} :gray[{words.age(when)}]]",
         key=f"run_race_{race}",
         type="tertiary",
         width="stretch",
@@ -58,11 +58,11 @@ def _curves(records: Sequence[RunRecord]) -> str:
     dark = theme.is_dark()
     colours = figures.lane_colours([record.spec["method"]["name"] for record in records], dark)
     longest = max(record.spec["epochs"] for record in records)
-    told = [_accuracies(record.id, record.ended, record.attempts) for record in records]
-    known = [accuracy for curve in told for _, accuracy in curve] or [0.0]
+    curves = [_accuracies(record.id, record.ended, record.attempts) for record in records]
+    known = [accuracy for curve in curves for _, accuracy in curve] or [0.0]
     low, reach = min(known), max(max(known) - min(known), 0.01)
     lines = []
-    for curve, colour in zip(told, colours, strict=True):
+    for curve, colour in zip(curves, colours, strict=True):
         points = [
             (
                 EDGE + epoch / longest * (WIDTH - 2 * EDGE),
@@ -89,5 +89,5 @@ def _ended(folder: str, run: int, attempts: int) -> list[tuple[int, float]]:
 
 
 def _read(run: int) -> list[tuple[int, float]]:
-    told = state.store().events(run, kinds="evaluation")
-    return [(event["epoch"], event["accuracy"]) for event in told if event["split"] == "val"]
+    events = state.store().events(run, kinds="evaluation")
+    return [(event["epoch"], event["accuracy"]) for event in events if event["split"] == "val"]

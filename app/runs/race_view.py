@@ -81,9 +81,11 @@ def _header(race: int, runners: Sequence[Runner]) -> None:
 
 def _state(runners: Sequence[Runner]) -> str:
     """'4 runs, 3 finished, 1 failed'."""
-    told = [runner.record.status for runner in runners]
-    counts = [f"{told.count(status)} {status}" for status in dict.fromkeys(sorted(told, key=selection.ORDER.index))]
-    return f"{len(told)} runs, all {told[0]}" if len(set(told)) == 1 else ", ".join([f"{len(told)} runs", *counts])
+    states = [runner.record.status for runner in runners]
+    counts = [f"{states.count(status)} {status}" for status in dict.fromkeys(sorted(states, key=selection.ORDER.index))]
+    return (
+        f"{len(states)} runs, all {states[0]}" if len(set(states)) == 1 else ", ".join([f"{len(states)} runs", *counts])
+    )
 
 
 def _progress(runners: Sequence[Runner]) -> tuple[float, str]:
@@ -95,16 +97,16 @@ def _progress(runners: Sequence[Runner]) -> tuple[float, str]:
     working = [runner for runner in runners if runner.record.status == "running"]
     if not working:
         return share, _why_it_waits(runners)
-    if coming := next((r.told.download for r in working if r.told.download), None):
+    if coming := next((r.follower.download for r in working if r.follower.download), None):
         return share, errors.plain(words.download(coming)[1])
-    caching = next((r.told.progress for r in working if r.told.progress and not r.told.steps), None)
+    caching = next((r.follower.progress for r in working if r.follower.progress and not r.follower.steps), None)
     if caching:
         what = f"{caching['what'].capitalize()}: {caching['done']:,} of {caching['total']:,} images"
         return max(share, 0.0), what
-    if not any(runner.told.steps for runner in working):
+    if not any(runner.follower.steps for runner in working):
         return share, "Loading PyTorch, the backbone and the task"
     text = f"{len(working)} of {len(runners)} at work"
-    left = [seconds for runner in working if (seconds := runner.told.seconds_left()) is not None]
+    left = [seconds for runner in working if (seconds := runner.follower.seconds_left()) is not None]
     if left and max(left) > 0.5:
         text += f", about {words.duration(max(left))} left"
     waiting = sum(runner.record.status == "queued" for runner in runners)
@@ -242,16 +244,16 @@ def _numbers(runner: Runner) -> list[str]:
 
 def _sure(runner: Runner, split: str, accuracy: float) -> str:
     """The 95 % interval, small, behind an accuracy."""
-    sure = Ground.of(runner.told.started, split).text(accuracy) if runner.told.started else ""
+    sure = Ground.of(runner.follower.started, split).text(accuracy) if runner.follower.started else ""
     return f" :small[:gray[{sure}]]" if sure else ""
 
 
 def _where(runner: Runner) -> str:
     if runner.record.status != "running":
         return runner.record.status
-    if not runner.told.steps:
+    if not runner.follower.steps:
         return "preparing"
-    return f"epoch {runner.told.steps[-1]['epoch']} of {runner.record.spec['epochs']}"
+    return f"epoch {runner.follower.steps[-1]['epoch']} of {runner.record.spec['epochs']}"
 
 
 def _mark(colour: str, symbol: str) -> str:
@@ -261,8 +263,8 @@ def _mark(colour: str, symbol: str) -> str:
 
 def _caption(race: int, runners: Sequence[Runner]) -> None:
     spec, chosen = runners[0].record.spec, races.remembered(race)
-    shared = conditions.in_common([r.record.spec for r in runners], [r.told.started for r in runners])
-    together = sum(runner.told.started["method_kind"] == "side" for runner in runners if runner.told.started)
+    shared = conditions.in_common([r.record.spec for r in runners], [r.follower.started for r in runners])
+    together = sum(runner.follower.started["method_kind"] == "side" for runner in runners if runner.follower.started)
     caption(
         f"Race {race} on {words.task_title(spec['task'])}, {spec['backbone']}{words.random_weights(spec)}. "
         "Loss on training images, smoothed; accuracy on validation images after each epoch, by which they are ranked, "

@@ -24,10 +24,10 @@ ARTIFACT = "race"  # of a race's first run: what was chosen on the launch page
 
 @dataclass(frozen=True)
 class Runner:
-    """A variation: its run, what it told, what sets it apart, and its place by validation accuracy, from 1."""
+    """A variation: its run, its events, what sets it apart, and its place by validation accuracy, from 1."""
 
     record: RunRecord
-    told: Follower
+    follower: Follower
     label: str
     place: int | None = None
 
@@ -42,37 +42,39 @@ class Runner:
         return self._validation("loss")
 
     def _validation(self, what: str) -> float | None:
-        told = [e for e in self.told.evaluations if e["split"] == "val"]
-        selected = [e for e in told if e["epoch"] == self.record.summary.get("selected_epoch")]
-        return (selected or told)[-1][what] if told else None
+        evaluations = [e for e in self.follower.evaluations if e["split"] == "val"]
+        selected = [e for e in evaluations if e["epoch"] == self.record.summary.get("selected_epoch")]
+        return (selected or evaluations)[-1][what] if evaluations else None
 
     @property
     def ground(self) -> Ground | None:
         """What its validation accuracy stands on; None before it has begun."""
-        return Ground.of(self.told.started, "val") if self.told.started else None
+        return Ground.of(self.follower.started, "val") if self.follower.started else None
 
     @property
     def share(self) -> float:
         """Of its steps, that it has taken."""
         if self.record.status == "finished":
             return 1.0
-        return self.told.done / self.told.total if self.told.total else 0.0
+        return self.follower.done / self.follower.total if self.follower.total else 0.0
 
     def lane(self) -> Lane:
         """For the figure: epochs as fractions, so that variations of different lengths stand on one axis."""
-        spec, per_epoch = self.record.spec, max(1.0, self.told.total / self.record.spec["epochs"])
-        steps = pd.DataFrame([(s["step"] / per_epoch, s["loss"]) for s in self.told.steps], columns=["epoch", "loss"])
-        told = [(e["epoch"], e["accuracy"]) for e in self.told.evaluations if e["split"] == "val"]
-        evaluations = pd.DataFrame(told, columns=["epoch", "accuracy"])
-        return Lane(self.label, spec["method"]["name"], steps, evaluations, self.told.total)
+        spec, per_epoch = self.record.spec, max(1.0, self.follower.total / self.record.spec["epochs"])
+        steps = pd.DataFrame(
+            [(s["step"] / per_epoch, s["loss"]) for s in self.follower.steps], columns=["epoch", "loss"]
+        )
+        validated = [(e["epoch"], e["accuracy"]) for e in self.follower.evaluations if e["split"] == "val"]
+        evaluations = pd.DataFrame(validated, columns=["epoch", "accuracy"])
+        return Lane(self.label, spec["method"]["name"], steps, evaluations, self.follower.total)
 
 
 def labels(specs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What sets each apart, each label once: those that differ in nothing are counted."""
-    told = [words.variation(each) for each in differences(specs)]
+    labels = [words.variation(each) for each in differences(specs)]
     return [
-        label if told.count(label) == 1 else f"{label} ({told[:nth].count(label) + 1})"
-        for nth, label in enumerate(told)
+        label if labels.count(label) == 1 else f"{label} ({labels[:nth].count(label) + 1})"
+        for nth, label in enumerate(labels)
     ]
 
 
@@ -81,12 +83,12 @@ def runners(race: int) -> list[Runner]:
     records = state.store().runs(race=race)[::-1]
     if not records:
         state.store().run(race)  # which says that there is none
-    told = [following.follow(state.store(), record) for record in records]
+    followers = [following.follow(state.store(), record) for record in records]
     names = labels([record.spec for record in records])
-    found = [Runner(*parts) for parts in zip(records, told, names, strict=True)]
+    found = [Runner(*parts) for parts in zip(records, followers, names, strict=True)]
     order = sorted((r for r in found if r.accuracy is not None), key=lambda r: (-(r.accuracy or 0.0), r.loss))
     places = {runner.record.id: place for place, runner in enumerate(order, 1)}
-    return [Runner(r.record, r.told, r.label, places.get(r.record.id)) for r in found]
+    return [Runner(r.record, r.follower, r.label, places.get(r.record.id)) for r in found]
 
 
 def busy(records: Sequence[RunRecord]) -> bool:

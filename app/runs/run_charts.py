@@ -19,32 +19,32 @@ LEARNT = ("loss", "norm")  # which of them depend on the weights that training b
 EDGE = 8  # of which a place needs for itself
 
 
-def draw(record: RunRecord, told: Follower) -> None:
+def draw(record: RunRecord, follower: Follower) -> None:
     """Loss and accuracy, learning rate, norm of the gradient, memory by step and within a step."""
     places = _places()
-    if not told.total or told.started is None:
+    if not follower.total or follower.started is None:
         return
-    spec, steps, total = record.spec, told.frame(), told.total
+    spec, steps, total = record.spec, follower.frame(), follower.total
     dark, tall, small = theme.is_dark(), TALL - EDGE, SMALL - EDGE
     loss = curves.loss_curve(
         steps,
-        told.evaluation_frame(),
+        follower.evaluation_frame(),
         total,
         method=spec["method"]["name"],
-        kind=told.started["method_kind"],
-        ground=Ground.of(told.started, "test"),
+        kind=follower.started["method_kind"],
+        ground=Ground.of(follower.started, "test"),
         dark=dark,
         height=tall,
     )
-    masks.mark_steps(loss, cut.step_of(told), dark=dark)
+    masks.mark_steps(loss, cut.step_of(follower), dark=dark)
     figures: dict[str, go.Figure] = {
         "loss": loss,
         "rate": curves.learning_rate_curve(steps, total, peak=spec["lr"], dark=dark, height=small),
         "norm": curves.gradient_norm(steps, total, dark=dark, height=small),
         "peaks": curves.memory_over_steps(steps, total, dark=dark, height=tall),
     }
-    if told.step_memory:
-        figures["moments"] = memory.step_memory(told.step_memory["report"]["curve"], dark=dark, height=tall)
+    if follower.step_memory:
+        figures["moments"] = memory.step_memory(follower.step_memory["report"]["curve"], dark=dark, height=tall)
     for name, figure in figures.items():
         with places[name]:
             theme.show(figure, key=f"{name}_{record.id}", spec=spec if name in LEARNT else None)

@@ -40,15 +40,15 @@ def _list(choice: Choice, was_busy: bool) -> None:
 
 def _row(record: RunRecord, selected: bool, apart: str) -> None:
     accuracy = record.summary.get("test_accuracy")
-    told, icon = f"**{accuracy:.3f}**" if accuracy is not None else record.status, ICONS[record.status]
+    text, icon = f"**{accuracy:.3f}**" if accuracy is not None else record.status, ICONS[record.status]
     if accuracy is not None and (ground := subjects.ground(record)):
-        told += f" :gray[{ground.text(accuracy)}]" if ground.images else ""
+        text += f" :gray[{ground.text(accuracy)}]" if ground.images else ""
         if ground.at_chance(accuracy):
-            told, icon = f"{told} at chance", ":orange[:material/error:]"
+            text, icon = f"{text} at chance", ":orange[:material/error:]"
     when = record.finished or record.started or record.queued
     st.button(
         f"{icon} {words.mark(record.spec['method']['name'], theme.is_dark())} **{record.id}** "
-        f"{words.run_title(record.spec)}{errors.plain(apart)}  \n:small[{told} :gray[{words.age(when)}]]",
+        f"{words.run_title(record.spec)}{errors.plain(apart)}  \n:small[{text} :gray[{words.age(when)}]]",
         key=f"run_{record.id}",
         type="secondary" if selected else "tertiary",
         width="stretch",

@@ -32,16 +32,16 @@ def _view(run: int, was_live: bool) -> None:
     record = store.run(run)
     if record.ended == was_live:  # it ended, or somebody resumed it: the whole page has news
         st.rerun()
-    told = following.follow(store, record)
+    follower = following.follow(store, record)
     # The same blocks in every state: what is in them changes, where they are does not.
-    _header(record, told)
+    _header(record, follower)
     with st.container():
-        _state(record, told)
+        _state(record, follower)
     if record.status == "finished" and _shows(record) == "results":
         results_view.draw(record)
     else:
-        run_charts.draw(record, told)
-        cut.draw(record, told)
+        run_charts.draw(record, follower)
+        cut.draw(record, follower)
     _more(record)
     if record.ended:
         take_along.draw(record)
@@ -63,7 +63,7 @@ def _shows(record: RunRecord) -> str:
     )  # fmt: skip
 
 
-def _header(record: RunRecord, told: Follower) -> None:
+def _header(record: RunRecord, follower: Follower) -> None:
     """Title, status and the buttons that fit the status."""
     if record.race is not None:
         race_view.back(record)
@@ -103,15 +103,15 @@ def _when(record: RunRecord) -> float:
     return record.finished or record.started or record.queued
 
 
-def _state(record: RunRecord, told: Follower) -> None:
+def _state(record: RunRecord, follower: Follower) -> None:
     """Progress while it works, the result when it is there, the reason where it went wrong."""
     match record.status:
         case "queued":
             st.progress(0.0, text=_why_it_waits(record))
         case "running":
-            st.progress(*_progress(record, told))
+            st.progress(*_progress(record, follower))
         case "finished":
-            _result(record, told)
+            _result(record, follower)
         case "failed" | "interrupted":
             errors.show(record.error or "The run ended without a reason.")
             trace = state.store().get_artifact(record.id, "traceback")
@@ -119,9 +119,9 @@ def _state(record: RunRecord, told: Follower) -> None:
                 with st.expander("Details"):
                     st.code(trace.decode(errors="replace"), language=None, wrap_lines=True)
         case "cancelled":
-            where = f"at step {told.done:,} of {told.total:,}" if told.total else "before it began"
+            where = f"at step {follower.done:,} of {follower.total:,}" if follower.total else "before it began"
             again = "It resumes from its last checkpoint, the end of an epoch."
-            if told.download:
+            if follower.download:
                 where, again = "while it was downloading", "What has come is kept: it goes on from there."
             st.info(f"Stopped {where}. {again}", icon=":material/cancel:")
 
@@ -138,31 +138,32 @@ def _why_it_waits(record: RunRecord) -> str:
     )
 
 
-def _progress(record: RunRecord, told: Follower) -> tuple[float, str]:
+def _progress(record: RunRecord, follower: Follower) -> tuple[float, str]:
     """The bar's share and its words."""
-    if told.download:
-        share, text = words.download(told.download)
+    if follower.download:
+        share, text = words.download(follower.download)
         return share, errors.plain(text)
-    if told.progress and not told.steps:
-        done, total = told.progress["done"], told.progress["total"]
-        return done / max(1, total), f"{told.progress['what'].capitalize()}: {done:,} of {total:,} images"
-    if not told.steps or told.started is None:
-        what = "Preparing the first step" if told.started else "Loading PyTorch, the backbone and the task"
+    if follower.progress and not follower.steps:
+        done, total = follower.progress["done"], follower.progress["total"]
+        return done / max(1, total), f"{follower.progress['what'].capitalize()}: {done:,} of {total:,} images"
+    if not follower.steps or follower.started is None:
+        what = "Preparing the first step" if follower.started else "Loading PyTorch, the backbone and the task"
         return 0.0, f"{what}, {words.duration(record.seconds or 0)} so far"
-    left = told.seconds_left()
-    text = f"Epoch {told.steps[-1]['epoch']} of {told.started['epochs']}, step {told.done:,} of {told.total:,}"
+    left = follower.seconds_left()
+    epoch, epochs = follower.steps[-1]["epoch"], follower.started["epochs"]
+    text = f"Epoch {epoch} of {epochs}, step {follower.done:,} of {follower.total:,}"
     if left is not None:
         text += f", about {words.duration(left)} left" if left > 0.5 else ", evaluating"
-    return told.done / max(1, told.total), text
+    return follower.done / max(1, follower.total), text
 
 
-def _result(record: RunRecord, told: Follower) -> None:
+def _result(record: RunRecord, follower: Follower) -> None:
     """The numbers that a reader wants first, the settings that stand beside them, and where to look next."""
-    if not told.started:
+    if not follower.started:
         return
-    summary, started = record.summary, told.started
+    summary, started = record.summary, follower.started
     first = started["parameters"]
-    counts = (told.cut or {}).get("parameters") or first  # fewer train where heads were switched off
+    counts = (follower.cut or {}).get("parameters") or first  # fewer train where heads were switched off
     trained, peak = counts["method"] + counts["head"], summary["memory"].get("peak", 0)
     of_the_backbone = f"{percent(trained / counts['backbone'])} of the backbone's {counts['backbone']:,}"
     before = f" Before heads were switched off, {first['method']:,} in the method." if counts != first else ""

@@ -110,10 +110,11 @@ def _await(wish: Wish, place: DeltaGenerator, fetch: bool) -> Features | None:
     """The features, with progress until they are there; None after an error was shown."""
 
     def tell(reading: Reading) -> None:
-        told = f": {reading.done:,} of {reading.total:,}" if reading.total and reading.total < 10**6 else ""
+        count = f": {reading.done:,} of {reading.total:,}" if reading.total and reading.total < 10**6 else ""
         with place.container():
             st.progress(
-                reading.share, text=f"{KINDS[wish.pretrained].capitalize()} weights. {reading.what or 'Waiting'}{told}."
+                reading.share,
+                text=f"{KINDS[wish.pretrained].capitalize()} weights. {reading.what or 'Waiting'}{count}.",
             )
 
     job = feature_points.stay(lambda: feature_points.features(wish, fetch), tell)
@@ -142,7 +143,7 @@ def _points(wish: Wish, found: Features, place: DeltaGenerator, view: str, perpl
         if isinstance(points, HeadroomError):
             errors.show(points)
             return None
-        told = (
+        sentence = (
             "too few to fit a classifier"
             if found.linear is None
             else f"a linear classifier gets {percent(found.linear)} right"
@@ -151,7 +152,7 @@ def _points(wish: Wish, found: Features, place: DeltaGenerator, view: str, perpl
             points,
             found.labels,
             found.classes,
-            title=f"{KINDS[wish.pretrained].capitalize()} weights: {told}",
+            title=f"{KINDS[wish.pretrained].capitalize()} weights: {sentence}",
             axes=axes,
             dark=theme.is_dark(),
             height=HEIGHT,

@@ -152,9 +152,9 @@ def _seen(wish: Wish) -> Seen | HeadroomError:
         name: [pictures.thumbnail(next(drawn), f"{name}, {wish.split} image {n}", SIDE) for n in found]
         for name, found in chosen.items()
     }
-    told = (float(values.min()), float(values.max()), float(values.mean()), float(values.std()))
+    range_and_moments = (float(values.min()), float(values.max()), float(values.mean()), float(values.std()))
     high, wide = backbone.input_size[-2:]
-    return Seen(rows, left, (high, wide), tuple(mean), tuple(std), *told)
+    return Seen(rows, left, (high, wide), tuple(mean), tuple(std), *range_and_moments)
 
 
 def _which(task: Task, split: Split, label: int | None, more: int) -> tuple[dict[str, list[int]], int]:

@@ -25,18 +25,18 @@ def _record() -> dict[str, Any]:
 
 def draw(task: str, backbone: str) -> None:
     """The recorded accuracies on a task with a backbone; nothing where there are none."""
-    told = _record()
+    recorded = _record()
     found = {
-        e["method"]: e["tasks"][task] for e in told["entries"] if e["backbone"] == backbone and e["tasks"].get(task)
+        e["method"]: e["tasks"][task] for e in recorded["entries"] if e["backbone"] == backbone and e["tasks"].get(task)
     }
     if not found:
         return
     classes = task_card(task).classes
     theme.show(reached(found, chance=100 / len(classes), dark=theme.is_dark(), line=40), "tasks_reached")
-    rates = " The learning rate of each was chosen on validation images." if told["lrs"] else ""
-    spec = RunSpec(task=task, backbone=backbone, epochs=told["epochs"]).to_dict()
+    rates = " The learning rate of each was chosen on validation images." if recorded["lrs"] else ""
+    spec = RunSpec(task=task, backbone=backbone, epochs=recorded["epochs"]).to_dict()
     caption(
-        f"Recorded runs of {backbone}, {told['epochs']} epochs, {told['seeds']} seeds and their mean.{rates} "
+        f"Recorded runs of {backbone}, {recorded['epochs']} epochs, {recorded['seeds']} seeds and their mean.{rates} "
         f"Conditions: {conditions.words(spec)}.",
-        told["command"],
+        recorded["command"],
     )

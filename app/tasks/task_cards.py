@@ -27,9 +27,9 @@ def draw() -> None:
     """All cards at once, then their images one task after the other; a click elsewhere ends it."""
     waiting: list[tuple[str, DeltaGenerator, DeltaGenerator]] = []
     sections = [(*GROUPS[group], names) for group, names in task_choice.by_group().items()]
-    for title, told, names in [*sections, (*BROUGHT, task_choice.brought())]:
+    for title, caption, names in [*sections, (*BROUGHT, task_choice.brought())]:
         if names:
-            st.markdown(f"**{title}** :small[:gray[{told}]]")
+            st.markdown(f"**{title}** :small[:gray[{caption}]]")
             waiting += _cards(names)
     for name, strip, sizes in waiting:
         job = image_data.facts(name)

@@ -131,14 +131,14 @@ def likeness(
     if low < 0:
         span = dict(colorscale=[list(stop) for stop in theme.DIVERGING], zmin=-reach, zmax=reach)
     labels = [f"{theme.plain(name)} {GROUPS[group][0]}" for name, group in zip(names, groups, strict=True)]
-    told = [
+    hover = [
         [f"<b>{theme.plain(a)}</b> ({g}) and <b>{theme.plain(b)}</b> ({h})" for b, h in zip(names, groups, strict=True)]
         for a, g in zip(names, groups, strict=True)
     ]
     figure = go.Figure(
         go.Heatmap(
             z=others,
-            text=told,
+            text=hover,
             **span,
             xgap=1,
             ygap=1,

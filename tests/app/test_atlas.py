@@ -14,7 +14,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from app import gallery
-from app.atlas import choice, sameness, shelf, wall
+from app.atlas import choice, contents, sameness, wall
 from app.subjects import Scores
 from peftcore.figures.agreement import Agreement
 from peftcore.figures.atlas import CELL, GAP, Range, multiples, sheet, small_grid
@@ -37,7 +37,7 @@ def test_the_released_adapters_are_there_at_once(at):
 
 def test_every_released_adapter_has_its_energies_and_its_source():
     """Numbers alone travel: 12 layers, q and v, 12 heads, of each of the 19 tasks."""
-    file = json.loads((shelf.FOLDER / f"{RELEASED}.json").read_text())
+    file = json.loads((contents.FOLDER / f"{RELEASED}.json").read_text())
     assert file["licence"] == "MIT" and "PETL-ViT" in file["source"] and file["command"].startswith("python scripts/")
     assert [entry["task"] for entry in file["entries"]] == list(KNOWN)
     for entry in file["entries"]:
@@ -46,7 +46,7 @@ def test_every_released_adapter_has_its_energies_and_its_source():
 
 
 def test_the_whole_atlas_is_small():
-    assert sum(file.stat().st_size for file in shelf.FOLDER.iterdir()) < 8_000_000
+    assert sum(file.stat().st_size for file in contents.FOLDER.iterdir()) < 8_000_000
 
 
 def test_an_adapter_opens_by_its_link(at):
@@ -78,7 +78,7 @@ def test_controls_write_the_link(at):
 def test_runs_of_this_machine_are_there_and_open_in_heads(at, store, trained):
     app = at("atlas", backbone="vit_micro")
     assert "2 adapters: taylor, in training" in text(app) and "It takes three tasks" in text(app)
-    entries = {entry.id: entry for entry in shelf.entries()}
+    entries = {entry.id: entry for entry in contents.entries()}
     assert {str(trained["lora"]), "lora-digits"} <= entries.keys() and str(trained["last"]) not in entries
     card = choice.Card(entries[str(trained["lora"])], *entries[str(trained["lora"])].grid("taylor", "q"))
     chosen = choice.Chosen((card,), "vit_micro", "taylor", "q", ("q", "v"))
@@ -88,7 +88,7 @@ def test_runs_of_this_machine_are_there_and_open_in_heads(at, store, trained):
 
 def test_an_empty_atlas_is_an_invitation(at, monkeypatch, tmp_path):
     monkeypatch.setattr(gallery, "names", lambda: ())
-    monkeypatch.setattr(shelf, "FOLDER", tmp_path)
+    monkeypatch.setattr(contents, "FOLDER", tmp_path)
     app = at("atlas")
     assert "The atlas is empty" in text(app) and [link.proto.label for link in app.get("page_link")] == ["Launch LoRA"]
 
@@ -152,7 +152,7 @@ def test_recorded_runs_are_shown_opened_and_compared(at, recorder, monkeypatch, 
                 tmp_path / f"{recorder.name_of(spec)}.json",
                 {"title": "Recorded", "licence": "MIT", "entries": [finished(recorder, spec)]},
             )
-    monkeypatch.setattr(shelf, "FOLDER", tmp_path)
+    monkeypatch.setattr(contents, "FOLDER", tmp_path)
     app = at("atlas", backbone="vit_micro", open="digits-heart_lora-vit_micro-1", method="heart_lora", score="taylor")
     assert "20 adapters: taylor, in training" in text(app) and "10 tasks on vit_micro" in text(app) and not app.error
     assert "seed 1, test accuracy 0.500" in text(app)
@@ -184,9 +184,9 @@ def test_a_range_leaves_out_the_extremes_and_is_centred_for_signs():
 
 
 def test_numbers_and_pictures_can_be_taken_away():
-    entries = [entry for entry in shelf.entries() if entry.id.startswith(RELEASED)][:3]
-    cards = tuple(choice.Card(entry, *entry.grid("energy", shelf.TOGETHER)) for entry in entries)
-    chosen = choice.Chosen(cards, entries[0].backbone, "energy", shelf.TOGETHER, ("q", "v"))
+    entries = [entry for entry in contents.entries() if entry.id.startswith(RELEASED)][:3]
+    cards = tuple(choice.Card(entry, *entry.grid("energy", contents.TOGETHER)) for entry in entries)
+    chosen = choice.Chosen(cards, entries[0].backbone, "energy", contents.TOGETHER, ("q", "v"))
     table = wall.table(chosen)
     assert (
         len(table) == 3 * 144 and table["times the median head"].groupby(table["adapter"]).median().round(6).eq(1).all()
@@ -202,7 +202,7 @@ def test_a_grid_that_was_named_by_somebody_is_text_not_markup(at, recorder, monk
     spec = next(recorder.planned(1))
     entry = finished(recorder, spec) | {"title": "*loud* [link](x)"}
     recorder.write(tmp_path / "a.json", {"title": "Recorded", "licence": "MIT", "entries": [entry]})
-    monkeypatch.setattr(shelf, "FOLDER", tmp_path)
+    monkeypatch.setattr(contents, "FOLDER", tmp_path)
     assert not at("atlas", open=entry["id"], backbone=spec.backbone).error
 
 

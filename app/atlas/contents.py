@@ -74,8 +74,8 @@ def _read(file: Path, _changed: int) -> tuple[Entry, ...]:
 
 
 def _entry(about: Mapping[str, Any], file: Mapping[str, Any]) -> Entry:
-    scores = {name: Scores.of(told) for name, told in about["scores"].items()}
-    history = [(told["step"], Scores.of(told["scores"])) for told in about.get("history", ())]
+    scores = {name: Scores.of(each) for name, each in about["scores"].items()}
+    history = [(each["step"], Scores.of(each["scores"])) for each in about.get("history", ())]
     if history:
         scores = {history[-1][1].score: history[-1][1]} | scores
     accuracy, reached, source = "", None, f"{file['title']}, {file['licence']}, {file.get('source', '')}"
@@ -110,7 +110,7 @@ def _runs() -> list[Entry]:
                 method=run.method,
                 backbone=spec["backbone"],
                 scores={history[-1][1].score: history[-1][1]},
-                source=run.told,
+                source=run.caption,
                 command=words.command(spec),
                 seed=spec["seed"],
                 accuracy="" if run.accuracy is None else subjects.reached(run.accuracy, run.ground),

@@ -1,6 +1,5 @@
 """Which heads did this task move? The layer x head grid of a run, and what one head looks at."""
 
-import numpy as np
 import streamlit as st
 
 from app import captions, screen, subjects, theme, words
@@ -23,7 +22,6 @@ with st.container(key="wrap_heads"):
     left, right = st.columns([11, 9], gap="medium")
 with right:
     layer, head = controls.choose_head("heads", view.values)
-ranks, count = figures.rank_heads(view.values), int(np.isfinite(view.values).sum())
 with left:
     grid = figures.head_grid(
         view.values,
@@ -33,7 +31,7 @@ with left:
         selected=(layer, head),
         mask=view.mask,
         decided=view.decided,
-        ranks=ranks,
+        ranks=view.ranks,
         **screen.fit(600, 540),
         dark=theme.is_dark(),
     )
@@ -42,7 +40,7 @@ with left:
     )
 with right:
     st.markdown(
-        f"**Head {head + 1} of layer {layer + 1}: rank {ranks[layer, head]:.0f} of {count}**, "
+        f"**Head {head + 1} of layer {layer + 1}: rank {view.ranks[layer, head]:.0f} of {view.count}**, "
         f"{Scale.of(view.values).text(view.values[layer, head])} by {view.what}"
     )
     if why := view.why_off(run, layer, head):

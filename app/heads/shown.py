@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import streamlit as st
@@ -12,6 +13,7 @@ from app import cached, links, navigation
 from app.errors import sentences
 from app.heads import cut
 from app.subjects import Run, Scores
+from peftcore.figures.heads import rank_heads
 
 TRAINING = "training"
 SCORES = {
@@ -42,6 +44,15 @@ class Shown:
     what: str
     of: str
     projection: str | None
+
+    @cached_property
+    def ranks(self) -> np.ndarray:
+        """Of each head, from 1 for the highest value; NaN where there is none."""
+        return rank_heads(self.values)
+
+    @property
+    def count(self) -> int:
+        return int(np.isfinite(self.values).sum())
 
     def why_off(self, run: Run, layer: int, head: int) -> str:
         """Why a head was switched off; '' where it was not, or where the grid shows other scores than the cut had."""

@@ -20,7 +20,7 @@ from peftcore.figures import theme
 MARGIN = dict(l=4, r=4, t=50, b=4)
 
 
-def _picture(image: np.ndarray, shortest: int = 320) -> tuple[str, np.ndarray]:
+def picture_layer(image: np.ndarray, shortest: int = 320) -> tuple[str, np.ndarray]:
     """A PNG data URL of the image, enlarged smoothly if small, and the checked image itself."""
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -42,9 +42,9 @@ def _grid(grid: np.ndarray) -> np.ndarray:
     return grid
 
 
-def _canvas(image: np.ndarray, width: int) -> tuple[go.Figure, tuple[float, float]]:
+def canvas(image: np.ndarray, width: int) -> tuple[go.Figure, tuple[float, float]]:
     """The image in a bare figure, x from 0 to 1, y from 0 (top) to 1; and its size in pixels."""
-    address, image = _picture(image)
+    address, image = picture_layer(image)
     across = width - MARGIN["l"] - MARGIN["r"]
     down = round(across * image.shape[0] / image.shape[1])
     figure = go.Figure()
@@ -60,7 +60,7 @@ def _canvas(image: np.ndarray, width: int) -> tuple[go.Figure, tuple[float, floa
     return figure, (across, down)
 
 
-def _finish(
+def finished(
     figure: go.Figure, size: tuple[float, float], width: int, title: str, note: str, name: str, dark: bool
 ) -> go.Figure:
     line = max(20, int(width / 7.6))
@@ -112,7 +112,7 @@ def _frame(figure: go.Figure, patch: tuple[int, int], shape: tuple[int, int]) ->
     figure.add_shape(**box, line=dict(color="#D55E00", width=2.5))
 
 
-def _heat_colours(strength: float) -> list[list]:
+def heat_colours(strength: float) -> list[list]:
     """Cividis, from half transparent to `strength`: where nothing is attended, the image stays visible."""
     stops = np.linspace(0, 1, 9)
     colours = sample_colorscale(get_colorscale(theme.SEQUENTIAL), stops.tolist(), colortype="tuple")
@@ -122,7 +122,7 @@ def _heat_colours(strength: float) -> list[list]:
     ]
 
 
-def _heat(figure: go.Figure, grid: np.ndarray, scale: list, low: float, high: float, smooth: bool) -> None:
+def heat_layer(figure: go.Figure, grid: np.ndarray, scale: list, low: float, high: float, smooth: bool) -> None:
     """The map as a heat layer, one cell per patch, or interpolated between their centres."""
     rows, columns = grid.shape
     figure.add_heatmap(
@@ -140,7 +140,7 @@ def _heat(figure: go.Figure, grid: np.ndarray, scale: list, low: float, high: fl
     )
 
 
-def _columns(shape: tuple[int, ...], **grids: np.ndarray) -> dict[str, list]:
+def map_columns(shape: tuple[int, ...], **grids: np.ndarray) -> dict[str, list]:
     """The numbers of maps as columns: row and column, both from 1, and each map's value."""
     rows, columns = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
     places = {"row": (rows + 1).tolist(), "column": (columns + 1).tolist()}
@@ -171,10 +171,10 @@ def attention_overlay(
     A click's `customdata` is [row, column], so any map can also pick the next query.
     """
     grid = _grid(grid)
-    figure, size = _canvas(image, width)
+    figure, size = canvas(image, width)
     total = grid.sum() or 1.0
     uniform = total / grid.size
-    _heat(figure, grid, _heat_colours(strength), 0.0, zmax or float(grid.max()) or 1.0, smooth)
+    heat_layer(figure, grid, heat_colours(strength), 0.0, zmax or float(grid.max()) or 1.0, smooth)
     if query is not None:
         _frame(figure, query, grid.shape)
     _patches(
@@ -187,11 +187,11 @@ def attention_overlay(
             for (r, c), value in np.ndenumerate(grid)
         ],
     )
-    theme.numbered(figure, _columns(grid.shape, attention=grid))
+    theme.numbered(figure, map_columns(grid.shape, attention=grid))
     if not title:
         top = np.sort(grid.ravel())[::-1][: max(1, round(grid.size / 10))].sum() / total
         title = f"A tenth of the patches gets {theme.percent(top)}"
-    return _finish(figure, size, width, title, note, "attention", dark)
+    return finished(figure, size, width, title, note, "attention", dark)
 
 
 def patch_picker(
@@ -206,7 +206,7 @@ def patch_picker(
 ) -> go.Figure:
     """The plain image with one clickable square per patch; a click's `customdata` is [row, column]."""
     rows, columns = grid_shape
-    figure, size = _canvas(image, width)
+    figure, size = canvas(image, width)
     line = dict(color="rgba(255,255,255,0.35)", width=0.6)
     for row in range(1, rows):
         figure.add_shape(type="line", x0=0, x1=1, y0=row / rows, y1=row / rows, line=line)
@@ -216,7 +216,7 @@ def patch_picker(
         _frame(figure, selected, grid_shape)
     _patches(figure, grid_shape, size, [f"row {r + 1}, column {c + 1}" for r in range(rows) for c in range(columns)])
     theme.numbered(figure, {})
-    return _finish(figure, size, width, title, note, "patches", dark)
+    return finished(figure, size, width, title, note, "patches", dark)
 
 
 def attention_difference(
@@ -245,13 +245,13 @@ def attention_difference(
     first, second = theme.plain(names[0]), theme.plain(names[1])
     blank = np.full((*a.shape, 3), 245, np.uint8)
     under = blank if image is None else _grey(image)
-    figure, size = _canvas(under, width)
+    figure, size = canvas(under, width)
     reach = zmax or float(np.abs(gap).max()) or 1.0
     scale = [
         [stop, _clear(colour, 1.0 if image is None else 0.25 + 0.65 * abs(2 * stop - 1))]
         for stop, colour in theme.DIVERGING
     ]
-    _heat(figure, gap, scale, -reach, reach, smooth=False)
+    heat_layer(figure, gap, scale, -reach, reach, smooth=False)
     where = np.argwhere(np.isfinite(gap))
     figure.add_scatter(
         x=(where[:, 1] + 0.5) / a.shape[1],
@@ -272,9 +272,9 @@ def attention_difference(
             for (r, c), value in np.ndenumerate(gap)
         ],
     )
-    theme.numbered(figure, _columns(a.shape, **{names[0]: a, names[1]: b, "difference": gap}))
+    theme.numbered(figure, map_columns(a.shape, **{names[0]: a, names[1]: b, "difference": gap}))
     moved = 0.5 * np.abs(gap).sum()  # total variation distance
-    return _finish(
+    return finished(
         figure,
         size,
         width,
@@ -286,7 +286,7 @@ def attention_difference(
 
 
 def _grey(image: np.ndarray) -> np.ndarray:
-    _, image = _picture(image)
+    _, image = picture_layer(image)
     return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
 
 

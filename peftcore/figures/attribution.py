@@ -11,7 +11,7 @@ from plotly.colors import hex_to_rgb
 
 from peftcore.errors import BadData
 from peftcore.figures import theme
-from peftcore.figures.attention import _canvas, _columns, _finish, _heat, _heat_colours
+from peftcore.figures.attention import canvas, finished, heat_colours, heat_layer, map_columns
 from peftcore.figures.squares import ticks
 
 MOST_LINES = 6  # classes of a lens
@@ -43,23 +43,23 @@ def attribution_map(
     if values.ndim != 2 or not np.isfinite(values).all():
         raise BadData(f"An attribution must be finite numbers (rows, columns), but got shape {values.shape}.")
     reach = reach or reach_of(values)
-    figure, size = _canvas(_grey(image), width)
+    figure, size = canvas(_grey(image), width)
     rows, columns = values.shape
     scale = [[stop, _clear(colour, abs(2 * stop - 1))] for stop, colour in _stops()]
-    _heat(figure, values, scale if signed else _heat_colours(0.85), -reach if signed else 0.0, reach, smooth=False)
+    heat_layer(figure, values, scale if signed else heat_colours(0.85), -reach if signed else 0.0, reach, smooth=False)
     figure.update_traces(
         hoverinfo=None, hovertemplate="%{z:+.3g}<extra></extra>" if signed else "%{z:.3g}<extra></extra>"
     )
-    theme.numbered(figure, _columns((rows, columns), attribution=values))
-    return _finish(figure, size, width, title, note, "attribution", dark)
+    theme.numbered(figure, map_columns((rows, columns), attribution=values))
+    return finished(figure, size, width, title, note, "attribution", dark)
 
 
 def explained_image(
     image: np.ndarray, *, title: str, note: str = "", width: int = 320, dark: bool = False
 ) -> go.Figure:
     """The image alone, as large and as high as the maps beside it."""
-    figure, size = _canvas(np.asarray(image), width)
-    return _finish(theme.numbered(figure, {}), size, width, title, note, "explained-image", dark)
+    figure, size = canvas(np.asarray(image), width)
+    return finished(theme.numbered(figure, {}), size, width, title, note, "explained-image", dark)
 
 
 def overlaid(image: np.ndarray, values: np.ndarray, reach: float, signed: bool = True, side: int = 512) -> np.ndarray:

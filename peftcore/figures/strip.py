@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import theme
-from peftcore.figures.attention import _picture
+from peftcore.figures.attention import picture_layer
 
 GAP = 6  # pixels between neighbouring images
 
@@ -42,7 +42,7 @@ def image_strip(
     figure = go.Figure()
     places = [(i % columns * pitch + GAP // 2, i // columns * pitch + GAP // 2) for i in range(len(images))]
     for image, (x, y) in zip(images, places, strict=True):
-        address, _ = _picture(image, shortest=2 * side)
+        address, _ = picture_layer(image, shortest=2 * side)
         figure.add_layout_image(
             source=address, xref="x", yref="y", x=x, y=y, sizex=side, sizey=side, sizing="contain", layer="below"
         )

@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 
 from peftcore import errors
-from peftcore.cli import catalogue, exporting, memory, probes, results, training
+from peftcore.cli import catalogue, exporting, memory, probes, results, runs, training
 from peftcore.cli.output import console
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
 )
 for command in (
     training.run, training.race, memory.predict, probes.heads, probes.effects, probes.attribute,
-    results.results, results.compare, exporting.export, exporting.report,
+    runs.runs, results.results, results.compare, exporting.export, exporting.report,
     catalogue.methods, catalogue.tasks, catalogue.backbones, catalogue.fetch, catalogue.cache,
 ):  # fmt: skip
     app.command()(command)

@@ -10,72 +10,15 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from peftcore import errors
 from peftcore.home import home
 from peftcore.store.database import Database
+from peftcore.store.record import CHANGES, COLUMNS, ENDED, SCHEMA, STATUSES, WAITING, RunRecord
 
-WAITING = ("queued", "running")
-ENDED = ("finished", "failed", "cancelled", "interrupted")
-STATUSES = WAITING + ENDED
-
-# race: the number of the first run of its race, which is the number of the race.
-# AUTOINCREMENT: the number of a deleted run is never reused, so an old link never shows another run.
-# last_seq: numbers of events are never reused either, even after a rewind, so followers only look forward.
-SCHEMA = """
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, spec TEXT NOT NULL, title TEXT NOT NULL, owner TEXT NOT NULL,
-    status TEXT NOT NULL, created REAL NOT NULL, queued REAL NOT NULL, started REAL, finished REAL,
-    error TEXT, summary TEXT NOT NULL DEFAULT '{}', engine TEXT NOT NULL DEFAULT '',
-    attempts INTEGER NOT NULL DEFAULT 0, stop_wanted INTEGER NOT NULL DEFAULT 0, last_seq INTEGER NOT NULL DEFAULT 0,
-    race INTEGER);
-CREATE INDEX runs_by_status ON runs (status);
-CREATE INDEX runs_by_race ON runs (race);
-CREATE TABLE events (
-    run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE, seq INTEGER NOT NULL, kind TEXT NOT NULL,
-    time REAL NOT NULL, data TEXT NOT NULL, PRIMARY KEY (run, seq)) WITHOUT ROWID;
-CREATE INDEX events_by_kind ON events (run, kind, seq);
-CREATE TABLE artifacts (
-    run INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE, name TEXT NOT NULL,
-    time REAL NOT NULL, data BLOB NOT NULL, PRIMARY KEY (run, name));
-"""
-CHANGES = ("ALTER TABLE runs ADD COLUMN race INTEGER; CREATE INDEX runs_by_race ON runs (race)",)
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """One run as the store knows it. Times are seconds since 1970."""
-
-    id: int
-    spec: dict[str, Any]
-    title: str
-    owner: str
-    status: str
-    created: float
-    queued: float
-    started: float | None
-    finished: float | None
-    error: str | None
-    summary: dict[str, Any]
-    engine: str  # the engine that holds the run, "" for none
-    attempts: int  # how many times a worker began it
-    stop_wanted: bool  # a user asked to cancel it
-    race: int | None  # the race it is a variation in
-
-    @property
-    def ended(self) -> bool:
-        return self.status in ENDED
-
-    @property
-    def seconds(self) -> float | None:
-        """Time since a worker first began it, up to its end where it has one; None while it waits."""
-        return None if self.started is None else (self.finished or time.time()) - self.started
-
-
-COLUMNS = ", ".join(RunRecord.__dataclass_fields__)
+__all__ = ["ENDED", "STATUSES", "WAITING", "RunRecord", "Store"]
 
 
 class Store:
@@ -91,7 +34,7 @@ class Store:
     def __init__(self, folder: str | os.PathLike | None = None):
         self.folder = Path(folder) if folder is not None else home()
         self._db = Database(self.folder / "headroom.sqlite3", SCHEMA, CHANGES)
-        self.close = self._db.close
+        self.read, self.write, self.close = self._db.read, self._db.write, self._db.close
 
     # Runs
 
@@ -114,7 +57,7 @@ class Store:
             row = db.execute(f"SELECT {COLUMNS} FROM runs WHERE id = ?", (run,)).fetchone()
         if row is None:
             raise _no_run(run)
-        return _record(row)
+        return RunRecord.of(row)
 
     def runs(
         self,
@@ -123,8 +66,9 @@ class Store:
         owner: str | None = None,
         race: int | None = None,
     ) -> list[RunRecord]:
-        """The newest runs first, of one status or of several, of one owner or of all, of one race or of all."""
-        where, values = ["1"], list[Any]()
+        """The newest runs first, of one status or of several, of one owner or of all, of one race or of all; those that
+        are deleted are left out, `store.listing` has them."""
+        where, values = ["deleted IS NULL"], list[Any]()
         if status is not None:
             values += [status] if isinstance(status, str) else status
             where.append(f"status IN ({','.join('?' * len(values))})")
@@ -135,7 +79,7 @@ class Store:
         values.append(-1 if limit is None else limit)
         with self._db.read() as db:
             query = f"SELECT {COLUMNS} FROM runs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?"
-            return [_record(row) for row in db.execute(query, values)]
+            return [RunRecord.of(row) for row in db.execute(query, values)]
 
     def waiting(self) -> list[int]:
         """Numbers of the queued runs of all engines, the next one first."""
@@ -289,9 +233,3 @@ def _insert(db: sqlite3.Connection, spec: Mapping[str, Any], owner: str, title: 
 
 def _put(db: sqlite3.Connection, run: int, name: str, data: bytes, now: float) -> None:
     db.execute("INSERT OR REPLACE INTO artifacts (run, name, time, data) VALUES (?,?,?,?)", (run, name, now, data))
-
-
-def _record(row: tuple) -> RunRecord:
-    values = dict(zip(RunRecord.__dataclass_fields__, row, strict=True))
-    values.update(spec=json.loads(values["spec"]), summary=json.loads(values["summary"]))
-    return RunRecord(**{**values, "stop_wanted": bool(values["stop_wanted"])})

@@ -7,6 +7,7 @@ it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,6 +50,15 @@ class Recipe:
         gaps = [f"for {METHODS.facts(self.method).title}"] * (self.method not in (e["method"] for e in self.evidence))
         gaps += [f"on {self.backbone}"] * (self.backbone != self.evidence[0]["backbone"])
         return f"not measured {' '.join(gaps)}; from {source}"
+
+
+@cache
+def weights_digest(backbone: str) -> str:
+    """SHA-256 of an embedded backbone's weights; empty for any other backbone."""
+    if backbone not in embedded.names():
+        return ""
+    with embedded.weights(backbone).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache

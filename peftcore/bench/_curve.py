@@ -1,5 +1,7 @@
-"""A run stripped to what a measurement needs: the steps of `finetune`, and accuracy at the epochs asked for. No memory is
-traced, no event or checkpoint made, and no test image looked at unless that is asked."""
+"""A run stripped to what a measurement needs: the steps of `finetune`, and accuracy at the epochs asked for.
+
+No memory is traced, no event or checkpoint made, and no test image looked at unless that is asked.
+"""
 
 from __future__ import annotations
 

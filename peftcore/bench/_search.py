@@ -25,8 +25,8 @@ from peftcore.bench._candidates import DEFAULT, PUBLISHED, RATES, SEEDS, Candida
 from peftcore.bench._run_log import RunLog
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
-from peftcore.store.recipes import weights_digest
 from peftcore.store.recipes import best as known_best
+from peftcore.store.recipes import weights_digest
 
 # What a method may be given beside the recipe's numbers; what is not the published method must win by a margin.
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {

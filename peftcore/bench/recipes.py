@@ -1,6 +1,6 @@
 """The search for each method's recipe on an embedded backbone: learning rate, epochs, weight decay, options of ours.
 
-Chosen by validation over seeds 0 to 2 on one task of each of VTAB's groups, which the mini-VTAB's table then leaves out:
+Chosen by validation over seeds 0 to 2 on one task of each of VTAB's groups, which the mini-VTAB's table leaves out:
 the one on which, in the table of before, LoRA was furthest ahead of a linear probe. Differences between recipes show
 best there above the noise of 200 validation images.
 """

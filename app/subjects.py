@@ -82,7 +82,7 @@ class Scores:
 
     def summed(self) -> np.ndarray:
         """Scores (layers, heads) over all projections; NaN where there is no head."""
-        return np.where(np.isfinite(self.values).any(1), np.nansum(self.values, axis=1), np.nan)
+        return summed(self.values)
 
     def any_mask(self) -> np.ndarray | None:
         """(layers, heads), False where a head is switched off in any projection; None before a cut."""
@@ -96,6 +96,11 @@ class Scores:
             return values
         stages = [path.rpartition(".")[0] for path in self.layers]
         return np.stack([values[[other == stage for other in stages]].sum(0) for stage in stages])
+
+
+def summed(values: np.ndarray) -> np.ndarray:
+    """(layers, projections, heads) summed over projections, NaN where there is no head."""
+    return np.where(np.isfinite(values).any(1), np.nansum(values, axis=1), np.nan)
 
 
 def runs(needs: str) -> list[Run]:

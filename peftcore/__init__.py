@@ -36,8 +36,8 @@ _NAMES = {
     "probes.attention": "attention_maps side_attention",
     "probes.effects": "HeadEffects head_effects",
     "probes.attribution": "Attribution attribute",
-    "probes.lens": "layer_lens",
     "bench._deletion": "head_deletion",
+    "bench._lens": "layer_lens",
 } | dict.fromkeys(("errors", "events", "registry", "store", "engine", "figures", "features", "probes", "uploads"), "")
 _find = lazily(__name__, _NAMES)
 

@@ -115,7 +115,7 @@ def _or_error(work: Any) -> Any:
 def _said(both: Models, x: Tensor) -> Said:
     import torch
 
-    from peftcore.probes.lens import layer_lens
+    from peftcore.bench._lens import layer_lens
 
     with both.lock, torch.no_grad():
         tuned, before = (None if model is None else model(x).softmax(-1)[0] for model in (both.tuned, both.before))

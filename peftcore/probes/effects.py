@@ -95,7 +95,7 @@ def without(
     with evaluating(model):
         means = _mean_outputs(model, [x for x, _ in batches]) if of == "mean" else {}
         for x, y in batches:
-            with _replay(backbone) as skip:
+            with _replay(backbone) as skip, _class_token_alone(model):
                 for i, off in enumerate([(), *sets]):
                     skip(min((layer for layer, *_ in off), default=backbone.depth) if i else 0)
                     with _off(backbone, off, of, means):
@@ -154,6 +154,17 @@ def _replay(backbone: Backbone) -> Iterator[Callable[[int], None]]:
     finally:
         for block in blocks:
             del block.forward
+
+
+@contextmanager
+def _class_token_alone(model: TunedModel) -> Iterator[None]:
+    """Where nothing but the class token of the last block is read, its MLP runs on that one; adding it broadcasts."""
+    backbone, handles = model.backbone, ExitStack()
+    if not model.is_side and getattr(backbone.module, "global_pool", "") == "token":
+        mlp = backbone.part(backbone.blocks[-1], "mlp")
+        handles.enter_context(mlp.register_forward_pre_hook(lambda _, args: (args[0][:, :1], *args[1:])))
+    with handles:
+        yield
 
 
 @contextmanager

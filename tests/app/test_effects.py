@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from app import subjects
-from app.heads import effects
+from app.heads import effects, measuring
 from peftcore import adapters
 from peftcore.backbone.preprocess import prepare
 from peftcore.probes.effects import head_effects
@@ -14,9 +14,15 @@ from peftcore.task import load_task
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
+    monkeypatch.setattr(measuring, "IMAGES", 4)
     monkeypatch.setattr(effects, "IMAGES", 4)
-    effects._bench.clear()
-    effects._measurements.clear()
+    _forget()
+
+
+def _forget():
+    """As a new process: nothing is kept but what is on disk."""
+    measuring._bench.clear()
+    measuring._measurements.clear()
 
 
 def text(app) -> str:
@@ -31,30 +37,31 @@ def test_each_head_is_switched_off_beside_its_score_and_a_reload_shows_it(at, tr
     assert len(app.get("plotly_chart")) == before + 2
     app.button(key="heads_deletion").click().run()
     assert not app.exception and not app.error and len(app.get("plotly_chart")) == before + 4
+    found = measuring._bench().jobs[_key(trained["lora"])].result()
+    _forget()
     again = at("heads", run=trained["lora"])
     assert len(again.get("plotly_chart")) == before + 4 and again.button(key="heads_effects").disabled
 
-    found = effects._bench().jobs[("effects", *_key(trained["lora"]), "update")].result()
     model = adapters.from_bytes(store.get_artifact(trained["lora"], "adapter"))
     val = load_task("digits").val
     expected = head_effects(model, prepare(val.images[:4], model.backbone), torch.tensor(val.labels[:4]))
     np.testing.assert_allclose(found["loss"], expected.loss, atol=1e-6)
 
 
-def _key(run: int) -> tuple:
-    shown = subjects.run(subjects.named(str(run)))
-    return shown.subject, shown.finished
+def _key(run: int) -> measuring.Key:
+    return measuring.Key.of(subjects.run(subjects.named(str(run))), "effects-update")
 
 
 def test_the_head_itself_and_a_stop(trained, store, engine):
     run = subjects.run(subjects.named(str(trained["lora"])))
-    given = effects.Given(subjects.adapter(run.subject), run.spec, [])
-    found = effects._effects(given, "mean", effects.Measurement())
+    given = measuring.Given(subjects.adapter(run.subject), run.spec, [])
+    found = effects._effects(given, "mean", measuring.Measurement())
     assert found["projections"] == ("output",) and np.isfinite(found["loss"]).all()
-    stopped = effects.Measurement()
+    stopped = measuring.Measurement()
     stopped.stopping.set()
     assert isinstance(
-        effects._or_error(lambda *both: effects._effects(both[0], "update", both[1]), given, stopped), effects.Stopped
+        measuring.or_error(lambda *both: effects._effects(both[0], "update", both[1]), given, stopped),
+        measuring.Stopped,
     )
-    none = effects._or_error(lambda *both: effects._load(both[0]), given._replace(adapter=None), stopped)
+    none = measuring.or_error(lambda *both: measuring.load(both[0]), given._replace(adapter=None), stopped)
     assert "has not come to its end" in str(none)

@@ -13,8 +13,8 @@ from torch import nn
 
 import peftcore as pc
 from peftcore import errors
+from peftcore.bench._lens import layer_lens
 from peftcore.probes.attribution import By, attribute
-from peftcore.probes.lens import layer_lens
 
 METHODS = ["lora", "last", "linear", "lst", "side_tuning"]
 

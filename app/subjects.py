@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from app import gallery, state, words
+from app import state, words
 from peftcore.figures.accuracy import Ground
-from peftcore.store import RunRecord, conditions
+from peftcore.store import RunRecord, conditions, gallery
 
 GALLERY = "gallery"
 MOST_RUNS = 60  # the newest runs that a page offers

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import gallery, links, navigation, screen, state, subjects, theme, words
+from app import links, navigation, screen, state, subjects, theme, words
 from app.captions import caption
 from peftcore.figures import curves, heads, memory
 from peftcore.figures.accuracy import Ground
-from peftcore.store import conditions
+from peftcore.store import conditions, gallery
 
 LOOKED_AT = 30  # newest finished runs in which head scores are looked for
 EXAMPLE = "lora-digits"

@@ -31,6 +31,7 @@ _NAMES = {
     "fetch.peft_import": "import_peft",
     "store.results": "results Results",
     "store.comparison": "comparison Comparison",
+    "store.leaderboard": "leaderboard Leaderboard",
     "cli.exports": "export",
     "probes.responsiveness": "HeadScores head_scores head_energy",
     "probes.attention": "attention_maps side_attention",

@@ -12,9 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from app import gallery, words
+from app import words
 from peftcore import events
 from peftcore.spec import RunSpec
+from peftcore.store import gallery, results
 from peftcore.train.loop import finetune
 
 EXAMPLES = {
@@ -34,8 +35,9 @@ def record(name: str) -> float:
     for event in finetune(spec):
         if event.kind in KEPT:
             kept.append(event.to_dict())
-        if isinstance(event, events.Finished) and event.blob is not None:
+        if isinstance(event, events.Finished) and event.blob and event.predictions:
             (folder / "adapter.safetensors").write_bytes(event.blob)
+            (folder / "predictions.npz").write_bytes(results.pack(event.predictions))
     settings = spec.to_dict()
     example = {
         "title": words.run_title(settings),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -11,12 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from app import gallery, state, subjects, words
+from app import state, subjects, words
 from app.runs import following, races
 from peftcore.errors import HeadroomError
 from peftcore.figures.accuracy import Ground
 from peftcore.figures.curves import smooth
-from peftcore.store import RunRecord
+from peftcore.store import RunRecord, gallery
+from peftcore.store.variations import alike_but_seed
 
 LEAST, MOST = 2, 12
 MOST_OFFERED = 200  # of the newest runs
@@ -159,17 +159,7 @@ def first_choice(entries: Sequence[Entry]) -> list[Entry]:
 
 def groups(entries: Sequence[Entry]) -> list[Group]:
     """In the order of the entries, each with what sets it apart from the others."""
-    found: dict[str, list[Entry]] = {}
-    for entry in entries:
-        found.setdefault(_key(entry, entries), []).append(entry)
-    specs = [{**same[0].spec, "seed": 0} for same in found.values()]
+    found = [[entries[nth] for nth in same] for same in alike_but_seed([entry.spec for entry in entries])]
+    specs = [{**same[0].spec, "seed": 0} for same in found]
     labels = races.labels(specs) if len(specs) > 1 else [words.run_title(spec) for spec in specs]
-    return [Group(label, tuple(same)) for label, same in zip(labels, found.values(), strict=True)]
-
-
-def _key(entry: Entry, entries: Sequence[Entry]) -> str:
-    """The spec without its seed, as far as all specs say it: an older run knows fewer settings."""
-    own = [other.spec["method"] for other in entries if other.method == entry.method]
-    method = {name: of for name, of in entry.spec["method"].items() if all(name in other for other in own)}
-    rest = {name: of for name, of in entry.spec.items() if all(name in other.spec for other in entries)}
-    return json.dumps({**rest, "method": method, "seed": 0}, sort_keys=True)
+    return [Group(label, tuple(same)) for label, same in zip(labels, found, strict=True)]

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from app import captions, errors, links, screen, theme, words
+from app.compare import examples
 from app.compare.entries import LEAST, Entry
 from app.runs import kept_predictions
 from peftcore.figures import compare as figures
@@ -22,12 +23,11 @@ RARE = 0.05
 def draw(entries: Sequence[Entry]) -> None:
     known: list[tuple[Entry, Results]] = []
     for entry in entries:
-        if entry.record is None:
-            st.caption(f"{entry.name} is a recorded example, which has no predictions.")
-            continue
-        found = kept_predictions.of(entry.record)
-        if found is None:
+        found = kept_predictions.of(entry.record) if entry.record else examples.of(entry)
+        if found is None and entry.record:
             kept_predictions.invite(entry.record, key=f"predict_again_{entry.code}")
+        elif found is None:
+            examples.invite(entry)
         elif known and (reason := unlike(known[0][1], found)):
             st.info(errors.plain(reason), icon=":material/info:")
         else:
@@ -36,12 +36,11 @@ def draw(entries: Sequence[Entry]) -> None:
         st.info("It takes two runs with predictions on the same test images.", icon=":material/compare_arrows:")
         return
     runs = [entry for entry, _ in known]
-    whole = comparison([found for _, found in known])
+    whole, codes = comparison([found for _, found in known]), [entry.code for entry in runs]
     left, right = st.columns(2, gap="medium")
     with left:
-        named = [entry.code for entry in runs]
         figure = figures.disagreement(
-            whole.disagreement, named, images=len(whole.labels), **screen.fit(460, 420), dark=theme.is_dark()
+            whole.disagreement, codes, images=len(whole.labels), **screen.fit(460, 420), dark=theme.is_dark()
         )
         theme.show(figure, "compare_disagreement")
     with right:
@@ -52,7 +51,7 @@ def draw(entries: Sequence[Entry]) -> None:
         "that most runs predict; of several, the one with the larger mean probability. McNemar's test, exact: how "
         "likely is so uneven a split of the images that only one of the two gets right, if both were equally good. "
         "Many pairs make a small p likely by chance.",
-        f"python -m peftcore compare {' '.join(entry.code for entry in runs)}",
+        f"python -m peftcore compare {' '.join(codes)}" if all(map(str.isdigit, codes)) else None,
     )
     _parted(runs, whole)
 

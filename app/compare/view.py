@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from app import captions, errors, links, navigation, theme, words
+from app.compare import board, tables
 from app.compare.entries import LEAST, MOST, Entry, Group, first_choice, groups, offered
 from peftcore.figures import compare as figures
 from peftcore.figures.theme import method_title
@@ -16,6 +17,10 @@ from peftcore.store.variations import differences
 
 Y = {"val_accuracy": "validation accuracy", "loss": "training loss"}
 X = ("epoch", "step", "seconds")
+FORMATS = {
+    "test accuracy": "%.3f", "from": "%.3f", "to": "%.3f", "validation": "%.3f", "mean of seeds": "%.3f",
+    "spread": "%.3f", "memory (MB)": "%.1f", "stored (kB)": "%.0f", "seconds": "%.1f",
+}  # fmt: skip
 COSTS = {"memory": "peak memory", "parameters": "trained weights", "stored": "stored bytes", "seconds": "time"}
 
 
@@ -87,6 +92,7 @@ def cost(entries: Sequence[Entry]) -> None:
         + _sure(entries)
         + f"{captions.POWERS}"
     )
+    board.beside(found, entries[0].spec["task"])
 
 
 def _sure(entries: Sequence[Entry]) -> str:
@@ -159,28 +165,14 @@ def _said(differs: dict, name: str) -> str:
 def numbers(entries: Sequence[Entry]) -> None:
     """A table that sorts by a click on a column, searches and downloads."""
     labels = {entry.code: group for group in groups(entries) for entry in group.entries}
-    st.dataframe(
-        table(entries, labels),
-        hide_index=True,
-        key="compare_table",
-        column_config={
-            name: st.column_config.NumberColumn(format=form)
-            for name, form in (
-                ("test accuracy", "%.3f"), ("from", "%.3f"), ("to", "%.3f"), ("validation", "%.3f"),
-                ("memory (MB)", "%.1f"), ("stored (kB)", "%.0f"), ("seconds", "%.1f"),
-            )
-        },
-    )  # fmt: skip
-    left = table(entries, labels)
-    st.download_button(
-        "Table (CSV)", left.to_csv(index=False).encode(), file_name="comparison.csv", mime="text/csv",
-        key="compare_csv", icon=":material/download:", on_click="ignore",
-    )  # fmt: skip
+    tables.show(table(entries, labels), "comparison", FORMATS)
 
 
 def table(entries: Sequence[Entry], of: dict[str, Group]) -> pd.DataFrame:
-    """One row per run; `from` and `to`: the accuracy's 95 % interval."""
-    rows = []
+    """One row per run; `from` and `to`: the accuracy's 95 % interval. Where runs differ in the seed alone, their mean
+    and spread stand in each of their rows."""
+    rows, means = [], {code: group.row() for code, group in of.items()}
+    several = any(mean["spread"] is not None for mean in means.values())
     for entry in entries:
         known, ground = entry.numbers, entry.ground
         accuracy = known["accuracy"]
@@ -189,7 +181,9 @@ def table(entries: Sequence[Entry], of: dict[str, Group]) -> pd.DataFrame:
             {
                 "run": entry.code, "group": of[entry.code].label, "status": entry.status,
                 "task": entry.spec["task"], "backbone": entry.spec["backbone"], "seed": entry.spec["seed"],
-                "test accuracy": accuracy, "from": low, "to": high, "validation": known["val_accuracy"],
+                "test accuracy": accuracy, "from": low, "to": high,
+                **({"mean of seeds": means[entry.code]["accuracy"]} if several else {}),
+                **({"spread": means[entry.code]["spread"]} if several else {}), "validation": known["val_accuracy"],
                 "trained weights": known["parameters"], "memory (MB)": (known["memory"] or float("nan")) / 1e6,
                 "stored (kB)": (known["stored"] or float("nan")) / 1e3, "seconds": known["seconds"],
             }

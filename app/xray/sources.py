@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app import gallery, subjects, words
+from app import subjects, words
 from app.xray import uploads
 from peftcore.errors import HeadroomError, UnknownName
 from peftcore.fetch.peft_folder import holds_peft
 from peftcore.registry import METHODS
+from peftcore.store import gallery
 
 if TYPE_CHECKING:
     from peftcore.bench.xray import Adapter

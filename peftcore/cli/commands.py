@@ -17,7 +17,7 @@ app = typer.Typer(
 )
 for command in (
     training.run, training.race, memory.predict, probes.heads, probes.effects, probes.attribute,
-    runs.runs, results.results, results.compare, exporting.export, exporting.report,
+    runs.runs, results.results, results.compare, results.leaderboard, exporting.export, exporting.report,
     catalogue.methods, catalogue.tasks, catalogue.backbones, catalogue.fetch, catalogue.cache,
 ):  # fmt: skip
     app.command()(command)

@@ -8,8 +8,10 @@ import typer
 
 from peftcore import errors
 from peftcore.cli.output import JSON, answer, progress_bars
+from peftcore.figures.theme import human_count, method_title, si_bytes
 from peftcore.store import Store
 from peftcore.store import comparison as compared
+from peftcore.store import leaderboard as boards
 from peftcore.store import results as kept
 from peftcore.store.again import predict_again
 
@@ -66,3 +68,34 @@ def compare(
         )
     alone = ", ".join(f"run {run} {share:.3f}" for run, share in zip(runs, value["accuracy"], strict=True))
     answer(json, value, f"{value['images']} test images: {alone}, their vote {found.vote:.3f}", rows)
+
+
+def leaderboard(
+    task: Annotated[str, typer.Argument(help="The task by name, such as digits.")],
+    every: Annotated[bool, typer.Option("--all", help="Every setting, not only the best of each method.")] = False,
+    json: JSON = False,
+) -> None:
+    """Which method is best on a task: finished and recorded runs, ranked by validation accuracy, test beside it."""
+    found = boards.leaderboard(task)
+    rows = []
+    for place, one in enumerate(found.standings if every else found.best, 1):
+        sure = "" if one.interval is None else f" ({one.interval[0]:.2f} to {one.interval[1]:.2f})"
+        spread = "" if one.test_spread is None else f" ± {one.test_spread:.3f}"
+        rows.append(
+            {
+                "place": place,
+                "method": method_title(one.method) + (", recorded" if one.recorded else ""),
+                "settings": ", ".join(f"{name}={value}" for name, value in one.differs.items()),
+                "backbone": one.spec["backbone"],
+                "seeds": len(one.seeds),
+                "validation": "" if one.val_accuracy is None else f"{one.val_accuracy:.3f}",
+                "test (95 %)": f"{one.test_accuracy:.3f}{spread}{sure}",
+                "trained": "" if one.parameters is None else human_count(one.parameters),
+                "peak": "" if one.memory is None else si_bytes(one.memory),
+                "stored": "" if one.stored is None else si_bytes(one.stored),
+                "seconds": "" if one.seconds is None else f"{one.seconds:.1f}",
+                "runs": ", ".join(run.code for run in one.runs),
+            }
+        )
+    order = "best by validation first" if found.validated else "but this task trains on its validation images"
+    answer(json, found.to_dict(best=not every), f"{task}: {'all settings' if every else 'each method'}, {order}", rows)

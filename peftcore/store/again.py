@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import numpy as np
 
 from peftcore import errors
+from peftcore.spec import RunSpec
 from peftcore.store.results import ARTIFACT, pack
 from peftcore.store.runs import Store
 
@@ -20,24 +22,36 @@ def predict_again(store: Store, run: int) -> Iterator[tuple[int, int]]:
     Raises:
         NotMeasurable: the run has no adapter; DataUnavailable, BadData: its images are not here any more.
     """
+    record = store.run(run)
+    blob = store.get_artifact(run, "adapter")
+    if blob is None:
+        raise errors.NotMeasurable(f"Run {run} is {record.status} and has no adapter, so it cannot predict.")
+    started = store.last_event(run, "started")
+    arrays = yield from predictions(record.spec, blob, started["classes"] if started else None, f"run {run}")
+    store.put_artifact(run, ARTIFACT, pack(arrays))
+
+
+def predictions(
+    settings: Any, blob: bytes, classes: list[str] | None, name: str
+) -> Generator[tuple[int, int], None, dict[str, np.ndarray]]:
+    """Classifies the test images with a saved adapter; yields how many of how many are done, returns the arrays that
+    `results.of_arrays` takes. `settings`: the run's; `classes`: those it was trained on, where they are known.
+
+    Raises DataUnavailable, BadData as `predict_again`; `name` is what errors call the run.
+    """
     import torch
 
     from peftcore import adapters
     from peftcore.backbone.load import load_backbone
     from peftcore.backbone.preprocess import prepare
-    from peftcore.spec import RunSpec
     from peftcore.task import load_task
     from peftcore.train.recipe import choose_device
 
-    record = store.run(run)
-    blob = store.get_artifact(run, "adapter")
-    if blob is None:
-        raise errors.NotMeasurable(f"Run {run} is {record.status} and has no adapter, so it cannot predict.")
-    spec, started = RunSpec.from_dict(record.spec), store.last_event(run, "started")
+    spec = RunSpec.from_dict(settings)
     task, device = load_task(spec.task), choose_device(spec.device)
-    if started and list(task.classes) != started["classes"]:
+    if classes is not None and list(task.classes) != list(classes):
         raise errors.BadData(
-            f"The task {spec.task} has other classes now than when run {run} was trained, so its answers mean nothing."
+            f"The task {spec.task} has other classes now than when {name} was trained, so its answers mean nothing."
         )
     yield 0, len(task.test)
     backbone = load_backbone(spec.backbone, spec.pretrained, spec.weights)
@@ -52,5 +66,4 @@ def predict_again(store: Store, run: int) -> Iterator[tuple[int, int]]:
             yield min(start + BATCH, len(task.test)), len(task.test)
     logits = torch.cat(found)
     arrays = {"probabilities": logits.softmax(1).numpy(), "predicted": logits.argmax(1).numpy()}
-    arrays |= {"labels": np.asarray(task.test.labels), "classes": np.array(task.classes)}
-    store.put_artifact(run, ARTIFACT, pack(arrays))
+    return arrays | {"labels": np.asarray(task.test.labels), "classes": np.array(task.classes)}

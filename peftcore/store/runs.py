@@ -205,6 +205,11 @@ class Store:
         with self._db.write() as db:
             db.execute("DELETE FROM artifacts WHERE run = ? AND name = ?", (run, name))
 
+    def artifact_sizes(self, name: str) -> dict[int, int]:
+        """Bytes of the artifact of this name, by the number of its run."""
+        with self._db.read() as db:
+            return dict(db.execute("SELECT run, length(data) FROM artifacts WHERE name = ?", (name,)).fetchall())
+
     def artifact_names(self, run: int) -> list[str]:
         with self._db.read() as db:
             return [row[0] for row in db.execute("SELECT name FROM artifacts WHERE run = ? ORDER BY name", (run,))]

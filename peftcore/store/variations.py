@@ -35,6 +35,23 @@ def _changed(spec: RunSpec, changes: dict[str, Any]) -> RunSpec:
     return spec.replace(method={**method, **changes}, **recipe)
 
 
+def alike_but_seed(specs: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    """Places of the specs that differ in the seed alone, as far as all of them say their settings: an older run knows
+    fewer. In the order of the specs."""
+    fields = set[str].intersection(*map(set, specs)) if specs else set()
+    settings: dict[str, set[str]] = {}
+    for spec in specs:
+        name = spec["method"]["name"]
+        settings[name] = settings.get(name, set(spec["method"])) & set(spec["method"])
+    found: dict[str, list[int]] = {}
+    for nth, spec in enumerate(specs):
+        method = {name: spec["method"][name] for name in settings[spec["method"]["name"]]}
+        rest = {name: spec[name] for name in fields}
+        key = json.dumps({**rest, "method": method, "seed": 0}, sort_keys=True)
+        found.setdefault(key, []).append(nth)
+    return list(found.values())
+
+
 def differences(specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For each spec, as a dict, the settings in which it differs from others: {"method": "last", "rank": 8}.
 

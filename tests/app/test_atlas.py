@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from app import gallery
 from app.atlas import choice, contents, sameness, wall
 from app.subjects import Scores
 from peftcore.figures.agreement import Agreement
 from peftcore.figures.atlas import CELL, GAP, Range, multiples, sheet, small_grid
+from peftcore.store import gallery
 from peftcore.tasks.files.vtab import KNOWN
 
 RELEASED = "petl-vit-bi-lora"

@@ -89,7 +89,7 @@ def test_the_first_example_is_of_a_side_network(at):
 
 
 def test_without_runs_there_is_an_invitation(at, monkeypatch):
-    from app import gallery
+    from peftcore.store import gallery
 
     monkeypatch.setattr(gallery, "names", lambda: ())
     assert "no run to look at yet" in text(at("attention"))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import streamlit as st
 
 from app.compare import entries, mistakes
-from peftcore.store import results
+from peftcore.store import again as again_
+from peftcore.store import gallery, results
 
 
 def text(page) -> str:
@@ -114,3 +117,45 @@ def test_nothing_on_the_front_is_beaten():
     rows = [{"accuracy": a, "memory": m} for a, m in [(0.9, 5), (0.8, 1), (0.7, 2), (0.9, 6), (0.95, 9), (0.8, 1)]]
     front = [rows[n] for n in pareto(rows, "memory")]
     assert [(row["accuracy"], row["memory"]) for row in front] == [(0.8, 1), (0.9, 5), (0.95, 9)]
+
+
+def test_the_leaderboard_ranks_a_task_and_filters(at, trained, recorded, store):
+    other = again(store, recorded, "lora", seed=1)
+    page = at("compare", view="board")
+    assert page.selectbox(key="board_task").value == "digits" and len(page.get("plotly_chart")) == 1
+    table = page.dataframe[0].value
+    assert sorted(table["seeds"]) == [1, 1, 1, 2] and table["recorded"].sum() == 2, "LoRA's seeds are one row"
+    assert table["validation"].is_monotonic_decreasing
+    assert any(f"{trained['lora']}, {other}" == runs for runs in table["runs"])
+    page.text_input(key="leaderboard_filter").set_value("LoRA recorded=no").run()
+    assert "None of 4 rows" in text(page)
+    page.text_input(key="leaderboard_filter").set_value("lora lora-digits").run()
+    assert list(page.dataframe[0].value["method"]) == ["LoRA"]
+
+
+def test_published_numbers_stand_beside_runs_on_a_task_of_vtab(at, trained, recorded, store):
+    runs = [again(store, recorded, method, task="vtab:/data/dtd") for method in ("lora", "last")]
+    for page in (at("compare", runs=",".join(map(str, runs))), at("compare", view="board", task="vtab:/data/dtd")):
+        assert "Another backbone and another protocol" in text(page)
+    page = at("compare", runs=f"{trained['lora']},{trained['last']}")
+    assert "Another backbone" not in text(page) and "What papers report" in page.expander[0].label
+
+
+def test_recorded_examples_make_mistakes_too_and_one_without_predictions_offers_them(at, monkeypatch):
+    page = at("compare", runs="last-digits,lora-digits", view="mistakes")
+    assert "McNemar" in text(page) and "alone gets" in text(page)
+    monkeypatch.setattr(gallery, "predictions", lambda name: None)
+    st.cache_resource.clear()
+    page = at("compare", runs="last-digits,lora-digits", view="mistakes")
+    assert "came without predictions" in text(page)
+    monkeypatch.setattr(again_, "predictions", told)
+    page.button("predict_last-digits").click().run()
+    assert not page.exception and "The recorded example last-digits" not in text(page)
+    st.cache_resource.clear()
+
+
+def told(spec, blob, classes, name):
+    """What its adapter would say, without a forward."""
+    yield 1, 2
+    labels = np.arange(10)
+    return {"probabilities": np.eye(10), "predicted": labels, "labels": labels, "classes": classes}

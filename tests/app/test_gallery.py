@@ -2,9 +2,9 @@
 
 import pytest
 
-from app import gallery
 from peftcore.adapters.packing import unpack
 from peftcore.backbone.load import load_backbone
+from peftcore.store import gallery
 
 
 @pytest.mark.parametrize("name", gallery.names())

@@ -114,7 +114,7 @@ def test_a_side_method_has_no_head_scores_says_so_and_what_has(at, trained):
 
 
 def test_without_runs_there_is_an_example_or_an_invitation(at, monkeypatch):
-    from app import gallery
+    from peftcore.store import gallery
 
     monkeypatch.setattr(gallery, "names", lambda: ())
     assert "no run to look at yet" in text(at("heads"))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from app import gallery
+from peftcore.store import gallery
 
 
 def titles(app) -> list[str]:

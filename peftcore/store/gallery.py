@@ -1,7 +1,8 @@
 """Recorded examples: real runs that travel with Headroom, for those who have trained nothing yet.
 
-Each is a folder of `assets/gallery`: `run.json` (title, spec, summary, events, the command that made it) and
-`adapter.safetensors`. `scripts/record_gallery.py` trains and writes them. A new folder is a new example.
+Each is a folder of `assets/gallery`: `run.json` (title, spec, summary, events, the command that made it),
+`adapter.safetensors`, and `predictions.npz`, what it answered on its test images (as in results.py).
+`scripts/record_gallery.py` trains and writes them. A new folder is a new example.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from peftcore.errors import unknown
 
-FOLDER = Path(__file__).resolve().parent.parent / "assets" / "gallery"
+FOLDER = Path(__file__).resolve().parents[2] / "assets" / "gallery"
 
 
 def names() -> tuple[str, ...]:
@@ -32,4 +33,10 @@ def record(name: str) -> dict[str, Any]:
 def adapter(name: str) -> bytes | None:
     """The trained adapter as safetensors."""
     path = FOLDER / name / "adapter.safetensors"
+    return path.read_bytes() if path.exists() else None
+
+
+def predictions(name: str) -> bytes | None:
+    """The packed predictions."""
+    path = FOLDER / name / "predictions.npz"
     return path.read_bytes() if path.exists() else None

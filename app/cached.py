@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
-from app.subjects import Run, Scores, Subject, adapter, run
+from app.subjects import Run, Scores, Subject, adapter, backbone_of, run
 from peftcore import errors
 from peftcore.figures.theme import method_title
 from peftcore.registry import METHODS
@@ -133,10 +133,10 @@ def image_title(run: Run, image: int | str) -> str:
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)
-def _backbone(name: str, pretrained: bool, weights: str | None) -> Backbone:
+def _backbone(name: str, pretrained: bool, weights: str | None, image_size: int | None) -> Backbone:
     from peftcore.backbone.load import load_backbone
 
-    return load_backbone(name, pretrained, weights)
+    return load_backbone(name, pretrained, weights, img_size=image_size)
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
@@ -149,7 +149,7 @@ def _model(subject: Subject) -> Shared:
             "This run has not come to its end, so there is no trained model of it to look into yet."
         )
     spec = run(subject).spec
-    backbone = _backbone(spec["backbone"], spec.get("pretrained", True), spec.get("weights"))
+    backbone = _backbone(*backbone_of(spec))
     return Shared(adapters.from_bytes(blob, backbone))
 
 
@@ -209,7 +209,7 @@ def attention(
     if not tuned:
         spec = run(subject).spec
         # A clone: probes put hooks on what they look at, and the cached backbone belongs to everybody.
-        source = _backbone(spec["backbone"], spec.get("pretrained", True), spec.get("weights")).clone()
+        source = _backbone(*backbone_of(spec)).clone()
         lock = threading.Lock()
     block = shared.model.backbone.blocks[layer]
     with lock:

@@ -86,7 +86,7 @@ def task_title(name: str) -> str:
 
 def run_title(spec: Mapping[str, Any]) -> str:
     """'LAST on digits, vit_micro', with ', random weights' where the backbone was chosen without pretrained ones."""
-    return f"{theme.method_title(spec['method']['name'])} on {spec['task']}, {spec['backbone']}{random_weights(spec)}"
+    return f"{theme.method_title(spec['method']['name'])} on {spec['task']}, {spec['backbone']}{as_loaded(spec)}"
 
 
 def apart(specs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -98,6 +98,11 @@ def apart(specs: Sequence[Mapping[str, Any]]) -> list[str]:
         for nth, differs in zip(same, differences([specs[nth] for nth in same]), strict=True):
             endings[nth] = f", {variation(differs)}" if differs else ""
     return endings
+
+
+def as_loaded(spec: Mapping[str, Any]) -> str:
+    """', 96 pixels, random weights': what of a run's backbone is not as its name says."""
+    return (f", {spec['image_size']} pixels" if spec.get("image_size") else "") + random_weights(spec)
 
 
 def random_weights(spec: Mapping[str, Any]) -> str:

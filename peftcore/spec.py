@@ -16,14 +16,15 @@ from pydantic_core.core_schema import ValidationInfo
 from peftcore import errors
 from peftcore.registry import METHODS, TASKS
 
-FORWARD = ("backbone", "pretrained", "weights", "device", "task", "normalisation", "resize", "precision",
-           "augmentation", "cache_features", "cache_precision")  # fmt: skip
+FORWARD = ("backbone", "pretrained", "weights", "device", "task", "image_size", "normalisation", "resize",
+           "precision", "augmentation", "cache_features", "cache_precision")  # fmt: skip
 
 # What `select` means, in the words that stand beside an accuracy.
 SELECTED = {"last": "last epoch", "val": "best epoch by validation accuracy"}
 
 # Fields added later, with the value that was implicit before.
-LATER = {"cache_precision": "fp32", "clip": None, "compile": False, "resize": "stretch", "select": "last"}
+LATER = {"cache_precision": "fp32", "clip": None, "compile": False, "image_size": None, "resize": "stretch",
+         "select": "last"}  # fmt: skip
 
 
 class Settings(BaseModel):
@@ -143,6 +144,9 @@ class RunSpec(Settings):
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises linearly.")
     clip: float | None = Field(None, gt=0, le=1e4, description="Largest norm of all gradients; off by default.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the forward under autocast.")
+    image_size: int | None = Field(
+        None, ge=1, le=4096, description="Pixels on a side, a multiple of the backbone's patch; by default its own."
+    )
     normalisation: Literal["backbone", "imagenet", "half", "none"] = Field(
         "backbone", description="Mean and deviation of the inputs: the backbone's own, ImageNet's, 0.5/0.5, or none."
     )

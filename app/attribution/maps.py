@@ -64,7 +64,8 @@ def models(subject: subjects.Subject) -> Models:
     blob, spec = subjects.adapter(subject), subjects.run(subject).spec
     if blob is None:
         raise NotMeasurable("This run has not come to its end, so there is no trained model of it to look into yet.")
-    backbone = pc.load_backbone(spec["backbone"], spec.get("pretrained", True), spec.get("weights"))
+    name, pretrained, weights, size = subjects.backbone_of(spec)
+    backbone = pc.load_backbone(name, pretrained, weights, img_size=size)
     tuned = from_bytes(blob, backbone)
     before = pc.attach(backbone, "linear", tuned.head.out_features, verify=False).eval()
     fits = before.head.weight.shape == tuned.head.weight.shape

@@ -159,7 +159,8 @@ def load(given: Given) -> tuple[Any, Any, Any]:
     if given.adapter is None:
         raise NotMeasurable("This run has not come to its end, so there is no trained model of it to measure yet.")
     spec = given.spec
-    backbone = load_backbone(spec["backbone"], spec.get("pretrained", True), spec.get("weights"))
+    name, pretrained, weights, size = subjects.backbone_of(spec)
+    backbone = load_backbone(name, pretrained, weights, img_size=size)
     model, val = adapters.from_bytes(given.adapter, backbone), load_task(spec["task"]).val
     how = {"norm": spec.get("normalisation", "backbone"), "resize": spec.get("resize", "stretch")}
     x = prepare(val.images[:IMAGES], model.backbone, **how)

@@ -10,12 +10,12 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors, numbers, theme, words
+from app import background, errors, links, numbers, theme, words
 from app.captions import POWERS
 from app.launch import costs, request
 from peftcore.errors import DataUnavailable, HeadroomError
 from peftcore.figures import memory as figures
-from peftcore.figures.theme import human_count, percent
+from peftcore.figures.theme import human_count, percent, si_bytes
 from peftcore.spec import RunSpec
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,8 @@ def _race_cost(specs: Sequence[RunSpec], race: costs.Race, values: dict[str, lis
 
 
 def _cost(spec: RunSpec, cost: costs.Cost) -> None:
+    if cost.smaller:
+        _propose(spec, cost)
     st.markdown(
         f"Trains **{human_count(cost.trained)}** of {human_count(cost.parameters['backbone'])} weights "
         f"(**{percent(cost.share)}**): {cost.parameters['method']:,} in {spec.method.card.title}, "
@@ -83,3 +85,12 @@ def _cost(spec: RunSpec, cost: costs.Cost) -> None:
         f"{words.components(cost.components)}  \nPredicted peak of one training step of {cost.batch} images, without "
         f"running it{cached}. {POWERS}" + (f"  \n{cost.cache}" if cost.cache else "")
     )
+
+
+def _propose(spec: RunSpec, cost: costs.Cost) -> None:
+    """The backbone's own image size has many tokens: what a smaller one costs, and a button that takes it."""
+    assert cost.smaller is not None, "asked where there is one"
+    size = str(cost.smaller.size)
+    less = f", and the peak {si_bytes(cost.peak_smaller)} instead of {si_bytes(cost.peak)}"
+    st.info(cost.smaller.sentence(spec.backbone, less), icon=":material/photo_size_select_large:")
+    st.button(f"Take {size} pixels", key="launch_smaller", on_click=links.write, kwargs={"image_size": size})

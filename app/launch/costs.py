@@ -13,12 +13,13 @@ from peftcore.errors import DataUnavailable, HeadroomError
 from peftcore.registry import METHODS
 
 if TYPE_CHECKING:
+    from peftcore.cli.image_size import Smaller
     from peftcore.model import TunedModel
     from peftcore.spec import RunSpec
     from peftcore.store import Store
 
 DECIDE_MEMORY = ("backbone", "method", "task", "batch_size", "precision", "device", "augmentation", "cache_features",
-                 "cache_precision", "select")  # fmt: skip
+                 "cache_precision", "select", "image_size")  # fmt: skip
 EACH_ITS_OWN = ("trainable_weights", "gradients", "optimizer")  # in a race; the rest is there once
 ALIKE = ("backbone", "method", "task", "batch_size")  # runs that agree on it take as long
 ARTIFACT = "predicted"  # name of what a run was predicted to take when it was launched
@@ -35,6 +36,8 @@ class Cost:
     full: int
     batch: int  # images in a step: no more than the task trains on
     cache: str = ""  # where a side method will keep the frozen features of all images, how many bytes, and why
+    smaller: Smaller | None = None  # an image size that costs less, where the backbone's own has many tokens
+    peak_smaller: int = 0  # bytes at the peak of the same step at that size
 
     @property
     def trained(self) -> int:
@@ -107,6 +110,7 @@ def remembered(run: int) -> dict[str, int] | None:
 
 
 def _predict(spec: RunSpec) -> Cost | HeadroomError:
+    from peftcore.cli.image_size import at, smaller
     from peftcore.memory import predict_memory
     from peftcore.task import load_task
 
@@ -116,13 +120,16 @@ def _predict(spec: RunSpec) -> Cost | HeadroomError:
         report = predict_memory(spec)
         everything = spec.replace(method=whole, cache_features="auto")
         full = report if spec.method.name == whole else predict_memory(everything)
-        parameters = _on_meta(spec).parameter_counts()
+        model = _on_meta(spec)
+        proposed = None if spec.image_size else smaller(model.backbone)
+        less = at(spec, proposed).peak if proposed else 0
     except DataUnavailable:
         raise
     except HeadroomError as error:
         return error
     cache = report.cache["why"] if spec.method.kind == "side" else ""
-    return Cost(parameters, dict(report.components), report.peak, full.peak, report.batch_size, cache)
+    counts, parts = model.parameter_counts(), dict(report.components)
+    return Cost(counts, parts, report.peak, full.peak, report.batch_size, cache, proposed, less)
 
 
 def _on_meta(spec: RunSpec) -> TunedModel:

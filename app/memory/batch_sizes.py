@@ -114,12 +114,10 @@ def _search(case: Case) -> dict[int, int] | HeadroomError:
     from peftcore.memory import predict_memory
 
     try:
-        spec, size = case.spec(), case.image_size
-        cache = predict_memory(spec, image_size=size).cache
+        spec = case.spec()
+        cache = predict_memory(spec).cache
         held = cache["bytes"] if cache["place"] in ("device", "host") else 0  # where on a card, the search decides
-        batches = largest_batches(
-            spec, [card * 10**9 for card in CARDS], num_classes=classes_of(spec.task), held=held, image_size=size
-        )
+        batches = largest_batches(spec, [card * 10**9 for card in CARDS], num_classes=classes_of(spec.task), held=held)
     except HeadroomError as error:
         return error
     return {card: batches[card * 10**9] for card in CARDS}

@@ -75,6 +75,7 @@ class Case:
             "device": self.device,
         }
         settings |= {"batch_size": _whole(self.batch), "epochs": _whole(self.epochs), "pretrained": False}
+        settings |= {} if self.image_size is None else {"image_size": self.image_size}
         settings |= _SETTINGS.get(self.features, {}) if self.is_side else {}
         return {"method": {"name": self.method, **json.loads(self.options)}, **settings}
 
@@ -85,8 +86,7 @@ class Case:
 
     def command(self) -> str:
         """The command line that predicts the same."""
-        size = "" if self.size == OWN else f" --image-size {self.size}"
-        return words.command(self.settings(), "predict") + size
+        return words.command(self.settings(), "predict")
 
 
 def _whole(text: str) -> int | str:
@@ -100,6 +100,7 @@ def preset(spec: Mapping[str, Any]) -> dict[str, Any]:
     query = {name: value for name, value in forms.preset(spec).items() if name.startswith(f"{method}.")}
     query |= {name: str(spec[name]) for name in ("backbone", "precision", "device", "task", "epochs")}
     query |= {"batch": str(spec["batch_size"]), "features": _features(spec), "curve": method}
+    query |= {"size": str(size)} if (size := spec.get("image_size")) else {}
     return query | {"methods": ",".join(dict.fromkeys((METHODS.baseline("upper"), method)))}
 
 
@@ -128,7 +129,7 @@ def or_error(work: Callable[[Case], T], case: Case) -> T | HeadroomError:
 def _predict(case: Case) -> MemoryReport:
     from peftcore.memory import predict_memory
 
-    return predict_memory(case.spec(), image_size=case.image_size)
+    return predict_memory(case.spec())
 
 
 def result(job: Future | None) -> Any:

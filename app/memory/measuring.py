@@ -110,14 +110,14 @@ def _measure(case: Case) -> MemoryReport:
     from peftcore.bench._real_step import RealStep, classes_of
 
     spec, guess = case.spec(), _that_fits(case)
-    return RealStep.of(spec, guess, classes_of(spec.task), case.image_size).measure()
+    return RealStep.of(spec, guess, classes_of(spec.task)).measure()
 
 
 def _witness(case: Case) -> dict[str, int]:
     from peftcore.bench.witness import witness
 
     _that_fits(case)
-    return witness(case.spec(), case.image_size)
+    return witness(case.spec())
 
 
 def _that_fits(case: Case) -> MemoryReport:

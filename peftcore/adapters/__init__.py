@@ -1,13 +1,15 @@
-"""Adapters as files: save, load, merge, and the formats of others. Never pickle."""
+"""Adapters as files: save, load and merge. Never pickle. The formats of others are read and written by fetch."""
 
-from peftcore.registry import lazily
+from typing import Any
 
-__getattr__ = lazily(
+from peftcore.registry import FETCH, lazily
+
+_find = lazily(
     __name__,
-    {
-        "save": "save_adapter to_bytes describe FORMAT",
-        "load": "load_adapter from_bytes",
-        "merged": "merge save_merged plain_copy",
-        "hf_lora": "export_peft",
-    },
-)
+    {"save": "save_adapter to_bytes describe FORMAT", "load": "load_adapter from_bytes",
+     "merged": "merge save_merged plain_copy"},
+)  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    return FETCH.load("peft_export").export_peft if name == "export_peft" else _find(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,11 +103,17 @@ def _rebuild(tensors: dict[str, Tensor], about: dict[str, Any], backbone: Backbo
         known, settings, classes = about["backbone"], dict(about["method"]), about["num_classes"]
         weights, fingerprint = (about["spec"] or {}).get("weights"), known["fingerprint"]
         name, pretrained, options = known["name"], known["pretrained"], known["options"]
+        size = list(known["input_size"])
         method = settings.pop("name")
     except (KeyError, TypeError) as error:
         raise errors.BadAdapter(f"The description of this adapter is incomplete: {error} is missing.") from None
     if backbone is None:
         backbone = load_backbone(name, pretrained, weights, **options)
+    if list(backbone.input_size) != size:
+        raise errors.AdapterMismatch(
+            f"This adapter was trained on {name} with images of {_pixels(size)}, and the {backbone.name} given here "
+            f"takes {_pixels(backbone.input_size)}; give load_backbone(NAME, img_size={tuple(size[1:])})."
+        )
     if backbone.fingerprint != fingerprint:
         raise errors.AdapterMismatch(
             f"This adapter was trained on {name} (fingerprint {fingerprint[:8]}), whose weights or shape are not those "
@@ -116,3 +123,7 @@ def _rebuild(tensors: dict[str, Tensor], about: dict[str, Any], backbone: Backbo
     model = attach(backbone, make_method(method, **settings), classes, verify=False)
     model.load_adapter_state(tensors)
     return model.eval()
+
+
+def _pixels(size: Sequence[int]) -> str:
+    return " x ".join(map(str, size[1:])) + f" pixels in {size[0]} channels"

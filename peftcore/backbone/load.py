@@ -37,7 +37,8 @@ def load_backbone(
     `weights`: a local file or a folder that holds one; `device='meta'` builds the anatomy without weights. All of the
     backbone comes from that file, or it is refused; `Backbone.origin` records what was read and what was left over.
     Random weights (`pretrained=False`) follow from `seed` alone: the same name and seed are the same backbone.
-    Further arguments go to `timm.create_model` (img_size=..., for example).
+    Further arguments go to `timm.create_model`, those that are None apart: with img_size=..., positions are resampled
+    and windows fitted as timm does both.
 
     Raises:
         UnknownName: no such architecture; the nearest is named.
@@ -47,6 +48,7 @@ def load_backbone(
     """
     from timm.data import resolve_model_data_config
 
+    architecture = {option: value for option, value in architecture.items() if value is not None}
     _check_name(name)
     try:
         meta = torch.device(device).type == "meta"

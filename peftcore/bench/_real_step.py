@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from peftcore.backbone.load import Backbone, load_backbone
@@ -21,7 +19,6 @@ class RealStep:
 
     Args:
         batch: images in the step.
-        image_size: pixels, by default the backbone's own.
         cached: the step reads features that were computed before, which side methods can.
         held: bytes of the features of all images, where they lie in the memory of the device that trains.
         backbone: one that is loaded already; the step may change its weights.
@@ -32,14 +29,12 @@ class RealStep:
         spec: RunSpec,
         batch: int,
         classes: int,
-        image_size: int | None = None,
         cached: bool = False,
         held: int = 0,
         backbone: Backbone | None = None,
     ):
         device, self.precision = choose_device(spec.device), spec.precision
-        size: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
-        backbone = backbone or load_backbone(spec.backbone, pretrained=False, **size).to(device)
+        backbone = backbone or load_backbone(spec.backbone, pretrained=False, img_size=spec.image_size).to(device)
         self.model = attach(backbone, spec.method, classes).train()
         self.optimizer = make_optimizer(self.model, spec)
         self.images: torch.Tensor | None = torch.randn(batch, *backbone.input_size, device=device)
@@ -55,10 +50,10 @@ class RealStep:
         self.cache = [torch.ones(held, dtype=torch.uint8, device=device)] if held else []
 
     @classmethod
-    def of(cls, spec: RunSpec, predicted: MemoryReport, classes: int, image_size: int | None = None) -> RealStep:
+    def of(cls, spec: RunSpec, predicted: MemoryReport, classes: int) -> RealStep:
         """The step that was predicted."""
         held = predicted.components["cached_features"]
-        return cls(spec, predicted.batch_size, classes, image_size, predicted.cache["place"] != "none", held)
+        return cls(spec, predicted.batch_size, classes, predicted.cache["place"] != "none", held)
 
     def measure(self) -> MemoryReport:
         """Takes the step under the ledger."""

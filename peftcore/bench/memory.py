@@ -42,8 +42,9 @@ def measure(
             device=place,
             pretrained=False,
             method=METHODS.baseline("upper"),
+            image_size=image_size,
         )
-        full = predict_memory(base, num_classes=CLASSES, image_size=image_size).above_weights
+        full = predict_memory(base, num_classes=CLASSES).above_weights
         shared = None if predict_only else _backbone(backbone, place, image_size)
         for name, cached in cases(methods):
             spec = base.replace(method=name, cache_features="auto" if cached else False)
@@ -52,7 +53,7 @@ def measure(
                 "method": spec.method.title + (", cached features" if cached else ""),
             }
             try:
-                guess = predict_memory(spec, num_classes=CLASSES, image_size=image_size)
+                guess = predict_memory(spec, num_classes=CLASSES)
             except (errors.DoesNotFit, errors.InvalidSetting) as why:
                 yield {**row, "refused": str(why)}
                 continue
@@ -76,8 +77,7 @@ def cases(methods: Iterable[str]) -> Iterator[tuple[str, bool]]:
 def _backbone(name: str, device: str, image_size: int | None) -> Any:
     from peftcore.backbone.load import load_backbone
 
-    architecture: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
-    return load_backbone(name, pretrained=False, **architecture).to(device)
+    return load_backbone(name, pretrained=False, img_size=image_size).to(device)
 
 
 def command(

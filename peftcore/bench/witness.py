@@ -36,7 +36,7 @@ PARTS = {
 }
 
 
-def witness(spec: RunSpec, image_size: int | None = None) -> dict[str, int]:
+def witness(spec: RunSpec) -> dict[str, int]:
     """The peak of a process that trains `spec` on the CPU, beside the ledger's peak of the same step.
 
     Returns bytes: 'process' (its peak above what it had without the model), 'ledger', 'predicted', 'imports' (what it
@@ -55,9 +55,9 @@ def witness(spec: RunSpec, image_size: int | None = None) -> dict[str, int]:
         raise errors.InvalidSetting(
             "The peak of a process is read from Linux's /proc/self/clear_refs and VmHWM, which this system lacks."
         )
-    report = predict_memory(spec, image_size=image_size)
+    report = predict_memory(spec)
     question = {"spec": spec.to_dict(), "report": report.to_dict() | {"curve": [], "activations": []}}
-    question |= {"classes": len(load_task(spec.task).classes), "image_size": image_size}
+    question |= {"classes": len(load_task(spec.task).classes)}
     usual, lean = _asked(question, {}), _asked(question | {"ledger": True}, _AT_ONCE)
     process, without_slack = usual["peak"] - usual["imports"], lean["peak"] - lean["imports"]
     beside = lean["before"] - lean["imports"] - lean["ledger before"]
@@ -98,7 +98,7 @@ def _child(question: dict[str, Any]) -> dict[str, int]:
     spec = RunSpec.from_dict(question["spec"])
     _load_everything(spec)
     imports = _resident()
-    step = RealStep.of(spec, MemoryReport.from_dict(question["report"]), question["classes"], question["image_size"])
+    step = RealStep.of(spec, MemoryReport.from_dict(question["report"]), question["classes"])
     for _ in range(2):  # the optimizer's state is there from then on
         step.take()
     before = _resident()
@@ -116,7 +116,7 @@ def _load_everything(spec: RunSpec) -> None:
     """A small step of the same method: libraries are imported, threads started, kernels' code is loaded."""
     from peftcore.bench._real_step import RealStep
 
-    small = spec.replace(backbone="vit_micro")
+    small = spec.replace(backbone="vit_micro", image_size=None)
     try:
         step = RealStep(small, 2, 2)
     except errors.HeadroomError:  # settings that fit the large backbone alone

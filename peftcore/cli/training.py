@@ -8,7 +8,7 @@ import typer
 
 from peftcore import events as ev
 from peftcore.cli.options import choices, make_spec, spec_options
-from peftcore.cli.output import JSON, answer, progress_bars
+from peftcore.cli.output import JSON, answer, console, progress_bars
 from peftcore.spec import RunSpec
 from peftcore.store import conditions, recipes
 from peftcore.store.variations import differences, variations
@@ -23,9 +23,12 @@ def run(
 ) -> None:
     """Fine-tune once, in this process, and print the result."""
     from peftcore.adapters.save import save_adapter, writable
+    from peftcore.cli.image_size import note
     from peftcore.train.loop import Returning, finetune
 
     spec = make_spec(fields)
+    if text := note(spec):
+        console.print(text)
     if save:
         writable(save)  # a folder that cannot be written is refused before the training, not after it
     started: Any = None

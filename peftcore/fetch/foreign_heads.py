@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from peftcore import errors
-from peftcore.adapters.hf_lora import Pairs
 from peftcore.backbone.load import Backbone, load_backbone
 from peftcore.fetch import petl_vit
+from peftcore.fetch.peft_export import Pairs
 from peftcore.fetch.peft_folder import read_peft
 from peftcore.methods._scores import by_head
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from peftcore import errors
-from peftcore.adapters.hf_lora import WEIGHTS, Pairs
+from peftcore.fetch.peft_export import WEIGHTS, Pairs
 from peftcore.fetch.pickles import refuse_pickle
 
 CONFIG, PICKLED = "adapter_config.json", "adapter_model.bin"

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from peftcore import errors
-from peftcore.adapters.hf_lora import lora_names, ranks, state_of_peft
 from peftcore.adapters.merged import classifiers
 from peftcore.backbone.anatomy import PROJECTIONS
 from peftcore.backbone.load import Backbone
+from peftcore.fetch.peft_export import lora_names, ranks, state_of_peft
 from peftcore.fetch.peft_folder import PeftFolder, plain_names, read_peft
 from peftcore.methods import make_method
 from peftcore.model import TunedModel, attach

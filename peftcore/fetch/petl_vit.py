@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from peftcore import errors
-from peftcore.adapters.hf_lora import Pairs
 from peftcore.backbone.load import Backbone
+from peftcore.fetch.peft_export import Pairs
 from peftcore.fetch.pickles import refuse_pickle
 from peftcore.methods import make_method
 from peftcore.methods.bi_lora import EPS, codebook, codes, levels_of, standardise

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +34,7 @@ def predict_memory(
     The number of classes and of images is the task's: a step has no more images than the task trains on, and a side
     method's frozen features of all images that training reads count where `plan_cache`, or `plan` if given, puts them.
     With `num_classes` the task is not read: the batch is the spec's, and of cached features only the batch's count.
-    `image_size`: pixels, by default the backbone's own. Kernels' scratch and the CUDA context are not counted.
+    `image_size`: pixels, in place of the spec's. Kernels' scratch and the CUDA context are not counted.
 
     Raises:
         UnknownName, DoesNotFit, InvalidSetting, OutOfMemory: as `load_backbone`, `attach` and `plan_cache` do.
@@ -43,10 +42,11 @@ def predict_memory(
         DataUnavailable: the task's images are not here, so their number is not known; and what `load_task` raises.
     """
     started, spec, task = time.perf_counter(), RunSpec.of(spec), None
+    spec = spec if image_size is None else spec.replace(image_size=image_size)
     if num_classes is None:
         task = load_task(spec.task)
         num_classes = len(task.classes)
-    model = attach_without_weights(spec, num_classes, image_size)
+    model = attach_without_weights(spec, num_classes)
     batch = min(spec.batch_size, len(task.train)) if task else spec.batch_size
     target = target_device(spec.device)
     try:
@@ -55,7 +55,7 @@ def predict_memory(
             images = (batch, *model.backbone.input_size)
             report = step_without_data(model, images, spec.precision, plan.place != "none", plan.held(target))
     except (RuntimeError, ValueError, AssertionError) as error:
-        _attached(spec, num_classes, image_size, "cpu")  # raises DoesNotFit where it does not run with data either
+        _attached(spec, num_classes, "cpu")  # raises DoesNotFit where it does not run with data either
         raise errors.NotMeasurable(
             f"The memory of {spec.method.title} on {spec.backbone} cannot be predicted, as what it computes depends on "
             f"the numbers in its tensors ({str(error).splitlines()[0][:99]}). It can be trained and measured."
@@ -63,17 +63,17 @@ def predict_memory(
     return replace(report, device=target, cache=plan.to_dict(), seconds=time.perf_counter() - started)
 
 
-def attach_without_weights(spec: RunSpec, num_classes: int, image_size: int | None = None) -> TunedModel:
+def attach_without_weights(spec: RunSpec, num_classes: int) -> TunedModel:
     """The model of a spec on the meta device; on random weights where its method reads some as it is attached."""
     try:
-        return _attached(spec, num_classes, image_size, "meta")
+        return _attached(spec, num_classes, "meta")
     except errors.NeedsWeights:
-        return _attached(spec, num_classes, image_size, "cpu")
+        return _attached(spec, num_classes, "cpu")
 
 
-def _attached(spec: RunSpec, num_classes: int, image_size: int | None, device: str) -> TunedModel:
-    size: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
-    return attach(load_backbone(spec.backbone, pretrained=False, device=device, **size), spec.method, num_classes)
+def _attached(spec: RunSpec, num_classes: int, device: str) -> TunedModel:
+    backbone = load_backbone(spec.backbone, pretrained=False, device=device, img_size=spec.image_size)
+    return attach(backbone, spec.method, num_classes)
 
 
 def target_device(device: str) -> str:

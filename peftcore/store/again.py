@@ -54,7 +54,7 @@ def predictions(
             f"The task {spec.task} has other classes now than when {name} was trained, so its answers mean nothing."
         )
     yield 0, len(task.test)
-    backbone = load_backbone(spec.backbone, spec.pretrained, spec.weights)
+    backbone = load_backbone(spec.backbone, spec.pretrained, spec.weights, img_size=spec.image_size)
     model = adapters.from_bytes(blob, backbone).to(device).eval()
     found: list[torch.Tensor] = []
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=spec.precision == "bf16"):

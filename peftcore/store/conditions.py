@@ -48,6 +48,7 @@ def part(
 ) -> str:
     """What one of FIELDS means for this run; arguments as in `words`."""
     value = spec.get(name, RunSpec.model_fields[name].default)
+    size = size or (2 * [pixels] if (pixels := spec.get("image_size")) else None)
     match name:
         case "resize":
             return _resizing(value, image, size, _file_fit(spec.get("task", "")))

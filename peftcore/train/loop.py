@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from peftcore import errors
 from peftcore.backbone.load import Backbone, load_backbone
 from peftcore.events import Event, Finished
 from peftcore.model import TunedModel
@@ -71,7 +72,12 @@ def loaded(spec: RunSpec, backbone: Backbone | None = None) -> Generator[Event, 
     """The backbone of a run, on its device, and its task; what is not on this machine is downloaded first."""
     yield from FETCH.load("arrivals").arrivals(spec, with_weights=backbone is None)
     device, task = choose_device(spec.device), load_task(spec.task)
-    backbone = backbone or load_backbone(spec.backbone, spec.pretrained, spec.weights)
+    backbone = backbone or load_backbone(spec.backbone, spec.pretrained, spec.weights, img_size=spec.image_size)
+    if spec.image_size and {*backbone.input_size[1:]} != {spec.image_size}:
+        raise errors.InvalidSetting(
+            f"The run wants images of {spec.image_size} pixels, and the {backbone.name} given takes "
+            f"{backbone.input_size[1]} x {backbone.input_size[2]}; load it with img_size={spec.image_size}."
+        )
     return backbone.to(device), task
 
 

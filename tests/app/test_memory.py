@@ -82,7 +82,7 @@ def test_the_whole_process_beside_the_ledger(at, monkeypatch):
         **dict(zip(witness.PARTS, (3_000_000, 500_000, -1_500_000), strict=True)),
     }
     asked = []
-    monkeypatch.setattr(witness, "witness", lambda spec, size: asked.append(spec) or sizes)
+    monkeypatch.setattr(witness, "witness", lambda spec: asked.append(spec) or sizes)
     app = at("memory", batch=4, methods="linear", witness="process")
     assert app.toggle(key="memory_witness").value
     app.button(key="memory_measure").click().run()
@@ -156,11 +156,14 @@ def test_a_spec_and_its_link_predict_the_same():
     from peftcore.spec import RunSpec
 
     spec = RunSpec(
-        method={"name": "lora", "rank": 3, "projections": ("q",)}, batch_size=6, task="counting", device="cpu"
-    )
+        method={"name": "lora", "rank": 3, "projections": ("q",)},
+        batch_size=6, task="counting", device="cpu", image_size=72,
+    )  # fmt: skip
     said = cases.preset(spec.to_dict())
     assert said["methods"] == "full,lora" and said["lora.rank"] == "3" and said["lora.projections"] == ["q"]
-    same = case("lora", batch=said["batch"], task=said["task"], options='{"rank": 3, "projections": ["q"]}')
+    same = case(
+        "lora", batch=said["batch"], size=said["size"], task=said["task"], options='{"rank": 3, "projections": ["q"]}'
+    )
     assert cases.predicted(same).result(timeout=60).components == predict_memory(spec).components
 
 

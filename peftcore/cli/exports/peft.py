@@ -30,6 +30,6 @@ def why_not(source: Source) -> str | None:
 
 
 def write(source: Source, folder: Path) -> Path:
-    from peftcore.adapters import export_peft
+    from peftcore.fetch.peft_export import export_peft
 
     return export_peft(source.model, folder / f"{source.name}-peft")

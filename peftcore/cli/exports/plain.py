@@ -97,8 +97,20 @@ def write(source: Source, folder: Path) -> Path:
     parts = [_heading(source, spec, data, own), constants, _backbone(spec, own), TENSOR, images, method, training]
     (made / "train.py").write_text("".join(parts), encoding="utf-8")
     if own and spec.pretrained:
-        shutil.copyfile(embedded.weights(spec.backbone), made / "backbone.safetensors")
+        _write_weights(spec, made / "backbone.safetensors")
     return made
+
+
+def _write_weights(spec: RunSpec, file: Path) -> None:
+    """An embedded backbone's weights; at another image size, with the positions resampled."""
+    if spec.image_size is None:
+        shutil.copyfile(embedded.weights(spec.backbone), file)
+        return
+    from safetensors.torch import save_file
+
+    from peftcore.backbone.load import load_backbone
+
+    save_file(load_backbone(spec.backbone, img_size=spec.image_size).module.state_dict(), file)
 
 
 def _without(text: str, mark: str) -> str:
@@ -128,7 +140,7 @@ def _constants(spec: RunSpec) -> str:
     from peftcore.backbone.load import load_backbone
     from peftcore.backbone.preprocess import normalisation
 
-    backbone = load_backbone(spec.backbone, pretrained=False, device="meta")
+    backbone = load_backbone(spec.backbone, pretrained=False, device="meta", img_size=spec.image_size)
     if type(backbone.module).__name__ != "VisionTransformer":
         raise errors.CannotExport(_not_plain(spec))
     mean, std = normalisation(backbone, spec.normalisation)
@@ -146,9 +158,12 @@ def _backbone(spec: RunSpec, own: bool) -> str:
     """Random weights are those of peftcore: they follow from timm's class and the seed 0."""
     seed = "" if spec.pretrained else "torch.manual_seed(0)\n"
     if not own:
-        made = f"timm.create_model({spec.backbone!r}, pretrained={spec.pretrained}, num_classes=0)"
+        size = f", img_size={spec.image_size}" if spec.image_size else ""
+        made = f"timm.create_model({spec.backbone!r}, pretrained={spec.pretrained}, num_classes=0{size})"
     else:
-        arguments = ", ".join(f"{k}={v!r}" for k, v in embedded.config(spec.backbone)["arguments"].items())
+        given = embedded.config(spec.backbone)["arguments"]
+        given |= {"img_size": spec.image_size} if spec.image_size else {}
+        arguments = ", ".join(f"{k}={v!r}" for k, v in given.items())
         made = f"timm.models.VisionTransformer({arguments}, num_classes=0)"
     load = (
         'vit.load_state_dict(load_file(Path(__file__).with_name("backbone.safetensors")))\n'

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
-from app.subjects import Run, Scores, Subject, adapter, backbone_of, run
+from app.subjects import Run, Scores, Subject, adapter, run
 from peftcore import errors
 from peftcore.figures.theme import method_title
 from peftcore.registry import METHODS
@@ -133,24 +133,35 @@ def image_title(run: Run, image: int | str) -> str:
 
 
 @st.cache_resource(max_entries=3, show_spinner=False)
-def _backbone(name: str, pretrained: bool, weights: str | None, image_size: int | None) -> Backbone:
+def _backbone(name: str, pretrained: bool, weights: str | None, **options: Any) -> Backbone:
     from peftcore.backbone.load import load_backbone
 
-    return load_backbone(name, pretrained, weights, img_size=image_size)
+    return load_backbone(name, pretrained, weights, **options)
+
+
+def backbone(blob: bytes) -> Backbone:
+    """What an adapter was trained on, before any tuning; shared by all sessions, and not to be changed."""
+    from peftcore.adapters import trained_on
+    from peftcore.adapters.packing import unpack
+
+    return _backbone(**trained_on(unpack(blob)[1]))
+
+
+def finished(blob: bytes | None) -> bytes:
+    """A run's adapter. Raises NotMeasurable: it has none yet."""
+    if blob is None:
+        raise errors.NotMeasurable(
+            "This run has not come to its end, so there is no trained model of it to look into yet."
+        )
+    return blob
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
 def _model(subject: Subject) -> Shared:
     from peftcore import adapters
 
-    blob = adapter(subject)
-    if blob is None:
-        raise errors.NotMeasurable(
-            "This run has not come to its end, so there is no trained model of it to look into yet."
-        )
-    spec = run(subject).spec
-    backbone = _backbone(*backbone_of(spec))
-    return Shared(adapters.from_bytes(blob, backbone))
+    blob = finished(adapter(subject))
+    return Shared(adapters.from_bytes(blob, backbone(blob)))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -207,9 +218,8 @@ def attention(
     source: Backbone | TunedModel = shared.model
     lock = shared.lock
     if not tuned:
-        spec = run(subject).spec
         # A clone: probes put hooks on what they look at, and the cached backbone belongs to everybody.
-        source = _backbone(*backbone_of(spec)).clone()
+        source = backbone(finished(adapter(subject))).clone()
         lock = threading.Lock()
     block = shared.model.backbone.blocks[layer]
     with lock:

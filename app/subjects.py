@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -173,11 +172,6 @@ def adapter(subject: Subject) -> bytes | None:
     if subject.home == GALLERY:
         return gallery.adapter(subject.id)
     return state.store().get_artifact(int(subject.id), "adapter")
-
-
-def backbone_of(spec: Mapping[str, Any]) -> tuple[str, bool, str | None, int | None]:
-    """Which backbone a run trained on: name, whether pretrained, file of weights, image size; older specs say less."""
-    return spec["backbone"], spec.get("pretrained", True), spec.get("weights"), spec.get("image_size")
 
 
 def scores_by_epoch(subject: Subject) -> list[tuple[int, Scores]]:

@@ -18,6 +18,17 @@ ROWS = (
 )
 
 
+def _continued(training: dict) -> list[str]:
+    """The row that says from which weights the schedule went on, where it did."""
+    if not (before := training.get("before")):
+        return []
+    recipe = before["recipe"]
+    return [
+        f"| continued | the recipe above from the weights after {before['images']:,} pictures, with a new reader; those "
+        f"came from Muon at {recipe['muon_lr']}, AdamW at {recipe['lr']} |"
+    ]
+
+
 def render(card: dict, config: dict) -> str:
     """Markdown. Tables of what has not been measured yet are left out."""
     lines = [f"# {config['title']}", "", config["data"], ""]
@@ -39,6 +50,7 @@ def render(card: dict, config: dict) -> str:
             f"| machine | {training['machine']}; torch {training['torch']} |",
             f"| recipe | {optimiser}; weight decay {recipe['weight_decay']}; "
             "3 % warm-up, cosine to 1 %; averaged weights |",
+            *_continued(training),
             f"| curriculum | easy until {recipe['easy_until']:,} pictures, all levels from {recipe['hard_from']:,} |",
             "| start | timm's `jax` initialisation, cosine-basis patches, sine-cosine positions, mimetic attention |",
             "",

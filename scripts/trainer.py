@@ -193,6 +193,11 @@ class Trainer:
             | {"horizon": options.images, "begun": self.begun},
             "held_out": self.rows[-1],
         }  # fmt: skip
+        if self.begun:
+            known = earlier(
+                self.options.name
+            )  # of the weights that this schedule began from, or of its own last export
+            facts["before"] = known.get("before") or {key: known[key] for key in ("images", "recipe")}
         write_card(folder, {"training": facts})
 
 

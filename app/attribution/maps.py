@@ -61,11 +61,8 @@ def models(subject: subjects.Subject) -> Models:
     import peftcore as pc
     from peftcore.adapters import from_bytes
 
-    blob, spec = subjects.adapter(subject), subjects.run(subject).spec
-    if blob is None:
-        raise NotMeasurable("This run has not come to its end, so there is no trained model of it to look into yet.")
-    name, pretrained, weights, size = subjects.backbone_of(spec)
-    backbone = pc.load_backbone(name, pretrained, weights, img_size=size)
+    blob = cached.finished(subjects.adapter(subject))
+    backbone = cached.backbone(blob)
     tuned = from_bytes(blob, backbone)
     before = pc.attach(backbone, "linear", tuned.head.out_features, verify=False).eval()
     fits = before.head.weight.shape == tuned.head.weight.shape

@@ -152,16 +152,13 @@ def load(given: Given) -> tuple[Any, Any, Any]:
     import torch
 
     from peftcore import adapters
-    from peftcore.backbone.load import load_backbone
     from peftcore.backbone.preprocess import prepare
     from peftcore.task import load_task
 
     if given.adapter is None:
         raise NotMeasurable("This run has not come to its end, so there is no trained model of it to measure yet.")
     spec = given.spec
-    name, pretrained, weights, size = subjects.backbone_of(spec)
-    backbone = load_backbone(name, pretrained, weights, img_size=size)
-    model, val = adapters.from_bytes(given.adapter, backbone), load_task(spec["task"]).val
+    model, val = adapters.from_bytes(given.adapter), load_task(spec["task"]).val
     how = {"norm": spec.get("normalisation", "backbone"), "resize": spec.get("resize", "stretch")}
     x = prepare(val.images[:IMAGES], model.backbone, **how)
     return model, x, torch.tensor(val.labels[:IMAGES])

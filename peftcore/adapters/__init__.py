@@ -6,7 +6,7 @@ from peftcore.registry import FETCH, lazily
 
 _find = lazily(
     __name__,
-    {"save": "save_adapter to_bytes describe FORMAT", "load": "load_adapter from_bytes",
+    {"save": "save_adapter to_bytes describe FORMAT", "load": "load_adapter from_bytes trained_on",
      "merged": "merge save_merged plain_copy"},
 )  # fmt: skip
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from peftcore import errors
 from peftcore.adapters.packing import unpack
 from peftcore.adapters.save import ABOUT, FORMAT, TENSORS
+from peftcore.backbone import embedded
 from peftcore.backbone.load import Backbone, load_backbone
 from peftcore.methods import make_method
 from peftcore.model import TunedModel, attach
@@ -22,6 +23,15 @@ from peftcore.registry import FETCH
 def from_bytes(blob: bytes, backbone: Backbone | None = None) -> TunedModel:
     """The model that `to_bytes` described; see `load_adapter`."""
     return _rebuild(*unpack(blob), backbone)
+
+
+def trained_on(about: dict[str, Any]) -> dict[str, Any]:
+    """What `load_backbone` takes for the backbone, before any tuning, that a described adapter was trained on: an
+    embedded one with the weights that it had then."""
+    known, weights = about["backbone"], (about["spec"] or {}).get("weights")
+    if known["pretrained"] and not weights:
+        weights = embedded.earlier(known["name"], known["fingerprint"])
+    return {"name": known["name"], "pretrained": known["pretrained"], "weights": weights, **known["options"]}
 
 
 def load_adapter(
@@ -101,14 +111,11 @@ def _rebuild(tensors: dict[str, Tensor], about: dict[str, Any], backbone: Backbo
     _check_format(about)
     try:
         known, settings, classes = about["backbone"], dict(about["method"]), about["num_classes"]
-        weights, fingerprint = (about["spec"] or {}).get("weights"), known["fingerprint"]
-        name, pretrained, options = known["name"], known["pretrained"], known["options"]
-        size = list(known["input_size"])
-        method = settings.pop("name")
+        name, fingerprint, method = known["name"], known["fingerprint"], settings.pop("name")
+        size, source = list(known["input_size"]), trained_on(about)
     except (KeyError, TypeError) as error:
         raise errors.BadAdapter(f"The description of this adapter is incomplete: {error} is missing.") from None
-    if backbone is None:
-        backbone = load_backbone(name, pretrained, weights, **options)
+    backbone = backbone or load_backbone(**source)
     if list(backbone.input_size) != size:
         raise errors.AdapterMismatch(
             f"This adapter was trained on {name} with images of {_pixels(size)}, and the {backbone.name} given here "

@@ -60,6 +60,12 @@ def weights(name: str) -> Path:
     return path
 
 
+def earlier(name: str, fingerprint: str) -> str | None:
+    """The file of the weights with this fingerprint that `name` had before today's; what was trained on them opens."""
+    path = BACKBONES / name / "earlier" / f"{fingerprint}.safetensors"
+    return str(path) if path.exists() else None
+
+
 @cache
 def register() -> tuple[str, ...]:
     """Make `timm.create_model(name, pretrained=...)` know the embedded backbones; once per process."""

@@ -42,7 +42,6 @@ def predictions(
     import torch
 
     from peftcore import adapters
-    from peftcore.backbone.load import load_backbone
     from peftcore.backbone.preprocess import prepare
     from peftcore.task import load_task
     from peftcore.train.recipe import choose_device
@@ -54,13 +53,12 @@ def predictions(
             f"The task {spec.task} has other classes now than when {name} was trained, so its answers mean nothing."
         )
     yield 0, len(task.test)
-    backbone = load_backbone(spec.backbone, spec.pretrained, spec.weights, img_size=spec.image_size)
-    model = adapters.from_bytes(blob, backbone).to(device).eval()
+    model = adapters.from_bytes(blob).to(device).eval()
     found: list[torch.Tensor] = []
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=spec.precision == "bf16"):
         for start in range(0, len(task.test), BATCH):
             images = prepare(
-                task.test.images[start : start + BATCH], backbone, norm=spec.normalisation, resize=spec.resize
+                task.test.images[start : start + BATCH], model.backbone, norm=spec.normalisation, resize=spec.resize
             )
             found.append(model(images.to(device)).float().cpu())  # (b, classes)
             yield min(start + BATCH, len(task.test)), len(task.test)

@@ -49,7 +49,8 @@ class State:
         if sum(tensor.nbytes for tensor in tensors.values()) > LIMIT:
             return None
         selected = best and [best.epoch, best.accuracy]
-        about = {"spec": key, "epochs": self.epochs, "seconds": seconds, "peak": self.peak, "best": selected}
+        about = {"backbone": self.model.fingerprint}
+        about |= {"spec": key, "epochs": self.epochs, "seconds": seconds, "peak": self.peak, "best": selected}
         return pack(tensors, about)
 
     def restore(self, blob: bytes, key: str) -> None:
@@ -61,6 +62,8 @@ class State:
         tensors, about = unpack(blob)
         if about["spec"] != key:
             raise errors.AdapterMismatch("This checkpoint is another RunSpec's; resume with the spec that made it.")
+        if about.get("backbone", self.model.fingerprint) != self.model.fingerprint:
+            raise errors.AdapterMismatch("The backbone's weights changed since this checkpoint was made; start again.")
         parts: dict[str, dict[str, Tensor]] = {"adapter": {}, "coach": {}, "best": {}, "optimizer": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")

@@ -24,8 +24,8 @@ def _continued(training: dict) -> list[str]:
         return []
     recipe = before["recipe"]
     return [
-        f"| continued | the recipe above from the weights after {before['images']:,} pictures, with a new reader; those "
-        f"came from Muon at {recipe['muon_lr']}, AdamW at {recipe['lr']} |"
+        f"| continued | that recipe, from the weights after {before['images']:,} pictures with a new reader; "
+        f"those came from Muon at {recipe['muon_lr']}, AdamW at {recipe['lr']} |"
     ]
 
 

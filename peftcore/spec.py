@@ -16,8 +16,8 @@ from pydantic_core.core_schema import ValidationInfo
 from peftcore import errors
 from peftcore.registry import METHODS, TASKS
 
-FORWARD = ("backbone", "pretrained", "weights", "device", "task", "image_size", "normalisation", "resize",
-           "precision", "augmentation", "cache_features", "cache_precision")  # fmt: skip
+FORWARD = ("backbone", "pretrained", "weights", "device", "task", "normalisation", "resize", "precision",
+           "augmentation", "cache_features", "cache_precision")  # fmt: skip
 
 # What `select` means, in the words that stand beside an accuracy.
 SELECTED = {"last": "last epoch", "val": "best epoch by validation accuracy"}
@@ -226,7 +226,8 @@ class RunSpec(Settings):
     @property
     def forward(self) -> tuple[str, ...]:
         """What decides a side method's frozen forward: runs that agree on it can share the features."""
-        return tuple(str(getattr(self, name)) for name in FORWARD)
+        size = [str(self.image_size)] if self.image_size else []  # at the backbone's own, keys are as they were
+        return (*(str(getattr(self, name)) for name in FORWARD), *size)
 
     @property
     def key(self) -> str:

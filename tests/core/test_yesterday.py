@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 import peftcore as pc
+from peftcore.backbone import embedded
 
 YESTERDAY = Path(__file__).resolve().parents[1] / "fixtures" / "yesterday"
 
@@ -127,6 +128,15 @@ def home(tmp_path, monkeypatch) -> Path:
     return home
 
 
+@pytest.fixture
+def weights_of_then(monkeypatch) -> pc.Backbone:
+    """vit_micro with the weights that it had; what trains in this test trains on them."""
+    known = json.loads((YESTERDAY / "adapters" / "lora" / "adapter.json").read_text())["backbone"]
+    file = embedded.earlier("vit_micro", known["fingerprint"]) or embedded.weights("vit_micro")
+    monkeypatch.setattr(embedded, "weights", lambda name: Path(file))
+    return pc.load_backbone("vit_micro")
+
+
 def assert_same(found: dict[str, Any], kept: dict[str, Any], same_bits: bool) -> None:
     assert found.get("events") == kept.get("events")
     assert found["tensors"].keys() == kept["tensors"].keys()
@@ -198,6 +208,7 @@ def test_head_scores_of_the_store_show_the_heads_that_were_cut(home):
     assert [np.flatnonzero(~layer.any(0)).tolist() for layer in mask] == cut["off"] == heart["off"]
 
 
+@pytest.mark.usefixtures("weights_of_then")
 def test_a_stopped_run_goes_on_from_its_checkpoint(home, same_bits):
     store = pc.store.Store(home)
     [stopped] = [kept for kept in STORED if kept["status"] == "cancelled"]
@@ -221,6 +232,7 @@ def test_kept_images_are_the_digits_that_they_were(home):
         assert found.items() <= known.items() and len(found) == len(few) == TRAINED["images"][split]
 
 
+@pytest.mark.usefixtures("weights_of_then")
 def test_frozen_features_on_the_disk_are_used_again(home, same_bits):
     before = sorted(path.name for path in (home / "features").iterdir())
     run = TRAINED["few"]["linear from the disk"]
@@ -235,16 +247,27 @@ def test_frozen_features_on_the_disk_are_used_again(home, same_bits):
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
-def test_a_saved_adapter_computes_as_before(name, same_bits):
-    folder, backbone = YESTERDAY / "adapters" / name, pc.load_backbone("vit_micro")
-    for model in [pc.load_adapter(folder, backbone)] + ([] if name == "peft" else [pc.load_adapter(folder)]):
+def test_a_saved_adapter_computes_as_before(name, same_bits, weights_of_then):
+    folder = YESTERDAY / "adapters" / name
+    for model in [pc.load_adapter(folder, weights_of_then)] + ([] if name == "peft" else [pc.load_adapter(folder)]):
         assert_says(model, ADAPTERS[name], same_bits and name != "peft")  # an import may fold scales in another order
+
+
+def test_an_adapter_opens_on_the_weights_that_it_was_trained_on():
+    """Whatever the embedded backbone's weights are today; today's own are refused where they are others."""
+    folder, today = YESTERDAY / "adapters" / "lora", pc.load_backbone("vit_micro")
+    model = pc.load_adapter(folder)
+    assert_says(model, ADAPTERS["lora"], same_bits=False)
+    if today.fingerprint != model.fingerprint:
+        with pytest.raises(pc.errors.AdapterMismatch, match="trained on vit_micro"):
+            pc.load_adapter(folder, today)
 
 
 # Training
 
 
 @pytest.mark.parametrize("name", [name for name in TRAINED.get("few", ()) if name != "linear from the disk"])
+@pytest.mark.usefixtures("weights_of_then")
 def test_training_ends_with_the_same_bits(name, home, same_bits):
     """Each way to train, on a few digits."""
     run = TRAINED["few"][name]
@@ -254,6 +277,7 @@ def test_training_ends_with_the_same_bits(name, home, same_bits):
 
 @pytest.mark.skipif("HEADROOM_LONG" not in os.environ, reason="takes minutes; set HEADROOM_LONG=1")
 @pytest.mark.parametrize("name", TRAINED.get("digits", ()))
+@pytest.mark.usefixtures("weights_of_then")
 def test_training_on_all_digits_ends_with_the_same_bits(name, same_bits):
     run = TRAINED["digits"][name]
     for found, kept in zip(train(run["how"], run["specs"]), run["results"], strict=True):

@@ -26,6 +26,8 @@ from urllib.parse import urlencode
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from app import figure
+
 T = TypeVar("T")
 Query = dict[str, list[str]]
 PLACES = {"runs": ("run", "race"), "tasks": ("task", "view")}  # by page, the names that are a place to come back to
@@ -238,6 +240,5 @@ def several(
 
 
 def clicked(key: str) -> list | None:
-    """The `customdata` of the point that was clicked in the figure with this key; None where a click took it back."""
-    points = st.session_state[key]["selection"]["points"]
-    return list(points[0]["customdata"]) if points else None
+    """The `customdata` of the mark that was clicked just now in the figure with this key."""
+    return figure.clicked(st.session_state[key])

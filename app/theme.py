@@ -1,26 +1,17 @@
-"""The page's theme, and the one place where figures are drawn."""
+"""The page's theme, and how figures come into it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import plotly.graph_objects as go
 import streamlit as st
 
 from app import numbers, screen, words
+from app.figure import figure as draw
 from peftcore.figures.theme import larger, marked, muted, narrowed
-
-_BARE = {
-    "displaylogo": False,
-    "displayModeBar": "hover",
-    "modeBarButtons": [["toImage"]],
-    "toImageButtonOptions": {"format": "svg"},
-    "scrollZoom": False,
-    "responsive": True,
-}
-
 
 # What the theme cannot say: under the navigation Streamlit leaves a gap a fifth of a laptop's screen high, and a list
 # made of buttons is centred. A link to another view of the same page is no place where one is already. In one row all
@@ -69,11 +60,18 @@ def is_dark() -> bool:
     return st.context.theme.type == "dark"
 
 
-def show(figure: go.Figure, key: str, *, spec: Mapping[str, Any] | None = None, **settings: Any) -> Any:
-    """Draws a figure of `peftcore.figures`, which has its own template; returns what `st.plotly_chart` returns.
+def show(
+    figure: go.Figure,
+    key: str,
+    *,
+    spec: Mapping[str, Any] | None = None,
+    on_click: Callable[[], Any] | Literal["rerun"] | None = None,
+    alt: str | None = None,
+) -> list | None:
+    """Draws a figure of `peftcore.figures`, which has its own template, for the window that the reader has.
 
-    A figure of fixed size (a head grid) keeps it; all others take the width there is. `spec`: of the run whose model
-    the figure shows; where its backbone began with random weights, the figure says so.
+    `spec`: of the run whose model the figure shows; where its backbone began with random weights, the figure says so.
+    For the rest, and for what it returns, see `app.figure`.
     """
     if spec and words.random_weights(spec):
         marked(figure, "random weights", is_dark())
@@ -82,15 +80,10 @@ def show(figure: go.Figure, key: str, *, spec: Mapping[str, Any] | None = None, 
         figure = narrowed(figure, screen.width() - screen.PADDING)
     elif screen.is_projector():
         figure = larger(figure, screen.GROWN)
-    fixed = figure.layout.autosize is False
-    options: dict[str, Any] = {
-        "width": "content" if fixed else "stretch",
-        "theme": None,
-        "config": _BARE,
-        "alt": _title(figure),
-    }
-    return st.plotly_chart(figure, key=key, **options | settings)
+    return draw(figure, key=key, on_click=on_click, alt=alt or _title(figure))
 
 
 def _title(figure: go.Figure) -> str | None:
-    return re.sub(r"<[^>]+>", " ", figure.layout.title.text or "").strip() or None
+    """In one line, the note under it after a semicolon."""
+    lines = re.split(r"<br>(?=<span)", figure.layout.title.text or "")
+    return "; ".join(" ".join(re.sub(r"<[^>]+>", " ", line).split()) for line in lines) or None

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import links, navigation, screen, state, subjects, theme, words
+from app import navigation, screen, state, subjects, theme, words
 from app.captions import caption
 from peftcore.figures import curves, heads, memory
 from peftcore.figures.accuracy import Ground
@@ -83,8 +83,7 @@ def show(found: Picture) -> None:
         **screen.fit(620, 520),
         dark=theme.is_dark(),
     )
-    theme.show(figure, key="home_heads", spec=found.spec, on_select="rerun", selection_mode="points")
-    if head := links.clicked("home_heads"):
+    if head := theme.show(figure, key="home_heads", spec=found.spec, on_click="rerun"):
         navigation.go("heads", run=found.run, projection=found.projection, layer=head[0] + 1, head=head[1] + 1)
     whose = "a recorded example" if found.example else f"run {found.run}"
     caption(

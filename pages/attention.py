@@ -74,9 +74,7 @@ else:
                 dark=theme.is_dark(),
             )
             key = "attention_difference"
-            theme.show(
-                difference, key, spec=run.spec, on_select=lambda: controls.pick_query(key), selection_mode="points"
-            )
+            theme.show(difference, key, spec=run.spec, on_click=lambda: controls.pick_query(key))
 with st.container(horizontal=True):
     controls.by_number("attention", grid, pair.first)
     controls.ask_class_token("attention", run, pair.first)

@@ -35,9 +35,7 @@ with left:
         **screen.fit(600, 540),
         dark=theme.is_dark(),
     )
-    theme.show(
-        grid, "heads_grid", spec=run.spec, on_select=lambda: controls.pick_head("heads_grid"), selection_mode="points"
-    )
+    theme.show(grid, "heads_grid", spec=run.spec, on_click=lambda: controls.pick_head("heads_grid"))
 with right:
     st.markdown(
         f"**Head {head + 1} of layer {layer + 1}: rank {view.ranks[layer, head]:.0f} of {view.count}**, "

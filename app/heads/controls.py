@@ -100,7 +100,7 @@ def choose_image(page: str, run: subjects.Run, *, count: int, side: int = 64) ->
             side=side,
             dark=theme.is_dark(),
         )
-        theme.show(figure, key, on_select=pick, selection_mode="points", alt="Test images to choose from")
+        theme.show(figure, key, on_click=pick, alt="Test images to choose from")
         st.button(
             "",
             icon=":material/chevron_right:",
@@ -255,7 +255,7 @@ def overlay(
     if look.has_prefix:
         note = f"{percent(prefix) if prefix >= 0.0005 else 'next to nothing'} goes to the class token"
     figure = attention_overlay(image, grid, look.asked, title, zmax, note=note, width=width, dark=theme.is_dark())
-    theme.show(figure, key, spec=spec, on_select=lambda: pick_query(key), selection_mode="points")
+    theme.show(figure, key, spec=spec, on_click=lambda: pick_query(key))
 
 
 def picker(
@@ -271,4 +271,4 @@ def picker(
 ) -> None:
     """The plain image whose patches take a click; it stands beside maps, and is marked as they are."""
     figure = patch_picker(image, grid, query, title=title, note=note, width=width, dark=theme.is_dark())
-    theme.show(figure, key, spec=spec, on_select=lambda: pick_query(key), selection_mode="points")
+    theme.show(figure, key, spec=spec, on_click=lambda: pick_query(key))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import streamlit as st
@@ -38,9 +37,8 @@ def draw(run: subjects.Run, scores: subjects.Scores, chosen: tuple[int, int]) ->
     size = screen.fit(WIDTH, HEIGHT)
     with left.container(height=size["height"] + 8, border=False):
         grid = masks.mask_grid(values, off, before, score=scores.score, **size, dark=theme.is_dark())
-        # A figure of its own for each mask: one that stays keeps its selection; the next click takes only that back.
-        key = f"heads_mask_{crc32(json.dumps(off).encode())}"
-        theme.show(grid, key, spec=run.spec, on_select=lambda: click(key, run.subject.id, off), selection_mode="points")
+        key = "heads_mask"
+        theme.show(grid, key, spec=run.spec, on_click=lambda: click(key, run.subject.id, off))
     with right:
         st.markdown(_sentence(off, before, there, bool(cuts)))
         empty = [layer + 1 for layer, heads in enumerate(off) if len(heads) >= there[layer]]

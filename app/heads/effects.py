@@ -117,7 +117,7 @@ def _show_effects(
             scores, changes, both, score=view.scores.score, selected=selected, dark=theme.is_dark()
         )
         key = "heads_effects_scatter"
-        theme.show(figure, key, spec=run.spec, on_select=lambda: controls.pick_head(key), selection_mode="points")
+        theme.show(figure, key, spec=run.spec, on_click=lambda: controls.pick_head(key))
     with right:
         layer, head = np.unravel_index(int(np.nanargmax(summed)), summed.shape)
         of_what = "+".join(both[j] for j in drawn)
@@ -128,9 +128,7 @@ def _show_effects(
             note="click a head to select it", **screen.fit(500, 460), dark=theme.is_dark(),
         )  # fmt: skip
         grid_key = "heads_effects_grid"
-        theme.show(
-            grid, grid_key, spec=run.spec, on_select=lambda: controls.pick_head(grid_key), selection_mode="points"
-        )
+        theme.show(grid, grid_key, spec=run.spec, on_click=lambda: controls.pick_head(grid_key))
     loss, accuracy = found["before"]
     more = f"The grid sums the changes over {', '.join(both)}. " if len(drawn) > 1 else ""
     captions.caption(

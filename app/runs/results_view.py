@@ -80,7 +80,7 @@ def _confusion(found: Results, cell: tuple[int, int] | None) -> None:
     figure = figures.confusion(
         found.confusion, found.classes, selected=cell, **screen.fit(470, 470), dark=theme.is_dark()
     )
-    theme.show(figure, key, on_select=pick, selection_mode="points")
+    theme.show(figure, key, on_click=pick)
 
 
 def _images(found: Results, cell: tuple[int, int] | None) -> None:

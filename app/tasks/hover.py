@@ -1,8 +1,7 @@
 """The image under the pointer: beside the points of a figure, the picture that each stands for.
 
 Plotly draws no pictures in its labels. A small component beside the figure listens to the figure's own hover events
-and lays a piece of one large sheet over the page. Keys do the same: a figure that has the focus steps from point to
-point by the arrows, and the name of each is said to screen readers.
+and lays a piece of one large sheet over the page. The figure's arrow keys are such events too.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import streamlit as st
 from app.tasks.feature_points import Drawn
 
 SIDE = 112  # pixels of the page
-_HTML = '<div class="hover-card" role="status" aria-live="polite" hidden><div></div><span></span></div>'
+_HTML = '<div class="hover-card" hidden><div></div><span></span></div>'
 _CSS = """
 .hover-card {position: fixed; z-index: 1000; pointer-events: none; padding: 6px; border-radius: 6px; font-size: 12.5px;
   max-width: 170px; line-height: 1.25; background: var(--st-background-color); color: var(--st-text-color);
@@ -39,19 +38,6 @@ export default function ({ parentElement, data }) {
   };
   const image = point => Array.isArray(point.customdata) ? point.customdata[0] : point.customdata;
 
-  // By keyboard: all points that are drawn, in the order in which Plotly draws them.
-  const step = (chart, event) => {
-    const by = { ArrowRight: 1, ArrowDown: 10, ArrowLeft: -1, ArrowUp: -10 }[event.key];
-    if (event.key === "Escape") chart.headroom.hide();
-    const points = [...chart.querySelectorAll(".scatterlayer .point")];
-    if (!by || !points.length) return;
-    event.preventDefault();
-    const images = chart.data.filter(trace => trace.visible !== "legendonly").flatMap(trace => [...trace.customdata]);
-    chart.headroomAt = ((chart.headroomAt ?? -by) + by + points.length) % points.length;
-    const box = points[chart.headroomAt].getBoundingClientRect();
-    chart.headroom.show(images[chart.headroomAt], box.x + box.width / 2, box.y);
-  };
-
   // A figure may come later than this and be made anew: it is taken hold of when a pointer or the focus reaches it.
   const hold = event => {
     const chart = event.target.closest?.(".js-plotly-plot");
@@ -59,22 +45,18 @@ export default function ({ parentElement, data }) {
     const held = chart.headroom;
     chart.headroom = { show, hide };
     if (held) return;
-    chart.on("plotly_hover", e => chart.headroom.show(image(e.points[0]), e.event.clientX, e.event.clientY));
+    chart.on("plotly_hover", ({ event, points: [point] }) => {
+      if (!point) return;
+      const frame = chart.getBoundingClientRect(), box = point.bbox;  // keys have no pointer: the point's own place
+      const [x, y] = event?.clientX ? [event.clientX, event.clientY] :
+        [frame.x + (box.x0 + box.x1) / 2, frame.y + box.y0];
+      chart.headroom.show(image(point), x, y);
+    });
     chart.on("plotly_unhover", () => chart.headroom.hide());
-    chart.addEventListener("keydown", e => step(chart, e));
-    chart.addEventListener("blur", () => chart.headroom.hide());
   };
-  const reach = () => data.figures.forEach(key =>
-    document.querySelectorAll(`.st-key-${key} .js-plotly-plot`).forEach(chart => {
-      chart.tabIndex = 0;
-      chart.setAttribute("aria-label", "Images as points; the arrow keys step through them");
-    }));
-  const tick = setInterval(reach, 700);
-  reach();
   document.addEventListener("pointerover", hold);
   document.addEventListener("focusin", hold);
   return () => {
-    clearInterval(tick);
     document.removeEventListener("pointerover", hold);
     document.removeEventListener("focusin", hold);
   };

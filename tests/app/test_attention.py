@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
+from drawn import figures
 from PIL import Image
 
 from app import cached, subjects
@@ -23,7 +24,7 @@ def test_backbone_and_side_network_of_the_newest_run(at, trained):
     assert app.selectbox(key="attention_run").value.subject.id == str(trained["last"])
     assert "Test image 0, class" in text(app) and "the patch in row 5, column 5 asks" in text(app)
     assert not app.error and not app.info
-    assert len(app.get("plotly_chart")) == 5  # strip, picker, backbone, side network, difference
+    assert len(figures(app)) == 5  # strip, picker, backbone, side network, difference
 
 
 def test_a_link_names_image_layer_head_module_and_patch(at, trained):
@@ -39,7 +40,7 @@ def test_a_link_names_image_layer_head_module_and_patch(at, trained):
 
 def test_before_and_after_for_a_method_in_the_backbone(at, trained):
     app = at("attention", run=trained["lora"])
-    assert len(app.get("plotly_chart")) == 5 and not app.error and not app.info
+    assert len(figures(app)) == 5 and not app.error and not app.info
 
 
 def test_maps_are_the_library_s_and_are_left_as_they_were(trained, store, engine):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from drawn import figures
 
 import peftcore as pc
 from app import cached, subjects
@@ -18,7 +19,7 @@ def text(app) -> str:
 def test_a_link_names_run_image_class_method_and_steps(at, trained):
     app = at("attribution", run=trained["lora"], image=3, by="integrated_gradients", steps=10, **{"class": "7"})
     assert not app.error and "After tuning:" in text(app) and "explained is 7" in text(app)
-    assert len(app.get("plotly_chart")) == 5  # strip, image, before, after, lens
+    assert len(figures(app)) == 5  # strip, image, before, after, lens
     app.selectbox(key="attribution_by").select("gradcam").run()
     assert app.query_params["by"] in ("gradcam", ["gradcam"])
     assert "patches get no gradient" in text(app) and not app.error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import streamlit as st
+from drawn import figures
 
 from app.compare import entries, mistakes
 from peftcore.store import again as again_
@@ -28,7 +29,7 @@ def again(store, recorded, method: str, /, **changes) -> int:
 
 def test_without_runs_the_recorded_examples_are_compared(at):
     page = at("compare")
-    assert "recorded examples" in text(page) and len(page.get("plotly_chart")) == 1
+    assert "recorded examples" in text(page) and len(figures(page)) == 1
     assert {link.label for link in page.page_link} == {"Launch your own"}
 
 
@@ -36,15 +37,15 @@ def test_runs_by_link_and_each_view(at, trained):
     runs = f"{trained['lora']},{trained['last']}"
     page = at("compare", runs=runs)
     assert page.multiselect(key="compare_runs").value == runs.split(",")
-    assert len(page.get("plotly_chart")) == 1 and "95 % intervals" in text(page)
+    assert len(figures(page)) == 1 and "95 % intervals" in text(page)
     for cost in entries.NUMBERS[2:]:
-        assert len(at("compare", runs=runs, cost=cost).get("plotly_chart")) == 1
+        assert len(figures(at("compare", runs=runs, cost=cost))) == 1
     for axis in ("epoch", "step", "seconds"):
         for value in ("val_accuracy", "loss"):
             page = at("compare", runs=runs, view="curves", x=axis, y=value)
-            assert len(page.get("plotly_chart")) == 1 and not page.error
+            assert len(figures(page)) == 1 and not page.error
     page = at("compare", runs=runs, view="mistakes")
-    assert len(page.get("plotly_chart")) == 1 and "McNemar" in text(page)
+    assert len(figures(page)) == 1 and "McNemar" in text(page)
     assert [metric.label for metric in page.metric] == ["Best alone", "Their vote", "Any of them"]
 
 
@@ -55,7 +56,7 @@ def test_one_run_or_none_is_an_invitation(at, trained):
 
 def test_an_unknown_run_is_a_sentence_beside_the_others(at, trained):
     page = at("compare", runs=f"{trained['lora']},{trained['last']},99")
-    assert "There is no run 99" in text(page) and len(page.get("plotly_chart")) == 1
+    assert "There is no run 99" in text(page) and len(figures(page)) == 1
 
 
 def test_runs_that_differ_in_the_seed_alone_are_a_group(at, trained, recorded, store):
@@ -72,7 +73,7 @@ def test_a_run_that_knows_fewer_settings_is_compared_all_the_same(at, trained, r
     older = {name: of for name, of in spec["method"].items() if name in ("name", "rank")}
     other = again(store, recorded, "lora", method=older, seed=1)
     page = at("compare", runs=f"{trained['lora']},{other}")
-    assert not page.error and len(page.get("plotly_chart")) == 1
+    assert not page.error and len(figures(page)) == 1
     assert len(entries.groups([entries.of(str(run)) for run in (trained["lora"], other)])) == 1
 
 
@@ -122,7 +123,7 @@ def test_nothing_on_the_front_is_beaten():
 def test_the_leaderboard_ranks_a_task_and_filters(at, trained, recorded, store):
     other = again(store, recorded, "lora", seed=1)
     page = at("compare", view="board")
-    assert page.selectbox(key="board_task").value == "digits" and len(page.get("plotly_chart")) == 1
+    assert page.selectbox(key="board_task").value == "digits" and len(figures(page)) == 1
     table = page.dataframe[0].value
     assert sorted(table["seeds"]) == [1, 1, 1, 2] and table["recorded"].sum() == 2, "LoRA's seeds are one row"
     assert table["validation"].is_monotonic_decreasing

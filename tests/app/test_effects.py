@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from drawn import figures
 
 from app import subjects
 from app.heads import effects, measuring
@@ -31,16 +32,16 @@ def text(app) -> str:
 
 def test_each_head_is_switched_off_beside_its_score_and_a_reload_shows_it(at, trained, store):
     app = at("heads", run=trained["lora"])
-    before = len(app.get("plotly_chart"))
+    before = len(figures(app))
     app.button(key="heads_effects").click().run()
     assert not app.exception and not app.error and "on the first 4 validation images" in text(app)
-    assert len(app.get("plotly_chart")) == before + 2
+    assert len(figures(app)) == before + 2
     app.button(key="heads_deletion").click().run()
-    assert not app.exception and not app.error and len(app.get("plotly_chart")) == before + 4
+    assert not app.exception and not app.error and len(figures(app)) == before + 4
     found = measuring._bench().jobs[_key(trained["lora"])].result()
     _forget()
     again = at("heads", run=trained["lora"])
-    assert len(again.get("plotly_chart")) == before + 4 and again.button(key="heads_effects").disabled
+    assert len(figures(again)) == before + 4 and again.button(key="heads_effects").disabled
 
     model = adapters.from_bytes(store.get_artifact(trained["lora"], "adapter"))
     val = load_task("digits").val

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from drawn import click, figures
 
 from app import forms, libraries, subjects
 from app.heads import edit_mask
@@ -59,13 +60,8 @@ def text(page) -> str:
     return "\n".join(parts).replace("\\", "")
 
 
-def charts(page) -> dict[str, dict]:
-    """Figures by key."""
-    return {c.proto.id.rpartition("-")[2]: json.loads(c.proto.spec) for c in page.get("plotly_chart")}
-
-
 def chart(page, start: str) -> dict:
-    return next(figure for key, figure in charts(page).items() if key.startswith(start))
+    return next(figure for key, figure in figures(page).items() if key.startswith(start))
 
 
 def title(figure: dict) -> str:
@@ -88,16 +84,6 @@ def numbers(column) -> list:
 
         return np.frombuffer(base64.b64decode(column["bdata"]), column["dtype"]).tolist()
     return list(column)
-
-
-def click(page, start: str, layer: int, head: int) -> None:
-    """Clicks a head of the figure whose key begins so."""
-    proto = next(c.proto for c in page.get("plotly_chart") if c.proto.id.rpartition("-")[2].startswith(start))
-    states = page._tree.get_widget_states()
-    chosen = {"selection": {"points": [{"customdata": [layer, head]}], "point_indices": [0], "box": [], "lasso": []}}
-    states.widgets.add(id=proto.id, string_value=json.dumps(chosen))
-    page._run(states)
-    assert not page.exception, page.exception
 
 
 # Before the run
@@ -132,13 +118,13 @@ def test_swin_is_told_stage_by_stage(at):
 def test_more_heads_than_there_are_is_a_sentence_and_no_preview(at):
     page = at("launch", method="heart_lora", **{"heart_lora.n_off": 8})
     assert len(page.error) == 1 and "n_off 8 leaves no head" in page.error[0].value.replace("\\", "")
-    assert not any(key.startswith("launch_heads_off") for key in charts(page))
+    assert not any(key.startswith("launch_heads_off") for key in figures(page))
     page.run()
     assert page.button("launch").disabled
 
 
 def test_a_method_that_switches_nothing_off_has_no_preview(at):
-    assert not any(key.startswith("launch_heads_off") for key in charts(at("launch", method="bi_lora")))
+    assert not any(key.startswith("launch_heads_off") for key in figures(at("launch", method="bi_lora")))
 
 
 # In the run
@@ -168,7 +154,7 @@ def test_the_warm_up_shows_scores_and_no_mask(at, store, heart):
     store.append(number, told[: first + 1])
     page = at("runs", run=number)
     assert "Warm-up: heads are scored, and switched off after 50 % of 4 steps." in text(page)
-    keys = set(charts(page))
+    keys = set(figures(page))
     assert f"scores_{number}" in keys and f"cut_{number}" not in keys
     page = at("heads", run=number)
     assert "has not come to its cut yet" in text(page) and sum(mask_of(page), []) == []

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from drawn import figures
 
 from app.memory import batch_sizes, cases, measuring
 from peftcore.errors import OutOfMemory
@@ -37,7 +38,7 @@ def test_predictions_of_three_methods(at):
     table = app.dataframe[0].value
     assert table["method"].tolist() == ["Full fine-tuning", "LoRA", "LAST"]
     assert "prediction" not in table and not app.error
-    assert len(app.get("plotly_chart")) == 4 and "powers of ten" in text(app)
+    assert len(figures(app)) == 4 and "powers of ten" in text(app)
 
 
 def test_what_ends_while_the_page_draws_is_drawn_too(at, monkeypatch):
@@ -58,7 +59,7 @@ def test_what_ends_while_the_page_draws_is_drawn_too(at, monkeypatch):
     monkeypatch.setattr(cases, "_predict", held)
     monkeypatch.setattr(ledgers, "table", ends_now)
     app = at("memory", batch=3)
-    bars = app.get("plotly_chart")[0].proto.spec
+    bars = str(figures(app)["memory_bars"])
     assert "Full fine-tuning" in bars and "LAST" in bars and not app.error
 
 

@@ -1,9 +1,9 @@
 """One number for memory: what Launch shows before a run is what the run measures and what its page says."""
 
-import json
 from dataclasses import replace
 
 import pytest
+from drawn import titles
 
 from app.launch import costs
 from app.memory import cases
@@ -36,10 +36,6 @@ def few_digits(monkeypatch):
     whole = digits._task()
     few = {n: Split(getattr(whole, n).images[:24], getattr(whole, n).labels[:24]) for n in ("train", "val", "test")}
     monkeypatch.setattr(digits, "_task", lambda: replace(whole, **few))
-
-
-def titles(page) -> list[str]:
-    return [json.loads(chart.proto.spec)["layout"]["title"]["text"] for chart in page.get("plotly_chart")]
 
 
 @pytest.mark.parametrize("name", SPECS)

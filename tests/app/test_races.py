@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from drawn import titles
 
 from app import forms, libraries, words
 from app.launch import request
@@ -176,7 +176,7 @@ def order(page) -> list[str]:
 
 
 def finding(page) -> str:
-    return json.loads(page.get("plotly_chart")[0].proto.spec)["layout"]["title"]["text"].replace("<br>", " ")
+    return titles(page)[0].replace("<br>", " ")
 
 
 def test_the_ranking_settles_by_validation_accuracy(at, store, race):

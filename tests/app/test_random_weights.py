@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
+from drawn import titles
 
 from peftcore.store import gallery
-
-
-def titles(app) -> list[str]:
-    return [
-        json.loads(chart.proto.spec)["layout"].get("title", {}).get("text", "") for chart in app.get("plotly_chart")
-    ]
-
 
 UNMARKED = {"heads": 1, "attention": 1, "runs": 3}  # the strip of images; learning rate and memory
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from drawn import figures
 
 from peftcore.store import results
 
@@ -32,9 +33,9 @@ def few(monkeypatch) -> None:
 
 def test_training_first_results_by_link(at, run):
     page = at("runs", run=run)
-    assert page.segmented_control(key="runs_show").value == "training" and len(page.get("plotly_chart")) == 5
+    assert page.segmented_control(key="runs_show").value == "training" and len(figures(page)) == 5
     page = at("runs", run=run, show="results")
-    assert len(page.get("plotly_chart")) == 3 and not page.error
+    assert len(figures(page)) == 3 and not page.error
     assert "24 test images" in text(page) and "95 %, Wilson" in text(page)
     downloads = {button.key for button in page.download_button}
     assert {"csv_classes", "csv_answers"} <= downloads
@@ -63,7 +64,7 @@ def test_pages_of_images(at, run):
 def test_a_run_without_predictions_is_predicted_again(at, run, store, monkeypatch):
     store.delete_artifact(run, results.ARTIFACT)
     page = at("runs", run=run, show="results")
-    assert "kept no predictions" in text(page) and not page.get("plotly_chart")
+    assert "kept no predictions" in text(page) and not figures(page)
     page.button("predict_again").click().run()
     assert not page.exception and results.ARTIFACT in store.artifact_names(run)
     assert "test images" in text(page)
@@ -72,7 +73,7 @@ def test_a_run_without_predictions_is_predicted_again(at, run, store, monkeypatc
 def test_other_images_than_it_was_tested_on_are_named(at, trained):
     page = at("runs", run=trained["lora"], show="results")  # the whole test split, of which 24 were used
     assert "not those that the run was tested on" in text(page)
-    assert len(page.get("plotly_chart")) == 3
+    assert len(figures(page)) == 3
 
 
 def test_a_deleted_image_set_is_a_sentence(at, trained, monkeypatch):
@@ -84,7 +85,7 @@ def test_a_deleted_image_set_is_a_sentence(at, trained, monkeypatch):
 
     monkeypatch.setattr(cached, "task", gone)
     page = at("runs", run=trained["lora"], show="results")
-    assert "The image set is gone." in text(page) and len(page.get("plotly_chart")) == 3
+    assert "The image set is gone." in text(page) and len(figures(page)) == 3
 
 
 def test_a_failed_run_has_no_results(at, trained, store):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from drawn import figures, titles
 
 from app.runs.following import MOST_POINTS, Follower
 from peftcore.spec import RunSpec
@@ -59,12 +60,6 @@ def begin(store, run: int, steps: int = 0) -> None:
 def text(page) -> str:
     parts = [e.value for kind in ("markdown", "subheader", "caption", "info") for e in getattr(page, kind)]
     return " ".join(parts).replace("\\", "")
-
-
-def titles(page) -> list[str]:
-    import json
-
-    return [json.loads(e.proto.spec)["layout"]["title"]["text"] for e in page.get("plotly_chart")]
 
 
 def test_no_runs_is_an_invitation(at):
@@ -126,7 +121,7 @@ def test_finished_shows_result_settings_and_ways_on(at, store, run):
     assert "the backbone's normalisation, no augmentation, last epoch." in text(page)
     assert "test images chose nothing" in text(page)
     assert "Weights: vit.safetensors (sha256 1f2e3d4c), left over: head.weight." in text(page)
-    assert len(page.get("plotly_chart")) == 5
+    assert len(figures(page)) == 5
     downloads = {button.key for button in page.download_button}
     assert {key for key in downloads if not key.startswith("numbers_")} == {"adapter", "spec"}
     assert {link.label for link in page.page_link} == {"Heads", "Attention", "Memory", "Compare", "Launch again"}

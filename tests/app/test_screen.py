@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
+from drawn import figures
 
 from app import screen
 from peftcore.figures.squares import GAP
@@ -23,7 +22,7 @@ def test_a_picture_is_as_wide_as_a_phone_and_grows_on_a_projector(monkeypatch, w
 @pytest.mark.parametrize("width", [390, 1280, 1920])
 def test_cells_stay_square_and_apart_in_every_window(at, trained, monkeypatch, width):
     monkeypatch.setattr(screen, "width", lambda: width)
-    figure = json.loads(at("heads", run=trained["lora"]).get("plotly_chart")[0].proto.spec)
+    figure = figures(at("heads", run=trained["lora"]))["heads_grid"]
     layout, cell = figure["layout"], figure["data"][0]["marker"]["size"] + GAP
     across = layout["width"] - layout["margin"]["l"] - layout["margin"]["r"]
     down = layout["height"] - layout["margin"]["t"] - layout["margin"]["b"]

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 import torch
+from drawn import figures
 from PIL import Image
 
 from app import libraries, words
@@ -97,7 +98,7 @@ def few(monkeypatch):
 
 
 def charts(app) -> list[dict]:
-    return [json.loads(chart.proto.spec) for chart in app.get("plotly_chart")]
+    return list(figures(app).values())
 
 
 @pytest.mark.parametrize("by, told", [("pca", "; PCA."), ("tsne", "t-SNE, perplexity 5, seed 0.")])
@@ -158,7 +159,7 @@ def test_a_page_that_was_held_up_begins_again_what_it_waits_for():
 @pytest.mark.parametrize("task, told", [("digitz", "There is no task"), ("vtab", "needs a folder")])
 def test_a_link_to_no_task_says_so(at, task, told):
     app = at("tasks", task=task)
-    assert told in text(app) and not app.get("plotly_chart")
+    assert told in text(app) and not figures(app)
 
 
 def test_a_folder_that_is_not_there_is_said_and_found_once_it_is(at, tmp_path):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from bad_uploads import good, picture, tarred, zipped
+from drawn import figures
 
 from app.launch import task_choice
 from app.uploads import page
@@ -46,7 +47,7 @@ def test_an_archive_is_looked_at_kept_and_launched(at, tmp_path):
     assert "Nothing is kept before you say so" in text(app) and len(app.code) == 3 and not app.error
     app = drop(app, tarred(tmp_path, good("abc", 6), "three.tar.gz"))
     assert "three.tar.gz: 18 images in 3 classes" in text(app) and not uploads.kept()
-    assert "all 6 × 5 pixels" in text(app) and len(app.get("plotly_chart")) == 1 and not app.checkbox
+    assert "all 6 × 5 pixels" in text(app) and len(figures(app)) == 1 and not app.checkbox
     app.select_slider(key="upload_test").set_value(0.3).run()
     app.text_input(key="upload_name").set_value("My three!").run()
     app.button(key="upload_keep").click().run()

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from drawn import figures
 
 import peftcore as pc
 from peftcore.store import recipes
@@ -89,7 +90,7 @@ def seen(app: Any, widgets: list[str]) -> dict[str, Any]:
         "title": app.title[0].value,
         "settings": settings(app),
         "widgets": {key: plain(app.session_state[key]) for key in widgets},
-        "figures": len(app.get("plotly_chart")),
+        "figures": len(figures(app)),
         "leads to": {link.label: [link.proto.page, parse_qs(link.proto.query_string)] for link in app.get("page_link")},
     }
 

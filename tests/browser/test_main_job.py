@@ -200,16 +200,19 @@ def test_heads_of_a_run_and_a_clicked_cell(page):
     page.goto(f"/heads?run={run}")
     told = page.get_by_text(re.compile(r"Head \d+ of layer \d+: rank")).first
     expect(told).to_be_visible(timeout=PATIENCE)
-    before = told.inner_text()
-    squares = page.locator(".js-plotly-plot").first.locator(".scatterlayer .points path")
-    expect(squares.nth(20)).to_be_visible(timeout=PATIENCE)
-    for _ in range(12):  # a chart that draws itself anew at that moment lets a click pass, as it would a reader's
-        box = squares.nth(20).bounding_box()
-        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        page.wait_for_timeout(2500)
-        if told.inner_text() != before:
-            break
-    expect(told).not_to_have_text(before)
+    grid = page.locator(".st-key-heads_grid .js-plotly-plot")
+    box = grid.locator(".cartesianlayer .plot").bounding_box()  # 8 layers of 8 heads, layer 1 at the bottom
+    page.mouse.click(box["x"] + box["width"] * 2.5 / 8, box["y"] + box["height"] * 5.5 / 8)
+    page.wait_for_function("() => location.search.includes('layer=3&head=3')")
+    grid.focus()
+    for key in ("Home", "ArrowRight", "ArrowDown"):  # the first cell is the uppermost layer's first head
+        page.keyboard.press(key)
+    expect(page.locator(".st-key-heads_grid [aria-live]")).to_have_text(
+        re.compile(r"layer 7, head 2.*, rank \d+ of 64")
+    )
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => location.search.includes('layer=7&head=2')")
+    expect(told).to_contain_text("Head 2 of layer 7")
     shot(page, "heads")
 
 
@@ -239,12 +242,41 @@ def test_a_race_settles_and_leads_to_its_runs(page):
     expect(page.get_by_text("2 runs, all finished")).to_be_visible(timeout=PATIENCE)
 
 
+# Figures as they are now, and how often each is drawn.
+WATCH = """() => {
+  window.watched = [...document.querySelectorAll(".js-plotly-plot")].map(plot => ({ plot, drawn: 0 }));
+  watched.forEach(one => one.plot.on("plotly_afterplot", () => { one.drawn += 1; }));
+}"""
+
+
+def nothing_blinks(page: Page) -> None:
+    """While a run goes on, its figures are drawn again and again, in the same place and with the reader's zoom."""
+    plots = page.locator(".js-plotly-plot")
+    expect(plots).to_have_count(5)
+    loss = page.locator("[class*='st-key-loss_'] .js-plotly-plot")
+    box = loss.locator(".nsewdrag").first.bounding_box()
+    page.mouse.move(box["x"] + 30, box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 130, box["y"] + 130, steps=5)
+    page.mouse.up()
+    shown = "plot => plot._fullLayout.xaxis.range.map(Math.round)"
+    page.wait_for_function(
+        "() => !document.querySelector('[class*=st-key-loss_] .js-plotly-plot').layout.xaxis.autorange"
+    )
+    zoomed = loss.evaluate(shown)
+    page.evaluate(WATCH)
+    page.wait_for_function("() => watched.filter(one => one.drawn >= 3).length >= 4")
+    assert page.evaluate("() => watched.every(one => one.plot.isConnected)") and loss.evaluate(shown) == zoomed
+    expect(plots).to_have_count(5)
+
+
 def test_a_run_is_stopped_and_stays_stopped_after_a_reload(page):
     run = launch(page, "LoRA", "Handwritten digits", 200)
     expect(page.get_by_text(re.compile(r"Epoch 1 of 200"))).to_be_visible(timeout=PATIENCE)
     page.reload()
     expect(page.get_by_text(re.compile(r"Epoch \d+ of 200"))).to_be_visible(timeout=PATIENCE)
     shot(page, "run_live")
+    nothing_blinks(page)
     page.locator(".st-key-stop button").first.click()  # Streamlit has a Stop of its own while a page runs
     expect(page.get_by_text(re.compile(r"Stopped at step"))).to_be_visible(timeout=PATIENCE)
     page.reload()

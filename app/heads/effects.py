@@ -13,6 +13,7 @@ from app.heads import controls, measuring, shown
 from app.heads.measuring import IMAGES, Given, Key, Measurement
 from peftcore.figures import effects as figures
 from peftcore.figures import heads
+from peftcore.figures.squares import Scale
 from peftcore.figures.theme import method_title
 
 OF = {"update": "its update", "head": "the head itself (zero)", "mean": "the head itself (its mean)"}
@@ -125,7 +126,8 @@ def _show_effects(
             summed, view.scores.layers, score="change", projection=of_what, selected=selected,
             title=f"Without head {head + 1} of layer {layer + 1} in {of_what} the loss rises most: "
             f"{summed[layer, head]:+.3f} nats",
-            note="click a head to select it", **screen.fit(500, 460), dark=theme.is_dark(),
+            scale=Scale.measured("nats"), note="click a head to select it", **screen.fit(500, 460),
+            dark=theme.is_dark(),
         )  # fmt: skip
         grid_key = "heads_effects_grid"
         theme.show(grid, grid_key, spec=run.spec, on_click=lambda: controls.pick_head(grid_key))

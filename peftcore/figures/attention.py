@@ -1,13 +1,13 @@
 """Attention on the image: one query's map as heat over the picture, patches to click, and differences.
 
-All pictures keep the image's proportions and have a fixed size in pixels: the transparent squares that take
-the clicks fill the patches at exactly that size.
+All pictures keep the image's proportions and have a fixed size in pixels.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -15,7 +15,7 @@ from PIL import Image
 from plotly.colors import get_colorscale, sample_colorscale
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import lettering, theme
 
 MARGIN = dict(l=4, r=4, t=50, b=4)
 
@@ -54,9 +54,7 @@ def canvas(image: np.ndarray, width: int) -> tuple[go.Figure, tuple[float, float
     hidden = dict(visible=False, fixedrange=True, showgrid=False)
     figure.update_xaxes(range=[0, 1], **hidden)
     figure.update_yaxes(range=[1, 0], **hidden)
-    figure.update_layout(
-        autosize=False, dragmode=False, clickmode="event+select", hovermode="closest", showlegend=False
-    )
+    figure.update_layout(autosize=False, dragmode=False, hovermode="closest", showlegend=False)
     return figure, (across, down)
 
 
@@ -75,25 +73,6 @@ def finished(
         note=note,
         margin=MARGIN | dict(t=top),
         line=line,
-    )
-
-
-def _patches(figure: go.Figure, shape: tuple[int, int], size: tuple[float, float], texts: list[str]) -> None:
-    """One invisible square per patch: shows its text on hover, takes the click (customdata [row, column])."""
-    rows, columns = shape
-    r, c = np.divmod(np.arange(rows * columns), columns)
-    clear = dict(opacity=1, color="rgba(0,0,0,0)")
-    figure.add_scatter(
-        x=(c + 0.5) / columns,
-        y=(r + 0.5) / rows,
-        mode="markers",
-        name="patches",
-        text=texts,
-        customdata=np.stack([r, c], -1).tolist(),
-        hovertemplate="%{text}<extra></extra>",
-        marker=dict(symbol="square", size=min(size[0] / columns, size[1] / rows), line=dict(width=0), **clear),
-        selected=dict(marker=clear),
-        unselected=dict(marker=clear),
     )
 
 
@@ -122,9 +101,31 @@ def heat_colours(strength: float) -> list[list]:
     ]
 
 
-def heat_layer(figure: go.Figure, grid: np.ndarray, scale: list, low: float, high: float, smooth: bool) -> None:
-    """The map as a heat layer, one cell per patch, or interpolated between their centres."""
+def heat_layer(
+    figure: go.Figure,
+    grid: np.ndarray,
+    scale: list,
+    low: float,
+    high: float,
+    smooth: bool,
+    texts: Sequence[str] | None = None,
+) -> None:
+    """The map as a heat layer, one cell per patch, or interpolated between their centres.
+
+    `texts`: what each patch says when pointed at, in reading order; a click's `customdata` is then [row, column].
+    Without them the layer takes neither.
+    """
     rows, columns = grid.shape
+    said = (
+        dict(
+            name="patches",
+            text=np.reshape(texts, grid.shape).tolist(),
+            customdata=np.stack(np.indices(grid.shape), -1).tolist(),
+            hovertemplate="%{text}<extra></extra>",
+        )
+        if texts is not None
+        else dict(hoverinfo="skip")
+    )
     figure.add_heatmap(
         z=grid,
         x0=0.5 / columns,
@@ -136,7 +137,7 @@ def heat_layer(figure: go.Figure, grid: np.ndarray, scale: list, low: float, hig
         colorscale=scale,
         zsmooth="best" if smooth else False,
         showscale=False,
-        hoverinfo="skip",
+        **said,
     )
 
 
@@ -174,19 +175,14 @@ def attention_overlay(
     figure, size = canvas(image, width)
     total = grid.sum() or 1.0
     uniform = total / grid.size
-    heat_layer(figure, grid, heat_colours(strength), 0.0, zmax or float(grid.max()) or 1.0, smooth)
+    texts = [
+        f"row {r + 1}, column {c + 1}<br>{100 * value:.2g} % of the attention"
+        f"<br>{value / uniform:.1f} times the mean patch"
+        for (r, c), value in np.ndenumerate(grid)
+    ]
+    heat_layer(figure, grid, heat_colours(strength), 0.0, zmax or float(grid.max()) or 1.0, smooth, texts)
     if query is not None:
         _frame(figure, query, grid.shape)
-    _patches(
-        figure,
-        grid.shape,
-        size,
-        [
-            f"row {r + 1}, column {c + 1}<br>{100 * value:.2g} % of the attention"
-            f"<br>{value / uniform:.1f} times the mean patch"
-            for (r, c), value in np.ndenumerate(grid)
-        ],
-    )
     theme.numbered(figure, map_columns(grid.shape, attention=grid))
     if not title:
         top = np.sort(grid.ravel())[::-1][: max(1, round(grid.size / 10))].sum() / total
@@ -214,7 +210,9 @@ def patch_picker(
         figure.add_shape(type="line", x0=column / columns, x1=column / columns, y0=0, y1=1, line=line)
     if selected is not None:
         _frame(figure, selected, grid_shape)
-    _patches(figure, grid_shape, size, [f"row {r + 1}, column {c + 1}" for r in range(rows) for c in range(columns)])
+    texts = [f"row {r + 1}, column {c + 1}" for r in range(rows) for c in range(columns)]
+    clear = [[0, "rgba(0,0,0,0)"], [1, "rgba(0,0,0,0)"]]
+    heat_layer(figure, np.zeros(grid_shape), clear, 0.0, 1.0, smooth=False, texts=texts)
     theme.numbered(figure, {})
     return finished(figure, size, width, title, note, "patches", dark)
 
@@ -251,27 +249,16 @@ def attention_difference(
         [stop, _clear(colour, 1.0 if image is None else 0.25 + 0.65 * abs(2 * stop - 1))]
         for stop, colour in theme.DIVERGING
     ]
-    heat_layer(figure, gap, scale, -reach, reach, smooth=False)
-    where = np.argwhere(np.isfinite(gap))
-    figure.add_scatter(
-        x=(where[:, 1] + 0.5) / a.shape[1],
-        y=(where[:, 0] + 0.5) / a.shape[0],
-        text=theme.sign_marks(gap, where, reach),
-        textfont=dict(size=12),
-        **theme.MARKS,
-    )
+    texts = [
+        f"row {r + 1}, column {c + 1}<br>{first} {100 * a[r, c]:.2g} %<br>{second} {100 * b[r, c]:.2g} %"
+        f"<br>{100 * value:+.2g} points"
+        for (r, c), value in np.ndenumerate(gap)
+    ]
+    heat_layer(figure, gap, scale, -reach, reach, smooth=False, texts=texts)
+    rows, columns = (axis.ravel() + 0.5 for axis in np.indices(gap.shape))
+    lettering.signs(figure, (columns / a.shape[1], rows / a.shape[0]), gap.ravel(), reach, size=12)
     if query is not None:
         _frame(figure, query, a.shape)
-    _patches(
-        figure,
-        a.shape,
-        size,
-        [
-            f"row {r + 1}, column {c + 1}<br>{first} {100 * a[r, c]:.2g} %<br>{second} {100 * b[r, c]:.2g} %"
-            f"<br>{100 * value:+.2g} points"
-            for (r, c), value in np.ndenumerate(gap)
-        ],
-    )
     theme.numbered(figure, map_columns(a.shape, **{names[0]: a, names[1]: b, "difference": gap}))
     moved = 0.5 * np.abs(gap).sum()  # total variation distance
     return finished(

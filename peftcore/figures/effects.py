@@ -84,9 +84,8 @@ def score_against_change(
         x, y = scores[where[:, 0], j, where[:, 1]], changes[where[:, 0], j, where[:, 1]]
         chosen = [selected is not None and tuple(at) == tuple(selected) for at in where]
         edge = dict(width=[3.0 if one else 0.5 for one in chosen], color=[theme.ink(dark)] * len(where))
-        kept = dict(marker=dict(opacity=0.85))
         figure.add_scatter(
-            x=x / scale.unit, y=y, mode="markers", name=theme.plain(projection), selected=kept, unselected=kept,
+            x=x / scale.unit, y=y, mode="markers", name=theme.plain(projection),
             customdata=[[int(layer), int(head), scale.text(v)] for (layer, head), v in zip(where, x, strict=True)],
             marker=dict(
                 symbol=theme.SYMBOLS[j], color=theme.CATEGORIES[j], line=edge, opacity=0.85,
@@ -105,7 +104,7 @@ def score_against_change(
     figure.update_xaxes(title_text=f"{theme.plain(score)} (multiples of the {scale.name})", rangemode="tozero")
     figure.update_yaxes(title_text="change of the loss (nats)")
     figure.update_layout(
-        clickmode="event+select", dragmode=False, hovermode="closest", showlegend=len(projections) > 1,
+        dragmode=False, hovermode="closest", showlegend=len(projections) > 1,
         margin=dict(b=78),
     )  # fmt: skip
     count, rare = len(columns["head"]), "" if np.isnan(p) else f", p {'< 0.001' if p < 0.001 else f'= {p:.2g}'}"

@@ -1,8 +1,8 @@
 """Layer x head pictures: the clickable grid of scores, its profile by layer, its growth over steps.
 
 Layers count from 1 at the bottom and heads from 1 at the left, in every picture. A grid is a scatter of
-square markers that fill their cells, because a click on a heatmap's cell selects nothing; marker sizes are
-pixels, so a grid has a fixed size and must be drawn at it.
+square markers that fill their cells: they stay sharp in an SVG, where a heatmap becomes pixels. Marker sizes
+are pixels, so a grid has a fixed size and must be drawn at it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import lettering, theme
 from peftcore.figures.squares import (
     GAP,
     SIDES,
@@ -53,6 +53,7 @@ def head_grid(
     ranks: np.ndarray | None = None,
     title: str | None = None,
     note: str | None = None,
+    scale: Scale | None = None,
     width: int = 640,
     height: int = 560,
     dark: bool = False,
@@ -68,6 +69,7 @@ def head_grid(
         decided: (layers, heads), the score that decided the mask where that is not `values`; shown on hover.
         ranks: (layers, heads) from 1; computed from the values where not given.
         title, note: replace those made from the scores and the selection.
+        scale: how the values are read; by default as multiples of the median head.
         width, height: the most pixels the figure may take; it is drawn at the size its square cells need.
 
     A click's `customdata` is [layer, head, ...], both from 0.
@@ -75,7 +77,8 @@ def head_grid(
     values = checked(values)
     rows, columns = values.shape[0], max(values.shape[1], heads or 0)
     ranks = rank_heads(values) if ranks is None else np.asarray(ranks, float)
-    cell, scale, colours = cell_side(rows, columns, width, height, SIDES), Scale.of(values), colour_axis(values)
+    cell, colours = cell_side(rows, columns, width, height, SIDES), colour_axis(values)
+    scale = scale or Scale.of(values)
     where = np.argwhere(~np.isnan(values))
     count = len(where)
     paths = [f" (module {theme.plain(path)})" for path in layers] if layers is not None else [""] * rows
@@ -108,8 +111,6 @@ def head_grid(
                 colorbar=_colour_bar(score, projection, scale, colours),
                 **colours,
             ),
-            selected=dict(marker=dict(opacity=1)),
-            unselected=dict(marker=dict(opacity=1)),
             hovertemplate="<b>%{text}</b>%{customdata[5]}<br>"
             f"{theme.plain(score)} %{{customdata[2]}}, rank %{{customdata[3]}} of %{{customdata[4]}}"
             "%{customdata[6]}<extra></extra>",
@@ -119,16 +120,14 @@ def head_grid(
     kept = {} if mask is None else {"kept": np.asarray(mask, bool)}
     theme.numbered(figure, cells(values, score, rank=ranks, **kept))
     if np.nanmin(values) < 0:
-        signs = theme.sign_marks(values, where)
-        figure.add_scatter(
-            x=where[:, 1], y=where[:, 0], text=signs, textfont=dict(size=max(9, cell // 3)), **theme.MARKS
-        )
+        signed = values[where[:, 0], where[:, 1]]
+        lettering.signs(figure, (where[:, 1], where[:, 0]), signed, colours["cmax"], size=max(9, cell // 3))
     if mask is not None:
         crosses(figure, np.argwhere(~np.asarray(mask, bool) & ~np.isnan(values)), cell)
     if selected is not None:
         _outline(figure, *selected)
     lay_square(figure, rows, columns, cell, SIDES)
-    note = _selection_note(values, ranks, count, selected, score) if note is None else note
+    note = _selection_note(values, ranks, count, selected, score, scale) if note is None else note
     return theme.finish(
         figure,
         title or _finding(values, projection),
@@ -153,7 +152,7 @@ def _state(mask: np.ndarray | None, decided: np.ndarray | None, layer: int, head
 
 def _colour_bar(score: str, projection: str, scale: Scale, colours: Mapping) -> dict:
     title = f"{score}<br>{projection}" if projection else score
-    title += f"<br>\N{MULTIPLICATION SIGN} {scale.name}"
+    title += f"<br>{scale.title}"
     return dict(
         title=dict(text=title, side="top", font=dict(size=12)),
         thickness=12,
@@ -169,13 +168,13 @@ def _colour_bar(score: str, projection: str, scale: Scale, colours: Mapping) -> 
 
 
 def _selection_note(
-    values: np.ndarray, ranks: np.ndarray, count: int, selected: tuple[int, int] | None, score: str
+    values: np.ndarray, ranks: np.ndarray, count: int, selected: tuple[int, int] | None, score: str, scale: Scale
 ) -> str:
     if selected is None or np.isnan(values[selected]):
         return "click a head to look through it"
     layer, head = selected
-    value = Scale.of(values).text(values[selected])
-    return f"head {head + 1} of layer {layer + 1}: rank {int(ranks[selected])} of {count}, {score} {value}"
+    said = scale.text(values[selected])
+    return f"head {head + 1} of layer {layer + 1}: rank {int(ranks[selected])} of {count}, {score} {said}"
 
 
 def _outline(figure: go.Figure, layer: int, head: int) -> None:

@@ -135,8 +135,6 @@ def mask_grid(
                 line=dict(width=0),
                 **colour_axis(values),
             ),
-            selected=dict(marker=dict(opacity=1)),
-            unselected=dict(marker=dict(opacity=1)),
             hovertemplate=f"<b>%{{text}}</b> is %{{customdata[3]}}<br>{theme.plain(score)} %{{customdata[2]}}; "
             "click to change<extra></extra>",
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from peftcore.figures import theme
+from peftcore.figures import lettering, theme
 from peftcore.figures.squares import cell_side, ticks
 
 WRITTEN = 26  # pixels: in a cell at least this wide its count is written
@@ -25,7 +25,7 @@ def confusion(
     height: int = 560,
     dark: bool = False,
 ) -> go.Figure:
-    """Counts as squares, labels down and predictions across; a click's `customdata` is [label, predicted].
+    """Counts as a heatmap, labels down and predictions across; a click's `customdata` is [label, predicted].
 
     Args:
         counts: (classes, classes). Colour is the share of the label's images, so that rare classes are seen too.
@@ -35,42 +35,31 @@ def confusion(
     many, margins = len(names), LONG if max(map(len, map(str, classes))) > 2 else SIDES
     side = cell_side(many, many, width, height, margins)
     rows, columns = np.indices(counts.shape)
+    said = [
+        [f"<b>{label}</b> taken for <b>{other}</b>" if i != j else f"<b>{label}</b>, correctly"
+         for j, other in enumerate(names)]
+        for i, label in enumerate(names)
+    ]  # fmt: skip
     figure = go.Figure(
         go.Heatmap(
             z=shares,
-            text=[[f"{n}" if n else "" for n in row] for row in counts],
-            texttemplate="%{text}" if side >= WRITTEN else None,
-            textfont=dict(size=11),
-            hoverinfo="skip",
+            text=said,
+            customdata=np.stack([rows, columns, counts, 100 * shares], -1).tolist(),
+            hovertemplate="%{text}<br>%{customdata[2]} images, %{customdata[3]:.0f} % of the label<extra></extra>",
             colorscale=theme.SEQUENTIAL,
             zmin=0,
             zmax=1,
             xgap=1,
             ygap=1,
-            name="signs",
+            name="cells",
             colorbar=dict(
                 thickness=12, outlinewidth=0, tickformat=".0%", title=dict(text="of the label", font=dict(size=11.5))
             ),
         )
     )
-    clear = dict(opacity=1, color="rgba(0,0,0,0)")
-    said = [
-        f"<b>{names[i]}</b> taken for <b>{names[j]}</b>" if i != j else f"<b>{names[i]}</b>, correctly"
-        for i, j in zip(rows.ravel(), columns.ravel(), strict=True)
-    ]
-    figure.add_scatter(  # a heatmap takes no clicks
-        x=columns.ravel(),
-        y=rows.ravel(),
-        mode="markers",
-        name="cells",
-        customdata=np.stack([rows.ravel(), columns.ravel(), counts.ravel(), 100 * shares.ravel()], 1).tolist(),
-        text=said,
-        hovertemplate="%{text}<br>%{customdata[2]} images, %{customdata[3]:.0f} % of the label<extra></extra>",
-        marker=dict(symbol="square", size=side, line=dict(width=0), **clear),
-        selected=dict(marker=clear),
-        unselected=dict(marker=clear),
-        showlegend=False,
-    )
+    if side >= WRITTEN:
+        there = counts > 0
+        lettering.write(figure, (columns[there], rows[there]), list(map(str, counts[there])), shares[there], size=11)
     if selected is not None:
         row, column = selected
         box = dict(type="rect", x0=column - 0.5, x1=column + 0.5, y0=row - 0.5, y1=row + 0.5)
@@ -83,7 +72,7 @@ def confusion(
     figure.update_xaxes(tickangle=-40 if max(map(len, short)) > 2 else 0, title_standoff=4)
     figure.update_yaxes(range=[many - 0.5, -0.5], tickvals=shown, ticktext=short, title_text="label", **bare)
     size = dict(width=side * many + margins["l"] + margins["r"], height=side * many + margins["t"] + margins["b"])
-    figure.update_layout(autosize=False, dragmode=False, clickmode="event+select", hovermode="closest", **size)
+    figure.update_layout(autosize=False, dragmode=False, hovermode="closest", **size)
     theme.numbered(
         figure,
         {

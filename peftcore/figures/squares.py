@@ -35,10 +35,12 @@ def rank_heads(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scale:
-    """How scores are read: as multiples of the median head's magnitude, or of the largest where the median is zero."""
+    """How values are read: scores as multiples of the median head's magnitude, or of the largest where the median is
+    zero; what has a unit of its own in that."""
 
     unit: float
-    name: str  # of what they are multiples: "median", "largest"
+    name: str  # of what they are multiples, "median" or "largest"; else their unit
+    multiples: bool = True
 
     @classmethod
     def of(cls, values: np.ndarray) -> Scale:
@@ -47,8 +49,20 @@ class Scale:
         median, largest = float(np.nanmedian(sizes)), float(np.nanmax(sizes))
         return cls(median, "median") if median > 0 else cls(largest or 1.0, "largest")
 
+    @classmethod
+    def measured(cls, unit: str) -> Scale:
+        """Of values with a unit of their own: changes in 'nats'."""
+        return cls(1.0, unit, multiples=False)
+
+    @property
+    def title(self) -> str:
+        """'× median', or 'nats'."""
+        return f"\N{MULTIPLICATION SIGN} {self.name}" if self.multiples else self.name
+
     def text(self, value: float) -> str:
-        """'3.7 times the median'."""
+        """'3.7 times the median', or '+0.012 nats'."""
+        if not self.multiples:
+            return f"{value:+.2g} {self.name}".replace("-", "\N{MINUS SIGN}")
         return f"{theme.times(value / self.unit)} the {self.name}"
 
     def bar(self, reach: float, low: float = 0.0) -> dict:
@@ -85,7 +99,6 @@ def lay_square(figure: go.Figure, layers: int, heads: int, cell: int, margins: M
     figure.update_layout(
         autosize=False,
         dragmode=False,
-        clickmode="event+select",
         hovermode="closest",
         width=cell * heads + margins["l"] + margins["r"],
         height=cell * layers + margins["t"] + margins["b"],
@@ -118,6 +131,4 @@ def crosses(figure: go.Figure, where: np.ndarray, cell: float) -> None:
             showlegend=False,
             name="switched off",
             marker=dict(symbol="x-thin", size=0.5 * cell, opacity=1, line=dict(width=width, color=colour)),
-            selected=dict(marker=dict(opacity=1)),
-            unselected=dict(marker=dict(opacity=1)),
         )

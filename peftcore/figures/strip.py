@@ -46,7 +46,6 @@ def image_strip(
         figure.add_layout_image(
             source=address, xref="x", yref="y", x=x, y=y, sizex=side, sizey=side, sizing="contain", layer="below"
         )
-    clear = dict(opacity=1, color="rgba(0,0,0,0)")
     figure.add_scatter(
         x=[x + side / 2 for x, _ in places],
         y=[y + side / 2 for _, y in places],
@@ -55,9 +54,7 @@ def image_strip(
         customdata=[[int(number)] for number in numbers],
         text=[f"image {number}: {theme.plain(name)}" for number, name in zip(numbers, names, strict=True)],
         hovertemplate="%{text}<extra></extra>",
-        marker=dict(symbol="square", size=side, line=dict(width=0), **clear),
-        selected=dict(marker=clear),
-        unselected=dict(marker=clear),
+        marker=dict(symbol="square", size=side, line=dict(width=0), opacity=1, color="rgba(0,0,0,0)"),
     )
     for number, (x, y) in zip(numbers, places, strict=True):
         if number == selected:
@@ -76,7 +73,6 @@ def image_strip(
         uirevision="image-strip",
         margin=dict(l=0, r=0, t=0, b=0),
         dragmode=False,
-        clickmode="event+select",
         hovermode="closest",
         showlegend=False,
     )

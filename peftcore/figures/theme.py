@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 
 from peftcore.events import COMPONENTS as COMPONENTS  # their order in every stack
@@ -47,7 +46,6 @@ __all__ = [
     "percent",
     "plain",
     "si_bytes",
-    "sign_marks",
     "symbol",
     "times",
     "title_height",
@@ -173,25 +171,6 @@ def method_in_text(name: str) -> str:
 def component_title(name: str) -> str:
     """The memory component in words."""
     return COMPONENT_TITLES[name]
-
-
-# A layer of signs over a diverging picture; it takes neither hover nor clicks.
-MARKS = dict(
-    mode="text",
-    hoverinfo="skip",
-    showlegend=False,
-    name="signs",
-    selected=dict(textfont=dict(color="#FFFFFF")),
-    unselected=dict(textfont=dict(color="#FFFFFF")),
-    textfont_color="#FFFFFF",
-)
-
-
-def sign_marks(values: np.ndarray, where: np.ndarray, reach: float | None = None) -> list[str]:
-    """A plus or a minus for each strong cell, since the diverging scale loses its sign in grey."""
-    reach = reach or float(np.nanmax(np.abs(values))) or 1.0
-    strong = [values[tuple(at)] / reach for at in where]
-    return ["" if abs(value) < 0.45 else "+" if value > 0 else "\N{MINUS SIGN}" for value in strong]
 
 
 def _template(dark: bool) -> go.layout.Template:

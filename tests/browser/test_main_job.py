@@ -265,7 +265,7 @@ def nothing_blinks(page: Page) -> None:
     )
     zoomed = loss.evaluate(shown)
     page.evaluate(WATCH)
-    page.wait_for_function("() => watched.filter(one => one.drawn >= 3).length >= 4")
+    page.wait_for_function("() => watched.filter(one => one.drawn >= 2).length >= 3")  # memory is traced now and then
     assert page.evaluate("() => watched.every(one => one.plot.isConnected)") and loss.evaluate(shown) == zoomed
     expect(plots).to_have_count(5)
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from plotly import colors
 
 from peftcore.errors import BadData
 from peftcore.figures import (
@@ -25,11 +26,13 @@ from peftcore.figures import (
     curves,
     heads,
     kept,
+    lettering,
     masks,
     memory,
     predictions,
     races,
     reached,
+    results,
     squares,
     strip,
     tasks,
@@ -537,8 +540,7 @@ def test_a_click_on_a_head_identifies_it() -> None:
     assert len(grid.customdata) == 46
     for x, y, data, colour in zip(grid.x, grid.y, grid.customdata, grid.marker.color, strict=True):
         assert (data[0], data[1]) == (y, x) and values[y, x] == colour
-    assert figure.layout.dragmode is False and figure.layout.clickmode == "event+select"
-    assert figure.layout.xaxis.fixedrange and grid.unselected.marker.opacity == 1
+    assert figure.layout.dragmode is False and figure.layout.xaxis.fixedrange
     best = grid.customdata[int(np.argmax(grid.marker.color))]
     assert best[3] == 1 and best[4] == 46
     assert f"Head {best[1] + 1} of layer {best[0] + 1} moved most in v" in figure.layout.title.text
@@ -551,7 +553,7 @@ def test_masked_heads_are_crossed_out_and_the_chosen_one_is_framed() -> None:
     figure = heads.head_grid(SCORES, score="taylor", projection="v", mask=mask, selected=(2, 3))
     crosses = figure.data[-1]
     assert sorted(zip(crosses.y, crosses.x, strict=True)) == sorted(map(tuple, np.argwhere(~mask)))
-    assert crosses.hoverinfo == "skip" and crosses.unselected.marker.opacity == 1
+    assert crosses.hoverinfo == "skip"
     box = figure.layout.shapes[-1]
     assert (box.x0, box.x1, box.y0, box.y1) == (2.5, 3.5, 1.5, 2.5)
     assert f"rank {int(heads.rank_heads(SCORES)[2, 3])} of 48" in figure.layout.title.text
@@ -575,6 +577,45 @@ def test_scores_over_steps_keep_one_scale() -> None:
     scales = {(frame.data[0].marker.cmin, frame.data[0].marker.cmax) for frame in figure.frames}
     assert scales == {(0.0, float((SCORES * 4).max()))}
     assert [frame.name for frame in figure.frames] == [step.label for step in figure.layout.sliders[0].steps]
+
+
+def contrast(ink: str, colour: str) -> float:
+    """WCAG's, of two colours as #RRGGBB or rgb()."""
+    light = []
+    for one in (ink, colour):
+        rgb = colors.hex_to_rgb(one) if one.startswith("#") else colors.unlabel_rgb(one)
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (part / 255 for part in rgb)]
+        light.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(light) + 0.05) / (min(light) + 0.05)
+
+
+def test_text_is_legible_on_every_colour_of_a_scale() -> None:
+    shares = np.linspace(0, 1, 101)
+    for scale in (theme.SEQUENTIAL, theme.DIVERGING):
+        stops = colors.get_colorscale(scale) if isinstance(scale, str) else [list(stop) for stop in scale]
+        shown = colors.sample_colorscale(stops, shares.tolist())
+        inks = lettering.ink_on(shares, scale)
+        assert min(map(contrast, inks, shown)) >= 4.5 and len(set(inks)) == 2
+
+
+def test_a_confusion_says_counts_that_can_be_read_and_where_a_click_was() -> None:
+    counts = np.array([[30, 20, 0], [0, 40, 10], [5, 0, 45]])
+    figure = results.confusion(counts, ["cat", "dog", "owl"])
+    cells, text = figure.data
+    assert list(cells.customdata[0][1][:3]) == [0, 1, 20] and "taken for <b>dog" in cells.text[0][1]
+    assert list(text.text) == ["30", "20", "40", "10", "5", "45"] and text.hoverinfo == "skip"
+    assert dict(zip(text.text, text.textfont.color, strict=True))["5"] == "#FFFFFF"
+
+
+def test_changes_are_read_in_their_unit() -> None:
+    scale = squares.Scale.measured("nats")
+    values = np.array([[0.02, -0.001], [0.0, 0.5]])
+    figure = heads.head_grid(values, score="change", projection="q", scale=scale, selected=(0, 1))
+    said = [data[2] for data in figure.data[0].customdata]
+    assert said == ["+0.02 nats", "\N{MINUS SIGN}0.001 nats", "+0 nats", "+0.5 nats"]
+    bar = figure.data[0].marker.colorbar
+    assert bar.title.text == "change<br>q<br>nats" and "0.25" in bar.ticktext
+    assert f"rank 4 of 4, change {said[1]}" in figure.layout.title.text
 
 
 # Races
@@ -612,8 +653,9 @@ def test_patches_fill_the_image_and_say_which_was_clicked() -> None:
     layout, patches = figure.layout, figure.data[-1]
     across = (layout.width - layout.margin.l - layout.margin.r) / 4
     up = (layout.height - layout.margin.t - layout.margin.b) / 6
-    assert across == up == patches.marker.size
-    assert [list(data) for data in patches.customdata] == [[r, c] for r in range(6) for c in range(4)]
+    assert across == up and (patches.dx, patches.dy) == (1 / 4, 1 / 6)
+    assert (patches.x0, patches.y0) == (1 / 8, 1 / 12)  # of the middle of the first
+    assert [list(data) for row in patches.customdata for data in row] == [[r, c] for r in range(6) for c in range(4)]
     assert isinstance(
         patches.to_plotly_json()["customdata"], list | tuple
     )  # an encoded array would reach the page undecoded

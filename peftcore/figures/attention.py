@@ -120,7 +120,7 @@ def heat_layer(
         dict(
             name="patches",
             text=np.reshape(texts, grid.shape).tolist(),
-            customdata=np.stack(np.indices(grid.shape), -1).tolist(),
+            customdata=np.moveaxis(np.indices(grid.shape), 0, -1).tolist(),
             hovertemplate="%{text}<extra></extra>",
         )
         if texts is not None

@@ -23,7 +23,7 @@ def ink_on(shares: np.ndarray, scale: str | Sequence = theme.SEQUENTIAL) -> list
 
 def write(
     figure: go.Figure,
-    places: tuple[Sequence, Sequence],
+    places: tuple[np.ndarray, np.ndarray],
     texts: Sequence[str],
     shares: np.ndarray,
     *,
@@ -41,7 +41,9 @@ def write(
     )  # fmt: skip
 
 
-def signs(figure: go.Figure, places: tuple[Sequence, Sequence], values: np.ndarray, reach: float, *, size: int) -> None:
+def signs(
+    figure: go.Figure, places: tuple[np.ndarray, np.ndarray], values: np.ndarray, reach: float, *, size: int
+) -> None:
     """A plus or a minus on each strong cell, since the diverging scale loses its sign in grey. `values`: (n,)."""
     strong = values / reach
     said = ["" if abs(value) < 0.45 else "+" if value > 0 else "\N{MINUS SIGN}" for value in strong]

@@ -35,7 +35,7 @@ def confusion(
     many, margins = len(names), LONG if max(map(len, map(str, classes))) > 2 else SIDES
     side = cell_side(many, many, width, height, margins)
     rows, columns = np.indices(counts.shape)
-    said = [
+    pairs = [
         [f"<b>{label}</b> taken for <b>{other}</b>" if i != j else f"<b>{label}</b>, correctly"
          for j, other in enumerate(names)]
         for i, label in enumerate(names)
@@ -43,7 +43,7 @@ def confusion(
     figure = go.Figure(
         go.Heatmap(
             z=shares,
-            text=said,
+            text=pairs,
             customdata=np.stack([rows, columns, counts, 100 * shares], -1).tolist(),
             hovertemplate="%{text}<br>%{customdata[2]} images, %{customdata[3]:.0f} % of the label<extra></extra>",
             colorscale=theme.SEQUENTIAL,
@@ -58,8 +58,9 @@ def confusion(
         )
     )
     if side >= WRITTEN:
-        there = counts > 0
-        lettering.write(figure, (columns[there], rows[there]), list(map(str, counts[there])), shares[there], size=11)
+        down, across = np.nonzero(counts)
+        said = [str(count) for count in counts[down, across]]
+        lettering.write(figure, (across, down), said, shares[down, across], size=11)
     if selected is not None:
         row, column = selected
         box = dict(type="rect", x0=column - 0.5, x1=column + 0.5, y0=row - 0.5, y1=row + 0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -49,7 +50,7 @@ class State:
         if sum(tensor.nbytes for tensor in tensors.values()) > LIMIT:
             return None
         selected = best and [best.epoch, best.accuracy]
-        about = {"backbone": self.model.fingerprint}
+        about: dict[str, Any] = {"backbone": self.model.fingerprint}
         about |= {"spec": key, "epochs": self.epochs, "seconds": seconds, "peak": self.peak, "best": selected}
         return pack(tensors, about)
 

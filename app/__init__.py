@@ -4,8 +4,14 @@ A new server takes a folder called `pages` for its own kind of app and, where th
 `/runs?run=3`, runs that page without the entry script. That is mended here, before any page draws.
 """
 
+import os
+
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
+
+# OpenMP reads it as torch is imported. Threads that wait for each other must not spin: beside one other process on two
+# cores, that took a page eleven times as long as one thread needs (17.7 s for the features of 400 digits).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if PagesManager.uses_pages_directory:
     PagesManager.uses_pages_directory = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import streamlit as st
@@ -20,7 +20,7 @@ DEFAULT = RunSpec.model_fields["backbone"].default
 
 def choose(page: str = "launch", label: str = "Backbone") -> str:
     """The picker; any name may be typed. `backbone` in the address."""
-    known, asked = _names(), links.read("backbone")
+    known, asked, own = _names(), links.read("backbone"), embedded.names()
     return links.choice(
         st.selectbox,
         page,
@@ -28,7 +28,7 @@ def choose(page: str = "launch", label: str = "Backbone") -> str:
         label,
         known if asked is None or asked in known else [*known, asked],
         default=DEFAULT,
-        show=_label,
+        show=lambda name: _label(name, own),
         accept_new_options=True,
         help="A backbone that comes with Headroom, any ViT or Swin of timm, or hf-hub:OWNER/NAME. Type to search. "
         "The most used come first, with their number of weights: ✓ they are here, ↓ they can be downloaded.",
@@ -42,9 +42,10 @@ def _names() -> list[str]:
     return backbones()
 
 
-def _label(name: str) -> str:
-    """'↓ ViT-B/16, 85.8 M: vit_base_patch16_224.orig_in21k'; a name alone of what is not curated."""
-    if name in embedded.names():
+def _label(name: str, own: Collection[str]) -> str:
+    """'↓ ViT-B/16, 85.8 M: vit_base_patch16_224.orig_in21k'; a name alone of what is not curated. `own`: the embedded
+    backbones, looked up once for all names."""
+    if name in own:
         return f"✓ {name}, {human_count(embedded.card(name)['training']['parameters'])}"
     if one := CURATED.get(name):
         return f"{'✓' if places.here(name) else '↓'} {one.title}, {human_count(one.parameters)}: {name}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import streamlit as st
@@ -104,15 +105,21 @@ def _json(text: str) -> Any:
 
 def refusal(model: type[Settings], name: str, value: Any) -> HeadroomError | None:
     """Why a field cannot have this value, whatever the others are."""
-    info = model.model_fields[name]
-    kind: Any = Annotated[info.annotation, info]
     try:
-        TypeAdapter(kind, config={"allow_inf_nan": False}).validate_python(value)
+        _validator(model, name).validate_python(value)
     except ValidationError as error:
         return as_sentence(model, error, (name,))
     except HeadroomError as error:
         return error
     return None
+
+
+@lru_cache(maxsize=512)
+def _validator(model: type[Settings], name: str) -> TypeAdapter:
+    """Of one field. It takes a millisecond to make, and a page asks about some ninety fields each time it is drawn."""
+    info = model.model_fields[name]
+    kind: Any = Annotated[info.annotation, info]
+    return TypeAdapter(kind, config={"allow_inf_nan": False})
 
 
 def preset(spec: Mapping[str, Any]) -> dict[str, Any]:

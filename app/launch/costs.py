@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from app import background, state
@@ -118,8 +119,8 @@ def _predict(spec: RunSpec) -> Cost | HeadroomError:
     try:
         load_task(spec.task).check_select(spec.select)
         report = predict_memory(spec)
-        everything = spec.replace(method=whole, cache_features="auto")
-        full = report if spec.method.name == whole else predict_memory(everything)
+        everything = _key(spec.replace(method=whole, cache_features="auto"))
+        full = report.peak if spec.method.name == whole else _peak(everything)
         model = _on_meta(spec)
         proposed = None if spec.image_size else smaller(model.backbone)
         less = at(spec, proposed).peak if proposed else 0
@@ -129,7 +130,16 @@ def _predict(spec: RunSpec) -> Cost | HeadroomError:
         return error
     cache = report.cache["why"] if spec.method.kind == "side" else ""
     counts, parts = model.parameter_counts(), dict(report.components)
-    return Cost(counts, parts, report.peak, full.peak, report.batch_size, cache, proposed, less)
+    return Cost(counts, parts, report.peak, full, report.batch_size, cache, proposed, less)
+
+
+@lru_cache(maxsize=background.MOST_KEPT)
+def _peak(key: str) -> int:
+    """Bytes at the peak of a step of a spec with this `_key`: full fine-tuning's is the same beside every method."""
+    from peftcore.memory import predict_memory
+    from peftcore.spec import RunSpec
+
+    return predict_memory(RunSpec.from_dict(dict(zip(DECIDE_MEMORY, json.loads(key), strict=True)))).peak
 
 
 def _on_meta(spec: RunSpec) -> TunedModel:

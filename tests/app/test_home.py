@@ -15,6 +15,8 @@ state.begin = lambda: None
 app = AppTest.from_file("streamlit_app.py", default_timeout=60).run()
 assert not app.exception, app.exception
 assert app.title[0].value.startswith("Fine-tune"), app.title
+import os
+assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE", "and where torch comes, its threads do not spin while they wait"
 print("loaded" if "torch" in sys.modules else "without")
 """
 

@@ -15,6 +15,10 @@ import pytest
 import peftcore  # before anybody imports timm: it lets torchvision be imported beside another torch
 from peftcore.registry import METHODS
 
+# Some fifty processes import the same modules: compiled once, also where the environment says not to keep that.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 NEWCOMERS = Path(__file__).parent / "newcomers"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 from typing import get_args
 
 import numpy as np
@@ -62,10 +63,9 @@ def test_a_linear_model_is_explained_by_its_weights(monkeypatch):
     torch.testing.assert_close(occluded, patches, atol=1e-3, rtol=1e-4)
 
 
-@pytest.mark.parametrize("family", MICRO)
-@pytest.mark.parametrize("by", ["integrated_gradients", "gradcam", "occlusion"])
-def test_a_planted_patch_lights_up(family, by):
-    """A classifier fitted to tell a checkered square from its absence must point at the square."""
+@cache
+def planted_square(family):
+    """A classifier fitted to tell a checkered square from its absence, images with it, and its upper left corners."""
     from sklearn.linear_model import LogisticRegression
 
     backbone, rng = small(family), np.random.default_rng(0)
@@ -81,10 +81,18 @@ def test_a_planted_patch_lights_up(family, by):
     with torch.no_grad():
         model.head.weight.copy_(torch.tensor(np.stack([-fit.coef_[0], fit.coef_[0]]) / 2))
         model.head.bias.copy_(torch.tensor([-fit.intercept_[0], fit.intercept_[0]]) / 2)
+    return model, planted[:12], corners[:12]
+
+
+@pytest.mark.parametrize("family", MICRO)
+@pytest.mark.parametrize("by", ["integrated_gradients", "gradcam", "occlusion"])
+def test_a_planted_patch_lights_up(family, by):
+    """A classifier that looks for the square must point at it."""
+    model, planted, corners = planted_square(family)
     # Tokens of the last stage of a Swin are 4 x 4, and each has seen the whole image.
-    maps = attribute(model, planted[:12], 1, by, layer=5 if by == "gradcam" else None).maps
+    maps = attribute(model, planted, 1, by, steps=16, layer=5 if by == "gradcam" else None).maps
     inside = torch.zeros_like(maps, dtype=torch.bool)
-    for mask, (row, column) in zip(inside, corners[:12], strict=True):
+    for mask, (row, column) in zip(inside, corners, strict=True):
         mask[row : row + 16, column : column + 16] = True
     inner, outer = ((maps * m).sum((1, 2)) / m.sum((1, 2)) for m in (inside, ~inside))
     patches = torch.nn.functional.avg_pool2d(maps[:, None], 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 from pathlib import Path
@@ -30,8 +31,9 @@ on_small = pytest.mark.parametrize("family", BOTH)  # a depth that nothing divid
 everywhere = pytest.mark.parametrize("family", (*MICRO, *BOTH))
 
 
+@functools.cache
 def attached(family: str, name: str) -> pc.TunedModel:
-    """The method with its defaults; where it does not fit, there is nothing to test."""
+    """The method with its defaults, as it starts; where it does not fit, there is nothing to test."""
     try:
         return laws.attached(family, name)
     except errors.DoesNotFit as why:
@@ -163,7 +165,7 @@ def test_it_shows_what_it_declares(family, name):
 @on_embedded
 @of_every_method
 def test_its_memory_is_predicted(family, name):
-    model = attached(family, name)
+    model = copy.deepcopy(attached(family, name)).train()  # measuring it takes a step
     anatomy = pc.load_backbone(family, pretrained=False, device="meta")
     batch, labels = images(model.backbone, 4), torch.arange(4)
 

@@ -16,9 +16,11 @@ import pytest
 import torch
 from backbones import images, nudge, small
 from trainings import cut, drain
+from typer.testing import CliRunner
 
 import peftcore as pc
 from peftcore import errors
+from peftcore.cli.commands import app
 from peftcore.cli.exports import EXPORTS, Source, as_bytes, kinds
 from peftcore.store import Store, results
 
@@ -132,17 +134,26 @@ FRESH = {
 }
 
 
-@pytest.mark.parametrize("kind", FRESH)
-def test_timm_and_hugging_face_peft_load_it_in_a_fresh_process(kind, trained, tmp_path, home):
+@pytest.fixture(scope="module")
+def loaded_by_others(trained, store, tmp_path_factory) -> dict[str, torch.Tensor]:
+    """By kind of export, the logits (3, 10) that its own tool computes in a process without this one's models."""
     run, model = trained["lora"]
-    path, x = pc.export(run, kind, tmp_path), images(model.backbone, 3)
-    torch.save(x, tmp_path / "x.pt")
-    load = FRESH[kind].format(name=model.backbone.name, path=str(path))
+    folder = tmp_path_factory.mktemp("fresh")
+    torch.save(images(model.backbone, 3), folder / "x.pt")
     # importing peftcore makes timm know vit_micro by name; the rest is theirs
-    save = "torch.set_grad_enabled(False); torch.save(m.eval()(torch.load('x.pt')), 'y.pt')"
-    code = f"import peftcore, timm, torch; {load}; {save}"
-    python("-c", code, cwd=tmp_path)
-    difference = off(model(x).detach(), torch.load(tmp_path / "y.pt"))
+    code = "import peftcore, timm, torch; torch.set_grad_enabled(False); x, y = torch.load('x.pt'), {}\n"
+    for kind, load in FRESH.items():
+        path = pc.export(Source.of(run, store), kind, folder)
+        code += f"{load.format(name=model.backbone.name, path=str(path))}; y[{kind!r}] = m.eval()(x)\n"
+    python("-c", code + "torch.save(y, 'y.pt')", cwd=folder)
+    return torch.load(folder / "y.pt")
+
+
+@pytest.mark.parametrize("kind", FRESH)
+def test_timm_and_hugging_face_peft_load_it_in_a_fresh_process(kind, trained, loaded_by_others):
+    _, model = trained["lora"]
+    x = images(model.backbone, 3)
+    difference = off(model(x).detach(), loaded_by_others[kind])
     with torch.no_grad():
         untuned = model.head(pc.load_backbone(model.backbone.name).pooled(x))
     assert off(model(x).detach(), untuned) > 1e-2, "the adapter must matter"
@@ -224,25 +235,42 @@ def test_script_and_notebook_reach_the_same_accuracy(store, pictures, tmp_path, 
 
 
 PLAIN = {"lora": 0.01, "serial_lora": 0.01, "last": 0.005}
+SEEN = 240  # training images
 APART = 0.12  # in accuracy, at most, of 200 test images after two epochs: other random numbers, another draw of images
 
 
+def plain_spec(method: str) -> pc.RunSpec:
+    return pc.RunSpec(method=method, epochs=2, batch_size=16, lr=PLAIN[method], clip=1.0)
+
+
+@pytest.fixture(scope="module")
+def plain_run(pictures, tmp_path_factory) -> dict[str, str]:
+    """What each plain script prints, with globals and a folder of its own; one process imports torch for all."""
+    on_folder = pc.RunSpec(method={"name": "last", "qk_norm": True}, task=f"folder:{pictures}", epochs=1, batch_size=8)
+    code = f"{GUARD}import io, json; from contextlib import chdir, redirect_stdout\nprinted = {{}}\n"
+    for name, spec in {**{name: plain_spec(name) for name in PLAIN}, "folder": on_folder}.items():
+        folder = tmp_path_factory.mktemp(name)
+        path = pc.export(pc.train.Result(spec, 0.5, 0.5, {}, 1.0, None, None, 1), "plain", folder) / "train.py"
+        text = path.read_text()
+        assert "peftcore" not in text and len(text.splitlines()) < 120
+        assert max(map(len, text.splitlines())) <= 120
+        if name != "folder":
+            short = text.replace("train_size=800, test_size=797", f"train_size={SEEN}, test_size=200")
+            assert short != text
+            path.write_text(short)
+        code += f"sys.argv[1:] = {[str(pictures)] if name == 'folder' else []!r}\n"
+        code += f"with chdir({str(folder)!r}), redirect_stdout(io.StringIO()) as out:\n"
+        code += f"    runpy.run_path({str(path)!r}, run_name='__main__')\nprinted[{name!r}] = out.getvalue()\n"
+    return json.loads(python("-c", code + "print(json.dumps(printed))", cwd=folder))
+
+
 @pytest.mark.parametrize("method", PLAIN)
-def test_the_plain_script_needs_no_headroom_and_learns_as_much(method, tmp_path, monkeypatch):
+def test_the_plain_script_needs_no_headroom_and_learns_as_much(method, plain_run, monkeypatch):
     from peftcore.train import loop
 
-    spec = pc.RunSpec(method=method, epochs=2, batch_size=16, lr=PLAIN[method], clip=1.0)
-    path = pc.export(pc.train.Result(spec, 0.5, 0.5, {}, 1.0, None, None, 1), "plain", tmp_path) / "train.py"
-    text = path.read_text()
-    assert "peftcore" not in text and len(text.splitlines()) < 120
-    assert max(map(len, text.splitlines())) <= 120
-    short = text.replace("train_size=800, test_size=797", "train_size=240, test_size=200")
-    assert short != text
-    path.write_text(short)
-    told = python("-c", f"{GUARD}runpy.run_path({str(path)!r}, run_name='__main__')", cwd=tmp_path)
-    whole = pc.load_task("digits")
-    monkeypatch.setattr(loop, "load_task", lambda name: cut(whole, 240, 16, 200))
-    ours = pc.run(spec)
+    told, whole = plain_run[method], pc.load_task("digits")
+    monkeypatch.setattr(loop, "load_task", lambda name: cut(whole, SEEN, 16, 200))
+    ours = pc.run(plain_spec(method))
     counts = ours.model.parameter_counts()
     assert f"trained weights: {counts['method'] + counts['head']:,}\n" in told
     theirs = float(told.rpartition("test accuracy: ")[2])
@@ -250,11 +278,8 @@ def test_the_plain_script_needs_no_headroom_and_learns_as_much(method, tmp_path,
     assert abs(theirs - ours.test_accuracy) < APART
 
 
-def test_the_plain_script_trains_on_a_folder_of_images(pictures, tmp_path):
-    spec = pc.RunSpec(method={"name": "last", "qk_norm": True}, task=f"folder:{pictures}", epochs=1, batch_size=8)
-    path = pc.export(pc.train.Result(spec, 0.5, 0.5, {}, 1.0, None, None, 1), "plain", tmp_path) / "train.py"
-    code = f"{GUARD}sys.argv[1:] = [{str(pictures)!r}]; runpy.run_path({str(path)!r}, run_name='__main__')"
-    told = python("-c", code, cwd=tmp_path)
+def test_the_plain_script_trains_on_a_folder_of_images(plain_run):
+    told = plain_run["folder"]
     assert 0 <= float(told.rpartition("test accuracy: ")[2]) <= 1 and "epoch 1: loss" in told
 
 
@@ -358,10 +383,14 @@ def test_every_kind_is_one_file_to_download(trained, store):
 
 def test_commands(trained, tmp_path, home):
     run = str(trained["lora"][0])
-    answer = json.loads(
-        python("-m", "peftcore", "export", run, "--as", "events", "--to", str(tmp_path / "e.csv"), "--json")
-    )
+
+    def peftcore(*words: str) -> str:  # in this process: a new one would import torch again
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    answer = json.loads(peftcore("export", run, "--as", "events", "--to", str(tmp_path / "e.csv"), "--json"))
     assert Path(answer["path"]).stat().st_size == answer["bytes"] > 0
-    listed = json.loads(python("-m", "peftcore", "export", run, "--json"))
+    listed = json.loads(peftcore("export", run, "--json"))
     assert {row["name"] for row in listed} == set(EXPORTS.names())
-    assert "Written" in python("-m", "peftcore", "report", run, "--to", str(tmp_path / "r.html"))
+    assert "Written" in peftcore("report", run, "--to", str(tmp_path / "r.html"))

@@ -13,6 +13,7 @@ import struct
 import tarfile
 import threading
 from collections import Counter
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import numpy as np
@@ -480,6 +481,7 @@ def test_fetched_files_are_kept_in_headrooms_folder_not_in_the_hubs_cache(animal
 def test_weights_of_a_repository_come_by_the_hubs_own_client(server, monkeypatch, place):
     """Into its cache, where timm looks for them; with progress, and stopped by what `tell` raises."""
     from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.utils import _http
 
     from peftcore.fetch import hub
 
@@ -503,9 +505,11 @@ def test_weights_of_a_repository_come_by_the_hubs_own_client(server, monkeypatch
     assert seen[0] == (0, len(data)) and seen[-1] == (len(data), len(data)) and seen == sorted(seen)
     with pytest.raises(EntryNotFoundError):
         hub.fetch("zoo/vit", "other.safetensors", stop, COMMIT)
-    server.status = 503
+    server.status, waited = 503, []
+    monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=waited.append))  # 23 seconds in all
     with pytest.raises(URLError, match="503"):
         hub.fetch("zoo/vit", "third.safetensors", stop, COMMIT)
+    assert waited == sorted(waited) and waited[0] > 0, "it asked again, after longer and longer"
 
 
 def test_what_other_tools_have_fetched_is_not_fetched_again(animals):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import pickle
@@ -67,6 +68,16 @@ def backbone(family):
     return pc.load_backbone(FAMILIES[family])
 
 
+@functools.cache
+def _timms_own(family, classes):
+    return timm.create_model(FAMILIES[family], pretrained=True, num_classes=classes).eval()
+
+
+def timms_own(family, classes):
+    """timm's own model; a copy takes less time than making it anew."""
+    return copy.deepcopy(_timms_own(family, classes))
+
+
 def images_of(backbone):
     return images(backbone, 3)
 
@@ -75,7 +86,7 @@ def trained(family, folder, config=None, classes=6, **settings):
     """A PEFT model with every trainable tensor moved, saved to `folder`."""
     from peft import LoraConfig, get_peft_model
 
-    module = timm.create_model(FAMILIES[family], pretrained=True, num_classes=classes).eval()
+    module = timms_own(family, classes)
     save = [module.pretrained_cfg["classifier"].partition(".")[0], *settings.pop("save", [])]
     settings = {"r": 4, "lora_alpha": 6, "target_modules": ["qkv"], "modules_to_save": save, **settings}
     torch.manual_seed(0)
@@ -93,8 +104,7 @@ def reloaded(family, folder, classes=6):
     """What PEFT itself makes of a folder: it sorts patterns by name as it saves them, and the first match counts."""
     from peft import PeftModel
 
-    module = timm.create_model(FAMILIES[family], pretrained=True, num_classes=classes).eval()
-    return PeftModel.from_pretrained(module, str(folder)).eval()
+    return PeftModel.from_pretrained(timms_own(family, classes), str(folder)).eval()
 
 
 def compare(ours, theirs, tolerance=1e-5):

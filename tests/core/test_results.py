@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy.stats import binomtest
+from trainings import cut
 from typer.testing import CliRunner
 
 import peftcore as pc
@@ -18,6 +19,7 @@ from peftcore.store import Store
 from peftcore.store.again import predict_again
 from peftcore.store.comparison import comparison, mcnemar, unlike
 from peftcore.store.results import ARTIFACT, Results, of_arrays, pack, results, unpack
+from peftcore.tasks.drawn import digits
 
 SPEC = pc.RunSpec(method={"name": "lora", "rank": 2}, epochs=1, lr=0.01)
 
@@ -31,7 +33,16 @@ def made(seed: int = 0, n: int = 200, classes: int = 5, skill: float = 2.0, run:
 
 
 @pytest.fixture(scope="module")
-def ended():
+def few_digits():
+    """The digits, some of each split: what these tests say holds for any number of images."""
+    few = cut(digits._task(), 128, 32, 160)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digits, "_task", lambda: few)
+        yield
+
+
+@pytest.fixture(scope="module")
+def ended(few_digits):
     """A real run's events."""
     return list(pc.finetune(SPEC))
 

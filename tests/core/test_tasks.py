@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -103,32 +104,44 @@ def test_a_cached_task_is_one_copy_that_cannot_be_changed(name):
                 array[0] = 0
 
 
-@pytest.mark.parametrize("name", DRAWN)
-def test_an_image_depends_on_its_seed_split_and_index_alone(name):
-    """The same when drawn alone, in another process and with another hash seed: it depends on no set's order."""
-    task, wanted = load_task(name), (7, 150)
+WANTED = (7, 150)  # images of each split
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[str, list[str]]:
+    """By task, the sha256 of some images of every split, each drawn by itself in a process with another hash seed."""
     environment = dict(os.environ, PYTHONHASHSEED="12345", PYTHONPATH=str(ROOT))
-    code = f"import test_tasks; test_tasks.print_alone({name!r}, {wanted!r})"
+    code = "import test_tasks; test_tasks.print_alone()"
     tests = Path(__file__).parent
     out = subprocess.run([sys.executable, "-c", code], cwd=tests, env=environment, capture_output=True, check=True)
-    images = [split.images[index] for split in splits(task) for index in wanted]
-    assert out.stdout.decode().split() == [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+    return json.loads(out.stdout)
 
 
-def print_alone(name: str, wanted: tuple[int, ...]) -> None:
-    """The sha256 of some images of every split, each drawn by itself."""
+@pytest.mark.parametrize("name", DRAWN)
+def test_an_image_depends_on_its_seed_split_and_index_alone(name, alone):
+    """The same when drawn alone, in another process and with another hash seed: it depends on no set's order."""
+    images = [split.images[index] for split in splits(load_task(name)) for index in WANTED]
+    assert alone[name] == [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+
+
+def print_alone() -> None:
+    print(json.dumps({name: drawn_alone(name) for name in DRAWN}))
+
+
+def drawn_alone(name: str) -> list[str]:
     from peftcore.tasks.drawn import _drawing
 
-    module = registry.TASKS.load(name)
+    module, found = registry.TASKS.load(name), []
     for number, count in enumerate(_drawing.SIZES.values()):
         labels = _drawing.split_labels(module.SEED, number, count, len(module.CLASSES))
-        for index in wanted:
+        for index in WANTED:
             rng = np.random.default_rng([module.SEED, number, index])
             if name == "house_numbers":
                 picture = module.picture(*module.handwriting(number), rng, index)
             else:
                 picture = module.scene(rng, int(labels[index]) + (name == "counting"))  # its label 0 means one berry
-            print(hashlib.sha256(_drawing.to_bytes(picture).tobytes()).hexdigest())
+            found.append(hashlib.sha256(_drawing.to_bytes(picture).tobytes()).hexdigest())
+    return found
 
 
 @pytest.mark.parametrize("name", DRAWN)

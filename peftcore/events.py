@@ -97,6 +97,15 @@ class Evaluation(Event):
     seconds: float
 
 
+class SideEntropy(Event):
+    """How widely each attention module of a side network looks, of the weights after an epoch: the mean entropy of its
+    rows over that of a uniform one. 1: every token attends to all alike; 0: to one."""
+
+    step: int
+    epoch: int
+    values: list[float]
+
+
 class Scores(Event):
     """Head scores collected in training: `values` is layers x projections x heads, None where there is no such head."""
 

@@ -15,18 +15,11 @@ TASK = "counting"  # drawn by Headroom: needs numpy alone
 
 def machine(place: Place, known: list[Row]) -> Iterator[Row]:
     import platform
+    from importlib.metadata import version
 
-    import timm
     import torch
 
-    import peftcore  # before timm, which does not import beside another build of torchvision
-
-    row = {
-        "headroom": peftcore.__version__,
-        "torch": torch.__version__,
-        "timm": timm.__version__,
-        "python": platform.python_version(),
-    }
+    row = {"torch": torch.__version__, "timm": version("timm"), "python": platform.python_version()}
     if place.on_cuda:
         about, (free, total) = torch.cuda.get_device_properties(0), torch.cuda.mem_get_info()
         row |= {"device": about.name, "free": free, "total": total, "cuda": torch.version.cuda,

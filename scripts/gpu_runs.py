@@ -14,7 +14,7 @@ from unittest.mock import patch
 from gpu_checks import TASK, apart, batch_of
 from gpu_parts import Place, Row
 
-TRAIN = 128  # images to train on
+IMAGES = {True: (16, 16), False: (128, 64)}  # to train on, and of the other splits; fewer in a rehearsal
 
 
 def spec_of(place: Place, method: Any, **settings: Any) -> Any:
@@ -24,30 +24,30 @@ def spec_of(place: Place, method: Any, **settings: Any) -> Any:
     return RunSpec(method=method, **(given | settings))
 
 
-def _few() -> Any:
+def few(place: Place) -> Any:
     """TASK with a few images: its labels are learnt in part, which is enough to compare."""
     from peftcore.task import Split, load_task
 
-    task = load_task(TASK)
+    task, (train, other) = load_task(TASK), IMAGES[place.rehearse]
 
     def cut(split: Any, count: int) -> Any:
         return Split(split.images[:count], split.labels[:count])
 
-    return replace(task, train=cut(task.train, TRAIN), val=cut(task.val, 64), test=cut(task.test, 64))
+    return replace(task, train=cut(task.train, train), val=cut(task.val, other), test=cut(task.test, other))
 
 
-def trained(spec: Any, resume: bytes | None = None) -> tuple[list[Any], Any]:
+def trained(place: Place, spec: Any, resume: bytes | None = None) -> tuple[list[Any], Any]:
     """The events of a run on a few images, and its model."""
     from peftcore.train.loop import Returning, finetune
 
-    with patch("peftcore.train.loop.load_task", lambda _: _few()):
+    with patch("peftcore.train.loop.load_task", lambda _: few(place)):
         events = Returning(finetune(spec, resume))
         return list(events), events.value
 
 
 def precision(place: Place, known: list[Row]) -> Iterator[Row]:
     for method in ("lora", "last"):
-        ends = {p: trained(spec_of(place, method, precision=p))[0] for p in ("fp32", "bf16")}
+        ends = {p: trained(place, spec_of(place, method, precision=p))[0] for p in ("fp32", "bf16")}
         losses = {p: events[-1].epochs[-1]["train_loss"] for p, events in ends.items()}
         peaks = {p: events[-1].memory["peak"] for p, events in ends.items()}
         yield {"method": method, "loss": losses, "peak": peaks}
@@ -62,12 +62,12 @@ def race(place: Place, known: list[Row]) -> Iterator[Row]:
 
     specs = [spec_of(place, "last", lr=lr) for lr in (0.002, 0.005, 0.01)]
     began = time.perf_counter()
-    with patch("peftcore.train.loop.load_task", lambda _: _few()):
+    with patch("peftcore.train.loop.load_task", lambda _: few(place)):
         stream = Returning(race_events(specs))
         events = list(stream)
     together, began = time.perf_counter() - began, time.perf_counter()
     for number, spec in enumerate(specs):
-        seen, model = trained(spec)
+        seen, model = trained(place, spec)
         ends = [event for which, event in events if which == number]
         states = zip(stream.value[number].adapter_state().values(), model.adapter_state().values(), strict=True)
         yield {"lr": spec.lr, "losses": [ends[-1].epochs[-1]["train_loss"], seen[-1].epochs[-1]["train_loss"]],
@@ -83,7 +83,7 @@ def probes(place: Place, known: list[Row]) -> Iterator[Row]:
     from peftcore.probes.effects import head_effects
     from peftcore.probes.responsiveness import head_energy, head_scores
 
-    heart, last = trained(spec_of(place, "heart_lora"))[1], trained(spec_of(place, "last"))[1]
+    heart, last = trained(place, spec_of(place, "heart_lora"))[1], trained(place, spec_of(place, "last"))[1]
     (images, labels), models = batch_of(place, heart), (heart, last)
     mirrors = tuple(from_bytes(to_bytes(model)) for model in models)
     x, y = images.cpu(), labels.cpu()
@@ -106,11 +106,11 @@ def probes(place: Place, known: list[Row]) -> Iterator[Row]:
 def resume(place: Place, known: list[Row]) -> Iterator[Row]:
     """A checkpoint of one device goes on on the other, and on its own to the same weights."""
     spec = spec_of(place, "last", device="auto")
-    events, whole = trained(spec)
+    events, whole = trained(place, spec)
     state = next(event.blob for event in events if event.kind == "checkpoint")
     for where, blind in (("itself", False), ("the CPU", True)):
         with patch("torch.cuda.is_available", lambda: False) if blind else nullcontext():
-            seen, model = trained(spec, state)
+            seen, model = trained(place, spec, state)
         pairs = zip(model.adapter_state().values(), whole.adapter_state().values(), strict=True)
         yield {"from": str(place.torch), "to": where, "trained on": seen[0].device,
                "weights apart": max(apart(a, b, 0.05) for a, b in pairs)}  # fmt: skip
@@ -128,19 +128,19 @@ def out_of_memory(place: Place, known: list[Row]) -> Iterator[Row]:
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(2e9 / torch.cuda.mem_get_info()[1])
     try:
-        trained(spec_of(place, "full", backbone=place.large(), pretrained=False, batch_size=256))
+        trained(place, spec_of(place, "full", backbone=place.large(), pretrained=False, batch_size=256))
         raise AssertionError("a step that needs more than 2 GB ran in 2 GB")
     except errors.OutOfMemory as error:
         yield {"error": str(error)[:200]}
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
         torch.cuda.empty_cache()
-    yield {"afterwards": trained(spec_of(place, "lora", epochs=1))[0][-1].test_accuracy}
+    yield {"afterwards": trained(place, spec_of(place, "lora", epochs=1))[0][-1].test_accuracy}
 
 
 def compile(place: Place, known: list[Row]) -> Iterator[Row]:
     began = time.perf_counter()
-    losses = [trained(spec_of(place, "lora", epochs=1, compile=on))[0][-1].epochs[-1]["train_loss"] for on in (False, True)]  # fmt: skip  # noqa: E501
+    losses = [trained(place, spec_of(place, "lora", epochs=1, compile=on))[0][-1].epochs[-1]["train_loss"] for on in (False, True)]  # fmt: skip  # noqa: E501
     yield {"loss": losses, "seconds": round(time.perf_counter() - began, 1), "apart": apart(losses[1], losses[0], 0.02)}
 
 
@@ -172,5 +172,5 @@ import sys, pathlib
 from gpu_parts import Place
 from gpu_runs import spec_of, trained
 place = Place(sys.argv[1], True, pathlib.Path("."), 0.0)
-trained(spec_of(place, "lora", epochs=1))
+trained(place, spec_of(place, "lora", epochs=1))
 """

@@ -20,14 +20,14 @@ SMALL = {"vit_micro": ("vit_micro", None), "swin_micro": ("swin_micro", None)}
 FIRST = ("full", "lora", "last", "linear")  # the others follow, as far as the part's time goes
 PEER = "peer"  # Hugging Face PEFT's LoRA
 ENOUGH_SECONDS, MOST_STEPS = 1.0, 10  # of timed steps of one method
-IN_BF16_FIRST = ("bf16", "fp32")
+BF16_FIRST = ("bf16", "fp32")
 
 
 def parts(rehearse: bool) -> dict[str, Callable[..., Iterator[Row]]]:
     """A part for each model and precision."""
     models = SMALL if rehearse else MODELS
     return {f"{model}_{precision}": partial(_steps, *of, precision)
-            for model, of in models.items() for precision in IN_BF16_FIRST}  # fmt: skip
+            for model, of in models.items() for precision in (("fp32",) if rehearse else BF16_FIRST)}  # fmt: skip
 
 
 def _steps(backbone: str, image_size: int | None, precision: str, place: Any, known: list[Row]) -> Iterator[Row]:
@@ -42,7 +42,7 @@ def _steps(backbone: str, image_size: int | None, precision: str, place: Any, kn
     shared = load_backbone(backbone, pretrained=False, device=place.torch, img_size=image_size)
     images = torch.randn(batch, *shared.input_size, device=place.torch)
     done = {(row["method"], row["cached"]) for row in known}
-    others = [name for name in METHODS.names() if name not in (*FIRST, "hf_peft")]
+    others = [] if place.rehearse else [name for name in METHODS.names() if name not in (*FIRST, "hf_peft")]
     for name in (*FIRST, *([PEER] if find_spec("peft") else []), *others):
         side = name != PEER and METHODS.facts(name).kind == "side"
         for cached in (False, True)[: 1 + side]:

@@ -14,7 +14,7 @@ import streamlit as st
 
 from peftcore.store import RunRecord, Store
 
-KINDS = ("started", "progress", "download", "step", "evaluation", "step_memory", "heads_cut")
+KINDS = ("started", "progress", "download", "step", "evaluation", "step_memory", "side_entropy", "heads_cut")
 MOST_POINTS = 1500  # of a curve; a longer run is thinned evenly
 MOST_FOLLOWED = 40  # runs of one session; a race follows several
 RECENT = 40  # steps from which the speed is computed
@@ -29,6 +29,7 @@ class Follower:
     progress: dict[str, Any] | None = None
     download: dict[str, Any] | None = None  # while it is the newest event
     step_memory: dict[str, Any] | None = None
+    side_entropy: dict[str, Any] | None = None  # the newest
     kinds: tuple[str, ...] = KINDS
     cut: dict[str, Any] | None = None
     scores: list[dict[str, Any]] = field(default_factory=list)
@@ -68,6 +69,8 @@ class Follower:
         self.scores = [e for e in self.scores if e["step"] < step]
         if self.cut and self.cut["step"] >= step:
             self.cut = None
+        if self.side_entropy and self.side_entropy["step"] >= step:
+            self.side_entropy = None
 
     @property
     def total(self) -> int:

@@ -9,6 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 from app import screen, theme, words
 from app.captions import POWERS, caption
 from app.heads import cut
+from app.runs import collapsed
 from app.runs.following import Follower
 from peftcore.figures import curves, masks, memory
 from peftcore.figures.accuracy import Ground
@@ -21,6 +22,7 @@ EDGE = 8  # of which a place needs for itself
 
 def draw(record: RunRecord, follower: Follower) -> None:
     """Loss and accuracy, learning rate, norm of the gradient, memory by step and within a step."""
+    collapsed.draw(record, follower)
     places = _places()
     if not follower.total or follower.started is None:
         return

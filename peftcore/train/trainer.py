@@ -18,7 +18,7 @@ from peftcore import errors
 from peftcore.adapters.save import to_bytes
 from peftcore.backbone.load import Backbone
 from peftcore.backbone.preprocess import augmented, normalisation
-from peftcore.events import Checkpoint, Evaluation, Event, Finished, Progress, Started, Step, StepMemory
+from peftcore.events import Checkpoint, Evaluation, Event, Finished, Progress, SideEntropy, Started, Step, StepMemory
 from peftcore.features.cache import FeatureCache
 from peftcore.features.plan import CachePlan, plan_cache
 from peftcore.memory import Ledger, MemoryReport
@@ -30,6 +30,8 @@ from peftcore.train.recipe import choose_device, compiled, generator_of, learnin
 
 TRACED = 24  # at most this many steps of a run have their memory traced, spread evenly
 APART = 8  # at least this many steps lie between them: tracing takes longer than a step of a side network does
+
+LOOKED_AT = 16  # validation images on which a side network's attention is watched
 
 Features = tuple[Tensor, ...]  # at each tap that a side method reads (b, ...)
 
@@ -219,12 +221,23 @@ class Trainer:
         mean, accuracy = self.total / len(self.task.train), evaluation.accuracy
         state.epochs.append({"epoch": epoch, "seconds": seconds, "train_loss": mean, "val_accuracy": accuracy})
         yield evaluation
+        if self.model.is_side and self.model.tuner.attended:
+            yield SideEntropy(step, epoch, self._entropies())
         may_be_selected = spec.select == "val" and self.coach.is_settled(step)
         if may_be_selected and (state.best is None or accuracy > state.best.accuracy):  # ties keep the earlier epoch
             state.best = Best(epoch, accuracy, {n: t.cpu() for n, t in self.model.adapter_state().items()})
         yield from self.coach.end_epoch(step, epoch)
         if epoch < spec.epochs:
             yield Checkpoint(epoch, step, blob=state.pack(spec.key, self.seconds))
+
+    @torch.no_grad()
+    def _entropies(self) -> list[float]:
+        """Of each attention module of the side network, after `evaluate`; see SideEntropy."""
+        images, features, _ = self.inputs(Batch("val", slice(0, LOOKED_AT)))
+        with self.autocast():
+            maps = self.model.tuner.attention(features if images is None else self.model.features(images))
+        rows = (torch.special.entr(map.float()).sum(-1) / math.log(max(2, map.shape[-1])) for map in maps)  # (b, N)
+        return [row.mean().item() for row in rows]
 
     def finish(self) -> Iterator[Event]:
         """After the last batch: the weights that are selected, and the one look at the test images."""

@@ -97,6 +97,15 @@ def test_running_tells_loading_caching_then_steps(at, store, run):
     assert any(title.startswith("Loss 0.154 at step 13 of 26") for title in titles(page))
 
 
+def test_a_collapse_is_named_with_what_helps(at, store, run):
+    begin(store, run, steps=2)
+    store.append(run, [evaluation(2), {"kind": "side_entropy", "step": 2, "epoch": 1, "values": [0.03, 0.9, 0.05]}])
+    app = at("runs", run=run)
+    told = " ".join(warning.value for warning in app.warning)
+    assert "**Attention collapsed.**" in told and "2 of 3 modules" in told and "qk_norm" in told
+    assert any("Launch again with learning rate" in link.proto.label for link in app.get("page_link"))
+
+
 def test_stop_asks_the_engine_and_leaves_a_run_that_can_be_resumed(at, store, run):
     begin(store, run, 5)
     page = at("runs", run=run)

@@ -1,0 +1,89 @@
+"""Collapse is noticed while it happens: by the entropy of side attention, and by a loss at chance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+
+import pytest
+import torch
+from trainings import cut, drain
+
+import peftcore as pc
+from peftcore.store.collapse import collapse
+from peftcore.task import load_task
+
+SPEC = pc.RunSpec(lr=0.02, epochs=10, warmup=0.2).to_dict()
+STARTED = {"classes": list("abcd"), "settings": {"images": {"val": [100, 25]}}}
+
+
+def evaluation(epoch, accuracy, loss):
+    return {"epoch": epoch, "split": "val", "accuracy": accuracy, "loss": loss}
+
+
+def entropy(epoch, *values):
+    return {"epoch": epoch, "values": values}
+
+
+@pytest.fixture(scope="module")
+def watched():
+    """The events of a run whose projections to q and k are then made very large, and its trainer."""
+    from peftcore.train.loop import step
+    from peftcore.train.trainer import Trainer
+
+    spec = pc.RunSpec(method="last", task="digits", epochs=2, batch_size=16, lr=1e-6, device="cpu")
+    trainer = Trainer(spec, pc.load_backbone("vit_micro"), cut(load_task("digits"), 16, 16, 16))
+    events = list(trainer.begin())
+    for batch in trainer.batches():
+        if batch.epoch == 1:
+            with torch.no_grad():
+                for name, tensor in trainer.model.named_trainable():
+                    if ".q." in name or ".k." in name:
+                        tensor.mul_(1000)
+        events += trainer.after_step(batch, step(trainer, batch))
+    return events
+
+
+def test_entropy_is_one_where_all_are_looked_at_and_zero_where_one_is(watched):
+    wide, narrow = (event for event in watched if event.kind == "side_entropy")
+    assert (wide.epoch, narrow.epoch) == (1, 2) and len(wide.values) == 8
+    assert all(0.9 < value <= 1 for value in wide.values)
+    assert all(0 <= value < 0.1 for value in narrow.values)
+    seen = [event.to_dict() for event in (wide, narrow)]
+    assert collapse(SPEC, None, (), seen[:1]) is None
+    assert collapse(SPEC, None, (), seen).name == "attention collapsed"
+
+
+def test_methods_without_side_attention_have_no_entropy(monkeypatch):
+    monkeypatch.setattr("peftcore.train.loop.load_task", lambda _: cut(load_task("digits"), 16, 16, 16))
+    seen, _ = drain(pc.finetune(pc.RunSpec(method="linear", epochs=1, device="cpu")))
+    assert "side_entropy" not in {event.kind for event in seen}
+
+
+def test_the_remedy_names_what_the_recipe_has_not_got_yet():
+    found = collapse(SPEC, None, (), [entropy(3, 0.02, 0.1, 0.9)])
+    assert found.epoch == 3 and "2 of 3 modules" in found.finding and "entropy 0.02" in found.finding
+    assert "0.02, such as 0.005" in found.remedy and "qk_norm" in found.remedy and "clip=1" in found.remedy
+    better = SPEC | {"clip": 1.0, "method": SPEC["method"] | {"qk_norm": True}}
+    remedy = collapse(better, None, (), [entropy(3, 0.02)]).remedy
+    assert "lower learning rate" in remedy and "qk_norm" not in remedy and "clip" not in remedy
+    assert collapse(SPEC, None, (), [entropy(2, 0.02), entropy(3, 0.5)]) is None, "it has recovered"
+    assert collapse(SPEC, None, (), [entropy(3, 0.02, 0.5, 0.9)]) is None, "one module of three"
+
+
+@pytest.mark.parametrize(
+    ("epoch", "accuracy", "loss", "named"),
+    [
+        (3, 0.25, 1.39, "at chance"),
+        (2, 0.25, 1.39, None),  # the warm-up ends with epoch 2
+        (3, 0.60, 1.39, None),  # sure of nothing, and right
+        (3, 0.25, 1.20, None),
+    ],
+)
+def test_a_loss_at_chance_after_the_warm_up(epoch, accuracy, loss, named):
+    assert math.log(4) < 1.39
+    found = collapse(SPEC, STARTED, [evaluation(1, 0.2, 9.0), evaluation(epoch, accuracy, loss)], ())
+    assert (found and found.name) == named
+    assert found is None or asdict(found)["epoch"] == epoch and "1.39" in found.sentence
+    older = {"classes": list("abcd"), "settings": {}}
+    assert collapse(SPEC, older, [evaluation(3, 0.25, 1.39)], ()) is None, "the number of images is not known"

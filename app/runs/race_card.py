@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app import state, subjects, theme, words
-from app.runs import races
+from app.runs import labels, picked, races
 from app.runs.selection import ICONS, ORDER, Choice, choose
 from peftcore.figures import races as figures
 from peftcore.store import RunRecord
@@ -16,7 +16,7 @@ from peftcore.store import RunRecord
 WIDTH, HEIGHT, EDGE = 240, 44, 5  # of the picture, pixels
 
 
-def draw(records: Sequence[RunRecord], choice: Choice) -> None:
+def draw(records: Sequence[RunRecord], choice: Choice | None) -> None:
     """The card of a race; `records`: its runs, the newest first."""
     records = records[::-1]
     race, specs = records[0].race, [record.spec for record in records]
@@ -38,14 +38,20 @@ def draw(records: Sequence[RunRecord], choice: Choice) -> None:
         status = "running" if any(record.status == "running" for record in records) else "queued"
     elif any(record.status == "finished" for record in records):
         status = "finished"
-    chosen = choice.race == race or choice.run in [record.id for record in records]
+    runs = [record.id for record in records]
+    chosen = choice is not None and (choice.race == race or choice.run in runs)
     card = st.container(border=chosen, gap=None, key=f"card_{race}")
-    card.button(
-        f"{ICONS[status]} :material/flag: **{race}** {words.race_title(specs)}  \n"
+    row = card.container(horizontal=True, wrap=False, gap="xsmall", vertical_alignment="center", key=f"row_race_{race}")
+    with row:
+        picked.box(f"pick_race_{race}", f"Pick the runs of race {race}", runs)
+    star = f" {labels.STAR}" if any(record.starred for record in records) else ""
+    row.button(
+        f"{ICONS[status]} :material/flag: **{race}**{star} {words.race_title(specs)}  \n"
         f":small[{text} :gray[{words.age(when)}]]",
         key=f"run_race_{race}",
         type="tertiary",
         width="stretch",
+        wrap=True,
         on_click=choose,
         kwargs={"race": race},
         help=f"A race of {len(records)} runs, {words.exact(when)}",

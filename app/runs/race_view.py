@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import errors, navigation, screen, state, theme, words
 from app.captions import caption
-from app.runs import races, selection
+from app.runs import put_away, races, selection
 from app.runs.races import Runner
 from peftcore.figures import races as figures
 from peftcore.figures.accuracy import Ground, apart
@@ -75,6 +75,8 @@ def _header(race: int, runners: Sequence[Runner]) -> None:
             st.rerun()
         if chosen := races.remembered(race):
             navigation.link("launch", "Launch again", **races.preset(**chosen))
+        with st.popover("", icon=":material/more_vert:", type="tertiary", help="Archive, delete"):
+            put_away.buttons(records, "race")
         if len(records) > 1:
             navigation.link("compare", runs=",".join(str(record.id) for record in records[:12]))
 

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-import json
-
 import streamlit as st
 
-from app import errors, forms, links, navigation, state, theme, words
+from app import errors, links, navigation, state, theme, words
 from app.captions import POWERS
 from app.heads import cut
 from app.memory import cases
-from app.runs import following, predictions, race_view, results_view, run_charts, run_list, selection, take_along
+from app.runs import (
+    again,
+    following,
+    labels,
+    predictions,
+    put_away,
+    race_view,
+    results_view,
+    run_charts,
+    selection,
+    take_along,
+)
 from app.runs.following import Follower
 from peftcore.backbone.weights import Origin
 from peftcore.figures.accuracy import Ground
 from peftcore.figures.theme import human_count, percent, si_bytes
-from peftcore.store import WAITING, RunRecord, conditions
+from peftcore.store import WAITING, RunRecord, conditions, listing
+from peftcore.store.plateau import plateau
 
 LIVE_SECONDS = 1.0
+MOST_ALIKE = 5  # other runs on the task that the link to Compare brings
+MOST_TITLED = 100  # newest runs with the same title, from which a run is told apart
 
 
 def draw(run: int) -> None:
@@ -30,28 +42,34 @@ def draw(run: int) -> None:
 def _view(run: int, was_live: bool) -> None:
     store = state.store()
     record = store.run(run)
+    if record.deleted:
+        return put_away.deleted(record)
     if record.ended == was_live:  # it ended, or somebody resumed it: the whole page has news
         st.rerun()
     follower = following.follow(store, record)
     # The same blocks in every state: what is in them changes, where they are does not.
     _header(record, follower)
+    if other_version := again.why_not(record):
+        st.warning(errors.plain(other_version), icon=":material/history:")
+    labels.shown(record)
     with st.container():
         _state(record, follower)
+    if stuck := plateau(follower.evaluations):
+        st.info(stuck.sentence, icon=":material/trending_flat:")
     if record.status == "finished" and _shows(record) == "results":
         results_view.draw(record)
     else:
         run_charts.draw(record, follower)
         cut.draw(record, follower)
-    _more(record)
+    take_along.downloads(record)
     if record.ended:
         take_along.draw(record)
 
 
 def alike(record: RunRecord) -> str:
     """The run and the newest finished ones on its task, as the page Compare names them."""
-    ended = state.store().runs(limit=run_list.MOST_SHOWN, status="finished")
-    others = [str(other.id) for other in ended if other.spec["task"] == record.spec["task"] and other.id != record.id]
-    return ",".join([str(record.id), *others[:5]])
+    others = listing.alike(state.store(), record, MOST_ALIKE, task=record.spec["task"], status="finished")
+    return ",".join(str(one.id) for one in [record, *others])
 
 
 def _shows(record: RunRecord) -> str:
@@ -67,9 +85,10 @@ def _header(record: RunRecord, follower: Follower) -> None:
     """Title, status and the buttons that fit the status."""
     if record.race is not None:
         race_view.back(record)
-    title, actions = st.columns([3, 2], vertical_alignment="center")
+    title, actions = st.columns([5, 4], vertical_alignment="center")
+    name = f"{labels.typed(record.name)}, " if record.name else ""
     title.subheader(
-        f"{words.mark(record.spec['method']['name'], theme.is_dark())} Run {record.id}: "
+        f"{words.mark(record.spec['method']['name'], theme.is_dark())} Run {record.id}: {name}"
         f"{words.run_title(record.spec)}{errors.plain(_apart(record))} "
         f":small[{selection.ICONS[record.status]} :gray[{record.status}, {words.age(_when(record))}]]",
         anchor=False,
@@ -87,16 +106,18 @@ def _header(record: RunRecord, follower: Follower) -> None:
         ):
             state.engine().resume(record.id)
             st.rerun()
-        # A link, not a button: app/background.py says why nothing switches pages beside a fragment that reruns.
-        navigation.link("launch", "Launch again", **forms.preset(record.spec))
+        labels.star(record)
+        labels.editor(record)
+        again.draw(record)
 
 
 def _apart(record: RunRecord) -> str:
     """What sets it apart from the newest runs with its title; a run of a race says so above."""
     if record.race is not None:
         return ""
-    others = [other.spec for other in state.store().runs(limit=run_list.MOST_SHOWN) if other.id != record.id]
-    return words.apart([record.spec, *others])[0]
+    same = {"method": record.spec["method"]["name"]} | {name: record.spec[name] for name in ("task", "backbone")}
+    others = listing.alike(state.store(), record, MOST_TITLED, **same)
+    return words.apart([record.spec, *(other.spec for other in others)])[0]
 
 
 def _when(record: RunRecord) -> float:
@@ -206,30 +227,3 @@ def _result(record: RunRecord, follower: Follower) -> None:
         + predictions.sentence(record)
         + (f" {Origin(**settings['weights']).sentence}." if settings.get("weights") else "")
     )
-
-
-def _more(record: RunRecord) -> None:
-    """What leaves the app: adapter, spec, command."""
-    store, text = state.store(), json.dumps(record.spec, indent=2)
-    with st.container(horizontal=True):
-        if "adapter" in store.artifact_names(record.id):
-            st.download_button(
-                "Adapter",
-                lambda: store.get_artifact(record.id, "adapter") or b"",
-                file_name=f"run-{record.id}.safetensors",
-                mime="application/octet-stream",
-                key="adapter",
-                icon=":material/download:",
-                on_click="ignore",
-            )
-        st.download_button(
-            "Spec",
-            text,
-            file_name=f"run-{record.id}.json",
-            mime="application/json",
-            key="spec",
-            icon=":material/download:",
-            on_click="ignore",
-        )
-        with st.popover("Show spec", type="tertiary"):
-            st.code(text, language="json")

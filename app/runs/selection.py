@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from app import links
-from peftcore.store import RunRecord
+from app import links, state
+from peftcore.store import listing
 
 ICONS = {
     "queued": ":gray[:material/schedule:]",
@@ -27,15 +27,16 @@ class Choice(NamedTuple):
     race: int | None
 
 
-def chosen(records: list[RunRecord]) -> Choice | None:
-    """What the address names, else the newest run or race."""
+def chosen() -> Choice | None:
+    """What the address names, else the newest run or race in the list."""
     for name in ("run", "race"):
         said = links.read(name)
         if said is not None and said.isdigit():
             return Choice(**{"run": None, "race": None, name: int(said)})
-    if not records:
+    entries = listing.page(state.store(), listing.Filter(), limit=1).entries
+    if not entries:
         return None
-    newest = records[0]
+    newest = entries[0][0]
     return Choice(None, newest.race) if newest.race else Choice(newest.id, None)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -55,3 +57,30 @@ def _button(place: DeltaGenerator, record: RunRecord, kind: str, disabled: bool)
         width="stretch",
         help=f"Download {name}",
     )
+
+
+def downloads(record: RunRecord) -> None:
+    """What leaves the app: adapter, spec, command."""
+    store, text = state.store(), json.dumps(record.spec, indent=2)
+    with st.container(horizontal=True):
+        if "adapter" in store.artifact_names(record.id):
+            st.download_button(
+                "Adapter",
+                lambda: store.get_artifact(record.id, "adapter") or b"",
+                file_name=f"run-{record.id}.safetensors",
+                mime="application/octet-stream",
+                key="adapter",
+                icon=":material/download:",
+                on_click="ignore",
+            )
+        st.download_button(
+            "Spec",
+            text,
+            file_name=f"run-{record.id}.json",
+            mime="application/json",
+            key="spec",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+        with st.popover("Show spec", type="tertiary"):
+            st.code(text, language="json")

@@ -206,3 +206,148 @@ def test_long_curves_are_thinned_and_keep_traced_steps(store, run):
     follower = Follower().look(store, run)
     frame = follower.frame()
     assert len(frame) <= MOST_POINTS + 2 and {7001, 10_000} <= set(frame["step"])
+
+
+def put(store, method="last", **changes) -> int:
+    """A finished run without events."""
+    run = store.create_run(RunSpec(method=method, **changes).to_dict())
+    store.set_status(run, "running")
+    store.set_status(run, "finished", summary={"test_accuracy": 0.5, "val_accuracy": 0.5, "seconds": 1.0, "memory": {}})
+    return run
+
+
+def listed(page) -> list[int]:
+    return [int(button.key[4:]) for button in page.button if button.key and button.key[4:].isdigit()]
+
+
+def test_the_list_is_paged_searched_and_filtered_and_the_link_says_how(at, store):
+    runs = [put(store, seed=nth, method="lora" if nth % 10 else "last") for nth in range(30)]
+    page = at("runs", run=runs[0])
+    assert listed(page) == runs[:4:-1] and "1 to 25 of 30" in text(page)
+    page.button("runs_older").click().run()
+    assert listed(page) == runs[4::-1] and page.query_params["list"] == "2" and page.button("runs_older").disabled
+    page.text_input("runs_q").set_value("LAST").run()
+    assert listed(page) == [runs[20], runs[10], runs[0]] and "list" not in page.query_params, "from the first page on"
+    assert page.query_params["q"] == "LAST" and page.query_params["run"] == str(runs[0])
+    page.text_input("runs_q").set_value("nothing like it").run()
+    assert listed(page) == [] and "No run fits" in text(page)
+    page.button("runs_show_all").click().run()
+    assert len(listed(page)) == 25
+    assert listed(at("runs", methods="last", q="seed=20")) == [runs[20]]
+    assert listed(at("runs", list="99")) == runs[4::-1], "past the end is the end"
+
+
+def test_picked_runs_are_compared_from_any_page_and_put_away_with_a_way_back(at, store):
+    runs = [put(store, seed=nth) for nth in range(27)]
+    page = at("runs")
+    page.checkbox(f"pick_{runs[26]}").check().run()
+    assert "Pick another to compare" in text(page)
+    page.button("runs_older").click().run()
+    page.checkbox(f"pick_{runs[0]}").check().run()
+    link = next(link for link in page.page_link if link.label == "Compare 2")
+    assert link.proto.query_string.replace("%2C", ",") == f"runs={runs[26]},{runs[0]}"
+    page.button("delete_picked").click().run()
+    assert all(store.run(run).deleted for run in (runs[0], runs[26])) and "2 runs deleted" in text(page)
+    page.button("runs_undo").click().run()
+    assert not any(store.run(run).deleted for run in runs) and "Undo" not in [b.label for b in page.button]
+    page.button("runs_unpick").click().run()
+    assert not any("pick" in text(page) for _ in "1") and not page.checkbox(f"pick_{runs[0]}").value
+    page = at("runs", run=runs[5])
+    page.button("archive_this").click().run()
+    assert store.run(runs[5]).archived and runs[5] not in listed(page)
+    assert listed(at("runs", shelf="archived")) == [runs[5]]
+    store.set_status(runs[6], "queued")
+    assert at("runs", run=runs[6]).button("delete_this").disabled, "what is at work is not put away"
+
+
+def test_a_deleted_run_says_so_and_comes_back(at, store, run):
+    from peftcore.store import marks
+
+    store.set_status(run, "failed", error="why")
+    marks.delete(store, [run])
+    page = at("runs", run=run)
+    assert f"Run {run} was deleted" in text(page) and listed(page) == []
+    page.button("restore").click().run()
+    assert store.run(run).deleted is None and listed(page) == [run]
+
+
+TYPED = "<b>x</b> *y* :star: [l](http://a.b) &lt; www.a.org a@b.org $z$"
+
+
+def test_what_is_typed_is_kept_and_is_no_markup(at, store, run):
+    page = at("runs", run=run)
+    page.text_input(f"label_name_{run}").set_value(TYPED).run()
+    page.text_input(f"label_tags_{run}").set_value("thesis, a]b").run()
+    page.text_area(f"label_note_{run}").set_value("<script>1</script>\n# two").run()
+    page.button("star").click().run()
+    kept = store.run(run)
+    assert (kept.name, kept.tags, kept.note, kept.starred) == (
+        TYPED,
+        ("thesis", "a]b"),
+        "<script>1</script>\n# two",
+        True,
+    )
+    label = page.button(f"run_{run}").label
+    for mark in ("<b>", "*y*", ":star:", "[l]", "://", "&lt;", "www.a", "a@b", "$z$"):
+        assert mark not in label.replace(":orange[:material/star:]", "").replace("\\&", "&amp;"), mark
+    seen = label.replace("\\", "").replace("\N{WORD JOINER}", "")
+    assert TYPED in seen and "thesis" in label
+    assert "&lt;script&gt;" in " ".join(str(block.proto.body) for block in page.get("html"))
+    page.text_input(f"label_tags_{run}").set_value(",".join(map(str, range(13)))).run()
+    assert "at most 12 tags" in page.error[0].value and store.run(run).tags == ("thesis", "a]b")
+
+
+def test_launch_again_with_one_thing_changed(at, store):
+    from app.runs import again
+
+    spec = RunSpec(method={"name": "lora", "rank": 2, "projections": ["k"]}, epochs=3, lr=0.5)
+    without = {name for name in again.offered(spec) if again.suggestion(spec, name) == again._value(spec, name)}
+    assert without == {"weights", "backbone", "task", "device", "weight_decay", "clip"}
+    for name in set(again.offered(spec)) - without - {"compile"}:  # every suggestion is another value that is possible
+        assert again.changed(spec, name, again.suggestion(spec, name)) != spec
+    run = put(store, method=spec.method.settings(), epochs=3, lr=0.5)
+    page = at("runs", run=run)
+    page.session_state["again"] = True  # it is opened
+    page.run()
+    page.selectbox(f"again_what_{run}").set_value("rank").run()
+    page.text_input(f"again_rank_{run}").set_value("7").run()
+    link = next(link for link in page.page_link if link.label == "Look at it first")
+    assert {"lora.rank=7", "lora.projections=k", "epochs=3", "lr=0.5"} <= set(link.proto.query_string.split("&"))
+    page.text_input(f"again_rank_{run}").set_value("2").run()
+    assert "rank is 2 already" in text(page) and not any(b.key == "again_launch" for b in page.button)
+    page.text_input(f"again_rank_{run}").set_value("7").run()
+    page.button("again_launch").click().run()
+    newest = store.runs(limit=1)[0]
+    assert newest.id != run and RunSpec.of(newest.spec) == again.changed(spec, "rank", 7)
+    assert page.query_params["run"] == str(newest.id)
+
+
+def test_nan_and_plateaus_are_named_and_news_are_told_once(at, store, run):
+    from app.runs import alerts
+
+    begin(store, run, 20)
+    page = at("runs", run=run)
+    assert "lateau" not in text(page) + page.button(f"run_{run}").label
+    store.append(run, [evaluation(n) | {"epoch": n} for n in range(21, 27)])
+    page.run()
+    assert "Plateau since epoch 21: in the 5 epochs after it" in text(page)
+    assert "running, plateau since epoch 21" in page.button(f"run_{run}").label
+    store.append(run, [{"kind": "failed", "error": "Diverged", "message": "nan"}])
+    store.set_status(run, "failed", error="The loss became nan at step 26 of 26. Try a lower learning rate than 5.")
+    page.run()
+    page.run()
+    told = page.session_state[alerts._TOLD].values()
+    assert [one["title"] for one in told] == [f"Run {run} stands still since epoch 21", f"Run {run} failed, NaN"]
+    assert "failed, NaN" in page.button(f"run_{run}").label
+
+
+@pytest.mark.parametrize("spec", [{"method": {"name": "gone"}}, {"strange": 1}, {"method": {"name": "last", "odd": 1}}])
+def test_a_run_of_another_version_is_a_sentence(at, store, spec):
+    run = put(store)
+    with store.write() as db:
+        import json
+
+        db.execute("UPDATE runs SET spec = ?", (json.dumps(store.run(run).spec | spec),))
+    page = at("runs", run=run)
+    assert f"Run {run} is of another version of Headroom" in page.warning[0].value.replace("\\", "")
+    assert not page.error and "Launch again" not in [link.label for link in page.page_link]

@@ -374,6 +374,39 @@ def test_an_offline_run_of_weights_and_biases(trained, tmp_path, home):
     assert list(folder.glob("wandb/offline-run-*/run-*.wandb"))
 
 
+def test_a_project_of_trackio_has_the_curves(trained, store, tmp_path, home):
+    pytest.importorskip("trackio")
+    run = trained["lora"][0]
+    folder = pc.export(run, "trackio", tmp_path)
+    read = (
+        "import json, trackio\n"
+        "from trackio.sqlite_storage import SQLiteStorage\n"
+        "[run] = trackio.Api().runs('headroom')\n"
+        "print(json.dumps([run.name, run.config, SQLiteStorage.get_logs('headroom', run.name)], default=str))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", read], env={**os.environ, "TRACKIO_DIR": str(folder)}, capture_output=True, text=True
+    )
+    name, config, rows = json.loads(answer.stdout.splitlines()[-1])
+    assert name == f"run-{run}" and config["method"] == store.run(run).spec["method"]
+    kept = [(event["step"], event["loss"]) for event in store.events(run, kinds="step")]
+    assert [(row["step"], row["train/loss"]) for row in rows if "train/loss" in row] == kept
+    assert rows[-1]["final/test_accuracy"] == store.run(run).summary["test_accuracy"]
+
+
+@pytest.mark.parametrize("kind", ["tensorboard", "wandb", "trackio"])
+def test_a_logger_that_is_not_installed_says_how_it_is(kind, trained, store, monkeypatch):
+    from peftcore.cli.exports import _logger
+
+    source = Source.of(trained["lora"][0], store)
+    [one] = [each for each in kinds() if each.name == kind]
+    monkeypatch.setattr(_logger, "find_spec", lambda name: None)
+    assert one.why_not(source) == f"Not installed: {kind}. Install with: pip install {kind}"
+    monkeypatch.setattr(_logger, "find_spec", lambda name: object())
+    assert one.why_not(source) is None
+    assert "has not begun" in one.why_not(Source.of(store.create_run(source.settings), store))
+
+
 def test_every_kind_is_one_file_to_download(trained, store):
     for kind in kinds():
         if kind.why_not(Source.of(trained["lora"][0], store)) is None:

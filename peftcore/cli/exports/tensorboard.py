@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
+from peftcore.cli.exports._logger import needs
 from peftcore.cli.exports._source import Source
 from peftcore.cli.exports.events import scalars
 
@@ -13,11 +13,7 @@ TITLE = "TensorBoard"
 PURPOSE = "Curves beside those of other projects: unzip, then `tensorboard --logdir FOLDER`."
 MAKES = "folder"
 
-
-def why_not(source: Source) -> str | None:
-    if find_spec("tensorboard") is None:
-        return "Not installed: tensorboard. Install with: pip install tensorboard"
-    return source.no_events
+why_not = needs("tensorboard")
 
 
 def write(source: Source, folder: Path) -> Path:

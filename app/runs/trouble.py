@@ -1,0 +1,41 @@
+"""What is wrong with a run, by its name: NaN, a plateau."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import state
+from peftcore.store import RunRecord
+from peftcore.store.plateau import Plateau, plateau
+
+DIVERGED = "Diverged"  # the error with which a run ends whose loss or gradient is no number any more
+
+
+def name(record: RunRecord) -> str:
+    """'NaN', 'plateau since epoch 4', or '' of a run with which nothing is wrong. Reads its validations."""
+    if record.status == "failed":
+        return "NaN" if _diverged(str(state.store().folder), record.id, record.attempts) else ""
+    stuck = of(record)
+    return f"plateau since epoch {stuck.since}" if stuck else ""
+
+
+def of(record: RunRecord) -> Plateau | None:
+    """The plateau on which a run is, or on which it ended."""
+    if not record.ended:
+        return _plateau(record.id)
+    return _ended(str(state.store().folder), record.id, record.attempts)
+
+
+@st.cache_data(show_spinner=False, max_entries=512)
+def _ended(folder: str, run: int, attempts: int) -> Plateau | None:
+    return _plateau(run)
+
+
+def _plateau(run: int) -> Plateau | None:
+    return plateau(state.store().events(run, kinds="evaluation"))
+
+
+@st.cache_data(show_spinner=False, max_entries=512)
+def _diverged(folder: str, run: int, attempts: int) -> bool:
+    event = state.store().last_event(run, "failed")
+    return event is not None and event["error"] == DIVERGED

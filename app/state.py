@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from peftcore.home import home
-from peftcore.store import Store
+from peftcore.store import Store, marks
 
 if TYPE_CHECKING:
     from peftcore.engine import Engine
@@ -23,7 +23,9 @@ def store() -> Store:
 
 @st.cache_resource(show_spinner=False)
 def _store(folder: str) -> Store:
-    return Store(folder)
+    found = Store(folder)
+    marks.purge(found)  # what was deleted days ago
+    return found
 
 
 def engine() -> Engine:

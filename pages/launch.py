@@ -4,11 +4,13 @@ import streamlit as st
 
 from app import libraries
 from app.heads import cut
-from app.launch import cost_card, costs, launching, preview
+from app.launch import cost_card, costs, drop_zone, launching, preview
 
-st.title("Which backbone, which method, which task?")
+title, zone, field = st.columns([9, 4, 4], vertical_alignment="center")
+title.title("Which backbone, which method, which task?")
 libraries.ready()
 launching.open_form()
+drop_zone.draw(zone, field)
 
 left, price = st.columns([7, 4], gap="large")
 with left:

@@ -158,7 +158,7 @@ def strangers(query: Query) -> list[str]:
     """A sentence for each name in an address that no setting has, such as `lora.rnk`."""
     sentences = []
     for name in query:
-        if not _is_setting(name):
+        if not is_setting(name):
             known = [*RunSpec.model_fields, "race", *(f"{m}.{f}" for m in METHODS.names() for f in _own(m))]
             close = get_close_matches(name, known, 1) or [one for one in known if one.endswith(f".{name}")][:1]
             maybe = f" Did you mean {close[0]!r}?" if close else ""
@@ -166,7 +166,8 @@ def strangers(query: Query) -> list[str]:
     return sentences
 
 
-def _is_setting(name: str) -> bool:
+def is_setting(name: str) -> bool:
+    """Whether a name in an address is one of the form's."""
     owner, _, field = name.partition(".")
     if not field:
         return name == "race" or name in RunSpec.model_fields

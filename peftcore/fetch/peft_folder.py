@@ -98,13 +98,13 @@ def read_peft(source: Path) -> PeftFolder:
         if not needed.exists():
             raise errors.BadAdapter(f"{str(folder)!r} holds no {needed.name}; give a Hugging Face PEFT adapter folder.")
     try:
-        about = _read_config(json.loads((folder / CONFIG).read_text()), str(folder / CONFIG))
+        about = read_config(json.loads((folder / CONFIG).read_text()), str(folder / CONFIG))
         return PeftFolder(source, **about, tensors=_read_tensors(file))
     except (OSError, ValueError, KeyError, SafetensorError, re.error) as error:
         raise errors.BadAdapter(f"{str(source)!r} is damaged or not a PEFT adapter: {error}.") from None
 
 
-def _read_config(config: Any, where: str) -> dict[str, Any]:
+def read_config(config: Any, where: str) -> dict[str, Any]:
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
     from peft.utils import PeftType
 

@@ -6,6 +6,7 @@ import pytest
 from drawn import figures, titles
 
 from app.runs.following import MOST_POINTS, Follower
+from peftcore.errors import UnknownName
 from peftcore.spec import RunSpec
 
 SPEC = RunSpec(epochs=2)
@@ -271,6 +272,14 @@ def test_a_deleted_run_says_so_and_comes_back(at, store, run):
     assert store.run(run).deleted is None and listed(page) == [run]
 
 
+def test_what_was_deleted_long_ago_is_forgotten_when_the_app_starts(at, store, run):
+    with store.write() as db:
+        db.execute("UPDATE runs SET status = 'failed', deleted = 5")
+    at("home")
+    with pytest.raises(UnknownName):
+        store.run(run)
+
+
 TYPED = "<b>x</b> *y* :star: [l](http://a.b) &lt; www.a.org a@b.org $z$"
 
 
@@ -302,7 +311,7 @@ def test_launch_again_with_one_thing_changed(at, store):
 
     spec = RunSpec(method={"name": "lora", "rank": 2, "projections": ["k"]}, epochs=3, lr=0.5)
     without = {name for name in again.offered(spec) if again.suggestion(spec, name) == again._value(spec, name)}
-    assert without == {"weights", "backbone", "task", "device", "weight_decay", "clip"}
+    assert without == {"weights", "backbone", "task", "device", "weight_decay", "clip", "image_size"}
     for name in set(again.offered(spec)) - without - {"compile"}:  # every suggestion is another value that is possible
         assert again.changed(spec, name, again.suggestion(spec, name)) != spec
     run = put(store, method=spec.method.settings(), epochs=3, lr=0.5)

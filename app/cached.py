@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
+from app import recordings
 from app.subjects import Run, Scores, Subject, adapter, run
 from peftcore import errors
 from peftcore.figures.theme import method_title
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 OWN = "own-"  # begins the name of an image that a reader brought, in the place of a test image's number
 PHOTOS = {"photo-china": "china.jpg", "photo-flower": "flower.jpg"}  # of scikit-learn; names in the same place
 MEAN = -1  # in a head's place: the mean over all
+ONLY_SCORES = "The atlas keeps this run's scores, not its weights. Launch it again to look through its heads."
 SCORED_IMAGES, SCORED_BATCH = 200, 50  # for Taylor scores on request: images in all, and per step
 
 
@@ -160,6 +162,8 @@ def finished(blob: bytes | None) -> bytes:
 def _model(subject: Subject) -> Shared:
     from peftcore import adapters
 
+    if not run(subject).has_weights:
+        raise errors.NotMeasurable(ONLY_SCORES)
     blob = finished(adapter(subject))
     return Shared(adapters.from_bytes(blob, backbone(blob)))
 
@@ -185,6 +189,8 @@ def anatomy(subject: Subject) -> Anatomy:
 @st.cache_data(max_entries=64, show_spinner=False)
 def head_scores(subject: Subject, score: Any) -> Scores:
     """Scores of the trained adapter: 'energy' from its weights, the Taylor ones on validation images, now."""
+    if not run(subject).has_weights and score in (kept := recordings.run(subject.id)["scores"]):
+        return Scores.of(kept[score])
     import torch
 
     from peftcore.backbone.preprocess import prepare

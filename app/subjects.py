@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from app import state, words
+from app import recordings, state, words
 from peftcore.figures.accuracy import Ground
 from peftcore.store import RunRecord, conditions, gallery
 
-GALLERY = "gallery"
+GALLERY, ATLAS = "gallery", "atlas"
 MOST_RUNS = 60  # the newest runs that a page offers
 
 
 class Subject(NamedTuple):
-    """A run to look at: one of the store (`home` its folder, `id` its number) or a recorded example by its name."""
+    """A run to look at: one of the store (`home` its folder, `id` its number), a recorded example by its name, or a
+    recording of the atlas, which has scores and no weights, by its id."""
 
     home: str
     id: str
@@ -40,6 +41,11 @@ class Run:
     @property
     def method(self) -> str:
         return self.spec["method"]["name"]
+
+    @property
+    def has_weights(self) -> bool:
+        """False for a recording of the atlas, which nobody can look through."""
+        return self.subject.home != ATLAS
 
     @property
     def title(self) -> str:
@@ -124,16 +130,18 @@ def runs(needs: str) -> list[Run]:
 
 def run(subject: Subject) -> Run:
     """What there is to say of a subject. Raises UnknownName where there is no such run."""
-    if subject.home == GALLERY:
-        recorded = gallery.record(subject.id)
-        ground = Ground.of(events(subject, "started")[0], "test")
-        return Run(subject, recorded["spec"], "finished", None, recorded["summary"]["test_accuracy"], True, ground)
-    return _of_store(state.store().run(int(subject.id)))
+    if subject.home != GALLERY and subject.home != ATLAS:
+        return _of_store(state.store().run(int(subject.id)))
+    recorded = gallery.record(subject.id) if subject.home == GALLERY else recordings.run(subject.id)
+    ground = Ground.of(events(subject, "started")[0], "test")
+    return Run(subject, recorded["spec"], "finished", None, recorded["summary"]["test_accuracy"], True, ground)
 
 
 def named(code: str) -> Subject:
-    """The subject that an address calls `code`: a run's number or an example's name."""
-    return Subject(str(state.store().folder), code) if code.isdigit() else Subject(GALLERY, code)
+    """The subject that an address calls `code`: a run's number, an example's name, or a recording's id."""
+    if code.isdigit():
+        return Subject(str(state.store().folder), code)
+    return Subject(ATLAS if code in recordings.runs() else GALLERY, code)
 
 
 def _of_store(record: RunRecord) -> Run:
@@ -162,13 +170,17 @@ def reached(accuracy: float, ground: Ground | None) -> str:
 
 def events(subject: Subject, kind: str) -> list[dict[str, Any]]:
     """Events of one kind, in order."""
+    if subject.home == ATLAS:
+        return recordings.events(subject.id, kind)
     if subject.home == GALLERY:
         return [event for event in gallery.record(subject.id)["events"] if event["kind"] == kind]
     return state.store().events(int(subject.id), kinds=kind)
 
 
 def adapter(subject: Subject) -> bytes | None:
-    """The trained adapter, where the run came to its end."""
+    """The trained adapter, where the run came to its end and its weights were kept."""
+    if subject.home == ATLAS:
+        return None
     if subject.home == GALLERY:
         return gallery.adapter(subject.id)
     return state.store().get_artifact(int(subject.id), "adapter")

@@ -17,7 +17,7 @@ if clicked := wall.draw(chosen, asked):
     links.write(open=clicked)
     st.rerun()
 with place:
-    if asked in cards:
+    if asked in cards and cards[asked].entry.subject is None:
         opened.draw(cards[asked], chosen)
 count = f"{len(cards)} adapters" if len(cards) > 1 else "One adapter"
 with st.container(horizontal=True, vertical_alignment="center", gap="small"):

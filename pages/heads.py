@@ -70,4 +70,5 @@ if len(frames) > 1:
         captions.caption(
             f"The {history[-1][1].score} score as training collected it, step by step. Play it, or drag the slider."
         )
-effects.draw(run, view, score, (layer, head))
+if run.has_weights:
+    effects.draw(run, view, score, (layer, head))

@@ -22,7 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from app import words
-from app.atlas.contents import FOLDER
+from app.recordings import FOLDER
 from peftcore import adapters, errors
 from peftcore.backbone.load import load_backbone
 from peftcore.events import Finished

@@ -1,36 +1,27 @@
-"""What the atlas holds: files of assets/atlas, recorded examples, and this machine's runs with head scores. No torch.
-
-A file of assets/atlas is JSON: title, source, licence, command, and `entries`, each with id, task, title, group,
-method, backbone, command and `scores` {name: HeadScores as JSON}; a recorded run also has seed, spec, summary, started
-and `history`, its scores by epoch. scripts/record_atlas.py writes them; whatever is there is shown.
-"""
+"""What the atlas holds: recordings, recorded examples, and this machine's runs with head scores. No torch."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from app import subjects, words
+from app import recordings, subjects, words
 from app.subjects import Scores, Subject
 from peftcore.errors import UnknownName
 from peftcore.figures.accuracy import Ground
 from peftcore.store import conditions
 from peftcore.task import task_card
 
-FOLDER = Path(__file__).resolve().parents[2] / "assets" / "atlas"
 TOGETHER = "together"  # in a projection's place: the sum over all of them
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One adapter's head scores. `scores`: by name, such as taylor or energy. `subject`: the run that Heads can open;
-    `history`: scores by step of a run without one. `settings`: what may also explain a likeness, such as a scale."""
+    """One adapter's head scores. `scores`: by name, such as taylor or energy. `subject`: the run that Heads opens, None
+    for what others trained. `settings`: what may also explain a likeness, such as a scale."""
 
     id: str
     task: str
@@ -45,8 +36,6 @@ class Entry:
     accuracy: str = ""  # with its 95 % interval
     reached: float | None = None  # the same as a share
     subject: Subject | None = None
-    spec: Mapping[str, Any] | None = None
-    history: Sequence[tuple[int, Scores]] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def grid(self, score: str, projection: str) -> tuple[np.ndarray, np.ndarray | None] | None:
@@ -61,33 +50,26 @@ class Entry:
 
 def entries() -> list[Entry]:
     """All of them: this machine's runs first, then recorded examples, then what travels with Headroom."""
-    return [
-        *_runs(),
-        *(entry for file in sorted(FOLDER.glob("*.json")) for entry in _read(file, file.stat().st_mtime_ns)),
-    ]
-
-
-@lru_cache(maxsize=128)
-def _read(file: Path, _changed: int) -> tuple[Entry, ...]:
-    content = json.loads(file.read_text())
-    return tuple(_entry(about, content) for about in content["entries"])
+    recorded = (_entry(about, file) for file in recordings.files() for about in file["entries"])
+    return [*_runs(), *recorded]
 
 
 def _entry(about: Mapping[str, Any], file: Mapping[str, Any]) -> Entry:
     scores = {name: Scores.of(each) for name, each in about["scores"].items()}
-    history = [(each["step"], Scores.of(each["scores"])) for each in about.get("history", ())]
-    if history:
-        scores = {history[-1][1].score: history[-1][1]} | scores
-    accuracy, reached, source = "", None, f"{file['title']}, {file['licence']}, {file.get('source', '')}"
+    if history := about.get("history"):
+        last = Scores.of(history[-1]["scores"])
+        scores = {last.score: last} | scores
+    accuracy, reached, subject, source = "", None, None, f"{file['title']}, {file['licence']}, {file.get('source', '')}"
     if summary := about.get("summary"):
         ground, reached = Ground.of(about["started"], "test"), summary["test_accuracy"]
         accuracy = subjects.reached(reached, ground)
         measured = f"seed {about['seed']}, test accuracy {accuracy} ({conditions.words(about['spec'])})"
-        source = f"Recorded with Headroom: {measured}"
+        source, subject = f"Recorded with Headroom: {measured}", Subject(subjects.ATLAS, about["id"])
     return Entry(
-        scores=scores, source=source, accuracy=accuracy, reached=reached, history=history,
+        scores=scores, source=source, accuracy=accuracy, reached=reached,
+        subject=subject,
         **{name: about[name] for name in ("id", "task", "title", "group", "method", "backbone")},
-        **{name: about[name] for name in ("command", "seed", "spec", "settings") if about.get(name) is not None},
+        **{name: about[name] for name in ("command", "seed", "settings") if about.get(name) is not None},
     )  # fmt: skip
 
 
@@ -116,7 +98,6 @@ def _runs() -> list[Entry]:
                 accuracy="" if run.accuracy is None else subjects.reached(run.accuracy, run.ground),
                 reached=run.accuracy,
                 subject=run.subject,
-                spec=spec,
             )
         )
     return found

@@ -1,17 +1,17 @@
-"""One adapter of the atlas, large: what was released elsewhere, and runs of which only the scores travel along."""
+"""One adapter of the atlas, large: what others trained and released. Runs open in Heads."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from app import captions, errors, links, navigation, screen, subjects, theme
+from app import captions, errors, links, screen, theme
 from app.atlas.choice import SCORES, Card, Chosen
 from peftcore.figures import heads
 from peftcore.figures.theme import method_title
 
 
 def draw(card: Card, chosen: Chosen) -> None:
-    """Over the wall: its grid, its profile by layer and, of a recorded run, how its scores grew."""
+    """Over the wall: its grid and its profile by layer."""
     title = f"{errors.plain(card.entry.title)}: {method_title(card.entry.method)}, {card.entry.backbone}"
     st.dialog(title, width="large", on_dismiss=_close)(_inside)(card, chosen)
 
@@ -28,22 +28,13 @@ def _inside(card: Card, chosen: Chosen) -> None:
             card.values, scores.layers, score=chosen.score, projection=chosen.short, mask=card.mask, note="",
             **screen.fit(545, 530), dark=theme.is_dark(),
         )  # fmt: skip
-        theme.show(grid, "atlas_grid", spec=entry.spec)
+        theme.show(grid, "atlas_grid")
     with right:
         profile = heads.layer_profile(card.values, score=chosen.score, height=480, dark=theme.is_dark())
-        theme.show(profile, "atlas_profile", spec=entry.spec)
+        theme.show(profile, "atlas_profile")
     settings = ", ".join(f"{name} {value}" for name, value in entry.settings.items())
     captions.caption(
         f"{entry.title}: {SCORES[chosen.score]}, {chosen.of}. {entry.source}. "
         f"{f'Trained with {settings}. ' if settings else ''}Layers count from 1 at the bottom, heads from the left.",
         entry.command,
     )
-    projection = chosen.projection if chosen.projection in scores.projections else None
-    grown = subjects.frames(list(entry.history), projection) if chosen.score != "energy" else []
-    if len(grown) > 1:
-        figure = heads.scores_over_steps(
-            grown, score=chosen.score, projection=chosen.short, **screen.fit(560, 560), dark=theme.is_dark()
-        )
-        theme.show(figure, "atlas_over_steps", spec=entry.spec)
-    if entry.spec:
-        navigation.link("launch", "Launch this run", method=entry.method, task=entry.task, backbone=entry.backbone)

@@ -16,6 +16,9 @@ IMAGES, THUMB = 6, 58  # of the strip to choose from: how many, and pixels of ea
 
 def through(run: Run, layer: int, head: int) -> None:
     """The strip of images, the two maps side by side, and how much of the attention moved."""
+    if not run.has_weights:
+        st.info(cached.ONLY_SCORES, icon=":material/grid_on:")
+        return
     image = controls.choose_image("heads", run, count=IMAGES, side=THUMB)
     with sentences(stop=False), st.spinner("Looking through this head ..."):
         grid = cached.anatomy(run.subject).grids[layer]

@@ -10,9 +10,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from drawn import figures
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from app import recordings
 from app.atlas import choice, contents, sameness, wall
 from app.subjects import Scores
 from peftcore.figures.agreement import Agreement
@@ -37,7 +39,7 @@ def test_the_released_adapters_are_there_at_once(at):
 
 def test_every_released_adapter_has_its_energies_and_its_source():
     """Numbers alone travel: 12 layers, q and v, 12 heads, of each of the 19 tasks."""
-    file = json.loads((contents.FOLDER / f"{RELEASED}.json").read_text())
+    file = json.loads((recordings.FOLDER / f"{RELEASED}.json").read_text())
     assert file["licence"] == "MIT" and "PETL-ViT" in file["source"] and file["command"].startswith("python scripts/")
     assert [entry["task"] for entry in file["entries"]] == list(KNOWN)
     for entry in file["entries"]:
@@ -46,7 +48,7 @@ def test_every_released_adapter_has_its_energies_and_its_source():
 
 
 def test_the_whole_atlas_is_small():
-    assert sum(file.stat().st_size for file in contents.FOLDER.iterdir()) < 8_000_000
+    assert sum(file.stat().st_size for file in recordings.FOLDER.iterdir()) < 8_000_000
 
 
 def test_an_adapter_opens_by_its_link(at):
@@ -88,7 +90,7 @@ def test_runs_of_this_machine_are_there_and_open_in_heads(at, store, trained):
 
 def test_an_empty_atlas_is_an_invitation(at, monkeypatch, tmp_path):
     monkeypatch.setattr(gallery, "names", lambda: ())
-    monkeypatch.setattr(contents, "FOLDER", tmp_path)
+    monkeypatch.setattr(recordings, "FOLDER", tmp_path)
     app = at("atlas")
     assert "The atlas is empty" in text(app) and [link.proto.label for link in app.get("page_link")] == ["Launch LoRA"]
 
@@ -145,18 +147,26 @@ def test_a_folder_that_would_be_too_large_is_refused(recorder, monkeypatch, tmp_
         recorder.write(tmp_path / "a.json", {"entries": list(range(20))})
 
 
-def test_recorded_runs_are_shown_opened_and_compared(at, recorder, monkeypatch, tmp_path):
+def test_recorded_runs_are_shown_open_in_heads_and_are_compared(at, recorder, monkeypatch, tmp_path):
     for spec in recorder.planned(1):
         if spec.backbone == "vit_micro" and spec.seed < 2:
             recorder.write(
                 tmp_path / f"{recorder.name_of(spec)}.json",
                 {"title": "Recorded", "licence": "MIT", "entries": [finished(recorder, spec)]},
             )
-    monkeypatch.setattr(contents, "FOLDER", tmp_path)
-    app = at("atlas", backbone="vit_micro", open="digits-heart_lora-vit_micro-1", method="heart_lora", score="taylor")
+    monkeypatch.setattr(recordings, "FOLDER", tmp_path)
+    app = at("atlas", backbone="vit_micro", method="heart_lora", score="taylor")
     assert "20 adapters: taylor, in training" in text(app) and "10 tasks on vit_micro" in text(app) and not app.error
-    assert "seed 1, test accuracy 0.500" in text(app)
-    assert [link.proto.label for link in app.get("page_link")] == ["Launch this run"]
+    opened = "digits-heart_lora-vit_micro-1"
+    [drawn] = [e.proto for e in app.get("bidi_component") if e.proto.component_name == "atlas_wall"]
+    cards = {card["id"]: card for group in json.loads(drawn.json)["groups"] for card in group["cards"]}
+    card = cards[opened]
+    assert card["href"] == f"heads?run={opened}" and card["note"].endswith("seed 1, 0.50")
+
+    app = at("heads", run=opened)
+    assert "seed 1 (test accuracy" in text(app) and "keeps this run's scores, not its weights" in text(app)
+    assert list(figures(app)) == ["heads_grid", "heads_mask", "heads_profile", "heads_over_steps"] and not app.error
+    assert "energy in q" in text(at("heads", run=opened, score="energy"))
 
 
 # What is drawn and taken away
@@ -202,7 +212,7 @@ def test_a_grid_that_was_named_by_somebody_is_text_not_markup(at, recorder, monk
     spec = next(recorder.planned(1))
     entry = finished(recorder, spec) | {"title": "*loud* [link](x)"}
     recorder.write(tmp_path / "a.json", {"title": "Recorded", "licence": "MIT", "entries": [entry]})
-    monkeypatch.setattr(contents, "FOLDER", tmp_path)
+    monkeypatch.setattr(recordings, "FOLDER", tmp_path)
     assert not at("atlas", open=entry["id"], backbone=spec.backbone).error
 
 

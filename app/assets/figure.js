@@ -13,21 +13,28 @@ export default function ({ parentElement, data, setTriggerValue }) {
   return () => drawing.end();
 }
 
-// Plotly's script, once for all figures of the page. The address names its version, so a copy that the browser keeps
-// is always the right one.
+// Plotly's script, once for all figures of the page. Its address names its version, so the copy that a browser has kept
+// is always the right one, however old: a reload asks the server for nothing.
 function plotly(version) {
-  window.headroomPlotly ??= new Promise((resolve, reject) => {
-    const script = document.createElement("script");
-    script.src = new URL(`../headroom.plotly/plotly.min.js?v=${version}`, import.meta.url);
-    script.onload = () => resolve(window.Plotly);
-    script.onerror = () => {
-      window.headroomPlotly = undefined; // the next figure tries again
-      reject(new Error("the browser could not load plotly.min.js from this app. Reload the page; if it stays so, " +
-        "something between the app and the browser blocks scripts"));
-    };
-    document.head.append(script);
+  window.headroomPlotly ??= load(new URL(`../headroom.plotly/plotly.min.js?v=${version}`, import.meta.url)).catch(() => {
+    window.headroomPlotly = undefined; // the next figure tries again
+    throw new Error("the browser could not load plotly.min.js from this app. Reload the page; if it stays so, " +
+      "something between the app and the browser blocks scripts");
   });
   return window.headroomPlotly;
+}
+
+async function load(address) {
+  const reply = await fetch(address, { cache: "force-cache" });
+  if (!reply.ok) throw new Error(reply.statusText);
+  const script = document.createElement("script");
+  script.src = URL.createObjectURL(await reply.blob());
+  await new Promise((resolve, reject) => {
+    Object.assign(script, { onload: resolve, onerror: reject });
+    document.head.append(script);
+  });
+  URL.revokeObjectURL(script.src);
+  return window.Plotly;
 }
 
 function customdata({ customdata: given, x, y }) {

@@ -201,7 +201,7 @@ def test_heads_of_a_run_and_a_clicked_cell(page):
     told = page.get_by_text(re.compile(r"Head \d+ of layer \d+: rank")).first
     expect(told).to_be_visible(timeout=PATIENCE)
     grid = page.locator(".st-key-heads_grid .js-plotly-plot")
-    box = grid.locator(".cartesianlayer .plot").bounding_box()  # 8 layers of 8 heads, layer 1 at the bottom
+    box = grid.locator(".nsewdrag").bounding_box()  # 8 layers of 8 heads, layer 1 at the bottom
     page.mouse.click(box["x"] + box["width"] * 2.5 / 8, box["y"] + box["height"] * 5.5 / 8)
     page.wait_for_function("() => location.search.includes('layer=3&head=3')")
     grid.focus()

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import lettering, theme
 from peftcore.figures.curves import mark_chance
 from peftcore.figures.squares import cell_side
 from peftcore.registry import METHODS
@@ -230,22 +230,25 @@ def disagreement(
     size = {"width": side * many + margins["l"] + margins["r"], "height": side * many + margins["t"] + margins["b"]}
     plain = [theme.plain(name) for name in names]
     apart = np.where(np.eye(many, dtype=bool), np.nan, np.asarray(shares, float))
+    most = float(np.max(shares)) or 1.0
     figure = go.Figure(
         go.Heatmap(
             z=apart,
-            text=[["" if np.isnan(share) else f"{100 * share:.0f}" for share in row] for row in apart],
-            texttemplate="%{text}" if side >= 26 else None,
             customdata=[[f"{one} and {two}" for two in plain] for one in plain],
             hovertemplate="<b>%{customdata}</b><br>differ on %{z:.1%} of the images<extra></extra>",
             hoverongaps=False,
             colorscale=theme.SEQUENTIAL,
             zmin=0,
-            zmax=float(np.max(shares)) or 1.0,
+            zmax=most,
             xgap=2,
             ygap=2,
             colorbar=dict(thickness=12, outlinewidth=0, tickformat=".0%"),
         )
     )
+    if side >= 26:
+        down, across = np.nonzero(np.isfinite(apart))
+        there = apart[down, across]
+        lettering.write(figure, (across, down), [f"{100 * share:.0f}" for share in there], there / most, size=12)
     bare = dict(showgrid=False, fixedrange=True, showline=False, ticks="", automargin=True)
     figure.update_xaxes(tickvals=list(range(many)), ticktext=plain, tickangle=-40, **bare)
     figure.update_yaxes(tickvals=list(range(many)), ticktext=plain, range=[many - 0.5, -0.5], **bare)
@@ -260,8 +263,8 @@ def disagreement(
             "images": [images] * len(rows),
         },
     )
-    least, most = (theme.percent(float(of)) for of in (np.nanmin(apart), np.nanmax(apart)))
-    spread = most if least == most else f"{least} to {most}"
+    least, largest = (theme.percent(float(of)) for of in (np.nanmin(apart), np.nanmax(apart)))
+    spread = largest if least == largest else f"{least} to {largest}"
     title = f"Two runs differ on {spread} of {images:,} images"
     return theme.finish(
         figure, title, name="disagreement", dark=dark, margin=margins, line=max(24, (size["width"] - 20) // 8),

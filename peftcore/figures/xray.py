@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from peftcore.figures import theme
+from peftcore.figures import lettering, theme
 
 
 def by_layer(
@@ -34,6 +34,8 @@ def by_layer(
     rows = len(values)
     signed = bool((values[np.isfinite(values)] < 0).any())
     reach = reach or float(np.nanmax(np.abs(values))) or 1.0
+    low = -reach if signed else 0.0
+    scale: str | list = [list(stop) for stop in theme.DIVERGING] if signed else theme.SEQUENTIAL
     margin = dict(l=58, r=14 if written else 66, t=66, b=50)
     down = max(18, min(44, (height - margin["t"] - margin["b"]) // rows))
     across = (width - margin["l"] - margin["r"]) // max(1, len(columns))
@@ -41,13 +43,10 @@ def by_layer(
     figure = go.Figure(
         go.Heatmap(
             z=values,
-            text=[["" if np.isnan(value) else f"{value:.3g}" for value in row] for row in values],
-            texttemplate="%{text}" if written else None,
-            textfont=dict(size=11),
             customdata=[[f"layer {layer + 1}, {theme.plain(name)}" for name in columns] for layer in range(rows)],
             hovertemplate=f"<b>%{{customdata}}</b><br>{theme.plain(what)} %{{z:.4g}}<extra></extra>",
-            colorscale=[list(stop) for stop in theme.DIVERGING] if signed else theme.SEQUENTIAL,
-            zmin=-reach if signed else 0.0,
+            colorscale=scale,
+            zmin=low,
             zmax=reach,
             xgap=2,
             ygap=2,
@@ -56,6 +55,11 @@ def by_layer(
             colorbar=dict(thickness=12, outlinewidth=0, tickfont=dict(size=11), xpad=6),
         )
     )
+    if written:
+        layers, places = np.nonzero(np.isfinite(values))
+        there = values[layers, places]
+        said = [f"{value:.3g}" for value in there]
+        lettering.write(figure, (places, layers), said, (there - low) / (reach - low), size=11, scale=scale)
     bare = dict(showgrid=False, showline=False, ticks="", fixedrange=True, automargin=False)
     figure.update_xaxes(tickvals=list(range(len(columns))), ticktext=[theme.plain(name) for name in columns], **bare)
     figure.update_yaxes(

@@ -99,8 +99,11 @@ def test_running_tells_loading_caching_then_steps(at, store, run):
 
 
 def test_a_collapse_is_named_with_what_helps(at, store, run):
-    begin(store, run, steps=2)
-    store.append(run, [evaluation(2), {"kind": "side_entropy", "step": 2, "epoch": 1, "values": [0.03, 0.9, 0.05]}])
+    store.set_status(run, "running")
+    known = STARTED | {"settings": {"images": {"val": [200, 20], "test": [200, 20]}}}
+    bad = evaluation(2, accuracy=0.2) | {"epoch": 2}
+    store.append(run, [known, step(1), step(2), bad, {"kind": "side_entropy", "step": 2, "epoch": 2,
+                                                      "values": [0.03, 0.9, 0.05]}])  # fmt: skip
     app = at("runs", run=run)
     told = " ".join(warning.value for warning in app.warning)
     assert "**Attention collapsed.**" in told and "2 of 3 modules" in told and "qk_norm" in told

@@ -50,8 +50,11 @@ def test_entropy_is_one_where_all_are_looked_at_and_zero_where_one_is(watched):
     assert all(0.9 < value <= 1 for value in wide.values)
     assert all(0 <= value < 0.1 for value in narrow.values)
     seen = [event.to_dict() for event in (wide, narrow)]
-    assert collapse(SPEC, None, (), seen[:1]) is None
-    assert collapse(SPEC, None, (), seen).name == "attention collapsed"
+    bad = [evaluation(3, 0.3, 1.2)]
+    assert collapse(SPEC, STARTED, bad, seen[:1]) is None
+    assert collapse(SPEC, STARTED, bad, seen).name == "attention collapsed"
+    assert collapse(SPEC, STARTED, [evaluation(3, 0.7, 1.2)], seen) is None, "it is right all the same"
+    assert collapse(SPEC, STARTED, [evaluation(2, 0.3, 1.2)], seen) is None, "the warm-up ends with epoch 2"
 
 
 def test_methods_without_side_attention_have_no_entropy(monkeypatch):
@@ -61,14 +64,15 @@ def test_methods_without_side_attention_have_no_entropy(monkeypatch):
 
 
 def test_the_remedy_names_what_the_recipe_has_not_got_yet():
-    found = collapse(SPEC, None, (), [entropy(3, 0.02, 0.1, 0.9)])
+    bad = [evaluation(3, 0.3, 1.2)]
+    found = collapse(SPEC, STARTED, bad, [entropy(3, 0.02, 0.1, 0.9)])
     assert found.epoch == 3 and "2 of 3 modules" in found.finding and "entropy 0.02" in found.finding
     assert "0.02, such as 0.005" in found.remedy and "qk_norm" in found.remedy and "clip=1" in found.remedy
     better = SPEC | {"clip": 1.0, "method": SPEC["method"] | {"qk_norm": True}}
-    remedy = collapse(better, None, (), [entropy(3, 0.02)]).remedy
+    remedy = collapse(better, STARTED, bad, [entropy(3, 0.02)]).remedy
     assert "lower learning rate" in remedy and "qk_norm" not in remedy and "clip" not in remedy
-    assert collapse(SPEC, None, (), [entropy(2, 0.02), entropy(3, 0.5)]) is None, "it has recovered"
-    assert collapse(SPEC, None, (), [entropy(3, 0.02, 0.5, 0.9)]) is None, "one module of three"
+    assert collapse(SPEC, STARTED, bad, [entropy(2, 0.02), entropy(3, 0.5)]) is None, "it has recovered"
+    assert collapse(SPEC, STARTED, bad, [entropy(3, 0.02, 0.5, 0.9)]) is None, "one module of three"
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,12 @@ def meant(model: type[Settings], name: str, texts: Sequence[str]) -> Any:
     return text if kind is str else _json(text)
 
 
+def meant_or(model: type[Settings], name: str, texts: Sequence[str], default: Any) -> Any:
+    """`meant`, with another default than the schema's own."""
+    value = meant(model, name, texts)
+    return value if any(texts) or value != default_of(model, name) else default
+
+
 def texts_of(model: type[Settings], name: str, value: Any) -> list[str]:
     """How the address writes a value, so that `meant` reads it again."""
     kind, _ = unwrap(model.model_fields[name].annotation)
@@ -148,6 +154,7 @@ def fields(
     prefix: str = "",
     columns: int = 4,
     instead: Draw | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Draws a widget for each field, in rows of `columns`, and returns what they say, also what the schema refuses.
 
@@ -155,37 +162,40 @@ def fields(
         names: which fields and in which order; all by default.
         prefix: before each key, as `last.` in `last.rank`.
         instead: what draws a field, by its name, in place of its own widget.
+        defaults: by key, what a field is where nobody set it, other than the schema's own.
     """
     names = list(model.model_fields if names is None else names)
-    values = {}
-    _drop_defaults(model, [name for name in names if name not in (instead or {})], prefix)
+    values, others = {}, defaults or {}
+    _drop_defaults(model, [name for name in names if name not in (instead or {})], prefix, others)
     for start in range(0, len(names), columns):
         row = names[start : start + columns]
         for name, place in zip(row, st.columns(columns), strict=False):
             with place:
-                draw = (instead or {}).get(name) or (lambda model, name: field(model, name, prefix + name))
+                draw = (instead or {}).get(name) or (lambda model, name: field(model, name, prefix + name, others))
                 values[name] = draw(model, name)
     return values
 
 
-def _drop_defaults(model: type[Settings], names: Iterable[str], prefix: str) -> None:
+def _drop_defaults(model: type[Settings], names: Iterable[str], prefix: str, others: Mapping[str, Any]) -> None:
     """Takes out of the address what says no more than the default."""
     said = {name: texts for name in names if (texts := links.texts(prefix + name))}
-    links.write(**{prefix + n: None for n, texts in said.items() if meant(model, n, texts) == default_of(model, n)})
+    defaults = {name: others.get(prefix + name, default_of(model, name)) for name in said}
+    same = [n for n, texts in said.items() if meant_or(model, n, texts, defaults[n]) == defaults[n]]
+    links.write(**{prefix + name: None for name in same})
 
 
-def field(model: type[Settings], name: str, key: str) -> Any:
-    """One field's widget, and its value."""
+def field(model: type[Settings], name: str, key: str, defaults: Mapping[str, Any] | None = None) -> Any:
+    """One field's widget, and its value. defaults: by key, where they are not the schema's own."""
     texts, info = links.texts(key), model.model_fields[name]
-    default = default_of(model, name)
-    value = meant(model, name, texts)
+    default = (defaults or {}).get(key, default_of(model, name))
+    value = meant_or(model, name, texts, default)
 
     def keep() -> None:
         now = st.session_state[key]
         if options := options_of(unwrap(info.annotation)[0]):
             now = sorted(now, key=options.index)  # in whatever order they were clicked
         now = [now] if isinstance(now, str) else texts_of(model, name, now)
-        links.write(**{key: None if meant(model, name, now) == default else now})
+        links.write(**{key: None if meant_or(model, name, now, default) == default else now})
 
     draw(words.setting(name), info, value, key, texts[-1] if texts else None, on_change=keep)
     complain(refusal(model, name, value))

@@ -96,17 +96,17 @@ def settings(backbone: str, form: Request) -> DeltaGenerator | None:
     first, rest = _split(own, own[:FIRST_FIELDS], raced)
     if first:
         st.markdown(f"**{cls.card.title}**")
-        forms.fields(cls, first, prefix=f"{cls.name}.", instead=draw)
+        forms.fields(cls, first, prefix=f"{cls.name}.", instead=draw, defaults=form.defaults)
     heads_off = cut.place_for_preview(cls)
     st.markdown("**Recipe**")
     up_front, others = _split([name for name in RunSpec.model_fields if name not in CHOSEN_ABOVE], UP_FRONT, raced)
-    forms.fields(RunSpec, up_front, instead=draw)
+    forms.fields(RunSpec, up_front, instead=draw, defaults=form.defaults)
     if "lr" not in raced:
         rates.hint(backbone, form)
     race_form.chooser(cls, form.faults)
     with st.expander("More settings", expanded=_has_a_fault(form, cls, [*rest, *others])):
-        forms.fields(cls, rest, prefix=f"{cls.name}.")
-        forms.fields(RunSpec, others)
+        forms.fields(cls, rest, prefix=f"{cls.name}.", defaults=form.defaults)
+        forms.fields(RunSpec, others, defaults=form.defaults)
     return heads_off
 
 
@@ -199,6 +199,6 @@ def command(form: Request) -> str:
         return words.command(spec)
     if not form.own_rates:
         return words.command(spec, "race", form.values)
-    if any(one != recipes.with_its_own(one) for one in form.specs):  # which no option of a race says
+    if any(one != recipes.at_its_rate(one) for one in form.specs):  # which no option of a race says
         return "\n".join(words.command(one.to_dict()) for one in form.specs)
     return words.command({name: value for name, value in spec.items() if name != "lr"}, "race", form.values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -25,18 +25,30 @@ def field(model: type[Settings], request: Request) -> None:
         key="lr",
         help=f"{model.model_fields['lr'].description} Empty: the best known for the method.",
         placeholder="each method's own",
-        on_change=lambda: links.write(lr=st.session_state["lr"].strip() or None),
+        on_change=lambda: links.write(**_written(st.session_state["lr"].strip(), model, request)),
     )
     for name, why in request.faults.items():
         if name == "lr" or name.endswith(".lr"):
             forms.complain(why)
 
 
+def _written(text: str, model: type[Settings], request: Request) -> dict[str, Any]:
+    """A rate that is written, and with it what else the recipe said, which a rate of one's own would end."""
+    if not text:
+        return {"lr": None}
+    assert request.method is not None, "a form with settings has a method"
+    owners = {name: request.method if "." in name else model for name in request.defaults}
+    unsaid = {name: value for name, value in request.defaults.items() if not any(links.texts(name))}
+    more = {name: forms.texts_of(owners[name], name.rpartition(".")[2], value) for name, value in unsaid.items()}
+    return {"lr": text, **more}
+
+
 def hint(backbone: str, request: Request) -> None:
-    """A line on where the rate comes from, what it is based on one click away, and the way back to it."""
+    """A line on where the recipe comes from, what it is based on one click away, and the way back to it."""
     written = [name for name in _methods(request) if links.texts(f"{name}.lr")]
     known = {name: recipes.best(name, backbone) for name in _methods(request)}
-    best = {name: recipe.values["lr"] for name, recipe in known.items()}
+    alone = len(known) == 1
+    best = {name: recipe.values["lr"] if alone else recipe.lr for name, recipe in known.items()}
     own = any(links.texts("lr")) or any(request.rates.get(name) != best[name] for name in written)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if own:
@@ -45,12 +57,12 @@ def hint(backbone: str, request: Request) -> None:
             st.button(f"Back to {default}", key="default_rate", type="tertiary", icon=":material/undo:",
                       on_click=links.write,
                       kwargs=dict.fromkeys(["lr", *(f"{name}.lr" for name in written)]))  # fmt: skip
-        elif len(known) > 1:
+        elif not alone:
             each = ", ".join(f"{method_title(name)} {rate:g}" for name, rate in request.rates.items())
-            st.caption(f"Learning rates: {each}.", width="content")
+            st.caption(f"Learning rates: {each}. Methods are raced as published.", width="content")
         else:
             [recipe] = known.values()
-            st.caption(f"Learning rate {recipe.values['lr']:g}: {recipe.basis}.", width="content")
+            st.caption(f"{_in_words(recipe)}: {recipe.basis}.", width="content")
         with st.popover("What was tried", type="tertiary", icon=":material/query_stats:", key="rate_evidence"):
             for name, recipe in known.items():
                 _evidence(name, recipe)
@@ -61,36 +73,44 @@ def _methods(request: Request) -> list[str]:
     return request.values.get("method") or [request.method.name]
 
 
+def _in_words(recipe: Recipe) -> str:
+    """'Learning rate 0.01, 20 epochs, q and k normalised, clip 1'."""
+    said = [f"learning rate {recipe.values['lr']:g}"]
+    said += [f"{recipe.values['epochs']} epochs"] if "epochs" in recipe.values else []
+    said += [f"{words.setting(name)} {words.value(value)}" for name, value in _more(recipe.values).items()]
+    text = ", ".join(said)
+    return text[:1].upper() + text[1:]
+
+
+def _more(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What departs from a method as published."""
+    fields = {n: v for n, v in values.items() if n not in (*recipes.NUMBERS, "method", "val", "seeds")}
+    return fields | values.get("method", {})
+
+
 def _evidence(name: str, recipe: Recipe) -> None:
-    """The rates that were tried, what each reached, and the command."""
-    st.markdown(f"**{method_title(name)}: {recipe.values['lr']:g}**")
+    """The recipes that were tried, what each reached, and the command."""
+    st.markdown(f"**{method_title(name)}: {_in_words(recipe)}**")
     st.caption(f"{recipe.basis[:1].upper()}{recipe.basis[1:]}.")
     for entry in recipe.evidence:
         measured = entry["evidence"]
-        st.markdown(_table(entry["values"]["lr"], measured["rates"]))
-        by_task = _by_task(entry)
+        st.markdown(_table(entry["values"], measured["tried"]))
         st.caption(
-            f"{method_title(entry['method'])} on {entry['backbone']}: mean accuracy over {measured['on']}, "
-            f"{measured['epochs']} epochs, {measured['seeds']} seed{'s' if measured['seeds'] > 1 else ''}. "
-            "Validation chose." + (f" Task by task it chose {by_task}." if by_task else "")
+            f"{method_title(entry['method'])} on {entry['backbone']}: mean accuracy on the validation images of "
+            f"{measured['on']}. A dash: stopped early or diverged. Validation chose; what departs from the method as "
+            "published had to win by a point."
         )
     if recipe.evidence:
         st.code(recipe.evidence[0]["evidence"]["command"], language="bash", wrap_lines=True)
 
 
-def _table(chosen: float, rates: Mapping[str, Mapping[str, float]]) -> str:
+def _table(chosen: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]) -> str:
     """Markdown: a popover that opens has it at once, where a data frame would come a second later."""
-    rows = [
-        f"| {f'**{lr}** ✓' if float(lr) == chosen else lr} | {100 * both['val']:.1f} % | {100 * both['test']:.1f} % |"
-        for lr, both in rates.items()
-    ]
-    return "\n".join(["| learning rate | validation | test |", "|---:|---:|---:|", *rows])
-
-
-def _by_task(entry: Mapping[str, Any]) -> str:
-    """'0.005 for cells, counting'; what differs from the choice for all."""
-    other: dict[float, list[str]] = {}
-    for task, lr in entry["evidence"].get("by_task", {}).items():
-        if lr != entry["values"]["lr"]:
-            other.setdefault(lr, []).append(words.task_title(task))
-    return "; ".join(f"{lr:g} for {', '.join(tasks)}" for lr, tasks in sorted(other.items()))
+    rows = []
+    for row in tried:
+        is_it = all(row.get(name) == value for name, value in chosen.items())
+        rate = f"**{row['lr']:g}** ✓" if is_it and _more(row) == _more(chosen) else f"{row['lr']:g}"
+        more = ", ".join(f"{words.setting(n)} {words.value(v)}" for n, v in _more(row).items()) or "–"
+        reached = "–" if row["val"] is None else f"{100 * row['val']:.1f} %"
+        rows.append(f"| {rate} | {row['epochs']} | {more} | {reached} | {len(row['seeds'])} |")
+    return "\n".join(["| learning rate | epochs | more | validation | seeds |", "|---:|---:|---|---:|---:|", *rows])

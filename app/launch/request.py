@@ -40,6 +40,8 @@ class Request:
     method: the method's class, None where there is no such method. specs: the runs, one where nothing is raced; none
     where something is wrong. values: what is raced, by name. rates: by method, the learning rate of each, where no rate
     for all is written or raced. faults: what is wrong, by name in the address; "" is what does not fit together.
+    defaults: by name in the address, what the recipe of the method and backbone is beside the rate; nothing where the
+    address has a rate, which then is a recipe of its own, or where methods are raced, as published.
     """
 
     method: type[Any] | None
@@ -47,6 +49,7 @@ class Request:
     values: dict[str, list[Any]]
     rates: dict[str, float]
     faults: dict[str, errors.HeadroomError] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
 
     @property
     def own_rates(self) -> dict[str, float]:
@@ -96,9 +99,10 @@ def from_query(query: Query) -> Request:
     except errors.UnknownName as error:
         return Request(None, [], {}, {}, faults | {"method": error})
     raced = chosen(cls, query)
-    own = _read(cls, f"{method}.", [name for name in cls.model_fields if name not in raced], query, faults)
+    defaults = {} if any(query.get("lr", ())) or "method" in raced else _recipe(method, backbone)
+    own = _read(cls, f"{method}.", [name for name in cls.model_fields if name not in raced], query, faults, defaults)
     names = [name for name in RunSpec.model_fields if name not in (*CHOSEN_ABOVE, *raced)]
-    recipe = _read(RunSpec, "", names, query, faults)
+    recipe = _read(RunSpec, "", names, query, faults, defaults)
     values = {}
     for name in raced:
         try:
@@ -107,34 +111,49 @@ def from_query(query: Query) -> Request:
             faults[f"race.{name}"] = error
     rates = {}
     if "lr" in recipe and not any(query.get("lr", ())):
-        written = query if "method" in values else {}
-        rates = {name: _rate(name, backbone, written, faults) for name in values.get("method", [method])}
+        if "method" in values:
+            rates = {name: _rate(name, backbone, query, faults) for name in values["method"]}
+        else:
+            rates = {method: recipes.best(method, backbone).values["lr"]}
         recipe["lr"] = rates[method]
     if faults:
-        return Request(cls, [], values, rates, faults)
+        return Request(cls, [], values, rates, faults, defaults)
     try:
         spec = RunSpec(backbone=backbone, method={"name": method, **own}, task=task, **recipe)
-        return Request(cls, runs(spec, values, rates), values, rates)
+        return Request(cls, runs(spec, values, rates), values, rates, {}, defaults)
     except errors.HeadroomError as error:
-        return Request(cls, [], values, rates, {"": error})
+        return Request(cls, [], values, rates, {"": error}, defaults)
+
+
+def _recipe(method: str, backbone: str) -> dict[str, Any]:
+    """What is known to work best beside the learning rate, by name in the address."""
+    recipe = recipes.best(method, backbone)
+    fields = {name: value for name, value in recipe.fields.items() if name != "lr"}
+    return fields | {f"{method}.{name}": value for name, value in recipe.settings.items()}
 
 
 def _read(
-    model: type[Settings], prefix: str, names: Sequence[str], query: Query, faults: dict[str, errors.HeadroomError]
+    model: type[Settings],
+    prefix: str,
+    names: Sequence[str],
+    query: Query,
+    faults: dict[str, errors.HeadroomError],
+    defaults: Mapping[str, Any],
 ) -> dict[str, Any]:
     found = {}
     for name in names:
-        found[name] = forms.meant(model, name, query.get(prefix + name, ()))
+        default = defaults.get(prefix + name, forms.default_of(model, name))
+        found[name] = forms.meant_or(model, name, query.get(prefix + name, ()), default)
         if why := forms.refusal(model, name, found[name]):
             faults[prefix + name] = why
     return found
 
 
 def _rate(method: str, backbone: str, query: Query, faults: dict[str, errors.HeadroomError]) -> float:
-    """The learning rate of a method that has its own: the link's, or the best that is known."""
+    """The learning rate of a raced method: the link's, or the best that is known for it as published."""
     texts = query.get(f"{method}.lr", ())
     if not any(texts):
-        return recipes.best(method, backbone).values["lr"]
+        return recipes.best(method, backbone).lr
     rate = forms.meant(RunSpec, "lr", texts)
     if why := forms.refusal(RunSpec, "lr", rate):
         faults[f"{method}.lr"] = why

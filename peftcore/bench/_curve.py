@@ -39,7 +39,7 @@ class Curve:
         return self.features + self.evaluation + max(self.cpu.values())
 
 
-class _Untraced(Trainer):
+class Untraced(Trainer):
     def is_traced(self, batch: Batch) -> bool:
         return False
 
@@ -52,7 +52,7 @@ def curve(spec: RunSpec, backbone: Backbone, task: Task, at: Collection[int] = (
     began = time.process_time()
     val, cpu, apart = dict[int, float](), dict[int, float](), 0.0
     with with_remedies(spec):
-        trainer = _Untraced(spec, backbone, task)
+        trainer = Untraced(spec, backbone, task)
         splits = ("train", "val", "test") if test else ("train", "val")
         trainer.plan = plan_cache(trainer.model, sum(len(getattr(task, name)) for name in splits), spec)
         trainer.caches = trainer.plan.caches(trainer.model, task, splits, spec)

@@ -42,14 +42,14 @@ def order(names: Sequence[str] = ()) -> list[str]:
 
 
 @cache
-def _backbone(name: str) -> Any:
+def loaded_backbone(name: str) -> Any:
     from peftcore.backbone.load import load_backbone
 
     return load_backbone(name)
 
 
 @cache
-def _task(name: str) -> Any:
+def loaded_task(name: str) -> Any:
     from peftcore.task import load_task
 
     return load_task(name)
@@ -61,7 +61,7 @@ def measured(spec: RunSpec) -> dict[str, Any]:
 
     began, busy = time.perf_counter(), time.process_time()
     try:
-        found = curve(spec, _backbone(spec.backbone), _task(spec.task))
+        found = curve(spec, loaded_backbone(spec.backbone), loaded_task(spec.task))
         row: dict[str, Any] = {"val": found.val[spec.epochs], "parameters": found.parameters}
     except errors.Diverged as error:
         row = {"val": None, "why": str(error)}
@@ -95,7 +95,7 @@ def command(
     write_to: Annotated[Path, typer.Option("--write", help="The recipes' file.")] = recipes.FILE,
     json: JSON = False,
 ) -> None:
-    """Search each method's recipe on embedded backbones by validation; stops and goes on where it was."""
+    """Search each method's recipe on embedded backbones, by validation; what stops goes on where it was."""
     try:
         from peftcore.bench._search import Search, Stopped
     except ImportError as error:
@@ -108,7 +108,7 @@ def command(
     from peftcore.bench._run_log import RunLog
 
     torch.set_num_threads(threads)
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, leave)
     log, until = RunLog(storage.with_name(f"{storage.name}.runs.jsonl")), time.monotonic() + 60 * minutes
     names, where = names_of(tasks), names_of(backbones)
     searches = [
@@ -131,7 +131,7 @@ def command(
     answer(json, {"recipes": found, "core_hours": hours}, title, [_row(entry) for entry in found])
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def leave(number: int, frame: FrameType | None) -> None:
     """SIGTERM ends the program as Ctrl+C does: the trial under way is given back, and what was found is kept."""
     raise SystemExit(128 + number)
 

@@ -127,11 +127,11 @@ def markdown(entries: Sequence[dict[str, Any]], seeds: int, epochs: int, words: 
     ]
     for backbone in dict.fromkeys(entry["backbone"] for entry in entries):
         own = [entry for entry in entries if entry["backbone"] == backbone]
-        lines += [f"## {backbone}", "", *_pipes(summary(own)), "", *_pipes(by_tasks(own)), ""]
+        lines += [f"## {backbone}", "", *pipes(summary(own)), "", *pipes(by_tasks(own)), ""]
         if lrs:
             rates = [rate for entry in own for rate in entry["lr"].values()]
             edge = f"The largest was chosen {rates.count(max(lrs))} of {len(rates)} times; a larger one might do better"
-            lines += [f"Learning rates, as chosen. {edge} there.", "", *_pipes(learning_rates(own)), ""]
+            lines += [f"Learning rates, as chosen. {edge} there.", "", *pipes(learning_rates(own)), ""]
     lines += [
         "## How to read it",
         "",
@@ -151,7 +151,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _pipes(rows: Sequence[dict[str, str]]) -> list[str]:
+def pipes(rows: Sequence[dict[str, str]]) -> list[str]:
     head = list(rows[0])
     return [
         f"| {' | '.join(cells)} |"

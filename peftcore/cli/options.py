@@ -29,10 +29,10 @@ def spec_options(function: Callable[..., None]) -> Callable[..., None]:
         kind = kind if kind in (int, float, bool, str) else str
         flag = "--" + name.replace("_", "-")
         text = (field.description or "") + (
-            " By default the best known for the method and backbone." if name == "lr" else ""
+            " By default the best known for the method and backbone." if name in recipes.NUMBERS else ""
         )
         option = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, help=text)
-        default = None if name == "lr" else field.default
+        default = None if name in recipes.NUMBERS else field.default
         parameters.append(
             inspect.Parameter(
                 name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind | None, option]
@@ -58,8 +58,9 @@ def spec_options(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def make_spec(fields: dict[str, Any]) -> RunSpec:
-    """The RunSpec of the options; without a learning rate, the best known for the method and backbone is taken."""
+def make_spec(fields: dict[str, Any], recipe: bool = True) -> RunSpec:
+    """The RunSpec of the options. Without a learning rate among them, what they leave out is the best recipe known for
+    the method and backbone, unless `recipe` is off; with one, it is the library's own default."""
     settings: dict[str, Any] = {"name": fields.pop("method")}
     for pair in fields.pop("set"):
         key, sign, value = pair.partition("=")
@@ -69,10 +70,14 @@ def make_spec(fields: dict[str, Any]) -> RunSpec:
     fields["cache_features"] = {"true": True, "false": False}.get(
         fields["cache_features"].lower(), fields["cache_features"]
     )
-    if fields["lr"] is not None:
-        return RunSpec(method=settings, **fields)
-    del fields["lr"]
-    return recipes.with_its_own(RunSpec(method=settings, **fields))
+    given = {name: value for name, value in fields.items() if value is not None}
+    spec = RunSpec(method=settings, **given)
+    return spec if "lr" in given or not recipe else recipes.with_its_own(spec, _chosen(given) | set(settings))
+
+
+def _chosen(given: dict[str, Any]) -> set[str]:
+    """The options whose value is not the field's default."""
+    return {name for name, value in given.items() if name == "epochs" or value != RunSpec.model_fields[name].default}
 
 
 def value_of(text: str) -> Any:

@@ -89,11 +89,10 @@ def race(
     from peftcore.train.race import race_events
 
     several = choices(vary)
-    each_its_own = fields["lr"] is None and "lr" not in several
-    base = make_spec(fields)
-    specs = variations(base, several)
+    each_its_own = "method" in several and fields["lr"] is None and "lr" not in several
+    specs = variations(base := make_spec(fields, recipe="method" not in several), several)
     if each_its_own:
-        specs = [recipes.with_its_own(spec) for spec in specs]
+        specs = [recipes.at_its_rate(spec) for spec in specs]
     settings = [spec.to_dict() for spec in specs]
     names = [", ".join(f"{n} {v}" for n, v in own.items()) or base.method.name for own in differences(settings)]
     started: dict[int, Any] = {}

@@ -37,7 +37,7 @@ def test_every_choice_is_in_the_link(at, store):
     page = at("launch", method="lora", task="counting", epochs=3, seed=7, **{"lora.rank": 4})
     page.button("launch").click().run()
     spec = RunSpec(method={"name": "lora", "rank": 4}, task="counting", epochs=3, seed=7)
-    assert launched(store) == recipes.with_its_own(spec)
+    assert launched(store) == recipes.with_its_own(spec, ("epochs",))
 
 
 @pytest.mark.parametrize("name", METHODS.names())

@@ -9,13 +9,15 @@ import pytest
 from peftcore.spec import RunSpec
 from peftcore.store import recipes
 
+OURS = {"method": {"qk_norm": True}, "clip": 1.0}
 EVIDENCE = {
-    "on": "the nine tasks of the mini-VTAB",
-    "epochs": 5,
-    "seeds": 1,
-    "rates": {"0.001": {"val": 0.2, "test": 0.24}, "0.02": {"val": 0.5, "test": 0.51}},
-    "by_task": {"counting": 0.001, "textures": 0.02},
-    "command": "python -m peftcore bench tasks",
+    "on": "cells and counting",
+    "tried": [
+        {"lr": 0.001, "epochs": 20, "val": 0.2, "seeds": [0]},
+        {"lr": 0.02, "epochs": 20, "val": 0.5, "seeds": [0, 1, 2]},
+        {"lr": 0.02, "epochs": 20, **OURS, "val": None, "seeds": [0]},
+    ],
+    "command": "python -m peftcore bench recipes",
 }
 RATES = {"lora": 0.02, "last": 0.005, "linear": 0.05}
 
@@ -62,7 +64,7 @@ def test_a_rate_in_the_link_stays(at, store):
 @pytest.mark.parametrize(
     "query, lr, basis",
     [
-        ({"method": "lora"}, "0.02", "best of 2 tried with LoRA on vit_micro"),
+        ({"method": "lora"}, "0.02", "best of 3 tried with LoRA on vit_micro"),
         ({"method": "ssf"}, "0.02", "not measured for SSF; from LoRA on vit_micro"),
         ({"method": "lora", "backbone": "vit_small_patch16_224"}, "0.001", "0.001 is the general default"),
     ],
@@ -74,8 +76,51 @@ def test_what_the_default_is_based_on_is_said(at, query, lr, basis):
 
 def test_what_was_tried_is_one_click_away(at):
     page = at("launch", method="lora")
-    assert "| 0.001 | 20.0 % | 24.0 % |\n| **0.02** ✓ | 50.0 % | 51.0 % |" in text(page)
-    assert "5 epochs, 1 seed. Validation chose. Task by task it chose 0.001 for Counting berries." in text(page)
+    assert "| 0.001 | 20 | – | 20.0 % | 1 |\n| **0.02** ✓ | 20 | – | 50.0 % | 3 |\n| 0.02 | 20 | clip 1" in text(page)
+    assert "validation images of cells and counting" in text(page)
+
+
+@pytest.fixture
+def whole(monkeypatch):
+    """LAST's recipe has more than a rate."""
+    values = {"lr": 0.02, "epochs": 20, **OURS}
+    last = {"method": "last", "backbone": "vit_micro", "values": values, "evidence": EVIDENCE}
+    others = [entry for entry in recipes.recorded() if entry["method"] != "last"]
+    monkeypatch.setattr(recipes, "recorded", lambda: (last, *others))
+    return RunSpec(method={"name": "last", "qk_norm": True}, lr=0.02, epochs=20, clip=1.0)
+
+
+def test_a_recipe_is_shown_and_launched_whole_and_each_part_of_it_can_be_changed(at, store, whole):
+    page = at("launch", method="last")
+    assert page.text_input("epochs").value == "20" and page.text_input("clip").value == "1.0"
+    assert page.toggle("last.qk_norm").value and "Learning rate 0.02, 20 epochs, clip 1, " in text(page)
+    page.button("launch").click().run()
+    assert specs(store)[-1] == whole
+    page = at("launch", method="last")
+    page.text_input("epochs").set_value("10").run()
+    page.toggle("last.qk_norm").set_value(False).run()
+    assert page.query_params["epochs"] == "10" and page.query_params["last.qk_norm"] == "false"
+    page.button("launch").click().run()
+    assert specs(store)[-1] == whole.replace(epochs=10, method="last")
+
+
+def test_a_rate_that_is_written_leaves_the_rest_of_the_recipe_and_a_link_with_one_has_none(at, store, whole):
+    page = at("launch", method="last")
+    page.text_input("lr").set_value("0.5").run()
+    assert page.text_input("clip").value == "1.0" and page.toggle("last.qk_norm").value
+    page.button("launch").click().run()
+    assert specs(store)[-1] == whole.replace(lr=0.5)
+    page = at("launch", method="last", lr=0.02, epochs=10)
+    assert page.text_input("clip").value == "" and not page.toggle("last.qk_norm").value
+    page.button("launch").click().run()
+    assert specs(store)[-1] == RunSpec(lr=0.02)
+
+
+def test_methods_are_raced_as_published(at, store, whole):
+    page = at("launch", method="last", race="method", **{"race.method": ["lora"]})
+    assert "Methods are raced as published." in text(page)
+    page.button("launch").click().run()
+    assert specs(store) == [RunSpec(method="last", lr=0.02), RunSpec(method="lora", lr=0.02)]
 
 
 def test_raced_methods_have_each_its_own_rate(at, store):

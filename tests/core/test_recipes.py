@@ -16,11 +16,12 @@ from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import recipes
 
-RATES = {"0.001": {"val": 0.2, "test": 0.24}, "0.02": {"val": 0.5, "test": 0.51}}
+OURS = {"method": {"qk_norm": True}, "clip": 1.0}
 
 
-def entry(method: str, backbone: str, lr: float) -> dict:
-    return {"method": method, "backbone": backbone, "values": {"lr": lr}, "evidence": {"rates": RATES}}
+def entry(name: str, backbone: str, lr: float, tried: tuple = (), **values) -> dict:
+    rows = tried or tuple({"lr": rate, "epochs": 5, "val": 0.2, "seeds": [0]} for rate in (lr, 2 * lr))
+    return {"method": name, "backbone": backbone, "values": {"lr": lr, **values}, "evidence": {"tried": rows}}
 
 
 @pytest.fixture
@@ -32,18 +33,14 @@ def known(monkeypatch):
 def test_the_recorded_rate_is_the_best_by_validation_and_every_rate_is_valid():
     for each in recipes.recorded():
         assert each["method"] in METHODS.names() and each["backbone"] in embedded.names()
-        rates = each["evidence"]["rates"]
-        assert each["values"]["lr"] == float(max(rates, key=lambda lr: rates[lr]["val"]))
-        RunSpec(backbone=each["backbone"], method=each["method"], **each["values"])
+        tried = [row for row in each["evidence"]["tried"] if row["val"] is not None]
+        chosen = next(row for row in tried if all(row.get(name) == value for name, value in each["values"].items()))
+        others = [row for row in tried if len(row["seeds"]) == len(chosen["seeds"])]
+        assert chosen["val"] >= max(row["val"] for row in others) - 0.01 * len(each["values"])  # each has its margin
         found = recipes.best(each["method"], each["backbone"])
         assert found.measured and found.values == each["values"] and found.evidence == (each,)
-
-
-def test_the_file_is_what_the_script_gathers():
-    sys.path.insert(0, str(recipes.FILE.parents[1] / "scripts"))
-    from gather_recipes import gathered
-
-    assert list(recipes.recorded()) == gathered()
+        recipes.with_its_own(RunSpec(backbone=each["backbone"], method=each["method"]))
+        assert found.lr in {row["lr"] for row in tried}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +68,34 @@ def test_where_a_rate_comes_from(known, method, backbone, lr, basis):
     assert found.measured == (backbone == "vit_micro" and method in rates)
 
 
+def test_a_whole_recipe_is_taken_but_for_what_is_given_and_a_race_takes_the_rate_alone(known):
+    tried = (
+        {"lr": 0.003, "epochs": 20, "val": 0.5, "seeds": [0, 1, 2]},
+        {"lr": 0.03, "epochs": 20, "val": 0.6, "seeds": [0]},
+        {"lr": 0.01, "epochs": 20, **OURS, "val": 0.55, "seeds": [0, 1, 2]},
+    )
+    known(entry("last", "vit_micro", 0.01, tried, epochs=20, **OURS), entry("lst", "vit_micro", 0.1, epochs=40))
+    spec = RunSpec(method={"name": "last", "rank": 8}, seed=3)
+    ours = {"name": "last", "rank": 8, "qk_norm": True}
+    whole = recipes.with_its_own(spec)
+    assert whole == RunSpec(method=ours, seed=3, lr=0.01, epochs=20, clip=1.0)
+    assert recipes.with_its_own(spec, ("epochs", "qk_norm", "lr")) == spec.replace(clip=1.0)
+    assert recipes.at_its_rate(spec) == spec.replace(lr=0.003)
+    swin = recipes.best("last", "swin_micro")
+    assert swin.values == recipes.best("last", "vit_micro").values and not swin.measured
+    assert recipes.best("side_tuning", "vit_micro").values == {"lr": 0.003, "epochs": 20}
+
+
+def test_other_weights_than_those_that_were_measured_are_said(known):
+    one = entry("lora", "vit_micro", 0.01)
+    one["evidence"]["weights"] = recipes.weights_digest("vit_micro")
+    known(one)
+    assert "earlier" not in recipes.best("lora", "vit_micro").basis
+    one["evidence"]["weights"] = "0" * 64
+    assert recipes.best("lora", "vit_micro").basis == "best of 2 tried with LoRA on vit_micro with earlier weights"
+    assert len(recipes.weights_digest("swin_micro")) == 64 and recipes.weights_digest("vit_base_patch16_224") == ""
+
+
 def test_without_any_record_the_default_is_the_spec_s_own(known):
     known()
     for backbone in ("vit_micro", "vit_base_patch16_224"):
@@ -86,15 +111,20 @@ def spec_of(*words: str) -> RunSpec:
 
 
 def test_the_command_line_takes_the_recipe_s_rate_unless_one_is_given(known):
-    known(entry("lora", "vit_micro", 0.02))
+    known(entry("lora", "vit_micro", 0.02), entry("last", "vit_micro", 0.01, epochs=20, **OURS))
     assert spec_of("--method", "lora") == RunSpec(method="lora", lr=0.02)
     assert spec_of("--method", "lora", "--lr", "0.001") == RunSpec(method="lora")
+    ours = {"name": "last", "qk_norm": True}
+    assert spec_of() == RunSpec(method=ours, lr=0.01, epochs=20, clip=1.0)
+    assert spec_of("--epochs", "10", "--clip", "2") == RunSpec(method=ours, lr=0.01, epochs=10, clip=2.0)
+    assert spec_of("--set", "qk_norm=false") == RunSpec(lr=0.01, epochs=20, clip=1.0)
+    assert spec_of("--lr", "0.01") == RunSpec(lr=0.01)
 
 
 def test_a_race_over_methods_gives_each_its_own_rate(known, monkeypatch):
     from peftcore.train import race
 
-    known(entry("lora", "vit_micro", 0.02), entry("last", "vit_micro", 0.005))
+    known(entry("lora", "vit_micro", 0.02), entry("last", "vit_micro", 0.005, epochs=20))
     asked: list[list[RunSpec]] = []
 
     def none(specs):
@@ -106,7 +136,7 @@ def test_a_race_over_methods_gives_each_its_own_rate(known, monkeypatch):
     for more, rates in ([], [0.02, 0.005]), (["--lr", "0.1"], [0.1, 0.1]), (["--vary", "lr=1"], [1.0, 1.0]):
         result = CliRunner().invoke(app, [*words, *more])
         assert result.exit_code == 0, result.output
-        assert [spec.lr for spec in asked[-1]] == rates
+        assert [spec.lr for spec in asked[-1]] == rates and {spec.epochs for spec in asked[-1]} == {10}
 
 
 def test_recipes_are_read_without_torch():

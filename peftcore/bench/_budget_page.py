@@ -1,0 +1,138 @@
+"""docs/tasks.md, from the record of the mini-VTAB's runs: a table for each budget, and how each was made equal."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from peftcore.bench._accuracies import spread
+from peftcore.bench._budgets import BATCH, BUDGETS, EPOCHS, LORA_EPOCHS, Entry
+from peftcore.bench.recipes import TASKS as OF_THE_SEARCH
+from peftcore.bench.tasks import grouped, pipes
+from peftcore.spec import RunSpec
+from peftcore.store import conditions
+from peftcore.store.results import wilson
+from peftcore.task import task_card
+
+TEST_IMAGES = 1000
+Row = Mapping[str, Any]
+HOW = {
+    "epochs": f"Every method trains for {EPOCHS} epochs with batches of {BATCH}.",
+    "time": f"Every method trains for as many epochs as fit into the CPU time of {LORA_EPOCHS} epochs of LoRA, by "
+    "steps of both in turns in one process; side methods also pay for the frozen features of all training images "
+    "once. Each is a run of its own, whose rate decays over just these epochs. Evaluation counts for nobody.",
+    "memory": f"Every method has the bytes that a step of LAST with its recipe and batches of {BATCH} takes in all, "
+    "weights included, as `predict` gives them; cached features lie on disk, mapped. Its batch is the largest that "
+    f"fits, its rate goes down by the square root of the batch, and it trains for {EPOCHS} epochs.",
+}
+
+
+def page(record: Mapping[str, Any]) -> str:
+    """Markdown of everything that is whole: tasks and seeds on which every entry of a budget was run."""
+    rows, tasks = record["rows"], record["tasks"]
+    lines = [
+        "# Mini-VTAB under three budgets",
+        "",
+        f"Test accuracy in percent of each method with the recipe measured for it (`assets/recipes.json`), on "
+        f"{len(tasks)} embedded tasks of VTAB's three groups. The recipes were chosen by validation on three others, "
+        f"one of each group: {', '.join(f'`{task}`' for task in OF_THE_SEARCH)}. Every task has 800 images to train "
+        f"on, 200 to validate and {TEST_IMAGES:,} to test, of 64 x 64 pixels, drawn by Headroom. Conditions: "
+        f"{conditions.words(RunSpec(task=tasks[0]).to_dict(), (64, 64))}. All runs together took "
+        f"{record['core_hours']:.1f} core-hours, one thread each.",
+        "",
+        f"```\n{record['command']}\n```",
+        "",
+    ]
+    for backbone in dict.fromkeys(row["backbone"] for row in rows):
+        for budget, what in BUDGETS.items():
+            own = [row for row in rows if (row["backbone"], row["budget"]) == (backbone, budget)]
+            if own and (pairs := whole(own)):
+                lines += [f"## {backbone}: {what}", "", HOW[budget], "", *_tables(own, pairs), ""]
+    return "\n".join([*lines, *_reading(tasks)])
+
+
+def whole(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """(task, seed) on which every row has a run, in the rows' order: nothing is compared on fewer."""
+    sets = [{(task, seed) for task, by_seed in row["tasks"].items() for seed in by_seed} for row in rows]
+    shared = set.intersection(*sets)
+    return [(task, seed) for task, by_seed in rows[0]["tasks"].items() for seed in by_seed if (task, seed) in shared]
+
+
+def difference(row: Row, peer: Row, pairs: Iterable[tuple[str, str]]) -> tuple[float, float | None]:
+    """Mean of the differences of the same task and seed, in points, and its standard error; None of one pair."""
+    values = [row["tasks"][task][seed] - peer["tasks"][task][seed] for task, seed in pairs]
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+    return statistics.mean(values), error
+
+
+def _tables(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> list[str]:
+    tasks = list(dict.fromkeys(task for task, _ in pairs))
+    seeds = {task: [seed for one, seed in pairs if one == task] for task in tasks}
+    counts = sorted({len(own) for own in seeds.values()})
+    peer = next(row for row in rows if row["method"] == "lora")
+    means = {id(row): statistics.mean(row["tasks"][task][seed] for task, seed in pairs) for row in rows}
+    ordered = sorted(rows, key=lambda row: -means[id(row)])
+    summary, by_task = [], []
+    for row in ordered:
+        values = {task: [row["tasks"][task][seed] for seed in seeds[task]] for task in tasks}
+        groups = {
+            group: f"{statistics.mean(statistics.mean(values[task]) for task in own):.1f}"
+            for group, own in grouped(tasks).items()
+        }
+        apart, error = difference(row, peer, pairs)
+        to_lora = "" if row is peer else f"{apart:+.1f}" + (f" ± {error:.1f}" if error is not None else "")
+        summary.append(
+            {
+                "method": _title(row),
+                "trained weights": f"{row['parameters']:,}",
+                "epochs": str(row["epochs"]),
+                "batch": str(row["batch_size"]),
+                "learning rate": f"{row['lr']:.2g}",
+                "seconds": f"{row['seconds']:.0f}",
+                "MB above the weights": f"{row['bytes'] / 1e6:.0f}",
+                **groups,
+                "mean of tasks": f"{means[id(row)]:.1f}",
+                "to LoRA": to_lora,
+            }
+        )
+        by_task.append({"method": _title(row), **{task: spread(values[task]) for task in tasks}})
+    chance = {task: f"{100 / len(task_card(task).classes):.1f}" for task in tasks}
+    widest = max(_half_width(row["tasks"][task][seed]) for row in rows for task, seed in pairs)
+    said = " to ".join(map(str, counts)) + (" seed" if counts == [1] else " seeds")
+    return [
+        f"{len(pairs)} runs each: {len(tasks)} tasks, {said}.",
+        "",
+        *pipes(summary),
+        "",
+        *pipes([*by_task, {"method": "Chance", **chance}]),
+        "",
+        f"The 95 % interval (Wilson) of one run's accuracy reaches {widest:.1f} points to either side at most.",
+    ]
+
+
+def _half_width(percent: float) -> float:
+    low, high = wilson(percent / 100, TEST_IMAGES)
+    return 50 * (high - low)
+
+
+def _title(row: Row) -> str:
+    return Entry(row["method"], row["published"]).title
+
+
+def _reading(tasks: Sequence[str]) -> list[str]:
+    return [
+        "## How to read it",
+        "",
+        "*Mean of tasks* weighs every task alike. By task: mean ± standard deviation over seeds. *To LoRA*: the mean "
+        "of the differences of runs of the same task and seed, ± its standard error. *Seconds*: training and frozen "
+        "features, at LoRA's own pace on the machine that ran them, one thread. *MB above the weights*: of one "
+        "training step.",
+        "",
+        "| task | group | classes | what it asks |",
+        "|---|---|---|---|",
+        *(
+            f"| `{card.name}` {card.title} | {card.group} | {len(card.classes)} | {card.description} |"
+            for card in map(task_card, tasks)
+        ),
+    ]

@@ -1,0 +1,137 @@
+"""What accuracy costs: against seconds while methods train, and against the bytes of a step above the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any
+
+import plotly.graph_objects as go
+
+from peftcore.errors import BadData
+from peftcore.figures import theme
+
+Row = Mapping[str, Any]
+Pair = tuple[str, str]  # a task and a seed
+
+
+def against_time(
+    rows: Sequence[Row], *, dark: bool = False, height: int | None = 420, line: int = theme.TITLE_WIDTH
+) -> go.Figure:
+    """Mean accuracy on validation images by seconds of training: a curve per method, its band the spread over seeds.
+
+    Args:
+        rows: of one backbone and the budget of equal time, as assets/mini_vtab.json has them.
+        line: the title's characters per line.
+    """
+    rows, pairs = _whole(rows, "curves")
+    figure, ends = go.Figure(), {}
+    for row in rows:
+        title, colour, dash = _title(row), theme.method_colour(row["method"], dark=dark), _dash(row)
+        curve = _curve(row, pairs)
+        x = [seconds for seconds, _, _ in curve]
+        low, high = ([middle + sign * spread for _, middle, spread in curve] for sign in (-1, 1))
+        if any(spread for _, _, spread in curve):
+            figure.add_scatter(
+                x=[*x, *x[::-1]], y=[*high, *low[::-1]], fill="toself", fillcolor=colour, opacity=0.15,
+                line=dict(width=0), hoverinfo="skip", showlegend=False, legendgroup=title,
+            )  # fmt: skip
+        figure.add_scatter(
+            x=x, y=[middle for _, middle, _ in curve], mode="lines", name=title, legendgroup=title,
+            line=dict(color=colour, width=2, dash=dash),
+            hovertemplate=f"<b>{title}</b><br>%{{y:.1f}} % after %{{x:.0f}} s<extra></extra>",
+        )  # fmt: skip
+        ends[title] = curve[-1][1]
+    figure.update_xaxes(title_text="seconds of training on one core", rangemode="tozero")
+    figure.update_yaxes(title_text="validation accuracy (%)")
+    best = max(ends, key=ends.__getitem__)
+    return theme.finish(
+        figure, f"In equal time {best} reaches {ends[best]:.0f} %", name="against_time", note=_note(pairs), dark=dark,
+        height=height, line=line,
+    )  # fmt: skip
+
+
+def against_memory(
+    rows: Sequence[Row], *, dark: bool = False, height: int | None = 420, line: int = theme.TITLE_WIDTH
+) -> go.Figure:
+    """Mean test accuracy by the bytes of a step above the weights: a point per method with the spread over seeds, and a
+    line to what it reaches with the batches that fit the equal memory.
+
+    Args:
+        rows: of one backbone, with the budgets of equal epochs and, where it was run, equal memory.
+        line: the title's characters per line.
+    """
+    full, pairs = _whole([row for row in rows if row["budget"] == "epochs"], "tasks")
+    small, shared = [row for row in rows if row["budget"] == "memory"], set(pairs)
+    figure, reached = go.Figure(), {}
+    for row in full:
+        title, colour = _title(row), theme.method_colour(row["method"], dark=dark)
+        middle, spread = _over_seeds({pair: row["tasks"][pair[0]][pair[1]] for pair in pairs})
+        points = [(row["bytes"] / 1e6, middle, spread, row["batch_size"])]
+        for other in small:
+            values = {(task, seed): v for task, by_seed in other["tasks"].items() for seed, v in by_seed.items()}
+            if _title(other) == title and other["batch_size"] < row["batch_size"] and shared <= set(values):
+                points.insert(
+                    0, (other["bytes"] / 1e6, *_over_seeds({p: values[p] for p in pairs}), other["batch_size"])
+                )
+        figure.add_scatter(
+            x=[x for x, *_ in points], y=[y for _, y, *_ in points], mode="lines+markers", name=title,
+            error_y=dict(type="data", array=[error for _, _, error, _ in points], thickness=1, width=3),
+            line=dict(color=colour, width=1, dash=_dash(row)),
+            marker=dict(color=colour, size=10, symbol=theme.symbol(theme.method_kind(row["method"]))),
+            customdata=[batch for *_, batch in points],
+            hovertemplate=f"<b>{title}</b><br>%{{y:.1f}} %, %{{x:.0f}} MB, batches of %{{customdata}}<extra></extra>",
+        )  # fmt: skip
+        reached[title] = (middle, row["bytes"])
+    figure.update_xaxes(title_text="MB of a step above the weights", type="log")
+    figure.update_yaxes(title_text="test accuracy (%)")
+    best = max(reached, key=reached.__getitem__)
+    return theme.finish(
+        figure, f"{best} reaches {reached[best][0]:.0f} % with {reached[best][1] / 1e6:.0f} MB above the weights",
+        name="against_memory", note=_note(pairs), dark=dark, height=height, line=line,
+    )  # fmt: skip
+
+
+def _title(row: Row) -> str:
+    return theme.method_title(row["method"]) + (", as published" if row["published"] else "")
+
+
+def _dash(row: Row) -> str:
+    return "dot" if row["published"] else "solid"
+
+
+def _whole(rows: Sequence[Row], what: str) -> tuple[Sequence[Row], list[Pair]]:
+    """The rows, and the pairs of task and seed that all of them have."""
+    found = [{(task, seed) for task, by_seed in row[what].items() for seed in by_seed} for row in rows]
+    pairs = sorted(set.intersection(*found)) if found else []
+    if not pairs:
+        raise BadData("A figure of budgets needs at least one task and seed that every method was run on.")
+    return rows, pairs
+
+
+def _curve(row: Row, pairs: Sequence[Pair]) -> list[tuple[float, float, float]]:
+    """(seconds, mean accuracy, spread over seeds) at each epoch that was validated."""
+    before, after, epochs = row["seconds_before"], row["seconds"], row["epochs"]
+    found = {pair: dict(map(tuple, row["curves"][pair[0]][pair[1]])) for pair in pairs}
+    shared = sorted(set.intersection(*(set(curve) for curve in found.values())))
+    points = []
+    for epoch in shared:
+        middle, spread = _over_seeds({pair: curve[epoch] for pair, curve in found.items()})
+        points.append((before + (after - before) * epoch / epochs, middle, spread))
+    return points
+
+
+def _over_seeds(values: Mapping[Pair, float]) -> tuple[float, float]:
+    """Mean over tasks, then the mean and the standard deviation over seeds; 0 of one seed."""
+    seeds = sorted({seed for _, seed in values})
+    means = [mean(value for (_, of), value in values.items() if of == seed) for seed in seeds]
+    return mean(means), stdev(means) if len(means) > 1 else 0.0
+
+
+def _note(pairs: Iterable[Pair]) -> str:
+    tasks, seeds = ({pair[at] for pair in pairs} for at in (0, 1))
+    return f"mean over {_count(len(tasks), 'task')}, {_count(len(seeds), 'seed')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

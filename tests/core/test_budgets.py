@@ -1,0 +1,138 @@
+"""The table of the mini-VTAB: what is equal is equal, parts are whole, and docs/tasks.md is made of the record."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from peftcore.bench import _budget_page, _budgets, budgets
+from peftcore.bench._budgets import BUDGETS, Entry, Size, runs, spent
+from peftcore.bench._pace import Pace, pace
+from peftcore.bench._run_log import RunLog
+from peftcore.registry import METHODS
+from peftcore.spec import RunSpec
+from peftcore.store import recipes
+from peftcore.task import GROUPS, task_card
+
+OURS = {"lr": 0.01, "epochs": 20, "method": {"qk_norm": True}, "clip": 1.0}
+TRIED = [{"lr": 0.003, "epochs": 20, "val": 0.5, "seeds": [0, 1, 2]}, OURS | {"val": 0.6, "seeds": [0, 1, 2]}]
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    entry = {"method": "last", "backbone": "vit_micro", "values": OURS, "evidence": {"tried": TRIED}}
+    monkeypatch.setattr(recipes, "recorded", lambda: (entry,))
+
+
+def test_the_tasks_reported_are_the_six_that_no_recipe_was_chosen_on():
+    assert len(_budgets.TASKS) == 6 and {task_card(task).group for task in _budgets.TASKS} == set(GROUPS)
+
+
+def test_a_method_whose_recipe_departs_from_the_published_one_stands_there_twice():
+    found = _budgets.entries([], "vit_micro")
+    assert found[0] == Entry("lora") and {entry.method for entry in found} == set(METHODS.names())
+    assert [entry.name for entry in found if entry.published] == ["last, as published"]
+    ours, published = (one.spec("vit_micro", "cells", 1) for one in (Entry("last"), Entry("last", True)))
+    assert (ours.lr, ours.clip, ours.method.qk_norm, ours.epochs) == (0.01, 1.0, True, 20)
+    assert (published.lr, published.clip, published.method.qk_norm, published.epochs) == (0.003, None, False, 20)
+
+
+def test_what_a_budget_leaves_of_a_run():
+    spec, size = RunSpec(method="lora", epochs=20, lr=0.02), Size(10**8, 16, 10**7)
+    assert spent(Entry("lora"), "epochs", spec, Pace(1.0, 0.0, 5.0), size) == spec
+    assert spent(Entry("lora"), "time", spec, Pace(1.0, 0.0, 5.0), size).epochs == 10
+    assert spent(Entry("last"), "time", spec, Pace(0.2, 1.0, 5.0), size).epochs == 45
+    assert spent(Entry("full"), "time", spec, Pace(30.0, 0.0, 5.0), size).epochs == 1
+    small = spent(Entry("lora"), "memory", spec, Pace(1.0, 0.0, 5.0), size)
+    assert (small.batch_size, small.lr, small.epochs) == (16, 0.01, 20)
+    assert spent(Entry("lora"), "memory", spec, Pace(1.0, 0.0, 5.0), Size(1, 0, 0)) is None
+    assert Pace(0.2, 1.0, 5.0).seconds(45) == pytest.approx(50)
+
+
+def test_a_step_is_timed_beside_one_of_lora_and_features_are_paid_for(monkeypatch):
+    from trainings import cut
+
+    from peftcore.backbone.load import load_backbone
+    from peftcore.bench import _pace
+    from peftcore.task import load_task
+
+    monkeypatch.setattr(_pace, "ROUNDS", 3)
+    backbone, task = load_backbone("vit_micro", pretrained=False), cut(load_task("digits"), 16, 8, 8)
+    lora, linear = (RunSpec(method=name, batch_size=8, pretrained=False) for name in ("lora", "linear"))
+    found = pace(linear, lora, backbone, task)
+    assert 0 < found.ratio < 1 and found.features > 0 and found.epochs_within(10) > 10
+    assert pace(lora, lora, backbone, task).features == 0
+
+
+def test_the_equal_memory_holds_a_step_of_last_and_smaller_batches_of_what_keeps_more():
+    given = _budgets.predicted(Entry("last").spec("vit_micro", "cells", 0)).peak
+    lora, last = (_budgets.size(Entry(name), "vit_micro", given) for name in ("lora", "last"))
+    assert last.batch == 64 and last.bytes == last.batch_bytes and 0 < lora.batch < 64
+    assert lora.bytes > last.bytes and lora.batch_bytes == pytest.approx(last.bytes, rel=0.05)
+
+
+FOUND = [Entry("lora"), Entry("last"), Entry("last", True)]
+PACES = {entry.name: Pace(1.0 if entry.method == "lora" else 0.2, 0.0, 5.0) for entry in FOUND}
+SIZES = {entry.name: Size(10**8, 32 if entry.method == "lora" else 64, 10**7) for entry in FOUND}
+
+
+def test_any_beginning_of_the_runs_is_whole():
+    made = list(runs(FOUND, "vit_micro", PACES, SIZES))
+    assert len(made) == 3 * 6 * 3 * 3
+    first = made[: len(FOUND) * len(BUDGETS)]
+    assert {(spec.task, spec.seed) for _, _, spec in first} == {(_budgets.TASKS[0], 0)}
+    assert {spec.seed for _, _, spec in made[:54]} == {0}
+
+
+class Sheet(budgets.Sheet):
+    def paces(self, found):
+        return PACES
+
+    def sizes(self, found):
+        return SIZES
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Two whole tasks, and a third that LoRA alone was run on."""
+    log, points = RunLog(tmp_path / "runs.jsonl"), {"lora": 50, "last": 60}
+    for entry, _, spec in runs(FOUND, "vit_micro", PACES, SIZES, seeds=(0, 1)):
+        number = _budgets.TASKS.index(spec.task)
+        if number < 2 or (number == 2 and entry.method == "lora"):
+            share = (points[entry.method] - 15 * entry.published + 2 * number + spec.seed) / 100
+            row = {"val": {1: 0.2, 20: share}, "test": share, "parameters": 7, "cpu": 36.0}
+            log.row(spec, lambda _, row=row: row)
+    return budgets.record(log, Sheet(tmp_path / "sheet.json", "vit_micro"), FOUND, _budgets.TASKS, "python -m x")
+
+
+def test_the_record_has_every_run_and_the_page_what_is_whole(recorded):
+    rows = {(row["method"], row["published"], row["budget"]): row for row in recorded["rows"]}
+    assert len(rows) == 9 and json.loads(json.dumps(recorded)) == recorded
+    one = rows["last", False, "time"]
+    assert one["epochs"] == 50 and one["seconds"] == 50 and one["curves"]["house_numbers"]["0"][0] == [1, 20]
+    assert rows["lora", False, "memory"]["batch_size"] == 32 and rows["lora", False, "memory"]["bytes"] == 10**7
+    own = [row for row in recorded["rows"] if row["budget"] == "epochs"]
+    pairs = _budget_page.whole(own)
+    assert {task for task, _ in pairs} == set(_budgets.TASKS[:2]) and len(pairs) == 4
+    assert _budget_page.difference(own[1], own[0], pairs) == pytest.approx((10, 0))
+    text = _budget_page.page(recorded)
+    assert text.count("4 runs each: 2 tasks, 2 seeds.") == 3 and "LAST, as published" in text and "+10.0 ± 0.0" in text
+    assert _budgets.TASKS[2] not in text.split("## How to read it")[0].split("```")[2]
+
+
+def test_the_figures_show_what_is_whole_in_seconds_and_bytes(recorded):
+    from peftcore.errors import BadData
+    from peftcore.figures.budgets import against_memory, against_time
+
+    rows = recorded["rows"]
+    time = against_time([row for row in rows if row["budget"] == "time"], dark=True)
+    lines = {trace.name: trace for trace in time.data if trace.name}
+    assert set(lines) == {"LoRA", "LAST", "LAST, as published"} and "2 tasks, 2 seeds" in time.layout.title.text
+    assert list(lines["LAST"].x) == [1.0, 20.0] and lines["LAST"].y[1] == pytest.approx(61.5)
+    assert "LAST reaches 62 %" in time.layout.title.text
+    memory = {trace.name: trace for trace in against_memory(rows).data}
+    assert list(memory["LoRA"].x) == [10, 100] and list(memory["LAST"].x) == [100]
+    assert memory["LAST"].error_y.array[0] == pytest.approx(0.707, abs=0.001)
+    with pytest.raises(BadData, match="at least one task and seed"):
+        against_time([])

@@ -10,6 +10,7 @@ from peftcore.bench._accuracies import spread
 from peftcore.bench._budgets import BATCH, BUDGETS, EPOCHS, LORA_EPOCHS, Entry
 from peftcore.bench.recipes import TASKS as OF_THE_SEARCH
 from peftcore.bench.tasks import grouped, pipes
+from peftcore.figures.budgets import whole
 from peftcore.spec import RunSpec
 from peftcore.store import conditions
 from peftcore.store.results import wilson
@@ -47,16 +48,9 @@ def page(record: Mapping[str, Any]) -> str:
     for backbone in dict.fromkeys(row["backbone"] for row in rows):
         for budget, what in BUDGETS.items():
             own = [row for row in rows if (row["backbone"], row["budget"]) == (backbone, budget)]
-            if own and (pairs := whole(own)):
+            if own and (pairs := whole(own, "tasks")):
                 lines += [f"## {backbone}: {what}", "", HOW[budget], "", *_tables(own, pairs), ""]
     return "\n".join([*lines, *_reading(tasks)])
-
-
-def whole(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """(task, seed) on which every row has a run, in the rows' order: nothing is compared on fewer."""
-    sets = [{(task, seed) for task, by_seed in row["tasks"].items() for seed in by_seed} for row in rows]
-    shared = set.intersection(*sets)
-    return [(task, seed) for task, by_seed in rows[0]["tasks"].items() for seed in by_seed if (task, seed) in shared]
 
 
 def difference(row: Row, peer: Row, pairs: Iterable[tuple[str, str]]) -> tuple[float, float | None]:

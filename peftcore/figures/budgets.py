@@ -24,7 +24,7 @@ def against_time(
         rows: of one backbone and the budget of equal time, as assets/mini_vtab.json has them.
         line: the title's characters per line.
     """
-    rows, pairs = _whole(rows, "curves")
+    pairs = _pairs(rows, "curves")
     figure, ends = go.Figure(), {}
     for row in rows:
         title, colour, dash = _title(row), theme.method_colour(row["method"], dark=dark), _dash(row)
@@ -61,7 +61,7 @@ def against_memory(
         rows: of one backbone, with the budgets of equal epochs and, where it was run, equal memory.
         line: the title's characters per line.
     """
-    full, pairs = _whole([row for row in rows if row["budget"] == "epochs"], "tasks")
+    pairs = _pairs(full := [row for row in rows if row["budget"] == "epochs"], "tasks")
     small, shared = [row for row in rows if row["budget"] == "memory"], set(pairs)
     figure, reached = go.Figure(), {}
     for row in full:
@@ -100,13 +100,16 @@ def _dash(row: Row) -> str:
     return "dot" if row["published"] else "solid"
 
 
-def _whole(rows: Sequence[Row], what: str) -> tuple[Sequence[Row], list[Pair]]:
-    """The rows, and the pairs of task and seed that all of them have."""
-    found = [{(task, seed) for task, by_seed in row[what].items() for seed in by_seed} for row in rows]
-    pairs = sorted(set.intersection(*found)) if found else []
-    if not pairs:
-        raise BadData("A figure of budgets needs at least one task and seed that every method was run on.")
-    return rows, pairs
+def whole(rows: Sequence[Row], what: str) -> list[Pair]:
+    """The pairs of task and seed of which every row has `what` ("tasks" or "curves"), in the first one's order."""
+    found = [[(task, seed) for task, by_seed in row[what].items() for seed in by_seed] for row in rows]
+    return [pair for pair in found[0] if all(pair in own for own in found)] if found else []
+
+
+def _pairs(rows: Sequence[Row], what: str) -> list[Pair]:
+    if pairs := whole(rows, what):
+        return pairs
+    raise BadData("A figure of budgets needs at least one task and seed that every method was run on.")
 
 
 def _curve(row: Row, pairs: Sequence[Pair]) -> list[tuple[float, float, float]]:

@@ -18,6 +18,7 @@ from peftcore.backbone.arrival import sha256
 from peftcore.bench.tasks import MINI_VTAB
 from peftcore.spec import RunSpec
 from peftcore.store.conditions import NORMALISATIONS as NORMS
+from peftcore.store.recipes import weights_digest
 from peftcore.task import embedded_tasks, load_task, task_card
 from peftcore.uploads.division import stratified_split
 
@@ -67,28 +68,59 @@ def test_recorded_accuracies_stand_beside_a_task_with_the_command_and_conditions
         {"backbone": "vit_micro", "method": "linear", "tasks": {"cells": [30.0, 32.0]}},
     ]
     told = {"command": "python -m peftcore bench tasks", "seeds": 2, "epochs": 5, "lrs": [0.01], "entries": entries}
+    told["weights"] = {"vit_micro": weights_digest("vit_micro")}
     record = tmp_path / "record.json"
     record.write_text(json.dumps(told))
     monkeypatch.setattr(reached, "RECORD", record)
     reached._record.cache_clear()
     app = at("tasks", task="cells")
     assert charts(app)[0]["layout"]["title"]["text"].startswith("LoRA reaches 52 %")
-    assert "5 epochs, 2 seeds and their mean" in text(app) and "last epoch" in text(app)
+    assert (
+        "earlier weights" not in text(app)
+        and "5 epochs, 2 seeds and their mean" in text(app)
+        and "last epoch" in text(app)
+    )
     assert "python -m peftcore bench tasks" in [code.value for code in app.code]
     others = at("tasks", task="counting"), at("tasks", task="cells", backbone="swin_micro")
     assert not any("Recorded runs" in text(other) for other in others)
     reached._record.cache_clear()
 
 
+@pytest.mark.parametrize("seeds, shown", [(("0", "1"), "LAST reaches 62 %"), ((), "")])
+def test_a_record_of_budgets_shows_equal_time_and_what_all_tasks_cost(at, tmp_path, monkeypatch, seeds, shown):
+    def row(method, budget, reached):
+        curves = {"cells": {seed: [[1, 20.0], [10, reached]] for seed in seeds}}
+        found = {"cells": {seed: reached + 2 * int(seed) for seed in seeds}}
+        numbers = {"parameters": 1, "epochs": 10, "batch_size": 64, "lr": 0.01, "bytes": 10**7, "seconds": 50.0}
+        one = {"backbone": "vit_micro", "method": method, "published": False, "budget": budget, "seconds_before": 0.0}
+        return one | numbers | {"tasks": found, "curves": curves}
+
+    rows = [row(m, b, reached) for m, reached in (("last", 61.0), ("lora", 50.0)) for b in ("epochs", "time", "memory")]
+    weights = {"vit_micro": "another digest"}
+    record = tmp_path / "record.json"
+    record.write_text(json.dumps({"command": "python -m x", "rows": rows, "tasks": ["cells"], "weights": weights}))
+    monkeypatch.setattr(reached, "RECORD", record)
+    reached._record.cache_clear()
+    app = at("tasks", task="cells")
+    titles = [chart["layout"]["title"]["text"] for chart in charts(app)]
+    assert ("had earlier weights" in text(app)) == bool(seeds)
+    if seeds:
+        assert titles[0].startswith(shown) and "in equal time" in text(app) and "2 seeds and their mean" in text(app)
+        assert any(title.startswith("In equal time LAST reaches 61 %") for title in titles)
+        assert any("above the weights" in title for title in titles)
+    reached._record.cache_clear()
+
+
 def test_recorded_accuracies_of_earlier_weights_say_so(at):
     """Of which weights the record is follows from their hash; earlier ones travel along and are named."""
     record = reached._record()
-    assert {task for entry in record["entries"] for task in entry["tasks"]} == set(MINI_VTAB)
-    for name in {entry["backbone"] for entry in record["entries"]}:
+    entries = [*record.get("entries", ()), *record.get("rows", ())]
+    assert {task for entry in entries for task in entry["tasks"]} <= set(MINI_VTAB)
+    for name in {entry["backbone"] for entry in entries}:
         files = [embedded.weights(name), *embedded.folder(name).glob("earlier/*.safetensors")]
         assert record["weights"][name] in [sha256([file]) for file in files]
-        is_said = "had earlier weights" in text(at("tasks", task="cells", backbone=name))
-        assert is_said == (record["weights"][name] != sha256([embedded.weights(name)]))
+        is_said = "had earlier weights" in text(at("tasks", task=next(iter(entries[0]["tasks"])), backbone=name))
+        assert is_said == (record["weights"][name] != weights_digest(name))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from peftcore.bench import _budget_page, _budgets, budgets
 from peftcore.bench._budgets import BUDGETS, Entry, Size, runs, spent
 from peftcore.bench._pace import Pace, pace
 from peftcore.bench._run_log import RunLog
+from peftcore.figures.budgets import whole
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import recipes
@@ -113,7 +114,7 @@ def test_the_record_has_every_run_and_the_page_what_is_whole(recorded):
     assert one["epochs"] == 50 and one["seconds"] == 50 and one["curves"]["house_numbers"]["0"][0] == [1, 20]
     assert rows["lora", False, "memory"]["batch_size"] == 32 and rows["lora", False, "memory"]["bytes"] == 10**7
     own = [row for row in recorded["rows"] if row["budget"] == "epochs"]
-    pairs = _budget_page.whole(own)
+    pairs = whole(own, "tasks")
     assert {task for task, _ in pairs} == set(_budgets.TASKS[:2]) and len(pairs) == 4
     assert _budget_page.difference(own[1], own[0], pairs) == pytest.approx((10, 0))
     text = _budget_page.page(recorded)

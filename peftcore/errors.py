@@ -88,4 +88,4 @@ def unknown(kind: str, name: str, allowed: Iterable[str], most: int = 20) -> Unk
     near = nearest(name, allowed)
     hint = f"Did you mean {near!r}? " if near else ""
     listed = ", ".join(allowed[:most]) + (f" and {len(allowed) - most} more" if len(allowed) > most else "")
-    return UnknownName(f"There is no {kind} {name!r}. {hint}There are: {listed}.")
+    return UnknownName(f"There is no {kind} {name!r}. {hint}There are: {listed or 'none'}.")

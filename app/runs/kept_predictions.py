@@ -37,6 +37,13 @@ def invite(record: RunRecord, key: str = "predict_again") -> None:
     if record.status != "finished":
         st.info(errors.plain(results.why_none(record)), icon=":material/hourglass_empty:")
         return
+    if "adapter" not in state.store().artifact_names(record.id):
+        st.info(
+            f"Run {record.id} has no kept predictions and no saved adapter, so they cannot be made again; its numbers "
+            "and curves stay. Launch it again to have both.",
+            icon=":material/history:",
+        )
+        return
     st.info(
         f"Run {record.id} was trained by an earlier Headroom, which kept no predictions. Its saved adapter makes them: "
         "about as long as the evaluation after one epoch.",

@@ -68,6 +68,10 @@ def test_a_run_without_predictions_is_predicted_again(at, run, store, monkeypatc
     page.button("predict_again").click().run()
     assert not page.exception and results.ARTIFACT in store.artifact_names(run)
     assert "test images" in text(page)
+    for name in (results.ARTIFACT, "adapter"):
+        store.delete_artifact(run, name)
+    page = at("runs", run=run, show="results")
+    assert "no saved adapter" in text(page) and not [b for b in page.button if b.key == "predict_again"]
 
 
 def test_other_images_than_it_was_tested_on_are_named(at, trained):

@@ -159,7 +159,8 @@ def finished(blob: bytes | None) -> bytes:
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)
-def _model(subject: Subject) -> Shared:
+def shared_model(subject: Subject) -> Shared:
+    """A run's trained model. Raises NotMeasurable: it has none yet."""
     from peftcore import adapters
 
     if not run(subject).has_weights:
@@ -170,7 +171,7 @@ def _model(subject: Subject) -> Shared:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def anatomy(subject: Subject) -> Anatomy:
-    model = _model(subject).model
+    model = shared_model(subject).model
     backbone = model.backbone
     return Anatomy(
         grids=tuple(block.grid for block in backbone.blocks),
@@ -197,12 +198,12 @@ def head_scores(subject: Subject, score: Any) -> Scores:
     from peftcore.probes.responsiveness import head_energy
     from peftcore.probes.responsiveness import head_scores as probe
 
-    shared, spec = _model(subject), run(subject).spec
+    shared, spec = shared_model(subject), run(subject).spec
     if score == "energy":
         return Scores.of(head_energy(shared.model).to_dict())
     val = task(spec["task"]).val
     starts = range(0, min(SCORED_IMAGES, len(val)), SCORED_BATCH)
-    backbone, how = shared.model.backbone, _preprocessing(spec)
+    backbone, how = shared.model.backbone, preprocessing(spec)
     with shared.lock:
         found = probe(
             shared.model,
@@ -220,7 +221,7 @@ def attention(
     """Where a query of a test image looks in block `layer`: in the trained model, or in the backbone before tuning."""
     from peftcore.probes.attention import attention_maps
 
-    shared = _model(subject)
+    shared = shared_model(subject)
     source: Backbone | TunedModel = shared.model
     lock = shared.lock
     if not tuned:
@@ -238,7 +239,7 @@ def side_attention(subject: Subject, image: int | str, module: int, query: tuple
     """Where a query of a test image looks in attention module `module` of a side network."""
     from peftcore.probes.attention import side_attention as probe
 
-    shared = _model(subject)
+    shared = shared_model(subject)
     with shared.lock:
         maps = probe(shared.model, _pixels(subject, image))[module].numpy()  # (1, N, N)
     return _look(maps, anatomy(subject).side_grids[module], shared.model.backbone.prefix_tokens, query)
@@ -249,10 +250,10 @@ def _pixels(subject: Subject, image: int | str) -> Tensor:
     from peftcore.backbone.preprocess import prepare
 
     spec = run(subject).spec
-    return prepare(test_image(run(subject), image)[None], _model(subject).model.backbone, **_preprocessing(spec))
+    return prepare(test_image(run(subject), image)[None], shared_model(subject).model.backbone, **preprocessing(spec))
 
 
-def _preprocessing(spec: Mapping[str, Any]) -> dict[str, str]:
+def preprocessing(spec: Mapping[str, Any]) -> dict[str, str]:
     """What a run's spec says of its inputs, as `prepare` takes it; older runs know fewer fields."""
     return {"norm": spec.get("normalisation", "backbone"), "resize": spec.get("resize", "stretch")}
 

@@ -16,6 +16,7 @@ PAGES = {
     "launch": ("Launch", ":material/rocket_launch:"),
     "runs": ("Runs", ":material/monitoring:"),
     "compare": ("Compare", ":material/compare_arrows:"),
+    "try_it": ("Try it", ":material/photo_camera:"),
     "atlas": ("Atlas", ":material/apps:"),
     "heads": ("Heads", ":material/grid_on:"),
     "attention": ("Attention", ":material/visibility:"),

@@ -7,12 +7,19 @@
 From the bottom up: limits (settings), names (safe ones), encodings (guessed where a zip or table does not state one),
 intake (into a folder, within the limits), kinds (what counts as an image), splits (names that mean train, val or test),
 archives (zips, tars), table (a CSV of labels), layout (the class of each image), pictures (decoding), images (checking
-one; keeping one for the probes), survey (what an upload holds), division (train, val, test), sets (what is kept).
+one; keeping one for the probes), survey (what an upload holds), division (train, val, test), sets (what is kept),
+collected (pictures taken class by class).
 """
 
 from peftcore.registry import lazily
 
 __getattr__ = lazily(
     __name__,
-    {"limits": "Limits", "survey": "Survey examine", "sets": "Kept keep kept remove", "images": "keep_picture picture"},
+    {
+        "limits": "Limits",
+        "survey": "Survey examine",
+        "sets": "Kept keep kept remove",
+        "images": "clean_picture keep_picture picture",
+        "collected": "keep_collected",
+    },
 )

@@ -125,13 +125,23 @@ def pictures() -> Path:
 
 
 def keep_picture(file: BinaryIO, limits: Limits | None = None) -> str:
-    """Keeps one image for the probes, as RGB of at most SIDE pixels, without its metadata (location, camera).
+    """Keeps one image for the probes, as `clean_picture` makes it.
 
     Returns its code of 16 hexadecimal digits, which is the same for the same pixels.
 
     Raises:
-        BadData: not an image, a broken one, or one beyond the limits.
-        StoreUnavailable: the disk is full or cannot be written.
+        BadData: as `clean_picture`; StoreUnavailable: the disk is full or cannot be written.
+    """
+    clean = clean_picture(file, limits)
+    code = hashlib.sha256(clean).hexdigest()[:16]
+    _write(pictures() / f"{code}.png", clean)
+    return code
+
+
+def clean_picture(file: BinaryIO, limits: Limits | None = None) -> bytes:
+    """An image as a PNG file in RGB of at most SIDE pixels: upright, on white, without its metadata (location, camera).
+
+    Raises BadData: not an image, a broken one, or one beyond the limits.
     """
     from PIL import Image, ImageOps
 
@@ -148,9 +158,7 @@ def keep_picture(file: BinaryIO, limits: Limits | None = None) -> str:
     image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
     out = io.BytesIO()
     Image.frombytes("RGB", image.size, image.tobytes()).save(out, "PNG")  # pixels alone: no profile, no EXIF
-    code = hashlib.sha256(out.getvalue()).hexdigest()[:16]
-    _write(pictures() / f"{code}.png", out.getvalue())
-    return code
+    return out.getvalue()
 
 
 def _write(path: Path, data: bytes) -> None:

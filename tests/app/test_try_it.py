@@ -120,7 +120,7 @@ def test_teaching_is_a_real_run_that_is_tried_at_once(at, trained, recorded, sto
     page.button("teach_go").click().run()
     run = store.runs(limit=1)[0]
     assert run.spec["task"].startswith("upload:b-cat-b-dog") and run.spec["method"]["name"] == "last"
-    assert page.query_params["runs"] == [str(run.id)] and page.query_params["from"] == ["camera"]
+    assert (page.query_params["runs"], page.query_params["from"]) == (str(run.id), "camera")
     assert not page.exception and f"Run {run.id}" in page.page_link[0].label
 
 

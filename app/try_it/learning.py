@@ -52,9 +52,7 @@ def follow(run: int) -> None:
     bar = st.empty()
     with st.container(horizontal=True, vertical_alignment="center"):
         if not record.ended:
-            st.button(
-                "Stop", key="teach_stop", icon=":material/stop_circle:", on_click=state.engine().cancel, args=(run,)
-            )
+            st.button("Stop", key="teach_stop", icon=":material/stop_circle:", on_click=_stop, args=(run,))
         navigation.link("runs", f"Run {run}", run=run)
     while not record.ended:
         bar.progress(*_progress(record))
@@ -69,6 +67,10 @@ def follow(run: int) -> None:
         "Back to the pictures", key="teach_back", icon=":material/arrow_back:", on_click=links.write,
         kwargs={"learning": None},
     )  # fmt: skip
+
+
+def _stop(run: int) -> None:
+    state.engine().cancel(run)
 
 
 def _progress(record: RunRecord) -> tuple[float, str]:

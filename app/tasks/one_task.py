@@ -195,3 +195,4 @@ def _runs(task: str) -> None:
         title = f"{accuracy}: {method_title(spec['method']['name'])} on {spec['backbone']}"
         navigation.link("runs", title + words.random_weights(spec) + f", run {record.id}", run=record.id)
     st.caption(f"Of all of them: {conditions.in_common([record.spec for record in done])}.")
+    navigation.link("compare", "Leaderboard of methods on this task", view="board", task=task)

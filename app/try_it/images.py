@@ -10,7 +10,7 @@ import base64
 import binascii
 import io
 from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import streamlit as st
 
@@ -135,5 +135,4 @@ def _test(runs: Sequence[subjects.Run]) -> None:
         if clicked := links.clicked("try_it_strip"):
             links.write(image=named.of_test(name, clicked[0]))
 
-    settings: dict[str, Any] = {"on_select": pick, "selection_mode": "points", "alt": "Test images to choose from"}
-    theme.show(figure, "try_it_strip", **settings)
+    theme.show(figure, "try_it_strip", on_click=pick, alt="Test images to choose from")

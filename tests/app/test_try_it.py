@@ -7,6 +7,7 @@ import io
 
 import numpy as np
 import pytest
+from drawn import figures
 from PIL import Image
 
 from app import subjects
@@ -32,7 +33,7 @@ def text(page) -> str:
 def test_an_image_of_one_s_own_under_two_runs(at, trained):
     image = "own-" + uploads.keep_picture(png(1))
     page = at("try_it", runs=f"{trained['lora']},{trained['last']}", image=image)
-    assert len(page.get("plotly_chart")) == 4, "classes and attention of each"
+    assert len(figures(page)) == 4, "classes and attention of each"
     assert "Your image" in text(page) and not page.error
 
 
@@ -67,9 +68,9 @@ def test_what_a_link_names_and_is_not_there_is_a_sentence(at, trained):
 def test_a_heavy_backbone_is_loaded_when_it_is_asked_for(at, trained, monkeypatch):
     monkeypatch.setattr(answers, "weights", lambda run: 86_000_000)
     page = at("try_it", runs=trained["last"])
-    assert "86" in text(page) and not page.get("plotly_chart")
+    assert "86" in text(page) and not figures(page)
     page.button("try_it_ask").click().run()
-    assert len(page.get("plotly_chart")) == 2
+    assert len(figures(page)) == 2
 
 
 @pytest.mark.parametrize("address", ["", "data:image/png;base64,", "data:image/png;base64,AAAA", "data:x;base64,%%"])

@@ -74,14 +74,9 @@ class Drawing {
     this.host.classList.toggle("fixed", fixed);
     this.host.querySelector(".failed")?.remove();
     this.plot.hidden = false;
-    const config = {
-      displaylogo: false,
-      displayModeBar: true, // the style sheet shows it to a pointer and to the keyboard
-      responsive: !fixed,
-      scrollZoom: false,
-      modeBarButtons: [[picture(Plotly, data.name, "svg"), picture(Plotly, data.name, "png")]],
-    };
-    await Plotly.react(this.plot, { data: traces, layout: { ...layout, clickmode: "event" }, config, frames });
+    if (this.config?.responsive !== !fixed) this.config = settings(Plotly, data.name, !fixed);
+    await Plotly.react(this.plot, { data: traces, layout: { ...layout, clickmode: "event" },
+      config: this.config, frames });
     this.Plotly = Plotly;
     if (first) {
       this.plot.on("plotly_click", event => this.choose(event.points[0]));
@@ -224,14 +219,26 @@ function step(marks, at, key) {
   if (key === "Home" || key === "End") return sorted.at(along);
   if (!at) return sorted[0];
   if (!toward) return sorted[sorted.indexOf(at) + along] ?? null;
+  const onward = at.trace.mode?.includes("lines") && toward[0] !== 0; // left and right: one point after the other
   let best = null, least = Infinity;
   for (const mark of marks) {
-    const dx = mark.x - at.x, dy = mark.y - at.y;
+    const dx = mark.x - at.x, dy = mark.y - at.y, same = mark.curve === at.curve;
     const ahead = dx * toward[0] + dy * toward[1], aside = Math.abs(dx * toward[1]) + Math.abs(dy * toward[0]);
-    const far = ahead + 2 * aside + (mark.curve === at.curve ? 0 : 0.5);
-    if (ahead > 0.5 && far < least) [best, least] = [mark, far];
+    const far = onward ? (same ? ahead : Infinity) : ahead + 2 * aside + (same ? 0 : 0.5);
+    if (ahead > (onward ? 0 : 0.5) && far < least) [best, least] = [mark, far];
   }
   return best;
+}
+
+// Made once for a drawing: settings with other functions in them are other settings, with which Plotly begins anew.
+function settings(Plotly, name, responsive) {
+  return {
+    responsive,
+    displaylogo: false,
+    displayModeBar: true, // the style sheet shows it to a pointer and to the keyboard
+    scrollZoom: false,
+    modeBarButtons: [[picture(Plotly, name, "svg"), picture(Plotly, name, "png")]],
+  };
 }
 
 // A button of the figure's menu that saves it as a picture, on the page's background.

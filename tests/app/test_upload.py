@@ -1,17 +1,9 @@
-"""Bringing one's own images: from the drop to the launch page, in AppTest and in a browser."""
+"""Bringing one's own images: from the drop to the launch page. tests/browser does it in a browser."""
 
 from __future__ import annotations
 
-import os
-import re
-import signal
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
-import pytest
 from bad_uploads import good, picture, tarred, zipped
 from drawn import figures
 
@@ -20,9 +12,6 @@ from app.uploads import page
 from peftcore import uploads
 from peftcore.task import load_task
 from peftcore.uploads.sets import kept_set
-
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 120_000  # milliseconds
 
 
 def text(app) -> str:
@@ -128,47 +117,3 @@ def test_a_set_that_a_run_is_to_read_is_not_deleted(at, store, tmp_path):
     store.set_status(run, "cancelled")
     page._remove("used")
     assert not uploads.kept()
-
-
-@pytest.mark.browser
-def test_in_a_browser_from_the_drop_to_the_launch_page(tmp_path):
-    from find_browser import find
-    from playwright.sync_api import expect, sync_playwright
-
-    path = zipped(tmp_path, good("abc", 8) | {"a/bad.png": b"x"}, "letters.zip")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = os.environ | {"HEADROOM_HOME": str(tmp_path / "home"), "STREAMLIT_SERVER_HEADLESS": "true"}
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.port", str(port)]
-    with (tmp_path / "app.log").open("w") as log:
-        app = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        for _ in range(300):
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.2)
-        expect.set_options(timeout=PATIENCE)
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=find(), args=["--no-sandbox", "--disable-gpu"])
-            page = browser.new_page(viewport={"width": 1280, "height": 800}, base_url=f"http://127.0.0.1:{port}")
-            page.set_default_timeout(PATIENCE)
-            page.goto("/tasks")
-            page.get_by_role("link", name="Bring your own images").click()
-            page.locator("input[type=file]").first.set_input_files(path)
-            expect(page.get_by_text("letters.zip: 24 images in 3 classes")).to_be_visible()
-            expect(page.get_by_role("img", name="b/1.png")).to_be_visible()
-            keep = page.get_by_role("button", name="Keep these images")
-            expect(keep).to_be_disabled()
-            page.get_by_text("Go on without it").click()
-            expect(keep).to_be_enabled()
-            keep.click()
-            page.get_by_role("link", name="Launch a run with it").click()
-            page.wait_for_url(re.compile("/launch.*task=upload"))
-            expect(page.get_by_role("button", name="Launch", exact=True)).to_be_visible()
-            browser.close()
-        assert (tmp_path / "home/images/letters/set.json").is_file()
-    finally:
-        os.killpg(app.pid, signal.SIGKILL)
-    assert "Traceback" not in (tmp_path / "app.log").read_text()

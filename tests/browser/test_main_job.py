@@ -1,4 +1,5 @@
-"""The main job in a real browser: launch LAST with clicks, watch it end, look at attention and heads, stop, reload.
+"""The main job in a real browser: launch LAST with clicks, watch it end, look at attention and heads, stop, reload,
+bring one's own images.
 
 Screenshots of every station are kept in screenshots/ (ignored by git).
 """
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from bad_uploads import good, zipped
 from playwright.sync_api import Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,12 +28,17 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """The app, started by its command on a free port, with a home of its own."""
+def home(tmp_path_factory) -> Path:
+    """The app's own home."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def address(home):
+    """The app, started by its command on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    home = tmp_path_factory.mktemp("home")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k != "MFLAGS"}
     environment |= {"HEADROOM_HOME": str(home), "STREAMLIT_SERVER_HEADLESS": "true"}
     environment.pop("OMP_NUM_THREADS", None)
@@ -92,7 +99,7 @@ def _problem(message) -> list[str]:
 def shot(page: Page, name: str) -> None:
     """A picture of what is there once nothing moves, which must hold no traceback."""
     expect(page.locator('[data-testid="stStatusWidgetRunningIcon"]')).to_have_count(0)
-    page.wait_for_timeout(700)
+    page.wait_for_timeout(300)
     page.screenshot(path=PICTURES / f"{name}.png", full_page=False)
     text = page.locator("body").inner_text()
     assert "Traceback" not in text and page.get_by_test_id("stException").count() == 0, text[:2000]
@@ -126,10 +133,37 @@ def test_home_has_three_doors_and_a_picture(page):
     shot(page, "home")
 
 
-def test_a_point_shows_its_image_under_the_pointer_and_by_keyboard(page):
-    page.goto("/tasks?task=digits&view=features&by=pca")
-    point = page.locator(".st-key-points_pretrained .scatterlayer .point").nth(30)
-    expect(page.locator(".st-key-points_random .scatterlayer .point")).to_have_count(1000)
+@pytest.fixture(scope="module")
+def letters(page, home, tmp_path_factory) -> int:
+    """Images of one's own, from the drop to the launch page; the task `upload:letters` has so many for train and val.
+
+    They are few: to look at their features takes a second, where it takes half a minute for the digits.
+    """
+    path = zipped(tmp_path_factory.mktemp("own"), good("abc", 8) | {"a/bad.png": b"x"}, "letters.zip")
+    page.goto("/tasks")
+    page.get_by_role("link", name="Bring your own images").click()
+    page.locator("input[type=file]").first.set_input_files(path)
+    expect(page.get_by_text("letters.zip: 24 images in 3 classes")).to_be_visible()
+    expect(page.get_by_role("img", name="b/1.png")).to_be_visible()
+    keep = page.get_by_role("button", name="Keep these images")
+    expect(keep).to_be_disabled()
+    page.get_by_text("Go on without it").click()
+    expect(keep).to_be_enabled()
+    keep.click()
+    page.get_by_role("link", name="Launch a run with it").click()
+    page.wait_for_url(re.compile("/launch.*task=upload"))
+    expect(page.get_by_role("button", name="Launch", exact=True)).to_be_visible()
+    return 24 - 5  # a fifth of them is for the test
+
+
+def test_own_images_from_the_drop_to_the_launch_page(letters, home):
+    assert (home / "images/letters/set.json").is_file()
+
+
+def test_a_point_shows_its_image_under_the_pointer_and_by_keyboard(page, letters):
+    page.goto("/tasks?task=upload:letters&view=features&by=pca")
+    point = page.locator(".st-key-points_pretrained .scatterlayer .point").nth(letters // 2)
+    expect(page.locator(".st-key-points_random .scatterlayer .point")).to_have_count(letters)
     expect(page.locator(".hover-card")).to_be_attached()
     box = point.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -137,7 +171,7 @@ def test_a_point_shows_its_image_under_the_pointer_and_by_keyboard(page):
     page.mouse.move(x, y, steps=8)
     card = page.locator(".hover-card")
     expect(card).to_be_visible()
-    expect(card).to_have_text(re.compile(r"^\d, (train|val) image \d+$"))
+    expect(card).to_have_text(re.compile(r"^[abc], (train|val) image \d+$"))
     shot(page, "tasks_features")
     page.mouse.move(5, 5)
     expect(card).to_be_hidden()

@@ -74,8 +74,9 @@ def about(name: str) -> str:
     except HeadroomError:
         return "Any name of timm, with or without the tag of its weights, or hf-hub:OWNER/NAME."
     if one := CURATED.get(name):
-        return f"`{name}`: {si_bytes(one.bytes)} in fp32, licence {one.licence}. Trained on {one.trained_on}. {here}"
-    return f"`{name}`. {here}"
+        about = f"{si_bytes(one.bytes)} in fp32, licence {one.licence}. Trained on {one.trained_on}."
+        return f"{errors.code(name)}: {about} {here}"
+    return f"{errors.code(name)}. {here}"
 
 
 def download_note(spec: RunSpec) -> None:
@@ -98,8 +99,8 @@ def download_note(spec: RunSpec) -> None:
     text = f":material/download: **{much} will be downloaded** from {where} when the run begins."
     if repo:
         text += (
-            f" Without a network here: `python -m peftcore fetch {name}` on a machine that has one, and name the "
-            "folder in `HEADROOM_WEIGHTS`."
+            f" Without a network here: {errors.code(f'python -m peftcore fetch {name}')} on a machine that has one, "
+            "and name the folder in `HEADROOM_WEIGHTS`."
         )
     st.caption(text)
 

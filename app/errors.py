@@ -1,9 +1,10 @@
-"""Errors become sentences in the page: what happened and what to try; a traceback only on request."""
+"""Errors become sentences in the page: what happened and what to try. A traceback goes to the log, with a number."""
 
 from __future__ import annotations
 
 import logging
-import traceback
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,7 +30,6 @@ def sentences(stop: bool = True) -> Iterator[None]:
     except FragmentHandledException:
         raise
     except Exception as error:
-        log.exception("a page failed")
         unexpected(error)
     else:
         return
@@ -43,18 +43,31 @@ def show(error: HeadroomError | str) -> None:
 
 
 def unexpected(error: Exception) -> None:
-    """An error that nobody foresaw: one sentence, and its traceback for those who open it."""
+    """An error that nobody foresaw: one sentence with a number, under which the log has its traceback."""
+    number = secrets.token_hex(3)
+    log.error("error %s on a page", number, exc_info=error)
     st.error(
-        f"This part of the page stopped at an unexpected {type(error).__name__}. Reload the page; "
-        "if it comes again, the details below say where it happened.",
+        "This part of the page stopped at an error that nobody foresaw. Reload the page; if it comes again, the app's "
+        f"log (its terminal) says under number {number} what happened.",
         icon=":material/error:",
     )
-    with st.expander("Details"):
-        st.code("".join(traceback.format_exception(error)), language=None, wrap_lines=True)
+
+
+_MARKS = re.compile(r"[\\*_\[\]`$~#<>&|]")
+# What is found after the marks are read, and so even where they are escaped: an address, a host, somebody's mail, an
+# icon (:star:). A joiner of no width keeps their parts from each other.
+_LINKS = re.compile(r"(?<=://)(?=[\w.-])|(?<=\bwww)(?=\.)|(?<=[\w.+-]@)(?=\w)|(?<=:)(?=[\w+/-]+:)", re.IGNORECASE)
+_JOINER = "\N{WORD JOINER}"
 
 
 def plain(text: str) -> str:
-    """Text that holds file names and numbers, safe in Markdown."""
-    for mark in ("\\", "*", "_", "[", "]", "`", "$", "~", "#", "<", ">"):
-        text = text.replace(mark, "\\" + mark)
-    return text.replace("://", "\\://")  # an address that becomes a link would show the marks' backslashes
+    """Text as it was typed, where Streamlit takes Markdown: what a person, a file or a link says passes through here.
+
+    Nothing of it is a mark, a link, an image, a formula or an element of HTML. Lines become one.
+    """
+    return _LINKS.sub(_JOINER, _MARKS.sub(r"\\\g<0>", " ".join(text.split("\n"))))
+
+
+def code(text: str) -> str:
+    """The same as code within a line: a name or a command to be copied."""
+    return f"`{' '.join(text.replace('`', chr(39)).split())}`"

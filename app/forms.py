@@ -8,6 +8,7 @@ Streamlit's own field for numbers keeps what is out of range to itself and goes 
 from __future__ import annotations
 
 import json
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -17,13 +18,14 @@ import streamlit as st
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from app import errors, links, words
-from peftcore.errors import HeadroomError
+from app import errors, links, plain_options, words
+from peftcore.errors import HeadroomError, InvalidSetting
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec, Settings, as_sentence
 
 SWITCH = {"auto": "auto", "disk": "disk", True: "on", False: "off"}
 Draw = Mapping[str, Callable[[type[Settings], str], Any]]  # by the field's name, what draws it and returns its value
+DEVICE = r"auto|cpu|mps|cuda(:\d{1,2})?"
 TRUTH = {"true": True, "false": False}
 
 
@@ -110,14 +112,16 @@ def _json(text: str) -> Any:
 
 
 def refusal(model: type[Settings], name: str, value: Any) -> HeadroomError | None:
-    """Why a field cannot have this value, whatever the others are."""
+    """Why a field cannot have this value in the app, whatever the others are."""
     try:
         _validator(model, name).validate_python(value)
     except ValidationError as error:
         return as_sentence(model, error, (name,))
     except HeadroomError as error:
         return error
-    return None
+    if name == "device" and not re.fullmatch(DEVICE, str(value)):
+        return InvalidSetting(f"There is no device {value!r}; use auto, cpu, cuda or, of several GPUs, cuda:1.")
+    return plain_options.refusal(value, name)
 
 
 @lru_cache(maxsize=512)
@@ -220,7 +224,9 @@ def draw(label: str, info: FieldInfo, value: Any, key: str, text: str | None, **
     elif options := options_of(kind):
         st.session_state[key] = list(dict.fromkeys(value))
         options = list(dict.fromkeys([*options, *value]))
-        st.pills(label, options, selection_mode="multi", wrap=True, **settings)
+        st.pills(
+            label, options, selection_mode="multi", wrap=True, format_func=lambda o: errors.plain(str(o)), **settings
+        )
     else:
         is_json = kind not in (int, float, str, bool)
         if text is None:

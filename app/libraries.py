@@ -23,6 +23,7 @@ def ready() -> None:
     """Goes on at once where everything is loaded; else says what is happening until it is."""
     if all(module in sys.modules for module in MODULES):
         return
+    background.apart("libraries", load)  # a process that predicts loads them as well, at the same time
     job, place = background.later("libraries", load), st.empty()
     said = "Loading PyTorch and timm: about 5 seconds, once after each start of the app."
     background.wait(job, lambda: place.info(said, icon=":material/hourglass_top:"))

@@ -26,7 +26,7 @@ from urllib.parse import urlencode
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from app import figure
+from app import errors, figure
 
 T = TypeVar("T")
 Query = dict[str, list[str]]
@@ -196,12 +196,13 @@ def choice(
     default: T,
     show: Callable[[T], str] = str,
     code: Callable[[T], str] = str,
+    marked: bool = False,
     **settings: Any,
 ) -> T:
     """A widget of one choice (`st.selectbox`, `st.segmented_control`, ...) whose value is `name` in the address.
 
-    `show` is how an option reads, `code` how the address writes it. What the address says and is no option counts as
-    not said. The widget's key is '{page}_{name}'.
+    `show` is how an option reads, `code` how the address writes it; `marked`: what `show` returns is Markdown. What the
+    address says and is no option counts as not said. The widget's key is '{page}_{name}'.
     """
     key = f"{page}_{name}"
     said = {code(option): option for option in options}
@@ -211,7 +212,9 @@ def choice(
         if st.session_state[key] is not None:  # a segment that is clicked again lets go of itself
             write(**{name: code(st.session_state[key])})
 
-    widget(label, options, key=key, format_func=show, on_change=keep, **settings)
+    # A select box shows what its options say; the others take it for Markdown.
+    shown = show if marked or widget is st.selectbox else lambda option: errors.plain(show(option))
+    widget(label, options, key=key, format_func=shown, on_change=keep, **settings)
     return chosen
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import streamlit as st
 
+from app import errors
+
 PAGES = {
     "home": ("Home", ":material/home:"),
     "tasks": ("Tasks", ":material/category:"),
@@ -39,10 +41,12 @@ def pages() -> list[st.Page]:
     return [st.Page(path(name), title=title, icon=icon, default=name == first) for name, (title, icon) in PAGES.items()]
 
 
-def link(name: str, label: str | None = None, *, icon: str | None = None, **query: Any) -> None:
-    """A link to a page with query parameters; None values are left out. `icon`: by default the page's own."""
+def link(name: str, label: str | None = None, *, icon: str | None = None, bold: bool = False, **query: Any) -> None:
+    """A link to a page with query parameters; None values are left out. `icon`: by default the page's own. The label is
+    no markup."""
     title, own = PAGES[name]
-    st.page_link(path(name), label=label or title, icon=icon or own, query_params=_texts(query))
+    text = errors.plain(label or title)
+    st.page_link(path(name), label=f"**{text}**" if bold else text, icon=icon or own, query_params=_texts(query))
 
 
 def go(name: str, **query: Any) -> None:

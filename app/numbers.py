@@ -11,6 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from app import errors
+
 DRAWN = "drawn_figures"  # in the session: figures that no caption has taken yet
 
 
@@ -33,7 +35,7 @@ def offer() -> None:
     with st.popover(":small[:gray[numbers]]", type="tertiary", icon=":material/download:"):
         for key, (title, figure) in tables.items():
             st.download_button(
-                title or key,
+                errors.plain(title or key),
                 partial(_csv, figure),
                 file_name=f"{key}.csv",
                 mime="text/csv",

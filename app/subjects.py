@@ -14,6 +14,7 @@ from peftcore.store import RunRecord, conditions, gallery
 
 GALLERY, ATLAS = "gallery", "atlas"
 MOST_RUNS = 60  # the newest runs that a page offers
+MOST_DIGITS = 19  # of a run's number: SQLite has no larger ones
 
 
 class Subject(NamedTuple):
@@ -139,9 +140,14 @@ def run(subject: Subject) -> Run:
 
 def named(code: str) -> Subject:
     """The subject that an address calls `code`: a run's number, an example's name, or a recording's id."""
-    if code.isdigit():
+    if number(code) is not None:
         return Subject(str(state.store().folder), code)
     return Subject(ATLAS if code in recordings.runs() else GALLERY, code)
+
+
+def number(code: str) -> int | None:
+    """The number of a run that an address means; None for what is none, such as '²', or more than any run has."""
+    return int(code) if code.isascii() and code.isdigit() and len(code) < MOST_DIGITS else None
 
 
 def _of_store(record: RunRecord) -> Run:

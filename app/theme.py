@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -86,4 +87,4 @@ def show(
 def _title(figure: go.Figure) -> str | None:
     """In one line, the note under it after a semicolon."""
     lines = re.split(r"<br>(?=<span)", figure.layout.title.text or "")
-    return "; ".join(" ".join(re.sub(r"<[^>]+>", " ", line).split()) for line in lines) or None
+    return html.unescape("; ".join(" ".join(re.sub(r"<[^>]+>", " ", line).split()) for line in lines)) or None

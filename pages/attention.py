@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import cached, captions, links, screen, subjects, theme, words
+from app import cached, captions, heavy, links, screen, subjects, theme, words
 from app.errors import sentences
 from app.heads import controls
 from peftcore.figures.attention import attention_difference
@@ -16,6 +16,8 @@ row = st.columns([6, 2, 2, 2], vertical_alignment="bottom")
 with row[0]:
     run = controls.choose_run("attention", subjects.runs("adapter"), method=METHODS.names(shows="attention")[0])
 controls.invite(run)
+if not heavy.agreed_for(run.spec, "to see where it looks", key="attention"):
+    st.stop()
 with sentences():
     image = controls.choose_image("attention", run, count=14)
     with st.spinner("Loading the trained model ..."):

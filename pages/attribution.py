@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import cached, libraries, subjects
+from app import cached, heavy, libraries, subjects
 from app.attribution import choice, maps, view
 from app.errors import sentences
 from app.heads import controls
@@ -12,12 +12,12 @@ row = st.columns([6, 3, 3, 2], vertical_alignment="bottom")
 with row[0]:
     run = controls.choose_run("attribution", subjects.runs("adapter"), method="lora")
 libraries.ready()
+if not heavy.agreed_for(run.spec, "to ask it why", key="attribution"):
+    st.stop()
 with sentences():
     image = controls.choose_image("attribution", run, count=14)
     task = cached.task(run.spec["task"])
     classes, true = list(map(str, task.classes)), None if isinstance(image, str) else int(task.test.labels[image])
-    with st.spinner("Loading the trained model ..."):
-        maps.models(run.subject)
     chosen = choice.choose(run, image, row[1:])
     said = maps.result(maps.said(run, image), st.empty(), "Asking both models")
     view.sentence(said, classes, true)

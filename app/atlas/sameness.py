@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from app import captions, links, screen, theme
+from app import captions, errors, links, screen, theme
 from app.atlas.choice import Card, Chosen
 from peftcore.errors import BadData
 from peftcore.figures import atlas
@@ -126,7 +126,7 @@ def draw(chosen: Chosen) -> None:
         tasks = tasks_of(chosen.cards)
         both = {how: tested(tasks.scores, tasks.groups, how == "inside") for how in HOWS}
     except BadData as error:
-        st.info(f"There is too little here to compare. {error}", icon=":material/info:")
+        st.info(f"There is too little here to compare. {errors.plain(str(error))}", icon=":material/info:")
         return
     whole, inside = both["heads"][1], both["inside"][1]
     strata = {

@@ -1,9 +1,9 @@
-"""What the Attribution page shows, computed beside the page on models of its own: the probes put hooks on them."""
+"""What the Attribution page shows, computed in processes on models of their own: the probes put hooks on them."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from time import monotonic
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
-from app import background, cached, subjects
+from app import background, cached, heavy, subjects
+from app.worker import BYTES, Call
+from peftcore.backbone import embedded
 from peftcore.errors import HeadroomError, NotMeasurable
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from peftcore.model import TunedModel
 
 CELLS = 64  # of a map's side, at most
+SECONDS = 1800  # of a processor, at most: it ends sooner where nobody waits
 
 
 @dataclass
@@ -79,17 +82,25 @@ def pixels(run: subjects.Run, image: int | str) -> Tensor:
     return prepare(cached.test_image(run, image)[None], models(run.subject).tuned.backbone, **how)
 
 
-def said(run: subjects.Run, image: int | str) -> Future:
+def said(run: subjects.Run, image: int | str) -> background.Job:
     """A future of what both models say of an image (Said), or of an error."""
-    both, x = models(run.subject), pixels(run, image)
-    return background.later(("said", run.subject, run.finished, image), lambda: _or_error(lambda: _said(both, x)))
+    return _apart(run, ("said", run.subject, run.finished, image), _said, run, image)
 
 
-def explained(run: subjects.Run, image: int | str, target: int, how: Mapping[str, Any], tuned: bool) -> Future:
+def explained(run: subjects.Run, image: int | str, target: int, how: Mapping[str, Any], tuned: bool) -> background.Job:
     """A future of a map (Explained), or of an error. `how`: by, layer and steps, as `pc.attribute` takes them."""
-    both, x = models(run.subject), pixels(run, image)
     key = "explained", run.subject, run.finished, image, target, tuple(how.items()), tuned
-    return background.later(key, lambda: _or_error(lambda: _explained(both, x, target, how, tuned)))
+    return _apart(run, key, _explained, run, image, target, dict(how), tuned)
+
+
+def _apart(run: subjects.Run, key: Hashable, work: Callable[..., Any], *args: Any) -> background.Job:
+    size = BYTES if run.spec["backbone"] in embedded.names() else heavy.free()
+    return _desk().ask(key, Call(_or_error, (work, *args), seconds=SECONDS, size=size))
+
+
+@st.cache_resource(show_spinner=False)
+def _desk() -> background.Desk:
+    return background.Desk(2)
 
 
 def result(job: Future, place: Any, what: str) -> Any:
@@ -103,18 +114,19 @@ def result(job: Future, place: Any, what: str) -> Any:
     return found
 
 
-def _or_error(work: Any) -> Any:
+def _or_error(work: Callable[..., Any], *args: Any) -> Any:
     try:
-        return work()
+        return work(*args)
     except HeadroomError as error:
         return error
 
 
-def _said(both: Models, x: Tensor) -> Said:
+def _said(run: subjects.Run, image: int | str) -> Said:
     import torch
 
     from peftcore.bench._lens import layer_lens
 
+    both, x = models(run.subject), pixels(run, image)
     with both.lock, torch.no_grad():
         tuned, before = (None if model is None else model(x).softmax(-1)[0] for model in (both.tuned, both.before))
         lens = layer_lens(both.tuned, x)[:, 0].softmax(-1)
@@ -126,11 +138,12 @@ def _said(both: Models, x: Tensor) -> Said:
     )
 
 
-def _explained(both: Models, x: Tensor, target: int, how: Mapping[str, Any], tuned: bool) -> Explained:
+def _explained(run: subjects.Run, image: int | str, target: int, how: Mapping[str, Any], tuned: bool) -> Explained:
     import torch.nn.functional as F
 
     from peftcore.probes.attribution import attribute
 
+    both, x = models(run.subject), pixels(run, image)
     model = both.one(tuned)
     with both.lock:
         found = attribute(model, x, target, **how)

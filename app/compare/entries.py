@@ -123,8 +123,8 @@ def _stored(folder: str, code: str, status: str) -> int | None:
 
 def of(code: str) -> Entry:
     """The run or example of this name. Raises UnknownName."""
-    if code.isdigit():
-        record = state.store().run(int(code))
+    if (number := subjects.number(code)) is not None:
+        record = state.store().run(number)
         return Entry(code, record.spec, record.status, record.summary, record)
     recorded = gallery.record(code)
     return Entry(code, recorded["spec"], "finished", recorded["summary"])

@@ -153,7 +153,9 @@ def settings(entries: Sequence[Entry]) -> None:
     table = {entry.name: [_said(one, name) for name in rows] for entry, one in zip(entries, found, strict=True)}
     st.dataframe(pd.DataFrame(table, index=[words.setting(name) for name in rows]), key="compare_settings")
     common = conditions.in_common([entry.spec for entry in entries], [entry.started for entry in entries])
-    st.caption(f"What differs between them. In common: {common or 'none of the conditions of an accuracy'}.")
+    st.caption(
+        errors.plain(f"What differs between them. In common: {common or 'none of the conditions of an accuracy'}.")
+    )
 
 
 def _said(differs: dict, name: str) -> str:

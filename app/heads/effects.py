@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import captions, errors, links, screen, subjects, theme, words
+from app import captions, errors, heavy, links, screen, subjects, theme, words
 from app.heads import controls, measuring, shown
 from app.heads.measuring import IMAGES, Given, Key, Measurement
 from peftcore.figures import effects as figures
@@ -27,6 +27,8 @@ CUTS = "heart_lora"  # whose default cut is marked where a run has none of its o
 def draw(run: subjects.Run, view: shown.Shown, score: str, selected: tuple[int, int]) -> None:
     """The section at the foot of the Heads page. `selected`: the head of the select boxes."""
     st.subheader("Does the score mean anything?", anchor="effects")
+    if not heavy.agreed_for(run.spec, "to switch its heads off", key="heads_effects"):
+        return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         of = links.choice(
             st.segmented_control, "heads", "of", "switch off", list(OF), default="update", show=OF.__getitem__,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import cached, links, screen
+from app import cached, heavy, links, screen
 from app.errors import sentences
 from app.heads import controls
 from app.subjects import Run
@@ -18,6 +18,8 @@ def through(run: Run, layer: int, head: int) -> None:
     """The strip of images, the two maps side by side, and how much of the attention moved."""
     if not run.has_weights:
         st.info(cached.ONLY_SCORES, icon=":material/grid_on:")
+        return
+    if not heavy.agreed_for(run.spec, "to look through its heads", key="heads"):
         return
     image = controls.choose_image("heads", run, count=IMAGES, side=THUMB)
     with sentences(stop=False), st.spinner("Looking through this head ..."):

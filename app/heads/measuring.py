@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 from app import background, errors, state, subjects, words
+from app.worker_process import say
 from peftcore.errors import HeadroomError, NotMeasurable
 from peftcore.store import measured
 
@@ -59,6 +60,7 @@ class Measurement:
         if self.stopping.is_set():
             raise Stopped
         self.share = share
+        say(share)  # where nobody waits any more, this is the end of it
 
     def text(self, what: str) -> str:
         if not self.share:
@@ -100,8 +102,7 @@ def _job(key: Key) -> Future | None:
     if (job := _bench().jobs.get(key)) is None:
         found = measured.kept(state.store(), key.run, key.name, key.finished)
         if found is not None:
-            job = _bench().jobs[key] = Future()
-            job.set_result(found)
+            job = _bench().know(key, found)
     return job
 
 
@@ -131,7 +132,7 @@ def wait(job: Future, key: Key, name: str, what: str, place: Any) -> Any:
 
 @st.cache_resource(show_spinner=False)
 def _bench() -> background.Desk:
-    return background.Desk(threads=1)
+    return background.Desk()
 
 
 @st.cache_resource(show_spinner=False)

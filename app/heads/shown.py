@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import streamlit as st
 
-from app import cached, links, navigation
+from app import cached, errors, heavy, links, navigation
 from app.errors import sentences
 from app.heads import cut
 from app.subjects import Run, Scores
@@ -72,14 +72,16 @@ def scores_of(run: Run, score: str, history: History) -> Scores:
     """The scores asked for. Where training collected none, the page ends with the way to a run with some."""
     if score == TRAINING and not history:
         st.info(
-            f"{run.title} has no head scores. They are collected while LoRA or one of its relatives trains on q, k or "
-            "v, and recorded after each epoch.",
+            f"{errors.plain(run.title)} has no head scores. They are collected while LoRA or one of its relatives "
+            "trains on q, k or v, and recorded after each epoch.",
             icon=":material/grid_off:",
         )
         spec = run.spec
         navigation.link(
             "launch", "Launch LoRA on this task", method="lora", task=spec["task"], backbone=spec["backbone"]
         )
+        st.stop()
+    if score != TRAINING and not heavy.agreed_for(run.spec, "to score its heads", key="heads_score"):
         st.stop()
     with sentences(), st.spinner(f"Scoring heads: {SCORES[score]} ..."):
         return history[-1][1] if score == TRAINING else cached.head_scores(run.subject, score)

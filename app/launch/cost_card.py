@@ -13,6 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 from app import background, errors, links, numbers, theme, words
 from app.captions import POWERS
 from app.launch import costs, request
+from app.worker import OverLimit
 from peftcore.errors import DataUnavailable, HeadroomError
 from peftcore.figures import memory as figures
 from peftcore.figures.theme import human_count, percent, si_bytes
@@ -32,6 +33,7 @@ def draw(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list
         jobs.append(costs.of_race(specs, [job.result() for job in jobs]))
         background.wait(jobs[-1], lambda: place.caption("Predicting: what the runs share."))
     broken = next((job.exception() for job in jobs if job.exception()), None)
+    over = next((job.result() for job in jobs if not broken and isinstance(job.result(), OverLimit)), None)
     with place.container():
         if isinstance(broken, DataUnavailable):
             st.caption(
@@ -43,6 +45,8 @@ def draw(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list
             st.warning(
                 f"What {specs[0].method.card.title} costs here cannot be predicted ({kind}). It can be launched."
             )
+        elif over:
+            st.warning(errors.plain(f"What it will cost is not known. {over} It can be launched."))
         elif any(isinstance(job.result(), HeadroomError) for job in jobs[: len(specs)]):
             st.rerun()  # the fault is known now, and the button is drawn without a click in it
         elif isinstance(jobs[-1].result(), HeadroomError):
@@ -67,7 +71,7 @@ def _race_cost(specs: Sequence[RunSpec], race: costs.Race, values: dict[str, lis
     elif alone:
         parts.append(f"{alone} runs change the backbone, so they work one after the other.")
     parts.append(f"Predicted peak of what works at once. {POWERS}")
-    st.caption(" ".join(parts) + (f"  \n{race.cache}" if race.cache else ""))
+    st.caption(" ".join(parts) + (f"  \n{errors.plain(race.cache)}" if race.cache else ""))
 
 
 def _cost(spec: RunSpec, cost: costs.Cost) -> None:
@@ -83,7 +87,7 @@ def _cost(spec: RunSpec, cost: costs.Cost) -> None:
     cached = ", including the cached features of all images" if cost.components["cached_features"] else ""
     st.caption(
         f"{words.components(cost.components)}  \nPredicted peak of one training step of {cost.batch} images, without "
-        f"running it{cached}. {POWERS}" + (f"  \n{cost.cache}" if cost.cache else "")
+        f"running it{cached}. {POWERS}" + (f"  \n{errors.plain(cost.cache)}" if cost.cache else "")
     )
 
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from app import background, state
+from app.worker import OverLimit
 from peftcore.errors import DataUnavailable, HeadroomError
 from peftcore.registry import METHODS
 
@@ -71,10 +72,10 @@ class Race:
 
 
 def known_fault(specs: Sequence[RunSpec]) -> HeadroomError | None:
-    """Why one of these specs is impossible, where that is known already."""
+    """Why one of these specs is impossible, where that is known already. What nobody could predict is not."""
     for job in map(of, specs):
         known = job.result() if job.done() and not job.exception() else None
-        if isinstance(known, HeadroomError):
+        if isinstance(known, HeadroomError) and not isinstance(known, OverLimit):
             return known
     return None
 
@@ -84,7 +85,7 @@ def of(spec: RunSpec) -> Future:
 
     It raises DataUnavailable where the data set is still to be downloaded, so that its classes are not known.
     """
-    return background.later(("cost", _key(spec)), lambda: _predict(spec))
+    return background.apart(("cost", _key(spec)), _predict, spec)
 
 
 def _key(spec: RunSpec) -> str:
@@ -94,7 +95,7 @@ def _key(spec: RunSpec) -> str:
 
 def of_race(specs: Sequence[RunSpec], each: Sequence[Cost]) -> Future:
     """A future of a Race, or of the HeadroomError that says why it is impossible. `each`: what the specs cost alone."""
-    return background.later(("race", *map(_key, specs)), lambda: _race(specs, each))
+    return background.apart(("race", *map(_key, specs)), _race, list(specs), list(each))
 
 
 def remember(run: int, spec: RunSpec) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import backbone_choice, errors, forms, links, navigation, screen, state, theme, words
+from app import backbone_choice, caps, errors, forms, links, navigation, screen, state, theme, words
 from app.heads import cut
 from app.launch import costs, race_form, rates, request, task_choice
 from app.launch.request import CHOSEN_ABOVE, Request
@@ -67,7 +67,9 @@ def _method() -> None:
     names = sorted(METHODS.names(), key=lambda name: (METHODS.facts(name).kind != "side", method_title(name).lower()))
     said = links.read("method") or "last"
     names += [said] if said not in names else []
-    name = links.choice(st.pills, "launch", "method", "Method", names, default="last", show=_method_label, wrap=True)
+    name = links.choice(
+        st.pills, "launch", "method", "Method", names, default="last", show=_method_label, marked=True, wrap=True
+    )
     if name in METHODS.names():
         cls = METHODS.load(name).METHOD
         card = cls.card
@@ -150,7 +152,8 @@ def launcher(form: Request, fault: HeadroomError | None) -> DeltaGenerator:
         label, type="primary", width="stretch", key="launch", icon=":material/rocket_launch:", disabled=bool(wrong)
     )
     if pressed and not wrong:
-        _launch(form)
+        with errors.sentences(stop=False):
+            _launch(form)
     if specs:
         with st.container(horizontal=True, vertical_alignment="center"):
             with st.popover("Copy preset link", type="tertiary", icon=":material/link:"):
@@ -166,11 +169,14 @@ def launcher(form: Request, fault: HeadroomError | None) -> DeltaGenerator:
 def _launch(form: Request) -> None:
     engine = state.engine()
     assert form.spec is not None, "launched where nothing is wrong"
+    caps.check(len(form.specs))
     if len(form.specs) == 1:
         run = engine.submit(form.spec)
+        caps.count([run])
         costs.remember(run, form.spec)
         navigation.go("runs", run=run)
     race = engine.submit_race(form.specs)
+    caps.count(list(range(race, race + len(form.specs))))
     races.remember(race, form.spec, form.values, form.own_rates)
     navigation.go("runs", race=race)
 

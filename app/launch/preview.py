@@ -35,7 +35,7 @@ def draw(place: DeltaGenerator, task: str) -> int:
         names = [one.name if len(one.name) < 9 else f"{one.name[:5]}…" for one in images]
         st.image([one.address for one in images], caption=list(map(errors.plain, names)), width=SIDE)
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.caption(f"{asks} {count:,} training images.", width="content")
+            st.caption(f"{errors.plain(asks)} {count:,} training images.", width="content")
             navigation.link("tasks", "Look at this task", task=task)
     return count
 

@@ -73,7 +73,8 @@ def download_note(name: str) -> None:
     where = f"the hub, {hub()}" if kind == "hf" else "where torchvision says"
     st.caption(
         f":material/download: **{errors.plain(said.partition('?')[0])} will be downloaded** from {where} when the run "
-        f"begins, and kept. Without a network here: `python -m peftcore fetch {name}` on a machine that has one."
+        f"begins, and kept. Without a network here: {errors.code(f'python -m peftcore fetch {name}')} on a "
+        "machine that has one."
     )
 
 

@@ -5,36 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from functools import partial
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from app import background, errors
 from app.memory.cases import Case
+from app.worker import Call
 from peftcore.errors import HeadroomError
 from peftcore.figures.memory import CARDS
 from peftcore.figures.theme import method_title
+
+SECONDS = 600  # of a processor, for one method: about fifty predictions
 
 
 def begin(cases: Iterable[Case]) -> None:
     """Begins a search for every case that has none yet."""
     for case in map(_on_a_card, cases):
-        _desk().ask(case, partial(_search, case))
+        _desk().ask(case, Call(_search, (case,), seconds=SECONDS))
 
 
 def found(case: Case) -> Future | None:
     """A future of {card in GB: batch} or of a HeadroomError; None where nobody asked."""
-    job = _desk().jobs.get(_on_a_card(case))
-    return None if job is None or job.cancelled() else job
+    return _desk().jobs.get(_on_a_card(case))
 
 
 def stop(cases: Iterable[Case]) -> None:
-    """Takes back what has not begun."""
+    """Takes back what is not done."""
     for case in map(_on_a_card, cases):
-        job = _desk().jobs.get(case)
-        if job is not None and job.cancel():
-            del _desk().jobs[case]
+        if (job := found(case)) and not job.done():
+            _desk().forget(case)
 
 
 def next_job(cases: Iterable[Case]) -> Future | None:
@@ -125,4 +125,4 @@ def _search(case: Case) -> dict[int, int] | HeadroomError:
 
 @st.cache_resource(show_spinner=False)
 def _desk() -> background.Desk:
-    return background.Desk(threads=1)
+    return background.Desk()

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from app import background, forms, words
+from app import background, forms, plain_options, words
 from peftcore.errors import HeadroomError, InvalidSetting
 from peftcore.figures.theme import method_kind
 from peftcore.registry import METHODS
@@ -82,6 +82,9 @@ class Case:
     def spec(self) -> RunSpec:
         from peftcore.spec import RunSpec
 
+        for name, value in json.loads(self.options).items():
+            if refused := plain_options.refusal(value, name):
+                raise refused
         return RunSpec.from_dict(self.settings())
 
     def command(self) -> str:
@@ -115,7 +118,7 @@ def _features(spec: Mapping[str, Any]) -> str:
 
 def predicted(case: Case) -> Future:
     """A future of a MemoryReport, or of the HeadroomError that says why there is none."""
-    return background.later(("predicted", case), lambda: or_error(_predict, case))
+    return background.apart(("predicted", case), or_error, predict, case)
 
 
 def or_error(work: Callable[[Case], T], case: Case) -> T | HeadroomError:
@@ -126,7 +129,8 @@ def or_error(work: Callable[[Case], T], case: Case) -> T | HeadroomError:
         return error
 
 
-def _predict(case: Case) -> MemoryReport:
+def predict(case: Case) -> MemoryReport:
+    """The bytes of the step; raises the HeadroomError that says why there are none. It may take seconds."""
     from peftcore.memory import predict_memory
 
     return predict_memory(case.spec())

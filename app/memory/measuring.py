@@ -1,7 +1,7 @@
 """Real steps on this machine: measured by the ledger on request and, if wanted, by the system's count of a process.
 
-Measuring has a thread of its own, so that a long step keeps nobody from seeing a prediction. What one reader measured,
-all see.
+Measuring has a process of its own, so that a long step keeps nobody from seeing a prediction, and ends at once where it
+is stopped. What one reader measured, all see.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import background, links
-from app.memory.cases import Case, fault, or_error, predicted
-from peftcore.errors import HeadroomError, OutOfMemory
+from app.memory.cases import Case, fault, or_error, predict
+from app.worker import Call
+from peftcore.errors import OutOfMemory
 from peftcore.figures.theme import method_title, si_bytes
 
 if TYPE_CHECKING:
     from peftcore.memory import MemoryReport
 
 SPARE = 1.15  # a step is measured only where its predicted bytes, times this, are free
+SECONDS = 1800  # of a processor: a step of a large model is long, and somebody waits for it
 LEDGER, PROCESS = "ledger", "process"  # who counts
 ABOUT_PROCESSES = (
     "Process: the peak of a process of its own that took the step on the CPU, above what it had without the model, as "
@@ -62,7 +64,7 @@ def _doubt() -> None:
 def measure(case: Case, by: str = LEDGER) -> Future:
     """Begins to measure one real step, once: a future of a MemoryReport, or of the witness's dict, or of an error."""
     work = {LEDGER: _measure, PROCESS: _witness}[by]
-    return _bench().ask((by, case), lambda: or_error(work, case))
+    return _bench().ask((by, case), Call(or_error, (work, case), seconds=SECONDS, size=_free()))
 
 
 def measure_all(cases: Iterable[Case], doubted: bool = False) -> None:
@@ -77,8 +79,7 @@ def measure_all(cases: Iterable[Case], doubted: bool = False) -> None:
 
 def measured(case: Case, by: str = LEDGER) -> Future | None:
     """What `measure` began, or None."""
-    job = _bench().jobs.get((by, case))
-    return None if job is None or job.cancelled() else job
+    return _bench().jobs.get((by, case))
 
 
 def jobs(cases: Iterable[Case]) -> dict[tuple[str, Case], Future]:
@@ -93,17 +94,23 @@ def under_way(cases: Iterable[Case]) -> bool:
 
 
 def stop(cases: Iterable[Case]) -> None:
-    """Takes back what was to be measured and has not begun; a step under way comes to its end."""
+    """Takes back what was to be measured, and ends a step under way."""
     for case in cases:
         for by in (LEDGER, PROCESS):
-            job = _bench().jobs.get((by, case))
-            if job is not None and job.cancel():
+            if (job := measured(case, by)) and not job.done():
                 _bench().forget((by, case))
 
 
 @st.cache_resource(show_spinner=False)
 def _bench() -> background.Desk:
-    return background.Desk(threads=1)
+    return background.Desk()
+
+
+def _free() -> int:
+    """Bytes that are free on this machine: a step that would take more is not begun."""
+    import psutil
+
+    return psutil.virtual_memory().available
 
 
 def _measure(case: Case) -> MemoryReport:
@@ -126,15 +133,12 @@ def _that_fits(case: Case) -> MemoryReport:
     Raises:
         OutOfMemory: it has not; and the error that there is instead of a prediction.
     """
-    import psutil
     import torch
 
     from peftcore.train.recipe import choose_device
 
-    guess, device = predicted(case).result(), choose_device(case.device)
-    if isinstance(guess, HeadroomError):
-        raise guess
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    guess, device = predict(case), choose_device(case.device)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free()
     if guess.peak * SPARE > free:
         raise OutOfMemory(
             f"{method_title(case.method)}: this step needs about {si_bytes(guess.peak)} and {si_bytes(free)} are free, "

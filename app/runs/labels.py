@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 
 import streamlit as st
 
@@ -16,16 +15,9 @@ STAR = ":orange[:material/star:]"
 _SAID = "labels_said"  # in the session: why a label was not kept
 
 
-def typed(text: str) -> str:
-    """What a person typed, for Markdown, letter by letter: no mark, no icon, no address becomes anything else."""
-    text = errors.plain(" ".join(text.split())).replace("&", "\\&").replace("\\://", "://")
-    # Icons (:star:) and bare addresses are found after the marks are read: an invisible joint keeps them apart.
-    return re.sub(r"[:@]|www(?=\.)", "\\g<0>\N{WORD JOINER}", text, flags=re.IGNORECASE)
-
-
 def tags(record: RunRecord) -> str:
     """Markdown: the tags as badges."""
-    return " ".join(f":gray-badge[{typed(tag)}]" for tag in record.tags)
+    return " ".join(f":gray-badge[{errors.plain(tag)}]" for tag in record.tags)
 
 
 def shown(record: RunRecord) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import state, subjects, theme, words
+from app import errors, state, subjects, theme, words
 from app.runs import labels, picked, races
 from app.runs.selection import ICONS, ORDER, Choice, choose
 from peftcore.figures import races as figures
@@ -46,7 +46,7 @@ def draw(records: Sequence[RunRecord], choice: Choice | None) -> None:
         picked.box(f"pick_race_{race}", f"Pick the runs of race {race}", runs)
     star = f" {labels.STAR}" if any(record.starred for record in records) else ""
     row.button(
-        f"{ICONS[status]} :material/flag: **{race}**{star} {words.race_title(specs)}  \n"
+        f"{ICONS[status]} :material/flag: **{race}**{star} {errors.plain(words.race_title(specs))}  \n"
         f":small[{text} :gray[{words.age(when)}]]",
         key=f"run_race_{race}",
         type="tertiary",

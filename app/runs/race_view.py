@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import errors, navigation, screen, state, theme, words
+from app import caps, errors, navigation, screen, state, theme, words
 from app.captions import caption
 from app.runs import put_away, races, selection
 from app.runs.races import Runner
@@ -58,7 +58,9 @@ def _header(race: int, runners: Sequence[Runner]) -> None:
     """Title and the buttons that fit the state."""
     specs = [runner.record.spec for runner in runners]
     title, actions = st.columns([3, 2])
-    title.subheader(f"Race {race}: {words.race_title(specs)} :small[:gray[{_state(runners)}]]", anchor=False)
+    title.subheader(
+        f"Race {race}: {errors.plain(words.race_title(specs))} :small[:gray[{_state(runners)}]]", anchor=False
+    )
     with actions.container(horizontal=True, horizontal_alignment="right"):
         records = [runner.record for runner in runners]
         if races.busy(records):
@@ -71,7 +73,7 @@ def _header(race: int, runners: Sequence[Runner]) -> None:
         elif any(record.status != "finished" for record in records) and st.button(
             "Resume", key="resume", type="primary", icon=":material/resume:"
         ):
-            state.engine().resume_race(race)
+            caps.resume_race(race)
             st.rerun()
         if chosen := races.remembered(race):
             navigation.link("launch", "Launch again", **races.preset(**chosen))
@@ -205,7 +207,9 @@ def _row(runner: Runner, mark: str) -> None:
         _opens(runner, mark)
     for column, number in zip(columns[2:6], _numbers(runner), strict=True):
         column.markdown(number)
-    columns[6].markdown(f"{selection.ICONS[record.status]} :small[{_where(runner)}]", help=record.error)
+    columns[6].markdown(
+        f"{selection.ICONS[record.status]} :small[{_where(runner)}]", help=errors.plain(record.error or "") or None
+    )
 
 
 def _lines(runner: Runner, mark: str) -> None:
@@ -216,7 +220,7 @@ def _lines(runner: Runner, mark: str) -> None:
             f":gray[{head}] {number}" for head, number in zip(HEADS[2:6], _numbers(runner), strict=True) if number
         ]
         state = f"{selection.ICONS[runner.record.status]} :small[{_where(runner)}]"
-        st.markdown("  \n".join([*labelled, state]), help=runner.record.error)
+        st.markdown("  \n".join([*labelled, state]), help=errors.plain(runner.record.error or "") or None)
 
 
 def _opens(runner: Runner, mark: str) -> None:

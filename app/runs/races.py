@@ -13,6 +13,7 @@ from app import state, words
 from app.launch import request
 from app.runs import following
 from app.runs.following import Follower
+from peftcore.errors import UnknownName
 from peftcore.figures.accuracy import Ground
 from peftcore.figures.races import Lane
 from peftcore.spec import RunSpec
@@ -82,7 +83,8 @@ def runners(race: int) -> list[Runner]:
     """The variations in the order in which they were launched, each with its place. Raises UnknownName."""
     records = state.store().runs(race=race)[::-1]
     if not records:
-        state.store().run(race)  # which says that there is none
+        alone = state.store().run(race)  # which says where there is none
+        raise UnknownName(f"Run {alone.id} is no race: it was launched alone. Its address says run={alone.id}.")
     followers = [following.follow(state.store(), record) for record in records]
     names = labels([record.spec for record in records])
     found = [Runner(*parts) for parts in zip(records, followers, names, strict=True)]

@@ -91,10 +91,10 @@ def _row(record: RunRecord, selected: bool, apart: str) -> None:
         picked.box(f"pick_{record.id}", f"Pick run {record.id}", [record.id])
         when = record.finished or record.started or record.queued
         icon, text = _says(record)
-        title = f"{words.run_title(record.spec)}{errors.plain(apart)}"
+        title = errors.plain(words.run_title(record.spec) + apart)
         mark = words.mark(record.spec["method"]["name"], theme.is_dark())
         star = f" {labels.STAR}" if record.starred else ""
-        name = f" **{labels.typed(record.name)}**  \n:small[{title}]" if record.name else f" {title}"
+        name = f" **{errors.plain(record.name)}**  \n:small[{title}]" if record.name else f" {title}"
         tags = f" {labels.tags(record)}" if record.tags else ""
         st.button(
             f"{icon} {mark} **{record.id}**{star}{name}  \n:small[{text} :gray[{words.age(when)}]{tags}]",
@@ -105,7 +105,7 @@ def _row(record: RunRecord, selected: bool, apart: str) -> None:
             on_click=choose,
             kwargs={"run": record.id},
             help=f"{record.status}, {words.exact(when)}"
-            + (f", {labels.typed(record.owner)}" if record.owner else "")
+            + (f", {errors.plain(record.owner)}" if record.owner else "")
             + (f". Test accuracy with {conditions.words(record.spec)}." if "test_accuracy" in record.summary else ""),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import errors, links, navigation, state, theme, words
+from app import caps, errors, links, navigation, state, theme, words
 from app.captions import POWERS
 from app.heads import cut
 from app.memory import cases
@@ -86,10 +86,10 @@ def _header(record: RunRecord, follower: Follower) -> None:
     if record.race is not None:
         race_view.back(record)
     title, actions = st.columns([5, 4], vertical_alignment="center")
-    name = f"{labels.typed(record.name)}, " if record.name else ""
+    name = f"{errors.plain(record.name)}, " if record.name else ""
     title.subheader(
         f"{words.mark(record.spec['method']['name'], theme.is_dark())} Run {record.id}: {name}"
-        f"{words.run_title(record.spec)}{errors.plain(_apart(record))} "
+        f"{errors.plain(words.run_title(record.spec) + _apart(record))} "
         f":small[{selection.ICONS[record.status]} :gray[{record.status}, {words.age(_when(record))}]]",
         anchor=False,
     )
@@ -104,7 +104,7 @@ def _header(record: RunRecord, follower: Follower) -> None:
         elif record.status != "finished" and st.button(
             "Resume", key="resume", type="primary", icon=":material/resume:"
         ):
-            state.engine().resume(record.id)
+            caps.resume(record.id)
             st.rerun()
         labels.star(record)
         labels.editor(record)

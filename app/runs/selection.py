@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from app import links, state
+from app import links, state, subjects
+from peftcore.errors import UnknownName
 from peftcore.store import listing
 
 ICONS = {
@@ -28,11 +29,13 @@ class Choice(NamedTuple):
 
 
 def chosen() -> Choice | None:
-    """What the address names, else the newest run or race in the list."""
+    """What the address names, else the newest run or race in the list. Raises UnknownName: it names no number."""
     for name in ("run", "race"):
-        said = links.read(name)
-        if said is not None and said.isdigit():
-            return Choice(**{"run": None, "race": None, name: int(said)})
+        if (said := links.read(name)) is None:
+            continue
+        if (number := subjects.number(said)) is None:
+            raise UnknownName(f"There is no {name} {said!r}; a {name} is named by its number, such as {name}=1.")
+        return Choice(**{"run": None, "race": None, name: number})
     entries = listing.page(state.store(), listing.Filter(), limit=1).entries
     if not entries:
         return None

@@ -1,22 +1,21 @@
 """Frozen features of a task's images and their place in two dimensions, computed beside the page.
 
-A computation works as long as somebody looks: the page that waits says so again and again, and where nobody has for a
-while it stops. What came to its end is never computed twice: features are kept on disk by weights, pixels and
-preprocessing, and what was made of them in memory.
+A computation works in a process of its own, as long as somebody looks. What came to its end is never computed twice:
+features are kept on disk by weights, pixels and preprocessing, and what was made of them in memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from time import monotonic
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
 
 from app import background, pictures
+from app.worker import BYTES, Call
+from app.worker_process import say
 from peftcore.errors import BadData, HeadroomError, StoreUnavailable
 from peftcore.task import Split, Task, fetch, load_task
 from peftcore.uploads.division import stratified_split
@@ -24,7 +23,7 @@ from peftcore.uploads.division import stratified_split
 MOST = {"train": 800, "val": 200}  # images that are looked at
 BATCH = 16
 SEED = 0
-PATIENCE = 10.0  # seconds without a look after which a computation stops
+SECONDS = 4 * 3600  # of a processor, at most: it ends sooner where nobody looks
 SHEET_SIDE = 64  # pixels of an image that is shown on hover
 
 
@@ -39,29 +38,17 @@ class Wish(NamedTuple):
     resize: str
 
 
-class Left(Exception):
-    """Nobody looks any more."""
+class Reading(NamedTuple):
+    """How far a computation is."""
 
-
-@dataclass
-class Reading:
-    """How far a computation is, and when somebody last looked."""
-
-    what: str = ""
     done: int = 0
-    total: int = 0
-    looked: float = field(default_factory=monotonic)
+    total: int | None = None
+    what: str = "Waiting"
 
     @property
     def share(self) -> float:
         """0 to 1; 0 where the whole is not known."""
         return min(1.0, self.done / self.total) if self.total else 0.0
-
-    def went_on(self, done: int, total: int | None, what: str) -> None:
-        """Notes how far it is. Raises Left where nobody looks."""
-        self.done, self.total, self.what = done, total or 0, what
-        if monotonic() - self.looked > PATIENCE:
-            raise Left
 
 
 class Sample(NamedTuple):
@@ -96,36 +83,26 @@ class Features:
     commonest: float
 
 
-def drawn(task: str) -> Future:
+def drawn(task: str) -> background.Job:
     """A future of Drawn, or of a HeadroomError."""
     return _ask(_quick(), ("sheet", task), lambda: _drawn(task))
 
 
-def features(wish: Wish, download: bool = False) -> tuple[Future, Reading]:
-    """A future of Features, or of a HeadroomError; and how far it is. `download`: weights may be downloaded first."""
-    reading = _readings().setdefault(wish, Reading())
-    reading.looked = monotonic()
-    return _ask(_slow(), wish, lambda: _features(wish, reading, download)), reading
+def features(wish: Wish, download: bool = False, size: int = 0) -> background.Job:
+    """A future of Features, or of a HeadroomError. `download`: weights may be downloaded first; `size`: bytes that it
+    may take, where that is more than any work may."""
+    return _ask(_slow(), wish, Call(_features, (wish, download), seconds=SECONDS, size=max(BYTES, size)))
 
 
-def images(task: str) -> tuple[Future, Reading]:
-    """A future of None once a task's images were downloaded, or of a HeadroomError; and how far it is."""
-    reading = _readings().setdefault(task, Reading())
-    reading.looked = monotonic()
-    return _ask(_slow(), ("images", task), lambda: _images(task, reading)), reading
+def images(task: str) -> background.Job:
+    """A future of None once a task's images were downloaded, or of a HeadroomError."""
+    return _ask(_slow(), ("images", task), lambda: _images(task))
 
 
-def stay(ask: Callable[[], tuple[Future, Reading]], tell: Callable[[Reading], None]) -> Future:
-    """Waits for what `ask` begins, and looks at it all the while. Where the machine held up the page for so long that
-    nobody seemed to look, it is begun again."""
-    job, reading = ask()
-
-    def look() -> None:
-        reading.looked = monotonic()
-        tell(reading)
-
-    background.wait(job, look)
-    return stay(ask, tell) if not job.cancelled() and isinstance(job.exception(), Left) else job
+def stay(job: background.Job, tell: Callable[[Reading], None]) -> background.Job:
+    """Waits for a job, and tells how far it is."""
+    background.wait(job, lambda: tell(Reading(*job.said)))
+    return job
 
 
 def download_button(slot: str, what: str, label: str) -> None:
@@ -141,38 +118,32 @@ def perplexity_of(found: Features, asked: float) -> float:
     return min(asked, max(1.0, (len(found.labels) - 1) // 3))
 
 
-def tsne(wish: Wish, perplexity: float, found: Features) -> Future:
+def tsne(wish: Wish, perplexity: float, found: Features) -> background.Job:
     """A future of points (n, 2), or of a HeadroomError."""
     return _ask(_quick(), ("tsne", wish, perplexity), lambda: _tsne(found.values, perplexity))
 
 
-def _ask(desk: background.Desk, key: Hashable, work: Callable[[], Any]) -> Future:
-    """What was left or went wrong before is done again."""
+def _ask(desk: background.Desk, key: Hashable, work: background.Work) -> background.Job:
+    """What went wrong before is done again."""
     job = desk.jobs.get(key)
-    failed = job and job.done() and (job.cancelled() or job.exception() or isinstance(job.result(), HeadroomError))
-    if failed:
+    if job and job.done() and (job.exception() or isinstance(job.result(), HeadroomError)):
         desk.forget(key)
     return desk.ask(key, work)
 
 
 @st.cache_resource(show_spinner=False)
 def _quick() -> background.Desk:
-    return background.Desk(threads=1)
+    return background.Desk()
 
 
 @st.cache_resource(show_spinner=False)
 def _slow() -> background.Desk:
-    return background.Desk(threads=1)
+    return background.Desk(2)
 
 
-@st.cache_resource(show_spinner=False)
-def _readings() -> dict[Wish | str, Reading]:
-    return {}
-
-
-def _images(task: str, reading: Reading) -> HeadroomError | None:
+def _images(task: str) -> HeadroomError | None:
     try:
-        fetch(task, lambda done, total: reading.went_on(done, total, "Downloading the images"))
+        fetch(task, lambda done, total: say(done, total, "Downloading the images"))
     except HeadroomError as error:
         return error
     return None
@@ -200,14 +171,14 @@ def _drawn(name: str) -> Drawn | HeadroomError:
     return Drawn(pictures.sheet(sample.images, SHEET_SIDE), sample.names)
 
 
-def _features(wish: Wish, reading: Reading, download: bool) -> Features | HeadroomError:
+def _features(wish: Wish, download: bool) -> Features | HeadroomError:
     from peftcore.figures.projection import linear_accuracy, pca
 
     try:
-        reading.went_on(0, 0, "Reading the images")
+        say(0, 0, "Reading the images")
         sample = _sample(wish.task)
-        values = _pooled(wish, sample.images, reading, download)
-        reading.went_on(len(values), len(values), "Fitting a linear classifier")
+        values = _pooled(wish, sample.images, download)
+        say(len(values), len(values), "Fitting a linear classifier")
         points, shares = pca(values)
         n, labels = sample.train, sample.labels
         try:
@@ -219,7 +190,7 @@ def _features(wish: Wish, reading: Reading, download: bool) -> Features | Headro
     return Features(values, labels, n, sample.classes, points, shares, linear, commonest)
 
 
-def _pooled(wish: Wish, images: np.ndarray, reading: Reading, download: bool) -> np.ndarray:
+def _pooled(wish: Wish, images: np.ndarray, download: bool) -> np.ndarray:
     """Pooled features (n, width), from disk where they were computed before."""
     from peftcore.backbone.load import load_backbone
     from peftcore.features.cache import FeatureCache
@@ -227,14 +198,14 @@ def _pooled(wish: Wish, images: np.ndarray, reading: Reading, download: bool) ->
     from peftcore.fetch.places import here
 
     if download and wish.pretrained and not here(wish.backbone):
-        weights(wish.backbone, tell=lambda done, total: reading.went_on(done, total, "Downloading the weights"))
-    reading.went_on(0, len(images), "Loading the backbone")
+        weights(wish.backbone, tell=lambda done, total: say(done, total, "Downloading the weights"))
+    say(0, len(images), "Loading the backbone")
     backbone = load_backbone(wish.backbone, wish.pretrained)
     for place in ("disk", "device"):
         cache = FeatureCache(backbone, ["pooled"], images, wish.norm, BATCH, place=place, resize=wish.resize)
         try:
             for done in cache.fill():
-                reading.went_on(done, len(images), "Images through the frozen backbone")
+                say(done, len(images), "Images through the frozen backbone")
             return np.array(cache.tensors["pooled"].numpy())
         except StoreUnavailable:  # the disk is full, or keeps none: the same numbers, kept as long as the app runs
             if place == "device":

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors, links, screen, theme
+from app import background, errors, heavy, links, screen, theme
 from app.captions import caption
 from app.tasks import feature_points, hover, reading
 from app.tasks.feature_points import Features, Reading, Wish
@@ -32,6 +32,8 @@ KINDS = {True: "pretrained", False: "random"}
 def draw(task: str, backbone: str) -> None:
     """Controls, then two figures, each as soon as it is computed."""
     view, perplexity, norm, resize = _controls()
+    if not heavy.agreed(backbone, "to compute its features", key="tasks"):
+        return
     left, right = st.columns(2, gap="medium")
     fetch = st.session_state.get(FETCH) == backbone
     places: dict[Wish, DeltaGenerator] = {}
@@ -112,12 +114,10 @@ def _await(wish: Wish, place: DeltaGenerator, fetch: bool) -> Features | None:
     def tell(reading: Reading) -> None:
         count = f": {reading.done:,} of {reading.total:,}" if reading.total and reading.total < 10**6 else ""
         with place.container():
-            st.progress(
-                reading.share,
-                text=f"{KINDS[wish.pretrained].capitalize()} weights. {reading.what or 'Waiting'}{count}.",
-            )
+            st.progress(reading.share, text=f"{KINDS[wish.pretrained].capitalize()} weights. {reading.what}{count}.")
 
-    job = feature_points.stay(lambda: feature_points.features(wish, fetch), tell)
+    size = 0 if wish.backbone in embedded.names() else heavy.free()
+    job = feature_points.stay(feature_points.features(wish, fetch, size), tell)
     with errors.sentences(stop=False), place.container():
         found = job.result()
         if not isinstance(found, HeadroomError):

@@ -91,14 +91,14 @@ def _ask(key: Hashable, work: Callable[[], Any]) -> Future:
     """What went wrong before is tried again: a folder may have come, or a network."""
     desk = _desk()
     job = desk.jobs.get(key)
-    if job and job.done() and not job.cancelled() and (job.exception() or isinstance(job.result(), HeadroomError)):
+    if job and job.done() and (job.exception() or isinstance(job.result(), HeadroomError)):
         desk.forget(key)
     return desk.ask(key, work)
 
 
 @st.cache_resource(show_spinner=False)
 def _desk() -> background.Desk:
-    return background.Desk(threads=1)
+    return background.Desk(2)
 
 
 def _facts(name: str) -> Facts | HeadroomError:

@@ -49,9 +49,9 @@ def _download(task: str) -> None:
     stop.button("Stop", key="tasks_images_stop", on_click=lambda: st.session_state.pop(FETCH, None))
 
     def tell(reading: feature_points.Reading) -> None:
-        place.progress(reading.share, text=f"{reading.what or 'Waiting'}: {si_bytes(reading.done)} so far.")
+        place.progress(reading.share, text=f"{reading.what}: {si_bytes(reading.done)} so far.")
 
-    job = feature_points.stay(lambda: feature_points.images(task), tell)
+    job = feature_points.stay(feature_points.images(task), tell)
     del st.session_state[FETCH]
     if isinstance(job.result(), HeadroomError):
         with place.container():
@@ -194,5 +194,5 @@ def _runs(task: str) -> None:
         accuracy = subjects.reached(record.summary["test_accuracy"], subjects.ground(record))
         title = f"{accuracy}: {method_title(spec['method']['name'])} on {spec['backbone']}"
         navigation.link("runs", title + words.random_weights(spec) + f", run {record.id}", run=record.id)
-    st.caption(f"Of all of them: {conditions.in_common([record.spec for record in done])}.")
+    st.caption(f"Of all of them: {errors.plain(conditions.in_common([record.spec for record in done]))}.")
     navigation.link("compare", "Leaderboard of methods on this task", view="board", task=task)

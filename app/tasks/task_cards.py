@@ -46,7 +46,7 @@ def _cards(names: list[str]) -> list[tuple[str, DeltaGenerator, DeltaGenerator]]
                 card = task_card(name)
                 strip = st.empty()
                 strip.html(pictures.strip([], image_data.STRIP))
-                navigation.link("tasks", f"**{words.task_title(name)}**", task=name)
+                navigation.link("tasks", words.task_title(name), bold=True, task=name)
                 sizes = st.empty()
                 sizes.caption(f"{errors.plain(card.description)}  \nIts images are not drawn yet.")
                 places.append((name, strip, sizes))

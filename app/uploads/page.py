@@ -177,7 +177,7 @@ def _stem(name: str) -> str:
 def _done(kept: Kept) -> None:
     st.success(
         f"**{errors.plain(kept.name)}** is kept: {len(kept):,} images in {len(kept.classes)} classes. Its task is "
-        f"`{kept.task}`.",
+        f"{errors.code(kept.task)}.",
         icon=":material/check_circle:",
     )
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -128,7 +128,7 @@ def spectra(adapter: Adapter) -> None:
     found = [(layer, update) for layer in range(len(adapter.layers)) if (update := adapter.at(layer, shown))]
     found = [(layer, update) for layer, update in found if update.spectrum.norm > 0]
     if not found:
-        st.info(f"{shown} has not moved: every update of it is zero.", icon=":material/info:")
+        st.info(f"{errors.plain(shown)} has not moved: every update of it is zero.", icon=":material/info:")
         return
     shares = [float((update.spectrum.values[:1] ** 2).sum() / update.spectrum.norm**2) for _, update in found]
     title = f"The first direction of {shown} holds {100 * np.mean(shares):.0f} % of ‖ΔW‖², a mean over layers"

@@ -129,5 +129,5 @@ def backbones() -> list[str]:
 
 
 def _check_name(name: str) -> None:
-    if not name.startswith(REMOTE) and name.partition(".")[0] not in (known := timm.list_models()):
+    if not FETCH.load("confined").is_remote(name) and name.partition(".")[0] not in (known := timm.list_models()):
         raise errors.unknown("backbone", name, list(dict.fromkeys([*backbones(), *sorted(known)])), most=8)

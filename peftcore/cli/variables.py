@@ -6,11 +6,17 @@ from __future__ import annotations
 VARIABLES = {
     "HEADROOM_HOME": ("the user's own data folder", "Folder of runs, uploads, data sets and features on disk."),
     "HEADROOM_WEIGHTS": ("`weights` in HEADROOM_HOME", "Folder in which pretrained weights are looked for, and kept."),
-    "HEADROOM_DATA": ("unset: any folder", "Folder below which tasks read folders; paths of tasks then begin there."),
+    "HEADROOM_DATA": (
+        "unset: any folder",
+        "Folder below which tasks and `weights` read folders and files; their paths then begin there. `none`: no "
+        "folder can be named, as in an app that others can open and that has no HEADROOM_DATA.",
+    ),
     "HEADROOM_CACHE_GB": ("40 % of what is free", "Most memory for frozen features, of a GPU and of the host each."),
     "HEADROOM_CACHE_DISK_GB": ("20", "Most disk space for frozen features; the least recently used go first."),
     "HEADROOM_IMAGES_GB": ("a quarter of what is free", "Most memory for decoded image files; the rest is streamed."),
     "HEADROOM_CPUS_PER_RUN": ("all, at most 4", "CPUs and threads of each run that the app or the engine starts."),
+    "HEADROOM_WAITING": ("32", "Most runs that one visitor of the app may have waiting; the command line has no cap."),
+    "HEADROOM_WAITING_ALL": ("256", "Most runs that may wait in all when a visitor of the app launches one."),
     "RAY_ADDRESS": ("unset: a Ray of its own", "A Ray cluster on which runs execute."),
     "HF_ENDPOINT": ("https://huggingface.co", "The model hub, or a mirror of it."),
     "HF_TOKEN": ("unset", "Your token of the hub, for models and data sets that ask for one."),

@@ -17,8 +17,10 @@ from urllib.request import getproxies, proxy_bypass
 from peftcore import errors
 from peftcore.backbone import embedded
 from peftcore.backbone.weights import REMOTE, first_line
+from peftcore.fetch import weight_files
+from peftcore.fetch.confined import confined
 from peftcore.fetch.curated import CURATED
-from peftcore.fetch.weight_files import ON_THE_HUB, USUAL, shards, weights_file, whole
+from peftcore.fetch.weight_files import ON_THE_HUB, USUAL, shards, whole
 from peftcore.home import home
 
 
@@ -146,6 +148,15 @@ def located(config: dict[str, Any]) -> Path:
     if not how:
         raise RuntimeError("timm knows no weights of it")
     return weights_file(Path(where))
+
+
+def weights_file(path: Path) -> Path:
+    """The file of weights that a path means; of a folder, the one in it.
+
+    Raises:
+        BadData: HEADROOM_DATA does not let it be read. WeightsUnavailable: as `weight_files.weights_file`.
+    """
+    return weight_files.weights_file(confined(path, "Name a file or a folder there."))
 
 
 def why_no_weights(name: str, error: object) -> str:

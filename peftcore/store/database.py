@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import sqlite3
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from peftcore import errors
+from peftcore.home import home
 
 REASONS = {  # by SQLite's name of the error: what happened, and what to do
     "SQLITE_FULL": ("the disk is full", "Free some space"),
@@ -38,10 +40,11 @@ class Database:
         # Connections are lent, not tied to threads: threads that serve one page view come and go by the thousand.
         self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             why = f"its folder cannot be made ({error.strerror})"
             raise errors.StoreUnavailable(self._sentence(why, "Give yourself write permission there")) from None
+        _keep_private(path)
         self._prepare(schema, changes)
 
     @contextlib.contextmanager
@@ -111,3 +114,12 @@ class Database:
 
     def _sentence(self, why: str, remedy: str) -> str:
         return f"Runs cannot be kept in {self.path}: {why}. {remedy}, or set HEADROOM_HOME to another folder."
+
+
+def _keep_private(path: Path) -> None:
+    """Whoever else has an account on the machine reads nobody's runs: SQLite gives its other files the same mode."""
+    with contextlib.suppress(OSError):  # somebody else's, or on a disk that knows no modes
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        path.chmod(0o600)
+        if path.parent == home():
+            path.parent.chmod(0o700)

@@ -13,7 +13,7 @@ from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
-from app import state
+from app import background, state
 from peftcore.store import Store
 from peftcore.task import Split
 
@@ -59,6 +59,13 @@ def _components_are_looked_for_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
         yield
+
+
+@pytest.fixture(autouse=True)
+def in_threads(monkeypatch):
+    """What pages compute is computed in the test's own process, where its monkeypatches are; a process is cheap once
+    and not in each of pytest's workers. tests/app/test_background.py has the processes."""
+    monkeypatch.setattr(background, "PROCESSES", False)
 
 
 @pytest.fixture

@@ -1,16 +1,23 @@
-"""Results that pages wait for: made once, except what went wrong outside of the app."""
+"""Results that pages wait for: made once, but for what went wrong outside of the app; in turns; in processes."""
 
 from __future__ import annotations
 
-import concurrent.futures
+import re
+import threading
+import time
 
-from app import background
+import psutil
+import pytest
+
+from app import background, libraries
+from app.worker import Call, Left, OverLimit, Worker
+from app.worker_process import say
 from peftcore import errors
 
 
 def ask(desk: background.Desk, work):
     job = desk.ask("key", work)
-    concurrent.futures.wait([job])
+    background.wait(job, lambda: None)
     return job
 
 
@@ -46,3 +53,113 @@ def test_what_raises_outside_is_tried_again(monkeypatch):
 
     assert isinstance(ask(desk, absent).exception(), errors.DataUnavailable)
     assert ask(desk, lambda: "here").result() == "here"
+
+
+# Fair shares
+
+
+@pytest.fixture
+def sessions(monkeypatch):
+    """sessions("ann"): what is asked for from now on, she asks for."""
+    now = [""]
+    monkeypatch.setattr(background, "_session", lambda: now[0])
+    return lambda name: now.__setitem__(0, name)
+
+
+def test_ten_pending_of_one_session_do_not_hold_up_another(sessions):
+    desk, gate, done = background.Desk(), threading.Event(), []
+    sessions("ann")
+    first = desk.ask("first", gate.wait)
+    more = [desk.ask(nth, lambda nth=nth: done.append(f"ann {nth}")) for nth in range(10)]
+    sessions("bob")
+    his = [desk.ask(f"b{nth}", lambda nth=nth: done.append(f"bob {nth}")) for nth in range(2)]
+    gate.set()
+    for job in (first, *more, *his):
+        job.result(10)
+    assert done[:4] == ["bob 0", "ann 0", "bob 1", "ann 1"], "Ann had a turn already; now it is Bob's"
+    assert done[4:] == [f"ann {nth}" for nth in range(2, 10)]
+
+
+def test_one_session_leaves_a_place_to_others(sessions):
+    desk, gate = background.Desk(2), threading.Event()
+    sessions("ann")
+    hers = [desk.ask(nth, gate.wait) for nth in range(5)]
+    sessions("bob")
+    assert desk.ask("his", lambda: "his").result(10) == "his" and not any(job.done() for job in hers)
+    gate.set()
+    assert all(job.result(10) for job in hers)
+
+
+def test_what_nobody_waits_for_is_put_aside_and_done_when_somebody_does(sessions, monkeypatch):
+    desk, gate, made = background.Desk(), threading.Event(), []
+    sessions("ann")
+    desk.ask("long", gate.wait)
+    left = desk.ask("left", lambda: made.append(1) or "made")
+    left.looked -= background.PATIENCE + 1  # she closed her page
+    last = desk.ask("last", lambda: "last")
+    gate.set()
+    assert last.result(10) == "last" and not made and not left.done() and not left.cancelled()
+    sessions("bob")
+    assert left.result(10) == "made" and len(made) == 1
+
+
+def test_many_pending_are_never_thrown_out(sessions, monkeypatch):
+    monkeypatch.setattr(background, "MOST_KEPT", 4)
+    desk, gate = background.Desk(), threading.Event()
+    sessions("ann")
+    first = desk.ask("first", gate.wait)
+    sessions("bob")
+    jobs = [desk.ask(nth, lambda nth=nth: nth) for nth in range(12)]
+    gate.set()
+    assert [job.result(10) for job in jobs] == list(range(12)) and first.result(10)
+    desk.ask("one more", lambda: None).result(10)
+    assert len(desk.jobs) <= 4, "what is done makes room"
+
+
+# In a process: one for all tests, since it takes seconds to start
+
+
+def greets(name: str) -> str:
+    say(1, 2)
+    return f"hello {name}"
+
+
+def matches_for_ever(pattern: str) -> bool:
+    return bool(re.match(pattern, "a" * 40 + "!"))
+
+
+def takes(size: int, seconds: float) -> int:
+    held = bytearray(size)
+    for place in range(0, size, 4096):
+        held[place] = 1
+    time.sleep(seconds)
+    return len(held)
+
+
+def refuses() -> None:
+    raise errors.DoesNotFit("It has no q.")
+
+
+def test_a_process_answers_and_is_ended_where_it_takes_too_much_or_nobody_waits(monkeypatch):
+    monkeypatch.setattr(libraries, "MODULES", ())
+    worker, told = Worker(), []
+
+    def call(function, *args, wanted=lambda: True, **limits):
+        return worker(Call(function, args, **limits), wanted, lambda *said: told.append(said))
+
+    try:
+        assert call(greets, "you") == "hello you" and told == [(1, 2)]
+        process = worker._process.pid
+        with pytest.raises(errors.DoesNotFit, match="It has no q"):
+            call(refuses)
+        with pytest.raises(OverLimit, match="more than 1 s of a processor"):
+            call(matches_for_ever, "(a+)+$", seconds=1)
+        assert not psutil.pid_exists(process)
+        with pytest.raises(OverLimit, match="50 MB of memory"):
+            call(takes, 4_000_000_000, 0, size=50_000_000)
+        began = time.monotonic()
+        with pytest.raises(Left):
+            call(takes, 10, 600, wanted=lambda: False, seconds=6000)
+        assert worker._process is None and time.monotonic() - began < 100
+    finally:
+        worker.end()

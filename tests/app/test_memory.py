@@ -45,7 +45,7 @@ def test_what_ends_while_the_page_draws_is_drawn_too(at, monkeypatch):
     """Its prediction ends after the rows were collected and before the page looks whether something is under way."""
     from app.memory import ledgers
 
-    go_on, predict, table = threading.Event(), cases._predict, ledgers.table
+    go_on, predict, table = threading.Event(), cases.predict, ledgers.table
 
     def held(asked: cases.Case):
         assert asked.method != "last" or go_on.wait(60)
@@ -56,7 +56,7 @@ def test_what_ends_while_the_page_draws_is_drawn_too(at, monkeypatch):
         cases.predicted(case("last", batch="3", device="auto")).result(timeout=60)
         return table(shown)
 
-    monkeypatch.setattr(cases, "_predict", held)
+    monkeypatch.setattr(cases, "predict", held)
     monkeypatch.setattr(ledgers, "table", ends_now)
     app = at("memory", batch=3)
     bars = str(figures(app)["memory_bars"])

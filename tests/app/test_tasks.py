@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import torch
 from drawn import figures
 from PIL import Image
 
-from app import libraries, words
+from app import background, libraries, words
 from app.tasks import feature_points, feature_view, image_data, one_task, reached
 from peftcore.backbone import embedded
 from peftcore.backbone.arrival import sha256
@@ -127,7 +126,7 @@ def test_recorded_accuracies_of_earlier_weights_say_so(at):
 def few(monkeypatch):
     """Some images of each split are enough to see that features come."""
     monkeypatch.setattr(feature_points, "MOST", {"train": 40, "val": 16})
-    for shared in (feature_points._quick, feature_points._slow, feature_points._readings):
+    for shared in (feature_points._quick, feature_points._slow):
         shared.clear()
 
 
@@ -153,7 +152,7 @@ def test_features_are_those_of_the_frozen_backbone_and_are_computed_once(store, 
     from peftcore.task import load_task
 
     wish = feature_points.Wish("digits", "vit_micro", True, "half", "stretch")
-    found = feature_points._features(wish, feature_points.Reading(), False)
+    found = feature_points._features(wish, False)
     backbone, train = load_backbone("vit_micro"), load_task("digits").train
     chosen = np.sort(stratified_split(train.labels, [40], feature_points.SEED)[0])
     with torch.no_grad():
@@ -161,33 +160,19 @@ def test_features_are_those_of_the_frozen_backbone_and_are_computed_once(store, 
     np.testing.assert_allclose(found.values[:40], expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(found.labels[:40], train.labels[chosen])
     monkeypatch.setattr("peftcore.backbone.load.Backbone.pooled", None)  # to run it again would fail
-    again = feature_points._features(wish, feature_points.Reading(), False)
+    again = feature_points._features(wish, False)
     np.testing.assert_array_equal(again.values, found.values)
 
 
-def test_a_computation_that_nobody_watches_stops_and_begins_again_when_asked(store, few):
+def test_a_computation_that_nobody_watches_stops_and_begins_again_when_asked(store, few, monkeypatch):
     wish = feature_points.Wish("digits", "vit_micro", True, "backbone", "stretch")
-    with pytest.raises(feature_points.Left):
-        feature_points._features(wish, feature_points.Reading(looked=0.0), False)
-    desk = feature_points._slow()
-    feature_points._ask(
-        desk, wish, lambda: feature_points._features(wish, feature_points.Reading(looked=0.0), False)
-    ).exception()
-    job, _ = feature_points.features(wish)
-    assert job.result().values.shape == (56, 128)
-
-
-def test_a_page_that_was_held_up_begins_again_what_it_waits_for():
-    """The first computation found nobody looking, though somebody did."""
-    asked, left, done = [], Future(), Future()
-    left.set_exception(feature_points.Left())
-    done.set_result("features")
-
-    def ask():
-        asked.append(None)
-        return (left if len(asked) == 1 else done), feature_points.Reading()
-
-    assert feature_points.stay(ask, lambda reading: None).result() == "features" and len(asked) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(background, "PATIENCE", -1.0)
+        patch.setattr(background, "HURRIED", -1.0)
+        left = background.Job(feature_points._slow(), lambda: feature_points._features(wish, False))
+        background._do(left, None)
+        assert not left.done(), "it stopped at the first thing that it told"
+    assert feature_points.features(wish).result().values.shape == (56, 128)
 
 
 @pytest.mark.parametrize("task, told", [("digitz", "There is no task"), ("vtab", "needs a folder")])
@@ -278,8 +263,9 @@ def test_weights_that_do_not_come_are_said_and_asked_for_again(at, few, monkeypa
 
     fault = WeightsUnavailable("No way to https://hub.example/one_of_timm; connect to the network.")
     monkeypatch.setattr(feature_view, "_here", lambda backbone: False)
+    monkeypatch.setattr(feature_view.heavy, "agreed", lambda *_, **__: True)
     monkeypatch.setattr(feature_points, "_features", lambda *_: fault)
     app = at("tasks", task="digits", view="features", backbone="vit_small_patch16_224.augreg_in21k")
     app.button(key="tasks_fetch_download").click().run()
     assert app.button(key="tasks_fetch_download").label == "Try again"
-    assert "https\\://hub.example/one\\_of\\_timm" in app.error[0].value, "no link that would show the backslashes"
+    assert "https://\N{WORD JOINER}hub.example/one\\_of\\_timm" in app.error[0].value, "not a link"

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from peftcore import errors
+from peftcore.fetch.confined import VARIABLE, confined
 from peftcore.task import SYMMETRIES, Split
 from peftcore.uploads.pictures import FITS, Pictures
 
@@ -30,7 +31,7 @@ Line = tuple[str, int]
 def parse(kind: str, argument: str, settings: Mapping[str, tuple[Any, Sequence]]) -> tuple[Path, dict[str, Any]]:
     """The folder and the settings in `PATH?setting=value&...`; `settings` has (default, allowed) by name.
 
-    If HEADROOM_DATA names a folder, paths start there, and only folders below it are read.
+    If HEADROOM_DATA names a folder, paths start there, and only folders below it are read (fetch/confined.py).
 
     Raises:
         UnknownName: an unknown setting.
@@ -38,16 +39,10 @@ def parse(kind: str, argument: str, settings: Mapping[str, tuple[Any, Sequence]]
         BadData: there is no such folder, or it is not below HEADROOM_DATA.
     """
     name, said = parse_settings(kind, argument, settings, "a folder", "PATH")
-    path = Path(name).expanduser()
-    within = os.environ.get("HEADROOM_DATA")
-    folder = (Path(within).expanduser() / path if within else path).absolute()
-    if within and not _is_inside(folder, Path(os.path.realpath(Path(within).expanduser()))):
-        raise errors.BadData(
-            f"{path} is not below {within}, and tasks on this machine read only folders there (HEADROOM_DATA). Write "
-            f"{kind}:NAME for one of them."
-        )
+    folder = confined(name, f"Write {kind}:NAME for one of its folders.")
     if not folder.is_dir():
-        start = "" if within or path.is_absolute() else " A path that starts with / works from anywhere."
+        whole = os.environ.get(VARIABLE) or Path(name).expanduser().is_absolute()
+        start = "" if whole else " A path that starts with / works from anywhere."
         raise errors.BadData(f"There is no folder {folder}.{start}")
     return folder, said
 

@@ -1,4 +1,4 @@
-"""How many runs one visitor, and all together, may have waiting: each is somebody's turn that comes later.
+"""What a visitor of the app may queue. Each run that waits is somebody's turn that comes later, so they are counted.
 
 They hold for the app. The library and the command line on the machine itself have none.
 """
@@ -6,11 +6,13 @@ They hold for the app. The library and the command line on the machine itself ha
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import streamlit as st
 
-from app import state
+from app import plain_options, state
 from peftcore.errors import InvalidSetting
+from peftcore.spec import RunSpec
 
 OWN, ALL = "HEADROOM_WAITING", "HEADROOM_WAITING_ALL"  # the settings
 DEFAULTS = {OWN: 32, ALL: 256}
@@ -44,7 +46,35 @@ def check(more: int) -> None:
             )
 
 
-def count(runs: list[int]) -> None:
+def submit(spec: RunSpec) -> int:
+    """Queues a run for this visitor and returns its number.
+
+    Raises:
+        InvalidSetting: too many would wait, or its options are not plain (plain_options.py).
+    """
+    _allow([spec])
+    run = state.engine().submit(spec)
+    _count([run])
+    return run
+
+
+def submit_race(specs: Sequence[RunSpec]) -> int:
+    """The same of a race's runs; returns the race's number."""
+    _allow(specs)
+    race = state.engine().submit_race(specs)
+    _count([record.id for record in state.store().runs(race=race)])
+    return race
+
+
+def _allow(specs: Sequence[RunSpec]) -> None:
+    check(len(specs))
+    for spec in specs:
+        for name, value in spec.to_dict()["method"].items():
+            if refused := plain_options.refusal(value, name):
+                raise refused
+
+
+def _count(runs: list[int]) -> None:
     """Notes runs that this visitor has queued."""
     st.session_state[_QUEUED] = [*st.session_state.get(_QUEUED, []), *runs][-of(ALL) :]
 
@@ -53,7 +83,7 @@ def resume(run: int) -> None:
     """Queues a run that has stopped again, where this visitor may."""
     check(1)
     state.engine().resume(run)
-    count([run])
+    _count([run])
 
 
 def resume_race(race: int) -> None:
@@ -61,4 +91,4 @@ def resume_race(race: int) -> None:
     stopped = [record.id for record in state.store().runs(race=race) if record.ended and record.status != "finished"]
     check(len(stopped))
     state.engine().resume_race(race)
-    count(stopped)
+    _count(stopped)

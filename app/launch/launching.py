@@ -167,16 +167,12 @@ def launcher(form: Request, fault: HeadroomError | None) -> DeltaGenerator:
 
 
 def _launch(form: Request) -> None:
-    engine = state.engine()
     assert form.spec is not None, "launched where nothing is wrong"
-    caps.check(len(form.specs))
     if len(form.specs) == 1:
-        run = engine.submit(form.spec)
-        caps.count([run])
+        run = caps.submit(form.spec)
         costs.remember(run, form.spec)
         navigation.go("runs", run=run)
-    race = engine.submit_race(form.specs)
-    caps.count(list(range(race, race + len(form.specs))))
+    race = caps.submit_race(form.specs)
     races.remember(race, form.spec, form.values, form.own_rates)
     navigation.go("runs", race=race)
 

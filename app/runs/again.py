@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin
 
 import streamlit as st
 
-from app import errors, forms, links, navigation, state, words
+from app import caps, errors, forms, links, navigation, words
 from app.launch import costs
 from peftcore.errors import HeadroomError, InvalidSetting
 from peftcore.figures.theme import method_title
@@ -96,7 +96,7 @@ def _choose(record: RunRecord, spec: RunSpec) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Launch", key="again_launch", type="primary", icon=":material/rocket_launch:"):
             with errors.sentences(stop=False):
-                run = state.engine().submit(made)
+                run = caps.submit(made)
                 costs.remember(run, made)
                 links.write(run=run, race=None, list=None)
                 st.rerun()

@@ -53,10 +53,11 @@ def unexpected(error: Exception) -> None:
     )
 
 
-_MARKS = re.compile(r"[\\*_\[\]`$~#<>&|]")
+_NAMES = "red|orange|yellow|green|blue|violet|gray|grey|rainbow|primary|small"  # of Streamlit's colours and sizes
+_MARKS = re.compile(rf"[\\*_\[\]`$~#<>&|]|:(?=(?:{_NAMES})\b)")
 # What is found after the marks are read, and so even where they are escaped: an address, a host, somebody's mail, an
-# icon (:star:). A joiner of no width keeps their parts from each other.
-_LINKS = re.compile(r"(?<=://)(?=[\w.-])|(?<=\bwww)(?=\.)|(?<=[\w.+-]@)(?=\w)|(?<=:)(?=[\w+/-]+:)", re.IGNORECASE)
+# icon (:star:). A joiner of no width keeps their parts from each other; within an address a browser would drop it.
+_LINKS = re.compile(r"(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=[\w.+-]@)(?=\w)|(?<=:)(?=[\w+/-]+:)", re.IGNORECASE)
 _JOINER = "\N{WORD JOINER}"
 
 

@@ -47,7 +47,9 @@ def _epochs(recorded: dict[str, Any], task: str, backbone: str) -> tuple[dict[st
     """Accuracies in percent by method, and what they are, of a record of equal epochs."""
     own = [entry for entry in recorded.get("entries", ()) if entry["backbone"] == backbone and entry["tasks"].get(task)]
     rates = " The learning rate of each was chosen on validation images." if recorded.get("lrs") else ""
-    return {entry["method"]: entry["tasks"][task] for entry in own}, own and (
+    if not own:
+        return {}, ""
+    return {entry["method"]: entry["tasks"][task] for entry in own}, (
         f"Recorded runs of {backbone}, {recorded['epochs']} epochs, {recorded['seeds']} seeds and their mean.{rates} "
         f"Conditions: {_conditions(task, backbone, recorded['epochs'])}."
     )

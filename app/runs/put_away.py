@@ -74,11 +74,13 @@ def deleted(record: RunRecord) -> None:
 def buttons(records: list[RunRecord], key: str) -> None:
     """Archive and Delete of runs, or what undoes them; disabled while one of them works."""
     runs, busy = [record.id for record in records], not all(record.ended for record in records)
-    archived = all(record.archived for record in records)
-    for how, label, icon in (
-        ("unarchive", "Out of the archive", "unarchive") if archived else ("archive", "Archive", "archive"),
-        ("delete", "Delete", "delete"),
-    ):
+    if all(record.deleted for record in records):
+        ways = [("restore", "Restore", "restore_from_trash")]
+    elif all(record.archived for record in records):
+        ways = [("unarchive", "Out of the archive", "unarchive"), ("delete", "Delete", "delete")]
+    else:
+        ways = [("archive", "Archive", "archive"), ("delete", "Delete", "delete")]
+    for how, label, icon in ways:
         st.button(
             label, key=f"{how}_{key}", icon=f":material/{icon}:", type="tertiary", disabled=busy, on_click=do,
             args=(how, runs), help="Stop it first." if busy else None,

@@ -63,7 +63,9 @@ def runs(
     )  # fmt: skip
     found = listing.page(store, wanted, PER_PAGE, page - 1)
     pages = max(1, -(-found.total // PER_PAGE))
-    _tell(json, [record for entry in found.entries for record in entry], f"Page {page} of {pages}: {found.runs:,} runs")
+    _tell(
+        json, [record for entry in found.entries for record in entry], f"Page {page} of {pages}, runs: {found.runs:,}"
+    )
 
 
 def _change(store: Store, chosen: list[int], changes: dict[str, Any], more: list[str], less: list[str]) -> None:

@@ -273,6 +273,11 @@ def test_a_deleted_run_says_so_and_comes_back(at, store, run):
     assert f"Run {run} was deleted" in text(page) and listed(page) == []
     page.button("restore").click().run()
     assert store.run(run).deleted is None and listed(page) == [run]
+    marks.delete(store, [run])
+    page = at("runs", shelf="deleted")
+    page.checkbox(f"pick_{run}").check().run()
+    page.button("restore_picked").click().run()
+    assert store.run(run).deleted is None and listed(page) == []
 
 
 def test_what_was_deleted_long_ago_is_forgotten_when_the_app_starts(at, store, run):

@@ -12,12 +12,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 START_SECONDS = 60.0  # that a worker may take to unpack wheels and import PyTorch
-# Module -> distribution. typer, rich and theirs: of peftcore's benchmarks, which are commands.
+# Module -> distribution. typer, rich and theirs: of peftcore's benchmarks, which are commands; matplotlib: of captum.
 NEEDED = {
     "pydantic": "pydantic", "pydantic_core": "pydantic-core", "annotated_types": "annotated-types",
     "typing_inspection": "typing-inspection", "typing_extensions": "typing-extensions", "psutil": "psutil",
     "captum": "captum", "typer": "typer", "rich": "rich", "shellingham": "shellingham",
     "markdown_it": "markdown-it-py", "mdurl": "mdurl", "pygments": "pygments", "annotated_doc": "annotated-doc",
+    "matplotlib": "matplotlib", "contourpy": "contourpy", "kiwisolver": "kiwisolver", "fontTools": "fonttools",
+    "cycler": "cycler", "pyparsing": "pyparsing", "dateutil": "python-dateutil", "six": "six",
 }  # fmt: skip
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux2010_x86_64",
              "manylinux1_x86_64", "manylinux_2_12_x86_64", "manylinux_2_5_x86_64")  # fmt: skip
@@ -55,7 +57,7 @@ def unpack(folder: str) -> None:
         known = {name.replace("-", "_") for name in NEEDED.values()}
         site = tempfile.mkdtemp(prefix="headroom-wheels-")
         for wheel in Path(folder).glob("*.whl"):
-            name = wheel.name.partition("-")[0].lower()
+            name = wheel.name.partition("-")[0].lower().replace(".", "_")
             if name in lacking or name not in known:
                 with zipfile.ZipFile(wheel) as packed:
                     packed.extractall(site)

@@ -81,6 +81,8 @@ def news(waiting: Sequence[RunRecord]) -> list[dict[str, Any]]:
             continue
         _tell(told, record, record.status, _ending(record))
     for record in waiting:
+        if record.status == "running" and (found := trouble.collapsed(record)):
+            _tell(told, record, found.name, (f"has a collapse: {found.name}", found.sentence))
         if record.status == "running" and (stuck := trouble.of(record)):
             _tell(told, record, f"plateau-{stuck.since}", (f"stands still since epoch {stuck.since}", stuck.sentence))
     st.session_state[_WATCHED] = {record.id for record in waiting}

@@ -113,6 +113,9 @@ def _configure_local(folder: Path) -> None:
     # Ray replaces a loopback address by the outward one, except where it believes that it cannot form clusters; then
     # all its servers bind to 127.0.0.1.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    # By default Ray's workers stand back behind everything (niceness 15, a thirtieth of a core beside another process),
+    # and of two threads that wait for each other the slower one decides. At 5 the page still comes first.
+    os.environ.setdefault("RAY_worker_niceness", "5")
     # Without this Ray keeps as many blank workers as there are CPUs, and a run may land on one that has no torch yet.
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():

@@ -107,6 +107,7 @@ def test_a_collapse_is_named_with_what_helps(at, store, run):
     app = at("runs", run=run)
     told = " ".join(warning.value for warning in app.warning)
     assert "**Attention collapsed.**" in told and "2 of 3 modules" in told and "qk_norm" in told
+    assert "running, attention collapsed" in app.button(f"run_{run}").label
     assert any("Launch again with learning rate" in link.proto.label for link in app.get("page_link"))
 
 

@@ -90,7 +90,9 @@ def test_events_arrive_in_order_with_their_artifacts(engine):
 
 def test_a_slow_run_is_followed_while_it_works(engine):
     run = engine.submit(ENDLESS)
-    working(engine, run)
+    worker = working(engine, run)
+    if hasattr(os, "getpriority"):  # not so far back that other work starves it
+        assert os.getpriority(os.PRIO_PROCESS, worker) - os.getpriority(os.PRIO_PROCESS, 0) == 5
     for _ in range(3):
         before = len(steps(engine, run))
         until(lambda before=before: len(steps(engine, run)) > before)

@@ -21,7 +21,6 @@ ABSENT = {
     "pandas",
     "sklearn",
     "scipy",
-    "matplotlib",
     "peft",
     "transformers",
     "accelerate",

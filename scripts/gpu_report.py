@@ -42,11 +42,13 @@ def _short(row: Mapping[str, Any]) -> str:
     texts = []
     for name, value in row.items():
         if isinstance(value, float):
-            value = f"{value:.2g}"
+            value = f"{value:.3g}"
         elif isinstance(value, int) and value > 10**6:
             value = f"{value / 1e6:,.1f} MB"
         elif isinstance(value, dict):
             value = _short(value)
+        elif isinstance(value, list):
+            value = " and ".join(f"{one:.3g}" if isinstance(one, float) else str(one) for one in value)
         texts.append(f"{name} {value}")
     return ", ".join(texts)
 

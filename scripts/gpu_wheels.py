@@ -19,7 +19,7 @@ NEEDED = {
     "captum": "captum", "typer": "typer", "rich": "rich", "shellingham": "shellingham",
     "markdown_it": "markdown-it-py", "mdurl": "mdurl", "pygments": "pygments", "annotated_doc": "annotated-doc",
     "matplotlib": "matplotlib", "contourpy": "contourpy", "kiwisolver": "kiwisolver", "fontTools": "fonttools",
-    "cycler": "cycler", "pyparsing": "pyparsing", "dateutil": "python-dateutil", "six": "six",
+    "cycler": "cycler", "pyparsing": "pyparsing", "dateutil": "python-dateutil",
 }  # fmt: skip
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux2010_x86_64",
              "manylinux1_x86_64", "manylinux_2_12_x86_64", "manylinux_2_5_x86_64")  # fmt: skip

@@ -121,10 +121,11 @@ def work(options: argparse.Namespace) -> None:
     results, ends = Results(Path(options.results)), time.monotonic() + options.left
     place = gpu_parts.Place(options.device, options.rehearse, Path(options.results), ends)
     for name in options.parts:
-        part = results.read(name) | {"state": "partial", "why": ""}
+        task = gpu_parts.parts(options.rehearse)[name]
+        part = (results.read(name) if task.resumes else {"rows": []}) | {"state": "partial", "why": ""}
         began = time.perf_counter()
         try:
-            for row in gpu_parts.parts(options.rehearse)[name].work(place, list(part["rows"])):
+            for row in task.work(place, list(part["rows"])):
                 part["rows"].append(row)
                 results.write(name, part)
                 print(f"{name}: {row}", flush=True)

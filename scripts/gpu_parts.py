@@ -36,10 +36,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Part:
-    """`work` yields a row for each thing it found, given those that are known; it raises where something is wrong."""
+    """`work` yields a row for each thing it found, given those that are known; it raises where something is wrong.
+
+    resumes: where it was stopped, it goes on with the rows that are missing; another part begins again.
+    """
 
     work: Callable[[Place, list[Row]], Iterator[Row]]
     seconds: float
+    resumes: bool = False
 
 
 def parts(rehearse: bool = False) -> dict[str, Part]:
@@ -59,6 +63,6 @@ def parts(rehearse: bool = False) -> dict[str, Part]:
         "resume": Part(whole.resume, 30),
         "out_of_memory": Part(whole.out_of_memory, 30),
     }
-    parts |= {name: Part(work, 45) for name, work in gpu_speed.parts(rehearse).items()}
+    parts |= {name: Part(work, 45, resumes=True) for name, work in gpu_speed.parts(rehearse).items()}
     parts |= {"compile": Part(whole.compile, 60), "sharing": Part(whole.sharing, 90)}
     return parts | {"pretrain": Part(gpu_speed.pretrain, 600)}

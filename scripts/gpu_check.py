@@ -78,6 +78,8 @@ def run(options: argparse.Namespace) -> None:
     parts = gpu_parts.parts(options.rehearse)
     wanted = options.parts.split(",") if options.parts else list(parts)
     left = [name for name in wanted if results.read(name)["state"] != "done"]
+    for name in left:
+        results.write(name, results.read(name) | {"state": "waiting"})
     while left and time.monotonic() < ends - SPARE_SECONDS:
         left = _sitting(results, left, parts, ends - SPARE_SECONDS, options)
         results.gather()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -197,7 +198,7 @@ def scores_by_epoch(subject: Subject) -> list[tuple[int, Scores]]:
     return [(event["step"], Scores.of(event["scores"])) for event in events(subject, "scores")]
 
 
-def frames(history: list[tuple[int, Scores]], projection: str | None) -> list[dict[str, Any]]:
+def frames(history: Sequence[tuple[int, Scores]], projection: str | None) -> list[dict[str, Any]]:
     """What `figures.heads.scores_over_steps` plays; without a projection, the sum over all."""
     return [
         {"step": step, "values": scores.of_projection(projection)[0] if projection else scores.summed()}

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app import captions, screen, subjects, theme, words
-from app.heads import controls, edit_mask, effects, look, shown
+from app.heads import controls, edit_mask, effects, look, opinions, shown, stability
 from peftcore.figures import heads as figures
 from peftcore.figures.squares import Scale
 
@@ -32,6 +32,7 @@ with left:
         mask=view.mask,
         decided=view.decided,
         ranks=view.ranks,
+        title=opinions.title(score, view.values),
         **screen.fit(600, 540),
         dark=theme.is_dark(),
     )
@@ -60,11 +61,11 @@ with left:
     profile = figures.layer_profile(view.spread, score=scores.score, height=480, dark=theme.is_dark())
     theme.show(profile, "heads_profile", spec=run.spec)
     captions.caption(f"{shown.SCORES[score].capitalize()}, {view.of}: how it spreads over the layers.")
-frames = subjects.frames(history, view.projection)
+frames, of = view.in_training(history)
 if len(frames) > 1:
     with right:
         grown = figures.scores_over_steps(
-            frames, score=history[-1][1].score, projection=view.of, **screen.fit(600, 560), dark=theme.is_dark()
+            frames, score=history[-1][1].score, projection=of, **screen.fit(600, 560), dark=theme.is_dark()
         )
         theme.show(grown, "heads_over_steps", spec=run.spec)
         captions.caption(
@@ -72,3 +73,5 @@ if len(frames) > 1:
         )
 if run.has_weights:
     effects.draw(run, view, score, (layer, head))
+    opinions.draw(run, history[-1][1] if history else None)
+stability.draw(run, history)

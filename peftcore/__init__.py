@@ -40,6 +40,7 @@ _NAMES = {
     "probes.attribution": "Attribution attribute",
     "bench._deletion": "head_deletion",
     "bench._lens": "layer_lens",
+    "bench._opinions": "head_conductance attention_traits",
 } | dict.fromkeys(("errors", "events", "registry", "store", "engine", "figures", "features", "probes", "uploads"), "")
 _find = lazily(__name__, _NAMES)
 

@@ -42,8 +42,8 @@ class Key(NamedTuple):
     name: str
 
     @classmethod
-    def of(cls, run: subjects.Run, what: str) -> Key:
-        return cls(run.subject, run.finished, f"{what}-val-{IMAGES}")
+    def of(cls, run: subjects.Run, what: str, images: int | None = None) -> Key:
+        return cls(run.subject, run.finished, f"{what}-val-{IMAGES if images is None else images}")
 
     @property
     def run(self) -> int | str:
@@ -61,6 +61,10 @@ class Measurement:
             raise Stopped
         self.share = share
         say(share)  # where nobody waits any more, this is the end of it
+
+    def part(self, first: float, last: float) -> Callable[[float], None]:
+        """Progress of one of several measurements, which has this part of the whole."""
+        return lambda share: self.progress(first + (last - first) * share)
 
     def text(self, what: str) -> str:
         if not self.share:
@@ -96,6 +100,14 @@ def button(label: str, name: str, key: Key, run: subjects.Run, work: Work, *, ma
         type="primary" if main and job is None else "secondary",
     )  # fmt: skip
     return job
+
+
+def found(key: Key) -> Any:
+    """The result of a measurement that is over, or was kept; None where there is none."""
+    job = _job(key)
+    if job is None or not job.done() or isinstance(job.result(), Stopped | HeadroomError):
+        return None
+    return job.result()
 
 
 def _job(key: Key) -> Future | None:
@@ -148,7 +160,7 @@ def or_error(work: Work, given: Given, measurement: Measurement) -> Mapping[str,
         return error
 
 
-def load(given: Given) -> tuple[Any, Any, Any]:
+def load(given: Given, images: int | None = None) -> tuple[Any, Any, Any]:
     """A model of one's own, the first validation images (B, 3, H, W) and their labels."""
     import torch
 
@@ -161,5 +173,6 @@ def load(given: Given) -> tuple[Any, Any, Any]:
     spec = given.spec
     model, val = adapters.from_bytes(given.adapter), load_task(spec["task"]).val
     how = {"norm": spec.get("normalisation", "backbone"), "resize": spec.get("resize", "stretch")}
-    x = prepare(val.images[:IMAGES], model.backbone, **how)
-    return model, x, torch.tensor(val.labels[:IMAGES])
+    count = IMAGES if images is None else images
+    x = prepare(val.images[:count], model.backbone, **how)
+    return model, x, torch.tensor(val.labels[:count])

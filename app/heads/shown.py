@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from app import cached, errors, heavy, links, navigation
 from app.errors import sentences
-from app.heads import cut
-from app.subjects import Run, Scores
+from app.heads import cut, opinions
+from app.subjects import Run, Scores, frames
 from peftcore.figures.heads import rank_heads
 
 TRAINING = "training"
@@ -21,11 +22,12 @@ SCORES = {
     "taylor": "taylor, on validation images",
     "taylor_signed": "taylor with its sign, on validation images",
     "energy": "energy, from the weights",
+    **opinions.TRAITS,
 }
 HELP = (
     "**Taylor**: how much the loss would change, to first order, if this head's low-rank update were taken away: "
     "|⟨∂L/∂B, B⟩| over the head's rows of B, a mean over steps. **With its sign**: positive where the loss would fall "
-    "without it. **Energy**: the size of the update, ‖ΔW‖ over the head's rows; it needs no image."
+    "without it. **Energy**: the size of the update, ‖ΔW‖ over the head's rows; it needs no image. " + opinions.HELP
 )
 History = Sequence[tuple[int, Scores]]  # what training collected, by step
 
@@ -54,6 +56,12 @@ class Shown:
     def count(self) -> int:
         return int(np.isfinite(self.values).sum())
 
+    def in_training(self, history: History) -> tuple[list[dict[str, Any]], str]:
+        """The scores that training collected, step by step, of the same projection where it has one, and of which."""
+        if not history or self.projection in (None, *history[-1][1].projections):
+            return frames(history, self.projection), self.of
+        return frames(history, None), "+".join(history[-1][1].projections)
+
     def why_off(self, run: Run, layer: int, head: int) -> str:
         """Why a head was switched off; '' where it was not, or where the grid shows other scores than the cut had."""
         weighed = self.projection is None or self.decided is not None
@@ -81,6 +89,8 @@ def scores_of(run: Run, score: str, history: History) -> Scores:
             "launch", "Launch LoRA on this task", method="lora", task=spec["task"], backbone=spec["backbone"]
         )
         st.stop()
+    if score in opinions.TRAITS:
+        return opinions.scores(run, score)
     if score != TRAINING and not heavy.agreed_for(run.spec, "to score its heads", key="heads_score"):
         st.stop()
     with sentences(), st.spinner(f"Scoring heads: {SCORES[score]} ..."):

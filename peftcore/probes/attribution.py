@@ -82,7 +82,7 @@ def _target(model: TunedModel, images: Tensor, target: Any) -> Tensor:
     return target.long()
 
 
-def _logits(model: TunedModel) -> Callable[[Tensor], Tensor]:
+def differentiable(model: TunedModel) -> Callable[[Tensor], Tensor]:
     """images -> logits with the gradient through the backbone, which a side method's own forward never takes."""
     if not model.is_side:
         return model
@@ -98,7 +98,7 @@ def _integrated(model: TunedModel, images: Tensor, target: Tensor, steps: int) -
     from captum.attr import IntegratedGradients
 
     how: Any = {"n_steps": steps, "internal_batch_size": AT_ONCE, "return_convergence_delta": True}
-    maps, delta = IntegratedGradients(_logits(model)).attribute(images, torch.zeros_like(images), target, **how)
+    maps, delta = IntegratedGradients(differentiable(model)).attribute(images, torch.zeros_like(images), target, **how)
     return Attribution(maps.detach().sum(1).float(), target, "integrated_gradients", delta.float())
 
 
@@ -140,7 +140,7 @@ class _OnGrid(nn.Module):
 
     def __init__(self, model: TunedModel, layer: int):
         super().__init__()
-        self.grid, self.logits, self.block = nn.Identity(), _logits(model), model.backbone.blocks[layer]
+        self.grid, self.logits, self.block = nn.Identity(), differentiable(model), model.backbone.blocks[layer]
 
     def forward(self, images: Tensor) -> Tensor:
         return self.logits(images.requires_grad_())  # frozen tokens get no gradient otherwise

@@ -6,7 +6,7 @@ import torch
 from drawn import figures
 
 from app import subjects
-from app.heads import effects, measuring
+from app.heads import effects, measuring, opinions
 from peftcore import adapters
 from peftcore.backbone.preprocess import prepare
 from peftcore.probes.effects import head_effects
@@ -17,6 +17,7 @@ from peftcore.task import load_task
 def few(monkeypatch):
     monkeypatch.setattr(measuring, "IMAGES", 4)
     monkeypatch.setattr(effects, "IMAGES", 4)
+    monkeypatch.setattr(opinions, "IMAGES", 2)
     _forget()
 
 
@@ -47,6 +48,29 @@ def test_each_head_is_switched_off_beside_its_score_and_a_reload_shows_it(at, tr
     val = load_task("digits").val
     expected = head_effects(model, prepare(val.images[:4], model.backbone), torch.tensor(val.labels[:4]))
     np.testing.assert_allclose(found["loss"], expected.loss, atol=1e-6)
+
+
+def test_second_opinions_are_scores_of_the_grid_and_stability_offers_the_seeds_that_are_missing(at, trained, store):
+    """One page: what is measured there is kept, and is a score to choose; the other seed of the store is compared."""
+    run = trained["lora"]
+    spec = store.run(run).spec
+    other = store.create_run(spec | {"seed": 1})
+    store.set_status(other, "running")
+    store.append(other, store.events(run))
+    store.set_status(other, "finished", summary=store.run(run).summary)
+    app = at("heads", run=run)
+    assert "how short a warm-up could be" in text(app) and "differ in nothing but the seed" in text(app)
+    [launch] = [link for link in app.get("page_link") if "Launch seed" in link.proto.label]
+    assert launch.proto.label == "Launch seed 2" and "seed=2" in launch.proto.query_string
+    before = len(app.get("plotly_chart"))
+    app.button(key="heads_opinion").click().run()
+    assert not app.exception and not app.error and len(app.get("plotly_chart")) == before + 1
+    app.button(key="heads_scored").click().run()
+    assert not app.exception and not app.error and len(app.get("plotly_chart")) == before + 2
+    _forget()
+    again = at("heads", run=run, score="distance")
+    assert not again.error and "attention distance, in pixels" in text(again)
+    assert len(again.get("plotly_chart")) == before + 2
 
 
 def _key(run: int) -> measuring.Key:

@@ -1,0 +1,131 @@
+"""Is a run's head score stable? Over seeds, over the steps of training, and over the number of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from app import captions, errors, navigation, screen, subjects, theme, words
+from app.atlas import contents
+from app.heads import measuring
+from app.heads.measuring import IMAGES, Given, Key, Measurement
+from app.launch import request
+from app.subjects import Scores
+from peftcore.figures import stability as figures
+
+SEEDS = 3  # that a comparison over seeds wants
+History = list[tuple[int, Scores]]
+
+
+def draw(run: subjects.Run, history: History) -> None:
+    """The section of the Heads page; `history`: the scores that training collected, by step."""
+    st.subheader("Is the score stable?", anchor="stability")
+    with st.container(key="wrap_stability"):
+        left, right = st.columns(2, gap="medium")
+    with left:
+        if history:
+            _seeds(run, history)
+    with right:
+        if len(history) > 1:
+            _steps(run, history)
+    _images(run)
+
+
+def _seeds(run: subjects.Run, history: History) -> None:
+    """The same spec by other seeds, of this machine's runs and of the recorded ones."""
+    from peftcore.bench._stability import over_seeds
+
+    found = {run.spec["seed"]: history[-1][1].summed()} | others(run)
+    seeds = sorted(found)
+    if len(found) > 1:
+        with errors.sentences(stop=False):
+            same = over_seeds([found[seed] for seed in seeds])
+            names = [f"seed {seed}" for seed in seeds]
+            always = ", ".join(f"head {head + 1} of layer {layer + 1}" for layer, head in same.always) or "none"
+            figure = figures.correlation_matrix(
+                same.correlations, names, title=f"Seeds rank heads alike: {figures.RHO} {same.mean:.2f} on average",
+                note=f"{len(same.always)} of the {same.top} highest are the same; by chance {same.expected:.1f}",
+                **screen.fit(460), dark=theme.is_dark(),
+            )  # fmt: skip
+            theme.show(figure, "heads_seeds", spec=run.spec)
+            captions.caption(
+                f"{words.run_title(run.spec)}: {history[-1][1].score} as training collected it, summed over "
+                f"projections, in {len(seeds)} runs that differ in nothing but the seed. Among the {same.top} highest "
+                f"of each: {always}.",
+                f"python -m peftcore heads {'RUN' if run.example else run.subject.id} --stability",
+            )
+    missing = [seed for seed in range(SEEDS) if seed not in found][: max(0, SEEDS - len(found))]
+    if missing:
+        told = "This is the only seed of this run. " if len(found) == 1 else ""
+        st.caption(f"{told}Other seeds tell what of a score is chance:")
+        values = {"seed": missing} if len(missing) > 1 else {}
+        query: dict[str, Any] = {**request.to_query(run.spec | {"seed": missing[0]}, values)}
+        navigation.link("launch", f"Launch seed {' and '.join(map(str, missing))}", **query)
+
+
+def others(run: subjects.Run) -> dict[int, np.ndarray]:
+    """The last scores of runs with the same spec and another seed, by seed: this machine's first."""
+    found: dict[int, np.ndarray] = {}
+    for entry in contents.entries():
+        spec, scores = entry.spec, next(iter(entry.scores.values()))
+        if spec is not None and spec["seed"] not in found and _same(spec, run.spec):
+            found[spec["seed"]] = scores.summed()
+    return found
+
+
+def _same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    return first["seed"] != second["seed"] and {**first, "seed": 0} == {**second, "seed": 0}
+
+
+def _steps(run: subjects.Run, history: History) -> None:
+    from peftcore.bench._stability import over_steps, settled
+    from peftcore.methods import make_method
+
+    settings = {name: value for name, value in run.spec["method"].items() if name != "off"}
+    own = run.method == "heart_lora"
+    with errors.sentences(stop=False):
+        table = over_steps(history, make_method(**settings) if own else None)
+        cut = subjects.events(run.subject, "heads_cut")
+        figure = figures.over_steps(
+            table["step"].tolist(), table["rho"].tolist(), table["same"].tolist(), settled(table),
+            cut=cut[-1]["step"] if cut else None, dark=theme.is_dark(),
+        )  # fmt: skip
+        theme.show(figure, "heads_settled", spec=run.spec)
+        whose = "this run's own rule" if own else "the rule that Heart-LoRA has by default"
+        captions.caption(
+            f"{run.title}: how short a warm-up could be. At each record, the heads that would be switched off by "
+            f"{whose} against those by the last record's scores, and the rank correlation of all scores.",
+            f"python -m peftcore heads {'RUN' if run.example else run.subject.id} --stability",
+        )
+
+
+def _images(run: subjects.Run) -> None:
+    key = Key.of(run, "stability-images")
+    job = measuring.button("Score fewer images, and others", "scored", key, run, _measure)
+    place = st.container()
+    if job is None:
+        place.caption(
+            f"How many images does a score need? Taylor scores on up to {IMAGES} validation images are compared: with "
+            "those of all, and of as many others."
+        )
+        return
+    found = measuring.wait(job, key, "scored", "Scoring heads on more and more images", place)
+    if found is None:
+        return
+    figure = figures.over_images(found["images"], found["whole"], found["other"], dark=theme.is_dark())
+    theme.show(figure, "heads_over_images", spec=run.spec)
+    captions.caption(
+        f"{run.caption}. Taylor scores, summed over projections: means over steps of {found['batch']} images each.",
+        f"python -m peftcore heads {'FOLDER' if run.example else run.subject.id} --stability",
+    )
+
+
+def _measure(given: Given, measurement: Measurement) -> dict[str, Any]:
+    from peftcore.bench._stability import BATCH, over_images
+
+    model, x, y = measuring.load(given)
+    table = over_images(model, x, y, min(BATCH, max(1, len(x) // 2)), measurement.progress)
+    return {**table.to_dict("list"), "batch": BATCH}

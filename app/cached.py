@@ -34,18 +34,27 @@ OWN = "own-"  # begins the name of an image that a reader brought, in the place 
 PHOTOS = {"photo-china": "china.jpg", "photo-flower": "flower.jpg"}  # of scikit-learn; names in the same place
 MEAN = -1  # in a head's place: the mean over all
 ONLY_SCORES = "The atlas keeps this run's scores, not its weights. Launch it again to look through its heads."
+ROLLOUT = -2  # in a layer's place: through all of them, by attention rollout
 SCORED_IMAGES, SCORED_BATCH = 200, 50  # for Taylor scores on request: images in all, and per step
 
 
 @dataclass(frozen=True)
 class Look:
     """Where one query looks: `maps` (heads, rows, columns) weights over patches; `prefix` (heads,) what the class token
-    and its like get. Without a grid of its own the query is `asked`, (row, column) of this layer's grid or None."""
+    and its like get, `registers` (heads,) what of it registers get. Without a grid of its own the query is `asked`,
+    (row, column) of this layer's grid or None."""
 
     maps: np.ndarray
     prefix: np.ndarray
     asked: tuple[int, int] | None
     has_prefix: bool
+    registers: np.ndarray | None = None
+
+    def to_registers(self, head: int) -> float | None:
+        """What registers get of one head's attention, or for MEAN of the mean's; None without registers."""
+        if self.registers is None:
+            return None
+        return float(self.registers.mean() if head == MEAN else self.registers[head])
 
     def head(self, head: int) -> tuple[np.ndarray, float]:
         """One head's map and prefix share, or for MEAN the mean over heads."""
@@ -86,6 +95,8 @@ class Anatomy:
     windowed: bool
     in_backbone: bool
     side_grids: tuple[tuple[int, int], ...]
+    attended: tuple[int, ...]  # the layer that each module of the side network reads
+    parameters: int  # of the backbone
 
 
 @dataclass
@@ -162,11 +173,14 @@ def finished(blob: bytes | None) -> bytes:
 def shared_model(subject: Subject) -> Shared:
     """A run's trained model. Raises NotMeasurable: it has none yet."""
     from peftcore import adapters
+    from peftcore.bench._finer import finer
 
     if not run(subject).has_weights:
         raise errors.NotMeasurable(ONLY_SCORES)
     blob = finished(adapter(subject))
-    return Shared(adapters.from_bytes(blob, backbone(blob)))
+    base = backbone(blob)
+    model = adapters.from_bytes(blob, base)
+    return Shared(model if subject.times == 1 else finer(model, base, subject.times))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -181,6 +195,8 @@ def anatomy(subject: Subject) -> Anatomy:
         windowed=backbone.hierarchical,
         in_backbone=not model.is_side,
         side_grids=tuple(backbone.blocks[block].grid for block in model.tuner.attended) if model.is_side else (),
+        attended=tuple(model.tuner.attended) if model.is_side else (),
+        parameters=model.parameter_counts()["backbone"],
     )
 
 
@@ -218,8 +234,10 @@ def head_scores(subject: Subject, score: Any) -> Scores:
 def attention(
     subject: Subject, image: int | str, layer: int, query: tuple[int, int] | None, tuned: bool = True
 ) -> Look:
-    """Where a query of a test image looks in block `layer`: in the trained model, or in the backbone before tuning."""
-    from peftcore.probes.attention import attention_maps
+    """Where a query of a test image looks in block `layer`, or through all (ROLLOUT; the query is of the last block):
+    in the trained model, or in the backbone before tuning."""
+    from peftcore.bench._finer import finer_backbone
+    from peftcore.probes.attention import attention_flow, attention_maps
 
     shared = shared_model(subject)
     source: Backbone | TunedModel = shared.model
@@ -227,11 +245,15 @@ def attention(
     if not tuned:
         # A clone: probes put hooks on what they look at, and the cached backbone belongs to everybody.
         source = backbone(finished(adapter(subject))).clone()
+        source = source if subject.times == 1 else finer_backbone(source, subject.times)
         lock = threading.Lock()
-    block = shared.model.backbone.blocks[layer]
+    own = shared.model.backbone
     with lock:
+        if layer == ROLLOUT:
+            maps = attention_flow(source, _pixels(subject, image)).numpy()  # (1, last N, first N)
+            return _look(maps, own.blocks[-1].grid, own, query, own.grid)
         maps = attention_maps(source, _pixels(subject, image), layer)[0].numpy()  # (heads, N, N)
-    return _look(maps, block.grid, shared.model.backbone.prefix_tokens, query)
+    return _look(maps, own.blocks[layer].grid, own, query)
 
 
 @st.cache_data(max_entries=1024, show_spinner=False)
@@ -242,7 +264,19 @@ def side_attention(subject: Subject, image: int | str, module: int, query: tuple
     shared = shared_model(subject)
     with shared.lock:
         maps = probe(shared.model, _pixels(subject, image))[module].numpy()  # (1, N, N)
-    return _look(maps, anatomy(subject).side_grids[module], shared.model.backbone.prefix_tokens, query)
+    return _look(maps, anatomy(subject).side_grids[module], shared.model.backbone, query)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def added(subject: Subject, image: int | str) -> tuple[tuple[str, ...], list[float], list[float]]:
+    """What each module of a side network adds to the token of a test image that the classifier reads: names, lengths as
+    multiples of the frozen token's, and shares of the sum."""
+    from peftcore.bench._added import added as probe
+
+    shared = _model(subject)
+    with shared.lock:
+        found = probe(shared.model, _pixels(subject, image))
+    return found.names, found.sizes()[:, 0].tolist(), found.shares()[:, 0].tolist()
 
 
 def _pixels(subject: Subject, image: int | str) -> Tensor:
@@ -258,14 +292,22 @@ def preprocessing(spec: Mapping[str, Any]) -> dict[str, str]:
     return {"norm": spec.get("normalisation", "backbone"), "resize": spec.get("resize", "stretch")}
 
 
-def _look(maps: np.ndarray, grid: tuple[int, int], prefix: int, query: tuple[int, int] | None) -> Look:
-    """One row of (heads, N, N): the query's, or the class token's where there is one."""
+def _look(
+    maps: np.ndarray,
+    grid: tuple[int, int],
+    backbone: Backbone,
+    query: tuple[int, int] | None,
+    looked_at: tuple[int, int] | None = None,
+) -> Look:
+    """One row of (heads, N, N): the query's, or the class token's where there is one. `grid`: of those that ask;
+    `looked_at`: of what they look at, where that is another."""
+    prefix, registers = backbone.prefix_tokens, int(getattr(backbone.module, "num_reg_tokens", 0))
     if query is None and not prefix:
         query = (grid[0] // 2, grid[1] // 2)
     row = maps[:, 0 if query is None else prefix + query[0] * grid[1] + query[1]]  # (heads, N)
-    return Look(
-        row[:, prefix:].reshape(-1, *grid).astype(float), row[:, :prefix].sum(1).astype(float), query, prefix > 0
-    )
+    to_patches = row[:, prefix:].reshape(-1, *(looked_at or grid)).astype(float)
+    to_registers = row[:, prefix - registers : prefix].sum(1).astype(float) if registers else None
+    return Look(to_patches, row[:, :prefix].sum(1).astype(float), query, prefix > 0, to_registers)
 
 
 def pair(
@@ -273,21 +315,23 @@ def pair(
 ) -> Pair:
     """The two attentions that a run lets one compare: backbone and side network, or before and after tuning."""
     known, method = anatomy(subject), run(subject).method
-    first, grid = attention(subject, image, layer, query, tuned=False), known.grids[layer]
+    first = attention(subject, image, layer, query, tuned=False)
+    grid, shown = (known.grids[-1], known.grids[0]) if layer == ROLLOUT else (known.grids[layer],) * 2
+    where = "all layers" if layer == ROLLOUT else f"layer {layer + 1}"
     if module is not None:
         other = known.side_grids[module]
         second = side_attention(subject, image, module, moved(query, grid, other))
         remark = ""
-        if other != grid:
+        if other != shown:
             remark = (
-                f"No difference here: layer {layer + 1} of the backbone has {grid[0]} x {grid[1]} patches and this "
+                f"No difference here: the map of {where} of the backbone has {shown[0]} x {shown[1]} patches and this "
                 f"module {other[0]} x {other[1]}. Choose a layer and a module of one stage."
             )
-        titles = (f"Backbone, layer {layer + 1}", f"Side network, module {module + 1}")
+        titles = (f"Backbone, {where}", f"Side network, module {module + 1}")
         return Pair(first, second, MEAN, titles, ("backbone", "side network"), remark)
     if known.in_backbone:
         second = attention(subject, image, layer, query)
-        titles = (f"Before tuning, layer {layer + 1}", f"After tuning, layer {layer + 1}")
+        titles = (f"Before tuning, {where}", f"After tuning, {where}")
         note = f"{method_title(method)} has no side network: compared is the backbone, before and after tuning."
         return Pair(first, second, head, titles, ("before", "after"), note=note)
     able = " or ".join(map(method_title, METHODS.names(shows="attention")))
@@ -295,7 +339,7 @@ def pair(
         f"{method_title(method)} leaves the backbone's attention as it is and has none of its own. "
         f"Choose a run of {able} to see where a side network looks."
     )
-    return Pair(first, titles=(f"Backbone, layer {layer + 1}", ""), remark=remark)
+    return Pair(first, titles=(f"Backbone, {where}", ""), remark=remark)
 
 
 def strongest(before: Look, after: Look, head: int) -> float:

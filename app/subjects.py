@@ -20,10 +20,13 @@ MOST_DIGITS = 19  # of a run's number: SQLite has no larger ones
 
 class Subject(NamedTuple):
     """A run to look at: one of the store (`home` its folder, `id` its number), a recorded example by its name, or a
-    recording of the atlas, which has scores and no weights, by its id."""
+    recording of the atlas, which has scores and no weights, by its id.
+
+    `times`: looked at on images of so many as many pixels on each side as it was trained on."""
 
     home: str
     id: str
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def runs(needs: str) -> list[Run]:
 def run(subject: Subject) -> Run:
     """What there is to say of a subject. Raises UnknownName where there is no such run."""
     if subject.home != GALLERY and subject.home != ATLAS:
-        return _of_store(state.store().run(int(subject.id)))
+        return replace(_of_store(state.store().run(int(subject.id))), subject=subject)
     recorded = gallery.record(subject.id) if subject.home == GALLERY else recordings.run(subject.id)
     ground = Ground.of(events(subject, "started")[0], "test")
     return Run(subject, recorded["spec"], "finished", None, recorded["summary"]["test_accuracy"], True, ground)

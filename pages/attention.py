@@ -3,6 +3,7 @@
 import streamlit as st
 
 from app import cached, captions, heavy, links, screen, subjects, theme, words
+from app.attention import modules
 from app.errors import sentences
 from app.heads import controls
 from peftcore.figures.attention import attention_difference
@@ -20,19 +21,24 @@ if not heavy.agreed_for(run.spec, "to see where it looks", key="attention"):
     st.stop()
 with sentences():
     image = controls.choose_image("attention", run, count=14)
+    with st.container(horizontal=True):
+        run = controls.finer("attention", run)
+        by_module = modules.wanted(run)
     with st.spinner("Loading the trained model ..."):
         anatomy = cached.anatomy(run.subject)
 
 with row[1]:
-    layer = controls.choose_number("attention", "layer", "layer", len(anatomy.grids))
-with row[2]:
-    head = controls.choose_number("attention", "head", "head", anatomy.heads[layer], mean=True)
+    layer = controls.choose_number("attention", "layer", "layer", len(anatomy.grids), rollout=True)
+rollout, head = layer == cached.ROLLOUT, cached.MEAN
+if not rollout:
+    with row[2]:
+        head = controls.choose_number("attention", "head", "head", anatomy.heads[layer], mean=True)
 module = None
 if anatomy.side_grids:
     with row[3]:
         module = controls.choose_number("attention", "module", "side module", len(anatomy.side_grids))
 
-grid = anatomy.grids[layer]
+grid = anatomy.grids[-1 if rollout else layer]
 query = links.patch("query", grid, (grid[0] // 2, grid[1] // 2))
 with sentences(), st.spinner("Following attention ..."):
     pair = cached.pair(run.subject, image, layer, head, module, query)
@@ -83,6 +89,10 @@ with st.container(horizontal=True):
 captions.caption(
     f"{pair.note} {run.caption}. {cached.image_title(run, image)}; "
     f"{controls.asking(pair.first)} asks and bright patches are where it looks; each map has its own scale."
-    + (" In a Swin backbone a patch attends within its window, so all else stays dark." if anatomy.windowed else ""),
+    + (" Rollout: (mean over heads of attention + identity) / 2, multiplied through all layers." if rollout else "")
+    + (" In a Swin backbone a patch attends within its window, so all else stays dark." if anatomy.windowed else "")
+    + controls.size_note(run),
     words.command(run.spec),
 )
+if by_module:
+    modules.draw(run, image, pair.first.asked, grid)

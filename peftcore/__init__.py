@@ -35,7 +35,7 @@ _NAMES = {
     "store.leaderboard": "leaderboard Leaderboard",
     "cli.exports": "export",
     "probes.responsiveness": "HeadScores head_scores head_energy",
-    "probes.attention": "attention_maps side_attention",
+    "probes.attention": "attention_maps attention_flow side_attention",
     "probes.effects": "HeadEffects head_effects",
     "probes.attribution": "Attribution attribute",
     "bench._deletion": "head_deletion",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
@@ -13,7 +14,9 @@ import numpy as np
 import streamlit as st
 
 from app import background, cached, heavy, subjects
+from app.heads.measuring import Stopped
 from app.worker import BYTES, Call
+from app.worker_process import say
 from peftcore.backbone import embedded
 from peftcore.errors import HeadroomError, NotMeasurable
 
@@ -63,10 +66,13 @@ def models(subject: subjects.Subject) -> Models:
     """Both models of a run. Raises NotMeasurable: it has no adapter yet."""
     import peftcore as pc
     from peftcore.adapters import from_bytes
+    from peftcore.bench._finer import finer, finer_backbone
 
     blob = cached.finished(subjects.adapter(subject))
     backbone = cached.backbone(blob)
     tuned = from_bytes(blob, backbone)
+    if subject.times > 1:
+        tuned, backbone = finer(tuned, backbone, subject.times), finer_backbone(backbone, subject.times)
     before = pc.attach(backbone, "linear", tuned.head.out_features, verify=False).eval()
     fits = before.head.weight.shape == tuned.head.weight.shape
     if fits:
@@ -87,10 +93,31 @@ def said(run: subjects.Run, image: int | str) -> background.Job:
     return _apart(run, ("said", run.subject, run.finished, image), _said, run, image)
 
 
+def key_of(run: subjects.Run, image: int | str, target: int, how: Mapping[str, Any], tuned: bool) -> Hashable:
+    """Which map: the same key is the same computation."""
+    return "explained", run.subject, run.finished, image, target, tuple(how.items()), tuned
+
+
 def explained(run: subjects.Run, image: int | str, target: int, how: Mapping[str, Any], tuned: bool) -> background.Job:
-    """A future of a map (Explained), or of an error. `how`: by, layer and steps, as `pc.attribute` takes them."""
-    key = "explained", run.subject, run.finished, image, target, tuple(how.items()), tuned
-    return _apart(run, key, _explained, run, image, target, dict(how), tuned)
+    """A future of a map (Explained), or of an error, or of Stopped. `how`: by, layer and steps, as `pc.attribute` takes
+    them. It says which share of its work is done."""
+    return _apart(run, key_of(run, image, target, how, tuned), _explained, run, image, target, dict(how), tuned)
+
+
+def stop(key: Hashable) -> None:
+    """Ends a map under way; it stays so until `again`."""
+    _desk().forget(key)
+    _desk().know(key, Stopped())
+
+
+def again(key: Hashable) -> None:
+    """A map that was stopped may be begun again."""
+    _desk().forget(key)
+
+
+def patches(run: subjects.Run, image: int | str) -> background.Job:
+    """A future of what the classifier would say of every patch, (depth + 1, rows, columns, classes), or of an error."""
+    return _apart(run, ("patches", run.subject, run.finished, image), _patches, run, image)
 
 
 def _apart(run: subjects.Run, key: Hashable, work: Callable[..., Any], *args: Any) -> background.Job:
@@ -121,6 +148,16 @@ def _or_error(work: Callable[..., Any], *args: Any) -> Any:
         return error
 
 
+def _patches(run: subjects.Run, image: int | str) -> np.ndarray:
+    from peftcore.bench._lens import layer_lens
+
+    both, x = models(run.subject), pixels(run, image)
+    grid = both.tuned.backbone.blocks[-1].grid
+    with both.lock:
+        said = layer_lens(both.tuned, x, patches=True)[:, 0].softmax(-1)  # (depth + 1, patches, classes)
+    return said.unflatten(1, grid).float().cpu().numpy()
+
+
 def _said(run: subjects.Run, image: int | str) -> Said:
     import torch
 
@@ -141,11 +178,14 @@ def _said(run: subjects.Run, image: int | str) -> Said:
 def _explained(run: subjects.Run, image: int | str, target: int, how: Mapping[str, Any], tuned: bool) -> Explained:
     import torch.nn.functional as F
 
+    from peftcore.bench._watched import watched
     from peftcore.probes.attribution import attribute
 
     both, x = models(run.subject), pixels(run, image)
     model = both.one(tuned)
-    with both.lock:
+    # How many images run: the steps and both ends; the whole and each patch less; a forward for each layer's map.
+    runs = {"integrated_gradients": how.get("steps", 0) + 2, "occlusion": 1 + math.prod(model.backbone.grid)}
+    with both.lock, watched(model, runs.get(how["by"], model.backbone.depth), say):
         found = attribute(model, x, target, **how)
     height, width = found.maps.shape[1:]
     shape = min(CELLS, height), min(CELLS, width)

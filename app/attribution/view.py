@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from app import cached, captions, errors, links, screen, subjects, theme, words
+from app import background, cached, captions, errors, links, screen, subjects, theme, words
 from app.attribution import maps
 from app.attribution.choice import BY, PREDICTED, TRUE, Chosen
+from app.heads import controls
+from app.heads.measuring import Stopped
 from peftcore.errors import NotMeasurable
 from peftcore.figures import attribution as figures
+from peftcore.figures import lens as figures_of_patches
 from peftcore.figures.theme import percent, plain
 
 SIDE = 335  # pixels: three pictures in a row of a page 1280 wide
@@ -35,12 +40,17 @@ def draw(run: subjects.Run, image: int | str, target: int, chosen: Chosen, class
     with st.container(key="wrap_attribution"):
         columns = st.columns(3, gap="small")
     shown = cached.test_image(run, image)
+    with columns[0]:
+        title, _, note = cached.image_title(run, image).partition(", ")
+        figure = figures.explained_image(shown, title=title, note=plain(note), **screen.fit(SIDE), dark=theme.is_dark())
+        theme.show(figure, "attribution_image")
+    keys = [maps.key_of(run, image, target, chosen.how, tuned) for tuned in (False, True)]
     jobs = [maps.explained(run, image, target, chosen.how, tuned) for tuned in (False, True)]
     found: list[maps.Explained | None] = []
-    for column, job, when in zip(columns[1:], jobs, ("before", "after"), strict=True):
+    for column, job, key, when in zip(columns[1:], jobs, keys, ("before", "after"), strict=True):
         with column:
             try:
-                found.append(maps.result(job, st.empty(), f"{BY[chosen.by].capitalize()}, {when} tuning"))
+                found.append(_followed(job, key, when, f"{BY[chosen.by].capitalize()}, {when} tuning"))
             except NotMeasurable as error:
                 found.append(None)
                 errors.show(error)
@@ -50,10 +60,6 @@ def draw(run: subjects.Run, image: int | str, target: int, chosen: Chosen, class
                         kwargs={"layer": chosen.layer - 1},
                     )  # fmt: skip
     there = [one for one in found if one is not None]
-    with columns[0]:
-        title, _, note = cached.image_title(run, image).partition(", ")
-        figure = figures.explained_image(shown, title=title, note=plain(note), **screen.fit(SIDE), dark=theme.is_dark())
-        theme.show(figure, "attribution_image")
     if not there:
         return
     reach, signed = figures.reach_of(*(one.values for one in there)), chosen.by != "rollout"
@@ -62,6 +68,28 @@ def draw(run: subjects.Run, image: int | str, target: int, chosen: Chosen, class
             with column:
                 _map(run, shown, one, when, reach, signed, chosen)
     _caption(run, image, target, chosen, classes, there[-1])
+
+
+def _followed(job: background.Job, key: Hashable, when: str, what: str) -> maps.Explained | None:
+    """The map, with progress and a stop until it is there; None where the reader stopped it."""
+    place = st.empty()
+    if not job.done():
+        with place.container():
+            bar = st.empty()
+            st.button("Stop", key=f"attribution_stop_{when}", icon=":material/stop:", on_click=maps.stop, args=(key,))
+        background.wait(job, lambda: _progress(bar, job, what))
+        place.empty()
+    if isinstance(job.result(), Stopped):
+        with place.container():
+            st.info(f"Stopped: {what.lower()}.", icon=":material/stop:")
+            st.button("Begin again", key=f"attribution_again_{when}", on_click=maps.again, args=(key,))
+        return None
+    return maps.result(job, place, what)
+
+
+def _progress(bar: Any, job: background.Job, what: str) -> None:
+    share = float(job.said[0]) if job.said else 0.0
+    bar.progress(share, f"{what}: {100 * share:.0f} %" if share else f"{what}: waiting for its turn, then loading.")
 
 
 def _map(
@@ -110,7 +138,7 @@ def _caption(
     colours = "Orange speaks for the class, blue against it" if chosen.by != "rollout" else "Bright is looked at"
     captions.caption(
         f"{run.caption}. {cached.image_title(run, image)}; explained is {classes[target]}. {how} {colours}; both maps "
-        "share one scale. Before: the backbone with this run's classifier, its update off.",
+        f"share one scale. Before: the backbone with this run's classifier, its update off.{controls.size_note(run)}",
         _command(run, image, target, chosen),
     )
 
@@ -129,8 +157,15 @@ def _command(run: subjects.Run, image: int | str, target: int, chosen: Chosen) -
 
 
 def lens(run: subjects.Run, image: int | str, said: maps.Said, classes: list[str], true: int | None) -> None:
-    """What the classifier would say after every layer."""
+    """What the classifier would say after every layer, and of every patch where asked."""
     st.subheader("What would it say after each layer?", anchor="lens")
+    key, wanted = "attribution_patches", links.read("patches") == "all"
+    st.session_state[key] = wanted
+    st.toggle(
+        "For every patch", key=key, on_change=lambda: links.write(patches="all" if st.session_state[key] else None)
+    )
+    if wanted:
+        _patches(run, image, int(said.tuned.argmax()) if true is None else true, classes, true is not None)
     figure = figures.layer_lens(said.lens, classes, true=true, dark=theme.is_dark())
     theme.show(figure, "attribution_lens", spec=run.spec)
     side = ""
@@ -139,5 +174,25 @@ def lens(run: subjects.Run, image: int | str, said: maps.Said, classes: list[str
     captions.caption(
         f"{run.title}. {cached.image_title(run, image)}: the tokens after each layer through the backbone's last norm, "
         f"its pooling and the trained classifier, as if the backbone ended there; the likeliest classes.{side}",
+        f'{words.command(run.spec)} --save FOLDER\npython -c "import peftcore as pc; help(pc.layer_lens)"',
+    )
+
+
+def _patches(run: subjects.Run, image: int | str, target: int, classes: list[str], true: bool) -> None:
+    found = maps.result(maps.patches(run, image), st.empty(), "Asking the classifier of every patch")
+    figure = figures_of_patches.patch_lens(
+        found, classes, target=target, width=screen.fit(1190)["width"], dark=theme.is_dark()
+    )
+    theme.show(figure, "attribution_patch_lens", spec=run.spec)
+    known = cached.anatomy(run.subject)
+    how = "as the class token does, on which alone the classifier was trained"
+    if known.windowed:
+        how = "after the frozen patch merging that lies between its stage and the last, whose grid all maps have"
+    elif not known.prefix_tokens:
+        how = "alone, though the classifier was trained on their mean"
+    captions.caption(
+        f"{run.title}. {cached.image_title(run, image)}: how likely {classes[target]}, the "
+        f"{'true class' if true else 'predicted class'}, is to the classifier at each patch after each layer: each "
+        f"patch passes the last norm and the classifier {how}.",
         f'{words.command(run.spec)} --save FOLDER\npython -c "import peftcore as pc; help(pc.layer_lens)"',
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -193,18 +194,42 @@ def by_number(page: str, grid: tuple[int, int], look: cached.Look) -> None:
             )  # fmt: skip
 
 
-def choose_number(page: str, name: str, label: str, count: int, *, mean: bool = False) -> int:
-    """A select box of 1 to `count`, the last by default; with `mean`, the mean over all is first and the default."""
+def choose_number(page: str, name: str, label: str, count: int, *, mean: bool = False, rollout: bool = False) -> int:
+    """A select box of 1 to `count`, the last by default; with `mean`, the mean over all is first and the default; with
+    `rollout`, the way through all of them is last."""
+    named = {cached.MEAN: ("mean of all", "mean"), cached.ROLLOUT: ("rollout through all", "rollout")}
     return links.choice(
         st.selectbox,
         page,
         name,
         label,
-        [*([cached.MEAN] if mean else []), *range(count)],
+        [*([cached.MEAN] if mean else []), *range(count), *([cached.ROLLOUT] if rollout else [])],
         default=cached.MEAN if mean else count - 1,
-        show=lambda index: "mean of all" if index == cached.MEAN else f"{index + 1} of {count}",
-        code=lambda index: "mean" if index == cached.MEAN else str(index + 1),
+        show=lambda index: named[index][0] if index in named else f"{index + 1} of {count}",
+        code=lambda index: named[index][1] if index in named else str(index + 1),
     )
+
+
+def finer(page: str, run: subjects.Run) -> subjects.Run:
+    """A toggle: the run, looked at on images of twice as many pixels on each side."""
+    key, on = f"{page}_twice", links.read("times") == "2"
+    st.session_state[key] = on
+    st.toggle(
+        "A finer look",
+        key=key,
+        on_change=lambda: links.write(times=2 if st.session_state[key] else None),
+        help="The model reads the image at twice its size, so patches are half as large. Positions are resampled as "
+        "timm does it; the model was not trained at this size.",
+    )
+    return replace(run, subject=run.subject._replace(times=2)) if on else run
+
+
+def size_note(run: subjects.Run) -> str:
+    """For captions: at which size the model reads, where that is not its own."""
+    if run.subject.times == 1:
+        return ""
+    height, width = cached.anatomy(run.subject).input_size
+    return f" Read at {height} x {width} pixels, {run.subject.times} times its size: positions resampled as timm does."
 
 
 def pick_head(key: str) -> None:
@@ -253,9 +278,16 @@ def overlay(
     grid, prefix = look.head(head)
     note = f"at most {percent(float(grid.max()))} on one patch"
     if look.has_prefix:
-        note = f"{percent(prefix) if prefix >= 0.0005 else 'next to nothing'} goes to the class token"
+        registers = look.to_registers(head)
+        note = f"{_share(prefix - (registers or 0.0))} goes to the class token"
+        if registers is not None:
+            note += f", {_share(registers)} to registers"
     figure = attention_overlay(image, grid, look.asked, title, zmax, note=note, width=width, dark=theme.is_dark())
     theme.show(figure, key, spec=spec, on_click=lambda: pick_query(key))
+
+
+def _share(value: float) -> str:
+    return percent(value) if value >= 0.0005 else "next to nothing"
 
 
 def picker(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from app.heads.measuring import IMAGES, Given, Key, Measurement
 from app.launch import request
 from app.subjects import Scores
 from peftcore.figures import stability as figures
+from peftcore.store.variations import same_but_seed
 
 SEEDS = 3  # that a comparison over seeds wants
 History = list[tuple[int, Scores]]
@@ -71,13 +71,9 @@ def others(run: subjects.Run) -> dict[int, np.ndarray]:
     found: dict[int, np.ndarray] = {}
     for entry in contents.entries():
         spec, scores = entry.spec, next(iter(entry.scores.values()))
-        if spec is not None and spec["seed"] not in found and _same(spec, run.spec):
+        if spec is not None and spec["seed"] not in found and same_but_seed(spec, run.spec):
             found[spec["seed"]] = scores.summed()
     return found
-
-
-def _same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    return first["seed"] != second["seed"] and {**first, "seed": 0} == {**second, "seed": 0}
 
 
 def _steps(run: subjects.Run, history: History) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from peftcore.figures.agreement import rank_correlations
+from peftcore.store.variations import same_but_seed
 
 TOP = 10  # heads that "always" means
 BATCH = 10  # images in a step, where scores are compared over their number
@@ -60,7 +61,7 @@ def seeds_of(store: Any, run: int) -> tuple[list[tuple[int, Any]], dict[int, np.
     found = {spec["seed"]: summed(history[-1][1].values)}
     for other in store.runs(status="finished"):
         seed, last = other.spec["seed"], store.last_event(other.id, "scores")
-        if seed not in found and last and {**other.spec, "seed": spec["seed"]} == spec:
+        if seed not in found and last and same_but_seed(other.spec, spec):
             found[seed] = summed(HeadScores.from_dict(last["scores"]).values)
     return history, dict(sorted(found.items()))
 

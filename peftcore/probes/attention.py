@@ -40,6 +40,26 @@ def attention_padding(source: Backbone | TunedModel, images: Tensor, layer: int)
     return (1 - _maps(source, images, layer).sum(-1)).clamp(min=0)
 
 
+def attention_flow(source: Backbone | TunedModel, images: Tensor) -> Tensor:
+    """Attention rollout (arXiv 2005.00928): the product over layers of (mean over heads of A + I) / 2.
+
+    (B, tokens of the last block, tokens of the first), rows sum to 1. A Swin's merged token is the mean of its patches.
+
+    Raises:
+        NotMeasurable: as `attention_maps`.
+    """
+    blocks = source.backbone.blocks if isinstance(source, TunedModel) else source.blocks
+    flow: Any = None
+    for layer, block in enumerate(blocks):
+        A = attention_maps(source, images, layer).mean(1)  # (B, N, N); zero outside a Swin's window
+        step = (A + torch.eye(A.shape[-1], device=A.device)) / 2
+        if flow is not None and len(flow[0]) != len(step[0]):
+            grid = flow.mT.unflatten(-1, blocks[layer - 1].grid)  # (B, patches, rows, columns)
+            flow = F.adaptive_avg_pool2d(grid, block.grid).flatten(2).mT
+        flow = step if flow is None else step @ flow
+    return flow
+
+
 @torch.no_grad()
 def _maps(source: Backbone | TunedModel, images: Tensor, layer: int) -> Tensor:
     """(B, heads, N, N) as they are computed: the rows of padded windows sum to less than 1."""

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from peftcore import errors
 from peftcore.model import TunedModel
-from peftcore.probes.attention import attention_maps, evaluating
+from peftcore.probes.attention import attention_flow, evaluating
 
-# Integrated gradients, arXiv 1703.01365; Grad-CAM, 1610.02391; occlusion, 1311.2901; attention rollout, 2005.00928.
+# Integrated gradients, arXiv 1703.01365; Grad-CAM, 1610.02391; occlusion, 1311.2901.
 By = Literal["integrated_gradients", "gradcam", "occlusion", "rollout"]
 AT_ONCE = 16  # images in one forward and backward, however many steps or occluded patches there are
 
@@ -152,23 +152,10 @@ class _OnGrid(nn.Module):
         return torch.cat([prefix, self.grid(patches.mT.unflatten(-1, self.block.grid)).flatten(2).mT], 1)
 
 
-@torch.no_grad()
 def _rollout(model: TunedModel, images: Tensor) -> Tensor:
-    """Product over layers of (mean over heads of A + I) / 2; the row of the pooled token, or the mean of all rows."""
-    backbone = model.backbone
-    flow: Any = None  # (B, tokens of this layer, patches and prefix tokens of the first)
-    for layer, block in enumerate(backbone.blocks):
-        A = attention_maps(model, images, layer).mean(1)  # (B, N, N); zero outside a Swin's window
-        step = (A + torch.eye(A.shape[-1], device=A.device)) / 2
-        if flow is not None and len(flow[0]) != len(step[0]):
-            flow = _merged(flow, backbone.blocks[layer - 1].grid, block.grid)
-        flow = step if flow is None else step @ flow
+    """The rollout's row of the pooled token, or the mean of all rows."""
+    backbone, flow = model.backbone, attention_flow(model, images)  # (B, last tokens, first tokens)
     token = getattr(backbone.module, "global_pool", "") == "token"
     rows = flow[:, 0] if token else flow[:, -math.prod(backbone.blocks[-1].grid) :].mean(1)
     grid = rows[:, -math.prod(backbone.grid) :].unflatten(-1, backbone.grid)[:, None]
     return F.interpolate(grid.float(), images.shape[2:], mode="bilinear")[:, 0]
-
-
-def _merged(flow: Tensor, before: tuple[int, int], after: tuple[int, int]) -> Tensor:
-    """Rows of a finer grid -> rows of the next stage's: a merged token is the mean of its patches."""
-    return F.adaptive_avg_pool2d(flow.mT.unflatten(-1, before), after).flatten(2).mT  # (B, patches, rows, columns)

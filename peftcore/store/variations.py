@@ -52,6 +52,14 @@ def alike_but_seed(specs: Sequence[Mapping[str, Any]]) -> list[list[int]]:
     return list(found.values())
 
 
+def same_but_seed(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether two specs, as dicts, differ in nothing but the seed; what an older one does not say is the default."""
+    if any(first[name] != second[name] for name in ("task", "backbone")):
+        return False
+    one, other = (RunSpec.of({**spec, "seed": 0}).to_dict() for spec in (first, second))
+    return first["seed"] != second["seed"] and one == other
+
+
 def differences(specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For each spec, as a dict, the settings in which it differs from others: {"method": "last", "rank": 8}.
 

@@ -1,0 +1,1 @@
+"""The Attention page: a side network, module by module."""

@@ -24,6 +24,7 @@ with sentences():
     with st.container(horizontal=True):
         run = controls.finer("attention", run)
         by_module = modules.wanted(run)
+        controls.photographs("attention")
     with st.spinner("Loading the trained model ..."):
         anatomy = cached.anatomy(run.subject)
 

@@ -16,7 +16,9 @@ if not heavy.agreed_for(run.spec, "to ask it why", key="attribution"):
     st.stop()
 with sentences():
     image = controls.choose_image("attribution", run, count=14)
-    run = controls.finer("attribution", run)
+    with st.container(horizontal=True):
+        run = controls.finer("attribution", run)
+        controls.photographs("attribution")
     task = cached.task(run.spec["task"])
     classes, true = list(map(str, task.classes)), None if isinstance(image, str) else int(task.test.labels[image])
     chosen = choice.choose(run, image, row[1:])

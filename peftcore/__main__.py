@@ -1,11 +1,13 @@
-"""`python -m peftcore`: the commands of peftcore/cli, the doctor and the benchmarks."""
+"""`python -m peftcore`: the commands of peftcore/cli, what measures heads, the doctor and the benchmarks."""
 
 from __future__ import annotations
 
 from peftcore.bench import app as bench
 from peftcore.bench._doctor import doctor
+from peftcore.bench._head_scores import heads
 from peftcore.cli.commands import app, main
 
+app.command()(heads)
 app.command()(doctor)
 app.add_typer(bench, name="bench")
 

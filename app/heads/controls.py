@@ -151,9 +151,6 @@ def _bring(page: str) -> None:
         if fault := st.session_state.get(f"{key}_fault"):
             errors.show(fault)
         st.caption("Its shorter side is brought to what the backbone reads, and its middle taken.")
-        with st.container(horizontal=True):
-            for code, file in cached.PHOTOS.items():
-                st.button(f"Photograph {file}", key=f"{page}_{code}", on_click=links.write, kwargs={"image": code})
 
 
 def choose_head(page: str, values: np.ndarray) -> tuple[int, int]:
@@ -208,6 +205,16 @@ def choose_number(page: str, name: str, label: str, count: int, *, mean: bool = 
         show=lambda index: named[index][0] if index in named else f"{index + 1} of {count}",
         code=lambda index: named[index][1] if index in named else str(index + 1),
     )
+
+
+def photographs(page: str) -> None:
+    """Real photographs to look at in place of a task's images."""
+    said = links.read("image")
+    for code, file in cached.PHOTOS.items():
+        st.button(
+            file, key=f"{page}_{code}", icon=":material/photo_camera:", type="tertiary", disabled=said == code,
+            help=f"Look at scikit-learn's photograph {file}", on_click=links.write, kwargs={"image": code},
+        )  # fmt: skip
 
 
 def finer(page: str, run: subjects.Run) -> subjects.Run:

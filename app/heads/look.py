@@ -42,3 +42,4 @@ def through(run: Run, layer: int, head: int) -> None:
         with st.container(horizontal=True):
             controls.by_number("heads", grid, before)
             controls.ask_class_token("heads", run, before)
+            controls.photographs("heads")

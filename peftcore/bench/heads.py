@@ -187,8 +187,7 @@ def command(
     ] = "",
     json: JSON = False,
 ) -> None:
-    """Head scores beside what switching heads off does, by task over seeds: rank correlations, deletion curves, and
-    how much of the warm-up the cut needs."""
+    """Head scores beside what switching heads off does, by task over seeds, and how much warm-up a cut needs."""
     METHODS.facts(method)
     numbers = [int(one) for one in names_of(runs)]
     wanted = [] if numbers else specs(tuple(names_of(tasks)) or MINI_VTAB, seeds, method, backbone, epochs)

@@ -102,8 +102,8 @@ def added(
     at = list(range(len(names)))
     figure = go.Figure(
         go.Bar(
-            x=at, y=list(sizes), marker=dict(color=theme.CATEGORIES[3]), text=[f"{share:.0%}" for share in shares],
-            textposition="outside", cliponaxis=False,
+            x=at, y=list(sizes), marker=dict(color=theme.CATEGORIES[3]), textposition="outside", cliponaxis=False,
+            text=[theme.percent(share) for share in shares],
             customdata=[[theme.plain(name), share] for name, share in zip(names, shares, strict=True)],
             hovertemplate="<b>%{customdata[0]}</b><br>%{y:.1%} of the frozen token's length<br>%{customdata[1]:.1%} of "
             "all that was added<extra></extra>",
@@ -111,12 +111,13 @@ def added(
     )  # fmt: skip
     shown = ticks(len(names)) if len(names) > 12 else at
     figure.update_xaxes(tickvals=list(shown), ticktext=[theme.plain(names[i]) for i in shown])
-    figure.update_yaxes(title_text="length, of the frozen token's", tickformat=".0%", range=[0, 1.2 * max(sizes) or 1])
+    figure.update_yaxes(title_text="length, of the frozen token's", tickformat=".1%", range=[0, 1.2 * max(sizes) or 1])
     theme.numbered(figure, {"module": names, "size": sizes, "share": shares})
     most = int(np.argmax(shares))
     title = "The side network adds nothing"
     if max(sizes) > 0:
-        title = f"{names[most][:1].upper()}{names[most][1:]} gives {shares[most]:.0%} of what the side network adds"
+        name = names[most][:1].upper() + names[most][1:]
+        title = f"{name} gives most of what the side network adds: {theme.percent(shares[most])}"
     return theme.finish(
         figure, title, name="added", dark=dark, height=height, width=width,
         note="numbers: each one's share of the sum; below zero, it takes away from what the others add",

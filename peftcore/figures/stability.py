@@ -173,7 +173,8 @@ def agreeing(correlations: np.ndarray, names: Sequence[str]) -> str:
 
     if len(pairs) == 1:
         return f"How far they agree: {said(best)}"
-    return f"{said(best)} agree best, {said(least)} least"
+    both = f"{said(best)} agree best, {said(least)} least"
+    return both[:1].upper() + both[1:]
 
 
 _RANDOM = np.corrcoef(np.random.default_rng(0).normal(size=(4, 30)))

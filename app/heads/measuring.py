@@ -47,7 +47,8 @@ class Key(NamedTuple):
 
     @property
     def run(self) -> int | str:
-        return self.subject.id if self.subject.home == subjects.GALLERY else int(self.subject.id)
+        """As `measured` names it: a run's number, or an example's name."""
+        return int(self.subject.id) if self.subject.id.isdigit() else self.subject.id
 
 
 class Measurement:

@@ -31,7 +31,8 @@ def draw(run: subjects.Run, history: History) -> None:
     with right:
         if len(history) > 1:
             _steps(run, history)
-    _images(run)
+    if run.has_weights:
+        _images(run)
 
 
 def _seeds(run: subjects.Run, history: History) -> None:

@@ -128,7 +128,7 @@ def test_a_finer_look_and_the_rollout_are_links(at, trained):
     app = at("attention", run=trained["lora"], layer="rollout", times=2, query="16-16")
     assert not app.error and not app.info and "Read at 128 x 128 pixels, 2 times its size" in text(app)
     assert "the patch in row 16, column 16 asks" in text(app) and "multiplied through all layers" in text(app)
-    assert len(app.get("plotly_chart")) == 5 and app.query_params["times"] in ("2", ["2"])
+    assert len(figures(app)) == 5 and app.query_params["times"] in ("2", ["2"])
     run = subjects.named(str(trained["lora"]))._replace(times=2)
     look = cached.attention(run, 0, cached.ROLLOUT, (15, 15))
     assert look.maps.shape == (1, 16, 16) and look.maps.sum() + look.prefix[0] == pytest.approx(1, abs=1e-5)
@@ -136,6 +136,6 @@ def test_a_finer_look_and_the_rollout_are_links(at, trained):
 
 def test_each_side_module_stands_beside_its_layer_with_what_it_adds(at, trained):
     app = at("attention", run=trained["last"], modules="all")
-    assert not app.error and len(app.get("plotly_chart")) == 7
+    assert not app.error and len(figures(app)) == 7
     names, _, shares = cached.added(subjects.named(str(trained["last"])), 0)
     assert len(names) == 8 and sum(shares) == pytest.approx(1, abs=1e-4)

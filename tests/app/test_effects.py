@@ -62,15 +62,15 @@ def test_second_opinions_are_scores_of_the_grid_and_stability_offers_the_seeds_t
     assert "how short a warm-up could be" in text(app) and "differ in nothing but the seed" in text(app)
     [launch] = [link for link in app.get("page_link") if "Launch seed" in link.proto.label]
     assert launch.proto.label == "Launch seed 2" and "seed=2" in launch.proto.query_string
-    before = len(app.get("plotly_chart"))
+    before = len(figures(app))
     app.button(key="heads_opinion").click().run()
-    assert not app.exception and not app.error and len(app.get("plotly_chart")) == before + 1
+    assert not app.exception and not app.error and len(figures(app)) == before + 1
     app.button(key="heads_scored").click().run()
-    assert not app.exception and not app.error and len(app.get("plotly_chart")) == before + 2
+    assert not app.exception and not app.error and len(figures(app)) == before + 2
     _forget()
     again = at("heads", run=run, score="distance")
     assert not again.error and "attention distance, in pixels" in text(again)
-    assert len(again.get("plotly_chart")) == before + 2
+    assert len(figures(again)) == before + 2
 
 
 def _key(run: int) -> measuring.Key:

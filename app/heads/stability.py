@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import captions, errors, navigation, screen, subjects, theme, words
-from app.atlas import contents
+from app import captions, errors, navigation, recordings, screen, subjects, theme, words
 from app.heads import measuring
 from app.heads.measuring import IMAGES, Given, Key, Measurement
 from app.launch import request
@@ -69,11 +68,19 @@ def _seeds(run: subjects.Run, history: History) -> None:
 
 def others(run: subjects.Run) -> dict[int, np.ndarray]:
     """The last scores of runs with the same spec and another seed, by seed: this machine's first."""
+    here = (
+        (other.spec, subjects.scores_by_epoch(other.subject)[-1][1])
+        for other in subjects.runs("scores")
+        if other.status == "finished" and same_but_seed(other.spec, run.spec)
+    )
+    recorded = (
+        (one["spec"], Scores.of(one["history"][-1]["scores"]))
+        for one in recordings.runs().values()
+        if same_but_seed(one["spec"], run.spec)
+    )
     found: dict[int, np.ndarray] = {}
-    for entry in contents.entries():
-        spec, scores = entry.spec, next(iter(entry.scores.values()))
-        if spec is not None and spec["seed"] not in found and same_but_seed(spec, run.spec):
-            found[spec["seed"]] = scores.summed()
+    for spec, scores in (*here, *recorded):
+        found.setdefault(spec["seed"], scores.summed())
     return found
 
 

@@ -273,7 +273,7 @@ def added(subject: Subject, image: int | str) -> tuple[tuple[str, ...], list[flo
     multiples of the frozen token's, and shares of the sum."""
     from peftcore.bench._added import added as probe
 
-    shared = _model(subject)
+    shared = shared_model(subject)
     with shared.lock:
         found = probe(shared.model, _pixels(subject, image))
     return found.names, found.sizes()[:, 0].tolist(), found.shares()[:, 0].tolist()

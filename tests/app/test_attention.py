@@ -48,14 +48,14 @@ def test_maps_are_the_library_s_and_are_left_as_they_were(trained, store, engine
     run = subjects.named(str(trained["last"]))
     model = adapters.from_bytes(store.get_artifact(trained["last"], "adapter"))
     images = prepare(cached.task("digits").test.images[5:6], model.backbone)
-    before = cached._model(run).model(images)
+    before = cached.shared_model(run).model(images)
     look = cached.attention(run, 5, 2, (3, 6))
     row = attention_maps(model, images, 2)[0, :, 1 + 3 * 8 + 6].numpy()  # (heads, N): the class token comes first
     np.testing.assert_allclose(look.maps.reshape(8, -1), row[:, 1:], rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(look.maps.sum((1, 2)) + look.prefix, 1, rtol=1e-5)
     side = cached.side_attention(run, 5, 3, None)
     np.testing.assert_allclose(side.maps[0].ravel(), side_attention(model, images)[3][0, 0, 1:].numpy(), rtol=1e-5)
-    assert torch.equal(cached._model(run).model(images), before)
+    assert torch.equal(cached.shared_model(run).model(images), before)
 
 
 def test_a_side_method_leaves_the_backbone_as_it_was(trained, engine):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import streamlit as st
 
-from app import cached, captions, errors, screen, subjects, theme, words
+from app import captions, errors, screen, subjects, theme, words
 from app.heads import measuring
 from app.heads.measuring import Given, Key, Measurement
 from app.subjects import Scores
@@ -27,6 +27,7 @@ HELP = (
     "**Entropy**: 0 where it looks at one patch, largest where it looks at all alike. All three are of the head as a "
     "whole; the class token neither asks nor is looked at."
 )
+UPDATES: tuple[Literal["taylor", "energy"], ...] = ("taylor", "energy")  # scores that the others are compared with
 CHANGES = {"effects-update": "loss without the update", "effects-head": "loss without the head"}
 
 
@@ -79,9 +80,6 @@ def draw(run: subjects.Run, own: Scores | None) -> None:
         if found is None:
             return
     grids = {} if own is None else {f"{own.score}, in training": own.summed()}
-    with errors.sentences(stop=False):
-        for score in ("taylor", "energy"):
-            grids[score] = cached.head_scores(run.subject, score).summed()
     grids |= {name: Scores.of(one).summed() for name, one in found["scores"].items()}
     for name, label in CHANGES.items():
         if (measured := measuring.found(Key.of(run, name))) is not None:
@@ -120,9 +118,11 @@ def _key(run: subjects.Run) -> Key:
 
 def _measure(given: Given, measurement: Measurement) -> dict[str, Any]:
     from peftcore.bench._opinions import STEPS, attention_traits, head_conductance
+    from peftcore.probes.responsiveness import head_scores
 
     model, x, y = measuring.load(given, IMAGES)
-    found = {"conductance": head_conductance(model, x, y, progress=measurement.part(0, 0.85))}
+    found: dict[str, Any] = {score: head_scores(model, x, y, score) for score in UPDATES}
+    found["conductance"] = head_conductance(model, x, y, progress=measurement.part(0, 0.85))
     refused = ""
     try:
         found["distance"], found["entropy"] = attention_traits(model, x, measurement.part(0.85, 1))

@@ -8,7 +8,6 @@ import peftcore as pc
 from app import cached, subjects
 from app.attribution import maps
 from app.attribution.choice import BY, Chosen
-from app.heads.measuring import Stopped
 from peftcore import adapters
 from peftcore.backbone.preprocess import prepare
 
@@ -52,13 +51,10 @@ def test_maps_are_the_library_s(trained, store, engine):
     assert said.before is not None and not np.allclose(said.before, said.tuned)
 
 
-def test_every_patch_is_asked_at_twice_the_size_and_a_large_backbone_waits_to_be_asked(at, trained, monkeypatch):
-    monkeypatch.setattr(maps, "HEAVY", 1)
+def test_every_patch_is_asked_at_twice_the_size(at, trained):
     app = at("attribution", run=trained["lora"], by="rollout", patches="all", times=2)
-    assert not app.error and "at each patch after each layer" in text(app)
-    before = len(figures(app))
-    app.button(key="attribution_begin").click().run()
-    assert not app.error and len(figures(app)) == before + 2 and "Read at 128 x 128" in text(app)
+    assert not app.error and "at each patch after each layer" in text(app) and "Read at 128 x 128" in text(app)
+    assert len(figures(app)) == 6  # strip, image, before, after, patches, lens
     run = subjects.run(subjects.named(str(trained["lora"])))
     found = maps.patches(run, 0).result()
     assert found.shape == (9, 8, 8, 10)
@@ -68,12 +64,10 @@ def test_every_patch_is_asked_at_twice_the_size_and_a_large_backbone_waits_to_be
 def test_a_map_that_is_stopped_stays_stopped_until_it_is_begun_again(at, trained, engine):
     run = subjects.run(subjects.named(str(trained["lora"])))
     how = Chosen("0", "occlusion", 0, 10).how
+    job = maps.explained(run, 9, 0, how, False)
+    assert job.result() and job.said == (1.0,)  # of its work, all
     key = maps.key_of(run, 9, 0, how, True)
-    models = maps.models(run.subject)
-    with models.lock:  # nobody can begin yet
-        job = maps.explained(run, 9, 0, how, True)
-        maps.watches()[key].stopping.set()
-    assert isinstance(job.result(), Stopped)
+    maps.stop(key)
     app = at("attribution", run=trained["lora"], image=9, by="occlusion", **{"class": "0"})
     assert "Stopped: occlusion, after tuning" in text(app)
     app.button(key="attribution_again_after").click().run()

@@ -4,12 +4,14 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 HOST   ?= 127.0.0.1
 PORT   ?= 8501
+NAMES  ?=
 BIN    := .venv/bin
 
 .PHONY: app test lint browser clean
 
 app: .venv/.app
-	$(BIN)/streamlit run streamlit_app.py --server.address $(HOST) --server.port $(PORT)
+	$(BIN)/streamlit run streamlit_app.py --server.address $(HOST) --server.port $(PORT) \
+	  $$($(BIN)/python scripts/own_names.py $(HOST) $(NAMES))
 
 test: .venv/.test browser lint
 	$(BIN)/python -m pytest

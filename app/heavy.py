@@ -25,6 +25,26 @@ def free() -> int:
     return psutil.virtual_memory().available
 
 
+def memory(device: str) -> int:
+    """Bytes that this machine has: of its GPU where the device is one, else its own."""
+    import torch
+
+    if device.startswith(("cuda", "auto")) and torch.cuda.is_available():
+        return torch.cuda.get_device_properties(0).total_memory
+    return psutil.virtual_memory().total
+
+
+def too_much(peak: int, device: str) -> str:
+    """A warning where a step is predicted to take more than this machine has; '' elsewhere."""
+    there = memory(device)
+    if peak <= there:
+        return ""
+    return (
+        f"This takes about {si_bytes(peak)}, and this machine has {si_bytes(there)}: it would end for lack of memory. "
+        "Take a smaller batch, a smaller image or a smaller backbone, or a side method with cached features."
+    )
+
+
 def agreed(backbone: str, what: str, *, key: str, weights: str | None = None) -> bool:
     """Whether the page may load a backbone; where not, a button asks for it, or a sentence says why it can't be.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors, links, numbers, theme, words
+from app import background, errors, heavy, links, numbers, theme, words
 from app.captions import POWERS
 from app.launch import costs, request
 from app.worker import OverLimit
@@ -60,6 +61,7 @@ def draw(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list
 
 
 def _race_cost(specs: Sequence[RunSpec], race: costs.Race, values: dict[str, list[Any]]) -> None:
+    _warn(specs[0], race.peak)
     st.markdown(f"**{request.product(values)}**. They train {human_count(race.trained)} weights in all.")
     theme.show(figures.memory_bar(race.components, dark=theme.is_dark(), height=150), key="launch_memory")
     alone = sum(spec.method.kind != "side" for spec in specs)
@@ -75,6 +77,7 @@ def _race_cost(specs: Sequence[RunSpec], race: costs.Race, values: dict[str, lis
 
 
 def _cost(spec: RunSpec, cost: costs.Cost) -> None:
+    _warn(spec, cost.peak)
     if cost.smaller:
         _propose(spec, cost)
     st.markdown(
@@ -89,6 +92,12 @@ def _cost(spec: RunSpec, cost: costs.Cost) -> None:
         f"{words.components(cost.components)}  \nPredicted peak of one training step of {cost.batch} images, without "
         f"running it{cached}. {POWERS}" + (f"  \n{errors.plain(cost.cache)}" if cost.cache else "")
     )
+
+
+def _warn(spec: RunSpec, peak: int) -> None:
+    """Where this machine has less memory. On a cluster (RAY_ADDRESS) others may have more, and Ray decides."""
+    if (warning := heavy.too_much(peak, spec.device)) and not os.environ.get("RAY_ADDRESS"):
+        st.warning(warning, icon=":material/memory:")
 
 
 def _propose(spec: RunSpec, cost: costs.Cost) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from drawn import figures
 from PIL import Image
 
 from app import errors
@@ -65,8 +65,6 @@ def drawn(node: Any) -> Iterator[tuple[str, str]]:
             yield "html", part.body
         if "imgs" in names:
             yield from (("caption", image.caption) for image in part.imgs)
-        if "plotly_chart" in names:
-            yield from (("plotly", text) for text in titles(json.loads(part.spec)["layout"]))
     for child in getattr(node, "children", {}).values():
         yield from drawn(child)
 
@@ -86,9 +84,11 @@ def titles(layout: Any) -> Iterator[str]:
 
 def markup(page: Any) -> list[tuple[str, str]]:
     """What would be markup on a page and was typed."""
+    texts = list(drawn(page._tree))
+    texts += [("plotly", text) for one in figures(page).values() for text in titles(one["layout"])]
     return [
         (kind, text)
-        for kind, text in drawn(page._tree)
+        for kind, text in texts
         if (HTML.search(text) if kind in ("html", "plotly") else MARKUP.search(re.sub(r"\\.", "", text)))
     ]
 

@@ -87,6 +87,7 @@ def alone(spec: pc.RunSpec, resume: bytes | None = None) -> dict[str, Any]:
         except StopIteration as end:
             # Files are looked at once in a process, whichever run is the first to read them.
             kinds = [event.kind for event in seen if getattr(event, "what", "") != "looking at the images"]
+            kinds = [kind for kind in kinds if kind != pc.events.SideEntropy.kind]  # of later days
             return result(end.value, seen[-1].test_accuracy, seen[-1].val_accuracy, kinds)
 
 
@@ -137,7 +138,7 @@ def weights_of_then(monkeypatch) -> pc.Backbone:
     return pc.load_backbone("vit_micro")
 
 
-def assert_same(found: dict[str, Any], kept: dict[str, Any], same_bits: bool) -> None:
+def assert_same(found: dict[str, Any], kept: dict[str, Any], same_bits: bool, rel: float = 1e-2) -> None:
     assert found.get("events") == kept.get("events")
     assert found["tensors"].keys() == kept["tensors"].keys()
     if same_bits:
@@ -146,7 +147,7 @@ def assert_same(found: dict[str, Any], kept: dict[str, Any], same_bits: bool) ->
     for name in ("test_accuracy", "val_accuracy"):
         assert found[name] == pytest.approx(kept[name], abs=0.05)
     for name, tensor in found["tensors"].items():
-        assert tensor["norm"] == pytest.approx(kept["tensors"][name]["norm"], rel=1e-2, abs=1e-4), name
+        assert tensor["norm"] == pytest.approx(kept["tensors"][name]["norm"], rel=rel, abs=rel / 100), name
 
 
 def assert_says(model: pc.TunedModel, kept: list[list[float]], same_bits: bool) -> None:
@@ -266,22 +267,25 @@ def test_an_adapter_opens_on_the_weights_that_it_was_trained_on():
 # Training
 
 
+def assert_trains_as_before(run: dict[str, Any], same_bits: bool) -> None:
+    """To the bit, but for LAST, whose norm takes mean and deviation from another kernel by now: it rounds otherwise."""
+    exact = {spec["method"]["name"] for spec in run["specs"]} != {"last"}
+    for found, kept in zip(train(run["how"], run["specs"]), run["results"], strict=True):
+        assert_same(found, kept, same_bits and exact, rel=1e-5 if same_bits else 1e-2)
+
+
 @pytest.mark.parametrize("name", [name for name in TRAINED.get("few", ()) if name != "linear from the disk"])
 @pytest.mark.usefixtures("weights_of_then")
 def test_training_ends_with_the_same_bits(name, home, same_bits):
     """Each way to train, on a few digits."""
-    run = TRAINED["few"][name]
-    for found, kept in zip(train(run["how"], run["specs"]), run["results"], strict=True):
-        assert_same(found, kept, same_bits)
+    assert_trains_as_before(TRAINED["few"][name], same_bits)
 
 
 @pytest.mark.skipif("HEADROOM_LONG" not in os.environ, reason="takes minutes; set HEADROOM_LONG=1")
 @pytest.mark.parametrize("name", TRAINED.get("digits", ()))
 @pytest.mark.usefixtures("weights_of_then")
 def test_training_on_all_digits_ends_with_the_same_bits(name, same_bits):
-    run = TRAINED["digits"][name]
-    for found, kept in zip(train(run["how"], run["specs"]), run["results"], strict=True):
-        assert_same(found, kept, same_bits)
+    assert_trains_as_before(TRAINED["digits"][name], same_bits)
 
 
 # Specs

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from peftcore.bench._accuracies import spread
-from peftcore.bench._budgets import BATCH, BUDGETS, EPOCHS, LORA_EPOCHS, Entry
+from peftcore.bench._budgets import BATCH, BUDGETS, EPOCHS, LORA_EPOCHS, MOST_EPOCHS, Entry
 from peftcore.bench.recipes import TASKS as OF_THE_SEARCH
 from peftcore.bench.tasks import grouped, pipes
 from peftcore.figures.budgets import whole
@@ -22,7 +22,8 @@ HOW = {
     "epochs": f"Every method trains for {EPOCHS} epochs with batches of {BATCH}.",
     "time": f"Every method trains for as many epochs as fit into the CPU time of {LORA_EPOCHS} epochs of LoRA, by "
     "steps of both in turns in one process; side methods also pay for the frozen features of all training images "
-    "once. Each is a run of its own, whose rate decays over just these epochs. Evaluation counts for nobody.",
+    f"once, and none takes more than {MOST_EPOCHS} epochs. Each is a run of its own, whose rate decays over just these "
+    "epochs. Evaluation counts for nobody.",
     "memory": f"Every method has the bytes that a step of LAST with its recipe and batches of {BATCH} takes in all, "
     "weights included, as `predict` gives them; cached features lie on disk, mapped. Its batch is the largest that "
     f"fits, its rate goes down by the square root of the batch, and it trains for {EPOCHS} epochs.",
@@ -40,7 +41,7 @@ def page(record: Mapping[str, Any]) -> str:
         f"one of each group: {', '.join(f'`{task}`' for task in OF_THE_SEARCH)}. Every task has 800 images to train "
         f"on, 200 to validate and {TEST_IMAGES:,} to test, of 64 x 64 pixels, drawn by Headroom. Conditions: "
         f"{conditions.words(RunSpec(task=tasks[0]).to_dict(), (64, 64))}. All runs together took "
-        f"{record['core_hours']:.1f} core-hours, one thread each.",
+        f"{sum(record['core_hours'].values()):.1f} core-hours, one thread each.",
         "",
         f"```\n{record['command']}\n```",
         "",

@@ -111,9 +111,18 @@ def record(log: RunLog, sheet: Sheet, found: Sequence[Entry], tasks: Sequence[st
         "command": words,
         "tasks": list(tasks),
         "weights": {sheet.backbone: weights_digest(sheet.backbone)},
-        "core_hours": round(hours, 2),
+        "core_hours": {sheet.backbone: round(hours, 2)},
         "rows": list(rows.values()),
     }
+
+
+def with_others(made: dict[str, Any], backbone: str, path: Path) -> dict[str, Any]:
+    """A record with what the file has of other backbones."""
+    known = json_.loads(path.read_text()) if path.exists() else {}
+    if "rows" not in known:
+        return made
+    kept = {name: known[name] | made[name] for name in ("weights", "core_hours")}
+    return made | kept | {"rows": [*(row for row in known["rows"] if row["backbone"] != backbone), *made["rows"]]}
 
 
 def command(
@@ -146,6 +155,7 @@ def command(
         words = " ".join(["python -m peftcore", *map(shlex.quote, sys.argv[1:])])
         made = record(log, sheet, found, names, words) if log.path.exists() else {"rows": []}
         if write_to:
+            made = with_others(made, backbone, write_to)
             write_to.write_text(json_.dumps(made) + "\n")
     if markdown:
         from peftcore.bench._budget_page import page
@@ -153,7 +163,7 @@ def command(
         print(page(made))
         return
     done = sum(log.known(spec) is not None for _, _, spec in planned)
-    title = f"{backbone}: {done} of {len(planned)} runs, {made.get('core_hours', 0)} core-hours"
+    title = f"{backbone}: {done} of {len(planned)} runs; {sum(row['cpu'] for row in log) / 3600:.2f} core-hours"
     answer(json, made, title, [_row(one) for one in made["rows"]])
 
 

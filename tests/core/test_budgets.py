@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,7 @@ def test_what_a_budget_leaves_of_a_run():
     assert spent(Entry("lora"), "epochs", spec, Pace(1.0, 0.0, 5.0), size) == spec
     assert spent(Entry("lora"), "time", spec, Pace(1.0, 0.0, 5.0), size).epochs == 10
     assert spent(Entry("last"), "time", spec, Pace(0.2, 1.0, 5.0), size).epochs == 45
+    assert spent(Entry("linear"), "time", spec, Pace(0.001, 1.0, 5.0), size).epochs == 200
     assert spent(Entry("full"), "time", spec, Pace(30.0, 0.0, 5.0), size).epochs == 1
     small = spent(Entry("lora"), "memory", spec, Pace(1.0, 0.0, 5.0), size)
     assert (small.batch_size, small.lr, small.epochs) == (16, 0.01, 20)
@@ -137,3 +139,23 @@ def test_the_figures_show_what_is_whole_in_seconds_and_bytes(recorded):
     assert memory["LAST"].error_y.array[0] == pytest.approx(0.707, abs=0.001)
     with pytest.raises(BadData, match="at least one task and seed"):
         against_time([])
+
+
+def test_the_page_is_made_of_the_record_and_a_backbone_joins_the_others(recorded, tmp_path):
+    """Where the first part fails: python -m peftcore bench budgets, as the record's command says, with --markdown."""
+    assets = Path(budgets.__file__).resolve().parents[2]
+    record, page = (assets / "assets/mini_vtab.json", assets / "docs/tasks.md")
+    known = json.loads(record.read_text())
+    if "rows" in known:
+        assert page.read_text() == _budget_page.page(known) + "\n"
+    else:  # of before there were budgets
+        assert known["command"] in page.read_text()
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(recorded))
+    swin = recorded | {"weights": {"swin_micro": "1"}, "core_hours": {"swin_micro": 1.0}}
+    swin["rows"] = [row | {"backbone": "swin_micro"} for row in recorded["rows"]]
+    both = budgets.with_others(swin, "swin_micro", path)
+    assert len(both["rows"]) == 2 * len(recorded["rows"]) and set(both["core_hours"]) == {"vit_micro", "swin_micro"}
+    path.write_text(json.dumps(both))
+    assert budgets.with_others(swin, "swin_micro", path) == both
+    assert budgets.with_others(swin, "swin_micro", tmp_path / "none.json") == swin

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from app import caps, errors, links, navigation, state, theme, words
 from app.captions import POWERS
@@ -48,9 +49,7 @@ def _view(run: int, was_live: bool) -> None:
         st.rerun()
     follower = following.follow(store, record)
     # The same blocks in every state: what is in them changes, where they are does not.
-    _header(record, follower)
-    if other_version := again.why_not(record):
-        st.warning(errors.plain(other_version), icon=":material/history:")
+    launch_again, remark = _header(record, follower), st.container()
     labels.shown(record)
     with st.container():
         _state(record, follower)
@@ -64,6 +63,11 @@ def _view(run: int, was_live: bool) -> None:
     take_along.downloads(record)
     if record.ended:
         take_along.draw(record)
+    # Last, since the methods' schemas load PyTorch in a fresh app.
+    if other_version := again.why_not(record):
+        remark.warning(errors.plain(other_version), icon=":material/history:")
+    with launch_again:
+        again.draw(record)
 
 
 def alike(record: RunRecord) -> str:
@@ -81,8 +85,8 @@ def _shows(record: RunRecord) -> str:
     )  # fmt: skip
 
 
-def _header(record: RunRecord, follower: Follower) -> None:
-    """Title, status and the buttons that fit the status."""
+def _header(record: RunRecord, follower: Follower) -> DeltaGenerator:
+    """Title, status and the buttons that fit the status; returns the place of those that launch it again."""
     if record.race is not None:
         race_view.back(record)
     title, actions = st.columns([5, 4], vertical_alignment="center")
@@ -108,7 +112,7 @@ def _header(record: RunRecord, follower: Follower) -> None:
             st.rerun()
         labels.star(record)
         labels.editor(record)
-        again.draw(record)
+        return st.container(horizontal=True, vertical_alignment="center", width="content")
 
 
 def _apart(record: RunRecord) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import streamlit as st
 
 from app import background, errors, libraries, links, pictures
-from app.try_it import images, learning
+from app.try_it import burst, images, learning
 from peftcore import uploads
 from peftcore.errors import HeadroomError
 from peftcore.uploads.division import FEWEST
@@ -164,12 +164,7 @@ def _camera(state: Lesson) -> None:
         label_visibility="collapsed",
     )  # fmt: skip
     if how == "camera":
-        taken = f"teach_camera_{state.round}"
-        st.camera_input(
-            f"Take a picture of {errors.plain(to.name)}", key=taken,
-            on_change=lambda: state.take(to, [st.session_state[taken]] if st.session_state[taken] else []),
-            help="The camera works where the page is on this machine (localhost) or comes by https.",
-        )  # fmt: skip
+        burst.camera("teach_burst", lambda files: state.take(to, files))
     else:
         dropped = f"teach_drop_{state.round}"
         st.file_uploader(

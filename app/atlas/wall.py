@@ -32,7 +32,7 @@ a:hover, a:focus-visible, a[aria-current] {
 img {display: block; width: 100%; aspect-ratio: var(--shape)}
 b, span {display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap}
 b {font-weight: 600; margin-top: 0.3rem}
-span {font-size: 0.8rem; opacity: 0.75}
+span {font-size: 0.8rem; opacity: 0.75; white-space: normal}
 .bar {display: flex; align-items: center; gap: 0.5rem; font-size: 0.85rem; margin: 0 0 0.8rem; flex-wrap: wrap}
 .bar i {display: block; width: 140px; height: 10px; border-radius: 2px}
 """

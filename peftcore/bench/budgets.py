@@ -148,12 +148,12 @@ def command(
     found = entries(["lora", *(name for name in names_of(methods) if name != "lora")] if methods else [], backbone)
     log, sheet = RunLog(storage), Sheet(storage.with_name(f"{storage.name}.sheet.json"), backbone)
     until = time.monotonic() + 60 * minutes
+    planned = list(runs(found, backbone, sheet.paces(found), sheet.sizes(found), names, range(seeds), chosen))
     try:
-        planned = list(runs(found, backbone, sheet.paces(found), sheet.sizes(found), names, range(seeds), chosen))
         _make(planned if minutes else (), log, until)
     finally:
         words = " ".join(["python -m peftcore", *map(shlex.quote, sys.argv[1:])])
-        made = record(log, sheet, found, names, words) if log.path.exists() else {"rows": []}
+        made = record(log, sheet, found, names, words)
         if write_to:
             made = with_others(made, backbone, write_to)
             write_to.write_text(json_.dumps(made) + "\n")

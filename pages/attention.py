@@ -5,7 +5,7 @@ import streamlit as st
 from app import cached, captions, heavy, links, screen, subjects, theme, words
 from app.attention import modules
 from app.errors import sentences
-from app.heads import controls
+from app.heads import controls, image_choice
 from peftcore.figures.attention import attention_difference
 from peftcore.figures.theme import percent
 from peftcore.registry import METHODS
@@ -20,11 +20,11 @@ controls.invite(run)
 if not heavy.agreed_for(run.spec, "to see where it looks", key="attention"):
     st.stop()
 with sentences():
-    image = controls.choose_image("attention", run, count=14)
+    image = image_choice.choose_image("attention", run, count=14)
     with st.container(horizontal=True):
-        run = controls.finer("attention", run)
+        run = image_choice.finer("attention", run)
         by_module = modules.wanted(run)
-        controls.photographs("attention")
+        image_choice.photographs("attention")
     with st.spinner("Loading the trained model ..."):
         anatomy = cached.anatomy(run.subject)
 
@@ -92,7 +92,7 @@ captions.caption(
     f"{controls.asking(pair.first)} asks and bright patches are where it looks; each map has its own scale."
     + (" Rollout: (mean over heads of attention + identity) / 2, multiplied through all layers." if rollout else "")
     + (" In a Swin backbone a patch attends within its window, so all else stays dark." if anatomy.windowed else "")
-    + controls.size_note(run),
+    + image_choice.size_note(run),
     words.command(run.spec),
 )
 if by_module:

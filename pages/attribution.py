@@ -5,7 +5,7 @@ import streamlit as st
 from app import cached, heavy, libraries, subjects
 from app.attribution import choice, maps, view
 from app.errors import sentences
-from app.heads import controls
+from app.heads import controls, image_choice
 
 st.title("Why this class?")
 row = st.columns([6, 3, 3, 2], vertical_alignment="bottom")
@@ -15,10 +15,10 @@ libraries.ready()
 if not heavy.agreed_for(run.spec, "to ask it why", key="attribution"):
     st.stop()
 with sentences():
-    image = controls.choose_image("attribution", run, count=14)
+    image = image_choice.choose_image("attribution", run, count=14)
     with st.container(horizontal=True):
-        run = controls.finer("attribution", run)
-        controls.photographs("attribution")
+        run = image_choice.finer("attribution", run)
+        image_choice.photographs("attribution")
     task = cached.task(run.spec["task"])
     classes, true = list(map(str, task.classes)), None if isinstance(image, str) else int(task.test.labels[image])
     chosen = choice.choose(run, image, row[1:])

@@ -6,7 +6,7 @@ import streamlit as st
 
 from app import cached, captions, links, screen, theme, words
 from app.errors import sentences
-from app.heads import controls
+from app.heads import image_choice
 from app.subjects import Run
 from peftcore.figures import modules as figures
 from peftcore.registry import METHODS
@@ -52,6 +52,6 @@ def draw(run: Run, image: int | str, query: tuple[int, int] | None, grid: tuple[
             "reads, before the last norm. The frozen token and these add up to it; shares are along the sum of all "
             "that was added."
             + (" What earlier stages added comes through the frozen patch merging." if known.windowed else "")
-            + controls.size_note(run),
+            + image_choice.size_note(run),
             words.command(run.spec),
         )

@@ -12,7 +12,7 @@ import streamlit as st
 from app import background, cached, captions, errors, links, screen, subjects, theme, words
 from app.attribution import maps
 from app.attribution.choice import BY, PREDICTED, TRUE, Chosen
-from app.heads import controls
+from app.heads import image_choice
 from app.heads.measuring import Stopped
 from peftcore.errors import NotMeasurable
 from peftcore.figures import attribution as figures
@@ -138,7 +138,8 @@ def _caption(
     colours = "Orange speaks for the class, blue against it" if chosen.by != "rollout" else "Bright is looked at"
     captions.caption(
         f"{run.caption}. {cached.image_title(run, image)}; explained is {classes[target]}. {how} {colours}; both maps "
-        f"share one scale. Before: the backbone with this run's classifier, its update off.{controls.size_note(run)}",
+        "share one scale. Before: the backbone with this run's classifier, its update off."
+        + image_choice.size_note(run),
         _command(run, image, target, chosen),
     )
 

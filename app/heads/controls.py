@@ -1,18 +1,15 @@
-"""What the pages that look into a run share: which run, which image, which patch asks."""
+"""What the pages that look into a run share: which run, which head, which patch asks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from app import cached, errors, links, navigation, screen, subjects, theme, words
-from peftcore import uploads
+from app import cached, errors, links, navigation, subjects, theme, words
 from peftcore.errors import HeadroomError
-from peftcore.figures import strip
 from peftcore.figures.attention import attention_overlay, patch_picker
 from peftcore.figures.theme import percent
 
@@ -59,98 +56,6 @@ def invite(run: subjects.Run) -> None:
                 "This is a recorded example: a real run that travels with Headroom. Make your own:", width="content"
             )
             navigation.link("launch", f"Launch {words.run_title(run.spec)}", method=run.method, task=run.spec["task"])
-
-
-def choose_image(page: str, run: subjects.Run, *, count: int, side: int = 64) -> int | str:
-    """A strip of the task's test images, with arrows to the next ones, and a place for an image of the reader's own.
-
-    `count`: how many images at a time, about; on a phone they fill their rows. Returns the number of the chosen test
-    image, or the own one's name, as `cached.test_image` takes both.
-    """
-    columns = min(count, max(1, (screen.width() - 2 * screen.PADDING) // (side + strip.GAP)))
-    count = columns * max(1, round(count / columns))
-    own = _own_image(page, run)
-    task = cached.task(run.spec["task"])
-    split = task.test
-    image = links.number("image", 0, len(split) - 1, 0)
-    first = image // count * count
-    numbers = list(range(first, min(first + count, len(split))))
-    key = f"{page}_images"
-
-    def pick() -> None:
-        if clicked := links.clicked(key):
-            links.write(image=clicked[0])
-
-    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-        st.button(
-            "",
-            icon=":material/chevron_left:",
-            key=f"{page}_images_before",
-            help="Earlier images",
-            type="tertiary",
-            disabled=first == 0,
-            on_click=links.write,
-            kwargs={"image": max(0, first - count)},
-        )
-        figure = strip.image_strip(
-            [split.images[n] for n in numbers],
-            numbers,
-            [str(task.classes[split.labels[n]]) for n in numbers],
-            selected=None if own else image,
-            columns=columns,
-            side=side,
-            dark=theme.is_dark(),
-        )
-        theme.show(figure, key, on_click=pick, alt="Test images to choose from")
-        st.button(
-            "",
-            icon=":material/chevron_right:",
-            key=f"{page}_images_after",
-            help="More images",
-            type="tertiary",
-            disabled=first + count >= len(split),
-            on_click=links.write,
-            kwargs={"image": first + count},
-        )
-        _bring(page)
-        with st.popover("", icon=":material/tag:", type="tertiary", help="Test image by number"):
-            number = f"{page}_image_number"
-            st.session_state[number] = image
-            st.number_input(
-                f"test image, 0 to {len(split) - 1}", 0, len(split) - 1, key=number,
-                on_change=lambda: links.write(image=st.session_state[number]),
-            )  # fmt: skip
-    return own or image
-
-
-def _own_image(page: str, run: subjects.Run) -> str | None:
-    """The reader's own image that the address names, where it is still kept."""
-    said = links.read("image") or ""
-    if not said.startswith(cached.OWN) and said not in cached.PHOTOS:
-        return None
-    with errors.sentences(stop=False):
-        cached.test_image(run, said)
-        return said
-    return None
-
-
-def _bring(page: str) -> None:
-    """A button behind which an image of the reader's own is uploaded; it gets a name, and the address says it."""
-    key = f"{page}_own"
-
-    def keep() -> None:
-        if (given := st.session_state[key]) is not None:
-            try:
-                links.write(image=cached.OWN + uploads.keep_picture(given))
-                st.session_state.pop(f"{key}_fault", None)
-            except HeadroomError as error:
-                st.session_state[f"{key}_fault"] = str(error)
-
-    with st.popover("", icon=":material/add_photo_alternate:", type="tertiary", help="Your own image"):
-        st.file_uploader("Look at an image of your own", key=key, on_change=keep, max_upload_size=50)
-        if fault := st.session_state.get(f"{key}_fault"):
-            errors.show(fault)
-        st.caption("Its shorter side is brought to what the backbone reads, and its middle taken.")
 
 
 def choose_head(page: str, values: np.ndarray) -> tuple[int, int]:
@@ -205,38 +110,6 @@ def choose_number(page: str, name: str, label: str, count: int, *, mean: bool = 
         show=lambda index: named[index][0] if index in named else f"{index + 1} of {count}",
         code=lambda index: named[index][1] if index in named else str(index + 1),
     )
-
-
-def photographs(page: str) -> None:
-    """Real photographs to look at in place of a task's images."""
-    said = links.read("image")
-    for code, file in cached.PHOTOS.items():
-        st.button(
-            file, key=f"{page}_{code}", icon=":material/photo_camera:", type="tertiary", disabled=said == code,
-            help=f"Look at scikit-learn's photograph {file}", on_click=links.write, kwargs={"image": code},
-        )  # fmt: skip
-
-
-def finer(page: str, run: subjects.Run) -> subjects.Run:
-    """A toggle: the run, looked at on images of twice as many pixels on each side."""
-    key, on = f"{page}_twice", links.read("times") == "2"
-    st.session_state[key] = on
-    st.toggle(
-        "A finer look",
-        key=key,
-        on_change=lambda: links.write(times=2 if st.session_state[key] else None),
-        help="The model reads the image at twice its size, so patches are half as large. Positions are resampled as "
-        "timm does it; the model was not trained at this size.",
-    )
-    return replace(run, subject=run.subject._replace(times=2)) if on else run
-
-
-def size_note(run: subjects.Run) -> str:
-    """For captions: at which size the model reads, where that is not its own."""
-    if run.subject.times == 1:
-        return ""
-    height, width = cached.anatomy(run.subject).input_size
-    return f" Read at {height} x {width} pixels, {run.subject.times} times its size: positions resampled as timm does."
 
 
 def pick_head(key: str) -> None:

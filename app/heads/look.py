@@ -6,7 +6,7 @@ import streamlit as st
 
 from app import cached, heavy, links, screen
 from app.errors import sentences
-from app.heads import controls
+from app.heads import controls, image_choice
 from app.subjects import Run
 from peftcore.figures.theme import percent
 
@@ -21,7 +21,7 @@ def through(run: Run, layer: int, head: int) -> None:
         return
     if not heavy.agreed_for(run.spec, "to look through its heads", key="heads"):
         return
-    image = controls.choose_image("heads", run, count=IMAGES, side=THUMB)
+    image = image_choice.choose_image("heads", run, count=IMAGES, side=THUMB)
     with sentences(stop=False), st.spinner("Looking through this head ..."):
         grid = cached.anatomy(run.subject).grids[layer]
         query = links.patch("query", grid, None)
@@ -42,4 +42,4 @@ def through(run: Run, layer: int, head: int) -> None:
         with st.container(horizontal=True):
             controls.by_number("heads", grid, before)
             controls.ask_class_token("heads", run, before)
-            controls.photographs("heads")
+            image_choice.photographs("heads")

@@ -79,7 +79,7 @@ def draw(run: subjects.Run, own: Scores | None) -> None:
         found = measuring.wait(job, key, "opinion", "Asking for a second opinion", place)
         if found is None:
             return
-    grids = {} if own is None else {f"{own.score}, in training": own.summed()}
+    grids = {} if own is None else {f"{own.score} (in training)": own.summed()}
     grids |= {name: Scores.of(one).summed() for name, one in found["scores"].items()}
     for name, label in CHANGES.items():
         if (measured := measuring.found(Key.of(run, name))) is not None:

@@ -46,7 +46,8 @@ def _seeds(run: subjects.Run, history: History) -> None:
             names = [f"seed {seed}" for seed in seeds]
             always = ", ".join(f"head {head + 1} of layer {layer + 1}" for layer, head in same.always) or "none"
             figure = figures.correlation_matrix(
-                same.correlations, names, title=f"Seeds rank heads alike: {figures.RHO} {same.mean:.2f} on average",
+                same.correlations, names,
+                title=f"Seeds rank heads {figures.alike(same.mean)}: {figures.RHO} {same.mean:.2f} on average",
                 note=f"{len(same.always)} of the {same.top} highest are the same; by chance {same.expected:.1f}",
                 **screen.fit(460), dark=theme.is_dark(),
             )  # fmt: skip

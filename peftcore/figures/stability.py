@@ -141,13 +141,20 @@ def over_images(
     figure.update_yaxes(title_text=RHO, range=[lowest - 0.03, 1.04])
     figure.update_layout(hovermode="closest", margin=dict(b=96))
     theme.numbered(figure, {"images": images, "with all": whole, "with as many others": other})
-    title = f"{images[0]} images rank heads as all {images[-1]} do: {RHO} {whole[0]:.2f}"
+    title = f"{images[0]} images and all {images[-1]} rank heads {alike(whole[0])}: {RHO} {whole[0]:.2f}"
     if others:
-        title = f"{others[-1][0]} images and {others[-1][0]} others rank heads alike: {RHO} {others[-1][1]:.2f}"
+        count, rho = others[-1]
+        title = f"{count} images and {count} others rank heads {alike(rho)}: {RHO} {rho:.2f}"
     return theme.finish(
         figure, title, name="over-images", dark=dark, height=height, width=width, margin=dict(l=64, r=16, b=96),
         line=theme.TITLE_WIDTH if width is None else max(24, width // 8),
     )  # fmt: skip
+
+
+def alike(rho: float) -> str:
+    """How two rankings compare: 'alike', 'roughly alike', 'only faintly alike', or 'differently'."""
+    bounds = ((0.7, "alike"), (0.4, "roughly alike"), (0.2, "only faintly alike"))
+    return next((words for least, words in bounds if rho >= least), "differently")
 
 
 def pairwise(grids: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The Attention page on real runs, and the arithmetic behind it."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -132,6 +133,14 @@ def test_a_finer_look_and_the_rollout_are_links(at, trained):
     run = subjects.named(str(trained["lora"]))._replace(times=2)
     look = cached.attention(run, 0, cached.ROLLOUT, (15, 15))
     assert look.maps.shape == (1, 16, 16) and look.maps.sum() + look.prefix[0] == pytest.approx(1, abs=1e-5)
+
+
+def test_registers_have_their_share_stated_apart_from_the_class_token():
+    backbone = SimpleNamespace(prefix_tokens=3, module=SimpleNamespace(num_reg_tokens=2))
+    row = np.array([0.1, 0.2, 0.3, 0.1, 0.1, 0.1, 0.1])  # class token, two registers, four patches
+    look = cached._look(np.tile(row, (2, 7, 1)), (2, 2), backbone, None)
+    assert look.to_registers(0) == look.to_registers(cached.MEAN) == pytest.approx(0.5)
+    assert look.prefix[0] == pytest.approx(0.6) and look.maps[0].sum() == pytest.approx(0.4)
 
 
 def test_each_side_module_stands_beside_its_layer_with_what_it_adds(at, trained):

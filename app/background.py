@@ -27,7 +27,8 @@ from peftcore import errors
 
 MOST_KEPT = 256
 POLL_SECONDS = 0.2
-PATIENCE, HURRIED = 10.0, 2.0  # seconds without a look after which nobody waits; where others do, of what is at work
+PATIENCE, HURRIED = 10.0, 6.0  # seconds without a look after which nobody waits; where others do, of what is at work
+SHORT = 10.0  # seconds that work goes on in any case: to end a process costs as many, which the next one takes to start
 IDLE_SECONDS = 600.0  # after which a thread without work ends, and its process
 STALE_SECONDS = 5.0  # after which a fault is no longer believed that may have been mended outside of the app
 # Of a folder, a file, a network; what is wrong with a setting stays wrong.
@@ -132,7 +133,8 @@ class Desk:
         """Whether somebody looked at it lately; very lately, where others wait."""
         with self._changed:
             patience = HURRIED if any(map(_is_waited_for, self._waiting.values())) else PATIENCE
-        return monotonic() - job.looked < patience
+        now = monotonic()
+        return now - job.looked < patience or (job.looked > -inf and now - job.began < SHORT)
 
     def _next(self) -> Job | None:
         """Takes the job whose turn it is."""

@@ -126,18 +126,15 @@ def _ready(state: Lesson) -> str:
 
 def _class(state: Lesson, one: Shown) -> None:
     key = f"teach_name_{one.id}"
-    name, clear, gone = st.columns([8, 1, 1], vertical_alignment="bottom")
-    with name:
+    with st.container(horizontal=True, vertical_alignment="bottom", wrap=False):
         st.text_input(
             f"Name of class {state.classes.index(one) + 1}", value=links.show(key, one.name), key=key, max_chars=40,
             on_change=lambda: setattr(one, "name", st.session_state[key]), label_visibility="collapsed",
         )  # fmt: skip
-    with clear:
         st.button(
             "", key=f"teach_clear_{one.id}", icon=":material/backspace:", type="tertiary", help="Its last picture away",
             disabled=not one.files, on_click=one.undo,
         )  # fmt: skip
-    with gone:
         st.button(
             "", key=f"teach_gone_{one.id}", icon=":material/delete:", type="tertiary", help="This class away",
             disabled=len(state.classes) <= 2, on_click=lambda: state.classes.remove(one),

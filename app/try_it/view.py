@@ -94,8 +94,9 @@ def _agreement(runs: Sequence[subjects.Run], jobs: Sequence, image: str) -> None
     about = f"**{errors.plain(named.in_words(image))}**"
     if len(said) > 1:
         name, count = Counter(said).most_common(1)[0]
-        who = f"all {len(said)} runs say" if count == len(said) else f"{count} of {len(said)} runs say"
-        about += f": {who} **{errors.plain(name)}**" if count > 1 else ": each run says something else"
+        every = "both" if len(said) == 2 else f"all {len(said)}"
+        who = every if count == len(said) else f"{count} of {len(said)}"
+        about += f": {who} runs say **{errors.plain(name)}**" if count > 1 else ": each run says something else"
     if len(said) < len(runs):
         about += ". Runs that know other classes choose among theirs"
     st.markdown(f"{about}.")

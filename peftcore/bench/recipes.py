@@ -145,7 +145,8 @@ def _keep(searches: Iterable[Search], words: Sequence[str], path: Path) -> list[
 
 def _row(entry: dict[str, Any]) -> dict[str, Any]:
     evidence, values = entry["evidence"], entry["values"]
-    val = next(row["val"] for row in evidence["tried"] if all(row.get(k) == v for k, v in values.items()))
+    reached = {"val", "seeds"}
+    val = next(one["val"] for one in evidence["tried"] if {k: v for k, v in one.items() if k not in reached} == values)
     return {
         "method": entry["method"],
         "backbone": entry["backbone"],

@@ -21,7 +21,7 @@ if not heavy.agreed_for(run.spec, "to see where it looks", key="attention"):
     st.stop()
 with sentences():
     image = image_choice.choose_image("attention", run, count=14)
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         run = image_choice.finer("attention", run)
         by_module = modules.wanted(run)
         image_choice.photographs("attention")

@@ -16,7 +16,7 @@ if not heavy.agreed_for(run.spec, "to ask it why", key="attribution"):
     st.stop()
 with sentences():
     image = image_choice.choose_image("attribution", run, count=14)
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         run = image_choice.finer("attribution", run)
         image_choice.photographs("attribution")
     task = cached.task(run.spec["task"])

@@ -37,7 +37,7 @@ def draw(run: Run, image: int | str, query: tuple[int, int] | None, grid: tuple[
         alike = len(set(known.side_grids)) == 1
         figure = figures.beside_layers(
             above, below, known.attended, query=cached.moved(query, grid, known.side_grids[0]) if alike else None,
-            width=screen.fit(1190)["width"], dark=theme.is_dark(),
+            width=screen.fit(1120)["width"], dark=theme.is_dark(),
         )  # fmt: skip
         theme.show(figure, "attention_beside", spec=run.spec)
         captions.caption(

@@ -182,7 +182,7 @@ def lens(run: subjects.Run, image: int | str, said: maps.Said, classes: list[str
 def _patches(run: subjects.Run, image: int | str, target: int, classes: list[str], true: bool) -> None:
     found = maps.result(maps.patches(run, image), st.empty(), "Asking the classifier of every patch")
     figure = figures_of_patches.patch_lens(
-        found, classes, target=target, width=screen.fit(1190)["width"], dark=theme.is_dark()
+        found, classes, target=target, width=screen.fit(1120)["width"], dark=theme.is_dark()
     )
     theme.show(figure, "attribution_patch_lens", spec=run.spec)
     known = cached.anatomy(run.subject)

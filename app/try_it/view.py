@@ -34,7 +34,7 @@ def draw() -> None:
     asked = st.session_state.setdefault("try_it_asked", set())
     if any(run.subject not in asked for run in heavy):
         st.caption(
-            f"{heavy[0].title}: its backbone has {human_count(answers.weights(heavy[0]))} weights, "
+            f"{errors.plain(heavy[0].title)}: its backbone has {human_count(answers.weights(heavy[0]))} weights, "
             f"{si_bytes(4 * answers.weights(heavy[0]))} in memory. They are loaded when you ask."
         )
         if not st.button("Ask these runs", key="try_it_ask", type="primary", icon=":material/psychology:"):
@@ -104,7 +104,7 @@ def _agreement(runs: Sequence[subjects.Run], jobs: Sequence, image: str) -> None
 
 def _one(run: subjects.Run, found: Answer | HeadroomError, image: str, nth: int) -> None:
     if run.example:
-        st.markdown(f"**{_name(run)}**")
+        st.markdown(f"**{errors.plain(_name(run))}**")
     else:
         navigation.link("runs", _name(run), run=run.subject.id)
     if isinstance(found, HeadroomError):
@@ -135,7 +135,7 @@ def _count(runs: int) -> str:
 
 
 def _name(run: subjects.Run) -> str:
-    return errors.plain(run.title.partition(", ")[0])
+    return run.title.partition(", ")[0]
 
 
 def _true(run: subjects.Run, image: str) -> int | None:

@@ -150,6 +150,7 @@ PAGES = {
     "heads": {"run": "1"},
     "attention": {"run": "1", "image": "own-TYPED"},
     "attribution": {"run": "1", "by": "rollout"},
+    "try_it": {"runs": "1,2"},
     "xray": {"adapter": "1", "beside": "2"},
     "memory": {"task": "TASK", "backbone": "TYPED", "methods": "linear"},
     "memory task": {"task": "TASK", "methods": "linear", "curve": "TYPED", "batch": "TYPED"},

@@ -20,7 +20,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "screenshots"
-TASKS = {"Handwritten digits": "digits"}  # as the address writes them
+TASKS = {"Handwritten digits": "digits", "letters": "upload"}  # as the address begins them
 PATIENCE = 120_000  # milliseconds; two cores may be busy with something else
 
 expect.set_options(timeout=PATIENCE)
@@ -137,7 +137,7 @@ def test_home_has_three_doors_and_a_picture(page):
 def letters(page, home, tmp_path_factory) -> int:
     """Images of one's own, from the drop to the launch page; the task `upload:letters` has so many for train and val.
 
-    They are few: to look at their features takes a second, where it takes half a minute for the digits.
+    They are few: to look at their features or to train on them takes a second, where the digits take half a minute.
     """
     path = zipped(tmp_path_factory.mktemp("own"), good("abc", 8) | {"a/bad.png": b"x"}, "letters.zip")
     page.goto("/tasks")
@@ -228,8 +228,8 @@ def test_attention_of_the_run_and_a_clicked_patch(page, last_run):
     shot(page, "attention")
 
 
-def test_heads_of_a_run_and_a_clicked_cell(page):
-    run = launch(page, "LoRA", "Handwritten digits", 1)
+def test_heads_of_a_run_and_a_clicked_cell(page, letters):
+    run = launch(page, "LoRA", "letters", 5)
     expect(page.get_by_text("Test accuracy", exact=True)).to_be_visible(timeout=PATIENCE)
     page.goto(f"/heads?run={run}")
     told = page.get_by_text(re.compile(r"Head \d+ of layer \d+: rank")).first

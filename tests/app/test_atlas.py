@@ -26,7 +26,9 @@ RELEASED = "petl-vit-bi-lora"
 
 
 def text(app: AppTest) -> str:
-    return "\n".join(element.value for element in [*app.markdown, *app.caption, *app.info, *app.error])
+    return "\n".join(element.value for element in [*app.markdown, *app.caption, *app.info, *app.error]).replace(
+        "\\", ""
+    )
 
 
 def test_the_released_adapters_are_there_at_once(at):

@@ -11,7 +11,9 @@ from peftcore.figures.theme import si_bytes
 
 
 def text(app) -> str:
-    return "\n".join(element.value for element in [*app.markdown, *app.caption, *app.info, *app.error])
+    return "\n".join(element.value for element in [*app.markdown, *app.caption, *app.info, *app.error]).replace(
+        "\\", ""
+    )
 
 
 def case(method: str, **changes) -> cases.Case:

@@ -138,3 +138,14 @@ def _note(pairs: Iterable[Pair]) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
+
+
+_ROW = dict(
+    method="last", published=False, budget="epochs", batch_size=64, epochs=2, seconds_before=1.0, seconds=5.0,
+    bytes=4e7, tasks={"cells": {"0": 50.0, "1": 54.0}},
+    curves={"cells": {"0": [(1, 40.0), (2, 52.0)], "1": [(1, 44.0), (2, 56.0)]}},
+)  # fmt: skip
+EXAMPLES = {
+    "against_time": dict(rows=[_ROW, _ROW | dict(method="lora", seconds=9.0)]),
+    "against_memory": dict(rows=[_ROW, _ROW | dict(budget="memory", batch_size=16, bytes=2e7)]),
+}

@@ -167,7 +167,8 @@ def test_recorded_runs_are_shown_open_in_heads_and_are_compared(at, recorder, mo
 
     app = at("heads", run=opened)
     assert "seed 1 (test accuracy" in text(app) and "keeps this run's scores, not its weights" in text(app)
-    assert list(figures(app)) == ["heads_grid", "heads_mask", "heads_profile", "heads_over_steps"] and not app.error
+    assert list(figures(app))[:4] == ["heads_grid", "heads_mask", "heads_profile", "heads_over_steps"]
+    assert not app.error
     assert "energy in q" in text(at("heads", run=opened, score="energy"))
 
 

@@ -72,7 +72,8 @@ def test_the_equal_memory_holds_a_step_of_last_and_smaller_batches_of_what_keeps
     given = _budgets.predicted(Entry("last").spec("vit_micro", "cells", 0)).peak
     lora, last = (_budgets.size(Entry(name), "vit_micro", given) for name in ("lora", "last"))
     assert last.batch == 64 and last.bytes == last.batch_bytes and 0 < lora.batch < 64
-    assert lora.bytes > last.bytes and lora.batch_bytes == pytest.approx(last.bytes, rel=0.05)
+    one_more = lora.batch_bytes * (lora.batch + 1) / lora.batch  # bytes grow no faster than the batch
+    assert lora.bytes > last.bytes and lora.batch_bytes <= last.bytes and one_more > 0.98 * last.bytes
 
 
 FOUND = [Entry("lora"), Entry("last"), Entry("last", True)]

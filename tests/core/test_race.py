@@ -77,8 +77,8 @@ def test_where_features_are_not_kept_those_that_see_the_same_images_share_a_forw
     images = count_images(monkeypatch)
     together = pc.race(racers)
     assert all(same_weights(one, other) for one, other in zip(alone, together, strict=True))
-    # Of three steps the second is traced, so computed alone, as validation and test are.
-    assert sum(n for n in images if n > 1) == 2 * 2 * 8 + 4 * 8 + 4 * (8 + 8)
+    # Of three steps the second is traced, so computed alone, as validation, side attention's entropy and test are.
+    assert sum(n for n in images if n > 1) == 2 * 2 * 8 + 4 * 8 + 4 * (8 + 8 + 8)
 
 
 def test_a_failing_run_is_reported_and_the_others_continue(monkeypatch):

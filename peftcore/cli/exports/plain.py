@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from textwrap import fill
 
 from peftcore import errors
 from peftcore.backbone import embedded
@@ -133,7 +134,8 @@ def _heading(source: Source, spec: RunSpec, data: str, own: bool) -> str:
         imports.remove("from safetensors.torch import load_file")
         if data == "digits":
             imports.remove("from pathlib import Path")
-    return f'"""{title}\n\n{task}{accuracy}\nRun: {run}\n"""\n\n' + "\n".join(imports) + "\n\n"
+    trained = fill(f"{task}{accuracy}", 120, break_long_words=False, break_on_hyphens=False)
+    return f'"""{title}\n\n{trained}\nRun: {run}\n"""\n\n' + "\n".join(imports) + "\n\n"
 
 
 def _constants(spec: RunSpec) -> str:

@@ -15,9 +15,12 @@ from peftcore.store import RunRecord
 MOST_BUILT = 6  # files that a session keeps until they are downloaded
 
 
-@st.fragment
 def draw(record: RunRecord) -> None:
-    """A row for each kind: title, what it is for, and a button; or why this run cannot be exported so."""
+    """A row for each kind: title, what it is for, and a button; or why this run cannot be exported so.
+
+    No fragment of its own: a fragment within one that reruns on a timer keeps its place in Streamlit's queue when the
+    outer one's blocks before it are dropped from there, and the browser fails at a place that does not exist.
+    """
     source = Source.of(record, state.store())
     with st.expander("Take it with you", key="take_along", icon=":material/download:", on_change="rerun") as opened:
         if not opened.open:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import streamlit as st
 
 from app import navigation
 from app.memory.cases import Case, predicted
@@ -48,3 +49,26 @@ def test_a_new_method_can_be_launched(newcomers, at, store, method, kind):
 
 def test_a_new_method_is_on_the_memory_page(newcomers, at):
     assert not at("memory", methods=[*newcomers]).exception
+
+
+def test_no_fragment_lies_in_another(at, trained, monkeypatch):
+    """In a fragment that reruns on a timer, another one's blocks may come to the browser before those above them."""
+    make, running, depths = st.fragment, [], []
+
+    def fragment(function, **settings):
+        def counted(*args, **kwargs):
+            running.append(function)
+            depths.append(len(running))
+            try:
+                return function(*args, **kwargs)
+            finally:
+                running.pop()
+
+        return make(counted, **settings)
+
+    monkeypatch.setattr(st, "fragment", fragment)
+    at("runs", run=trained["lora"])
+    assert depths and max(depths) == 1
+    sources = Path(navigation.__file__).parent.rglob("*.py")
+    decorated = [file.name for file in sources if "@st.fragment" in file.read_text()]
+    assert not decorated, "a fragment is made where it is called, so that this test counts it"

@@ -29,6 +29,14 @@ def _continued(training: dict) -> list[str]:
     ]
 
 
+def _of_earlier(card: dict) -> list[str]:
+    """What stands beside learning rates that were measured before the weights went on; `pretrain.py rates` ends it."""
+    before = card.get("training", {}).get("before")
+    if not before or card.get("rates_after") == card["training"]["images"]:
+        return []
+    return [f"Measured with the weights after {before['images']:,} pictures."]
+
+
 def render(card: dict, config: dict) -> str:
     """Markdown. Tables of what has not been measured yet are left out."""
     lines = [f"# {config['title']}", "", config["data"], ""]
@@ -83,6 +91,7 @@ def render(card: dict, config: dict) -> str:
             f"Mean test accuracy over the nine tasks of the mini-VTAB, seed 0, {epochs} epochs, by peak learning rate. "
             "The best in mean",
             "validation accuracy is the one that the launch page proposes, here in bold.",
+            *_of_earlier(card),
             "",
             f"| method | {' | '.join(values)} |",
             f"|---|{'---|' * len(values)}",

@@ -46,4 +46,5 @@ def record(options: argparse.Namespace) -> None:
     by_method = chosen(rows, options.name, options.epochs)
     for method, facts in by_method.items():
         print(method, facts["lr"], " ".join(f"{lr}: {both['test']:.3f}" for lr, both in facts["rates"].items()))
-    write_card(embedded.folder(options.name), {"learning_rates": by_method})
+    after = embedded.card(options.name)["training"]["images"]
+    write_card(embedded.folder(options.name), {"learning_rates": by_method, "rates_after": after})

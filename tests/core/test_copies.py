@@ -9,7 +9,7 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
-from backbones import BOTH, images, small
+from backbones import BOTH, MICRO, images, small
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
@@ -93,7 +93,7 @@ def copies_are_copies(model: pc.TunedModel, family: str) -> None:
         assert moved == [True] * (number + 1) + [False] * (len(copies) - number)
 
 
-@pytest.mark.parametrize("family", BOTH)
+@pytest.mark.parametrize("family", MICRO)
 @of_every_method
 def test_a_copy_is_equal_and_independent(name: str, family: str) -> None:
     copies_are_copies(train(attached(name, family)), family)

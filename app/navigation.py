@@ -14,6 +14,7 @@ from app import errors
 
 PAGES = {
     "home": ("Home", ":material/home:"),
+    "learn": ("Learn", ":material/school:"),
     "tasks": ("Tasks", ":material/category:"),
     "launch": ("Launch", ":material/rocket_launch:"),
     "runs": ("Runs", ":material/monitoring:"),

@@ -1,0 +1,67 @@
+"""A prediction: the reader commits to an answer, and only then sees what it is. Kept with the session."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import streamlit as st
+
+from app.learn import facts
+from app.learn.lesson import Lesson, Step
+
+_KEPT = "lesson_predictions"  # in the session: (lesson, key) -> the answer that the reader committed to
+
+
+def _kept() -> dict[tuple[str, str], Any]:
+    return st.session_state.setdefault(_KEPT, {})
+
+
+def made(lesson: Lesson, step: Step) -> Any:
+    """What the reader predicted, or None."""
+    return _kept().get((lesson.name, step.settings["key"]))
+
+
+def draw(lesson: Lesson, step: Step) -> Any:
+    """The question with its widget, or what was answered beside what is true. Returns the prediction, or None."""
+    asked, key = step.settings, f"predict_{lesson.name}_{step.settings['key']}"
+    with st.container(border=True):
+        st.markdown(f":material/psychology: **Predict.** {facts.fill(asked['ask'])}")
+        if (answer := made(lesson, step)) is None:
+            guess = _widget(asked, key)
+            if st.button("Commit", key=f"{key}_commit", type="primary", disabled=guess is None):
+                _kept()[lesson.name, asked["key"]] = guess
+                st.rerun()
+            return None
+        st.markdown(verdict(asked, answer))
+        if st.button("Predict again", key=f"{key}_again", type="tertiary", icon=":material/undo:"):
+            del _kept()[lesson.name, asked["key"]]
+            st.rerun()
+    return answer
+
+
+def _widget(asked: dict[str, Any], key: str) -> Any:
+    if "choices" in asked:
+        return st.radio(asked["ask"], asked["choices"], index=None, key=key, label_visibility="collapsed")
+    low, high, step = asked["low"], asked["high"], asked.get("step", 1)
+    unit = f" {asked['unit']}".replace("%", "%%") if asked.get("unit") else ""  # for sprintf
+    middle = low + round((high - low) / 2 / step) * step
+    digits = 0 if isinstance(step, int) else max(0, -math.floor(math.log10(step)))
+    return st.slider(
+        asked["ask"], low, high, middle, step, key=key, label_visibility="collapsed", format=f"%.{digits}f{unit}"
+    )
+
+
+def truth(asked: dict[str, Any]) -> Any:
+    """The answer, computed from facts: one of the choices, or a number."""
+    return facts.value(asked["answer"])
+
+
+def verdict(asked: dict[str, Any], answer: Any) -> str:
+    """'You said 40 %. It is 12 %.', as Markdown."""
+    true, unit = truth(asked), f" {asked['unit']}" if asked.get("unit") else ""
+    if "choices" in asked:
+        return f"You said “{answer}”. " + ("That is so." if answer == true else f"It is “{true}”.")
+    shown = f"{true:.3g}" if abs(true) < 100 else f"{true:,.0f}"
+    near = abs(answer - true) <= 0.1 * (asked["high"] - asked["low"])
+    return f"You said **{answer:g}{unit}**. It is **{shown}{unit}**{': close.' if near else '.'}"

@@ -1,0 +1,88 @@
+"""The lesson pages: the list of lessons, and one lesson section by section."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import links, navigation
+from app.errors import sentences
+from app.learn import facts, lesson, live, predictions
+from app.learn.lesson import Lesson, Section, Step
+
+_SEEN = "lesson_sections_seen"  # in the session: (lesson, section's number from 1)
+
+
+def lessons() -> None:
+    """All lessons as cards: question, length, how far this reader has come."""
+    read = [lesson.read(name) for name in lesson.names()]
+    st.markdown(
+        f"{len(read)} lessons, about {sum(each.minutes for each in read)} minutes in all. Each asks you to predict "
+        "before it shows; nothing has to be trained."
+    )
+    for start in range(0, len(read), 3):
+        for column, each in zip(st.columns(3), read[start : start + 3], strict=False):
+            with column, st.container(border=True, height="stretch"):
+                st.markdown(f"**{each.number}. {each.title}**\n\n{each.question}")
+                done = sum((each.name, k + 1) in _seen() for k in range(len(each.sections)))
+                ended = ", done" if done == len(each.sections) else f", {done} of {len(each.sections)} read"
+                st.caption(f"{each.minutes} minutes{ended if done else ''}")
+                navigation.link("learn", "Read on" if 0 < done < len(each.sections) else "Open", lesson=each.name)
+
+
+def _seen() -> set[tuple[str, int]]:
+    return st.session_state.setdefault(_SEEN, set())
+
+
+def one(name: str) -> None:
+    """One section of a lesson, with the way on and back."""
+    with sentences():
+        current = lesson.read(name)
+    count = len(current.sections)
+    at = links.number("section", 1, count, 1)
+    _seen().add((current.name, at))
+    st.progress(at / count, text=f"Lesson {current.number}, {at} of {count}")
+    _draw(current, current.sections[at - 1])
+    _ways(current, at, count)
+
+
+def _draw(current: Lesson, section: Section) -> None:
+    if section.title:
+        st.header(section.title, anchor=False)
+    before, after = section.before_and_after()
+    for step in before:
+        _step(current, step)
+    if after and before[-1].kind == "predict" and predictions.made(current, before[-1]) is None:
+        st.caption("Commit to a prediction, and the answer shows here.")
+        return
+    for step in after:
+        _step(current, step)
+
+
+def _step(current: Lesson, step: Step) -> None:
+    with sentences(stop=False):
+        if step.kind == "text":
+            st.markdown(facts.fill(step.text))
+        elif step.kind == "paper":
+            st.info(facts.fill(step.text), icon=":material/article:")
+        elif step.kind == "predict":
+            predictions.draw(current, step)
+        elif step.kind == "do":
+            query = {key: value for key, value in step.settings.items() if key not in ("page", "label")}
+            navigation.link(step.settings["page"], step.settings["label"], **query)
+        else:
+            live.figure(step.settings["figure"])(step.settings)
+
+
+def _ways(current: Lesson, at: int, count: int) -> None:
+    """Back, on, and at the end the next lesson."""
+    names = lesson.names()
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        if at > 1:
+            navigation.link("learn", "Back", icon=":material/arrow_back:", lesson=current.name, section=at - 1)
+        else:
+            navigation.link("learn", "All lessons", icon=":material/list:")
+        if at < count:
+            navigation.link("learn", "On", icon=":material/arrow_forward:", lesson=current.name, section=at + 1)
+        elif (place := names.index(current.name) + 1) < len(names):
+            following = lesson.read(names[place])
+            navigation.link("learn", f"Next: {following.title}", icon=":material/arrow_forward:", lesson=following.name)

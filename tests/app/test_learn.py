@@ -1,0 +1,93 @@
+"""Lessons: every file is one, every step can be walked, every number in a text is a fact's."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from app.learn import facts, lesson, live, predictions
+from app.navigation import PAGES
+from peftcore import errors
+
+LESSONS = [lesson.read(name) for name in lesson.names()]
+STEPS = [(each, step) for each in LESSONS for section in each.sections for step in section.steps]
+
+
+def of(kind: str):
+    return [
+        pytest.param(each, step, id=f"{each.name}-{n}") for n, (each, step) in enumerate(STEPS) if step.kind == kind
+    ]
+
+
+@pytest.mark.parametrize("each", LESSONS, ids=lambda each: each.name)
+def test_texts_are_filled_with_facts(each):
+    for _, step in [(e, s) for e, s in STEPS if e is each]:
+        filled = facts.fill(step.text or step.settings.get("ask", ""))
+        assert "[[" not in filled
+
+
+@pytest.mark.parametrize("each, step", of("predict"))
+def test_an_answer_is_one_of_the_choices_or_within_the_slider(each, step):
+    asked, true = step.settings, predictions.truth(step.settings)
+    if "choices" in asked:
+        assert true in asked["choices"]
+    else:
+        assert asked["low"] <= true <= asked["high"]
+
+
+@pytest.mark.parametrize("each, step", of("do"))
+def test_doors_lead_to_pages(each, step):
+    assert step.settings["page"] in PAGES
+
+
+@pytest.mark.parametrize("each, step", of("live"))
+def test_figures_exist(each, step):
+    assert step.settings["figure"] in live.names()
+
+
+@pytest.mark.parametrize("each", LESSONS, ids=lambda each: each.name)
+def test_a_lesson_is_walked_to_its_end(at, each):
+    """Every section draws; a prediction hides what follows it until it is committed to."""
+    for number, section in enumerate(each.sections, 1):
+        page = at("learn", lesson=each.name, section=number)
+        assert not page.error, [error.value for error in page.error]
+        before, after = section.before_and_after()
+        if not after:
+            continue
+        key = f"predict_{each.name}_{before[-1].settings['key']}"
+        assert hidden(page)
+        if "choices" in before[-1].settings:
+            page.radio(key).set_value(before[-1].settings["choices"][0]).run()
+        page.button(f"{key}_commit").click().run()
+        assert not page.exception and not page.error, [error.value for error in page.error]
+        assert not hidden(page)
+
+
+def hidden(page) -> bool:
+    return any("Commit to a prediction" in caption.value for caption in page.caption)
+
+
+def test_a_fact_that_does_not_exist_is_a_sentence():
+    with pytest.raises(errors.BadData, match="fact that does not exist"):
+        facts.fill('[[ runs["no-such-run"].summary.test_accuracy | percent ]]')
+    with pytest.raises(errors.BadData, match="fact that does not exist"):
+        facts.value("nonsense.at_all")
+
+
+def test_texts_hold_no_typed_results():
+    """A decimal or a per cent in a lesson's text stands in an expression, never typed."""
+    for each, step in STEPS:
+        typed = re.sub(r"\[\[.*?\]\]|\$.*?\$", "", step.text, flags=re.DOTALL)
+        assert not re.search(r"\d+(\.\d+)? ?%|\b0\.\d+", typed), (each.name, typed)
+
+
+def test_what_is_not_a_lesson_is_a_sentence():
+    for text, words in [
+        ("no head", r"\+\+\+"),
+        ("+++\ntitle = 1\n+++\n", "lacks minutes, question"),
+        ("+++\ntitle = \n+++\n", "not TOML"),
+        ('+++\ntitle="a"\nquestion="b"\nminutes=1\n+++\n```live\nrank = 1\n```\n', "lacks figure"),
+    ]:
+        with pytest.raises(errors.BadData, match=words):
+            lesson.parse(text, "9-bad")

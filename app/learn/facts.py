@@ -15,9 +15,10 @@ from typing import Any
 from jinja2 import StrictUndefined, UndefinedError
 from jinja2.sandbox import SandboxedEnvironment
 
-from app import gallery, words
+from app import words
 from app.learn.lesson import FOLDER
 from peftcore.errors import BadData
+from peftcore.store import gallery
 
 ASSETS = FOLDER.parent
 

@@ -21,6 +21,9 @@ def runs(
     status: Annotated[list[str] | None, typer.Option(help="Only runs of this status; may be repeated.")] = None,
     method: Annotated[list[str] | None, typer.Option(help="Only runs of this method; may be repeated.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="Only runs on this task; may be repeated.")] = None,
+    owner: Annotated[
+        list[str] | None, typer.Option(help="Only runs of this person, '' being the machine's own; may be repeated.")
+    ] = None,
     tagged: Annotated[list[str] | None, typer.Option(help="Only runs with this tag; may be repeated.")] = None,
     starred: Annotated[bool, typer.Option("--starred", help="Only runs with a star.")] = False,
     archived: Annotated[bool, typer.Option("--archived", help="The archive in place of the list.")] = False,
@@ -58,8 +61,8 @@ def runs(
         return _tell(json, [store.run(run) for run in chosen], "Runs")
     shelf: listing.Shelf = "deleted" if deleted else "archived" if archived else "current"
     wanted = listing.Filter(
-        search, tuple(status or ()), tuple(method or ()), tuple(task or ()), tag=tuple(tagged or ()), starred=starred,
-        shelf=shelf,
+        search, tuple(status or ()), tuple(method or ()), tuple(task or ()), owner=tuple(owner or ()),
+        tag=tuple(tagged or ()), starred=starred, shelf=shelf,
     )  # fmt: skip
     found = listing.page(store, wanted, PER_PAGE, page - 1)
     pages = max(1, -(-found.total // PER_PAGE))
@@ -91,6 +94,7 @@ def _tell(as_json: bool, records: list[RunRecord], title: str) -> None:
         {
             "run": record.id,
             "name": ("★ " if record.starred else "") + record.name,
+            **({"owner": record.owner} if any(one.owner for one in records) else {}),
             "status": "deleted" if record.deleted else record.status,
             "method": record.spec["method"]["name"],
             "task": record.spec["task"],

@@ -26,6 +26,7 @@ FIELDS = {  # that a list can be narrowed by, as SQL
     "method": "json_extract(spec, '$.method.name')",
     "task": "json_extract(spec, '$.task')",
     "backbone": "json_extract(spec, '$.backbone')",
+    "owner": "owner",
 }
 LONGEST_NUMBER = 19  # digits; SQLite's own numbers have no more
 # What a word is looked for in: all that stands in the list. Names of methods as they are written there, too.
@@ -42,7 +43,8 @@ class Filter:
 
     text: words that must all occur, in upper or lower case: in a name, a note, a tag, the method, task, backbone,
         status, owner or error; a number is also that of a run or race; `rank=8` is a setting and its value.
-    status, method, task, backbone, tag: one of these, each; any where there is none.
+    status, method, task, backbone, owner, tag: one of these, each; any where there is none. The owner "" is the person
+        at the machine.
     """
 
     text: str = ""
@@ -50,6 +52,7 @@ class Filter:
     method: tuple[str, ...] = ()
     task: tuple[str, ...] = ()
     backbone: tuple[str, ...] = ()
+    owner: tuple[str, ...] = ()
     tag: tuple[str, ...] = ()
     starred: bool = False
     shelf: Shelf = "current"

@@ -86,6 +86,8 @@ def test_no_event_and_no_artifact_is_read(store, runs):
         ({"method": ("last",), "task": ("digits",)}, {"last", "race0", "race1", "race2"}),
         ({"backbone": ("vit_micro",), "method": ("vpt",)}, {"failed"}),
         ({"starred": True}, set()),
+        ({"owner": ("Zoë",)}, {"last"}),
+        ({"owner": ("",), "status": ("failed",)}, {"failed"}),
     ],
 )
 def test_filters_find_what_they_say(store, runs, wanted, expected):
@@ -159,6 +161,7 @@ def test_the_command_line_does_the_same(store, runs):
     assert (changed["name"], changed["tags"], changed["starred"]) == ("best", ["thesis", "seeds"], True)
     assert said(last, "--untag", "seeds")[0]["tags"] == ["thesis"]
     assert [row["id"] for row in said("--search", "BEST", "--tagged", "thesis", "--starred")] == [last]
+    assert [row["id"] for row in said("--owner", "Zoë")] == [last] and said()[-3]["owner"] == "Zoë"
     said(last, "--delete")
     assert last not in [row["id"] for row in said()] and [row["id"] for row in said("--deleted")] == [last]
     said(last, "--restore", "--archive")

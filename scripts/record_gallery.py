@@ -15,14 +15,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from app import words
 from peftcore import events
 from peftcore.spec import RunSpec
-from peftcore.store import gallery, results
+from peftcore.store import gallery, recipes, results
 from peftcore.train.loop import finetune
 
-EXAMPLES = {
-    "lora-digits": RunSpec(method="lora", task="digits", epochs=8, lr=3e-3),
-    "last-digits": RunSpec(method="last", task="digits", epochs=20, lr=3e-3),
-    "heart-orientation": RunSpec(backbone="swin_micro", method="heart_lora", task="orientation", epochs=8, lr=3e-3),
+RUNS = {
+    "lora-digits": RunSpec(method="lora", task="digits"),
+    "last-digits": RunSpec(method="last", task="digits"),
+    "serial-digits": RunSpec(method="serial_lora", task="digits"),
+    "heart-digits": RunSpec(method="heart_lora", task="digits"),
+    "heart-orientation": RunSpec(backbone="swin_micro", method="heart_lora", task="orientation"),
 }
+EXAMPLES = {name: recipes.with_its_own(spec) for name, spec in RUNS.items()}  # each with what is known to work best
 KEPT = ("started", "step", "step_memory", "evaluation", "scores", "heads_cut", "finished")  # events that the pages read
 SUMMARY = ("test_accuracy", "val_accuracy", "seconds", "memory")
 

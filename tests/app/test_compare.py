@@ -113,7 +113,7 @@ def test_verdicts(one, two, p, says):
 
 
 def test_nothing_on_the_front_is_beaten():
-    from peftcore.figures.compare import pareto
+    from peftcore.figures.cost import pareto
 
     rows = [{"accuracy": a, "memory": m} for a, m in [(0.9, 5), (0.8, 1), (0.7, 2), (0.9, 6), (0.95, 9), (0.8, 1)]]
     front = [rows[n] for n in pareto(rows, "memory")]

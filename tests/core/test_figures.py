@@ -23,6 +23,7 @@ from peftcore.figures import (
     accuracy,
     attention,
     compare,
+    cost,
     curves,
     heads,
     kept,
@@ -221,8 +222,8 @@ EXAMPLES: list[tuple[Callable[..., go.Figure], dict]] = [
             methods={"one": ("last", "side"), "two": ("lora", None)},
         ),
     ),
-    (compare.accuracy_vs_parameters, dict(rows=RESULTS)),
-    (compare.accuracy_vs_memory, dict(rows=RESULTS)),
+    (cost.accuracy_vs_cost, dict(rows=RESULTS, cost="parameters")),
+    (cost.accuracy_vs_cost, dict(rows=RESULTS, cost="memory")),
     (races.race_curves, dict(lanes=lanes(), epochs=3, title="rank 8 leads", leader=1)),
     (reached.reached, dict(accuracies={"lora": [60, 64], "linear": [40, 42]}, chance=10)),
     (strip.image_strip, dict(images=[IMAGE] * 3, numbers=[0, 1, 2], names=list("abc"))),
@@ -274,8 +275,8 @@ def test_every_figure_has_title_place_and_template(draw: Callable[..., go.Figure
 
 def test_figures_import_neither_torch_nor_streamlit() -> None:
     code = (
-        "import sys, peftcore.figures.attention, peftcore.figures.compare, peftcore.figures.curves, "
-        "peftcore.figures.heads, peftcore.figures.memory, peftcore.figures.tasks; "
+        "import sys, peftcore.figures.attention, peftcore.figures.compare, peftcore.figures.cost, "
+        "peftcore.figures.curves, peftcore.figures.heads, peftcore.figures.memory, peftcore.figures.tasks; "
         "print([name for name in ('torch', 'streamlit', 'timm') if name in sys.modules])"
     )
     assert (
@@ -683,12 +684,13 @@ def test_difference_is_centred_antisymmetric_and_measured() -> None:
 
 
 def test_comparison_names_the_leanest_method_near_the_top() -> None:
-    text = compare.accuracy_vs_parameters(RESULTS).layout.title.text.replace("<br>", " ")
+    text = cost.accuracy_vs_cost(RESULTS, "parameters").layout.title.text.replace("<br>", " ")
     assert text == "LAST reaches 99 % of full fine-tuning's accuracy with 0.7 % of its parameters"
-    figure = compare.accuracy_vs_memory(RESULTS)
+    figure = cost.accuracy_vs_cost(RESULTS, "memory")
     low, high = (10**end for end in figure.layout.xaxis.range)
     assert figure.layout.xaxis.type == "log" and low < 0.4e9 < 4.9e9 < high
-    assert {trace.marker.symbol for trace in figure.data} == {"circle", "diamond"}
+    markers = [trace for trace in figure.data if trace.mode != "lines"]  # the front is a line
+    assert {trace.marker.symbol for trace in markers} == {"circle", "diamond"}
 
 
 def test_runs_are_named_ordered_and_dashed_by_kind() -> None:
@@ -759,7 +761,7 @@ def test_names_from_outside_are_not_markup() -> None:
         lambda: attention.attention_overlay(IMAGE.astype(float), MAP),
         lambda: attention.attention_overlay(IMAGE, np.full((2, 2), np.nan)),
         lambda: attention.attention_difference(MAP, MAP[:4]),
-        lambda: compare.accuracy_vs_memory([]),
+        lambda: cost.accuracy_vs_cost([]),
         lambda: compare.runs_overlay({"a": pd.DataFrame({"epoch": [1]})}),
         lambda: tasks.class_balance({}),
         lambda: tasks.projection(np.zeros((3, 3)), np.zeros(3), ["a"]),
@@ -782,13 +784,13 @@ def test_layers_are_counted_from_1_in_every_figure():
     assert list(words.places(reversed(swin)).values()) == [f"layer {number}" for number in range(14, 0, -1)]
 
 
-@pytest.mark.parametrize("make", [compare.accuracy_vs_memory, compare.accuracy_vs_parameters])
-def test_chance_is_in_sight_where_accuracies_are_compared(make):
-    figure = make(RESULTS, chance=0.1)
+@pytest.mark.parametrize("against", ["memory", "parameters"])
+def test_chance_is_in_sight_where_accuracies_are_compared(against):
+    figure = cost.accuracy_vs_cost(RESULTS, against, chance=0.1)
     [line] = [trace for trace in figure.data if trace.name == "chance"]
     low, high = figure.layout.yaxis.range
     assert set(line.y) == {0.1} and low < 0.1 < high
-    assert not [trace for trace in make(RESULTS).data if trace.name == "chance"]
+    assert not [trace for trace in cost.accuracy_vs_cost(RESULTS, against).data if trace.name == "chance"]
 
 
 def test_a_title_is_broken_anew_for_a_phone_and_squares_stay_square():

@@ -56,6 +56,7 @@ TABLES: dict[str, Any] = {
     "runs": Table(gallery.names, gallery.record),  # recorded examples: spec, summary, events, command
     "started": Table(gallery.names, _started),  # what an example reported when it began: counts, steps, classes
     "measured": _json(FOLDER / "measured"),  # what scripts/record_lessons.py measured, one file each
+    "published": _json(FOLDER / "published"),  # what others published, with its source, one file each
 }
 
 

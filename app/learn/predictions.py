@@ -7,7 +7,8 @@ from typing import Any
 
 import streamlit as st
 
-from app.learn import facts
+from app import links
+from app.learn import facts, live
 from app.learn.lesson import Lesson, Step
 
 _KEPT = "lesson_predictions"  # in the session: (lesson, key) -> the answer that the reader committed to
@@ -43,6 +44,8 @@ def draw(lesson: Lesson, step: Step) -> Any:
 def _widget(asked: dict[str, Any], key: str) -> Any:
     if "choices" in asked:
         return st.radio(asked["ask"], asked["choices"], index=None, key=key, label_visibility="collapsed")
+    if "click" in asked:
+        return _clicked(asked, key)
     low, high, step = asked["low"], asked["high"], asked.get("step", 1)
     unit = f" {asked['unit']}".replace("%", "%%") if asked.get("unit") else ""  # for sprintf
     middle = low + round((high - low) / 2 / step) * step
@@ -50,6 +53,23 @@ def _widget(asked: dict[str, Any], key: str) -> Any:
     return st.slider(
         asked["ask"], low, high, middle, step, key=key, label_visibility="collapsed", format=f"%.{digits}f{unit}"
     )
+
+
+def _clicked(asked: dict[str, Any], key: str) -> str | None:
+    """The mark of a figure that is chosen so far: it stands in the address by the prediction's key."""
+    figure = live.module(asked["click"])
+    chosen = links.read(asked["key"])
+    chosen = chosen if chosen in figure.marks(asked) else None
+
+    def keep() -> None:
+        if said := links.clicked(key):
+            links.write(**{asked["key"]: said[0]})
+
+    figure.pick(asked, key, chosen, keep)
+    st.markdown(
+        f"You chose **{chosen}**." if chosen else "Nothing is chosen yet: click, or use the arrow keys and Enter."
+    )
+    return chosen
 
 
 def truth(asked: dict[str, Any]) -> Any:
@@ -60,7 +80,7 @@ def truth(asked: dict[str, Any]) -> Any:
 def verdict(asked: dict[str, Any], answer: Any) -> str:
     """'You said 40 %. It is 12 %.', as Markdown."""
     true, unit = truth(asked), f" {asked['unit']}" if asked.get("unit") else ""
-    if "choices" in asked:
+    if "choices" in asked or "click" in asked:
         return f"You said “{answer}”. " + ("That is so." if answer == true else f"It is “{true}”.")
     shown = f"{true:.3g}" if abs(true) < 100 else f"{true:,.0f}"
     near = abs(answer - true) <= 0.1 * (asked["high"] - asked["low"])

@@ -32,6 +32,8 @@ def test_an_answer_is_one_of_the_choices_or_within_the_slider(each, step):
     asked, true = step.settings, predictions.truth(step.settings)
     if "choices" in asked:
         assert true in asked["choices"]
+    elif "click" in asked:
+        assert true in live.module(asked["click"]).marks(asked)
     else:
         assert asked["low"] <= true <= asked["high"]
 
@@ -57,8 +59,13 @@ def test_a_lesson_is_walked_to_its_end(at, each):
             continue
         key = f"predict_{each.name}_{before[-1].settings['key']}"
         assert hidden(page)
-        if "choices" in before[-1].settings:
-            page.radio(key).set_value(before[-1].settings["choices"][0]).run()
+        asked = before[-1].settings
+        if "choices" in asked:
+            page.radio(key).set_value(asked["choices"][0]).run()
+        elif "click" in asked:  # a click writes the mark's text into the address
+            assert page.button(f"{key}_commit").disabled
+            mark = live.module(asked["click"]).marks(asked)[0]
+            page = at("learn", lesson=each.name, section=number, **{asked["key"]: mark})
         page.button(f"{key}_commit").click().run()
         assert not page.exception and not page.error, [error.value for error in page.error]
         assert not hidden(page)

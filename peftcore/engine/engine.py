@@ -1,4 +1,7 @@
-"""Runs on Ray: queue, follow, cancel, crash, resume. Ray keeps the queue; the store keeps the events."""
+"""Runs on Ray: queue, follow, cancel, crash, resume. The store keeps the queue and the events.
+
+Ray is given as many runs as work at once, each when it is its owner's turn (line.py), and places them.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,15 @@ import queue
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from peftcore import errors, events
 from peftcore.engine import cluster
 from peftcore.engine.job import Job
 from peftcore.engine.lease import Lease
+from peftcore.engine.line import Line, Turn
 from peftcore.engine.pool import Pool
 from peftcore.spec import RunSpec
 from peftcore.store import WAITING, RunRecord, Store
@@ -72,7 +76,8 @@ class Engine:
         self.num_cpus = num_cpus
         self.cpus_per_run = cpus_per_run or int(os.environ.get("HEADROOM_CPUS_PER_RUN", 0))
         self.runs_per_gpu = runs_per_gpu
-        self.function, self.race, self.forward = function, race, forward
+        self.function, self.race = function, race
+        self._line = Line(store, forward)
         self._pool: Pool | None = None  # until Ray is there
         self._owns_ray = False
         self._reason: str | None = None
@@ -80,6 +85,7 @@ class Engine:
         self._closing = threading.Event()
         self._leave = threading.Event()  # followers let go of their runs, as Ray is ending
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._filling = False  # a command to hand runs over is under way
         self._jobs: dict[int, Job] = {}
         self._lock = threading.RLock()  # of _jobs and of what is decided by looking at it
         self._thread: threading.Thread | None = None
@@ -120,9 +126,12 @@ class Engine:
         self._lease.release()
 
     def submit(self, spec: Any, owner: str = "", title: str = "") -> int:
-        """Queues a RunSpec, or the settings of one, and returns the run's number."""
+        """Queues a RunSpec, or the settings of one, and returns the run's number.
+
+        owner: whose run it is, '' being the person at the machine; each has a turn before anybody has a second one.
+        """
         run = self.store.create_run(_settings(spec), owner=owner, title=title, engine=self._lease.id)
-        self._commands.put(lambda: self._launch([run]))
+        self._hand_over_soon()
         return run
 
     def submit_race(self, specs: Iterable[Any], owner: str = "", title: str = "") -> int:
@@ -134,7 +143,7 @@ class Engine:
         if not settings:
             raise errors.InvalidSetting("A race needs at least one RunSpec.")
         runs = self.store.create_race(settings, owner=owner, title=title, engine=self._lease.id)
-        self._launch_soon(runs)
+        self._hand_over_soon()
         return runs[0]
 
     def cancel(self, run: int) -> bool:
@@ -160,20 +169,25 @@ class Engine:
         status = self.store.run(run).status
         if status not in STOPPED or not self._requeue(run, status):
             raise errors.InvalidSetting(f"Run {run} is {status}; only one that stopped before its end can go on.")
-        self._launch_soon([run])
+        self._hand_over_soon()
 
     def resume_race(self, race: int) -> None:
         """Queues all variations of a race again that stopped before their end."""
-        stopped = [(r.id, r.status) for r in reversed(self.store.runs(race=race, status=STOPPED))]
-        self._launch_soon([run for run, status in stopped if self._requeue(run, status)])
+        for record in reversed(self.store.runs(race=race, status=STOPPED)):
+            self._requeue(record.id, record.status)
+        self._hand_over_soon()
 
     def queue(self) -> list[int]:
         """The queued runs, the next one first."""
-        return self.store.waiting()
+        with self._lock:
+            handed = set(self._jobs)
+            order = self._line.order(self._working(), handed)
+        first = [run for run in self.store.waiting() if run in handed]  # Ray has them already
+        return first + [run for turn in order for run in turn.runs]
 
     def ahead(self, run: int) -> int:
         """How many queued runs will begin before this one; 0 for one that does not wait."""
-        waiting = self.store.waiting()
+        waiting = self.queue()
         return waiting.index(run) if run in waiting else 0
 
     def recover(self) -> None:
@@ -182,13 +196,11 @@ class Engine:
         Several engines may share a store. Each holds a lease, and of two that find one orphan one gets it.
         """
         orphans = [record for record in self.store.runs(status=WAITING) if not self._held(record)]
-        claimed = []
         for record in sorted(orphans, key=lambda record: (record.queued, record.id)):
             if record.stop_wanted:
                 self._note_cancelled(record.id, held_by=record.engine)
             elif record.status == "queued" or (self._checkpoint(record.id) and record.attempts < MOST_ATTEMPTS):
-                if self._requeue(record.id, record.status, held_by=record.engine):
-                    claimed.append(record.id)
+                self._requeue(record.id, record.status, held_by=record.engine)
             else:
                 self.store.set_status(
                     record.id,
@@ -197,7 +209,7 @@ class Engine:
                     only_from=("running",),
                     held_by=record.engine,
                 )
-        self._launch_soon(claimed)
+        self._hand_over_soon()
 
     # In the engine's own thread
 
@@ -233,6 +245,7 @@ class Engine:
                     log.error("Ray died; it is started again")
                     self._ready.clear()
                     return
+                self._do(self._hand_over)  # what a command could not do: the store was full, a cluster has grown
                 if self._jobs:
                     self._do(self._stop_wanted)
 
@@ -247,27 +260,44 @@ class Engine:
         if self._pool and self.function == FINETUNE:
             self._pool.warm_up(count)
 
-    def _launch(self, runs: Sequence[int]) -> None:
+    def _hand_over(self) -> None:
+        """Gives Ray the next turns, as many as there are slots free."""
         with self._lock:
-            records = [self.store.run(run) for run in runs if run not in self._jobs]
-            # Without those that were cancelled, or taken over, meanwhile.
-            records = [record for record in records if record.status == "queued" and record.engine == self._lease.id]
-            runs = [record.id for record in records]
+            self._filling = False
             if self._reason:
-                for run in runs:
-                    self.store.set_status(run, "failed", error=f"Runs cannot be started: {self._reason}")
-            if self._reason or self._pool is None or not runs:
+                for record in self.store.runs(status="queued"):
+                    if record.engine == self._lease.id and record.id not in self._jobs:
+                        self.store.set_status(record.id, "failed", error=f"Runs cannot be started: {self._reason}")
+            if self._reason or self._pool is None or self._closing.is_set():
                 return
-            name = f"headroom-{uuid.uuid4().hex}" if len(runs) > 1 else ""
-            settings = [record.spec for record in records]
-            checkpoints = [self.store.get_artifact(run, "checkpoint") for run in runs]
-            if name:
-                stream = self._pool.begin_together(self.race, settings, checkpoints, name)
-            else:
-                stream = self._pool.begin(self.function, settings[0], checkpoints[0])
-            job = Job(self.store, runs, stream, self._leave, self._forget, name)
-            self._jobs |= dict.fromkeys(runs, job)
+            for turn in self._line.order(self._working(), self._jobs):
+                if len(set(self._jobs.values())) >= self.slots:
+                    return
+                if turn.engine == self._lease.id:
+                    self._launch(turn)
+
+    def _launch(self, turn: Turn) -> None:
+        assert self._pool is not None, "asked once Ray is there"
+        # Without those that were cancelled, or taken over, meanwhile.
+        records = [record for record in map(self.store.run, turn.runs) if record.status == "queued"]
+        runs = [record.id for record in records if record.engine == self._lease.id and not record.stop_wanted]
+        if not runs:
+            return
+        name = f"headroom-{uuid.uuid4().hex}" if len(runs) > 1 else ""
+        settings = [record.spec for record in records if record.id in runs]
+        checkpoints = [self.store.get_artifact(run, "checkpoint") for run in runs]
+        if name:
+            stream = self._pool.begin_together(self.race, settings, checkpoints, name)
+        else:
+            stream = self._pool.begin(self.function, settings[0], checkpoints[0])
+        job = Job(self.store, runs, stream, self._leave, self._forget, name, turn.owner)
+        self._jobs |= dict.fromkeys(runs, job)
+        self._line.begun(turn)
         job.start()
+
+    def _working(self) -> Counter[str]:
+        """How many slots each person's runs take."""
+        return Counter(job.owner for job in set(self._jobs.values()))
 
     def _stop_wanted(self) -> None:
         """Stops the runs that this process, or another one, asked to stop."""
@@ -276,7 +306,7 @@ class Engine:
             job = self._jobs.get(record.id)
             if record.stop_wanted and job and record.id not in job.unwanted:
                 stopping.setdefault(job, []).append(record.id)
-            elif record.stop_wanted and not job and not self._held(record):  # its app died, or it waits for its launch
+            elif record.stop_wanted and not job and (record.engine == self._lease.id or not self._held(record)):
                 self._note_cancelled(record.id, held_by=record.engine)
         for job, runs in stopping.items():
             job.stop(runs)
@@ -293,15 +323,12 @@ class Engine:
 
     # Shared
 
-    def _launch_soon(self, runs: Sequence[int]) -> None:
-        """Launches queued runs; those of one race that share a forward in one process."""
-        groups: dict[Hashable, list[int]] = {}
-        for run in runs:
-            record = self.store.run(run)
-            shared = None if record.race is None else self.forward(record.spec)
-            groups.setdefault(run if shared is None else (record.race, shared), []).append(run)
-        for group in groups.values():
-            self._commands.put(partial(self._launch, group))
+    def _hand_over_soon(self) -> None:
+        """The engine's thread will see whose turn it is; many calls in a row are one look."""
+        with self._lock:
+            if not self._filling:
+                self._filling = True
+                self._commands.put(self._hand_over)
 
     def _forget(self, job: Job, run: int) -> None:
         self._jobs.pop(run, None)
@@ -309,12 +336,12 @@ class Engine:
             return
         if job.crashed and not job.live:
             self._commands.put(self._warm_up)
-        self._commands.put(lambda: self._launch([run]))  # in case it was resumed meanwhile
+        self._hand_over_soon()
 
     def _held(self, record: RunRecord) -> bool:
         """Whether a living engine works on a run, or will."""
         if record.engine == self._lease.id:
-            return record.id in self._jobs
+            return record.id in self._jobs or record.status == "queued"
         return Lease.held(self._leases, record.engine)
 
     def _checkpoint(self, run: int) -> int:

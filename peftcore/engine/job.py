@@ -33,6 +33,7 @@ class Job:
         stream: the Ray generator of `worker.work`, or of `worker.work_together` in the group `name`, '' for one run.
         leave: set when Ray ends, with the app or before it; the follower then lets go of the runs.
         ended: called in the follower's thread when a run has ended.
+        owner: whose runs they are.
     """
 
     def __init__(
@@ -43,9 +44,10 @@ class Job:
         leave: threading.Event,
         ended: Callable[[Job, int], None],
         name: str = "",
+        owner: str = "",
     ):
         self.store, self.runs, self.stream = store, tuple(runs), stream
-        self.group = Group(name)
+        self.group, self.owner = Group(name), owner
         self.leave, self.ended = leave, ended
         self.live = list(runs)  # runs that have not ended
         self.unwanted: set[int] = set()  # runs that are to be stopped

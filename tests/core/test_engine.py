@@ -119,6 +119,19 @@ def test_cancel_frees_the_slot_for_the_next_in_line(engine, tmp_path):
     assert steps(engine, third) == []
 
 
+def test_each_person_has_a_turn_before_anybody_has_a_second_one(engine, gate):
+    first = engine.submit({"steps": 3, "waits_at": 1, "gate": str(gate)}, owner="ann")
+    working(engine, first)
+    ann = [engine.submit({"steps": 1}, owner="ann") for _ in range(3)]
+    bob = [engine.submit({"steps": 1}, owner="bob") for _ in range(2)]
+    zoe = engine.submit({"steps": 1}, owner="zoe")
+    expected = [bob[0], zoe, ann[0], bob[1], ann[1], ann[2]]
+    assert engine.queue() == expected and engine.ahead(ann[1]) == 4
+    gate.touch()
+    assert all(ended(engine, run).status == "finished" for run in expected)
+    assert sorted(expected, key=lambda run: engine.store.run(run).started) == expected
+
+
 def test_a_run_that_does_not_listen_is_ended(engine, monkeypatch):
     monkeypatch.setattr(job, "GRACE_SECONDS", 1.0)
     run = engine.submit({"steps": 5, "deaf": True})

@@ -1,30 +1,22 @@
 """What a visitor of the app may queue. Each run that waits is somebody's turn that comes later, so they are counted.
 
-They hold for the app. The library and the command line on the machine itself have none.
+The caps are the engine's (engine/caps.py), which asks them of a person by name; here those that nobody has given a name
+are counted by session. The library and the command line on the machine itself have none.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import streamlit as st
 
 from app import plain_options, state
-from peftcore.errors import InvalidSetting
+from peftcore.engine.caps import Caps, variable
 from peftcore.spec import RunSpec
 
-OWN, ALL = "HEADROOM_WAITING", "HEADROOM_WAITING_ALL"  # the settings
-DEFAULTS = {OWN: 32, ALL: 256}
+OWN, ALL = variable("waiting"), variable("waiting_all")  # the settings
+MOST_COUNTED = 1000  # newest runs of a session that are counted
 _QUEUED = "caps_queued"  # in the session: numbers of the runs that it queued
-
-
-def of(variable: str) -> int:
-    """A cap. Raises InvalidSetting: it is set to something that is not a whole number of at least 1."""
-    text = os.environ.get(variable) or str(DEFAULTS[variable])
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 10**6):
-        raise InvalidSetting(f"{variable}={text} is not possible; it must be a whole number, 1 to 1,000,000.")
-    return int(text)
 
 
 def check(more: int) -> None:
@@ -35,15 +27,7 @@ def check(more: int) -> None:
     """
     waiting = set(state.engine().queue())
     own = len(waiting.intersection(st.session_state.get(_QUEUED, ())))
-    for there, cap, whose, most in (
-        (own, of(OWN), "Of your runs ", f"one visitor may have {of(OWN)} waiting"),
-        (len(waiting), of(ALL), "Of all runs ", f"{of(ALL)} may wait in all"),
-    ):
-        if there + more > cap:
-            raise InvalidSetting(
-                f"{whose}{there} wait already, and this would add {more}: {most} at a time. Launch again when some "
-                "have begun, or stop some of them."
-            )
+    Caps.here().queue(own, len(waiting), more)
 
 
 def submit(spec: RunSpec) -> int:
@@ -76,7 +60,7 @@ def _allow(specs: Sequence[RunSpec]) -> None:
 
 def _count(runs: list[int]) -> None:
     """Notes runs that this visitor has queued."""
-    st.session_state[_QUEUED] = [*st.session_state.get(_QUEUED, []), *runs][-of(ALL) :]
+    st.session_state[_QUEUED] = [*st.session_state.get(_QUEUED, []), *runs][-MOST_COUNTED:]
 
 
 def resume(run: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
@@ -16,6 +17,8 @@ from peftcore import errors
 
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package and its assets
 OBJECT_STORE_BYTES = 128 * 2**20  # events are small; an adapter that is larger goes through the disk
+SHARE_FOR_RUNS = 0.9  # of the machine's memory; the rest is the app's, Ray's and the system's
+LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container, on Linux
 
 
 def start(folder: Path, address: str | None = None, num_cpus: int | None = None) -> list[psutil.Process]:
@@ -57,6 +60,7 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
                     num_cpus=num_cpus,
                     include_dashboard=False,
                     object_store_memory=OBJECT_STORE_BYTES,
+                    _memory=_memory(),
                     **quiet,
                 )
         else:
@@ -87,6 +91,14 @@ def running() -> bool:
 def alive(servers: list[psutil.Process]) -> bool:
     """Whether all of them still work. Ray itself reports their death to its driver late or never."""
     return all(server.is_running() and server.status() != psutil.STATUS_ZOMBIE for server in servers)
+
+
+def _memory() -> int:
+    """Bytes that runs may take together: whatever else the machine does now, it will not do for ever."""
+    here = psutil.virtual_memory().total
+    with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit
+        here = min(here, int(LIMIT.read_text()))
+    return int(SHARE_FOR_RUNS * here) - OBJECT_STORE_BYTES
 
 
 def _servers() -> list[psutil.Process]:

@@ -17,11 +17,13 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from peftcore import errors, events
-from peftcore.engine import cluster
+from peftcore.engine import caps, cluster
+from peftcore.engine.caps import Caps
 from peftcore.engine.job import Job
 from peftcore.engine.lease import Lease
 from peftcore.engine.line import Line, Turn
 from peftcore.engine.pool import Pool
+from peftcore.engine.sizes import Sizes
 from peftcore.spec import RunSpec
 from peftcore.store import WAITING, RunRecord, Store
 
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 FINETUNE, RACE = "peftcore.engine.worker:finetune", "peftcore.engine.worker:race"
 STOPPED = ("interrupted", "failed", "cancelled")  # statuses from which a run can go on
 MOST_ATTEMPTS = 3  # a run whose app ended this often is not resumed automatically
+MOST_PASSED = 4  # turns that may pass one that waits for memory, after which nobody is handed over before it
 POLL_SECONDS = 1.0  # how often requests of other processes are looked for
 
 
@@ -57,6 +60,8 @@ class Engine:
         race: the same for several runs that share a forward, called as name(settings, resume, left_out), the first two
             being lists, and yielding (which, event).
         forward: from a run's settings, what runs must agree on to share a forward; None for one that shares nothing.
+
+    `caps_of`: the caps of a person by name, asked at each submission; '' has none.
     """
 
     def __init__(
@@ -78,6 +83,8 @@ class Engine:
         self.runs_per_gpu = runs_per_gpu
         self.function, self.race = function, race
         self._line = Line(store, forward)
+        self._sizes = Sizes(store, self._predict, self._hand_over_soon) if function == FINETUNE else None
+        self.caps_of: Callable[[str], Caps] = lambda owner: Caps.here()
         self._pool: Pool | None = None  # until Ray is there
         self._owns_ray = False
         self._reason: str | None = None
@@ -129,8 +136,13 @@ class Engine:
         """Queues a RunSpec, or the settings of one, and returns the run's number.
 
         owner: whose run it is, '' being the person at the machine; each has a turn before anybody has a second one.
+
+        Raises:
+            InvalidSetting: a cap of the owner says no (caps.py).
         """
-        run = self.store.create_run(_settings(spec), owner=owner, title=title, engine=self._lease.id)
+        settings = _settings(spec)
+        self._allow(owner, [settings])
+        run = self.store.create_run(settings, owner=owner, title=title, engine=self._lease.id)
         self._hand_over_soon()
         return run
 
@@ -142,6 +154,7 @@ class Engine:
         settings = [_settings(spec) for spec in specs]
         if not settings:
             raise errors.InvalidSetting("A race needs at least one RunSpec.")
+        self._allow(owner, settings)
         runs = self.store.create_race(settings, owner=owner, title=title, engine=self._lease.id)
         self._hand_over_soon()
         return runs[0]
@@ -166,14 +179,19 @@ class Engine:
 
     def resume(self, run: int) -> None:
         """Queues a run that stopped before its end again, from its last checkpoint where it has one."""
-        status = self.store.run(run).status
+        record = self.store.run(run)
+        status = record.status
+        self._allow(record.owner, [record.spec])
         if status not in STOPPED or not self._requeue(run, status):
             raise errors.InvalidSetting(f"Run {run} is {status}; only one that stopped before its end can go on.")
         self._hand_over_soon()
 
     def resume_race(self, race: int) -> None:
         """Queues all variations of a race again that stopped before their end."""
-        for record in reversed(self.store.runs(race=race, status=STOPPED)):
+        stopped = self.store.runs(race=race, status=STOPPED)
+        for owner in {record.owner for record in stopped}:
+            self._allow(owner, [record.spec for record in stopped if record.owner == owner])
+        for record in reversed(stopped):
             self._requeue(record.id, record.status)
         self._hand_over_soon()
 
@@ -270,30 +288,55 @@ class Engine:
                         self.store.set_status(record.id, "failed", error=f"Runs cannot be started: {self._reason}")
             if self._reason or self._pool is None or self._closing.is_set():
                 return
-            for turn in self._line.order(self._working(), self._jobs):
-                if len(set(self._jobs.values())) >= self.slots:
+            for turn in self._line.order(working := self._working(), self._jobs):
+                at_work = set(self._jobs.values())
+                if len(at_work) >= self.slots or any(job.pid is None and job.passed >= MOST_PASSED for job in at_work):
                     return
-                if turn.engine == self._lease.id:
-                    self._launch(turn)
+                most = self.caps_of(turn.owner).running if turn.owner else None
+                if turn.engine == self._lease.id and (most is None or working[turn.owner] < most):
+                    working[turn.owner] += self._launch(turn)
 
-    def _launch(self, turn: Turn) -> None:
+    def _launch(self, turn: Turn) -> bool:
+        """Gives Ray a turn; False where there is nothing to begin, or nobody knows yet how much memory it takes."""
         assert self._pool is not None, "asked once Ray is there"
         # Without those that were cancelled, or taken over, meanwhile.
         records = [record for record in map(self.store.run, turn.runs) if record.status == "queued"]
         runs = [record.id for record in records if record.engine == self._lease.id and not record.stop_wanted]
         if not runs:
-            return
-        name = f"headroom-{uuid.uuid4().hex}" if len(runs) > 1 else ""
+            return False
         settings = [record.spec for record in records if record.id in runs]
+        predicted = self._sizes.of(runs, settings) if self._sizes else {}
+        if predicted is None:
+            return False
+        need = self._pool.need(settings[0], predicted)
+        capped = self.caps_of(turn.owner).memory(need.peak) if turn.owner else None
+        if refusal := capped or self._pool.refusal(need):
+            for run in runs:
+                self.store.set_status(run, "failed", error=str(refusal), only_from=("queued",))
+            return False
+        name = f"headroom-{uuid.uuid4().hex}" if len(runs) > 1 else ""
         checkpoints = [self.store.get_artifact(run, "checkpoint") for run in runs]
         if name:
-            stream = self._pool.begin_together(self.race, settings, checkpoints, name)
+            stream = self._pool.begin_together(self.race, settings, checkpoints, name, need)
         else:
-            stream = self._pool.begin(self.function, settings[0], checkpoints[0])
-        job = Job(self.store, runs, stream, self._leave, self._forget, name, turn.owner)
+            stream = self._pool.begin(self.function, settings[0], checkpoints[0], need)
+        for other in set(self._jobs.values()):
+            other.passed += other.pid is None
+        job = Job(self.store, runs, stream, self._leave, self._forget, name, turn.owner, need.memory)
         self._jobs |= dict.fromkeys(runs, job)
         self._line.begun(turn)
         job.start()
+        return True
+
+    def _predict(self, settings: Mapping[str, Any]) -> Any:
+        if self._pool is None:
+            raise errors.EngineUnavailable("Ray is not there.")
+        return self._pool.predict(settings)
+
+    def _allow(self, owner: str, specs: list[dict[str, Any]]) -> None:
+        """Raises InvalidSetting: this person may not queue runs with these settings."""
+        if owner:
+            caps.check(self.store, self.caps_of(owner), owner, specs)
 
     def _working(self) -> Counter[str]:
         """How many slots each person's runs take."""

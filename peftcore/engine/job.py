@@ -34,6 +34,7 @@ class Job:
         leave: set when Ray ends, with the app or before it; the follower then lets go of the runs.
         ended: called in the follower's thread when a run has ended.
         owner: whose runs they are.
+        need: bytes of memory that they ask for.
     """
 
     def __init__(
@@ -45,9 +46,11 @@ class Job:
         ended: Callable[[Job, int], None],
         name: str = "",
         owner: str = "",
+        need: int = 0,
     ):
         self.store, self.runs, self.stream = store, tuple(runs), stream
-        self.group, self.owner = Group(name), owner
+        self.group, self.owner, self.need = Group(name), owner, need
+        self.passed = 0  # turns that were handed over later, while these runs waited for memory
         self.leave, self.ended = leave, ended
         self.live = list(runs)  # runs that have not ended
         self.unwanted: set[int] = set()  # runs that are to be stopped

@@ -92,7 +92,7 @@ class Line:
             run, _, _, race, engine = row
             shared = None if race is None else self._forward(run)
             together.setdefault(run if shared is None else (race, engine, shared), []).append(row)
-        return [Turn(tuple(row[0] for row in rows), *rows[0][1:3], rows[0][4]) for rows in together.values()]
+        return [Turn(tuple(row[0] for row in rows), rows[0][1], rows[0][2], rows[0][4]) for rows in together.values()]
 
     def order(self, working: Mapping[str, int], without: Collection[int] = ()) -> list[Turn]:
         """What waits, the next turn first; `working` as in `fair`."""

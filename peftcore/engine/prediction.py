@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from peftcore.events import Event, Finished, Started
 from peftcore.features.plan import CachePlan
@@ -48,6 +50,12 @@ def predicted_for(started: Started) -> dict[str, int]:
     """
     settings = {**started.spec, **_NO_BYTE, "device": started.device.partition(":")[0]}
     return dict(_prediction(json.dumps(settings, sort_keys=True), json.dumps(started.settings["features"])))
+
+
+def predicted(settings: Mapping[str, Any]) -> dict[str, int]:
+    """The same before a run begins, of its settings. Raises what `predict_memory` raises."""
+    report = predict_memory(RunSpec.from_dict(dict(settings)))
+    return {"peak": report.peak, **report.components}
 
 
 @lru_cache(maxsize=64)

@@ -50,6 +50,13 @@ def race(
             yield which, predicting[which](event)
 
 
+def predict(settings: dict[str, Any]) -> dict[str, int]:
+    """Bytes of a step of a RunSpec's dict, by component, and `peak`. Raises what `predict_memory` raises."""
+    from peftcore.engine.prediction import predicted
+
+    return predicted(settings)
+
+
 def warm_up(settings: dict[str, Any], resume: bytes | None) -> Generator[events.Event]:
     """The first step of a small fine-tune, so that the next run here finds torch, timm and the task loaded."""
     with contextlib.closing(finetune(settings, resume)) as stream:

@@ -12,6 +12,8 @@ import pytest
 
 from peftcore import errors
 from peftcore.engine import Engine, job
+from peftcore.engine.caps import Caps
+from peftcore.engine.engine import MOST_PASSED
 from peftcore.engine.lease import Lease
 from peftcore.store import Store
 
@@ -130,6 +132,69 @@ def test_each_person_has_a_turn_before_anybody_has_a_second_one(engine, gate):
     gate.touch()
     assert all(ended(engine, run).status == "finished" for run in expected)
     assert sorted(expected, key=lambda run: engine.store.run(run).started) == expected
+
+
+class Sized:
+    """In the place of predictions: toys say themselves what they take."""
+
+    def of(self, runs, settings):
+        return {"peak": settings[0].get("bytes", 1)}
+
+
+def test_a_run_begins_only_where_its_memory_is_and_is_passed_by_a_few_at_most(engine, gate, monkeypatch):
+    import ray
+
+    pool, all_of_it = engine._pool, engine._pool.memory
+    monkeypatch.setattr(engine, "_sizes", Sized())
+    never = engine.submit({"steps": 1, "bytes": all_of_it})
+    assert ended(engine, never).status == "failed"
+    assert all(word in engine.store.run(never).error for word in ("so it is not begun", "GB for runs", "smaller batch"))
+    assert not engine.store.events(never), "it never reached Ray"
+
+    @ray.remote(num_cpus=0, memory=all_of_it // 2)
+    def hold(path):
+        while not os.path.exists(path):
+            time.sleep(0.02)
+
+    held = hold.remote(str(gate))
+    until(lambda: ray.available_resources()["memory"] <= all_of_it // 2 + 1)
+    monkeypatch.setattr(pool, "slots", 3)
+    large = engine.submit({"steps": 1, "bytes": int(all_of_it * 0.6)}, owner="large")
+    small = [engine.submit({"steps": 1}, owner="small") for _ in range(MOST_PASSED + 2)]
+    until(lambda: [engine.store.run(run).ended for run in small].count(True) == MOST_PASSED)
+    time.sleep(0.3)
+    assert engine.store.waiting() == [large, *small[-2:]], "it waits, and no more pass it"
+    assert engine.queue()[0] == large
+    gate.touch()
+    assert [ended(engine, run).status for run in (large, *small)] == ["finished"] * (1 + len(small))
+    assert engine.store.run(large).started <= engine.store.run(small[-1]).started
+    ray.get(held)
+
+
+def test_caps_of_a_person_hold_where_runs_are_queued(engine, gate, monkeypatch):
+    monkeypatch.setenv("HEADROOM_EPOCHS", "5")
+    monkeypatch.setenv("HEADROOM_WAITING", "2")
+    monkeypatch.setenv("HEADROOM_RUN_MB", "3")
+    first = engine.submit({"steps": 2, "waits_at": 1, "gate": str(gate)}, owner="ann")
+    working(engine, first)
+    with pytest.raises(errors.InvalidSetting, match="epochs = 6 .* at most 5"):
+        engine.submit({"steps": 1, "epochs": 6}, owner="ann")
+    race = engine.submit_race([{"steps": 1}] * 2, owner="ann")
+    for more in (lambda: engine.submit({"steps": 1}, owner="ann"), lambda: engine.submit_race([{}] * 3, owner="bob")):
+        with pytest.raises(errors.InvalidSetting, match="one visitor may have 2 waiting"):
+            more()
+    free = [engine.submit({"steps": 1, "epochs": 99}) for _ in range(3)]  # the person at the machine
+    engine.cancel(race)
+    with pytest.raises(errors.InvalidSetting, match="2 waiting"):
+        engine.caps_of = lambda owner: Caps(waiting=2)
+        engine.submit({"steps": 1}, owner="ann")
+        engine.resume(race)
+    engine.caps_of = lambda owner: Caps.here()
+    monkeypatch.setattr(engine, "_sizes", Sized())
+    too_large = engine.submit({"steps": 1, "bytes": 4_000_000}, owner="bob")
+    gate.touch()
+    assert "a run may take 3 MB here (HEADROOM_RUN_MB)" in ended(engine, too_large).error
+    assert {ended(engine, run).status for run in (first, race + 1, *free)} == {"finished"}
 
 
 def test_a_run_that_does_not_listen_is_ended(engine, monkeypatch):

@@ -1,0 +1,135 @@
+"""The memory that runs will take, known before they begin: as their card predicted it, or predicted in a worker of Ray.
+
+A run asks Ray for this much, so one that does not fit now waits, and one that never fits is refused with the numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from peftcore import errors
+from peftcore.store import Store
+from peftcore.uploads.limits import size
+
+log = logging.getLogger(__name__)
+
+ARTIFACT = "predicted"  # of a run: bytes by component, and `peak`; the app writes it for what it has predicted itself
+EACH_ITS_OWN = ("trainable_weights", "gradients", "optimizer", "activations")  # of runs in one process; the rest is
+# there once
+NO_BYTE = ("seed", "lr", "weight_decay", "warmup", "clip", "epochs", "label_smoothing")  # settings that change no byte
+PROCESS_BYTES = 500_000_000  # what a worker holds before a run begins: Python, PyTorch, timm, a task
+FIRST_WAIT = 0.15  # seconds in which whoever queued a run may still write what they know of it
+LONGEST = 45.0  # seconds for a prediction, after which the run begins without one
+LOOK_SECONDS = 0.2
+MOST_KEPT = 512
+
+
+class Sizes:
+    """Args:
+    predict: begins a prediction in Ray and returns its reference; called in a thread of this class.
+    known: called when one is there.
+    """
+
+    def __init__(self, store: Store, predict: Callable[[Mapping[str, Any]], Any], known: Callable[[], None]):
+        self.store, self._predict, self._known = store, predict, known
+        self._kept: OrderedDict[str, dict[str, int]] = OrderedDict()  # by what decides it; {} where none can be made
+        self._asked: dict[int, float] = {}
+        self._wanted: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def of(self, runs: Sequence[int], settings: Sequence[Mapping[str, Any]]) -> dict[str, int] | None:
+        """Bytes by component, and `peak`, of runs that begin together; {} where they cannot be predicted, None where
+        they are not predicted yet, which begins now."""
+        found = [self._one(run, one) for run, one in zip(runs, settings, strict=True)]
+        each = [one for one in found if one]
+        if len([one for one in found if one is not None]) < len(found):
+            return None
+        return together(each) if each else {}
+
+    def _one(self, run: int, settings: Mapping[str, Any]) -> dict[str, int] | None:
+        if blob := self.store.get_artifact(run, ARTIFACT):
+            return json.loads(blob)
+        key = _key(settings)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                found = self._kept[key]
+                self._asked.pop(run, None)
+            else:
+                now = time.monotonic()
+                if now - self._asked.setdefault(run, now) < FIRST_WAIT:
+                    threading.Timer(FIRST_WAIT, self._known).start()
+                    return None
+                self._wanted.setdefault(key, settings)
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._serve, name="headroom-sizes", daemon=True)
+                    self._thread.start()
+                return None
+        if found:
+            self.store.put_artifact(run, ARTIFACT, json.dumps(found).encode())
+        return found
+
+    def _serve(self) -> None:
+        while True:
+            with self._lock:
+                if not self._wanted:
+                    self._thread = None
+                    return
+                key, settings = next(iter(self._wanted.items()))
+            found = self._found(settings)
+            with self._lock:
+                del self._wanted[key]
+                self._kept[key] = found
+                while len(self._kept) > MOST_KEPT:
+                    self._kept.popitem(last=False)
+            self._known()
+
+    def _found(self, settings: Mapping[str, Any]) -> dict[str, int]:
+        import ray
+
+        try:
+            end, job = time.monotonic() + LONGEST, self._predict(settings)
+            while time.monotonic() < end:
+                if ray.wait([job], timeout=LOOK_SECONDS)[0]:
+                    return dict(ray.get(job))
+            ray.cancel(job, force=True)
+            log.warning("the memory of a run was not predicted in %g seconds", LONGEST)
+        except (Exception, SystemExit) as error:  # the prediction's, or Ray's end: the run will say what is wrong
+            log.warning("the memory of a run cannot be predicted: %s", str(error).splitlines()[-1:])
+        return {}
+
+
+def together(each: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """Bytes by component, and `peak`, of runs that work in one process: frozen weights and cached features are there
+    once, what trains is there for each."""
+    if len(each) == 1:
+        return dict(each[0])
+    names = dict.fromkeys(name for one in each for name in one if name != "peak")
+    parts = {name: (sum if name in EACH_ITS_OWN else max)([one.get(name, 0) for one in each]) for name in names}
+    return parts | {"peak": sum(parts.values())}
+
+
+def _key(settings: Mapping[str, Any]) -> str:
+    return json.dumps({name: value for name, value in settings.items() if name not in NO_BYTE}, sort_keys=True)
+
+
+def refusal(need: int, peak: int, there: int, what: str) -> errors.OutOfMemory | None:
+    """Why a run never fits; None where it fits.
+
+    Args:
+        need: bytes that it takes. peak: of a training step, as predicted. there: bytes that `what` has for runs.
+    """
+    if need <= there:
+        return None
+    return errors.OutOfMemory(
+        f"This is predicted to take {size(need)} (a training step {size(peak)}, the rest its process), and {what} "
+        f"{size(there)} for runs: it would end for lack of memory, so it is not begun. Take a smaller batch, a smaller "
+        "image or a smaller backbone, or a side method with cached features."
+    )

@@ -69,6 +69,10 @@ class OutOfMemory(HeadroomError):
     """The device has too little memory for this run."""
 
 
+class NotYours(HeadroomError):
+    """It belongs to somebody else in the room, or the teacher alone may do it."""
+
+
 class StoreUnavailable(HeadroomError):
     """The folder of runs cannot be read or written."""
 

@@ -9,9 +9,13 @@ import streamlit as st
 
 from peftcore.fetch.confined import NONE, VARIABLE
 
+OPEN = "HEADROOM_ROOM"  # set where the app has a door, whichever address it listens on: behind a proxy it is its own
+
 
 def is_room() -> bool:
-    """Whether the app listens on another address than this machine's own."""
+    """Whether the app has a door, or listens on another address than this machine's own."""
+    if os.environ.get(OPEN):
+        return True
     address = st.get_option("server.address")
     if not address:
         return True  # Streamlit then listens on all

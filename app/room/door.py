@@ -1,0 +1,162 @@
+"""The door of a room: a page that asks for the code and a name, and nothing else is served to who has not passed it.
+
+It stands before Streamlit, so that a stranger gets no session, no file and no event.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import jinja2
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
+
+from app.room import accounts, cookie
+from app.room.guesses import Guesses
+from peftcore.errors import HeadroomError
+from peftcore.room import Person, Room, names
+
+ENTER, LEAVE, TEACHER = "/enter", "/leave", "/teacher"
+OPEN = (ENTER, TEACHER, "/_stcore/health", "/favicon.png", *accounts.ROUTES)  # served to strangers
+ASKED = "headroom_next"  # a cookie: where somebody wanted to go, while a service signs them in
+PAGE = Path(__file__).resolve().parents[1] / "assets" / "enter.html"
+_FRAMES = (("content-security-policy", "frame-ancestors 'self'"), ("x-frame-options", "SAMEORIGIN"))
+
+
+class Door:
+    """Middleware that lets in who has the room's cookie, sends others to the entering page, and keeps other sites from
+    showing the app in a frame."""
+
+    def __init__(self, app: ASGIApp, room: Callable[[], Room]):
+        self.app, self.room = app, room
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            return await self.app(scope, receive, send)
+        asked = HTTPConnection(scope)
+        if scope["type"] == "websocket":
+            # Streamlit looks at host and origin itself.
+            if cookie.person(self.room(), asked.cookies) is None:
+                return await send({"type": "websocket.close", "code": 1008})
+            return await self.app(scope, receive, send)
+
+        async def framed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _FRAMES:
+                    headers[name] = value
+            await send(message)
+
+        await (self._answer(asked) or self.app)(scope, receive, framed)
+
+    def _answer(self, asked: HTTPConnection) -> Response | None:
+        """What a stranger gets; None lets the request through."""
+        path = asked.url.path
+        if not is_host_allowed(asked.headers.get("host")):
+            return PlainTextResponse("This app does not answer to that name.", 400)
+        if path.startswith(OPEN) or cookie.person(self.room(), asked.cookies):
+            return None
+        if asked.scope["method"] not in ("GET", "HEAD") or "text/html" not in asked.headers.get("accept", ""):
+            return PlainTextResponse("Enter the room first.", 403)
+        wanted = path + (f"?{asked.url.query}" if asked.url.query else "")
+        return RedirectResponse(f"{ENTER}?{urlencode({'next': wanted})}", 303)
+
+
+def middleware(room: Callable[[], Room]) -> list[Middleware]:
+    """What `st.App` takes."""
+    return [Middleware(Door, room=room)]
+
+
+def routes(room: Callable[[], Room], guesses: Guesses | None = None) -> list[BaseRoute]:
+    """The entering page, the teacher's link and the way out."""
+    guesses = guesses or Guesses()
+
+    async def enter(asked: Request) -> Response:
+        form = await asked.form() if asked.method == "POST" else asked.query_params
+        said = {name: str(form.get(name, ""))[:2000] for name in ("code", "name", "next")}
+        here = room()
+        account = accounts.account(asked.cookies, str(asked.base_url))
+        wanted = said["next"] or asked.cookies.get(ASKED, "")
+        if who := cookie.person(here, asked.cookies):
+            return _go(wanted)
+        if asked.method != "POST":
+            return _page(said, account, "", 200)
+        if not _own(asked):
+            return _page(said, account, "This form was sent from another site. Try again here.", 403)
+        address = asked.client.host if asked.client else ""
+        if pause := guesses.wait(address):
+            text = f"Too many wrong codes came from here. Try again in {pause:.0f} seconds."
+            return _page(said, account, text, 429)
+        if not names.same_code(said["code"], here.code):
+            guesses.wrong(address)
+            return _page(said, account, "That is not the code of this room. The teacher shows it.", 403)
+        guesses.right(address)
+        try:
+            who = here.enter(account.name[: names.LONGEST], account.id) if account else here.enter(said["name"])
+        except HeadroomError as error:
+            return _page(said, account, str(error), 400)
+        return _greeted(_go(wanted), here, who, asked)
+
+    async def teach(asked: Request) -> Response:
+        here, address = room(), asked.client.host if asked.client else ""
+        given = hashlib.sha256(asked.query_params.get("key", "").encode()).digest()
+        if guesses.wait(address) or given != hashlib.sha256(here.teacher_secret.encode()).digest():
+            guesses.wrong(address)
+            return PlainTextResponse("That is not the teacher's link of this room; the terminal shows it.", 403)
+        return _greeted(_go("/room"), here, here.teacher, asked)
+
+    async def leave(asked: Request) -> Response:
+        answer = RedirectResponse(ENTER, 303)
+        cookie.forget(answer, room())
+        return answer
+
+    return [
+        Route(ENTER, enter, methods=["GET", "POST"]),
+        Route(TEACHER, teach),
+        Route(LEAVE, leave, methods=["POST"]),
+    ]
+
+
+def _page(said: dict[str, str], account: accounts.Account | None, fault: str, status: int) -> Response:
+    offered = [] if account else accounts.providers()
+    text = _template().render(
+        **said, action=ENTER, fault=fault, account=account.name if account else "", providers=offered
+    )
+    answer = HTMLResponse(text, status, headers={"cache-control": "no-store"})
+    if offered and said["next"]:
+        answer.set_cookie(ASKED, said["next"], max_age=600, httponly=True, samesite="lax")
+    return answer
+
+
+def _greeted(answer: Response, room: Room, who: Person, asked: Request) -> Response:
+    cookie.keep(answer, room, who, secure=asked.url.scheme == "https")
+    answer.delete_cookie(ASKED)
+    return answer
+
+
+def _go(wanted: str) -> Response:
+    """To a page of this app and of no other site."""
+    parts = urlsplit(wanted)
+    is_here = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
+    return RedirectResponse(wanted if is_here else "/", 303)
+
+
+def _own(asked: Request) -> bool:
+    """Whether a form comes from a page of this app: browsers say from where."""
+    origin: Any = asked.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == asked.headers.get("host")
+
+
+@cache
+def _template() -> jinja2.Template:
+    return jinja2.Environment(autoescape=True).from_string(PAGE.read_text())

@@ -1,0 +1,60 @@
+"""What the terminal says when a room opens: its code, and the links of the participants and of the teacher."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
+
+import psutil
+import streamlit as st
+
+from peftcore.home import home
+from peftcore.room import Room
+
+
+@cache
+def _room(folder: str) -> Room:
+    return Room(folder)
+
+
+def room() -> Room:
+    """The room of HEADROOM_HOME; of this process one."""
+    return _room(str(home()))
+
+
+def address() -> str:
+    """Where others reach the app, 'http://192.168.1.20:8501', as far as this machine can know: the address that it
+    listens on, else its first one that is not its own loopback."""
+    given = st.get_option("server.address") or "0.0.0.0"
+    host = _outward() if given in ("0.0.0.0", "::") else given.strip("[]")
+    scheme = "https" if st.get_option("server.sslCertFile") else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{st.get_option('server.port')}"
+
+
+def _outward() -> str:
+    for cards in psutil.net_if_addrs().values():
+        for one in cards:
+            if one.family == socket.AF_INET and not ipaddress.ip_address(one.address).is_loopback:
+                return one.address
+    return socket.gethostname()
+
+
+def text(here: Room, where: str) -> str:
+    """For the terminal."""
+    return (
+        f"\n  This Headroom is a room. Code: {here.code}\n"
+        f"  For all:          {where}/enter?code={here.code}\n"
+        f"  For the teacher:  {where}/teacher?key={here.teacher_secret}\n"
+        "  Whoever has the teacher's link is the teacher: keep it to yourself. Both stay the same after a restart.\n"
+    )
+
+
+@asynccontextmanager
+async def lifespan(_app: Any) -> AsyncIterator[None]:
+    """Greets when the server begins."""
+    print(text(room(), address()), flush=True)
+    yield

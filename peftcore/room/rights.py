@@ -1,0 +1,135 @@
+"""What somebody in a room may do: look at runs, change them, launch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from peftcore import errors
+from peftcore.room.record import Person, Settings
+from peftcore.room.room import Room
+
+SHELF = "upload:"  # of tasks whose images somebody in the room brought
+
+
+@dataclass(frozen=True)
+class Rights:
+    """Of one person, asked anew each time: the teacher may change them while a page is open.
+
+    The machine's own runs, which nobody in the room launched, are the teacher's.
+    """
+
+    room: Room
+    id: str
+
+    @property
+    def person(self) -> Person:
+        """Raises NotYours: the person has been removed."""
+        if (found := self.room.person(self.id)) is None:
+            raise errors.NotYours("You are no longer in this room. Ask the teacher, or enter it again.")
+        return found
+
+    @property
+    def settings(self) -> Settings:
+        return self.room.now().settings
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """Owners of what is the teacher's."""
+        return ("", self.room.teacher.name)
+
+    def seen(self) -> tuple[str, ...] | None:
+        """Owners whose runs may be looked at; None for all."""
+        me = self.person
+        if me.is_teacher or self.settings.looking == "all":
+            return None
+        return (me.name, *self.teachers) if self.settings.looking == "teacher" else (me.name,)
+
+    def owns(self, owner: str) -> bool:
+        """Whether what this owner has may be changed."""
+        me = self.person
+        return me.is_teacher or owner == me.name
+
+    def look(self, what: str, owner: str) -> None:
+        """Raises NotYours: it may not be looked at."""
+        seen = self.seen()
+        if seen is not None and owner not in seen:
+            raise errors.NotYours(
+                f"{what} belongs to somebody else, and in this room one looks at {_whose(self.settings.looking)}."
+            )
+
+    def change(self, what: str, owner: str) -> None:
+        """Raises NotYours: it may not be changed."""
+        if not self.owns(owner):
+            whose = "the teacher" if owner in self.teachers else owner
+            raise errors.NotYours(f"{what} belongs to {whose}; only {whose} and the teacher change or stop it.")
+
+    def teach(self, what: str) -> None:
+        """Raises NotYours: only the teacher may do it."""
+        if not self.person.is_teacher:
+            raise errors.NotYours(f"Only the teacher {what}.")
+
+    def task(self, name: str) -> None:
+        """Raises NotYours: the task's images are somebody else's and may not be looked at."""
+        base = name.partition("?")[0]
+        if base.startswith(SHELF):
+            self.look(f"{base.removeprefix(SHELF)}, a set of uploaded images,", self.room.now().owners.get(base, ""))
+
+    def launch(self, settings: Mapping[str, Any]) -> None:
+        """Whether a run with these settings may be queued.
+
+        Raises:
+            NotYours: launching is closed, or a link or form names what only the teacher may name.
+            InvalidSetting: it is not what the teacher has pinned.
+        """
+        me, now = self.person, self.settings
+        if me.is_teacher:
+            return
+        if not now.launching:
+            raise errors.NotYours("The teacher has closed launching for now. What is queued goes on.")
+        for name in ("backbone", "task"):
+            fetched(str(settings.get(name, "")))
+        if settings.get("weights"):
+            raise errors.NotYours("In a room only the teacher names a file of weights.")
+        self.task(str(settings.get("task", "")))
+        if now.pinned:
+            pinned(settings, now.pinned, now.free)
+
+
+def _whose(looking: str) -> str:
+    return {"teacher": "one's own and the teacher's", "own": "one's own"}[looking]
+
+
+def fetched(name: str) -> None:
+    """Raises NotYours: a name that makes the machine download or read something, which in a room only the teacher
+    does."""
+    if name.startswith(("hf-hub:", "hf_hub:", "local-dir:", "hf:", "folder:", "torchvision:", "vtab:", "http:", "https:")):
+        raise errors.NotYours(
+            f"{name} is downloaded, or read from a folder of this machine; in a room only the teacher does that. Take "
+            "one of the backbones and tasks that are here, or upload images."
+        )
+
+
+def pinned(settings: Mapping[str, Any], fixed: Mapping[str, Any], free: tuple[str, ...]) -> None:
+    """Raises InvalidSetting: a setting that is not free differs from what is pinned."""
+    for name, value, wanted in _differences(settings, fixed):
+        if name not in free and not (name.startswith("method.") and "method" in free):
+            may = ", ".join(free) or "nothing"
+            raise errors.InvalidSetting(
+                f"The teacher has pinned {name} = {wanted}; this run has {value}. What may vary: {may}."
+            )
+
+
+def _differences(settings: Mapping[str, Any], fixed: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    found = []
+    for name in sorted({*settings, *fixed} - {"method"}):
+        if settings.get(name) != fixed.get(name):
+            found.append((name, settings.get(name), fixed.get(name)))
+    mine, theirs = dict(settings.get("method", {})), dict(fixed.get("method", {}))
+    if mine.get("name") != theirs.get("name"):
+        return [*found, ("method", mine.get("name"), theirs.get("name"))]
+    for name in sorted({*mine, *theirs}):
+        if mine.get(name) != theirs.get(name):
+            found.append((f"method.{name}", mine.get(name), theirs.get(name)))
+    return found

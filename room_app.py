@@ -1,0 +1,19 @@
+"""The app with a door, for a room of many: a code lets people in, and each has a name.
+
+streamlit run room_app.py --server.address 0.0.0.0      (or: make app HOST=0.0.0.0)
+"""
+
+import os
+
+import streamlit as st
+
+from app import room
+from app.room import door, greeting
+
+os.environ[room.OPEN] = "1"
+app = st.App(
+    "streamlit_app.py",
+    routes=door.routes(greeting.room),
+    middleware=door.middleware(greeting.room),
+    lifespan=greeting.lifespan,
+)

@@ -6,11 +6,13 @@ HOST   ?= 127.0.0.1
 PORT   ?= 8501
 NAMES  ?=
 BIN    := .venv/bin
+# Where others can open the app, or a proxy passes them on, it is a room and has a door.
+ENTRY  := $(if $(strip $(NAMES) $(filter-out 127.0.0.1 localhost ::1,$(HOST))),room_app.py,streamlit_app.py)
 
 .PHONY: app test lint browser clean
 
 app: .venv/.app
-	$(BIN)/streamlit run streamlit_app.py --server.address $(HOST) --server.port $(PORT) \
+	$(BIN)/streamlit run $(ENTRY) --server.address $(HOST) --server.port $(PORT) \
 	  $$($(BIN)/python scripts/own_names.py $(HOST) $(NAMES))
 
 test: .venv/.test browser lint

@@ -6,12 +6,14 @@ streamlit run streamlit_app.py
 import streamlit as st
 
 from app import errors, links, navigation, room, state, theme
+from app.room import who
 
 st.set_page_config(page_title="Headroom", page_icon="assets/icon.png", layout="wide")
 page = st.navigation(navigation.pages(), position="top")
 links.receive(page.url_path)
 theme.apply()
 room.confine()
+who.admit()
 state.begin()
 with errors.sentences():
     page.run()

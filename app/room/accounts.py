@@ -18,7 +18,6 @@ from streamlit.web.server.starlette.starlette_app_utils import decode_signed_val
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
 ROUTES = ("/auth/", "/oauth2callback")  # Streamlit's, which somebody passes before entering
-SHARED = ("redirect_uri", "cookie_secret", "expose_tokens")  # settings of [auth] that are none of one provider
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,7 @@ def providers() -> list[Provider]:
         return []
     named = [name for name, value in section.items() if isinstance(value, Mapping) and name != "client_kwargs"]
     found = named or (["default"] if "client_id" in section else [])
-    return [
-        Provider("your account" if name == "default" else name.capitalize(), _link(name)) for name in found
-    ]  # fmt: skip
+    return [Provider("your account" if name == "default" else name.capitalize(), _link(name)) for name in found]
 
 
 def _link(provider: str) -> str:
@@ -60,7 +57,10 @@ def account(cookies: Mapping[str, str], origin: str) -> Account | None:
         value = cookies.get(name)
         return None if value is None else decode_signed_value(get_cookie_secret(), name, value.encode("latin-1"))
 
-    if not auth_util.get_secrets_auth_section() or not (found := auth_util.get_cookie_with_chunks(signed, USER_COOKIE_NAME)):
+    if not auth_util.get_secrets_auth_section():
+        return None
+    found = auth_util.get_cookie_with_chunks(signed, USER_COOKIE_NAME)
+    if not found:
         return None
     said = json.loads(found)
     if said.get("origin") != "{0.scheme}://{0.netloc}".format(urlsplit(origin)) or not said.get("is_logged_in"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import psutil
 import streamlit as st
 
+from app.room import OPEN
 from peftcore.home import home
 from peftcore.room import Room
 
@@ -24,6 +26,11 @@ def _room(folder: str) -> Room:
 def room() -> Room:
     """The room of HEADROOM_HOME; of this process one."""
     return _room(str(home()))
+
+
+def has_door() -> bool:
+    """Whether the app was started by room_app.py."""
+    return bool(os.environ.get(OPEN))
 
 
 def address() -> str:

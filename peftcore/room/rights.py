@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from peftcore import errors
+from peftcore.backbone.weights import REMOTE
 from peftcore.room.record import Person, Settings
 from peftcore.room.room import Room
+from peftcore.task import here
 
 SHELF = "upload:"  # of tasks whose images somebody in the room brought
 
@@ -88,8 +90,7 @@ class Rights:
             return
         if not now.launching:
             raise errors.NotYours("The teacher has closed launching for now. What is queued goes on.")
-        for name in ("backbone", "task"):
-            fetched(str(settings.get(name, "")))
+        fetched(str(settings.get("backbone", "")), str(settings.get("task", "")))
         if settings.get("weights"):
             raise errors.NotYours("In a room only the teacher names a file of weights.")
         self.task(str(settings.get("task", "")))
@@ -101,14 +102,22 @@ def _whose(looking: str) -> str:
     return {"teacher": "one's own and the teacher's", "own": "one's own"}[looking]
 
 
-def fetched(name: str) -> None:
-    """Raises NotYours: a name that makes the machine download or read something, which in a room only the teacher
-    does."""
-    if name.startswith(("hf-hub:", "hf_hub:", "local-dir:", "hf:", "folder:", "torchvision:", "vtab:", "http:", "https:")):
-        raise errors.NotYours(
-            f"{name} is downloaded, or read from a folder of this machine; in a room only the teacher does that. Take "
-            "one of the backbones and tasks that are here, or upload images."
-        )
+def fetched(backbone: str, task: str) -> None:
+    """Raises NotYours: the machine would download something, or read a folder, that only the teacher names in a room.
+
+    A data set that is here already is anybody's.
+    """
+    name = backbone if backbone.startswith(REMOTE) else task
+    if name == task:
+        try:
+            if here(task):
+                return
+        except errors.HeadroomError:
+            return  # which says better what is wrong, where the task is loaded
+    raise errors.NotYours(
+        f"{name} would be downloaded, or read from a folder of this machine; in a room only the teacher does that. "
+        "Take one of the backbones and tasks that are here, or upload images."
+    )
 
 
 def pinned(settings: Mapping[str, Any], fixed: Mapping[str, Any], free: tuple[str, ...]) -> None:

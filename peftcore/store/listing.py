@@ -94,6 +94,8 @@ class Page:
 def page(store: Store, wanted: Filter, limit: int = 25, number: int = 0) -> Page:
     """Entries `number` * `limit` and on. Of a race of which any run fits, all runs on the same shelf are listed."""
     where, values = wanted.where()
+    seen, of = store.seen()
+    where, values = f"{seen} AND {where}", [*of, *values]
     entry = f"SELECT coalesce(race, id) AS entry, max(id) AS newest FROM runs WHERE {where} GROUP BY entry"
     with store.read() as db:
         _fold(db)
@@ -103,8 +105,9 @@ def page(store: Store, wanted: Filter, limit: int = 25, number: int = 0) -> Page
         query = f"SELECT entry FROM ({entry}) ORDER BY newest DESC LIMIT ? OFFSET ?"
         order = [row[0] for row in db.execute(query, [*values, limit, limit * number])]
         marks = ",".join("?" * len(order))
-        query = f"SELECT {COLUMNS} FROM runs WHERE (id IN ({marks}) OR race IN ({marks})) AND {SHELVES[wanted.shelf]}"
-        records = [RunRecord.of(row) for row in db.execute(f"{query} ORDER BY id DESC", [*order, *order])]
+        where = f"(id IN ({marks}) OR race IN ({marks})) AND {SHELVES[wanted.shelf]} AND {seen}"
+        query = f"SELECT {COLUMNS} FROM runs WHERE {where} ORDER BY id DESC"
+        records = [RunRecord.of(row) for row in db.execute(query, [*order, *order, *of])]
     found: dict[int, list[RunRecord]] = {number: [] for number in order}
     for record in records:
         found[record.race or record.id].append(record)
@@ -115,24 +118,27 @@ def facets(store: Store, shelf: Shelf = "current") -> dict[str, Counter[str]]:
     """What the runs of a shelf can be narrowed by, and how many runs have it, the most first: by name of FIELDS and
     'tag'; and by 'shelf', how many runs stand on each."""
     found = {}
+    seen, of = store.seen()
+    there = f"{SHELVES[shelf]} AND {seen}"
     with store.read() as db:
         for name, sql in FIELDS.items():
-            rows = db.execute(f"SELECT {sql}, count(*) FROM runs WHERE {SHELVES[shelf]} GROUP BY 1 ORDER BY 2 DESC, 1")
+            rows = db.execute(f"SELECT {sql}, count(*) FROM runs WHERE {there} GROUP BY 1 ORDER BY 2 DESC, 1", of)
             found[name] = Counter({value: count for value, count in rows if value is not None})
-        tags = f"SELECT value, count(*) FROM runs, json_each(runs.tags) WHERE {SHELVES[shelf]} GROUP BY 1"
-        found["tag"] = Counter(dict(db.execute(f"{tags} ORDER BY 2 DESC, 1").fetchall()))
-        counts = {one: f"(SELECT count(*) FROM runs WHERE {where})" for one, where in SHELVES.items()}
-        row = db.execute(f"SELECT {', '.join(counts.values())}").fetchone()
+        tags = f"SELECT value, count(*) FROM runs, json_each(runs.tags) WHERE {there} GROUP BY 1"
+        found["tag"] = Counter(dict(db.execute(f"{tags} ORDER BY 2 DESC, 1", of).fetchall()))
+        counts = {one: f"(SELECT count(*) FROM runs WHERE {where} AND {seen})" for one, where in SHELVES.items()}
+        row = db.execute(f"SELECT {', '.join(counts.values())}", of * len(counts)).fetchone()
         found["shelf"] = Counter(dict(zip(counts, row, strict=True)))
     return found
 
 
 def alike(store: Store, record: RunRecord, most: int, **same: str) -> list[RunRecord]:
     """The newest other runs that agree with a run in these FIELDS: `alike(store, record, 5, task="digits")`."""
-    where = " AND ".join([SHELVES["current"], "id != ?", *(f"{FIELDS[name]} = ?" for name in same)])
+    seen, of = store.seen()
+    where = " AND ".join([SHELVES["current"], seen, "id != ?", *(f"{FIELDS[name]} = ?" for name in same)])
     with store.read() as db:
         query = f"SELECT {COLUMNS} FROM runs WHERE {where} ORDER BY id DESC LIMIT ?"
-        return [RunRecord.of(row) for row in db.execute(query, [record.id, *same.values(), most])]
+        return [RunRecord.of(row) for row in db.execute(query, [*of, record.id, *same.values(), most])]
 
 
 def _word(word: str) -> tuple[str, list[Any]]:

@@ -109,8 +109,5 @@ def _ended(store: Store, runs: Iterable[int], how: str) -> list[int]:
 
 
 def _set(store: Store, runs: Sequence[int], values: dict[str, Any]) -> None:
-    sets = ", ".join(f"{column} = ?" for column in values)
     # A run that has been resumed meanwhile is at work and stays in the lists.
-    only = " AND status NOT IN ('queued', 'running')" if {"archived", "deleted"} & values.keys() else ""
-    with store.write() as db:
-        db.executemany(f"UPDATE runs SET {sets} WHERE id = ?{only}", [(*values.values(), run) for run in runs])
+    store.put_marks(runs, values, only_ended=bool({"archived", "deleted"} & values.keys()))

@@ -68,10 +68,12 @@ class Store:
     ) -> list[RunRecord]:
         """The newest runs first, of one status or of several, of one owner or of all, of one race or of all; those that
         are deleted are left out, `store.listing` has them."""
-        where, values = ["deleted IS NULL"], list[Any]()
+        seen, values = self.seen()
+        where = ["deleted IS NULL", seen]
         if status is not None:
-            values += [status] if isinstance(status, str) else status
-            where.append(f"status IN ({','.join('?' * len(values))})")
+            wanted = [status] if isinstance(status, str) else list(status)
+            values += wanted
+            where.append(f"status IN ({','.join('?' * len(wanted))})")
         for column, value in (("owner", owner), ("race", race)):
             if value is not None:
                 where.append(f"{column} = ?")
@@ -80,6 +82,10 @@ class Store:
         with self._db.read() as db:
             query = f"SELECT {COLUMNS} FROM runs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?"
             return [RunRecord.of(row) for row in db.execute(query, values)]
+
+    def seen(self) -> tuple[str, list[Any]]:
+        """Which runs lists show, as SQL after WHERE and its values: all, but for somebody in a room (peftcore.room)."""
+        return "1", []
 
     def waiting(self) -> list[int]:
         """Numbers of the queued runs of all engines, the next one first."""
@@ -131,6 +137,13 @@ class Store:
         with self._db.write() as db:
             sql = "UPDATE runs SET stop_wanted = 1 WHERE id = ? AND status IN ('queued', 'running')"
             return db.execute(sql, (run,)).rowcount == 1
+
+    def put_marks(self, runs: Iterable[int], values: Mapping[str, Any], only_ended: bool = False) -> None:
+        """Sets columns that a person fills, of each run; `only_ended`: of none that waits or works. See marks.py."""
+        where = "id = ?" + (" AND status NOT IN ('queued', 'running')" if only_ended else "")
+        with self._db.write() as db:
+            sql = f"UPDATE runs SET {', '.join(f'{column} = ?' for column in values)} WHERE {where}"
+            db.executemany(sql, [(*values.values(), run) for run in runs])
 
     def delete_run(self, run: int) -> None:
         """Forgets a run with its events and artifacts; one that waits or works must be cancelled first."""
@@ -207,8 +220,10 @@ class Store:
 
     def artifact_sizes(self, name: str) -> dict[int, int]:
         """Bytes of the artifact of this name, by the number of its run."""
+        seen, values = self.seen()
+        sql = f"SELECT run, length(data) FROM artifacts WHERE name = ? AND run IN (SELECT id FROM runs WHERE {seen})"
         with self._db.read() as db:
-            return dict(db.execute("SELECT run, length(data) FROM artifacts WHERE name = ?", (name,)).fetchall())
+            return dict(db.execute(sql, [name, *values]).fetchall())
 
     def artifact_names(self, run: int) -> list[str]:
         with self._db.read() as db:

@@ -78,7 +78,7 @@ def store(tmp_path, monkeypatch) -> Store:
 @pytest.fixture
 def engine(store, monkeypatch) -> StillEngine:
     still = StillEngine(store)
-    monkeypatch.setattr(state, "engine", lambda: still)
+    monkeypatch.setattr(state, "whole_engine", lambda: still)
     monkeypatch.setattr(state, "begin", lambda: None)
     return still
 

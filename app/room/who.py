@@ -1,0 +1,70 @@
+"""Who looks at this page: nobody in particular on one's own machine, somebody with a name in a room."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.room import cookie, greeting, is_room
+from peftcore.errors import NotYours
+from peftcore.room import Person, Settings
+from peftcore.room.rights import Rights
+from peftcore.store import RunRecord
+
+
+def me() -> Person | None:
+    """The person whose cookie this session came with; None alone, and for a stranger in a room."""
+    return cookie.person(greeting.room(), st.context.cookies) if is_room() else None
+
+
+def rights() -> Rights | None:
+    """What they may do; None alone, where everything is allowed.
+
+    Raises:
+        NotYours: a stranger in a room.
+    """
+    if not is_room():
+        return None
+    if (person := me()) is None:
+        raise NotYours("Enter the room first.")
+    return Rights(greeting.room(), person.id)
+
+
+def settings() -> Settings:
+    """What the teacher has set; alone, nothing."""
+    return greeting.room().now().settings if is_room() else Settings()
+
+
+def is_teacher() -> bool:
+    """Whether this is the teacher of a room."""
+    person = me()
+    return person is not None and person.is_teacher
+
+
+def owns(record: RunRecord) -> bool:
+    """Whether the run may be changed: where not, its page has no buttons for it."""
+    may = rights()
+    return may is None or may.owns(record.owner)
+
+
+def is_mine(record: RunRecord) -> bool:
+    """Whether the run is this person's own; alone, every run is."""
+    person = me()
+    return person is None or record.owner == person.name
+
+
+def admit() -> None:
+    """Ends the page for who is not in the room: the door lets nobody else come as far, but somebody may be removed
+    while a page is open, or the app may have been started without a door."""
+    if not is_room() or me() is not None:
+        return
+    if greeting.has_door():
+        st.title("You are no longer in this room")
+        st.markdown("Enter it again with its code and your name, or ask the teacher.")
+        st.link_button("Enter", "/enter", icon=":material/login:")
+    else:
+        st.title("This Headroom has no door")
+        st.markdown(
+            "Others can open it, so it must know who they are. Start it as `make app HOST=...`, or as `streamlit run "
+            "room_app.py`; for this machine alone, as `make app`."
+        )
+    st.stop()

@@ -1,0 +1,155 @@
+"""The door of a room: who may come in, what the cookie keeps, and what a stranger does not get."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from app.room import accounts, cookie, door
+from app.room.guesses import FREE, Guesses
+from peftcore.room import Room
+
+HTML = {"accept": "text/html", "host": "localhost"}
+OWN = HTML | {"origin": "http://localhost"}
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def room(tmp_path):
+    here = Room(tmp_path)
+    yield here
+    here.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def browser(room, clock):
+    """browser(): one that has never been here, before a door with a small app behind it."""
+
+    async def page(asked):
+        return PlainTextResponse(f"page {asked.url.path}")
+
+    async def stream(socket: WebSocket):
+        await socket.accept()
+        await socket.send_text("session")
+        await socket.close()
+
+    behind = [Route("/{path:path}", page, methods=["GET", "POST", "PUT"]), WebSocketRoute("/_stcore/stream", stream)]
+    routes = [*door.routes(lambda: room, Guesses(clock)), *behind]
+    app = Starlette(routes=routes, middleware=door.middleware(lambda: room))
+    return lambda: TestClient(app, base_url="http://localhost", follow_redirects=False)
+
+
+def enter(client: TestClient, code: str, name: str = "Ana", **more: str):
+    return client.post("/enter", data={"code": code, "name": name, **more}, headers=OWN)
+
+
+def session(client: TestClient) -> str:
+    with client.websocket_connect("ws://localhost/_stcore/stream") as socket:
+        return socket.receive_text()
+
+
+def test_a_stranger_gets_no_page_no_session_and_no_file(browser):
+    stranger = browser()
+    sent = stranger.get("/runs?run=3", headers=HTML)
+    assert (sent.status_code, sent.headers["location"]) == (303, "/enter?next=%2Fruns%3Frun%3D3")
+    for path in ("/media/abc.csv", "/_stcore/upload_file/a/b", "/static/index.js", "/room"):
+        assert stranger.get(path).status_code == 403 and stranger.put(path).status_code == 403
+    with pytest.raises(WebSocketDisconnect):
+        session(stranger)
+    assert stranger.get("/_stcore/health").status_code == 200
+    shown = stranger.get("/enter", headers=HTML)
+    assert shown.headers["content-security-policy"] == "frame-ancestors 'self'"
+    assert shown.headers["x-frame-options"] == "SAMEORIGIN"
+    assert stranger.get("/enter", headers=HTML | {"host": "evil.example"}).status_code == 400
+
+
+def test_entering_leads_where_one_wanted_and_a_cookie_keeps_the_name(browser, room):
+    ana, other = browser(), browser()
+    form = ana.get("/enter", params={"next": '/runs?run=3&x="><b>', "code": room.code}, headers=HTML).text
+    assert 'value="/runs?run=3&amp;x=&#34;&gt;&lt;b&gt;"' in form and room.code in form
+    came = enter(ana, room.code.lower(), next="/runs?run=3")
+    assert (came.status_code, came.headers["location"]) == (303, "/runs?run=3")
+    said = came.headers["set-cookie"]
+    assert "HttpOnly" in said and "SameSite=lax" in said and "Path=/" in said and "Secure" not in said
+    assert ana.get("/runs", headers=HTML).text == "page /runs" and session(ana) == "session"
+    assert ana.get("/enter?next=/heads", headers=HTML).headers["location"] == "/heads"  # who is in need not enter
+    enter(other, room.code)
+    names = [cookie.person(room, client.cookies).name for client in (ana, other)]
+    assert names == ["Ana", "Ana (2)"]
+    for bad in ("//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", ""):
+        assert enter(browser(), room.code, next=bad).headers["location"] == "/"
+
+
+def test_the_cookie_cannot_be_made_up_and_ends_with_the_person(browser, room, tmp_path):
+    ana = browser()
+    enter(ana, room.code)
+    kept = ana.cookies[cookie.name(room)]
+    assert cookie.person(room, {cookie.name(room): kept}).name == "Ana"
+    again = Room(tmp_path)  # the app was started again
+    assert cookie.person(again, {cookie.name(room): kept}).name == "Ana"
+    again.close()
+    for forged in (kept[:-1] + ("A" if kept[-1] != "A" else "B"), room.teacher.id, "", "x.y", kept.split(".")[0]):
+        assert cookie.person(room, {cookie.name(room): forged}) is None
+    room.remove(cookie.person(room, ana.cookies).id)
+    assert ana.get("/runs", headers=HTML).status_code == 303
+    with pytest.raises(WebSocketDisconnect):
+        session(ana)
+
+
+def test_a_wrong_code_is_a_sentence_and_guessing_gets_slow(browser, room, clock):
+    guesser, friend = browser(), browser()
+    for _ in range(FREE):
+        answer = enter(guesser, "AAA-111", "<b>Eve</b>")
+        assert answer.status_code == 403 and "That is not the code of this room." in answer.text
+    assert "&lt;b&gt;Eve" in answer.text and "<b>Eve" not in answer.text
+    slow = enter(guesser, room.code)
+    assert slow.status_code == 429 and "Try again in 1 seconds" in slow.text
+    clock.now += 1.1
+    enter(guesser, "AAA-111")
+    clock.now += 1.1
+    assert enter(friend, room.code).status_code == 429  # of the same address; twice as long now
+    clock.now += 1.1
+    assert enter(friend, room.code).status_code == 303
+    assert enter(guesser, "AAA-111").status_code == 403  # a right code cleared it
+    assert enter(guesser, room.code, name=" ").status_code == 400
+    other_site = guesser.post("/enter", data={"code": room.code, "name": "A"}, headers=HTML | {"origin": "http://evil"})
+    assert other_site.status_code == 403 and "another site" in other_site.text
+
+
+def test_the_teachers_link_makes_the_teacher(browser, room):
+    teacher, stranger = browser(), browser()
+    answer = teacher.get("/teacher", params={"key": room.teacher_secret}, headers=HTML)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/room")
+    assert cookie.person(room, teacher.cookies).is_teacher
+    for key in ("", room.code, room.teacher_secret[:-1]):
+        assert stranger.get("/teacher", params={"key": key}, headers=HTML).status_code == 403
+    assert cookie.person(room, stranger.cookies) is None
+
+
+def test_an_account_gives_the_name(browser, room, monkeypatch):
+    monkeypatch.setattr(accounts, "account", lambda *_: accounts.Account("issuer 7", "Ana Lima"))
+    first, second = browser(), browser()
+    assert "You are signed in as <strong>Ana Lima</strong>" in first.get("/enter", headers=HTML).text
+    enter(first, room.code, "Somebody else")
+    enter(second, room.code)
+    assert [cookie.person(room, one.cookies).name for one in (first, second)] == ["Ana Lima"] * 2  # on two machines
+    monkeypatch.setattr(accounts, "account", lambda *_: None)
+    monkeypatch.setattr(accounts, "providers", lambda: [accounts.Provider("Campus", "/auth/login?provider=x")])
+    third = browser()
+    assert "Sign in with Campus" in third.get("/enter?next=/heads", headers=HTML).text
+    assert enter(third, room.code, next="").headers["location"] == "/heads"  # the service came back to another page

@@ -1,0 +1,239 @@
+"""A room: who is who, and that nobody changes, and where the teacher says so looks at, what is somebody else's."""
+
+from __future__ import annotations
+
+import inspect
+import stat
+
+import pytest
+
+from peftcore import errors
+from peftcore.engine import Engine
+from peftcore.room import Room, names
+from peftcore.room.acting import EngineAs, ShelfAs, StoreAs
+from peftcore.room.rights import Rights
+from peftcore.spec import RunSpec
+from peftcore.store import Store, leaderboard, listing, marks, measured, results
+
+SPEC = RunSpec().to_dict()
+
+
+@pytest.fixture
+def room(tmp_path):
+    here = Room(tmp_path)
+    yield here
+    here.close()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
+def acting(room: Room, store: Store, name: str) -> StoreAs:
+    """The store as somebody new in the room, or the teacher."""
+    person = room.teacher if name == "Teacher" else room.enter(name)
+    return StoreAs(store, Rights(room, person.id))
+
+
+def test_the_same_name_twice_is_told_apart_and_a_restart_keeps_all(room, tmp_path):
+    people = [room.enter(name).name for name in ("Ana", " ana\u200b ", "ＡＮＡ", "Teacher", "Ana (2)")]
+    assert people == ["Ana", "ana (2)", "ANA (3)", "Teacher (2)", "Ana (2) (2)"]
+    again = Room(tmp_path)
+    assert (again.code, again.teacher_secret, again.key) == (room.code, room.teacher_secret, room.key)
+    assert [person.name for person in again.now().people.values()] == ["Teacher", *people]
+    assert stat.S_IMODE((tmp_path / "room.sqlite3").stat().st_mode) == 0o600
+    for bad in ("", " \u202e ", "...", "x" * 33):
+        with pytest.raises(errors.InvalidSetting):
+            room.enter(bad)
+    assert room.enter("Bo", account="bo@example").id == again.enter("Other", account="bo@example").id
+    again.close()
+
+
+def test_a_code_is_read_as_people_type_it(room):
+    assert names.same_code(f" {room.code.lower().replace('-', ' ')} ", room.code)
+    assert not names.same_code(room.code[:-1], room.code) and not names.same_code("", room.code)
+    old = room.code
+    assert room.renew_code() != old == "".join(c for c in old if c in names.LETTERS + "-")
+
+
+def test_what_another_process_writes_is_seen(room, tmp_path):
+    other = Room(tmp_path)
+    before = room.now()
+    assert room.now() is before  # nothing was read again
+    other.set(looking="own", message="Lunch at noon")
+    assert room.now().settings.message == "Lunch at noon" and before.settings.message == ""
+    with pytest.raises(errors.InvalidSetting):
+        other.set(looking="everybody")
+    ana = other.enter("Ana")
+    room.remove(ana.id)
+    assert other.person(ana.id) is None and other.now().people[ana.id].name == "Ana"
+    other.remove(ana.id, on=False)
+    assert room.person(ana.id)
+    with pytest.raises(errors.UnknownName):
+        room.remove(room.teacher.id)
+    other.close()
+
+
+# What reads: a person may use it, of what they may look at. All else that the store and the engine do is tried below.
+STORE_READS = {"seen", "run", "runs", "waiting", "events", "last_event", "get_artifact", "artifact_names",
+               "artifact_sizes", "read", "folder"}  # fmt: skip
+ENGINE_READS = set(EngineAs.READ)
+
+
+def verbs(of: object) -> set[str]:
+    return {name for name in dir(of) if not name.startswith("_") and callable(getattr(of, name, None))}
+
+
+def arguments(verb, run: int) -> list[object]:
+    """Something for each argument that a verb needs; a run's number where it takes one."""
+    given = {"run": run, "race": run, "runs": [run], "seq": 0, "name": "adapter", "data": b"", "status": "cancelled",
+             "events": [{"kind": "cancelled"}], "values": {"name": "x"}, "spec": SPEC, "specs": [SPEC]}  # fmt: skip
+    needed = [p for p in inspect.signature(verb).parameters.values() if p.default is p.empty and p.kind <= 1]
+    return [given.get(p.name, run) for p in needed]
+
+
+def dump(store: Store) -> list[str]:
+    with store.read() as db:
+        return list(db.iterdump())
+
+
+def test_every_verb_that_changes_something_refuses_a_stranger(room, store):
+    """Found by looking at the classes: a new verb is tried, and refused, without anybody thinking of it."""
+    run, gone = store.create_race([SPEC, SPEC], owner="Ana")
+    store.set_status(gone, "cancelled")
+    marks.delete(store, [gone])
+    room.enter("Ana")
+    stranger = acting(room, store, "Bo")
+    engine = Engine(store)
+    before = dump(store)
+    tried = []
+    for mine, whole, reads in ((stranger, store, STORE_READS), (EngineAs(engine, stranger), engine, ENGINE_READS)):
+        for name in sorted(verbs(whole) - reads - {"submit", "submit_race"}):
+            with pytest.raises(errors.NotYours):
+                getattr(mine, name)(*arguments(getattr(whole, name), run))
+            tried.append(name)
+    assert {"cancel", "resume", "delete_run", "set_status", "put_artifact", "write", "shutdown"} <= set(tried)
+    for change in (
+        lambda: marks.mark(stranger, [run], name="mine"),
+        lambda: marks.archive(stranger, [gone]),
+        lambda: marks.restore(stranger, [gone]),
+        lambda: marks.purge(stranger),
+    ):
+        with pytest.raises(errors.NotYours):
+            change()
+        assert dump(store) == before
+    with pytest.raises(errors.NotYours, match="as Bo and not as Ana"):
+        EngineAs(engine, stranger).submit(SPEC, owner="Ana")
+    assert dump(store) == before
+
+
+def test_the_owner_and_the_teacher_may_and_the_machine_may_all(room, store):
+    run = store.create_run(SPEC, owner="Ana")
+    own, teacher, engine = acting(room, store, "Ana"), acting(room, store, "Teacher"), Engine(store)
+    assert store.run(EngineAs(engine, own).submit(SPEC)).owner == "Ana"
+    assert store.run(EngineAs(engine, teacher).submit_race([SPEC, SPEC])).owner == "Teacher"
+    assert EngineAs(engine, own).cancel(run)
+    store.set_status(run, "cancelled")
+    marks.mark(own, [run], name="first", starred=True)
+    EngineAs(engine, teacher).resume(run)
+    assert EngineAs(engine, teacher).cancel(run) and store.run(run).name == "first"
+    store.set_status(run, "cancelled")
+    marks.delete(own, [run])
+    marks.restore(teacher, [run])
+    of_the_machine = store.create_run(SPEC)
+    with pytest.raises(errors.NotYours, match="belongs to the teacher"):
+        own.want_stop(of_the_machine)
+    assert teacher.want_stop(of_the_machine) and Engine(store).cancel(run) is False
+    room.remove(own.rights.id)
+    with pytest.raises(errors.NotYours, match="no longer in this room"):
+        own.runs()
+
+
+READERS = {  # of the store's modules: every public function that takes a store, called as somebody who may not look
+    "listing.page": lambda s, run: listing.page(s, listing.Filter()).entries,
+    "listing.facets": lambda s, run: listing.facets(s)["method"],
+    "listing.alike": lambda s, run: listing.alike(s, Store(s.folder).run(run), 5),
+    "leaderboard.leaderboard": lambda s, run: [
+        one for one in leaderboard.leaderboard("digits", s).standings if not one.recorded
+    ],
+    "leaderboard.tasks": lambda s, run: set(leaderboard.tasks(s)) - set(leaderboard.tasks(Store(s.folder / "none"))),
+    "measured.kept": lambda s, run: measured.kept(s, run, "x"),
+    "results.results": lambda s, run: results.results(run, s),
+    "run": lambda s, run: s.run(run),
+    "runs": lambda s, run: s.runs(),
+    "events": lambda s, run: s.events(run),
+    "last_event": lambda s, run: s.last_event(run, "started"),
+    "get_artifact": lambda s, run: s.get_artifact(run, "adapter"),
+    "artifact_names": lambda s, run: s.artifact_names(run),
+    "artifact_sizes": lambda s, run: s.artifact_sizes("adapter"),
+}
+
+
+def test_reading_is_refused_where_the_teacher_says_so(room, store):
+    run = store.create_run(SPEC, owner="Ana")
+    store.append(run, [{"kind": "started"}], {"adapter": b"x"})
+    store.set_status(run, "finished", summary={"test_accuracy": 0.5})
+    mine, stranger, teacher = (acting(room, store, name) for name in ("Ana", "Bo", "Teacher"))
+    assert set(READERS) >= STORE_READS - {"seen", "waiting", "read", "folder"}
+    assert stranger.run(run).owner == "Ana"  # all look at all, as a room begins
+    for looking, shown in (("own", False), ("teacher", True)):
+        room.set(looking=looking)
+        assert mine.run(run).id == teacher.run(run).id == run
+        demo = store.create_run(SPEC, owner="Teacher")
+        assert [record.id for record in stranger.runs() if record.id == demo] == ([demo] if shown else [])
+        store.delete_artifact(demo, "none")
+        store.set_status(demo, "cancelled")
+        store.delete_run(demo)
+        for name, read in READERS.items():
+            try:
+                found = read(stranger, run)
+            except errors.NotYours:
+                continue
+            except errors.HeadroomError as error:
+                raise AssertionError(f"{name} came as far as {error}") from error
+            assert not found, f"{name} showed {found}"
+
+
+def test_launching_obeys_the_teacher(room, store):
+    own, engine = acting(room, store, "Ana"), Engine(store)
+    mine = EngineAs(engine, own)
+    for bad in ({"backbone": "hf-hub:someone/model"}, {"task": "hf:someone/images"}, {"weights": "/etc/passwd"},
+                {"task": "torchvision:OxfordIIITPet"}, {"backbone": "local-dir:/tmp"}):  # fmt: skip
+        with pytest.raises(errors.NotYours):
+            mine.submit(SPEC | bad)
+    room.set(pinned=RunSpec(method="lora").to_dict(), free=("lr", "method.rank"))
+    mine.submit(RunSpec(method={"name": "lora", "rank": 2}, lr=0.1))
+    others = {"epochs = ": RunSpec(method="lora", epochs=77), "pinned method = lora": RunSpec(method="last")}
+    for why, other in others.items():
+        with pytest.raises(errors.InvalidSetting, match=why):
+            mine.submit_race([RunSpec(method="lora"), other])
+    room.set(pinned=None, launching=False)
+    with pytest.raises(errors.NotYours, match="closed launching"):
+        mine.submit(SPEC)
+    run = store.create_run(SPEC, owner="Ana")
+    store.set_status(run, "cancelled")
+    with pytest.raises(errors.NotYours, match="closed launching"):
+        mine.resume(run)
+    EngineAs(engine, acting(room, store, "Teacher")).submit(SPEC)
+
+
+def test_images_belong_to_who_brought_them(room, store, monkeypatch):
+    from peftcore import uploads
+
+    gone = []
+    monkeypatch.setattr(uploads, "kept", lambda: ["cats", "dogs"])
+    monkeypatch.setattr(uploads, "remove", gone.append)
+    ana, bo = (ShelfAs(acting(room, store, name).rights) for name in ("Ana", "Bo"))
+    room.own("upload:cats", "Ana")
+    with pytest.raises(errors.NotYours, match="cats, a set of uploaded images, belongs to Ana"):
+        bo.remove("cats")
+    with pytest.raises(errors.NotYours):
+        ana.remove("dogs")  # the machine's
+    room.set(looking="own")
+    assert ana.kept() == ["cats"] and bo.kept() == []
+    with pytest.raises(errors.NotYours):
+        bo.rights.task("upload:cats?fit=crop")
+    ana.rights.task("upload:cats?fit=crop")
+    ana.remove("cats")
+    assert gone == ["cats"]

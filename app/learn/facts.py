@@ -16,6 +16,7 @@ from jinja2 import StrictUndefined, UndefinedError
 from jinja2.sandbox import SandboxedEnvironment
 
 from app import words
+from app.learn import mini
 from app.learn.lesson import FOLDER
 from peftcore.errors import BadData
 from peftcore.store import gallery
@@ -56,6 +57,7 @@ TABLES: dict[str, Any] = {
     "runs": Table(gallery.names, gallery.record),  # recorded examples: spec, summary, events, command
     "started": Table(gallery.names, _started),  # what an example reported when it began: counts, steps, classes
     "measured": _json(FOLDER / "measured"),  # what scripts/record_lessons.py measured, one file each
+    "mini": mini,  # what the mini-VTAB's runs reached: app/learn/mini.py
     "published": _json(FOLDER / "published"),  # what others published, with its source, one file each
 }
 
@@ -64,9 +66,9 @@ def percent(value: float, digits: int = 0) -> str:
     return f"{100 * value:.{digits}f} %"
 
 
-def megabytes(value: float) -> str:
-    """'4.2 MB': powers of ten, two digits below ten, whole numbers from there."""
-    return f"{value / 1e6:,.1f} MB" if value < 10e6 else f"{value / 1e6:,.0f} MB"
+def megabytes(value: float, digits: int = 1) -> str:
+    """'4.2 MB': powers of ten, with these digits below ten, whole numbers from there."""
+    return f"{value / 1e6:,.{digits}f} MB" if value < 10e6 else f"{value / 1e6:,.0f} MB"
 
 
 def count(value: float) -> str:

@@ -1,0 +1,96 @@
+"""The mini-VTAB's record as lessons read it: test accuracy by method, task and seed, whichever way it was recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import combinations, product
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from peftcore.figures.budgets import whole
+
+RECORD = Path(__file__).resolve().parents[2] / "assets" / "mini_vtab.json"
+BACKBONE = "vit_micro"
+
+Results = dict[str, dict[str, list[float]]]  # by method and task, a percentage for each seed
+
+
+@lru_cache(maxsize=1)
+def record() -> dict[str, Any]:
+    """The file as it is."""
+    return json.loads(RECORD.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1)
+def results() -> Results:
+    """Test accuracies in percent of the methods that were all run on the same tasks with the same seeds, in as many
+    epochs where there is such a record."""
+    found = record()
+    if "rows" not in found:
+        own = [entry for entry in found["entries"] if entry["backbone"] == BACKBONE]
+        return {entry["method"]: dict(entry["tasks"]) for entry in own}
+    for budget in ("epochs", "time"):
+        rows = [r for r in found["rows"] if (r["backbone"], r["budget"], r["published"]) == (BACKBONE, budget, False)]
+        pairs = whole(rows, "tasks")
+        if pairs:
+            return {row["method"]: _by_task(row["tasks"], pairs) for row in rows}
+    return {}
+
+
+def _by_task(tasks: dict[str, dict[str, float]], pairs: Sequence[tuple[str, str]]) -> dict[str, list[float]]:
+    names = dict.fromkeys(task for task, _ in pairs)
+    return {name: [tasks[task][seed] for task, seed in pairs if task == name] for name in names}
+
+
+def methods() -> tuple[str, ...]:
+    return tuple(results())
+
+
+def tasks() -> tuple[str, ...]:
+    return tuple(next(iter(results().values())))
+
+
+def seeds() -> int:
+    """Of the task with the fewest."""
+    return min(len(values) for by_task in results().values() for values in by_task.values())
+
+
+def mean(method: str) -> float:
+    """Percent, over tasks and seeds, each task counting alike."""
+    return fmean(fmean(values) for values in results()[method].values())
+
+
+def best() -> str:
+    """The method with the highest mean."""
+    return max(methods(), key=mean)
+
+
+def rolls(first: str, second: str) -> int:
+    """How many pairs of single runs there are, one of each method on one task."""
+    return sum(len(results()[first][task]) * len(results()[second][task]) for task in tasks())
+
+
+def against_mean(first: str, second: str) -> int:
+    """How many of them name another winner than the means over seeds on that task; a tie names none."""
+    return sum(
+        (a - b) * (fmean(results()[first][task]) - fmean(results()[second][task])) <= 0
+        for task in tasks()
+        for a, b in product(results()[first][task], results()[second][task])
+    )
+
+
+def undecided(first: str, second: str) -> int:
+    """On how many tasks some pair of single runs names the other winner: where their seeds' ranges overlap."""
+    return sum(
+        min(results()[a][task]) <= max(results()[b][task]) and min(results()[b][task]) <= max(results()[a][task])
+        for task in tasks()
+        for a, b in [(first, second)]
+    )
+
+
+def closest() -> tuple[str, str]:
+    """The two methods whose means are nearest to each other."""
+    return min(combinations(methods(), 2), key=lambda pair: abs(mean(pair[0]) - mean(pair[1])))

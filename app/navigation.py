@@ -19,6 +19,7 @@ PAGES = {
     "launch": ("Launch", ":material/rocket_launch:"),
     "runs": ("Runs", ":material/monitoring:"),
     "compare": ("Compare", ":material/compare_arrows:"),
+    "experiments": ("Experiments", ":material/science:"),
     "try_it": ("Try it", ":material/photo_camera:"),
     "atlas": ("Atlas", ":material/apps:"),
     "heads": ("Heads", ":material/grid_on:"),

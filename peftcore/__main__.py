@@ -1,4 +1,4 @@
-"""`python -m peftcore`: the commands of peftcore/cli, what measures heads, the doctor and the benchmarks."""
+"""`python -m peftcore`: the commands of peftcore/cli, heads, the doctor, benchmarks, experiments."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from peftcore.bench import app as bench
 from peftcore.bench._doctor import doctor
 from peftcore.bench._head_scores import heads
 from peftcore.cli.commands import app, main
+from peftcore.experiments._command import command as experiment
 
 app.command()(heads)
 app.command()(doctor)
+app.command("experiment")(experiment)
 app.add_typer(bench, name="bench")
 
 if __name__ == "__main__":

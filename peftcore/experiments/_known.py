@@ -1,0 +1,181 @@
+"""What is known of an experiment: from its record, from what this home's command line made, from this home's runs.
+
+A record, assets/experiments/NAME.json, has `command`, `made` (versions), `runs`, each with spec, key, weights (a digest
+of the embedded backbone's) and numbers, and `rows`: group, x, seed, value's name, and the place of the run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from statistics import median_low
+from typing import Any
+
+from peftcore import errors
+from peftcore.bench._run_log import RunLog
+from peftcore.experiments import Cell, Experiment, experiment, names
+from peftcore.experiments._found import Found
+from peftcore.home import home
+from peftcore.spec import RunSpec
+from peftcore.store import Store, recipes
+
+FOLDER = Path(__file__).resolve().parents[2] / "assets" / "experiments"
+Numbers = Mapping[str, Any]
+
+
+def log_of(measure: str) -> RunLog:
+    """What was measured in this home for experiments, one file for each kind of measurement."""
+    return RunLog(home() / "experiments" / f"{measure}.jsonl")
+
+
+def record(name: str) -> dict[str, Any] | None:
+    file = FOLDER / f"{name}.json"
+    return _read(file, file.stat().st_mtime_ns) if file.exists() else None
+
+
+@lru_cache(maxsize=64)
+def _read(file: Path, _changed: int) -> dict[str, Any]:
+    return json.loads(file.read_text())
+
+
+class Known:
+    """Numbers by spec, for one kind of measurement. store: whose finished runs count, for "accuracy"."""
+
+    def __init__(self, measure: str, store: Store | None = None):
+        self.log = log_of(measure)
+        self._recorded = {
+            (run["key"], run["weights"]): run["numbers"]
+            for file in sorted(FOLDER.glob("*.json"))
+            if (found := _read(file, file.stat().st_mtime_ns))["measure"] == measure
+            for run in found["runs"]
+        }
+        self._store = store if measure == "accuracy" else None
+        self._runs = _finished(self._store) if self._store else {}
+
+    def numbers(self, spec: RunSpec) -> Numbers | None:
+        """None: it was not measured with today's weights."""
+        digest = recipes.weights_digest(spec.backbone)
+        return self.log.known(spec) or self._recorded.get((spec.key, digest)) or self._of_run(spec.key, digest)
+
+    def _of_run(self, key: str, digest: str) -> Numbers | None:
+        for run, summary in self._runs.get(key, ()):
+            assert self._store is not None, "runs are of a store"
+            started = self._store.last_event(run, "started")
+            if started and (started["settings"].get("weights") or {}).get("sha256", "") == digest:
+                return {"test": summary["test_accuracy"], "seconds": summary["seconds"], "run": run}
+        return None
+
+
+def _finished(store: Store) -> dict[str, list[tuple[int, dict[str, Any]]]]:
+    """By key, the numbers of the finished runs and what they came to."""
+    found: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for run in store.runs(status="finished"):
+        if (key := _key(json.dumps(run.spec, sort_keys=True))) and "test_accuracy" in run.summary:
+            found.setdefault(key, []).append((run.id, run.summary))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _key(spec: str) -> str:
+    """Empty for a run of another version that this one cannot make."""
+    try:
+        return RunSpec.from_json(spec).key
+    except errors.HeadroomError:
+        return ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where an experiment stands. rows: group, x, seed, method, and value in the unit of the y axis. missing: specs
+    that were not measured with today's weights and recipes. total: of distinct specs. old: the rows are the record's,
+    of other weights or recipes. failed: how many runs diverged."""
+
+    experiment: Experiment
+    rows: list[dict[str, Any]]
+    missing: list[RunSpec]
+    total: int
+    old: bool = False
+    failed: int = 0
+
+    @property
+    def found(self) -> Found:
+        return Found(self.rows)
+
+    @property
+    def answer(self) -> str:
+        """Empty as long as some cell has no number."""
+        cells = {(cell.group, cell.x) for cell in self.experiment.cells()}
+        if cells - {(row["group"], row["x"]) for row in self.rows}:
+            return ""
+        return self.experiment.answer(self.found)
+
+    @property
+    def seeds(self) -> int:
+        return len({row["seed"] for row in self.rows})
+
+
+def standing(of: Experiment, store: Store | None = None, known: Known | None = None) -> Standing:
+    """What today's weights and recipes give; where that is not all there and a record is, the record.
+
+    known: what there is of its measure, where that was read before.
+    """
+    known, rows, missing, failed = known or Known(of.measure, store), [], dict[str, RunSpec](), 0
+    points = list(of.points())
+    for cell, seed, spec in points:
+        if (numbers := known.numbers(spec)) is None:
+            missing[spec.key] = spec
+        elif numbers[cell.value] is None:
+            failed += 1
+        else:
+            rows.append(_row(of, cell.group, cell.x, seed, spec.method.name, numbers[cell.value]))
+    total = len({spec.key for *_, spec in points})
+    if missing and (recorded := record(of.name)):
+        return Standing(of, _recorded(of, recorded), list(missing.values()), total, old=True)
+    return Standing(of, _whole_seeds(rows, points), list(missing.values()), total, failed=failed)
+
+
+def everything(store: Store | None = None) -> list[Standing]:
+    """Of all experiments."""
+    found = [experiment(name) for name in names()]
+    known = {measure: Known(measure, store) for measure in {of.measure for of in found}}
+    return [standing(of, known=known[of.measure]) for of in found]
+
+
+def _row(of: Experiment, group: str, x: Any, seed: int, method: str, value: float) -> dict[str, Any]:
+    return {"group": group, "x": x, "seed": seed, "method": method, "value": value * of.scale}
+
+
+def _recorded(of: Experiment, made: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for row in made["rows"]:
+        run = made["runs"][row["run"]]
+        if (value := run["numbers"][row["value"]]) is not None:
+            rows.append(_row(of, row["group"], row["x"], row["seed"], run["spec"]["method"]["name"], value))
+    return rows
+
+
+def _whole_seeds(rows: list[dict[str, Any]], points: list[tuple[Cell, int, RunSpec]]) -> list[dict[str, Any]]:
+    """Rows of the seeds that every cell has, so that means compare alike; all rows where there is no such seed yet."""
+    wanted = {seed: sum(1 for _, other, _ in points if other == seed) for _, seed, _ in points}
+    there = {seed: sum(1 for row in rows if row["seed"] == seed) for seed in wanted}
+    whole = {seed for seed in wanted if there[seed] == wanted[seed]}
+    return [row for row in rows if row["seed"] in whole] if whole else rows
+
+
+def expected_seconds(specs: list[RunSpec]) -> float | None:
+    """CPU seconds of these runs, by what runs of their method and backbone took; None where nothing is known."""
+    rates: dict[tuple[str, str], list[float]] = {}
+    records = [_read(file, file.stat().st_mtime_ns) for file in FOLDER.glob("*.json")]
+    runs = [run for made in records if made["measure"] == "accuracy" for run in made["runs"]]
+    taken = [(run["spec"], run["numbers"]) for run in runs] + [(row["spec"], row) for row in log_of("accuracy")]
+    for spec, numbers in taken:
+        if seconds := numbers.get("cpu"):
+            pair = spec["method"]["name"], spec["backbone"]
+            rates.setdefault(pair, []).append(seconds / spec["epochs"])
+    known = [
+        median_low(rates[pair]) * spec.epochs for spec in specs if (pair := (spec.method.name, spec.backbone)) in rates
+    ]
+    return sum(known) / len(known) * len(specs) if known else None

@@ -1,0 +1,40 @@
+"""The page of experiments: what is known stands there, and a click launches what is missing, no more."""
+
+from __future__ import annotations
+
+import pytest
+
+from peftcore.experiments import _known, experiment, names
+from peftcore.store import WAITING, recipes
+
+
+@pytest.fixture(autouse=True)
+def no_records(tmp_path, monkeypatch):
+    monkeypatch.setattr(_known, "FOLDER", tmp_path / "recorded")
+
+
+def test_all_are_listed_and_one_can_be_launched_and_stopped(at, store):
+    page = at("experiments")
+    assert all(any(experiment(name).title in link.label for link in page.get("page_link")) for name in names())
+
+    of = experiment("serial_rank")
+    points = list(of.points())
+    digest = recipes.weights_digest("vit_micro")
+    for _, _, spec in points[:5]:
+        run = store.create_run(spec.to_dict())
+        store.append(run, [{"kind": "started", "settings": {"weights": {"sha256": digest}}}])
+        store.set_status(run, "finished", summary={"test_accuracy": 0.6, "seconds": 3.0})
+    page = at("experiments", experiment="serial_rank")
+    assert page.title[0].value == of.title and page.button("experiment_launch").label == "Launch 5 runs"
+    assert any("reaches most, 60.0" in text.value for text in page.markdown)
+    page.button("experiment_launch").click().run()
+    waiting = store.runs(status=WAITING)
+    assert {run.spec["method"]["rank"] for run in waiting} == {2, 4, 8, 16, 32} and len(waiting) == 5
+    assert all(run.spec["seed"] == 1 for run in waiting), "only what is missing"
+    page.button("experiment_stop").click().run()
+    assert not store.runs(status=WAITING) and page.button("experiment_launch").label == "Launch 5 runs"
+
+
+def test_what_is_not_measured_says_so_and_offers_it(at):
+    page = at("experiments", experiment="last_memory")
+    assert page.info and page.button("experiment_measure").label == "Predict 12"

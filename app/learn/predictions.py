@@ -58,12 +58,12 @@ def _widget(asked: dict[str, Any], key: str) -> Any:
 def _clicked(asked: dict[str, Any], key: str) -> str | None:
     """The mark of a figure that is chosen so far: it stands in the address by the prediction's key."""
     figure = live.module(asked["click"])
-    chosen = links.read(asked["key"])
-    chosen = chosen if chosen in figure.marks(asked) else None
+    marks, chosen = figure.marks(asked), links.read(asked["key"])
+    chosen = chosen if chosen in marks else None
 
     def keep() -> None:
-        if said := links.clicked(key):
-            links.write(**{asked["key"]: said[0]})
+        said = links.clicked(key)
+        links.write(**{asked["key"]: next((text for text, mark in marks.items() if mark == said), None)})
 
     figure.pick(asked, key, chosen, keep)
     st.markdown(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import links, navigation
+from app import links, navigation, screen
 from app.errors import sentences
 from app.learn import facts, lesson, live, predictions
 from app.learn.lesson import Lesson, Section, Step
 
+LINE = 760  # pixels that a line of text is long
 _SEEN = "lesson_sections_seen"  # in the session: (lesson, section's number from 1)
 
 
@@ -59,7 +60,7 @@ def _draw(current: Lesson, section: Section) -> None:
 
 
 def _step(current: Lesson, step: Step) -> None:
-    with sentences(stop=False):
+    with sentences(stop=False), st.container(width="stretch" if step.kind == "live" else screen.tall(LINE)):
         if step.kind == "text":
             st.markdown(facts.fill(step.text))
         elif step.kind == "paper":

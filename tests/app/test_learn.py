@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
+from safetensors.numpy import load
 
+from app.launch import request
 from app.learn import facts, lesson, live, predictions
+from app.learn.live import spectrum, walk
 from app.navigation import PAGES
 from peftcore import errors
+from peftcore.store import gallery
 
 LESSONS = [lesson.read(name) for name in lesson.names()]
 STEPS = [(each, step) for each in LESSONS for section in each.sections for step in section.steps]
@@ -41,6 +46,14 @@ def test_an_answer_is_one_of_the_choices_or_within_the_slider(each, step):
 @pytest.mark.parametrize("each, step", of("do"))
 def test_doors_lead_to_pages(each, step):
     assert step.settings["page"] in PAGES
+    query = {name: value for name, value in step.settings.items() if name not in ("page", "label")}
+    if step.settings["page"] == "launch":
+        texts = {name: value if isinstance(value, list) else [str(value)] for name, value in query.items()}
+        asked = request.from_query(texts)
+        assert all(map(request.is_setting, query)), query
+        assert not asked.faults and len(asked.specs) > (1 if "race" in query else 0)
+    elif "run" in query:
+        assert query["run"] in gallery.names()
 
 
 @pytest.mark.parametrize("each, step", of("live"))
@@ -64,7 +77,7 @@ def test_a_lesson_is_walked_to_its_end(at, each):
             page.radio(key).set_value(asked["choices"][0]).run()
         elif "click" in asked:  # a click writes the mark's text into the address
             assert page.button(f"{key}_commit").disabled
-            mark = live.module(asked["click"]).marks(asked)[0]
+            mark = next(iter(live.module(asked["click"]).marks(asked)))
             page = at("learn", lesson=each.name, section=number, **{asked["key"]: mark})
         page.button(f"{key}_commit").click().run()
         assert not page.exception and not page.error, [error.value for error in page.error]
@@ -85,7 +98,7 @@ def test_a_fact_that_does_not_exist_is_a_sentence():
 def test_texts_hold_no_typed_results():
     """A decimal or a per cent in a lesson's text stands in an expression, never typed."""
     for each, step in STEPS:
-        typed = re.sub(r"\[\[.*?\]\]|\$.*?\$", "", step.text, flags=re.DOTALL)
+        typed = re.sub(r"\[\[.*?\]\]|\[%.*?%\]|\$.*?\$", "", step.text, flags=re.DOTALL)
         assert not re.search(r"\d+(\.\d+)? ?%|\b0\.\d+", typed), (each.name, typed)
 
 
@@ -98,3 +111,32 @@ def test_what_is_not_a_lesson_is_a_sentence():
     ]:
         with pytest.raises(errors.BadData, match=words):
             lesson.parse(text, "9-bad")
+
+
+def test_what_was_measured_says_how_and_stays_small():
+    folder = lesson.FOLDER
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= 10e6
+    for path in folder.glob("measured/*.json"):
+        assert facts.TABLES["measured"][path.stem]["command"] == f"python scripts/record_lessons.py {path.stem}"
+        assert (folder.parents[1] / "scripts" / "lesson_parts" / path.name).with_suffix(".py").exists()
+
+
+def test_recorded_attention_is_a_share_and_tokens_are_like_themselves():
+    pictures = range(len(facts.value("measured.walk.pictures")))
+    for nth in pictures:
+        weights, alike = walk.attended(nth), walk.likeness(nth)
+        np.testing.assert_allclose(weights.sum(-1), 1)
+        assert weights.shape[:2] == (facts.value("measured.walk.depth"), facts.value("measured.walk.heads"))
+        np.testing.assert_allclose(np.diagonal(alike, axis1=1, axis2=2), 1, atol=0.01)
+        np.testing.assert_array_equal(alike, alike.swapaxes(1, 2))
+
+
+def test_an_updates_pieces_add_up_to_it():
+    """U S V of a recorded update is (alpha / r) B A, its pieces orthonormal and by size."""
+    run = facts.value("measured.low_rank.run")
+    weights, method = load(gallery.adapter(run)), gallery.record(run)["spec"]["method"]
+    for (layer, projection), (U, S, V) in spectrum.updates(run).items():
+        A, B = (weights[f"blocks.{layer - 1}.attn.{projection}.lora_{part}.weight"] for part in "AB")
+        np.testing.assert_allclose(U * S @ V, method["alpha"] / method["rank"] * B @ A, atol=1e-5)
+        np.testing.assert_allclose(U.T @ U, np.eye(len(S)), atol=1e-8)
+        assert (np.diff(S) <= 0).all()

@@ -4,9 +4,9 @@
 (app/links.py) by names that begin with the figure's, its figure (app/theme.py's `show`) and a caption. Files that begin
 with an underscore are what figures share.
 
-A figure on which a reader can predict by a click also has `marks(settings)`, the texts of the marks that can be chosen,
-and `pick(settings, key, chosen, on_click)`, which draws them with the one that is chosen, by app/theme.py's `show` with
-this key and on_click; the `customdata` of each mark begins with its text.
+A figure on which a reader can predict by a click also has `marks(settings)`, the `customdata` of the marks that can be
+chosen by what they are called, and `pick(settings, key, chosen, on_click)`, which draws them by app/theme.py's `show`
+with this key and on_click; `chosen` is one of their names, or None.
 """
 
 from __future__ import annotations

@@ -16,9 +16,14 @@ import psutil
 from peftcore import errors
 
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package and its assets
+GRACE_SECONDS = 2.0  # for Ray's processes to end by themselves
 OBJECT_STORE_BYTES = 128 * 2**20  # events are small; an adapter that is larger goes through the disk
 SHARE_FOR_RUNS = 0.9  # of the machine's memory; the rest is the app's, Ray's and the system's
 LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container, on Linux
+
+
+class NotInstalled(errors.EngineUnavailable):
+    """Ray cannot be imported; waiting does not help."""
 
 
 def start(folder: Path, address: str | None = None, num_cpus: int | None = None) -> list[psutil.Process]:
@@ -36,7 +41,7 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
         The processes on this machine without which Ray is dead: see `alive`.
 
     Raises:
-        EngineUnavailable: Ray is not installed, did not start, or cannot be reached.
+        NotInstalled: Ray cannot be imported. EngineUnavailable: it did not start, or cannot be reached.
     """
     if address is None:
         _configure_local(folder)
@@ -45,7 +50,7 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
     try:
         import ray
     except ImportError as error:
-        raise errors.EngineUnavailable(
+        raise NotInstalled(
             f"Runs need Ray, which cannot be imported ({error}); install it as `pip install ray`, "
             "or run in this process with `python -m peftcore run`."
         ) from None
@@ -68,6 +73,8 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
             excluded = [".git", ".venv", "tests", "docs", "__pycache__", "*.sqlite3*"]
             ray.init(address=address, runtime_env={"working_dir": str(ROOT), "excludes": excluded}, **quiet)
     except Exception as error:  # Ray raises whatever its layers raise; each of them means that there is no Ray
+        with contextlib.suppress(Exception):  # what it had started already
+            ray.shutdown()
         where = f"could not be reached at {address}" if address else "could not be started"
         raise errors.EngineUnavailable(
             f"Ray {where} ({type(error).__name__}: {error}). "
@@ -101,8 +108,27 @@ def _memory() -> int:
     return int(SHARE_FOR_RUNS * here) - OBJECT_STORE_BYTES
 
 
+def family(servers: list[psutil.Process]) -> set[psutil.Process]:
+    """What they have started: workers and agents. Those of a dead server are nobody's children any more, so look
+    while it lives."""
+    found = set[psutil.Process]()
+    for server in servers:
+        with contextlib.suppress(psutil.Error):
+            found.update(server.children(recursive=True))
+    return found
+
+
+def end(orphans: set[psutil.Process]) -> None:
+    """Ends what outlived Ray: its agents wait a minute for a GCS that was killed."""
+    _, left = psutil.wait_procs(orphans, timeout=GRACE_SECONDS)
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
 def _servers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if child.name() in ("raylet", "gcs_server")]
+    found = [child for child in psutil.Process().children() if child.name() in ("raylet", "gcs_server")]
+    return [child for child in found if child.status() != psutil.STATUS_ZOMBIE]
 
 
 def _knock(address: str) -> None:

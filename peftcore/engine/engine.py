@@ -6,6 +6,7 @@ Ray is given as many runs as work at once, each when it is its owner's turn (lin
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import queue
@@ -16,6 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
+import psutil
+
 from peftcore import errors, events
 from peftcore.engine import caps, cluster
 from peftcore.engine.caps import Caps
@@ -25,15 +28,16 @@ from peftcore.engine.line import Line, Turn
 from peftcore.engine.pool import Pool
 from peftcore.engine.sizes import Sizes
 from peftcore.spec import RunSpec
-from peftcore.store import WAITING, RunRecord, Store
+from peftcore.store import WAITING, RunRecord, Store, custody
 
 log = logging.getLogger(__name__)
 
 FINETUNE, RACE = "peftcore.engine.worker:finetune", "peftcore.engine.worker:race"
 STOPPED = ("interrupted", "failed", "cancelled")  # statuses from which a run can go on
-MOST_ATTEMPTS = 3  # a run whose app ended this often is not resumed automatically
 MOST_PASSED = 4  # turns that may pass one that waits for memory, after which nobody is handed over before it
-POLL_SECONDS = 1.0  # how often requests of other processes are looked for
+POLL_SECONDS = 1.0  # how often requests of other processes are looked for, and whether Ray lives
+RECOVER_SECONDS = 5.0  # how often runs of other engines that have died meanwhile are looked for
+TRIES, AGAIN_SECONDS = 3, 60.0  # to start Ray, before runs fail with the reason; from when on it is tried again
 
 
 def shared_forward(settings: Mapping[str, Any]) -> Hashable:
@@ -87,6 +91,8 @@ class Engine:
         self.caps_of: Callable[[str], Caps] = lambda owner: Caps.here()
         self._pool: Pool | None = None  # until Ray is there
         self._owns_ray = False
+        self._servers: list[psutil.Process] = []  # without which Ray is dead, and below, what they have started
+        self._family: set[psutil.Process] = set()
         self._reason: str | None = None
         self._ready = threading.Event()  # Ray is there, or never will be
         self._closing = threading.Event()
@@ -182,7 +188,7 @@ class Engine:
         record = self.store.run(run)
         status = record.status
         self._allow(record.owner, [record.spec])
-        if status not in STOPPED or not self._requeue(run, status):
+        if status not in STOPPED or not custody.resume(self.store, run, self._lease.id, status):
             raise errors.InvalidSetting(f"Run {run} is {status}; only one that stopped before its end can go on.")
         self._hand_over_soon()
 
@@ -192,7 +198,7 @@ class Engine:
         for owner in {record.owner for record in stopped}:
             self._allow(owner, [record.spec for record in stopped if record.owner == owner])
         for record in reversed(stopped):
-            self._requeue(record.id, record.status)
+            custody.resume(self.store, record.id, self._lease.id, record.status)
         self._hand_over_soon()
 
     def queue(self) -> list[int]:
@@ -209,21 +215,24 @@ class Engine:
         return waiting.index(run) if run in waiting else 0
 
     def recover(self) -> None:
-        """Takes over runs whose app has died: queued ones and those with a checkpoint go on, others are interrupted.
+        """Takes over the runs whose app or Ray has died: each goes on from its last checkpoint, or from the start. One
+        that was lost too often without having come further is interrupted.
 
         Several engines may share a store. Each holds a lease, and of two that find one orphan one gets it.
         """
+        self._lease.keep()
         orphans = [record for record in self.store.runs(status=WAITING) if not self._held(record)]
         for record in sorted(orphans, key=lambda record: (record.queued, record.id)):
             if record.stop_wanted:
                 self._note_cancelled(record.id, held_by=record.engine)
-            elif record.status == "queued" or (self._checkpoint(record.id) and record.attempts < MOST_ATTEMPTS):
-                self._requeue(record.id, record.status, held_by=record.engine)
-            else:
+            elif record.status == "queued":
+                custody.adopt(self.store, record.id, self._lease.id, record.engine)
+            elif not custody.lost(self.store, record.id, self._lease.id, record.engine):
                 self.store.set_status(
                     record.id,
                     "interrupted",
-                    error="The app or its Ray ended while this run was working. Resume it to run it again.",
+                    error=f"The app or its Ray ended while this run was working, {custody.MOST_LOSSES} times before it "
+                    "came further. Resume it to run it again.",
                     only_from=("running",),
                     held_by=record.engine,
                 )
@@ -233,39 +242,58 @@ class Engine:
 
     def _live(self) -> None:
         while not self._closing.is_set():
-            self._begin()
+            self._reason = self._begin()
             self._ready.set()
             self._serve()
             self._end()
 
-    def _begin(self) -> None:
-        self._leave = threading.Event()
-        try:
-            self._owns_ray = not cluster.running()
-            self._servers = cluster.start(self.store.folder, self.address, self.num_cpus)
-            self._pool = Pool(self.cpus_per_run, self.runs_per_gpu)
-            atexit.register(self.shutdown)  # registered after Ray's own, so it comes before it
-            self.recover()
-            self._warm_up(self.slots)
-        except errors.HeadroomError as error:
-            self._reason = str(error)
-        except Exception as error:
-            log.exception("the engine did not start")
-            self._reason = f"{type(error).__name__}: {error}"
+    def _begin(self) -> str | None:
+        """Starts Ray; returns why there is none."""
+        reason = None
+        for attempt in range(TRIES):
+            self._leave = threading.Event()
+            try:
+                self._owns_ray = not cluster.running()
+                self._servers = cluster.start(self.store.folder, self.address, self.num_cpus)
+                self._pool = Pool(self.cpus_per_run, self.runs_per_gpu)
+                atexit.register(self.shutdown)  # registered after Ray's own, so it comes before it
+                self._do(self.recover)
+                self._warm_up(self.slots)
+                return None
+            except cluster.NotInstalled as error:
+                return str(error)
+            except errors.HeadroomError as error:
+                reason = str(error)
+            except Exception as error:
+                log.exception("the engine did not start")
+                reason = f"{type(error).__name__}: {error}"
+            self._end()
+            if self._closing.wait(attempt + 1.0):
+                break
+        return reason
 
     def _serve(self) -> None:
-        """Carries out commands until the app closes or Ray dies."""
+        """Carries out commands until the app closes, Ray dies, or it is time to try again to start it."""
+        began = looked = recovered = time.monotonic()
         while not self._closing.is_set():
-            try:
+            with contextlib.suppress(queue.Empty):
                 self._do(self._commands.get(timeout=POLL_SECONDS))
-            except queue.Empty:
-                if not self._reason and not cluster.alive(self._servers):
-                    log.error("Ray died; it is started again")
-                    self._ready.clear()
-                    return
-                self._do(self._hand_over)  # what a command could not do: the store was full, a cluster has grown
-                if self._jobs:
-                    self._do(self._stop_wanted)
+            now = time.monotonic()
+            if now - looked < POLL_SECONDS:
+                continue
+            looked = now
+            if self._reason and now - began >= AGAIN_SECONDS:
+                return
+            if not self._reason and not cluster.alive(self._servers):
+                log.error("Ray died; it is started again")
+                self._ready.clear()
+                return
+            self._do(self._stop_wanted)
+            if now - recovered >= RECOVER_SECONDS:
+                recovered = now
+                self._family = cluster.family(self._servers)
+                self._do(self.recover)
+            self._do(self._hand_over)  # what a command could not do: the store was full, a cluster has grown
 
     @staticmethod
     def _do(command: Callable[[], None]) -> None:
@@ -286,8 +314,8 @@ class Engine:
                 for record in self.store.runs(status="queued"):
                     if record.engine == self._lease.id and record.id not in self._jobs:
                         self.store.set_status(record.id, "failed", error=f"Runs cannot be started: {self._reason}")
-            if self._reason or self._pool is None or self._closing.is_set():
-                return
+            if self._reason or self._pool is None or self._closing.is_set() or not cluster.alive(self._servers):
+                return  # where Ray has died, they stay queued for the next one
             for turn in self._line.order(working := self._working(), self._jobs):
                 at_work = set(self._jobs.values())
                 if len(at_work) >= self.slots or any(job.pid is None and job.passed >= MOST_PASSED for job in at_work):
@@ -322,7 +350,7 @@ class Engine:
             stream = self._pool.begin(self.function, settings[0], checkpoints[0], need)
         for other in set(self._jobs.values()):
             other.passed += other.pid is None
-        job = Job(self.store, runs, stream, self._leave, self._forget, name, turn.owner, need.memory)
+        job = Job(self.store, runs, stream, self._lease.id, self._leave, self._forget, name, turn.owner, need.memory)
         self._jobs |= dict.fromkeys(runs, job)
         self._line.begun(turn)
         job.start()
@@ -362,7 +390,9 @@ class Engine:
         if self._owns_ray and cluster.running():
             import ray
 
+            family = self._family | cluster.family(self._servers)
             self._do(ray.shutdown)
+            cluster.end(family)
 
     # Shared
 
@@ -375,29 +405,18 @@ class Engine:
 
     def _forget(self, job: Job, run: int) -> None:
         self._jobs.pop(run, None)
-        if self._leave.is_set():
+        if self._leave.is_set() or run in job.live:  # it did not end: `recover` will find it
             return
-        if job.crashed and not job.live:
+        if job.crashed and not job.live and not job.again:
             self._commands.put(self._warm_up)
-        self._hand_over_soon()
+        if not (job.again and job.live):  # what goes on together is handed over together
+            self._hand_over_soon()
 
     def _held(self, record: RunRecord) -> bool:
         """Whether a living engine works on a run, or will."""
         if record.engine == self._lease.id:
             return record.id in self._jobs or record.status == "queued"
         return Lease.held(self._leases, record.engine)
-
-    def _checkpoint(self, run: int) -> int:
-        """The number of the event of the last checkpoint; 0 where there is none."""
-        event = self.store.last_event(run, "checkpoint")
-        return event["seq"] if event and "checkpoint" in self.store.artifact_names(run) else 0
-
-    def _requeue(self, run: int, status: str, held_by: str | None = None) -> bool:
-        mine = self._lease.id
-        if not self.store.set_status(run, "queued", engine=mine, only_from=(status,), held_by=held_by):
-            return False
-        self.store.rewind(run, self._checkpoint(run))  # what came after it will come again
-        return True
 
     def _note_cancelled(self, run: int, only_from: tuple[str, ...] = WAITING, held_by: str | None = None) -> None:
         if self.store.set_status(run, "cancelled", only_from=only_from, held_by=held_by):

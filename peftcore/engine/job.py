@@ -10,7 +10,7 @@ from typing import Any
 from peftcore import errors, events
 from peftcore.engine.group import Group
 from peftcore.engine.worker import ENDS
-from peftcore.store import WAITING, Store
+from peftcore.store import WAITING, Store, custody
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ TRY_AGAIN_SECONDS = 5.0  # after the store refused to note how a run ended
 
 
 class Left(Exception):
-    """Ray ends: the run is left as it stands in the store, for the next Ray to resume."""
+    """The run is left as it stands in the store: Ray ends, or another engine holds the run now."""
 
 
 class Job:
@@ -31,8 +31,9 @@ class Job:
     Args:
         runs: the numbers of the runs, in the order in which the stream counts them.
         stream: the Ray generator of `worker.work`, or of `worker.work_together` in the group `name`, '' for one run.
+        engine: the id of the engine that holds the runs; nothing is written of a run that another one holds.
         leave: set when Ray ends, with the app or before it; the follower then lets go of the runs.
-        ended: called in the follower's thread when a run has ended.
+        ended: called in the follower's thread when a run has ended, or is queued again.
         owner: whose runs they are.
         need: bytes of memory that they ask for.
     """
@@ -42,6 +43,7 @@ class Job:
         store: Store,
         runs: Sequence[int],
         stream: Any,
+        engine: str,
         leave: threading.Event,
         ended: Callable[[Job, int], None],
         name: str = "",
@@ -51,8 +53,9 @@ class Job:
         self.store, self.runs, self.stream = store, tuple(runs), stream
         self.group, self.owner, self.need = Group(name), owner, need
         self.passed = 0  # turns that were handed over later, while these runs waited for memory
-        self.leave, self.ended = leave, ended
+        self.engine, self.leave, self.ended = engine, leave, ended
         self.live = list(runs)  # runs that have not ended
+        self.again: list[int] = []  # runs that were lost with the process and are queued again
         self.unwanted: set[int] = set()  # runs that are to be stopped
         self.stopping = False  # all of them are to be stopped
         self.over = threading.Event()  # the stream has come to its end
@@ -96,10 +99,16 @@ class Job:
             finally:
                 self.over.set()  # also lets go of the job, and with it of the group's actor
             for run in list(self.live):
-                self._note_end(run, *self._what_happened(run, trouble))
-        except Left:
-            for run in list(self.live):
+                self._note_end(run, *self._what_happened(run, trouble), lost=self._is_lost(trouble))
+            for run in self.again:
+                self.live.remove(run)
                 self.ended(self, run)
+        except Left:
+            pass
+        except Exception:
+            log.exception("runs %s are no longer followed", self.live)
+        for run in list(self.live):  # the engine will find them without a process, and queue them again
+            self.ended(self, run)
 
     def _read_all(self) -> Exception | None:
         """Follows the stream to its end, and returns what broke it."""
@@ -156,11 +165,14 @@ class Job:
     def _begin(self, pid: int) -> None:
         self.pid = pid
         for run in self.live:
-            if not self.store.set_status(run, "running", only_from=("queued",)):
+            if not self.store.set_status(run, "running", only_from=("queued",), held_by=self.engine):
                 self.stop([run])
 
     def _write(self, run: int, new: list[dict[str, Any]], artifacts: dict[str, bytes]) -> None:
-        self.store.append(run, new, artifacts)
+        if not self.store.append(run, new, artifacts, held_by=self.engine):
+            log.error("run %s is held by another engine now", run)
+            self.stop([run])
+            return
         last = new[-1]
         if "step" in last:
             self.steps[run] = last["step"]
@@ -182,7 +194,10 @@ class Job:
         if trouble is None:
             return "failed", "The run ended without a result. Resume it to run it again."
         where = f" after step {self.steps[run]}" if run in self.steps else " before its first step"
-        again = "Resume it to go on from its last checkpoint, or from the start where it has none."
+        again = (
+            f"It came no further in {custody.MOST_LOSSES} tries. Resume it to go on from its last checkpoint, or from "
+            "the start where it has none."
+        )
         if isinstance(trouble, exceptions.OutOfMemoryError):
             return "failed", (
                 f"The machine ran out of memory{where} and the run's process was ended to save the rest. "
@@ -198,11 +213,27 @@ class Job:
             return "failed", f"The run could not begin: {trouble.cause}. Its traceback is kept with the run."
         return "failed", f"Ray lost the run{where} ({type(trouble).__name__}: {str(trouble).splitlines()[0]}). {again}"
 
-    def _note_end(self, run: int, status: str, error: str | None, summary: dict[str, Any] | None = None) -> None:
-        """Writes the end; where the store refuses (a full disk), tries again until it is written."""
+    def _is_lost(self, trouble: Exception | None) -> bool:
+        """Whether the process is gone and another one may do better."""
+        from ray import exceptions
+
+        return self.crashed and not self.stopping and not isinstance(trouble, exceptions.OutOfMemoryError)
+
+    def _note_end(
+        self, run: int, status: str, error: str | None, summary: dict[str, Any] | None = None, lost: bool = False
+    ) -> None:
+        """Writes the end, or queues a run again that was `lost`; where the store refuses (a full disk), tries again
+        until it is written."""
         while True:
             try:
-                if self.store.set_status(run, status, error=error, summary=summary, only_from=WAITING):
+                if lost and custody.lost(self.store, run, self.engine, self.engine):
+                    self.again.append(run)
+                    return
+                if lost and self.store.run(run).stop_wanted:
+                    status, error = "cancelled", None
+                if self.store.set_status(
+                    run, status, error=error, summary=summary, only_from=WAITING, held_by=self.engine
+                ):
                     end = self.store.events(run, kinds=ENDS)
                     if status == "finished":
                         self.store.delete_artifact(run, "checkpoint")  # nobody resumes what is finished

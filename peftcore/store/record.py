@@ -22,7 +22,7 @@ CREATE TABLE runs (
     error TEXT, summary TEXT NOT NULL DEFAULT '{}', engine TEXT NOT NULL DEFAULT '',
     attempts INTEGER NOT NULL DEFAULT 0, stop_wanted INTEGER NOT NULL DEFAULT 0, last_seq INTEGER NOT NULL DEFAULT 0,
     race INTEGER, name TEXT NOT NULL DEFAULT '', note TEXT NOT NULL DEFAULT '', tags TEXT NOT NULL DEFAULT '[]',
-    starred INTEGER NOT NULL DEFAULT 0, archived REAL, deleted REAL);
+    starred INTEGER NOT NULL DEFAULT 0, archived REAL, deleted REAL, losses INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX runs_by_status ON runs (status);
 CREATE INDEX runs_by_race ON runs (race);
 CREATE TABLE events (
@@ -41,6 +41,7 @@ CHANGES = (
     ALTER TABLE runs ADD COLUMN starred INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE runs ADD COLUMN archived REAL;
     ALTER TABLE runs ADD COLUMN deleted REAL""",
+    "ALTER TABLE runs ADD COLUMN losses INTEGER NOT NULL DEFAULT 0",
 )
 
 
@@ -69,6 +70,7 @@ class RunRecord:
     starred: bool
     archived: float | None  # when it was put away, and when it was deleted, from which it can be restored
     deleted: float | None
+    losses: int  # how many times in a row its process was lost before it came further
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> RunRecord:

@@ -156,15 +156,28 @@ class Store:
     # Events
 
     def append(
-        self, run: int, events: Iterable[Mapping[str, Any]], artifacts: Mapping[str, bytes] | None = None
+        self,
+        run: int,
+        events: Iterable[Mapping[str, Any]],
+        artifacts: Mapping[str, bytes] | None = None,
+        held_by: str | None = None,
     ) -> int:
-        """Writes events, each a JSON object with its 'kind', and artifacts together; returns the last one's number."""
+        """Writes events, each a JSON object with its 'kind', and artifacts together; returns the last one's number.
+
+        A run with a new artifact has come further: its losses are forgiven. `held_by`: only where this engine holds
+        the run; else nothing is written, and the answer is 0.
+        """
         now = time.time()
         rows = [(event["kind"], json.dumps(event, separators=(",", ":"), default=_plain)) for event in events]
         with self._db.write() as db:
-            count = "UPDATE runs SET last_seq = last_seq + ? WHERE id = ? RETURNING last_seq"
-            last = db.execute(count, (len(rows), run)).fetchone()
+            sets = "last_seq = last_seq + ?, losses = CASE WHEN ? THEN 0 ELSE losses END"
+            last = db.execute(
+                f"UPDATE runs SET {sets} WHERE id = ? AND engine = coalesce(?, engine) RETURNING last_seq",
+                (len(rows), bool(artifacts), run, held_by),
+            ).fetchone()
             if last is None:
+                if db.execute("SELECT 1 FROM runs WHERE id = ?", (run,)).fetchone():
+                    return 0
                 raise _no_run(run)
             first = last[0] - len(rows) + 1
             db.executemany(
@@ -195,11 +208,6 @@ class Store:
         with self._db.read() as db:
             row = db.execute(sql, (run, kind)).fetchone()
         return None if row is None else {"seq": row[0], "time": row[1], **json.loads(row[2])}
-
-    def rewind(self, run: int, seq: int = 0) -> None:
-        """Forgets the events after number `seq`, which a resumed run will produce again under new numbers."""
-        with self._db.write() as db:
-            db.execute("DELETE FROM events WHERE run = ? AND seq > ?", (run, seq))
 
     # Artifacts
 

@@ -24,7 +24,7 @@ def toy(settings, resume):
             yield _step(step)
             if step + 1 in settings.get("checkpoints", ()):
                 yield events.Checkpoint(0, step, blob=str(step + 1).encode())
-            if step + 1 == settings.get("dies_at") and not resume:
+            if step + 1 == settings.get("dies_at") and not os.path.exists(settings["unless"]):
                 os._exit(7)
             if step + 1 == settings.get("raises_at"):
                 raise {"ours": errors.Diverged("The loss is NaN at step 3; lower lr."), "other": KeyError("x")}[

@@ -9,7 +9,7 @@ import pytest
 
 from peftcore import errors
 from peftcore.home import home
-from peftcore.store import STATUSES, Store
+from peftcore.store import STATUSES, Store, custody
 
 STEPS = [{"kind": "step", "step": i, "loss": 1 / (i + 1), "memory": {"features": i}} for i in range(10)]
 
@@ -92,13 +92,34 @@ def test_numbers_are_not_numpy_but_may_be(store):
     assert event["loss"] == 0.5 and event["values"] == [0, 1] and event["bad"] != event["bad"]
 
 
-def test_numbers_of_events_are_never_given_again(store):
-    run = store.create_run({})
-    store.append(run, STEPS)
-    store.rewind(run, 6)
-    assert [e["seq"] for e in store.events(run)] == list(range(1, 7))
-    store.append(run, STEPS[6:7])
-    assert [e["seq"] for e in store.events(run, after=10)] == [11]
+def test_a_run_queued_again_forgets_what_came_after_its_checkpoint_and_gives_no_number_twice(store):
+    run = store.create_run({}, engine="dead")
+    store.append(run, STEPS[:6], {"checkpoint": b"6"})
+    store.append(run, [{"kind": "checkpoint"}], {"checkpoint": b"6"})
+    store.append(run, STEPS[6:9])
+    assert custody.adopt(store, run, "heir", "dead") and not custody.adopt(store, run, "other", "dead")
+    assert [e["seq"] for e in store.events(run)] == list(range(1, 8))
+    store.append(run, STEPS[6:7], held_by="heir")
+    assert [e["seq"] for e in store.events(run, after=7)] == [11]
+    assert store.append(run, STEPS[7:8], held_by="dead") == 0  # one that only slept writes no more
+    assert not store.set_status(run, "finished", held_by="dead")
+    assert [e["seq"] for e in store.events(run, after=7)] == [11]
+
+
+def test_a_run_that_comes_no_further_is_queued_again_a_few_times_and_a_person_may_always(store):
+    run, place = store.create_run({}, engine="a"), store.create_run({})
+    for _ in range(3):
+        for _ in range(custody.MOST_LOSSES - 1):
+            assert custody.lost(store, run, "a", "a")
+        assert not custody.lost(store, run, "a", "a") and store.run(run).losses == custody.MOST_LOSSES - 1
+        store.append(run, [{"kind": "checkpoint"}], {"checkpoint": b"1"}, held_by="a")
+        assert store.run(run).losses == 0  # it has come further
+    assert store.waiting() == [run, place]
+    store.set_status(run, "interrupted")
+    assert custody.resume(store, run, "a", "interrupted") and not custody.resume(store, run, "a", "interrupted")
+    assert store.waiting() == [place, run]
+    store.want_stop(run)
+    assert not custody.lost(store, run, "a", "a")  # nobody wants it
 
 
 def test_artifacts_and_events_are_written_together_or_not_at_all(store):

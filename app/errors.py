@@ -7,10 +7,12 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import streamlit as st
 from streamlit.errors import FragmentHandledException
 
+from app.room import who
 from peftcore.errors import HeadroomError
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,25 @@ def unexpected(error: Exception) -> None:
         f"log (its terminal) says under number {number} what happened.",
         icon=":material/error:",
     )
+
+
+def traceback(of: str, kept: bytes | None) -> None:
+    """A kept traceback, one click away; to a participant of a room only the number under which the log has it."""
+    if not kept:
+        return
+    text = kept.decode(errors="replace")
+    if who.is_alone() or who.is_teacher():
+        with st.expander("Details"):
+            st.code(text, language=None, wrap_lines=True)
+        return
+    st.caption(f"The app's log says under number {_logged(of, text)} where it stopped; the teacher can look there.")
+
+
+@lru_cache(maxsize=1024)
+def _logged(of: str, text: str) -> str:
+    number = secrets.token_hex(3)
+    log.error("error %s in %s\n%s", number, of, text)
+    return number
 
 
 _NAMES = "red|orange|yellow|green|blue|violet|gray|grey|rainbow|primary|small"  # of Streamlit's colours and sizes

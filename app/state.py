@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from app.room import who
+from app.room import greeting, is_room, who
 from peftcore import uploads
 from peftcore.home import home
+from peftcore.room import rules
 from peftcore.room.acting import EngineAs, ShelfAs, StoreAs
 from peftcore.store import Store, marks
 
@@ -46,7 +47,10 @@ def whole_engine() -> Engine:
     """The engine as the machine has it, for what no visitor asks for."""
     from peftcore.engine import get_engine
 
-    return get_engine()
+    found = get_engine()
+    if is_room():
+        found.caps_of = rules.caps_of(greeting.room())
+    return found
 
 
 def shelf() -> Any:

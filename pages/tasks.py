@@ -4,6 +4,7 @@ import streamlit as st
 
 from app import backbone_choice, errors, libraries, links, navigation
 from app.launch import task_choice
+from app.room import who
 from app.tasks import feature_view, one_task, reading, task_cards
 from app.uploads import page
 from peftcore.task import load_task
@@ -42,6 +43,8 @@ with row[3]:
     label = "Fine-tune on this task"
     if st.button(label, key="tasks_launch", type="primary", icon=":material/rocket_launch:", width="stretch"):
         navigation.go("launch", task=task, backbone=backbone, **reading.in_address())
+with errors.sentences():
+    who.task(task)
 facts = one_task.await_facts(task)
 view = one_task.choose(facts)
 if view == "features":

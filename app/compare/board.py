@@ -11,6 +11,7 @@ import streamlit as st
 from app import captions, links, navigation, screen, state, theme, words
 from app.compare import tables
 from app.compare.entries import MOST, Group
+from app.room import who
 from peftcore.figures.accuracy import Ground
 from peftcore.figures.leaderboard import MOST as MOST_DRAWN
 from peftcore.figures.leaderboard import standings
@@ -42,7 +43,8 @@ def draw() -> None:
             st.segmented_control, "board", "ranked", "ranked", list(SHOWN), default="best", show=SHOWN.__getitem__,
             label_visibility="collapsed",
         )  # fmt: skip
-    board = _board(str(store.folder), task, tuple(r.finished for r in store.runs(limit=1, status="finished")))
+    newest = tuple(r.finished for r in store.runs(limit=1, status="finished"))
+    board = _board(str(store.folder), task, newest, who.sight())
     some = board.best if ranked == "best" else board.standings
     theirs = published.on_task(task)
     figure = standings(
@@ -60,7 +62,7 @@ def draw() -> None:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _board(folder: str, task: str, newest: tuple[float | None, ...]) -> Leaderboard:
+def _board(folder: str, task: str, newest: tuple[float | None, ...], sight: str) -> Leaderboard:
     """Read again when another run has finished."""
     return boards.leaderboard(task, state.store())
 

@@ -7,6 +7,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from app import background, errors, navigation, pictures
+from app.room import who
 from peftcore.errors import HeadroomError
 from peftcore.task import load_task
 
@@ -24,6 +25,11 @@ def place() -> DeltaGenerator:
 
 def draw(place: DeltaGenerator, task: str) -> int:
     """One training image of each class, with its name; returns how many training images there are."""
+    try:
+        who.task(task)
+    except HeadroomError as error:
+        place.caption(errors.plain(str(error)))
+        return 0
     job = background.later(("preview", task), lambda: _one_of_each(task))
     background.wait(job, lambda: place.caption("Drawing the task's images."))
     if isinstance(images := job.result(), HeadroomError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import streamlit as st
 
 from app import errors, links, state, words
-from peftcore import uploads
 from peftcore.errors import HeadroomError, UnknownName
 from peftcore.fetch.places import hub
 from peftcore.registry import TASKS
@@ -26,7 +25,7 @@ def by_group() -> dict[str, list[str]]:
 def brought() -> list[str]:
     """Images that were uploaded and kept, then tasks with an argument that earlier runs learnt; the newest first."""
     said = [record.spec["task"] for record in state.store().runs(limit=LOOK_BACK)]
-    kept = {f"upload:{name}": kept_task(name) for name in uploads.kept()}
+    kept = {f"upload:{name}": kept_task(name) for name in state.shelf().kept()}
     gone = {name for name in said if name.startswith("upload:") and name.partition("?")[0] not in kept}
     found = dict.fromkeys([*kept.values(), *said])
     return [name for name in found if name not in gone and is_complete(name) and ":" in name]

@@ -7,7 +7,7 @@ import streamlit as st
 from app.room import cookie, greeting, is_room
 from peftcore.errors import NotYours
 from peftcore.room import Person, Settings
-from peftcore.room.rights import Rights
+from peftcore.room.rights import SHELF, Rights
 from peftcore.store import RunRecord
 
 
@@ -34,16 +34,39 @@ def settings() -> Settings:
     return greeting.room().now().settings if is_room() else Settings()
 
 
+def is_alone() -> bool:
+    """Whether this is somebody's own machine, where nobody has a name."""
+    return not is_room()
+
+
 def is_teacher() -> bool:
     """Whether this is the teacher of a room."""
     person = me()
     return person is not None and person.is_teacher
 
 
+def sight() -> str:
+    """Part of the key of what pages keep for all sessions: the same for those who are shown the same of every run."""
+    may = rights()
+    return "" if may is None else may.sight()
+
+
 def owns(record: RunRecord) -> bool:
     """Whether the run may be changed: where not, its page has no buttons for it."""
     may = rights()
     return may is None or may.owns(record.owner)
+
+
+def owns_images(name: str) -> bool:
+    """The same of a set of uploaded images."""
+    may = rights()
+    return may is None or may.owns(may.room.now().owners.get(SHELF + name, ""))
+
+
+def task(name: str) -> None:
+    """Whether a task may be looked at. Raises NotYours: its images are somebody else's, or would be downloaded."""
+    if may := rights():
+        may.task(name)
 
 
 def is_mine(record: RunRecord) -> bool:

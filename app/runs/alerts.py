@@ -100,6 +100,8 @@ def _tell(told: dict[str, dict[str, Any]], record: RunRecord, what: str, text: t
 def _ending(record: RunRecord) -> tuple[str, str]:
     title = words.run_title(record.spec)
     if record.status == "finished":
-        return f"finished: {record.summary.get('test_accuracy', float('nan')):.3f}", f"{title}, test accuracy"
+        if (accuracy := record.summary.get("test_accuracy")) is None:
+            return "finished", title
+        return f"finished: {accuracy:.3f}", f"{title}, test accuracy"
     wrong = trouble.name(record)
     return f"{record.status}{f', {wrong}' if wrong else ''}", record.error or title

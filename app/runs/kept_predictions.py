@@ -37,6 +37,9 @@ def invite(record: RunRecord, key: str = "predict_again") -> None:
     if record.status != "finished":
         st.info(errors.plain(results.why_none(record)), icon=":material/hourglass_empty:")
         return
+    if "test_accuracy" not in record.summary:
+        st.info("What it answers on the test images is shown when the teacher reveals it.", icon=":material/lock:")
+        return
     if "adapter" not in state.store().artifact_names(record.id):
         st.info(
             f"Run {record.id} has no kept predictions and no saved adapter, so they cannot be made again; its numbers "

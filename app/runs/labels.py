@@ -7,6 +7,7 @@ import html
 import streamlit as st
 
 from app import errors, links, state
+from app.room import who
 from app.runs import put_away
 from peftcore.errors import HeadroomError
 from peftcore.store import RunRecord, marks
@@ -32,6 +33,8 @@ def shown(record: RunRecord) -> None:
 
 def star(record: RunRecord) -> None:
     """The button that gives and takes the star."""
+    if not who.owns(record):
+        return
     what = "Take the star away" if record.starred else "Give it a star"
     st.button(
         "" if not record.starred else STAR, key="star", type="tertiary", help=what, on_click=_mark,
@@ -42,6 +45,8 @@ def star(record: RunRecord) -> None:
 
 def editor(record: RunRecord) -> None:
     """Fields for the name, tags and note, which are kept as soon as they are left; and archive and delete."""
+    if not who.owns(record):
+        return
     with st.popover("", icon=":material/edit_note:", type="tertiary", help="Name, tags, note; archive, delete"):
         for what, value, longest in (
             ("name", record.name, marks.LONGEST_NAME),

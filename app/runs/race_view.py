@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import caps, errors, navigation, screen, state, theme, words
 from app.captions import caption
+from app.room import who
 from app.runs import put_away, races, selection
 from app.runs.races import Runner
 from peftcore.figures import races as figures
@@ -63,7 +64,9 @@ def _header(race: int, runners: Sequence[Runner]) -> None:
     )
     with actions.container(horizontal=True, horizontal_alignment="right"):
         records = [runner.record for runner in runners]
-        if races.busy(records):
+        if not all(map(who.owns, records)):
+            st.caption(f":material/person: {errors.plain(records[0].owner or 'The teacher')}", width="content")
+        elif races.busy(records):
             stopping = all(record.stop_wanted for record in records if record.status in WAITING)
             if st.button(
                 "Stopping" if stopping else "Stop all", key="stop", icon=":material/stop_circle:", disabled=stopping
@@ -77,8 +80,9 @@ def _header(race: int, runners: Sequence[Runner]) -> None:
             st.rerun()
         if chosen := races.remembered(race):
             navigation.link("launch", "Launch again", **races.preset(**chosen))
-        with st.popover("", icon=":material/more_vert:", type="tertiary", help="Archive, delete"):
-            put_away.buttons(records, "race")
+        if all(map(who.owns, records)):
+            with st.popover("", icon=":material/more_vert:", type="tertiary", help="Archive, delete"):
+                put_away.buttons(records, "race")
         if len(records) > 1:
             navigation.link("compare", runs=",".join(str(record.id) for record in records[:12]))
 

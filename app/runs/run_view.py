@@ -9,6 +9,7 @@ from app import caps, errors, links, navigation, state, theme, words
 from app.captions import POWERS
 from app.heads import cut
 from app.memory import cases
+from app.room import who
 from app.runs import (
     again,
     following,
@@ -98,7 +99,9 @@ def _header(record: RunRecord, follower: Follower) -> DeltaGenerator:
         anchor=False,
     )
     with actions.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
-        if record.status in WAITING:
+        if not who.owns(record):
+            st.caption(f":material/person: {errors.plain(record.owner or 'The teacher')}", width="content")
+        elif record.status in WAITING:
             stopping = record.stop_wanted
             if st.button(
                 "Stopping" if stopping else "Stop", key="stop", icon=":material/stop_circle:", disabled=stopping
@@ -139,10 +142,7 @@ def _state(record: RunRecord, follower: Follower) -> None:
             _result(record, follower)
         case "failed" | "interrupted":
             errors.show(record.error or "The run ended without a reason.")
-            trace = state.store().get_artifact(record.id, "traceback")
-            if trace:
-                with st.expander("Details"):
-                    st.code(trace.decode(errors="replace"), language=None, wrap_lines=True)
+            errors.traceback(f"run {record.id}", state.store().get_artifact(record.id, "traceback"))
         case "cancelled":
             where = f"at step {follower.done:,} of {follower.total:,}" if follower.total else "before it began"
             again = "It resumes from its last checkpoint, the end of an epoch."
@@ -195,19 +195,10 @@ def _result(record: RunRecord, follower: Follower) -> None:
     columns = st.columns(4)
     told_conditions = conditions.of_run(record.spec, started)
     told_conditions = conditions.with_epoch(record.spec, told_conditions, summary.get("selected_epoch"))
-    share = f"Share of the test images that are classified rightly. {told_conditions[0].upper()}{told_conditions[1:]}."
-    accuracy, ground = summary["test_accuracy"], Ground.of(started, "test")
-    sure = f"95 %: {ground.text(accuracy)}" if ground.images else None
-    if ground.images:
-        share += f" Of {ground.images:,} images, so its 95 % interval (Wilson) is {ground.text(accuracy)}."
-    columns[0].metric(
-        "Test accuracy",
-        f"{accuracy:.3f}",
-        delta=f"at chance, {ground.chance:.3f}" if ground.at_chance(accuracy) else sure,
-        delta_color="inverse" if ground.at_chance(accuracy) else "off",
-        delta_arrow="off",
-        help=share,
-    )
+    if (accuracy := summary.get("test_accuracy")) is None:
+        columns[0].metric("Test accuracy", "sealed", help="The teacher reveals it at the end of the challenge.")
+    else:
+        _accuracy(columns[0], accuracy, Ground.of(started, "test"), told_conditions[0])
     columns[1].metric(
         "Trained weights",
         human_count(trained),
@@ -230,4 +221,20 @@ def _result(record: RunRecord, follower: Follower) -> None:
         f"{'pretrained' if settings['pretrained'] else 'random'} backbone; the test images chose nothing. "
         + predictions.sentence(record)
         + (f" {Origin(**settings['weights']).sentence}." if settings.get("weights") else "")
+    )
+
+
+def _accuracy(place: DeltaGenerator, accuracy: float, ground: Ground, told_conditions: str) -> None:
+    """The test accuracy, with what it stands on."""
+    share = f"Share of the test images that are classified rightly. {told_conditions[0].upper()}{told_conditions[1:]}."
+    sure = f"95 %: {ground.text(accuracy)}" if ground.images else None
+    if ground.images:
+        share += f" Of {ground.images:,} images, so its 95 % interval (Wilson) is {ground.text(accuracy)}."
+    place.metric(
+        "Test accuracy",
+        f"{accuracy:.3f}",
+        delta=f"at chance, {ground.chance:.3f}" if ground.at_chance(accuracy) else sure,
+        delta_color="inverse" if ground.at_chance(accuracy) else "off",
+        delta_arrow="off",
+        help=share,
     )

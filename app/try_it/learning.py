@@ -9,7 +9,6 @@ import streamlit as st
 
 from app import errors, links, navigation, state
 from app.runs import following
-from peftcore import uploads
 from peftcore.backbone import embedded
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
@@ -38,7 +37,7 @@ def begin(pictures: Mapping[str, Sequence[bytes]], backbone: str) -> None:
     """Keeps the pictures, launches the run, and goes on with the page that follows it."""
     with errors.sentences(stop=False):
         with st.spinner("Keeping the pictures, and launching the run"):
-            kept = uploads.keep_collected(pictures, " ".join(list(pictures)[:3]))
+            kept = state.shelf().keep_collected(pictures, " ".join(list(pictures)[:3]))
             run = state.engine().submit(spec(kept.task, backbone))
         links.write(learning=run)
         st.rerun()

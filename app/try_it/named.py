@@ -7,6 +7,7 @@ import re
 import numpy as np
 
 from app import cached, subjects, words
+from app.room import who
 from peftcore import errors
 
 _TEST = re.compile(r"test-(\d{1,9})-(.+)")
@@ -38,6 +39,7 @@ def array(run: subjects.Run, image: str) -> np.ndarray:
     """The image for a run, uint8 (H, W, 3). Raises BadData: there is no such image, or it is no longer kept; and what
     loading a task raises."""
     if found := tested(image):
+        who.task(found[0])
         test = cached.task(found[0]).test
         if found[1] >= len(test):
             raise errors.BadData(f"{found[0]} has test images 0 to {len(test) - 1}; there is no number {found[1]}.")

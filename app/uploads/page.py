@@ -10,8 +10,8 @@ from typing import Any
 import streamlit as st
 
 from app import background, errors, navigation, state, words
+from app.room import who
 from app.uploads import survey_view
-from peftcore import uploads
 from peftcore.errors import HeadroomError
 from peftcore.figures.theme import human_count, si_bytes
 from peftcore.uploads import kinds
@@ -59,7 +59,7 @@ def draw() -> None:
     if work is not None:
         _examined(work)
         return
-    if (kept := st.session_state.get(DONE)) and kept in uploads.kept():
+    if (kept := st.session_state.get(DONE)) and kept in state.shelf().kept():
         _done(kept_set(kept))
     _ask()
     _shelf()
@@ -162,7 +162,7 @@ def _examined(work: Work) -> None:
         st.button("Discard", key="upload_discard", icon=":material/delete:", on_click=_reset, width="stretch")
     if go and wish:
         with errors.sentences(), st.spinner("Keeping them ..."):
-            kept = uploads.keep(
+            kept = state.shelf().keep(
                 found.survey, name, consent=wish.consent, drop_duplicates=wish.drop_duplicates, query=wish.query
             )
         del st.session_state[WORK]
@@ -189,7 +189,7 @@ def _done(kept: Kept) -> None:
 
 
 def _shelf() -> None:
-    if not (names := uploads.kept()):
+    if not (names := state.shelf().kept()):
         return
     st.subheader("Kept on this machine", anchor=False)
     for name in names:
@@ -209,6 +209,8 @@ def _shelf() -> None:
             navigation.link("tasks", "Look", icon=LOOK, task=task)
         with row[3]:
             navigation.link("launch", "Launch", task=task)
+        if not who.owns_images(name):
+            continue
         with row[4], st.popover("Delete", type="tertiary", icon=":material/delete:"):
             if using := _using(name):
                 st.warning(f"Run {using[0]} trains on these images; stop it first.", icon=":material/lock:")
@@ -226,4 +228,4 @@ def _using(name: str) -> list[int]:
 def _remove(name: str) -> None:
     if not _using(name):
         with errors.sentences(stop=False):
-            uploads.remove(name)
+            state.shelf().remove(name)

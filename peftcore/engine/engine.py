@@ -201,6 +201,10 @@ class Engine:
             custody.resume(self.store, record.id, self._lease.id, record.status)
         self._hand_over_soon()
 
+    def wake(self) -> None:
+        """Looks at the queue again: what held it back has changed."""
+        self._hand_over_soon()
+
     def queue(self) -> list[int]:
         """The queued runs, the next one first."""
         with self._lock:

@@ -7,6 +7,7 @@ somebody has decided who may use it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from peftcore import errors, uploads
@@ -16,6 +17,7 @@ from peftcore.store import RunRecord, Store
 from peftcore.store.results import ARTIFACT
 from peftcore.uploads.sets import Kept
 
+TEST = "test_accuracy"  # of a summary and of the event that ends a run
 MEASURED = "measured/"  # artifacts that Headroom itself finds of a run, for whoever asks first
 LOCAL = "{} is done by the library and the command line on the machine itself, by nobody in the room."
 
@@ -33,8 +35,27 @@ class StoreAs(Store):
         owners = self.rights.seen()
         return ("1", []) if owners is None else (f"owner IN ({','.join('?' * len(owners))})", list(owners))
 
+    def record(self, row: Sequence[Any]) -> RunRecord:
+        """Without what a challenge keeps from this person."""
+        found = super().record(row)
+        if TEST not in found.summary or not self.rights.sealed(found):
+            return found
+        return replace(found, summary={name: value for name, value in found.summary.items() if name != TEST})
+
     def _record(self, run: int) -> RunRecord:
         return Store.run(self, run)
+
+    def _open(self, run: int, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Events without what a challenge keeps from this person."""
+        if not self.rights.seals() or not self.rights.sealed(self._record(run)):
+            return events
+        return [
+            {name: value for name, value in event.items() if name != TEST} for event in events
+            if event.get("split") != "test"
+        ]  # fmt: skip
+
+    def _hides(self, run: int, artifact: str) -> bool:
+        return artifact == ARTIFACT and self.rights.seals() and self.rights.sealed(self._record(run))
 
     def _look(self, run: int) -> None:
         if self.rights.seen() is not None:
@@ -59,19 +80,20 @@ class StoreAs(Store):
 
     def events(self, run: int, after: int = 0, kinds: str | Iterable[str] | None = None) -> list[dict[str, Any]]:
         self._look(run)
-        return super().events(run, after, kinds)
+        return self._open(run, super().events(run, after, kinds))
 
     def last_event(self, run: int, kind: str) -> dict[str, Any] | None:
         self._look(run)
-        return super().last_event(run, kind)
+        found = super().last_event(run, kind)
+        return next(iter(self._open(run, [found])), None) if found else None
 
     def get_artifact(self, run: int, name: str) -> bytes | None:
         self._look(run)
-        return super().get_artifact(run, name)
+        return None if self._hides(run, name) else super().get_artifact(run, name)
 
     def artifact_names(self, run: int) -> list[str]:
         self._look(run)
-        return super().artifact_names(run)
+        return [name for name in super().artifact_names(run) if not self._hides(run, name)]
 
     def artifact_sizes(self, name: str) -> dict[int, int]:
         return super().artifact_sizes(name)
@@ -79,6 +101,10 @@ class StoreAs(Store):
     # Changing
 
     def put_artifact(self, run: int, name: str, data: bytes) -> None:
+        if self._hides(run, name):
+            raise errors.NotYours(
+                "What runs of the challenge answer on test images is shown when the teacher reveals it."
+            )
         is_found = name.startswith(MEASURED) or (name == ARTIFACT and name not in self.artifact_names(run))
         if is_found:
             self._look(run)
@@ -135,6 +161,10 @@ class EngineAs:
         for spec in chosen:
             self.rights.launch(_settings(spec))
         return self._engine.submit_race(chosen, owner=self._owner(owner), title=title)
+
+    def wake(self) -> None:
+        self.rights.teach("lets the queue go on")
+        self._engine.wake()
 
     def cancel(self, run: int) -> bool:
         self.store._change([run])

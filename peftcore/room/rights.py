@@ -8,8 +8,10 @@ from typing import Any
 
 from peftcore import errors
 from peftcore.backbone.weights import REMOTE
+from peftcore.room.challenge import challenge
 from peftcore.room.record import Person, Settings
 from peftcore.room.room import Room
+from peftcore.store import RunRecord
 from peftcore.task import here
 
 SHELF = "upload:"  # of tasks whose images somebody in the room brought
@@ -47,6 +49,21 @@ class Rights:
         if me.is_teacher or self.settings.looking == "all":
             return None
         return (me.name, *self.teachers) if self.settings.looking == "teacher" else (me.name,)
+
+    def seals(self) -> bool:
+        """Whether a challenge keeps anything from this person."""
+        now = challenge(self.room)
+        return now is not None and not now.revealed and not self.person.is_teacher
+
+    def sealed(self, record: RunRecord) -> bool:
+        """Whether what this run answered on the test images is kept from this person."""
+        now = challenge(self.room)
+        return now is not None and now.seals(record) and not self.person.is_teacher
+
+    def sight(self) -> str:
+        """The same for two people who are shown the same of every run: part of a key under which pages keep things."""
+        now = challenge(self.room)
+        return f"{self.seen()} {(now.task, now.began) if now and self.seals() else ''}"
 
     def owns(self, owner: str) -> bool:
         """Whether what this owner has may be changed."""

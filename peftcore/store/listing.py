@@ -107,7 +107,7 @@ def page(store: Store, wanted: Filter, limit: int = 25, number: int = 0) -> Page
         marks = ",".join("?" * len(order))
         where = f"(id IN ({marks}) OR race IN ({marks})) AND {SHELVES[wanted.shelf]} AND {seen}"
         query = f"SELECT {COLUMNS} FROM runs WHERE {where} ORDER BY id DESC"
-        records = [RunRecord.of(row) for row in db.execute(query, [*order, *order, *of])]
+        records = [store.record(row) for row in db.execute(query, [*order, *order, *of])]
     found: dict[int, list[RunRecord]] = {number: [] for number in order}
     for record in records:
         found[record.race or record.id].append(record)
@@ -138,7 +138,7 @@ def alike(store: Store, record: RunRecord, most: int, **same: str) -> list[RunRe
     where = " AND ".join([SHELVES["current"], seen, "id != ?", *(f"{FIELDS[name]} = ?" for name in same)])
     with store.read() as db:
         query = f"SELECT {COLUMNS} FROM runs WHERE {where} ORDER BY id DESC LIMIT ?"
-        return [RunRecord.of(row) for row in db.execute(query, [*of, record.id, *same.values(), most])]
+        return [store.record(row) for row in db.execute(query, [*of, record.id, *same.values(), most])]
 
 
 def _word(word: str) -> tuple[str, list[Any]]:

@@ -9,7 +9,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class Store:
             row = db.execute(f"SELECT {COLUMNS} FROM runs WHERE id = ?", (run,)).fetchone()
         if row is None:
             raise _no_run(run)
-        return RunRecord.of(row)
+        return self.record(row)
 
     def runs(
         self,
@@ -81,7 +81,11 @@ class Store:
         values.append(-1 if limit is None else limit)
         with self._db.read() as db:
             query = f"SELECT {COLUMNS} FROM runs WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT ?"
-            return [RunRecord.of(row) for row in db.execute(query, values)]
+            return [self.record(row) for row in db.execute(query, values)]
+
+    def record(self, row: Sequence[Any]) -> RunRecord:
+        """From a row of COLUMNS."""
+        return RunRecord.of(row)
 
     def seen(self) -> tuple[str, list[Any]]:
         """Which runs lists show, as SQL after WHERE and its values: all, but for somebody in a room (peftcore.room)."""

@@ -9,8 +9,9 @@ import pytest
 
 from peftcore import errors
 from peftcore.engine import Engine
-from peftcore.room import Room, names
+from peftcore.room import Room, challenge, names, rules
 from peftcore.room.acting import EngineAs, ShelfAs, StoreAs
+from peftcore.room.progress import progress
 from peftcore.room.rights import Rights
 from peftcore.spec import RunSpec
 from peftcore.store import Store, leaderboard, listing, marks, measured, results
@@ -76,7 +77,7 @@ def test_what_another_process_writes_is_seen(room, tmp_path):
 
 
 # What reads: a person may use it, of what they may look at. All else that the store and the engine do is tried below.
-STORE_READS = {"seen", "run", "runs", "waiting", "events", "last_event", "get_artifact", "artifact_names",
+STORE_READS = {"seen", "record", "run", "runs", "waiting", "events", "last_event", "get_artifact", "artifact_names",
                "artifact_sizes", "read", "folder"}  # fmt: skip
 ENGINE_READS = set(EngineAs.READ)
 
@@ -175,7 +176,7 @@ def test_reading_is_refused_where_the_teacher_says_so(room, store):
     store.append(run, [{"kind": "started"}], {"adapter": b"x"})
     store.set_status(run, "finished", summary={"test_accuracy": 0.5})
     mine, stranger, teacher = (acting(room, store, name) for name in ("Ana", "Bo", "Teacher"))
-    assert set(READERS) >= STORE_READS - {"seen", "waiting", "read", "folder"}
+    assert set(READERS) >= STORE_READS - {"seen", "record", "waiting", "read", "folder"}
     assert stranger.run(run).owner == "Ana"  # all look at all, as a room begins
     for looking, shown in (("own", False), ("teacher", True)):
         room.set(looking=looking)
@@ -237,3 +238,64 @@ def test_images_belong_to_who_brought_them(room, store, monkeypatch):
     ana.rights.task("upload:cats?fit=crop")
     ana.remove("cats")
     assert gone == ["cats"]
+
+
+def finish(store: Store, owner: str, val: float, test: float = 0.5, seconds: float = 1.0, **spec: object) -> int:
+    run = store.create_run(SPEC | spec, owner=owner)
+    told = [{"kind": "started", "parameters": {"method": 900, "head": 100}, "steps": 10}]
+    told += [{"kind": "evaluation", "epoch": 1, "split": split, "accuracy": val} for split in ("val", "test")]
+    told.append({"kind": "finished", "test_accuracy": test, "val_accuracy": val})
+    store.append(run, told, {"adapter": b"x", "predictions": b"y"})
+    summary = {"test_accuracy": test, "val_accuracy": val, "seconds": seconds, "memory": {"peak": 5e6}}
+    store.set_status(run, "finished", summary=summary)
+    return run
+
+
+def test_a_challenge_ranks_by_validation_within_the_budget(room, store):
+    began = store.run(finish(store, "Ana", 0.99)).finished
+    challenge.begin(room, challenge.Challenge("digits", began, "seconds", 10.0))
+    first, better = finish(store, "Ana", 0.7), finish(store, "Ana", 0.8)
+    finish(store, "Bo", 0.9, seconds=11.0)
+    same = finish(store, "Bo", 0.8)
+    finish(store, "Cai", 0.95, task="letters")
+    board = challenge.board(store, challenge.challenge(room))
+    assert [(e.owner, e.run, e.runs, e.test) for e in board] == [("Ana", better, 2, None), ("Bo", same, 1, None)]
+    costs = {budget: challenge.cost(store, store.run(first), budget) for budget in challenge.BUDGETS}
+    assert costs == {"memory": 5.0, "weights": 1.0, "seconds": 1.0}
+    past = challenge.Challenge("digits", began, ends=store.run(first).finished)
+    assert past.over and [one.run for one in challenge.board(store, past)] == [first]
+    for wrong in ({"budget": "money", "most": 1.0}, {"budget": "seconds"}):
+        with pytest.raises(errors.InvalidSetting):
+            challenge.Challenge("digits", began, **wrong)
+
+
+def test_the_test_accuracy_is_sealed_until_the_teacher_reveals_it(room, store):
+    """In lists, events and artifacts of participants, their own runs included, of which exports are made."""
+    old = finish(store, "Ana", 0.7, test=0.123)
+    challenge.begin(room, challenge.Challenge("digits", store.run(old).finished))
+    run = finish(store, "Ana", 0.8, test=0.456)
+    ana, teacher = acting(room, store, "Ana"), acting(room, store, "Teacher")
+
+    def shown(of: StoreAs) -> str:
+        found = [of.runs(), of.run(run), listing.page(of, listing.Filter()).entries, of.events(run)]
+        found += [of.last_event(run, "finished"), of.last_event(run, "evaluation")]
+        return str([*found, of.artifact_names(run), of.get_artifact(run, "predictions")])
+
+    assert "0.456" not in shown(ana) and "predictions" not in shown(ana) and "0.123" in str(ana.runs())
+    assert "'split': 'test'" not in shown(ana) and ana.rights.sight() != teacher.rights.sight()
+    assert "0.456" in shown(teacher) and "'split': 'test'" in shown(teacher)
+    with pytest.raises(errors.NotYours, match="when the teacher reveals it"):
+        ana.put_artifact(run, "predictions", b"z")
+    challenge.reveal(room)
+    assert "0.456" in shown(ana) and challenge.board(store, challenge.challenge(room))[0].test == 0.456
+    assert {row.name: (row.val, row.best) for row in progress(store, room)}["Ana"] == (0.8, run)
+
+
+def test_limits_of_the_teacher_and_of_whom_they_were_lifted_for(room):
+    ana = room.enter("Ana")
+    caps = rules.caps_of(room)
+    assert caps("Ana").waiting == 32 and caps("Teacher").waiting is None and caps("Stranger").waiting == 32
+    room.lift(ana.id)
+    assert caps("Ana").waiting is None and caps("Ana").running is None
+    room.set(paused=True)
+    assert caps("Ana").running == caps("Teacher").running == 0

@@ -1,0 +1,122 @@
+"""A challenge: who gets the best validation accuracy on a task, within a budget, before a deadline. No torch.
+
+Validation decides; what the test images say is kept from all but the teacher until the teacher reveals it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from peftcore import errors
+from peftcore.room.room import Room
+from peftcore.store import RunRecord, Store
+
+FACT = "challenge"  # as the room keeps it
+BUDGETS = {  # what may be limited: its name, its unit, and how many of what is measured one unit is
+    "memory": ("peak memory of a training step", "MB", 1e6),
+    "weights": ("trained weights", "thousand", 1e3),
+    "seconds": ("seconds of training", "s", 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """budget: a name of BUDGETS or '' for none, of which a run may take `most` units. began, ends: seconds since 1970,
+    `ends` None where it has no deadline. revealed: whether test accuracies are shown to all."""
+
+    task: str
+    began: float
+    budget: str = ""
+    most: float = 0.0
+    ends: float | None = None
+    revealed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.budget and self.budget not in BUDGETS:
+            raise errors.InvalidSetting(f"budget = {self.budget!r} is not one of {', '.join(BUDGETS)}.")
+        if self.budget and not self.most > 0:
+            raise errors.InvalidSetting(f"A budget is more than 0 {BUDGETS[self.budget][1]}.")
+
+    @property
+    def over(self) -> bool:
+        """Whether its deadline has passed."""
+        return self.ends is not None and time.time() > self.ends
+
+    def enters(self, record: RunRecord) -> bool:
+        """Whether a run is one of the challenge's."""
+        return record.spec.get("task") == self.task and record.created >= self.began
+
+    def seals(self, record: RunRecord) -> bool:
+        """Whether what the run answered on the test images is kept from participants."""
+        return not self.revealed and self.enters(record)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A person's best run. cost: of what is limited, in units; test: None until it is revealed."""
+
+    owner: str
+    run: int
+    val: float
+    test: float | None
+    method: str
+    cost: float | None
+    finished: float
+    runs: int  # that the person finished in time and within the budget
+    spec: Mapping[str, Any]
+
+
+def challenge(room: Room) -> Challenge | None:
+    """The one that is on, or was the last."""
+    said = room.now().facts.get(FACT)
+    return Challenge(**said) if said else None
+
+
+def begin(room: Room, wanted: Challenge | None) -> None:
+    """Sets it; None ends it for good, and what was sealed is open."""
+    room.write(FACT, asdict(wanted) if wanted else None)
+
+
+def reveal(room: Room, on: bool = True) -> None:
+    """Shows test accuracies to all, or hides them again."""
+    if now := challenge(room):
+        begin(room, replace(now, revealed=on))
+
+
+def cost(store: Store, record: RunRecord, budget: str) -> float | None:
+    """What a finished run took of a budget, in its units; None where it does not say."""
+    if budget == "memory":
+        found = record.summary.get("memory", {}).get("peak")
+    elif budget == "weights":
+        started = store.last_event(record.id, "started")
+        found = sum(started["parameters"][name] for name in ("method", "head")) if started else None
+    else:
+        found = record.summary.get("seconds")
+    return None if found is None else found / BUDGETS[budget][2]
+
+
+def board(store: Store, now: Challenge) -> list[Entry]:
+    """The best finished run of each person in time and within the budget, the best by validation first; of two alike
+    the earlier one.
+
+    `store`: the whole one. An entry says what all may know while the challenge is on.
+    """
+    entries: dict[str, Entry] = {}
+    for record in reversed(store.runs(status="finished")):
+        val, ended = record.summary.get("val_accuracy"), record.finished
+        if not now.enters(record) or val is None or ended is None or (now.ends is not None and ended > now.ends):
+            continue
+        took = cost(store, record, now.budget) if now.budget else None
+        if now.budget and (took is None or took > now.most):
+            continue
+        last, name = entries.get(record.owner), record.spec["method"]["name"]
+        runs = 1 + (last.runs if last else 0)
+        if last and last.val >= val:
+            entries[record.owner] = replace(last, runs=runs)
+        else:
+            test = record.summary.get("test_accuracy") if now.revealed else None
+            entries[record.owner] = Entry(record.owner, record.id, val, test, name, took, ended, runs, record.spec)
+    return sorted(entries.values(), key=lambda one: (-one.val, one.finished))

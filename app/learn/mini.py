@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations, product
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from peftcore.figures.budgets import whole
+from peftcore.figures.theme import method_kind, method_title
 
 RECORD = Path(__file__).resolve().parents[2] / "assets" / "mini_vtab.json"
 BACKBONE = "vit_micro"
+EPOCHS = 5  # of which seconds are said
 
 Results = dict[str, dict[str, list[float]]]  # by method and task, a percentage for each seed
 
@@ -63,9 +65,43 @@ def mean(method: str) -> float:
     return fmean(fmean(values) for values in results()[method].values())
 
 
-def best() -> str:
-    """The method with the highest mean."""
-    return max(methods(), key=mean)
+def spread(method: str) -> float:
+    """The standard deviation over seeds of the mean over tasks, in points; 0 of one seed."""
+    means = [fmean(values[seed] for values in results()[method].values()) for seed in range(seeds())]
+    return stdev(means) if len(means) > 1 else 0.0
+
+
+def title(method: str) -> str:
+    return method_title(method)
+
+
+def costs_of(costs: Mapping[str, Any], of: str = "small") -> list[dict[str, Any]]:
+    """Accuracy, bytes of a step, seconds of EPOCHS epochs and trained weights of each method, from what
+    scripts/lesson_parts/costs.py measured; `of`: "small" or "large", the backbone whose bytes these are."""
+    rows = []
+    for name in methods():
+        if cost := costs["methods"].get(name):
+            seconds = costs["epoch_of_lora"] * (cost["features"] + EPOCHS * cost["ratio"])
+            size = cost["bytes" if of == "small" else "large_bytes"]
+            found = {"method": name, "accuracy": mean(name), "bytes": size, "seconds": seconds}
+            rows.append(found | {"weights": cost["weights"]})
+    return rows
+
+
+def best(rows: Sequence[Mapping[str, Any]], **most: float) -> dict[str, Any] | None:
+    """The most accurate of these within `most` of bytes, seconds and weights; None where none is."""
+    fit = [dict(row) for row in rows if all(row[name] <= bound for name, bound in most.items())]
+    return max(fit, key=lambda row: row["accuracy"], default=None)
+
+
+def family(row: Mapping[str, Any] | None) -> str:
+    """What a row's method is, as a choice of a prediction."""
+    if row is None:
+        return "none fits"
+    if row["method"] == "linear":
+        return "a linear probe: only the classifier trains"
+    side = method_kind(row["method"]) == "side"
+    return "a side method such as LAST" if side else "a method in the backbone such as LoRA"
 
 
 def rolls(first: str, second: str) -> int:

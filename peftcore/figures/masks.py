@@ -96,6 +96,7 @@ def mask_grid(
     before: Sequence[Sequence[int]],
     *,
     score: str,
+    note: str | None = None,
     width: int = 640,
     height: int = 560,
     dark: bool = False,
@@ -105,6 +106,7 @@ def mask_grid(
     Args:
         values: (layers, heads) scores to choose by; NaN where a layer has fewer heads.
         off, before: numbers from 0 of the heads that are off in each layer, now and in the run.
+        note: replaces the small line, which says what differs from the run.
 
     A click's `customdata` is [layer, head, ...], both from 0.
     """
@@ -162,14 +164,14 @@ def mask_grid(
             font=dict(size=min(12, max(8, cell - 1))),
         )
     changes = len(now ^ was)
-    note = f"{changes} {'head' if changes == 1 else 'heads'} changed, framed" if changes else "as the run has it"
+    said = f"{changes} {'head' if changes == 1 else 'heads'} changed, framed" if changes else "as the run has it"
     return theme.finish(
         figure,
         f"{len(now)} of {len(where)} heads off",
         name="mask-grid",
         dark=dark,
         margin=margins,
-        note=note + "; click a head to switch it",
+        note=f"{said}; click a head to switch it" if note is None else note,
         width=figure.layout.width,
         height=figure.layout.height,
     )

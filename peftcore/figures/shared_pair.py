@@ -70,8 +70,10 @@ def wanted_and_made(
                 for name, one in zip(columns, (what, part, i + 1, j + 1, float(value)), strict=True):
                     columns[name].append(one)
     bare = dict(showticklabels=False, ticks="", showgrid=False, showline=False, fixedrange=True)
-    figure.update_xaxes(**bare)
-    figure.update_yaxes(**bare, autorange="reversed")
+    figure.update_xaxes(**bare, constrain="domain")
+    figure.update_yaxes(**bare, autorange="reversed", constrain="domain")
+    for number, axis in enumerate(figure.select_yaxes(), 1):  # squares are square
+        axis.update(scaleanchor="x" if number == 1 else f"x{number}")
     figure.for_each_annotation(lambda a: a.update(font=dict(size=12.5, color=theme.ink(dark))))
     theme.numbered(figure, columns)
     title = (
@@ -100,7 +102,7 @@ def missed_by_rank(
     figure, labels = go.Figure(), [str(rank) for rank in ranks]
     low, high, middle = table.min(0), table.max(0), table.mean(0)
     figure.add_scatter(
-        x=[*labels, *labels[::-1]], y=[*high, *low[::-1]], fill="toself", fillcolor="rgba(0,158,115,0.18)",
+        x=[*labels, *labels[::-1]], y=[*high, *low[::-1]], fill="toself", mode="lines", fillcolor="rgba(0,158,115,0.18)",
         line=dict(width=0), hoverinfo="skip", showlegend=False, name="range over layers",
     )  # fmt: skip
     figure.add_scatter(

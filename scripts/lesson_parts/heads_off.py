@@ -30,7 +30,9 @@ def measure() -> dict[str, Any]:
     least = sorted(heads, key=lambda head: values[head])
     orders = {"score": [least], "against": [least[::-1]], "measured": [sorted(heads, key=alone.__getitem__)]}
     orders["chance"] = [[heads[i] for i in rng.permutation(len(heads))] for _ in range(DRAWS)]
-    numbers = [round(k) for k in np.linspace(0, len(heads), POINTS)]
+    method: Any = make_method("heart_lora")
+    cut = sum(method.counts_off(model.backbone.heads))  # how many Heart-LoRA would switch off
+    numbers = sorted({cut, *(round(k) for k in np.linspace(0, len(heads), POINTS))})
     inner = [order for several in orders.values() for order in several]
     found = without(model, images, labels, [s for order in inner for s in sets_of(units, order, numbers[1:-1])])
     everything = without(model, images, labels, [[one for unit in units.values() for one in unit]])
@@ -42,9 +44,13 @@ def measure() -> dict[str, Any]:
                 for part in (next(parts) for _ in several)]  # fmt: skip
         curves[name] = [{"loss": loss, "accuracy": accuracy} for loss, accuracy in both]
     score_first = [[layer + 1, head + 1] for layer, head in least]
-    middle = range(1, POINTS - 1)
+    middle, place = range(1, len(numbers) - 1), numbers.index(cut)
+    at_cut = {
+        name: {what: float(np.mean([curve[what][place] for curve in several])) for what in ("loss", "accuracy")}
+        for name, several in curves.items()
+    }
     chance = np.array([curve["loss"] for curve in curves["chance"]])
-    beats = sum(curves["score"][0]["loss"][i] < chance[:, i].mean() for i in middle)
+    beats = sum(curves["score"][0]["loss"][i] < float(chance[:, i].mean()) for i in middle)
     return {
         "run": RUN,
         "images": count,
@@ -56,7 +62,8 @@ def measure() -> dict[str, Any]:
         "scores": values.tolist(),
         "score": scores["score"],
         "order": score_first,
-        "cut": sum(make_method("heart_lora").counts_off(model.backbone.heads)),
+        "cut": cut,
+        "at_cut": at_cut,
         "beats": beats,
         "compared": len(middle),
         "harmless": sum(cost <= 0 for cost in alone.values()),

@@ -1,0 +1,150 @@
+"""Heads that a reader switches off, one after the other, and what it costs: beside chance, a score, and the best order.
+
+The choice stands in the address in the order of its clicks. It is measured on request, with progress and a stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from app import background, errors, links, screen, subjects, theme
+from app.captions import caption
+from app.learn import facts, heads_off
+from app.learn.heads_off import Head
+from peftcore.errors import HeadroomError
+from peftcore.figures.masks import mask_grid
+from peftcore.figures.orders import METRICS, orders
+
+MOST = 32  # heads that a reader may choose
+NAME = "heads_off"  # in the address
+_ASKED = "choose_heads_asked"  # in the session: the choice that is to be measured
+_BY = {"energy": "length of each head's update", "scores": "Taylor score from training"}
+
+
+def draw(settings: Mapping[str, Any]) -> None:
+    """`by`: what colours the grid and, "scores", shows the score's curve as well."""
+    found, by = facts.TABLES["measured"]["heads_off"], settings.get("by", "energy")
+    run = subjects.run(subjects.Subject(subjects.GALLERY, found["run"]))
+    values = np.array(found[by])
+    chosen = _chosen(values.shape)
+    left, right = st.columns([10, 9], gap="medium")
+    with left:
+        off = [sorted(head for layer, head in chosen if layer == nth) for nth in range(len(values))]
+        grid = mask_grid(
+            values, off, off, score=_BY[by], note=f"colour: {_BY[by]}; a click switches a head off or on",
+            **screen.fit(560, 460), dark=theme.is_dark(),
+        )  # fmt: skip
+        theme.show(grid, "choose_heads", spec=run.spec, on_click=lambda: _click(chosen))
+    with right:
+        _choices(found, chosen, by)
+        own = _measured(run, chosen)
+        metric = links.choice(
+            st.segmented_control, "learn", "heads_metric", "shown", list(METRICS), default="accuracy", required=True,
+            label_visibility="collapsed",
+        )  # fmt: skip
+        curves = {"chance": _recorded(found, "chance")}
+        if by == "scores":
+            curves |= {name: _recorded(found, name) for name in ("measured", "score")}
+        if own:
+            curves["own"] = [own]
+        figure = orders(curves, metric=metric, dark=theme.is_dark(), height=380)
+        theme.show(figure, "choose_heads_orders", spec=run.spec)
+    of = ", ".join(run.spec["method"]["projections"])
+    caption(
+        f"{run.title}, seed {run.spec['seed']}: its updates of {of} switched off head by head; the frozen heads go on "
+        f"working. On the first {found['images']} validation images. Your choice is measured here; the other "
+        "curves were recorded.",
+        found["command"],
+    )
+
+
+def _recorded(found: Mapping[str, Any], name: str) -> list[dict[str, list[float]]]:
+    return [{"off": found["off"], **curve} for curve in found["curves"][name]]
+
+
+def _chosen(shape: tuple[int, ...]) -> list[Head]:
+    """The heads of the address, from 0, in the order of the clicks; what is none of them is left out."""
+    heads: dict[Head, None] = {}
+    for text in (links.read(NAME) or "").split("."):
+        layer, _, head = text.partition("-")
+        if layer.isdecimal() and head.isdecimal() and 0 < int(layer) <= shape[0] and 0 < int(head) <= shape[1]:
+            heads[int(layer) - 1, int(head) - 1] = None
+    return list(heads)[:MOST]
+
+
+def _write(chosen: list[Head]) -> None:
+    links.write(**{NAME: ".".join(f"{layer + 1}-{head + 1}" for layer, head in chosen) or None})
+
+
+def _click(chosen: list[Head]) -> None:
+    """What a click on a head does: it goes last, or it is on again."""
+    if clicked := links.clicked("choose_heads"):
+        head = (int(clicked[0]), int(clicked[1]))
+        _write([one for one in chosen if one != head] if head in chosen else [*chosen, head][:MOST])
+
+
+def _choices(found: Mapping[str, Any], chosen: list[Head], by: str) -> None:
+    """How many are chosen, and the buttons."""
+    st.markdown(
+        f"**You switched off {len(chosen)} of {found['heads']} heads**, at most {MOST}. Their order counts: your curve "
+        "begins with the first one."
+    )
+    cut = min(found["cut"], MOST)
+    orders_by = {"Lengths' choice": np.array(found["energy"]), "Score's choice": np.array(found["scores"])}
+    with st.container(horizontal=True):
+        for label, values in list(orders_by.items())[: 2 if by == "scores" else 1]:
+            least = [(int(i) // values.shape[1], int(i) % values.shape[1]) for i in np.argsort(values, axis=None)[:cut]]
+            st.button(
+                label, key=f"choose_heads_{label[0]}", on_click=_write, args=(least,),
+                help=f"The {cut} heads with the smallest {'update' if label[0] == 'L' else 'score'}: as many as "
+                "Heart-LoRA switches off here by default.",
+            )  # fmt: skip
+        st.button(
+            "All on", key="choose_heads_none", on_click=_write, args=([],), type="tertiary", icon=":material/undo:",
+            disabled=not chosen,
+        )  # fmt: skip
+        st.button(
+            "Measure my choice", key="choose_heads_measure", type="primary", icon=":material/science:",
+            disabled=not chosen, on_click=lambda: st.session_state.update({_ASKED: tuple(chosen)}),
+        )  # fmt: skip
+
+
+def _measured(run: subjects.Run, chosen: list[Head]) -> dict[str, list[float]] | None:
+    """The curve of the choice, once it was asked for; waits with progress and a stop."""
+    if not chosen or st.session_state.get(_ASKED) != tuple(chosen):
+        return None
+    adapter, order = subjects.adapter(run.subject), tuple(chosen)
+    if adapter is None:
+        errors.show(f"The recorded example {run.subject.id} has no weights here, so nothing can be switched off in it.")
+        return None
+
+    def work() -> Any:
+        try:
+            return heads_off.curve(adapter, run.spec, order)
+        except HeadroomError as error:
+            return error
+
+    job = background.later(("lesson heads off", run.subject, order), work)
+    if not job.done():
+        place = st.empty()
+        with place.container(horizontal=True, vertical_alignment="center"):
+            bar = st.empty()
+            st.button(
+                "Stop", key="choose_heads_stop", icon=":material/stop:", on_click=lambda: st.session_state.pop(_ASKED)
+            )
+        background.wait(job, lambda: bar.progress(*_progress(job)))
+        place.empty()
+    result = job.result()
+    if isinstance(result, HeadroomError):
+        errors.show(result)
+        return None
+    return result
+
+
+def _progress(job: background.Job) -> tuple[float, str]:
+    share = float(job.said[0]) if job.said else 0.0
+    return share, f"Measuring: {share:.0%}" if share else "Loading the model and the images"

@@ -1,0 +1,149 @@
+"""Which method fits a budget, and how much of a comparison is the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import plotly.graph_objects as go
+
+from peftcore.errors import BadData
+from peftcore.figures import theme
+
+FADED = 0.25
+
+
+def within_budget(
+    rows: Sequence[Mapping[str, Any]],
+    budget: Mapping[str, float],
+    *,
+    lines: Mapping[str, float] | None = None,
+    dark: bool = False,
+    height: int = 430,
+) -> go.Figure:
+    """Mean accuracy against the peak memory of a training step: methods within the budget stand out, others fade.
+
+    Args:
+        rows: dicts of `method`, `accuracy` in percent, `bytes`, `seconds`, `weights`.
+        budget: the most of `bytes`, `seconds` and `weights`; what is not named is not bounded.
+        lines: a vertical line's name and bytes.
+    """
+    if not rows:
+        raise BadData("A choice between methods needs at least one method.")
+    fits = [all(row[name] <= most for name, most in budget.items()) for row in rows]
+    best = max((row for row, fit in zip(rows, fits, strict=True) if fit), key=lambda row: row["accuracy"], default=None)
+    figure = go.Figure()
+    for row, fit in zip(rows, fits, strict=True):
+        kind = theme.method_kind(row["method"])
+        figure.add_scatter(
+            x=[row["bytes"] / 1e6], y=[row["accuracy"]], mode="markers+text", text=[theme.method_title(row["method"])],
+            textposition="top center", opacity=1 if fit else FADED, showlegend=False, cliponaxis=False,
+            name=theme.method_title(row["method"]),
+            marker=dict(
+                color=theme.method_colour(row["method"], dark=dark), size=20 if row is best else 13,
+                symbol=theme.symbol(kind), line=dict(width=2 if row is best else 0, color=theme.ink(dark)),
+            ),
+            customdata=[[f"{row['seconds']:.0f} s", theme.human_count(row["weights"]), "" if fit else ", over budget"]],
+            hovertemplate="<b>%{fullData.name}</b>%{customdata[2]}<br>%{y:.1f} % at %{x:,.0f} MB<br>"
+            "%{customdata[0]}, %{customdata[1]} trained weights<extra></extra>",
+        )  # fmt: skip
+    for name, most in (lines or {}).items():
+        figure.add_vline(
+            x=most / 1e6, line=dict(color=theme.muted(dark), width=1.5, dash="dash"), annotation_text=theme.plain(name),
+            annotation_position="bottom right",
+        )  # fmt: skip
+    accuracies = [row["accuracy"] for row in rows]
+    figure.update_xaxes(title_text="peak memory of a training step (MB)", type="log")
+    figure.update_yaxes(title_text="mean test accuracy (%)", range=[min(accuracies) - 5, max(accuracies) + 5])
+    theme.numbered(
+        figure,
+        {name: [row[name] for row in rows] for name in ("method", "accuracy", "bytes", "seconds", "weights")}
+        | {"within budget": fits},
+    )
+    title = (
+        "No method fits this budget" if best is None
+        else f"Within this budget {theme.method_in_text(best['method'])} is best: {best['accuracy']:.1f} %"
+    )  # fmt: skip
+    return theme.finish(
+        figure, title, name="within-budget", dark=dark, height=height, note=f"{sum(fits)} of {len(fits)} methods fit",
+        line=theme.NARROW,
+    )  # fmt: skip
+
+
+def seed_rolls(
+    results: Mapping[str, Mapping[str, Sequence[float]]],
+    chosen: Mapping[str, int],
+    *,
+    dark: bool = False,
+    height: int | None = None,
+) -> go.Figure:
+    """Two methods on each task: every seed's accuracy as a small dot, the seed that was rolled as a large one.
+
+    Args:
+        results: {method: {task: accuracies in percent, one per seed}} of two methods.
+        chosen: {method: which seed was rolled, from 0}.
+    """
+    if len(results) != 2 or set(results) != set(chosen):
+        raise BadData(f"Seeds are compared of two methods with a roll of each, not of {', '.join(results) or 'none'}.")
+    (first, one), (second, other) = results.items()
+    tasks = sorted(one, key=lambda task: fmean(one[task]) - fmean(other[task]))
+    figure, columns = go.Figure(), {name: [] for name in ("task", "method", "seed", "accuracy (%)", "rolled")}  # type: ignore[var-annotated]
+    for shift, (method, by_task) in zip((-0.14, 0.14), results.items(), strict=True):
+        colour, title = theme.method_colour(method, dark=dark), theme.method_title(method)
+        for rolled in (False, True):
+            points = [
+                (value, place + shift, seed)
+                for place, task in enumerate(tasks)
+                for seed, value in enumerate(by_task[task])
+                if (seed == chosen[method] % len(by_task[task])) == rolled
+            ]
+            figure.add_scatter(
+                x=[x for x, *_ in points], y=[y for _, y, _ in points], mode="markers", name=title, showlegend=rolled,
+                marker=dict(
+                    color=colour, size=13 if rolled else 7, opacity=1 if rolled else 0.4,
+                    symbol=theme.symbol(theme.method_kind(method)) if method == first else "square",
+                ),
+                customdata=[seed for *_, seed in points],
+                hovertemplate=f"<b>{title}</b>, seed %{{customdata}}<br>%{{x:.1f}} %<extra></extra>",
+            )  # fmt: skip
+        for task in tasks:
+            for seed, value in enumerate(by_task[task]):
+                row = (task, method, seed, value, seed == chosen[method] % len(by_task[task]))
+                for name, cell in zip(columns, row, strict=True):
+                    columns[name].append(cell)
+    theme.numbered(figure, columns)
+    figure.update_xaxes(title_text="test accuracy (%)")
+    figure.update_yaxes(tickvals=list(range(len(tasks))), ticktext=tasks, range=[-0.6, len(tasks) - 0.4], ticks="")
+    figure.update_layout(hovermode="closest", margin=dict(b=92))
+    won, means = wins(results, chosen), wins(results, None)
+    name = theme.method_title(first)
+    return theme.finish(
+        figure, f"This roll: {name} wins {won} of {len(tasks)} tasks; by the means {means}", name="seed-rolls",
+        dark=dark,
+        height=height or 190 + 34 * len(tasks), margin=dict(l=100, r=16, b=92), line=theme.NARROW,
+        note=f"against {theme.method_in_text(second)}; small: the other seeds",
+    )  # fmt: skip
+
+
+def wins(results: Mapping[str, Mapping[str, Sequence[float]]], chosen: Mapping[str, int] | None) -> int:
+    """On how many tasks the first of two methods is above the second: by the rolled seeds, or by the means."""
+    (first, one), (second, other) = results.items()
+
+    def of(method: str, values: Sequence[float]) -> float:
+        return fmean(values) if chosen is None else values[chosen[method] % len(values)]
+
+    return sum(of(first, one[task]) > of(second, other[task]) for task in one)
+
+
+_ROWS = [
+    dict(method="lora", accuracy=50.0, bytes=2e8, seconds=40.0, weights=30_000),
+    dict(method="linear", accuracy=30.0, bytes=1e7, seconds=5.0, weights=1_000),
+]
+EXAMPLES = {
+    "within_budget": dict(rows=_ROWS, budget={"bytes": 1e8}, lines={"memory": 1e8}),
+    "seed_rolls": dict(
+        results={"lora": {"cells": [50, 54], "shapes": [40, 41]}, "last": {"cells": [52, 51], "shapes": [30, 45]}},
+        chosen={"lora": 0, "last": 1},
+    ),
+}

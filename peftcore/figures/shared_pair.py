@@ -102,8 +102,8 @@ def missed_by_rank(
     figure, labels = go.Figure(), [str(rank) for rank in ranks]
     low, high, middle = table.min(0), table.max(0), table.mean(0)
     figure.add_scatter(
-        x=[*labels, *labels[::-1]], y=[*high, *low[::-1]], fill="toself", mode="lines", fillcolor="rgba(0,158,115,0.18)",
-        line=dict(width=0), hoverinfo="skip", showlegend=False, name="range over layers",
+        x=[*labels, *labels[::-1]], y=[*high, *low[::-1]], fill="toself", mode="lines",
+        fillcolor="rgba(0,158,115,0.18)", line=dict(width=0), hoverinfo="skip", showlegend=False, name="range",
     )  # fmt: skip
     figure.add_scatter(
         x=labels, y=middle, mode="lines+markers", name="mean over layers", showlegend=False,

@@ -42,17 +42,16 @@ def draw(lesson: Lesson, step: Step) -> Any:
 
 
 def _widget(asked: dict[str, Any], key: str) -> Any:
+    ask = facts.fill(asked["ask"])
     if "choices" in asked:
-        return st.radio(asked["ask"], asked["choices"], index=None, key=key, label_visibility="collapsed")
+        return st.radio(ask, asked["choices"], index=None, key=key, label_visibility="collapsed")
     if "click" in asked:
         return _clicked(asked, key)
     low, high, step = asked["low"], asked["high"], asked.get("step", 1)
     unit = f" {asked['unit']}".replace("%", "%%") if asked.get("unit") else ""  # for sprintf
     middle = low + round((high - low) / 2 / step) * step
     digits = 0 if isinstance(step, int) else max(0, -math.floor(math.log10(step)))
-    return st.slider(
-        asked["ask"], low, high, middle, step, key=key, label_visibility="collapsed", format=f"%.{digits}f{unit}"
-    )
+    return st.slider(ask, low, high, middle, step, key=key, label_visibility="collapsed", format=f"%.{digits}f{unit}")
 
 
 def _clicked(asked: dict[str, Any], key: str) -> str | None:

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lesson_parts._shared import CHUNK, accuracy, example
@@ -39,15 +38,7 @@ def _carried() -> dict[str, Any]:
     for group in range(len(z)):
         added = recursion(z[: group + 1], side[:group], torch.zeros_like(z[0])) if group else torch.zeros_like(z[0])
         summed = torch.stack(z[: group + 1]).sum(0)
-        steps.append(
-            {
-                "z": _length(z[group]),
-                "sum": _length(summed),
-                "added": _length(added),
-                "alike_with": _cosine(z[group] + added, z[group]),
-                "alike_without": _cosine(summed + added, z[group]),
-            }
-        )
+        steps.append({"z": _length(z[group]), "sum": _length(summed), "added": _length(added)})
     return {
         "run": NAME,
         "images": IMAGES,
@@ -61,10 +52,6 @@ def _carried() -> dict[str, Any]:
 def _length(tokens: Tensor) -> float:
     """The mean length of a token."""
     return float(tokens.norm(dim=-1).mean())
-
-
-def _cosine(first: Tensor, second: Tensor) -> float:
-    return float(F.cosine_similarity(first, second, dim=-1).mean())
 
 
 def _trained() -> dict[str, Any]:

@@ -140,3 +140,21 @@ def test_an_updates_pieces_add_up_to_it():
         np.testing.assert_allclose(U * S @ V, method["alpha"] / method["rank"] * B @ A, atol=1e-5)
         np.testing.assert_allclose(U.T @ U, np.eye(len(S)), atol=1e-8)
         assert (np.diff(S) <= 0).all()
+
+
+def test_the_bill_adds_up():
+    """A bar is the sum of its parts, and more images never need less."""
+    ledger = facts.TABLES["measured"]["ledger"]
+    for row in ledger["rows"]:
+        assert sum(row["components"].values()) == row["peak"]
+    for method in ledger["at"]:
+        assert np.all(np.diff([row["peak"] for row in ledger["rows"] if row["method"] == method]) > 0)
+
+
+def test_a_slope_is_that_of_the_measured_curve():
+    """Near the whole update, what was measured follows the tangent: the last stretch of every curve has its slope."""
+    known = facts.TABLES["measured"]["taylor"]
+    slopes, losses, sizes = np.array(known["slopes"]), np.array(known["losses"]), known["sizes"]
+    np.testing.assert_array_equal(losses[..., -1], known["loss"])
+    stretch = (losses[..., -1] - losses[..., -2]) / (sizes[-1] - sizes[-2])
+    assert np.corrcoef(stretch.ravel(), slopes.ravel())[0, 1] > 0.9

@@ -30,7 +30,7 @@ def draw(_settings: Mapping[str, Any]) -> None:
 
 
 def bars(steps: Sequence[Mapping[str, float]], group: int, correct: bool, dark: bool) -> go.Figure:
-    """`steps`: of each group from 0, mean lengths `z`, `sum` and `added`, and how alike the outcome is with z."""
+    """`steps`: of each group from 0, the mean lengths `z`, `sum` and `added`."""
     names = [f"z<sub>{number}</sub>" for number in range(len(steps))]
     upto = steps[: group + 1]
     figure = go.Figure()
@@ -52,13 +52,16 @@ def bars(steps: Sequence[Mapping[str, float]], group: int, correct: bool, dark: 
     figure.update_yaxes(title_text="mean length of a token", range=[0, top])
     figure.update_layout(barmode="group")
     now = steps[group]
-    times = look.times(now["sum"] / now["z"])
+    frozen = f"z<sub>{group}</sub>"
     if correct:
-        title = (
-            f"With the correction the outcome is z<sub>{group}</sub> and what was added: cosine with "
-            f"z<sub>{group}</sub> {now['alike_with']:.2f}"
-        )
+        title = f"With the correction the outcome is {frozen} and what was added, {_parts(now['added'], now['z'])}"
     else:
-        cosine = f"{now['alike_without']:.2f}"
-        title = f"Without it the outcome carries all z: {times} as long as z<sub>{group}</sub>, cosine {cosine}"
+        title = (
+            f"Without it the frozen part is {look.times(now['sum'] / now['z'])} as long as {frozen}, and what was "
+            f"added is {_parts(now['added'], now['sum'])}"
+        )
     return look.finish(figure, title, name="recursion", dark=dark, height=400, line=90, margin=dict(b=90))
+
+
+def _parts(added: float, frozen: float) -> str:
+    return f"{added / frozen:.2f} times as long as that" if added else "which is nothing yet"

@@ -1,4 +1,4 @@
-"""The app: page settings, engine and navigation. Its place puts `peftcore` and `app` on the path.
+"""The app: its server, with which the engine begins, and its pages. Its place puts `peftcore` and `app` on the path.
 
 streamlit run streamlit_app.py
 """
@@ -8,13 +8,15 @@ import streamlit as st
 from app import errors, links, navigation, room, state, theme
 from app.room import who
 
-st.set_page_config(page_title="Headroom", page_icon="assets/icon.png", layout="wide")
-page = st.navigation(navigation.pages(), position="top")
-links.receive(page.url_path)
-theme.apply()
-room.confine()
-who.admit()
-state.begin()
-with errors.sentences():
-    page.run()
-links.send()
+if __name__ == "__main__":  # a page is drawn
+    st.set_page_config(page_title="Headroom", page_icon="assets/icon.png", layout="wide")
+    page = st.navigation(navigation.pages(), position="top")
+    links.receive(page.url_path)
+    theme.apply()
+    room.confine()
+    who.admit()
+    with errors.sentences():
+        page.run()
+    links.send()
+else:  # the server begins
+    app = st.App("streamlit_app.py", lifespan=state.lifespan)

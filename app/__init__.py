@@ -13,6 +13,8 @@ from streamlit.runtime.pages_manager import PagesManager
 # cores, that took a page eleven times as long as one thread needs (17.7 s for the features of 400 digits).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-if PagesManager.uses_pages_directory:
+if PagesManager.uses_pages_directory is not False:
+    came_by_a_page = PagesManager.uses_pages_directory  # None: the server has just begun, and nobody has come
     PagesManager.uses_pages_directory = False
-    st.rerun()
+    if came_by_a_page:
+        st.rerun()

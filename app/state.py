@@ -6,13 +6,18 @@ not change.
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from app.room import greeting, is_room, who
+from app.room import confine, greeting, is_room, who
 from peftcore import uploads
+from peftcore.errors import HeadroomError
 from peftcore.home import home
 from peftcore.room import rules
 from peftcore.room.acting import EngineAs, ShelfAs, StoreAs
@@ -21,7 +26,10 @@ from peftcore.store import Store, marks
 if TYPE_CHECKING:
     from peftcore.engine import Engine
 
-FIRST_PAINT_SECONDS = 1.0  # Ray's import takes a core for seconds; the first page is drawn before
+log = logging.getLogger(__name__)
+
+FIRST_PAINT_SECONDS = 3.0  # Ray's import takes a core for seconds; a first page is drawn before
+AGAIN_SECONDS = 10.0  # where the store cannot be opened, until the next try
 
 
 def store() -> Store:
@@ -59,10 +67,26 @@ def shelf() -> Any:
     return uploads if rights is None else ShelfAs(rights)
 
 
-@st.cache_resource(show_spinner=False)
-def begin() -> threading.Timer:
-    """Starts the engine once per process, soon after the first page is drawn and before anybody presses a button."""
-    timer = threading.Timer(FIRST_PAINT_SECONDS, whole_engine)
+@asynccontextmanager
+async def lifespan(_app: Any = None) -> AsyncIterator[None]:
+    """Starts the engine with the server, whether or not anybody opens a page: what waits in the store goes on.
+
+    It begins soon after, so that a browser that was waiting has its first page.
+    """
+    confine()
+    timer = threading.Timer(FIRST_PAINT_SECONDS, _begin)
     timer.daemon = True
     timer.start()
-    return timer
+    yield
+    timer.cancel()
+
+
+def _begin() -> None:
+    """The engine, as soon as there is a store for it."""
+    while True:
+        try:
+            whole_engine()
+            return
+        except HeadroomError as error:
+            log.error("the engine waits for the store: %s", error)
+            time.sleep(AGAIN_SECONDS)

@@ -52,9 +52,6 @@ def main() -> None:
 
     from streamlit.testing.v1 import AppTest
 
-    from app import state
-
-    setattr(state, "begin", lambda: None)  # noqa: B010  # no engine: it would take the processor meanwhile
     page = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=120)
     page.switch_page("pages/runs.py")
     for what in ("first", "second", "third"):

@@ -79,7 +79,6 @@ def store(tmp_path, monkeypatch) -> Store:
 def engine(store, monkeypatch) -> StillEngine:
     still = StillEngine(store)
     monkeypatch.setattr(state, "whole_engine", lambda: still)
-    monkeypatch.setattr(state, "begin", lambda: None)
     return still
 
 

@@ -10,8 +10,6 @@ from peftcore.spec import RunSpec
 WITHOUT_TORCH = """
 import sys
 from streamlit.testing.v1 import AppTest
-from app import state
-state.begin = lambda: None
 app = AppTest.from_file("streamlit_app.py", default_timeout=60).run()
 assert not app.exception, app.exception
 assert app.title[0].value.startswith("Fine-tune"), app.title

@@ -38,6 +38,27 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def span(low: float, high: float) -> str:
+    """'3 to 5 min', '40 s to 2 min'; one duration where both round to it."""
+    first, last = duration(low), duration(high)
+    if first == last:
+        return first
+    return f"{first.removesuffix(' min')} to {last}" if first.endswith(" min") and "h" not in first + last else (
+        f"{first.removesuffix(' s')} to {last}" if last.endswith(" s") else f"{first} to {last}"
+    )
+
+
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+
+
+def ordinal(number: int) -> str:
+    """'third', '12th'."""
+    if number <= len(ORDINALS):
+        return ORDINALS[number - 1]
+    last = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number:,}{last}"
+
+
 def download(event: Mapping[str, Any]) -> tuple[float, str]:
     """The share that has come, and 'Downloading DTD: 120 of 343 MB, about 12 s left', of a download's newest event."""
     what, done, total = event["what"], event["done"], event["total"]

@@ -228,18 +228,3 @@ def seconds(specs: Sequence[RunSpec], store: Store) -> tuple[float, int] | None:
 
 def _trait(settings: dict[str, Any], name: str) -> Any:
     return settings[name]["name"] if name == "method" else settings[name]
-
-
-def queue(store: Store) -> str:
-    """What stands before a run that is launched now, in a sentence."""
-    engine = state.engine()
-    if engine.state.startswith("failed"):
-        return engine.state.partition(": ")[2]
-    waiting, working = len(engine.queue()), len(store.runs(status="running"))
-    if waiting:
-        return f"{waiting} {'run waits' if waiting == 1 else 'runs wait'} before it."
-    if engine.state == "starting":
-        return "The engine is starting; the run begins as soon as it is ready."
-    if working >= max(1, engine.slots):
-        return f"It begins when the {'run' if working == 1 else 'first of the runs'} at work has ended."
-    return "It begins at once."

@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import backbone_choice, caps, errors, forms, links, navigation, screen, state, theme, words
+from app import backbone_choice, caps, errors, forms, links, navigation, screen, state, theme, turns, words
 from app.heads import cut
 from app.launch import costs, race_form, rates, request, task_choice
 from app.launch.request import CHOSEN_ABOVE, Request
@@ -146,7 +146,7 @@ def launcher(form: Request, fault: HeadroomError | None) -> DeltaGenerator:
     if not wrong:
         backbone_choice.download_note(specs[0])
         task_choice.download_note(specs[0].task)
-        st.markdown(_time(specs) + costs.queue(state.store()))
+        st.markdown(_time(specs) + turns.new())
     label = f"Launch {len(specs)} runs" if len(specs) > 1 else "Launch"
     pressed = st.button(
         label, type="primary", width="stretch", key="launch", icon=":material/rocket_launch:", disabled=bool(wrong)
@@ -180,7 +180,11 @@ def _launch(form: Request) -> None:
 def _time(specs: Sequence[RunSpec]) -> str:
     estimate = costs.seconds(specs, state.store())
     if estimate is None:
-        return "No time estimate yet. "
+        known = [state.engine().forecast().lasts(spec.to_dict()) for spec in specs]
+        if not all(known):
+            return "No time estimate yet. "
+        low, high = (sum(one[end] for one in known) for end in (0, 1))
+        return f"Probably **{words.span(low, high)}**, going by other runs here. "
     if len(specs) > 1:
         return f"At most **{words.duration(estimate[0])}**, as long as the runs take one by one. "
     return f"About **{words.duration(estimate[0])}**, as run {estimate[1]} took. "

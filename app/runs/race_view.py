@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import caps, errors, navigation, screen, state, theme, words
+from app import caps, errors, navigation, screen, state, theme, turns, words
 from app.captions import caption
 from app.room import who
 from app.runs import put_away, races, selection
@@ -122,16 +122,7 @@ def _progress(runners: Sequence[Runner]) -> tuple[float, str]:
 
 
 def _why_it_waits(runners: Sequence[Runner]) -> str:
-    engine = state.engine()
-    if engine.state.startswith("failed"):
-        return errors.plain(engine.state.partition(": ")[2])
-    if engine.state == "starting":
-        return "The engine is starting, about 10 seconds after the app began."
-    first = next(runner.record.id for runner in runners if runner.record.status == "queued")
-    ahead = engine.ahead(first)
-    return (
-        f"Queued; {ahead} {'run' if ahead == 1 else 'runs'} before it." if ahead else "Queued; it is the next to begin."
-    )
+    return turns.of([runner.record.id for runner in runners if runner.record.status == "queued"])
 
 
 def _curves(race: int, runners: Sequence[Runner]) -> None:

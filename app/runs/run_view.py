@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import caps, errors, links, navigation, state, theme, words
+from app import caps, errors, links, navigation, state, theme, turns, words
 from app.captions import POWERS
 from app.heads import cut
 from app.memory import cases
@@ -14,6 +14,7 @@ from app.runs import (
     again,
     following,
     labels,
+    meanwhile,
     predictions,
     put_away,
     race_view,
@@ -135,7 +136,8 @@ def _state(record: RunRecord, follower: Follower) -> None:
     """Progress while it works, the result when it is there, the reason where it went wrong."""
     match record.status:
         case "queued":
-            st.progress(0.0, text=_why_it_waits(record))
+            st.progress(0.0, text=turns.of([record.id]))
+            meanwhile.draw(record)
         case "running":
             st.progress(*_progress(record, follower))
         case "finished":
@@ -149,18 +151,6 @@ def _state(record: RunRecord, follower: Follower) -> None:
             if follower.download:
                 where, again = "while it was downloading", "What has come is kept: it goes on from there."
             st.info(f"Stopped {where}. {again}", icon=":material/cancel:")
-
-
-def _why_it_waits(record: RunRecord) -> str:
-    engine = state.engine()
-    if engine.state.startswith("failed"):
-        return errors.plain(engine.state.partition(": ")[2])
-    if engine.state == "starting":
-        return "The engine is starting, about 10 seconds after the app began."
-    ahead = engine.ahead(record.id)
-    return (
-        f"Queued; {ahead} {'run' if ahead == 1 else 'runs'} before it." if ahead else "Queued; it is the next to begin."
-    )
 
 
 def _progress(record: RunRecord, follower: Follower) -> tuple[float, str]:

@@ -22,6 +22,7 @@ import psutil
 from peftcore import errors, events
 from peftcore.engine import caps, cluster
 from peftcore.engine.caps import Caps
+from peftcore.engine.forecast import Forecast, Oracle
 from peftcore.engine.job import Job
 from peftcore.engine.lease import Lease
 from peftcore.engine.line import Line, Turn
@@ -87,6 +88,7 @@ class Engine:
         self.runs_per_gpu = runs_per_gpu
         self.function, self.race = function, race
         self._line = Line(store, forward)
+        self._oracle = Oracle(store)
         self._sizes = Sizes(store, self._predict, self._hand_over_soon) if function == FINETUNE else None
         self.caps_of: Callable[[str], Caps] = lambda owner: Caps.here()
         self._pool: Pool | None = None  # until Ray is there
@@ -217,6 +219,15 @@ class Engine:
         """How many queued runs will begin before this one; 0 for one that does not wait."""
         waiting = self.queue()
         return waiting.index(run) if run in waiting else 0
+
+    def forecast(self, owner: str = "") -> Forecast:
+        """When the queued runs will begin, and one more that this person would queue now."""
+        with self._lock:
+            jobs = {job: job.runs for job in self._jobs.values()}
+            working, handed = self._working(), set(self._jobs)
+        return self._oracle.look(
+            owner, lambda more: self._line.order(working, handed, more), list(jobs.values()), max(1, self.slots)
+        )
 
     def recover(self) -> None:
         """Takes over the runs whose app or Ray has died: each goes on from its last checkpoint, or from the start. One

@@ -25,7 +25,7 @@ EACH_ITS_OWN = ("trainable_weights", "gradients", "optimizer", "activations")  #
 NO_BYTE = ("seed", "lr", "weight_decay", "warmup", "clip", "epochs", "label_smoothing")  # settings that change no byte
 PROCESS_BYTES = 500_000_000  # what a worker holds before a run begins: Python, PyTorch, timm, a task
 FIRST_WAIT = 0.15  # seconds in which whoever queued a run may still write what they know of it
-LONGEST = 45.0  # seconds for a prediction, after which the run begins without one
+LONGEST = 90.0  # seconds for a prediction, after which the run begins without one
 LOOK_SECONDS = 0.2
 MOST_KEPT = 512
 

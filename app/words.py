@@ -43,8 +43,10 @@ def span(low: float, high: float) -> str:
     first, last = duration(low), duration(high)
     if first == last:
         return first
-    return f"{first.removesuffix(' min')} to {last}" if first.endswith(" min") and "h" not in first + last else (
-        f"{first.removesuffix(' s')} to {last}" if last.endswith(" s") else f"{first} to {last}"
+    return (
+        f"{first.removesuffix(' min')} to {last}"
+        if first.endswith(" min") and "h" not in first + last
+        else (f"{first.removesuffix(' s')} to {last}" if last.endswith(" s") else f"{first} to {last}")
     )
 
 

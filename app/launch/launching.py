@@ -180,8 +180,9 @@ def _launch(form: Request) -> None:
 def _time(specs: Sequence[RunSpec]) -> str:
     estimate = costs.seconds(specs, state.store())
     if estimate is None:
-        known = [state.engine().forecast().lasts(spec.to_dict()) for spec in specs]
-        if not all(known):
+        each = [state.engine().forecast().lasts(spec.to_dict()) for spec in specs]
+        known = [one for one in each if one]
+        if len(known) < len(specs):
             return "No time estimate yet. "
         low, high = (sum(one[end] for one in known) for end in (0, 1))
         return f"Probably **{words.span(low, high)}**, going by other runs here. "

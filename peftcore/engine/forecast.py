@@ -9,20 +9,26 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 
 from peftcore.engine.line import Turn
 from peftcore.store import WAITING, Store
-from peftcore.store.durations import Durations, Estimate
+from peftcore.store.durations import Durations, Estimate, Learnt
 
 DRAWS = 256
 LIKELY = (0.1, 0.9)  # of the draws: what a wait is said to lie between
+NEWEST = 40  # finished runs that an unknown one is like
+REMEMBERED = 12 * 3600.0  # seconds of history from which people's habits are taken
+LIKELY_SPREAD = 1.2816  # standard deviations, the same of a normal number
 SHARE_DONE, STEPS_SPREAD = 0.1, 0.15  # of its steps: from there on a run's own speed counts, and how well it tells
 STILL = 0.05  # of its estimate: what is left of a run that has worked for longer than that
 NEW = 0  # in the place of the number of a run that is not queued yet
+EXPECTED = -1  # the same, and all below it, of one that somebody is expected to queue
 UNKNOWN = Estimate(60.0, 1.2)  # before any run has finished
 
 
@@ -40,21 +46,38 @@ class Wait:
 
 @dataclass(frozen=True)
 class Forecast:
-    """`waits` by run; `new`: of a run that would be queued now. `known`: whether any run has finished to learn from."""
+    """`waits` by run; `new`: of a run that would be queued now; `learnt`: from finished runs."""
 
     waits: dict[int, Wait] = field(default_factory=dict)
     new: Wait | None = None
-    known: bool = True
+    learnt: Learnt = field(default_factory=lambda: Learnt([]))
+
+    @property
+    def known(self) -> bool:
+        """Whether any run has finished to learn from."""
+        return bool(self.learnt.took)
+
+    def lasts(self, settings: Mapping[str, Any]) -> tuple[float, float] | None:
+        """Seconds from its begin to its end, low and high, of a run with these settings; None where none is known."""
+        if (found := self.learnt.estimate(settings)) is None:
+            return None
+        reach = math.exp(LIKELY_SPREAD * found.spread)
+        return found.seconds / reach, found.seconds * reach
 
 
 def begins(
-    order: Sequence[Turn], at_work: Sequence[np.ndarray], lasts: Callable[[Turn], np.ndarray], slots: int
+    order: Sequence[Turn],
+    at_work: Sequence[np.ndarray],
+    lasts: Callable[[Turn], np.ndarray],
+    slots: int,
+    comes: Callable[[], np.ndarray] | None = None,
 ) -> list[np.ndarray]:
     """Seconds until each turn begins, (DRAWS,) each: the first of `slots` that is free takes the next turn.
 
     Args:
         at_work: seconds that the runs at work still take, (DRAWS,) each.
         lasts: seconds that a turn takes, (DRAWS,).
+        comes: seconds until an expected turn is queued, (DRAWS,), drawn anew for each.
     """
     free = np.zeros((DRAWS, max(slots, len(at_work), 1)))
     for slot, left in enumerate(at_work):
@@ -62,9 +85,51 @@ def begins(
     rows, found = np.arange(DRAWS), []
     for turn in order:
         slot = free.argmin(1)
-        found.append(free[rows, slot].copy())
-        free[rows, slot] += lasts(turn)
+        begin = free[rows, slot].copy()
+        found.append(begin)
+        if turn.runs[0] <= EXPECTED and comes is not None:
+            free[rows, slot] += np.where(comes() <= begin, lasts(turn), 0.0)
+        else:
+            free[rows, slot] += lasts(turn)
     return found
+
+
+class Habits:
+    """Who comes back, and how soon: of the people who were here lately and have nothing queued, as many are expected
+    to queue another run as did before, and it comes before a second one of those who have had a turn since.
+
+    Args:
+        history: of runs of the last hours, owner, and when it was queued, and when it ended or None.
+        now: seconds since 1970.
+    """
+
+    LATELY = 1800.0  # seconds after which somebody is thought to have left
+    FIRST = (1.0, 2.0)  # returns, of so many ends, that are assumed beforehand
+
+    def __init__(self, history: Iterable[tuple[str, float, float | None]], now: float):
+        queued: dict[str, list[float]] = {}
+        ended: dict[str, list[float]] = {}
+        for owner, at, end in history:
+            queued.setdefault(owner, []).append(at)
+            if end is not None:
+                ended.setdefault(owner, []).append(end)
+        after = [
+            min((at - end for at in queued[owner] if at > end), default=math.inf)
+            for owner, ends in ended.items()
+            for end in ends
+        ]
+        self.gaps = np.array([gap for gap in after if gap < self.LATELY] or [60.0])
+        self.returning = (self.FIRST[0] + sum(gap < self.LATELY for gap in after)) / (self.FIRST[1] + len(after))
+        self.here = {owner for owner in queued if now - max([*queued[owner], *ended.get(owner, [])]) < self.LATELY}
+
+    def expected(self, waiting: Collection[str], at_work: Collection[str], now: float) -> list[Turn]:
+        """Turns of people who have nothing queued."""
+        owners = sorted((self.here | set(at_work)) - set(waiting))
+        return [Turn((EXPECTED - nth,), owner, now) for nth, owner in enumerate(owners)]
+
+    def comes(self, rng: np.random.Generator) -> np.ndarray:
+        """Seconds until one of them queues it, (DRAWS,); infinite where they do not."""
+        return np.where(rng.random(DRAWS) < self.returning, rng.choice(self.gaps, DRAWS), math.inf)
 
 
 def wait(begin: np.ndarray, place: int, of: int) -> Wait:
@@ -75,12 +140,13 @@ def wait(begin: np.ndarray, place: int, of: int) -> Wait:
 def shared(each: Sequence[Estimate]) -> Estimate:
     """Of runs that train in one process: more than the longest, less than all one by one."""
     longest, total = max(one.seconds for one in each), sum(one.seconds for one in each)
-    spread = max(one.spread for one in each)
-    return Estimate(math.sqrt(longest * total), math.hypot(spread, math.log(total / longest) / 2))
+    most = max(each, key=lambda one: one.spread)
+    spread = math.hypot(most.spread, math.log(total / longest) / 2)
+    return Estimate(math.sqrt(longest * total), spread, most.shared, most.group)
 
 
-def left(store: Store, run: int, started: float | None, whole: Estimate, rng: np.random.Generator) -> np.ndarray:
-    """Seconds that a run at work still takes, (DRAWS,)."""
+def left(store: Store, run: int, started: float | None, draws: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Seconds that a run at work still takes, (DRAWS,). `draws`: what it takes as a whole."""
     now = time.time()
     begun, step = store.last_event(run, "started"), store.last_event(run, "step")
     if begun and step and begun.get("steps") and step["step"] >= SHARE_DONE * begun["steps"]:
@@ -88,7 +154,6 @@ def left(store: Store, run: int, started: float | None, whole: Estimate, rng: np
         rest = speed * (begun["steps"] - step["step"]) - (now - step["time"])
         return np.maximum(rest, 0.0) * np.exp(STEPS_SPREAD * rng.standard_normal(DRAWS))
     worked = now - started if started else 0.0
-    draws = whole.draws(rng, DRAWS)
     return np.maximum(draws - worked, STILL * draws)
 
 
@@ -103,11 +168,11 @@ class Oracle:
         self._lock = threading.Lock()
 
     def look(
-        self, owner: str, order: Callable[[Turn | None], Sequence[Turn]], jobs: Sequence[tuple[int, ...]], slots: int
+        self, owner: str, order: Callable[[Sequence[Turn]], Sequence[Turn]], jobs: Sequence[tuple[int, ...]], slots: int
     ) -> Forecast:
         """Args:
         owner: who would queue a new run.
-        order: what waits, the next turn first, with one turn more or without.
+        order: what waits, the next turn first, with some turns more.
         jobs: the runs of each slot that is taken, begun or not.
         """
         waiting, now = tuple(self.store.waiting()), time.monotonic()
@@ -122,7 +187,7 @@ class Oracle:
             return made
 
     def _make(
-        self, owner: str, order: Callable[[Turn | None], Sequence[Turn]], jobs: Sequence[tuple[int, ...]], slots: int
+        self, owner: str, order: Callable[[Sequence[Turn]], Sequence[Turn]], jobs: Sequence[tuple[int, ...]], slots: int
     ) -> Forecast:
         rng, records = np.random.default_rng(0), {r.id: r for r in self.store.runs(status=WAITING)}
         learnt = self.durations.learnt()
@@ -131,25 +196,47 @@ class Oracle:
             found = [learnt.estimate(records[run].spec) for run in runs if run in records]
             return shared([one for one in found if one] or [UNKNOWN])
 
+        @cache
+        def drawn(runs: tuple[int, ...]) -> np.ndarray:
+            return whole(runs).draws(rng, DRAWS, in_common)
+
+        in_common: dict[Hashable, np.ndarray] = {}
         at_work, handed = list[np.ndarray](), list[Turn]()
         for runs in jobs:
             working = [records[run] for run in runs if run in records]
             if any(record.status == "running" for record in working):
-                each = [left(self.store, one.id, one.started, whole([one.id]), rng) for one in working]
+                each = [left(self.store, one.id, one.started, drawn((one.id,)), rng) for one in working]
                 at_work.append(np.max(each, axis=0))
             elif working:
                 handed.append(Turn(tuple(one.id for one in working), working[0].owner, working[0].queued))
-        drawn: dict[Turn, np.ndarray] = {}
 
-        def lasts(turn: Turn) -> np.ndarray:
-            if turn not in drawn:
-                drawn[turn] = whole(turn.runs).draws(rng, DRAWS)
-            return drawn[turn]
+        habits = self._habits(now := time.time())
+        busy = [records[run].owner for runs in jobs for run in runs if run in records]
 
-        def waits(turns: Sequence[Turn]) -> dict[int, Wait]:
-            runs = [(run, begin) for turn, begin in zip(turns, begins(turns, at_work, lasts, slots), strict=True)
-                    for run in turn.runs]  # fmt: skip
-            return {run: wait(begin, nth, len(runs)) for nth, (run, begin) in enumerate(runs, 1)}
+        def waits(*new: Turn) -> dict[int, Wait]:
+            there = {record.owner for record in records.values() if record.status == "queued"}
+            expected = habits.expected({*there, *(turn.owner for turn in new)}, busy, now)
+            turns = [*handed, *order([*new, *expected])]
+            lasts = partial(_lasts, drawn, learnt, rng)
+            found = begins(turns, at_work, lasts, slots, lambda: habits.comes(rng))
+            runs = [(run, begin) for turn, begin in zip(turns, found, strict=True) for run in turn.runs]
+            real = [(run, begin) for run, begin in runs if run > EXPECTED]
+            return {run: wait(begin, nth, len(real)) for nth, (run, begin) in enumerate(real, 1)}
 
-        now = waits([*handed, *order(None)])
-        return Forecast(now, waits([*handed, *order(Turn((NEW,), owner, math.inf))])[NEW], bool(learnt.took))
+        return Forecast(waits(), waits(Turn((NEW,), owner, now))[NEW], learnt)
+
+    def _habits(self, now: float) -> Habits:
+        with self.store.read() as db:
+            query = "SELECT owner, queued, finished FROM runs WHERE queued > ?"
+            return Habits(db.execute(query, (now - REMEMBERED,)).fetchall(), now)
+
+
+def _lasts(
+    drawn: Callable[[tuple[int, ...]], np.ndarray], learnt: Learnt, rng: np.random.Generator, turn: Turn
+) -> np.ndarray:
+    return drawn(turn.runs) if turn.runs[0] > EXPECTED else anyone(learnt, rng)
+
+
+def anyone(learnt: Learnt, rng: np.random.Generator) -> np.ndarray:
+    """Seconds that a run takes of which nothing is known, (DRAWS,): those of the newest that have finished."""
+    return rng.choice([one.seconds for one in learnt.took[:NEWEST]] or [UNKNOWN.seconds], DRAWS)

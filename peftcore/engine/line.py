@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,9 +94,9 @@ class Line:
             together.setdefault(run if shared is None else (race, engine, shared), []).append(row)
         return [Turn(tuple(row[0] for row in rows), rows[0][1], rows[0][2], rows[0][4]) for rows in together.values()]
 
-    def order(self, working: Mapping[str, int], without: Collection[int] = (), more: Turn | None = None) -> list[Turn]:
-        """What waits, and one turn `more`, the next one first; `working` as in `fair`."""
-        return fair([*self.turns(without), *([more] if more else [])], working, self.served())
+    def order(self, working: Mapping[str, int], without: Collection[int] = (), more: Sequence[Turn] = ()) -> list[Turn]:
+        """What waits, and some turns `more`, the next one first; `working` as in `fair`."""
+        return fair([*self.turns(without), *more], working, self.served())
 
     def _forward(self, run: int) -> Hashable:
         with self._lock:

@@ -12,6 +12,7 @@ from typing import Any
 
 from peftcore import errors, uploads
 from peftcore.engine import Engine
+from peftcore.engine.forecast import Forecast
 from peftcore.room.rights import SHELF, Rights
 from peftcore.store import RunRecord, Store
 from peftcore.store.results import ARTIFACT
@@ -165,6 +166,10 @@ class EngineAs:
     def wake(self) -> None:
         self.rights.teach("lets the queue go on")
         self._engine.wake()
+
+    def forecast(self, owner: str = "") -> Forecast:
+        """As the engine's, of a run that this person would queue."""
+        return self._engine.forecast(self._owner(owner))
 
     def cancel(self, run: int) -> bool:
         self.store._change([run])

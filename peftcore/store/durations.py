@@ -1,9 +1,9 @@
 """How long a run will take, learnt from the finished runs of this machine.
 
 A run takes its epochs and a rest (loading, caching features, the test images). Of each the logarithm is estimated as a
-mean that leans on ever larger groups: runs with the same settings that decide the time, on the same task, of the same
-method, of the same backbone, all runs. A group's mean counts as many times as it has runs, its parent's counts once
-(a nested normal model with one unit of prior weight); newer runs count more, since the machine's load changes.
+mean that leans on ever larger groups: runs of as many epochs, with the same settings that decide the time, on the same
+task, of the same method, of the same backbone, all runs. A group's mean counts as many times as it has runs, its
+parent's as often as PRIOR (a nested normal model); newer runs count more, since the machine's load changes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,15 @@ from peftcore.store.runs import Store
 
 NEWEST = 200  # finished runs that are learnt from
 HALF_LIFE = 20.0  # runs after which one counts half
-FIRST_SPREADS = (1.2, 0.9, 0.6, 0.4, 0.3)  # standard deviations of the logarithm, by the smallest group that is known,
+FIRST_SPREADS = (
+    1.2,
+    0.9,
+    0.6,
+    0.4,
+    0.3,
+    0.25,
+)  # standard deviations of the logarithm, by the smallest group that is known,
+PRIOR = 0.25  # runs; with 1, waits in scripts/queue_forecast.py were foretold a fifth too short
 FIRST_WEIGHT = 4.0  # which count as this many runs
 TO_DEVIATION = 1.4826  # from the median distance of normal numbers to their standard deviation
 SHORTEST = 0.05  # seconds
@@ -44,24 +52,31 @@ class Took:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds, as a median, and the standard deviation of their logarithm. `alike`: runs of the smallest group."""
+    """Seconds, as a median, and the standard deviation of their logarithm.
+
+    shared: its part that runs with equal settings (`group`) have in common, as it is the estimate's own error.
+    """
 
     seconds: float
     spread: float
-    alike: int = 0
+    shared: float = 0.0
+    group: Hashable = None
 
-    def draws(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """(count,) seconds."""
-        return self.seconds * np.exp(self.spread * rng.standard_normal(count))
+    def draws(self, rng: np.random.Generator, count: int, known: dict[Hashable, np.ndarray]) -> np.ndarray:
+        """(count,) seconds. `known`: what is in common, by group, drawn once for all estimates."""
+        if self.group not in known:
+            known[self.group] = rng.standard_normal(count)
+        own = math.sqrt(max(0.0, self.spread**2 - self.shared**2))
+        return self.seconds * np.exp(self.shared * known[self.group] + own * rng.standard_normal(count))
 
 
 def groups(settings: Mapping[str, Any]) -> tuple[Hashable, ...]:
     """What a run's time is learnt from, the largest group first."""
     backbone, method, task = settings.get("backbone"), dict(settings.get("method") or {}).get("name"), settings["task"]
     names = ("batch_size", "image_size", "precision", "device", "augmentation", "cache_features", "weights")
-    settings = {name: settings.get(name) for name in names}
-    return ((), (backbone,), (backbone, method), (backbone, method, task),
-            (backbone, method, task, json.dumps(settings, sort_keys=True)))  # fmt: skip
+    said = {name: settings.get(name) for name in names}
+    same = (backbone, method, task, json.dumps(said, sort_keys=True))
+    return (), (backbone,), (backbone, method), (backbone, method, task), same, (*same, settings.get("epochs"))
 
 
 class Learnt:
@@ -79,16 +94,21 @@ class Learnt:
 
     def estimate(self, settings: Mapping[str, Any]) -> Estimate | None:
         """None before any run has finished."""
-        if (found := self._found(groups(settings))) is None:
+        return self.of(groups(settings), int(settings.get("epochs", 1)))
+
+    def of(self, chain: tuple[Hashable, ...], epochs: int) -> Estimate | None:
+        """The same of `groups`, and a number of epochs."""
+        if (found := self._found(chain)) is None:
             return None
-        (epoch, rest), level, alike = found
-        return Estimate(_seconds(epoch, rest, int(settings.get("epochs", 1))), self.spreads[level], alike)
+        (epoch, rest), level = found
+        spread, alike = self.spreads[level], self._sums.get(chain[-1], np.zeros(4))[3]
+        return Estimate(_seconds(epoch, rest, epochs), spread, spread / math.sqrt(1.0 + alike), chain[-1])
 
     def _found(
         self, chain: tuple[Hashable, ...], without: Took | None = None
-    ) -> tuple[tuple[float, float], int, int] | None:
-        """Means of the logarithms, which group is the smallest known, and its runs. `without`: one that is left out."""
-        mean, level, alike = None, 0, 0
+    ) -> tuple[tuple[float, float], int] | None:
+        """Means of the logarithms, and which group is the smallest known. `without`: one that is left out."""
+        mean, level = None, 0
         for depth, group in enumerate(chain):
             sums = self._sums.get(group, np.zeros(4))
             if without is not None and group in without.groups and sums[3]:
@@ -96,9 +116,9 @@ class Learnt:
                 sums = sums - mine * np.array([1.0, *_logs(without), 1 / mine])
             if sums[3] < 0.5:
                 break
-            mean = sums[1:3] / sums[0] if mean is None else (sums[1:3] + mean) / (sums[0] + 1.0)
-            level, alike = depth, round(sums[3])
-        return None if mean is None else ((float(mean[0]), float(mean[1])), level, alike)
+            mean = sums[1:3] / sums[0] if mean is None else (sums[1:3] + PRIOR * mean) / (sums[0] + PRIOR)
+            level = depth
+        return None if mean is None else ((float(mean[0]), float(mean[1])), level)
 
     def _spreads(self) -> tuple[float, ...]:
         """By the smallest group known: how far runs lay from what the others say of them, by the median, so that a run
@@ -134,7 +154,7 @@ class Durations:
                 stamp = db.execute("SELECT max(finished), count(*) FROM runs WHERE status = 'finished'").fetchone()
                 rows = [] if stamp == self._stamp else db.execute(f"{query} LIMIT ?", (NEWEST,)).fetchall()
             if stamp != self._stamp:
-                self._learnt = Learnt([took for row in rows if (took := self._took(*row))])
+                self._learnt = Learnt([one for row in rows if (one := self._took(*row))])
                 self._stamp = stamp
             return self._learnt
 
@@ -145,14 +165,14 @@ class Durations:
     def _took(self, run: int, finished: float, started: float | None, spec: str) -> Took | None:
         key = (run, finished)
         if key not in self._read:
-            self._read[key] = _of(json.loads(spec), self.store.last_event(run, "finished"), (started or 0.0, finished))
+            self._read[key] = took(json.loads(spec), self.store.last_event(run, "finished"), (started or 0.0, finished))
             while len(self._read) > 2 * NEWEST:
                 self._read.popitem(last=False)
         return self._read[key]
 
 
-def _of(spec: Mapping[str, Any], end: Mapping[str, Any] | None, span: tuple[float, float]) -> Took | None:
-    """None for a run whose epochs nobody timed."""
+def took(spec: Mapping[str, Any], end: Mapping[str, Any] | None, span: tuple[float, float]) -> Took | None:
+    """From a run's spec, its event 'finished', and when it began and ended; None where nobody timed its epochs."""
     each = [epoch["seconds"] for epoch in end["epochs"]] if end and end.get("epochs") else []
     if not each or end is None:
         return None

@@ -14,6 +14,8 @@ from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
 from app import background, state
+from peftcore.engine.forecast import Oracle
+from peftcore.engine.line import Line
 from peftcore.store import Store
 from peftcore.task import Split
 
@@ -51,6 +53,11 @@ class StillEngine:
     def ahead(self, run):
         waiting = self.store.waiting()
         return waiting.index(run) if run in waiting else 0
+
+    def forecast(self, owner=""):
+        working = [(record.id,) for record in self.store.runs(status="running")]
+        line = Line(self.store, lambda settings: None)
+        return Oracle(self.store).look(owner, lambda more: line.order({}, (), more), working, self.slots)
 
 
 @pytest.fixture(scope="session", autouse=True)

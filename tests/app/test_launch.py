@@ -259,7 +259,7 @@ def test_cost_names_weights_memory_and_the_queue(at, engine, store):
     assert "32,768 in LoRA" in text and "No time estimate yet" in text and "It begins at once." in text
     engine.submit(RunSpec())
     page.run()
-    assert "1 run waits before it." in " ".join(m.value for m in page.markdown)
+    assert "It would be second of 2." in " ".join(m.value for m in page.markdown)
 
 
 @pytest.mark.parametrize("room, told", [("8", "are kept in memory"), ("0", "are kept on disk")])

@@ -75,9 +75,25 @@ def test_no_runs_is_an_invitation(at):
 def test_queued_tells_what_is_before_it(at, store, run):
     second = store.create_run(SPEC.to_dict())
     page = at("runs", run=second)
-    assert page.get("progress")[0].proto.text == "Queued; 1 run before it."
+    assert page.get("progress")[0].proto.text == "Queued, second of 2."
     page = at("runs", run=run)
     assert page.get("progress")[0].proto.text == "Queued; it is the next to begin."
+
+
+def test_a_wait_is_foretold_from_finished_runs_and_a_recording_plays_meanwhile(at, store, engine):
+    done = store.create_run(SPEC.to_dict() | {"epochs": 4})
+    store.set_status(done, "running")
+    store.append(done, [{"kind": "finished", "epochs": [{"seconds": 10.0}] * 4, "seconds": 50.0}])
+    store.set_status(done, "finished", summary={})
+    at_work, first, second = (engine.submit(SPEC) for _ in range(3))
+    store.set_status(at_work, "running")
+    page = at("runs", run=second)
+    place, _, wait = page.get("progress")[0].proto.text.partition(", in about ")
+    assert place == "Queued, second of 2" and " to " in wait and wait.endswith(" s.")
+    said = next(info.value for info in page.info if "recorded example" in info.value)
+    assert "not your run" in said and "LAST" in said
+    page = at("launch", method=SPEC.method.name)
+    assert any("It would begin in about" in m.value and "third of 3." in m.value for m in page.markdown)
 
 
 def test_the_engine_that_starts_or_failed_is_named(at, engine, run):

@@ -1,0 +1,106 @@
+"""How long runs take and when they begin: laws of the estimator, and queues whose answer is plain."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from peftcore.engine import forecast
+from peftcore.engine.forecast import DRAWS, Habits, Oracle, begins, shared
+from peftcore.engine.line import Line, Turn
+from peftcore.store import Store
+from peftcore.store.durations import Estimate, Learnt, Took, groups, took
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = {"backbone": "vit_micro", "method": {"name": "lora"}, "task": "digits", "batch_size": 64, "epochs": 4}
+
+
+def run(seconds: float, rest: float = 5.0, **changes) -> Took:
+    spec = SPEC | changes
+    each = [(seconds - rest) / spec["epochs"]] * spec["epochs"]
+    return took(spec, {"epochs": [{"seconds": s} for s in each], "seconds": seconds}, (0.0, 0.0))
+
+
+def test_equal_runs_are_foretold_and_others_by_what_they_share():
+    other = run(400.0, method={"name": "full"})
+    learnt = Learnt([run(45.0), other, run(45.0), run(45.0)])
+    assert Learnt([]).estimate(SPEC) is None
+    same = learnt.estimate(SPEC)
+    assert same.seconds == pytest.approx(45.0, rel=0.1)
+    twice = learnt.estimate(SPEC | {"epochs": 8})
+    assert twice.seconds == pytest.approx(85.0, rel=0.2) and twice.spread >= same.spread
+    unknown = learnt.estimate(SPEC | {"method": {"name": "vpt"}})
+    assert 45.0 < unknown.seconds < 400.0 and unknown.spread > twice.spread
+    assert learnt.estimate(SPEC | {"backbone": "other"}).spread >= unknown.spread
+    older = Learnt([run(90.0)] + [run(45.0)] * 3), Learnt([run(45.0)] * 3 + [run(90.0)])
+    assert older[0].estimate(SPEC).seconds > older[1].estimate(SPEC).seconds, "the newest counts most"
+    assert [chain[:3] for chain in groups(SPEC)[1:]] == [
+        (("vit_micro",) + ("lora", "digits"))[:n] for n in (1, 2, 3, 3, 3)
+    ]
+
+
+def test_a_run_that_stood_still_is_not_what_runs_take():
+    spans = (0.0, 45.0), (0.0, 60.0), (0.0, 9000.0)
+    said = {"epochs": [{"seconds": 10.0}] * 4, "seconds": 45.0}
+    assert [took(SPEC, said, (1.0, 1.0 + end)).seconds for _, end in spans] == pytest.approx([45.0, 60.0, 45.0])
+    assert took(SPEC, {"epochs": [], "seconds": 3.0}, (0.0, 0.0)) is None
+
+
+def test_turns_begin_when_slots_are_free():
+    turns = [Turn((n,), "ann", n) for n in range(1, 5)]
+    ten, left = np.full(DRAWS, 10.0), [np.full(DRAWS, 4.0), np.full(DRAWS, 7.0)]
+    assert [begin[0] for begin in begins(turns, left, lambda turn: ten, 2)] == [4.0, 7.0, 14.0, 17.0]
+    assert [begin[0] for begin in begins(turns, [], lambda turn: ten, 1)] == [0.0, 10.0, 20.0, 30.0]
+    expected = Turn((forecast.EXPECTED,), "bob", 0.0)
+    for comes, then in ((3.0, 14.0), (9.0, 4.0)):  # before the slot is free, and after
+        found = begins([expected, turns[0]], left[:1], lambda turn: ten, 1, lambda comes=comes: np.full(DRAWS, comes))
+        assert found[1][0] == then
+    three = [Estimate(30.0, 0.2), Estimate(20.0, 0.2), Estimate(10.0, 0.2)]
+    assert 30.0 < shared(three).seconds < 60.0 and shared(three).spread > 0.2 and shared(three[:1]).seconds == 30.0
+
+
+def test_habits_are_those_of_people_who_were_here_lately():
+    history = [("ann", 0.0, 100.0), ("ann", 160.0, 200.0), ("bob", 0.0, 150.0), ("old", -9000.0, -8000.0)]
+    habits = Habits(history, 300.0)
+    assert habits.here == {"ann", "bob"} and list(habits.gaps) == [60.0]
+    assert [turn.owner for turn in habits.expected(["bob"], ["zoe"], 300.0)] == ["ann", "zoe"]
+    assert all(turn.runs[0] <= forecast.EXPECTED for turn in habits.expected([], [], 300.0))
+
+
+def test_a_queue_in_a_store_is_foretold_for_each_person(tmp_path):
+    store = Store(tmp_path)
+    for _ in range(4):
+        done = store.create_run(SPEC, owner="old")
+        store.set_status(done, "running")
+        store.append(done, [{"kind": "finished", "epochs": [{"seconds": 10.0}] * 4, "seconds": 45.0}])
+        store.set_status(done, "finished")
+    with store.write() as db:  # long ago: nobody is expected back
+        db.execute("UPDATE runs SET queued = queued - 86400, started = started - 86400, finished = finished - 86400")
+    at_work, *waiting = [store.create_run(SPEC, owner="ann") for _ in range(3)]
+    store.set_status(at_work, "running")
+    line, oracle = Line(store, lambda settings: None), Oracle(store)
+
+    def look(owner: str):
+        order = lambda more: line.order({"ann": 1}, (), more)  # noqa: E731
+        return oracle.look(owner, order, [(at_work,)], 1)
+
+    found = look("bob")
+    first, second = (found.waits[run] for run in waiting)
+    assert (first.place, second.place, second.of) == (1, 2, 2)
+    assert first.low < first.middle < first.high and first.middle == pytest.approx(45.0, rel=0.3)
+    assert second.middle == pytest.approx(90.0, rel=0.3)
+    assert (found.new.place, found.new.of) == (1, 3) and found.new.middle == pytest.approx(first.middle, rel=0.2)
+    assert look("ann").new.place == 3, "Ann has turns; Bob has had none"
+    low, high = found.lasts(SPEC)
+    assert low < 45.0 < high and look("bob") is found, "all who look within a second see one forecast"
+
+
+def test_waits_of_twenty_people_are_foretold_within_30_percent_in_the_median(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    room = importlib.import_module("queue_forecast").room
+    runs = [run(30.0), run(60.0, epochs=8), run(20.0, method={"name": "last"}), run(15.0, method={"name": "linear"})]
+    found = np.array(room(runs, 20, 2, 1, 0, True))
+    assert len(found) > 20 and np.median(np.abs(found[:, 2] - found[:, 0]) / found[:, 0]) < 0.3

@@ -15,6 +15,7 @@ import heapq
 import random
 import sys
 from collections import Counter
+from collections.abc import Hashable
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from peftcore.engine.forecast import DRAWS, EXPECTED, UNKNOWN, Habits, anyone, begins, wait  # noqa: E402
+from peftcore.engine.forecast import DRAWS, EXPECTED, STILL, UNKNOWN, Habits, Wait, anyone, begins, wait  # noqa: E402
 from peftcore.engine.line import Turn, fair  # noqa: E402
 from peftcore.store import Store, gallery  # noqa: E402
 from peftcore.store.durations import Durations, Learnt, Took, took  # noqa: E402
@@ -43,11 +44,9 @@ def recorded(home: str | None) -> list[Took]:
     return [one for one in found if one]
 
 
-def room(
-    runs: list[Took], people: int, each: int, slots: int, seed: int, rehearsed: bool
-) -> list[tuple[float, ...]]:
+def room(runs: list[Took], people: int, each: int, slots: int, seed: int, rehearsed: bool) -> list[tuple[float, ...]]:
     """One room: of each launch that had to wait the wait that came, and what was foretold: low, middle, high."""
-    rng, draws = random.Random(seed), np.random.default_rng(seed)
+    rng = random.Random(seed)
     launches = [(rng.uniform(0, 120), person) for person in range(people)]
     heapq.heapify(launches)
     todo = Counter({person: each for person in range(people)})
@@ -71,27 +70,9 @@ def room(
                 turn = Turn((numbers,), str(person), now)
                 waiting[turn] = real
                 history.append((turn.owner, now, None))
-                learnt = Learnt(finished[::-1])
-
-                def whole(took: Took, learnt: Learnt = learnt):
-                    return learnt.of(took.groups, took.epochs) or UNKNOWN
-
-                busy = Counter(at.owner for _, _, at, _ in working)
-                habits = Habits(history, now)
-                expected = habits.expected([one.owner for one in waiting], busy, now)
-                order = fair([*waiting, *expected], busy, served)
-                left, common = [], {}
-                for _, begun, _, of in working:
-                    some = whole(of).draws(draws, DRAWS, common)
-                    left.append(np.maximum(some - (now - begun), 0.05 * some))
-
-                def lasts(turn: Turn, common=common, learnt=learnt, whole=whole):
-                    if turn.runs[0] <= EXPECTED:
-                        return anyone(learnt, draws)
-                    return whole(waiting[turn]).draws(draws, DRAWS, common)
-
-                found = begins(order, left, lasts, slots, lambda habits=habits: habits.comes(draws))
-                told = wait(found[order.index(turn)], 1, 1)
+                told = foretold(
+                    turn, waiting, working, served, Learnt(finished[::-1]), Habits(history, now), now, slots
+                )
                 # Before anything has finished here, people are told their place alone.
                 queued[turn] = (now, (told.low, told.middle, told.high) if finished else ())
         else:
@@ -111,6 +92,26 @@ def room(
             if now - at > 1.0 and said:
                 results.append((now - at, *said))
     return results
+
+
+def foretold(
+    turn: Turn, waiting: dict[Turn, Took], working: list[tuple[float, float, Turn, Took]], served: dict[str, float],
+    learnt: Learnt, habits: Habits, now: float, slots: int,
+) -> Wait:  # fmt: skip
+    """What this launch is told, as engine/forecast.py tells it of a store."""
+    draws, common = np.random.default_rng(0), dict[Hashable, np.ndarray]()
+
+    def whole(took: Took) -> np.ndarray:
+        return (learnt.of(took.groups, took.epochs) or UNKNOWN).draws(draws, DRAWS, common)
+
+    busy = Counter(at.owner for _, _, at, _ in working)
+    order = fair([*waiting, *habits.expected([one.owner for one in waiting], busy, now)], busy, served)
+    left = [np.maximum((some := whole(of)) - (now - begun), STILL * some) for _, begun, _, of in working]
+    found = begins(
+        order, left, lambda one: whole(waiting[one]) if one.runs[0] > EXPECTED else anyone(learnt, draws), slots,
+        lambda: habits.comes(draws),
+    )  # fmt: skip
+    return wait(found[order.index(turn)], 1, 1)
 
 
 def _again(one: Took, rng: random.Random) -> Took:

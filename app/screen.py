@@ -15,6 +15,7 @@ PHONE, PROJECTOR = 640, 1800  # below the first a phone, from the second on a pr
 GROWN = 1.2  # of a figure's type and height on a projector
 PADDING = 32  # of the page on a phone, both sides together
 _WIDTH = "screen_width"  # in the session
+_PAPER = "screen_paper"  # in the session: what is drawn now is to be printed
 
 _JS = """
 export default function ({ data, setStateValue }) {
@@ -35,14 +36,26 @@ _component = st.components.v2.component("screen_width", js=_JS)
 
 def watch() -> None:
     """At the beginning of each run of the script: takes in the width that the browser reported."""
+    st.session_state[_PAPER] = False
     with st.container(key="screen"):
         data = {"width": width(), "laptop": LAPTOP}
         said = _component(key=_WIDTH + "_told", data=data, default={"width": LAPTOP}, on_width_change=lambda: None)
     st.session_state[_WIDTH] = int(said.width or LAPTOP)
 
 
+def put_on_paper() -> None:
+    """What is drawn from here on in this run of the script is for paper: light, and as in a laptop's window."""
+    st.session_state[_PAPER] = True
+
+
+def is_paper() -> bool:
+    return bool(st.session_state.get(_PAPER))
+
+
 def width() -> int:
     """Pixels of the window, for all windows of laptops the same."""
+    if is_paper():
+        return LAPTOP
     return int(st.session_state.get(_WIDTH, LAPTOP))
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import plotly.graph_objects as go
 import streamlit as st
 
-from app import numbers, screen, words
+from app import links, numbers, screen, words
 from app.figure import figure as draw
 from peftcore.figures.theme import larger, marked, muted, narrowed
 
@@ -57,8 +57,8 @@ def apply() -> None:
 
 
 def is_dark() -> bool:
-    """Whether this reader's page is dark."""
-    return st.context.theme.type == "dark"
+    """Whether this reader's page is dark, and not one to be printed."""
+    return st.context.theme.type == "dark" and not screen.is_paper()
 
 
 def show(
@@ -74,6 +74,7 @@ def show(
     `spec`: of the run whose model the figure shows; where its backbone began with random weights, the figure says so.
     For the rest, and for what it returns, see `app.figure`.
     """
+    key, on_click = links.key_of(key), links.here(on_click) if callable(on_click) else on_click
     if spec and words.random_weights(spec):
         marked(figure, "random weights", is_dark())
     numbers.drawn(key, _title(figure) or "", figure)

@@ -3,10 +3,17 @@
 import streamlit as st
 
 from app import links
-from app.learn import lesson, view
+from app.learn import lesson, paper, teacher, view
 
-name = links.read("lesson")
-if name in lesson.names():
+name, printed = links.read("lesson"), links.read("print")
+if name in lesson.names() and printed in paper.KINDS:
+    paper.of(lesson.read(name), printed)
+elif printed in paper.PLANS:
+    paper.of_plan(printed)
+elif links.read("teacher"):
+    st.title("What does a workshop need?")
+    teacher.draw()
+elif name in lesson.names():
     st.title(lesson.read(name).question)
     view.one(name)
 else:

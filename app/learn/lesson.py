@@ -87,15 +87,12 @@ def _files() -> dict[str, Path]:
 
 def parse(text: str, stem: str) -> Lesson:
     """A lesson from its file's text; `stem` is '<number>-<name>'."""
-    head = _HEAD.match(text)
-    if not head:
-        raise BadData(f"The lesson {stem} does not begin with TOML between two lines of +++.")
-    facts = _toml(head[1], stem)
+    facts, rest = head(text, f"lesson {stem}")
     if lacking := {"title", "question", "minutes"} - facts.keys():
         raise BadData(f"The lesson {stem} lacks {', '.join(sorted(lacking))} at its beginning.")
     number, _, name = stem.partition("-")
-    bodies = re.split(r"^## +(.+)$", _hidden(text[head.end() :]), flags=re.MULTILINE)
-    blocks = _FENCE.findall(text[head.end() :])
+    bodies = re.split(r"^## +(.+)$", _hidden(rest), flags=re.MULTILINE)
+    blocks = _FENCE.findall(rest)
     sections = [
         Section(title.strip(), tuple(_steps(body, blocks, stem)))
         for title, body in zip(["", *bodies[1::2]], bodies[0::2], strict=True)
@@ -103,6 +100,14 @@ def parse(text: str, stem: str) -> Lesson:
     ]
     teacher = {key: value for key, value in facts.items() if key not in ("title", "question", "minutes")}
     return Lesson(name, int(number), facts["title"], facts["question"], facts["minutes"], tuple(sections), teacher)
+
+
+def head(text: str, what: str) -> tuple[dict[str, Any], str]:
+    """The TOML at a file's beginning, and the Markdown after it. `what` it is, for the sentence of a BadData."""
+    found = _HEAD.match(text)
+    if not found:
+        raise BadData(f"The {what} does not begin with TOML between two lines of +++.")
+    return _toml(found[1], what), text[found.end() :]
 
 
 def _hidden(text: str) -> str:
@@ -123,15 +128,15 @@ def _steps(body: str, blocks: list[tuple[str, str]], stem: str) -> list[Step]:
         elif kind == "paper":
             steps.append(Step("paper", content.strip()))
         else:
-            settings = _toml(content, stem)
+            settings = _toml(content, f"lesson {stem}")
             if lacking := STEPS[kind] - settings.keys():
                 raise BadData(f"A {kind} of the lesson {stem} lacks {', '.join(sorted(lacking))}.")
             steps.append(Step(kind, settings=settings))
     return steps
 
 
-def _toml(text: str, stem: str) -> dict[str, Any]:
+def _toml(text: str, what: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise BadData(f"The lesson {stem} has a block that is not TOML: {error}.") from None
+        raise BadData(f"The {what} has a block that is not TOML: {error}.") from None

@@ -76,11 +76,18 @@ def truth(asked: dict[str, Any]) -> Any:
     return facts.value(asked["answer"])
 
 
+def solution(asked: dict[str, Any]) -> str:
+    """What is true, as Markdown: '12 %', or the choice."""
+    true, unit = truth(asked), f" {asked['unit']}" if asked.get("unit") else ""
+    if "choices" in asked or "click" in asked:
+        return str(true)
+    return f"{f'{true:.3g}' if abs(true) < 100 else f'{true:,.0f}'}{unit}"
+
+
 def verdict(asked: dict[str, Any], answer: Any) -> str:
     """'You said 40 %. It is 12 %.', as Markdown."""
     true, unit = truth(asked), f" {asked['unit']}" if asked.get("unit") else ""
     if "choices" in asked or "click" in asked:
         return f"You said “{answer}”. " + ("That is so." if answer == true else f"It is “{true}”.")
-    shown = f"{true:.3g}" if abs(true) < 100 else f"{true:,.0f}"
     near = abs(answer - true) <= 0.1 * (asked["high"] - asked["low"])
-    return f"You said **{answer:g}{unit}**. It is **{shown}{unit}**{': close.' if near else '.'}"
+    return f"You said **{answer:g}{unit}**. It is **{solution(asked)}**{': close.' if near else '.'}"

@@ -28,6 +28,7 @@ def lessons() -> None:
                 ended = ", done" if done == len(each.sections) else f", {done} of {len(each.sections)} read"
                 st.caption(f"{each.minutes} minutes{ended if done else ''}")
                 navigation.link("learn", "Read on" if 0 < done < len(each.sections) else "Open", lesson=each.name)
+    navigation.link("learn", "For the teacher: plan, answers, print", icon=":material/co_present:", teacher="plan")
 
 
 def _seen() -> set[tuple[str, int]]:

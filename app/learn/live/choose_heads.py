@@ -28,6 +28,7 @@ _BY = {"energy": "length of each head's update", "scores": "Taylor score from tr
 def draw(settings: Mapping[str, Any]) -> None:
     """`by`: what colours the grid and, "scores", shows the score's curve as well."""
     found, by = facts.TABLES["measured"]["heads_off"], settings.get("by", "energy")
+    key = "choose_heads"
     run = subjects.run(subjects.Subject(subjects.GALLERY, found["run"]))
     values = np.array(found[by])
     chosen = _chosen(values.shape)
@@ -38,12 +39,12 @@ def draw(settings: Mapping[str, Any]) -> None:
             values, off, off, score=_BY[by], note=f"colour: {_BY[by]}; a click switches a head off or on",
             **screen.fit(560, 460), dark=theme.is_dark(),
         )  # fmt: skip
-        theme.show(grid, "choose_heads", spec=run.spec, on_click=lambda: _click(chosen))
+        theme.show(grid, key, spec=run.spec, on_click=lambda: _click(key, chosen))
     with right:
-        _choices(found, chosen, by)
-        own = _measured(run, chosen)
+        _choices(key, found, chosen, by)
+        own = _measured(key, run, chosen)
         metric = links.choice(
-            st.segmented_control, "learn", "heads_metric", "shown", list(METRICS), default="accuracy", required=True,
+            st.segmented_control, key, "heads_metric", "shown", list(METRICS), default="accuracy", required=True,
             label_visibility="collapsed",
         )  # fmt: skip
         curves = {"chance": _recorded(found, "chance")}
@@ -52,7 +53,7 @@ def draw(settings: Mapping[str, Any]) -> None:
         if own:
             curves["own"] = [own]
         figure = orders(curves, metric=metric, dark=theme.is_dark(), height=380)
-        theme.show(figure, "choose_heads_orders", spec=run.spec)
+        theme.show(figure, f"{key}_orders", spec=run.spec)
     of = ", ".join(run.spec["method"]["projections"])
     caption(
         f"{run.title}, seed {run.spec['seed']}: its updates of {of} switched off head by head; the frozen heads go on "
@@ -80,14 +81,14 @@ def _write(chosen: list[Head]) -> None:
     links.write(**{NAME: ".".join(f"{layer + 1}-{head + 1}" for layer, head in chosen) or None})
 
 
-def _click(chosen: list[Head]) -> None:
+def _click(key: str, chosen: list[Head]) -> None:
     """What a click on a head does: it goes last, or it is on again."""
-    if clicked := links.clicked("choose_heads"):
+    if clicked := links.clicked(key):
         head = (int(clicked[0]), int(clicked[1]))
         _write([one for one in chosen if one != head] if head in chosen else [*chosen, head][:MOST])
 
 
-def _choices(found: Mapping[str, Any], chosen: list[Head], by: str) -> None:
+def _choices(key: str, found: Mapping[str, Any], chosen: list[Head], by: str) -> None:
     """How many are chosen, and the buttons."""
     st.markdown(
         f"**You switched off {len(chosen)} of {found['heads']} heads**, at most {MOST}. Their order counts: your curve "
@@ -99,21 +100,21 @@ def _choices(found: Mapping[str, Any], chosen: list[Head], by: str) -> None:
         for label, values in list(orders_by.items())[: 2 if by == "scores" else 1]:
             least = [(int(i) // values.shape[1], int(i) % values.shape[1]) for i in np.argsort(values, axis=None)[:cut]]
             st.button(
-                label, key=f"choose_heads_{label[0]}", on_click=_write, args=(least,),
+                label, key=links.key_of(f"{key}_{label[0]}"), on_click=_write, args=(least,),
                 help=f"The {cut} heads with the smallest {'update' if label[0] == 'L' else 'score'}: as many as "
                 "Heart-LoRA switches off here by default.",
             )  # fmt: skip
         st.button(
-            "All on", key="choose_heads_none", on_click=_write, args=([],), type="tertiary", icon=":material/undo:",
-            disabled=not chosen,
+            "All on", key=links.key_of(f"{key}_none"), on_click=_write, args=([],), type="tertiary",
+            disabled=not chosen, icon=":material/undo:",
         )  # fmt: skip
         st.button(
-            "Measure my choice", key="choose_heads_measure", type="primary", icon=":material/science:",
+            "Measure my choice", key=links.key_of(f"{key}_measure"), type="primary", icon=":material/science:",
             disabled=not chosen, on_click=lambda: st.session_state.update({_ASKED: tuple(chosen)}),
         )  # fmt: skip
 
 
-def _measured(run: subjects.Run, chosen: list[Head]) -> dict[str, list[float]] | None:
+def _measured(key: str, run: subjects.Run, chosen: list[Head]) -> dict[str, list[float]] | None:
     """The curve of the choice, once it was asked for; waits with progress and a stop."""
     if not chosen or st.session_state.get(_ASKED) != tuple(chosen):
         return None
@@ -134,7 +135,10 @@ def _measured(run: subjects.Run, chosen: list[Head]) -> dict[str, list[float]] |
         with place.container(horizontal=True, vertical_alignment="center"):
             bar = st.empty()
             st.button(
-                "Stop", key="choose_heads_stop", icon=":material/stop:", on_click=lambda: st.session_state.pop(_ASKED)
+                "Stop",
+                key=links.key_of(f"{key}_stop"),
+                icon=":material/stop:",
+                on_click=lambda: st.session_state.pop(_ASKED),
             )
         background.wait(job, lambda: bar.progress(*_progress(job)))
         place.empty()

@@ -48,7 +48,7 @@ def _one(known: Mapping[str, Any], size: float, number: int) -> None:
     top = np.unravel_index(int(np.abs(slopes).argmax()), slopes.shape)
     layer = links.number("shrink_layer", 1, layers, int(top[0]) + 1) - 1
     head = links.number("shrink_head", 1, heads, int(top[1]) + 1) - 1
-    with st.container(key="wrap_shrink"):
+    with st.container(key=links.key_of("wrap_shrink")):
         left, right = st.columns([9, 11], gap="small")
     with left:
         grid = head_grid(

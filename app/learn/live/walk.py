@@ -37,8 +37,8 @@ def draw(settings: Mapping[str, Any]) -> None:
             layer = slider("walk_layer", "layer", range(1, part("walk")["depth"] + 1), 1, width=300)
             if asks is not None:
                 st.button(
-                    "Let the class token ask", key="walk_class", icon=":material/label:", on_click=links.write,
-                    kwargs={"walk_patch": "class"},
+                    "Let the class token ask", key=links.key_of("walk_class"), icon=":material/label:",
+                    on_click=links.write, kwargs={"walk_patch": "class"},
                 )  # fmt: skip
     if is_heads:
         _heads(shown, asks, layer)
@@ -89,7 +89,7 @@ def _heads(shown: int, asks: Patch | None, layer: int) -> None:
 
 def _beside(shown: int, asks: Patch | None, title: str, key: str, figure: Any) -> None:
     """The picture to click into, and the maps; a click into these picks a patch as well."""
-    with st.container(key=f"wrap_{key}"):
+    with st.container(key=links.key_of(f"wrap_{key}")):
         left, right = st.columns([2, 5], gap="small")
     with left:
         picker = patch_picker(_pixels(shown), _grid(), asks, title=title, note=_place(asks), dark=theme.is_dark(),

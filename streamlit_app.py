@@ -6,7 +6,7 @@ streamlit run streamlit_app.py
 import streamlit as st
 
 from app import errors, links, navigation, room, state, theme
-from app.room import who
+from app.room import banner, who
 
 if __name__ == "__main__":  # a page is drawn
     st.set_page_config(page_title="Headroom", page_icon="assets/icon.png", layout="wide")
@@ -15,6 +15,7 @@ if __name__ == "__main__":  # a page is drawn
     theme.apply()
     room.confine()
     who.admit()
+    banner.draw()
     with errors.sentences():
         page.run()
     links.send()

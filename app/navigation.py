@@ -11,9 +11,11 @@ from typing import Any
 import streamlit as st
 
 from app import errors
+from app.room import is_room
 
 PAGES = {
     "home": ("Home", ":material/home:"),
+    "room": ("Room", ":material/groups:"),
     "learn": ("Learn", ":material/school:"),
     "tasks": ("Tasks", ":material/category:"),
     "launch": ("Launch", ":material/rocket_launch:"),
@@ -39,8 +41,14 @@ def path(name: str) -> str:
 
 def pages() -> list[st.Page]:
     """What `st.navigation` takes."""
-    first = next(iter(PAGES))
-    return [st.Page(path(name), title=title, icon=icon, default=name == first) for name, (title, icon) in PAGES.items()]
+    first, hidden = next(iter(PAGES)), () if is_room() else ("room",)
+    return [
+        st.Page(
+            path(name), title=title, icon=icon, default=name == first,
+            visibility="hidden" if name in hidden else "visible",
+        )
+        for name, (title, icon) in PAGES.items()
+    ]  # fmt: skip
 
 
 def link(name: str, label: str | None = None, *, icon: str | None = None, bold: bool = False, **query: Any) -> None:

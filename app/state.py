@@ -34,8 +34,13 @@ AGAIN_SECONDS = 10.0  # where the store cannot be opened, until the next try
 
 def store() -> Store:
     """The store in HEADROOM_HOME."""
-    whole, rights = _store(str(home())), who.rights()
+    whole, rights = whole_store(), who.rights()
     return whole if rights is None else StoreAs(whole, rights)
+
+
+def whole_store() -> Store:
+    """The store as the machine has it, for overviews that tell a participant nothing that is not for all."""
+    return _store(str(home()))
 
 
 @st.cache_resource(show_spinner=False)
@@ -48,7 +53,7 @@ def _store(folder: str) -> Store:
 def engine() -> Engine | EngineAs:
     """The engine of this process; the first call starts it in the background and returns at once."""
     rights = who.rights()
-    return whole_engine() if rights is None else EngineAs(whole_engine(), StoreAs(_store(str(home())), rights))
+    return whole_engine() if rights is None else EngineAs(whole_engine(), StoreAs(whole_store(), rights))
 
 
 def whole_engine() -> Engine:

@@ -16,12 +16,12 @@ import jinja2
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
-from app.room import accounts, cookie
+from app.room import accounts, archives, cookie
 from app.room.guesses import Guesses
 from peftcore.errors import HeadroomError
 from peftcore.room import Person, Room, names
@@ -115,6 +115,16 @@ def routes(room: Callable[[], Room], guesses: Guesses | None = None) -> list[Bas
             return PlainTextResponse("That is not the teacher's link of this room; the terminal shows it.", 403)
         return _greeted(_go("/room"), here, here.teacher, asked)
 
+    async def take(asked: Request) -> Response:
+        here, whose = room(), asked.path_params["whose"]
+        who = cookie.person(here, asked.cookies)
+        if who is None or whose not in (archives.WHOLE, archives.OWN) or (whose == archives.WHOLE) > who.is_teacher:
+            return PlainTextResponse("Only the teacher takes everybody's runs home.", 403)
+        path = archives.file(archives.WHOLE if whose == archives.WHOLE else who.id)
+        if not path.exists():
+            return PlainTextResponse("It is not packed yet; the page Room does that.", 404)
+        return FileResponse(path, media_type="application/zip", filename=f"headroom-{whose}.zip")
+
     async def leave(asked: Request) -> Response:
         answer = RedirectResponse(ENTER, 303)
         cookie.forget(answer, room())
@@ -123,6 +133,7 @@ def routes(room: Callable[[], Room], guesses: Guesses | None = None) -> list[Bas
     return [
         Route(ENTER, enter, methods=["GET", "POST"]),
         Route(TEACHER, teach),
+        Route(f"{archives.ROUTE}/{{whose}}", take),
         Route(LEAVE, leave, methods=["POST"]),
     ]
 

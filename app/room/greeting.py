@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import streamlit as st
@@ -38,8 +39,7 @@ def address() -> str:
     listens on, else its first one that is not its own loopback."""
     given = st.get_option("server.address") or "0.0.0.0"
     host = _outward() if given in ("0.0.0.0", "::") else given.strip("[]")
-    scheme = "https" if st.get_option("server.sslCertFile") else "http"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{st.get_option('server.port')}"
+    return f"{_scheme()}://{f'[{host}]' if ':' in host else host}:{st.get_option('server.port')}"
 
 
 def _outward() -> str:
@@ -48,6 +48,18 @@ def _outward() -> str:
             if one.family == socket.AF_INET and not ipaddress.ip_address(one.address).is_loopback:
                 return one.address
     return socket.gethostname()
+
+
+def link(host: str = "") -> str:
+    """The link of the participants, with the code in it, as the browser that asks reaches the app at `host`, unless
+    that is this machine's own address."""
+    name = urlsplit(f"//{host}").hostname or ""
+    own = name in ("", "localhost", "::1") or name.startswith("127.")
+    return f"{address() if own else f'{_scheme()}://{host}'}/enter?code={room().code}"
+
+
+def _scheme() -> str:
+    return "https" if st.get_option("server.sslCertFile") else "http"
 
 
 def text(here: Room, where: str) -> str:

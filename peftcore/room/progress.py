@@ -15,7 +15,7 @@ MOST_POINTS = 40  # of a small curve
 @dataclass
 class Progress:
     """One person's runs. share: how much of the run that works is done, 0 to 1. best, val: the run with the highest
-    validation accuracy, and that. curve: validation accuracy by epoch of the run that works, else of the newest."""
+    validation accuracy, and that. curve: validation accuracy by epoch of the run that works, else of the best one."""
 
     name: str
     person: Person | None
@@ -55,7 +55,7 @@ def _count(row: Progress, record: RunRecord) -> None:
 
 
 def _follow(store: Store, row: Progress) -> None:
-    run = row.working or (row.newest.id if row.newest else 0)
+    run = row.working or row.best or (row.newest.id if row.newest else 0)
     seen = store.events(run, kinds="evaluation")
     row.curve = [event["accuracy"] for event in seen if event["split"] == "val"][-MOST_POINTS:]
     if row.working:

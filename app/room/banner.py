@@ -1,0 +1,30 @@
+"""What the teacher says to all, above every page; it comes and goes without a reload."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import errors
+from app.room import is_room, who
+
+SECONDS = 10.0
+
+
+def draw() -> None:
+    """Nothing alone; in a room the message, and whether launching is closed or the queue is held."""
+    if is_room():
+        with st.container(key="room_banner"):
+            st.fragment(_banner, run_every=SECONDS)()
+
+
+def _banner() -> None:
+    if who.me() is None:
+        st.rerun()  # removed meanwhile: the whole page says so
+    now = who.settings()
+    if now.message:
+        st.info(errors.plain(now.message), icon=":material/campaign:")
+    said = ["Launching is closed."] if not now.launching else []
+    if now.paused:
+        said.append("The queue is paused: runs that wait begin when the teacher lets it go on.")
+    if said:
+        st.caption(":material/pause_circle: " + " ".join(said))

@@ -1,0 +1,39 @@
+"""How others come in: the code, the link and its picture."""
+
+from __future__ import annotations
+
+import io
+
+import segno
+import streamlit as st
+
+from app import errors
+from app.room import greeting
+
+
+def link() -> str:
+    """The participants' link, as this browser reaches the app."""
+    return greeting.link(st.context.headers.get("Host", ""))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def picture(text: str, scale: int) -> bytes:
+    """A QR code as PNG, dark on white whatever the theme, as cameras want it."""
+    file = io.BytesIO()
+    segno.make(text, error="m").save(file, kind="png", scale=scale, border=3, light="#ffffff", dark="#11151a")
+    return file.getvalue()
+
+
+def draw() -> None:
+    """Code, link and picture, and the button that draws another code."""
+    st.subheader(f"Code {greeting.room().code}", anchor=False)
+    st.image(picture(link(), 5), width=200)
+    st.code(link(), language=None, wrap_lines=True)
+    with st.popover("New code", icon=":material/refresh:", type="tertiary"):
+        st.markdown("The old code lets nobody in any more; who is in stays.")
+        st.button("Draw a new code", key="room_new_code", type="primary", on_click=_renew)
+
+
+def _renew() -> None:
+    with errors.sentences(stop=False):
+        greeting.room().renew_code()

@@ -1,0 +1,95 @@
+"""The page of the room: for the teacher everything, for a participant what concerns all."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import captions, errors, links, navigation, state
+from app.room import challenge_view, entrance, is_room, overview, people, rules_view, take_home, who
+from peftcore.room import LOOKING
+
+PARTS = {"people": "People", "rules": "Rules", "challenge": "Challenge", "archive": "Take home"}
+
+
+def draw() -> None:
+    """The page."""
+    if not is_room():
+        return _alone()
+    person = who.me()
+    assert person is not None, "admitted"
+    if not person.is_teacher:
+        return _participant(person.name)
+    st.title("Who is doing what in this room?")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        part = links.choice(
+            st.segmented_control, "room", "part", "part", list(PARTS), default="people", show=PARTS.__getitem__,
+            label_visibility="collapsed",
+        )  # fmt: skip
+        rules_view.switches()
+        for label, shows in (("Project the room", "room"), ("Project the leaderboard", "board")):
+            navigation.link("room", label, icon=":material/slideshow:", view="projector", shows=shows)
+    match part:
+        case "people":
+            _people()
+        case "rules":
+            rules_view.draw()
+        case "challenge":
+            challenge_view.manage()
+            challenge_view.board()
+        case "archive":
+            take_home.draw(None)
+
+
+def _people() -> None:
+    left, right = st.columns([3, 1], gap="medium")
+    with left:
+        overview.draw()
+        with st.container(horizontal=True, vertical_alignment="center"):
+            captions.caption(
+                "Best: the highest validation accuracy of somebody's finished runs. The small curve: validation "
+                "accuracy by epoch of the run that works, else of the best one."
+            )
+            st.download_button(
+                "Table (CSV)", overview.csv, file_name="room.csv", mime="text/csv", key="room_csv",
+                icon=":material/download:", on_click="ignore",
+            )  # fmt: skip
+        people.draw()
+    with right:
+        entrance.draw()
+
+
+def _participant(name: str) -> None:
+    st.title("What is this room doing?")
+    now = who.settings()
+    st.markdown(
+        f"You are **{errors.plain(name)}**. What you launch is yours: others never stop, change or delete it. "
+        f"In this room one looks at {LOOKING[now.looking].replace('their', 'one' + chr(39) + 's')}."
+    )
+    if now.pinned:
+        free = errors.plain(", ".join(now.free)) or "nothing"
+        st.markdown(f":material/push_pin: The teacher has pinned a recipe; what may vary: {free}.")
+        rules_view.link_to_pinned()
+    challenge_view.board()
+    st.subheader("Your runs", anchor=False)
+    mine = [record for record in state.store().runs(limit=200) if record.owner == name]
+    if not mine:
+        st.caption("You have launched nothing yet.")
+        navigation.link("launch", "Launch a run")
+    else:
+        navigation.link("runs", f"Your {len(mine)} runs" if len(mine) > 1 else f"Run {mine[0].id}", run=mine[0].id)
+        take_home.draw(name)
+    st.caption("On a machine that others use after you, leave the room; its code lets you in under another name.")
+    st.html(
+        '<form method="post" action="/leave"><button style="font:inherit;padding:0.35rem 0.9rem">Leave the room'
+        "</button></form>"
+    )
+
+
+def _alone() -> None:
+    st.title("Is anybody else here?")
+    st.markdown(
+        "This Headroom is yours alone: nobody has a name, and nothing asks for one. As a *room* others open it in "
+        "their browsers; each has a name, runs of their own and a fair turn, and you see what everybody does."
+    )
+    st.code("make app HOST=0.0.0.0", language="bash")
+    st.caption("The terminal then shows the room's code and two links, one for all and one for the teacher.")

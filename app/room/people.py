@@ -1,0 +1,64 @@
+"""What the teacher does with one person: stop their runs, lift their limits, remove them."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import errors, navigation, state
+from app.room import greeting
+from peftcore.room import Person
+from peftcore.store import WAITING
+
+
+def draw() -> None:
+    """A choice of one person, and the buttons."""
+    people = [person for person in greeting.room().now().people.values() if not person.is_teacher]
+    if not people:
+        st.caption("Nobody has entered yet. Show the code, or the picture with the link.")
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen = st.selectbox(
+            "With one person", people, key="room_person", format_func=lambda one: one.name, width=260,
+            help="Type to search.",
+        )  # fmt: skip
+        person = next((one for one in people if one.id == chosen.id), people[0])
+        records = state.whole_store().runs(owner=person.name)
+        busy = [record.id for record in records if record.status in WAITING]
+        st.button(
+            f"Stop {'their run' if len(busy) == 1 else f'all {len(busy)} runs'}", key="room_stop", disabled=not busy,
+            icon=":material/stop_circle:", on_click=_stop, args=(busy,),
+        )  # fmt: skip
+        st.button(
+            "Set limits again" if person.lifted else "Lift limits", key="room_lift", icon=":material/lock_open:",
+            on_click=_lift, args=(person,), help="How many runs they may have waiting, and how large they may be.",
+        )  # fmt: skip
+        if records:
+            navigation.link("runs", f"Run {records[0].id}", run=records[0].id)
+        if person.removed is None:
+            with st.popover("Remove", icon=":material/person_remove:"):
+                st.markdown(
+                    f"**{errors.plain(person.name)}** leaves the room at once; their runs stay. Draw a new code if "
+                    "they are not to come back under another name."
+                )
+                st.button("Remove", key="room_remove", type="primary", on_click=_remove, args=(person, True))
+        else:
+            st.button(
+                "Let in again", key="room_restore", icon=":material/person_add:", on_click=_remove,
+                args=(person, False),
+            )  # fmt: skip
+
+
+def _stop(runs: list[int]) -> None:
+    with errors.sentences(stop=False):
+        for run in runs:
+            state.engine().cancel(run)
+
+
+def _lift(person: Person) -> None:
+    with errors.sentences(stop=False):
+        greeting.room().lift(person.id, not person.lifted)
+
+
+def _remove(person: Person, gone: bool) -> None:
+    with errors.sentences(stop=False):
+        greeting.room().remove(person.id, gone)

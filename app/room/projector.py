@@ -1,0 +1,130 @@
+"""For the wall: large type, no controls. The room, the leaderboard, or one run."""
+
+from __future__ import annotations
+
+import html
+
+import streamlit as st
+
+from app import errors, links, state, words
+from app.room import challenge_view, entrance, greeting, is_room, overview, who
+from app.runs import following, run_charts
+from peftcore.errors import NotYours
+from peftcore.figures.theme import method_title
+from peftcore.room import challenge
+from peftcore.room.progress import Progress
+
+SECONDS = 2.0
+MOST_ROWS = 60
+_STYLE = """<style>
+[data-testid="stHeader"], [data-testid="stToolbar"], .st-key-room_banner {display: none}
+.stMainBlockContainer {padding: 2rem 3rem}
+.wall {width: 100%; border-collapse: collapse; font-size: 1.5rem; line-height: 1.3}
+.wall td, .wall th {padding: 0.3rem 1rem 0.3rem 0; text-align: left; border-bottom: 1px solid rgba(128,128,128,.3)}
+.stMainBlockContainer h1 {font-size: 2.6rem}
+.wall th.number {text-align: right}
+.wall th {font-weight: 600; opacity: .8; font-size: 1.1rem}
+.wall td.number {font-variant-numeric: tabular-nums; text-align: right}
+.wall .bar {display: inline-block; height: .8em; background: currentColor; opacity: .75; min-width: 2px}
+.wall .track {display: inline-block; width: 10rem; border: 1px solid currentColor; line-height: 0; opacity: .9}
+.wallcode {white-space: nowrap; font-size: 3.6rem; font-weight: 650; letter-spacing: .06em; line-height: 1.2}
+.wallsaid {font-size: 1.7rem; line-height: 1.35}
+</style>"""
+
+
+def draw() -> None:
+    """What the address names: `shows` is room, board or run."""
+    if not is_room():
+        st.title("Is anybody else here?")
+        st.caption("A projector shows a room; this Headroom is yours alone.")
+        return
+    st.html(_STYLE)
+    match links.read("shows"):
+        case "board":
+            st.title("Who leads?")
+            _board()
+        case "run":
+            _run(links.number("run", 1, 10**15, 0))
+        case _:
+            _room()
+
+
+def _room() -> None:
+    st.title("What is this room doing?")
+    left, right = st.columns([3, 1], gap="large")
+    with right:
+        st.html(f'<div class="wallcode">{greeting.room().code}</div>')
+        st.image(entrance.picture(entrance.link(), 10), width="stretch")
+        st.html(f'<div class="wallsaid">{html.escape(entrance.link().partition("?")[0])}</div>')
+    with left:
+        _everybody()
+
+
+@st.fragment(run_every=SECONDS)
+def _everybody() -> None:
+    now = who.settings()
+    if now.message:
+        st.html(f'<div class="wallsaid"><b>{html.escape(now.message)}</b></div>')
+    if now.looking != "all" and not who.is_teacher():
+        raise NotYours("In this room one looks at one's own runs; the teacher projects the room.")
+    rows = [row for row in overview.progress() if row.name][:MOST_ROWS]
+    if not rows:
+        st.html('<div class="wallsaid">Nobody is here yet. Scan the picture, or type the address and the code.</div>')
+        return
+    st.html(
+        '<table class="wall"><tr><th>Name</th><th>Now</th><th></th><th class="number">Finished</th>'
+        '<th class="number">Best validation</th></tr>' + "".join(map(_row, rows)) + "</table>"
+    )
+
+
+def _row(row: Progress) -> str:
+    share = "" if row.share is None else f'<span class="bar" style="width:{100 * row.share:.0f}%"></span>'
+    track = f'<span class="track">{share}</span>' if share else ""
+    best = "" if row.val is None else f"{row.val:.3f}"
+    return (
+        f"<tr><td><b>{html.escape(row.name)}</b></td><td>{html.escape(overview.doing(row))}</td><td>{track}</td>"
+        f'<td class="number">{row.counts.get("finished", 0)}</td><td class="number">{best}</td></tr>'
+    )
+
+
+@st.fragment(run_every=SECONDS)
+def _board() -> None:
+    if (now := challenge.challenge(greeting.room())) is None:
+        st.html('<div class="wallsaid">No challenge is on.</div>')
+        return
+    st.html(f'<div class="wallsaid">{html.escape(challenge_view.asks(now))}</div>')
+    found = challenge_view.entries(now)[:MOST_ROWS]
+    if not found:
+        st.html('<div class="wallsaid">Nobody has finished a run for it yet.</div>')
+        return
+    head = ["", "Name", "Method", "Validation", *(["Test"] if now.revealed else [])]
+    lines = []
+    for place, one in enumerate(found, 1):
+        test = f'<td class="number">{one.test:.3f}</td>' if now.revealed and one.test is not None else ""
+        lines.append(
+            f'<tr><td class="number">{place}</td><td><b>{html.escape(one.owner or "This machine")}</b></td>'
+            f'<td>{html.escape(method_title(one.method))}</td><td class="number">{one.val:.3f}</td>{test}</tr>'
+        )
+    st.html(
+        f'<table class="wall"><tr>{"".join(map(_head, head))}</tr>{"".join(lines)}</table>'
+    )  # fmt: skip
+
+
+def _head(name: str) -> str:
+    return f'<th class="number">{name}</th>' if name in ("Validation", "Test") else f"<th>{name}</th>"
+
+
+def _run(run: int) -> None:
+    record = state.store().run(run)
+    st.title(f"Run {run}: what is it learning?" if not record.ended else f"Run {run}: what did it learn?")
+    st.html(
+        f'<div class="wallsaid">{html.escape(words.run_title(record.spec))}'
+        f"{', by ' + html.escape(record.owner) if record.owner else ''}</div>"
+    )
+    st.fragment(_charts, run_every=None if record.ended else SECONDS)(run)
+
+
+@errors.sentences()
+def _charts(run: int) -> None:
+    record = state.store().run(run)
+    run_charts.draw(record, following.follow(state.store(), record))

@@ -1,0 +1,182 @@
+"""Pages in a room: roles, what is one's own, the teacher's page, the projector, the archive."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+import zipfile
+
+import pytest
+
+from app import room as rooms
+from app import state
+from app.room import archives, greeting, who
+from peftcore import errors
+from peftcore.fetch.confined import VARIABLE
+from peftcore.room import archive, challenge
+from peftcore.store import marks
+
+
+@pytest.fixture
+def room(store, monkeypatch):
+    """A room on this test's store."""
+    monkeypatch.setenv(rooms.OPEN, "1")
+    monkeypatch.setenv(VARIABLE, "none")
+    here = greeting.room()
+    yield here
+    here.close()
+    greeting._room.cache_clear()
+
+
+@pytest.fixture
+def as_(room, monkeypatch):
+    """as_("Ana"): from here on the pages are this person's; None is a stranger."""
+
+    def be(name: str | None):
+        known = {person.name: person for person in room.now().people.values()}
+        person = known.get(name) or (room.enter(name) if name else None)
+        monkeypatch.setattr(who, "me", lambda: person and room.person(person.id))
+        return person
+
+    return be
+
+
+def keys(app) -> set[str]:
+    return {button.key for button in app.button}
+
+
+def text(app) -> str:
+    return " ".join(
+        str(one.value) for kind in (app.title, app.markdown, app.caption, app.subheader, app.info, app.error) for one in kind
+    ) + " ".join(one.proto.body for one in app.get("html"))  # fmt: skip
+
+
+def test_nothing_is_shown_to_who_is_not_in_the_room(at, as_, room):
+    as_(None)
+    shown = at("runs", run=1)
+    assert shown.title[0].value == "You are no longer in this room" and len(shown.title) == 1 and not shown.button
+    with pytest.raises(errors.NotYours):
+        state.store()
+    with pytest.raises(errors.NotYours):
+        state.engine()
+
+
+def test_alone_there_is_no_room(at, store):
+    assert "make app HOST=0.0.0.0" in at("room").code[0].value
+    assert "yours alone" in text(at("room", view="projector"))
+    assert state.store().__class__.__name__ == "Store"
+
+
+def test_a_run_of_somebody_else_has_no_buttons_and_no_traceback(at, as_, store, trained, caplog):
+    run = trained["lora"]
+    with store.write() as db:
+        db.execute("UPDATE runs SET owner = 'Ana', status = 'failed', error = 'It stopped.' WHERE id = ?", (run,))
+    store.put_artifact(run, "traceback", b"Traceback: secret path")
+    as_("Ana")
+    own = at("runs", run=run)
+    assert {"resume", "star"} <= keys(own) and "secret path" not in text(own) and not own.code[0].value.startswith("Tr")
+    as_("Bo")
+    with caplog.at_level(logging.ERROR, "app.errors"):
+        other = at("runs", run=run)
+    assert not {"resume", "star", "stop"} & keys(other) and "Ana" in text(other)
+    assert "secret path" not in text(other) + "".join(code.value for code in other.code)
+    with pytest.raises(errors.NotYours):
+        marks.mark(state.store(), [run], name="mine")
+    as_("Teacher")
+    assert any("secret path" in code.value for code in at("runs", run=run).code)
+    greeting.room().set(looking="own")
+    as_("Bo")
+    hidden = at("runs", run=run)
+    assert "belongs to somebody else" in text(hidden) and "It stopped" not in text(hidden)
+
+
+def test_the_teacher_sees_all_and_sets_all(at, as_, room, store, engine, trained):
+    ana = as_("Ana")
+    run = engine.submit(store.run(trained["lora"]).spec, owner="Ana")
+    short = at("room")
+    assert "You are **Ana**" in text(short) and not {"room_launching", "room_stop", "room_remove"} & keys(short)
+    as_("Teacher")
+    page = at("room")
+    table = page.dataframe[0].value
+    assert list(table["name"]) == ["Ana", "This machine"] and table["now"][0] == "1 waits"
+    assert room.code in text(page)
+    page.button("room_launching").click().run()
+    page.button("room_stop").click().run()
+    assert not room.now().settings.launching and store.run(run).status == "cancelled"
+    page.button("room_lift").click().run()
+    page.button("room_remove").click().run()
+    assert room.person(ana.id) is None and room.now().people[ana.id].lifted
+    rules = at("room", part="rules")
+    rules.text_area("room_message").set_value("Lunch at *noon*").run()
+    rules.radio("room_looking").set_value("own").run()
+    assert room.now().settings.looking == "own"
+    as_("Bo")
+    shown = at("home")
+    assert any("Lunch at \\*noon\\*" in info.value for info in shown.info) and "Launching is closed" in text(shown)
+
+
+def test_a_challenge_is_led_by_validation_and_sealed(at, as_, room, store, trained):
+    for run, name in zip(trained.values(), ("Ana", "<b>Bo</b>"), strict=True):
+        with store.write() as db:
+            db.execute("UPDATE runs SET owner = ? WHERE id = ?", (name, run))
+    as_("Teacher")
+    form = at("room", part="challenge")
+    form.selectbox("challenge_task").set_value("digits")
+    next(one for one in form.button if one.label == "Begin the challenge").click().run()
+    now = challenge.challenge(room)
+    assert now.task == "digits" and now.ends - now.began == 1800
+    challenge.begin(room, challenge.Challenge("digits", now.began - 3600, ends=time.time() + 900))
+    as_("<b>Bo</b>")
+    accuracy = f"{store.run(trained['lora']).summary['test_accuracy']:.3f}"
+    page = at("runs", run=trained["lora"])
+    assert next(metric for metric in page.metric if metric.label == "Test accuracy").value == "sealed"
+    board = at("room").dataframe[0].value
+    assert set(board["name"]) == {"Ana", "<b>Bo</b>"} and "test" not in board.columns
+    wall = at("room", view="projector", shows="board")
+    assert "&lt;b&gt;Bo&lt;/b&gt;" in text(wall) and "<b>Bo" not in text(wall) and not wall.button
+    as_("Teacher")
+    at("room", part="challenge").button("challenge_reveal").click().run()
+    as_("Ana")
+    assert "test" in at("room").dataframe[0].value.columns
+    page = at("runs", run=trained["lora"])
+    assert next(metric for metric in page.metric if metric.label == "Test accuracy").value == accuracy
+    room_wall, run_wall = at("room", view="projector"), at("room", view="projector", shows="run", run=trained["lora"])
+    assert room.code in text(room_wall) and not room_wall.button and "Ana" in text(room_wall)
+    assert f"Run {trained['lora']}: what did it learn?" in text(run_wall)
+
+
+def test_the_archive_holds_what_its_owner_may_see(as_, room, store, trained, tmp_path):
+    with store.write() as db:
+        db.execute("UPDATE runs SET owner = '=Ana' WHERE id = ?", (trained["lora"],))
+    as_("=Ana")
+    challenge.begin(room, challenge.Challenge("digits", time.time() - 3600))
+    path, told = archives.file("ana"), []
+    assert archive.write(state.store(), path, "=Ana", tell=lambda *at: told.append(at)) == 1
+    packed = zipfile.ZipFile(io.BytesIO(path.read_bytes()))
+    assert not any(name.startswith(("/", ".")) or "=" in name for name in packed.namelist()), packed.namelist()
+    names = {name.rpartition("/")[2] for name in packed.namelist()}
+    assert names == {"spec.json", "summary.json", "curves.csv", "adapter.safetensors", "runs.csv"}
+    assert "'=Ana" in packed.read("runs.csv").decode() and told == [(0, 1), (1, 1)]
+    summary = next(packed.read(name) for name in packed.namelist() if name.endswith("summary.json"))
+    assert b"test_accuracy" not in summary and b"val_accuracy" in summary
+    assert b"test_accuracy" not in b"".join(packed.read(n) for n in packed.namelist() if n.endswith("curves.csv"))
+    as_("Teacher")
+    assert archive.write(state.store(), archives.file("room"), room=room) == 2
+    whole = zipfile.ZipFile(archives.file("room"))
+    assert {"challenge.csv", "runs.csv"} <= set(whole.namelist())
+    assert sum(name.endswith("predictions.npz") for name in whole.namelist()) == sum(
+        "predictions" in store.artifact_names(run) for run in trained.values()
+    )
+
+    def stop(*_: int) -> None:
+        raise archive.Stopped
+
+    with pytest.raises(archive.Stopped):
+        archive.write(state.store(), tmp_path / "stopped.zip", tell=stop)
+    assert not list(tmp_path.glob("stopped.*"))
+
+
+def test_a_folder_is_named_after_a_person_wherever_it_is_unpacked():
+    names = [archive._safe(name) for name in ("Ana (2)", "../../etc", "a/b\\c:d", "...", "", "Björn", "=1+1")]
+    assert names == ["Ana (2)", "_etc", "a_b_c_d", "_", archive.MACHINE, "Björn", "_1_1"]

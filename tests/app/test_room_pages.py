@@ -47,9 +47,8 @@ def keys(app) -> set[str]:
 
 
 def text(app) -> str:
-    return " ".join(
-        str(one.value) for kind in (app.title, app.markdown, app.caption, app.subheader, app.info, app.error) for one in kind
-    ) + " ".join(one.proto.body for one in app.get("html"))  # fmt: skip
+    kinds = (app.title, app.markdown, app.caption, app.subheader, app.info, app.error)
+    return " ".join([str(one.value) for kind in kinds for one in kind] + [one.proto.body for one in app.get("html")])
 
 
 def test_nothing_is_shown_to_who_is_not_in_the_room(at, as_, room):

@@ -102,6 +102,21 @@ def test_texts_hold_no_typed_results():
         assert not re.search(r"\d+(\.\d+)? ?%|\b0\.\d+", typed), (each.name, typed)
 
 
+def test_formulas_render():
+    """Streamlit takes $$ for a formula's ends only in one line with each other, or alone in their lines; and $ only
+    where it is in one line with the other one and no digit follows."""
+    for each, step in STEPS:
+        for text in map(facts.fill, (step.text, str(step.settings.get("ask", "")))):
+            lines = text.splitlines()
+            assert all(line.count("$$") in (0, 2) or line.strip() == "$$" for line in lines), (each.name, text)
+            assert sum(line.strip() == "$$" for line in lines) % 2 == 0, (each.name, text)
+            for line in re.sub(r"\$\$.*?\$\$", "", text, flags=re.DOTALL).splitlines():
+                parts = line.split("$")
+                assert len(parts) % 2, (each.name, line)
+                assert all(inner == inner.strip() != "" for inner in parts[1::2]), (each.name, line)
+                assert not any(after[:1].isdigit() for after in parts[2::2]), (each.name, line)
+
+
 def test_what_is_not_a_lesson_is_a_sentence():
     for text, words in [
         ("no head", r"\+\+\+"),

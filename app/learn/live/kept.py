@@ -39,9 +39,9 @@ def bars(rows: Sequence[Mapping[str, Any]], dark: bool) -> go.Figure:
         )
     )  # fmt: skip
     for place, row in enumerate(shown):
-        short = row["reason"].split(":")[0].split(";")[0]
+        name = f"{row['kind']}: {look.plain(short(row['reason']))}"
         figure.add_annotation(
-            x=0, xanchor="left", y=place + 0.33, yanchor="bottom", text=f"{row['kind']}: {look.plain(short)}",
+            x=0, xanchor="left", y=place + 0.33, yanchor="bottom", text=name,
             font=dict(color=look.ink(dark), size=12.5),
         )  # fmt: skip
     look.numbered(
@@ -57,3 +57,10 @@ def bars(rows: Sequence[Mapping[str, Any]], dark: bool) -> go.Figure:
     title = f"{look.percent(others / whole)} of it is needed by layers that LoRA does not train"
     return look.finish(figure, title, name="kept-by", dark=dark, height=110 + 58 * len(shown), line=90,
                        margin=dict(l=16))  # fmt: skip
+
+
+def short(reason: str) -> str:
+    """What is kept, without why: 'keys, queries, values of fused attention'."""
+    kept = [one.partition(":")[0] for one in reason.split("; ")]
+    heads, (tail, *others) = zip(*(one.partition(" of ")[::2] for one in kept), strict=True)
+    return f"{', '.join(heads)} of {tail}" if tail and set(others) == {tail} else ", ".join(kept)

@@ -12,7 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from app import captions, links, screen, theme
+from app import captions, links, theme
 from app.learn.live._recorded import choose, part, slider, unpacked
 from peftcore.figures import theme as look
 from peftcore.figures.attention import patch_picker
@@ -34,7 +34,7 @@ def draw(settings: Mapping[str, Any]) -> None:
     with columns[0]:
         pixels = np.repeat(unpacked(known["pictures"][image])[..., None], 3, axis=2)
         shown = patch_picker(pixels, tuple(part("walk")["grid"]), title=f"A {known['classes'][image]}",
-                             dark=theme.is_dark(), **screen.fit(200))  # fmt: skip
+                             dark=theme.is_dark(), width=200)  # fmt: skip
         theme.show(shown, "lens_picture", alt=f"A handwritten {known['classes'][image]}, cut into patches")
     with columns[1]:
         theme.show(bars(known, image, layer, theme.is_dark()), "lens_bars")
@@ -58,6 +58,7 @@ def bars(known: Mapping[str, Any], image: int, layer: int, dark: bool) -> go.Fig
         go.Bar(
             x=classes, y=values, marker_color=colours, name="probability",
             text=["true class" if number == image else "" for number in range(len(classes))], textposition="outside",
+            constraintext="none",
             hovertemplate="%{x}: %{y:.1%}<extra></extra>",
         )
     )  # fmt: skip

@@ -60,7 +60,7 @@ def bars(steps: Sequence[Mapping[str, float]], group: int, correct: bool, dark: 
             f"Without it the frozen part is {look.times(now['sum'] / now['z'])} as long as {frozen}, and what was "
             f"added is {_parts(now['added'], now['sum'])}"
         )
-    return look.finish(figure, title, name="recursion", dark=dark, height=400, line=90, margin=dict(b=90))
+    return look.finish(figure, title, name="recursion", dark=dark, height=400, line=130, margin=dict(b=90))
 
 
 def _parts(added: float, frozen: float) -> str:

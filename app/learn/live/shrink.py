@@ -27,7 +27,7 @@ def draw(settings: Mapping[str, Any]) -> None:
     projections = known["projections"]
     everything = bool(settings.get("all"))
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        size = slider("shrink_size", "size of its update", sizes[::-1], sizes[-2] if everything else sizes[-1],
+        size = slider("shrink_size", "size of its update", sizes, sizes[-2] if everything else sizes[-1],
                       show=lambda one: f"{one:g}", width=380)  # fmt: skip
         if not everything:
             projection = choose("shrink_projection", "projection", projections, best["projection"])

@@ -54,9 +54,10 @@ def _tokens(shown: int, asks: Patch) -> None:
     grids = alike[:, prefix + number, prefix:].reshape(-1, rows, columns)
     more = float(np.delete(grids.reshape(len(grids), -1), number, 1)[-1].mean())
     figure = maps(
-        _pixels(shown), grids, names, words="cosine {:.2f}", low=0.0, high=1.0, marked=asks, columns=5,
+        _pixels(shown), grids, names, words="cosine {:.2f}", low=0.0, high=1.0, marked=asks,
+        columns=3 if screen.is_phone() else 5,
         title=f"After the last layer the other tokens have a mean cosine of {more:.2f} with this one",
-        note="bright: the token points the way the marked one does (cosine 1); dark: it has nothing in common (0)",
+        note="bright: it points the same way (cosine 1), dark: cosine 0",
         name="walk-tokens", dark=theme.is_dark(), **screen.fit(WIDE),
     )  # fmt: skip
     _beside(shown, asks, "Click a patch", "walk_tokens", figure)
@@ -74,6 +75,7 @@ def _heads(shown: int, asks: Patch | None, layer: int) -> None:
     top = np.sort(grids.reshape(len(grids), -1), 1)[:, -6:].sum(1) / grids.sum((1, 2))
     figure = maps(
         _pixels(shown), grids, names, words="{:.1%} of the attention", marked=asks,
+        columns=3 if screen.is_phone() else 4,
         high=[float(grid.max()) for grid in grids],
         title=f"Layer {layer}: six patches get {percent(top.min())} to {percent(top.max())} of a head's attention",
         note="bright: where this head looks most; each head has its own scale",

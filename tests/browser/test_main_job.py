@@ -133,6 +133,26 @@ def test_home_has_three_doors_and_a_picture(page):
     shot(page, "home")
 
 
+def test_a_lessons_prediction_is_made_by_keyboard_and_by_a_click(page):
+    page.goto("/learn?lesson=what-a-vision-transformer-is&section=4")
+    picture = page.locator(".st-key-predict_what-a-vision-transformer-is_looks .js-plotly-plot")
+    commit = page.get_by_role("button", name="Commit", exact=True)
+    expect(commit).to_be_disabled()
+    expect(picture.locator(".heatmaplayer image")).to_be_attached()
+    picture.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("You chose row 1, column 1.")).to_be_visible()
+    expect(commit).to_be_enabled()
+    box = picture.locator(".nsewdrag").bounding_box()
+    page.mouse.click(box["x"] + 0.8 * box["width"], box["y"] + 0.55 * box["height"])
+    expect(page.get_by_text("You chose row 5, column 7.")).to_be_visible()
+    commit.click()
+    expect(page.get_by_text("You said “row 5, column 7”.")).to_be_visible()
+    expect(page.locator(".st-key-walk_looked .js-plotly-plot")).to_be_visible()
+    shot(page, "lesson")
+
+
 @pytest.fixture(scope="module")
 def letters(page, home, tmp_path_factory) -> int:
     """Images of one's own, from the drop to the launch page; the task `upload:letters` has so many for train and val.

@@ -5,7 +5,7 @@ streamlit run streamlit_app.py
 
 import streamlit as st
 
-from app import errors, links, navigation, room, state, theme
+from app import errors, links, navigation, room, state, theme, tour
 from app.room import banner, who
 
 if __name__ == "__main__":  # a page is drawn
@@ -17,6 +17,7 @@ if __name__ == "__main__":  # a page is drawn
     who.admit()
     banner.draw()
     with errors.sentences():
+        tour.draw(page.url_path)
         page.run()
     links.send()
 else:  # the server begins

@@ -18,7 +18,7 @@ import streamlit as st
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from app import errors, links, plain_options, words
+from app import errors, glossary, links, plain_options, words
 from peftcore.errors import HeadroomError, InvalidSetting
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec, Settings, as_sentence
@@ -212,7 +212,7 @@ def draw(label: str, info: FieldInfo, value: Any, key: str, text: str | None, **
     A value that the widget has no place for is one option more, or a text.
     """
     kind, optional = unwrap(info.annotation)
-    settings |= {"key": key, "help": info.description}
+    settings |= {"key": key, "help": info.description and glossary.linked(info.description)}
     if kind == "switch" or get_origin(kind) is Literal:
         options = list(SWITCH) if kind == "switch" else list(get_args(kind))
         st.session_state[key] = value

@@ -22,6 +22,7 @@ PAGES = {
     "runs": ("Runs", ":material/monitoring:"),
     "compare": ("Compare", ":material/compare_arrows:"),
     "experiments": ("Experiments", ":material/science:"),
+    "methods": ("Methods", ":material/functions:"),
     "try_it": ("Try it", ":material/photo_camera:"),
     "atlas": ("Atlas", ":material/apps:"),
     "heads": ("Heads", ":material/grid_on:"),
@@ -29,6 +30,13 @@ PAGES = {
     "attribution": ("Attribution", ":material/center_focus_strong:"),
     "xray": ("X-ray", ":material/radiology:"),
     "memory": ("Memory", ":material/memory:"),
+    "glossary": ("Glossary", ":material/dictionary:"),
+}
+# What stands together in the navigation; a page that is in none of these stands by itself.
+SECTIONS = {
+    "Learn": ("learn", "methods", "experiments", "glossary"),
+    "Train": ("launch", "runs", "compare", "tasks", "try_it"),
+    "Look inside": ("atlas", "heads", "attention", "attribution", "xray", "memory"),
 }
 
 
@@ -39,16 +47,19 @@ def path(name: str) -> str:
     return f"pages/{name}.py"
 
 
-def pages() -> list[st.Page]:
-    """What `st.navigation` takes."""
+def pages() -> dict[str, list[st.Page]]:
+    """What `st.navigation` takes: pages by section, those of none first."""
     first, hidden = next(iter(PAGES)), () if is_room() else ("room",)
-    return [
-        st.Page(
+    made = {
+        name: st.Page(
             path(name), title=title, icon=icon, default=name == first,
             visibility="hidden" if name in hidden else "visible",
         )
         for name, (title, icon) in PAGES.items()
-    ]  # fmt: skip
+    }  # fmt: skip
+    inside = {name for names in SECTIONS.values() for name in names}
+    alone = [page for name, page in made.items() if name not in inside]
+    return {"": alone} | {title: [made[name] for name in names] for title, names in SECTIONS.items()}
 
 
 def link(name: str, label: str | None = None, *, icon: str | None = None, bold: bool = False, **query: Any) -> None:

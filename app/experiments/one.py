@@ -53,11 +53,11 @@ def _outcome(of: Standing) -> None:
             icon=":material/science:",
         )
         return
-    if of.answer:
+    title = of.answer.split("; ")[0].split(". ")[0].rstrip(".") or f"{len(of.rows)} numbers so far"
+    if len(title) + 1 < len(of.answer):
         st.markdown(f"**{errors.plain(of.answer)}**")
     if of.old:
         st.caption("Recorded with earlier weights or recipes than this Headroom has; begin below for today's.")
-    title = of.answer.split("; ")[0].split(". ")[0].rstrip(".") or f"{len(of.rows)} numbers so far"
     figure = outcome(
         of.rows, title=title, x=own.x, y=own.y, log=own.log, dark=theme.is_dark(), line=LINE[screen.is_phone()],
         note="bars span the seeds" if of.seeds > 1 else "",

@@ -58,7 +58,8 @@ def outcome(
     figure.update_xaxes(tickvals=list(range(len(places))) if named else sorted(places), ticktext=ticks)
     figure.update_yaxes(title_text=y, type="log" if "y" in log else "linear")
     if "y" in log:
-        figure.update_yaxes(dtick="D2")
+        ticks = [factor * 10.0**power for power in range(-3, 6) for factor in (1, 2, 5)]
+        figure.update_yaxes(tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     figure.update_layout(
         meta={"numbers": [{"group": r["group"], x: r["x"], "seed": r["seed"], y: r["value"]} for r in rows]}
     )
@@ -66,12 +67,15 @@ def outcome(
 
 
 def _looks(rows: Sequence[Mapping[str, Any]], groups: Sequence[str], dark: bool) -> list[tuple[str, str]]:
-    """Colour and symbol of each group: its method's, where each group is a method of its own."""
+    """Colour and symbol of each group: its method's, and for a further group of that method one of the others."""
     methods = [next(row["method"] for row in rows if row["group"] == group) for group in groups]
-    if len(set(methods)) == len(groups):
-        return [(theme.method_colour(name, dark=dark), theme.symbol(theme.method_kind(name))) for name in methods]
-    pairs = zip(theme.CATEGORIES, theme.SYMBOLS, strict=False)
-    return [pair for pair, _ in zip(pairs, groups, strict=False)]
+    own = [(theme.method_colour(name, dark=dark), theme.symbol(theme.method_kind(name))) for name in methods]
+    taken = {colour for colour, _ in own}
+    rest = iter(pair for pair in zip(theme.CATEGORIES, theme.SYMBOLS, strict=True) if pair[0] not in taken)
+    return [
+        look if name not in methods[:nth] else next(rest)
+        for nth, (name, look) in enumerate(zip(methods, own, strict=True))
+    ]
 
 
 _ROWS = [

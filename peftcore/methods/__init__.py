@@ -34,6 +34,8 @@ class Card:
     keeps: str  # what a training step must keep in memory, and why
     paper: str = ""
     ours: str = ""  # what was chosen here because the paper is silent
+    counts: str = ""  # of trained weights on a plain ViT: an expression of its settings, d, L, N tokens and P pixels
+    choose: str = ""  # when it is a good choice
 
 
 class _Card:
@@ -47,7 +49,7 @@ class _Card:
         except TypeError as error:
             raise errors.InvalidSetting(
                 f"The docstring of {method.__name__} must have the sections Equation, Trains and Keeps, and may have "
-                f"Paper and Ours: {error}."
+                f"Paper, Ours, Counts and Choose: {error}."
             ) from None
 
 
@@ -85,8 +87,8 @@ class Method(Settings):
     `kind` 'in-backbone': the trainable parts change what the backbone computes. 'side': they only read it. The class
     body sets the fields of `registry.Facts` to literals: pages read them from the source, without torch. Its
     docstring is the `card`: sections Equation (LaTeX), Trains, Keeps (what a training step must keep in memory, and
-    why), Paper, and Ours (what was chosen here because the paper is silent). A `model` that a method of it is given is
-    the TunedModel that it was attached to.
+    why), Paper, Ours (what was chosen here because the paper is silent), Counts and Choose. A `model` that a method of
+    it is given is the TunedModel that it was attached to.
     """
 
     name: ClassVar[str]  # that of its file

@@ -42,6 +42,8 @@ class Adapter(Method):
     r"""Paper: Houlsby et al., Parameter-Efficient Transfer Learning for NLP, arXiv 1902.00751
     Equation: h \leftarrow h + W_{up}\,\mathrm{GELU}(W_{down}\,h + b_{down}) + b_{up}
     Trains: Two bottlenecks per block, on the attention's output and on the MLP's, before the residual sums.
+    Counts: 2 * L * (2 * d * bottleneck + bottleneck + d)
+    Choose: A non-linear change within each block; it stays in the model, so every later forward takes longer.
     Keeps: The activations of every block above the first adapter: gradients travel through the frozen weights, and
         attention, GELU and LayerNorm need their inputs for that.
     Ours: The backbone's norms stay frozen (the paper trains them), W_up starts at exactly zero (the paper: near zero),

@@ -18,6 +18,8 @@ class AdaptFormer(Method):
     Equation: x \leftarrow x + \mathrm{MLP}(\mathrm{LN}(x)) + s\,(W_{up}\,\mathrm{ReLU}(W_{down}\,x + b_{down}) +
         b_{up})
     Trains: One bottleneck per block, beside the MLP.
+    Counts: L * (2 * d * bottleneck + bottleneck + d)
+    Choose: As an adapter with half of the weights, beside the MLP; it stays in the model as well.
     Keeps: The activations of every block above the first adapter: gradients travel through the frozen weights, and
         attention, GELU and LayerNorm need their inputs for that.
     Ours: The bottleneck is 8 wide, as comparisons on VTAB-1K have it (the paper: 64). It reads the residual stream

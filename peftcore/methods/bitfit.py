@@ -10,6 +10,8 @@ class BitFit(Thawing):
         Language-models, arXiv 2106.10199
     Equation: y = W x + b,\quad b \leftarrow b - \eta\,\nabla_b L,\quad W \text{ frozen}
     Trains: Every bias of the backbone (linear layers, norms, patch embedding), and the classifier.
+    Counts: 11 * L * d + 2 * d
+    Choose: A minimal change without any new layer; it needs the memory of LoRA all the same.
     Keeps: A bias needs no input for its own gradient, but that gradient travels through every block: attention, GELU
         and LayerNorm keep their inputs from the first bias on.
     Ours: Separate q and v biases (EVA, BEiT, Swin V2) count as biases. Tables of relative positions and class tokens do

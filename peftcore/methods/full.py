@@ -8,6 +8,8 @@ from peftcore.methods._thaw import Thawing
 class Full(Thawing):
     r"""Equation: W \leftarrow W - \eta\,\nabla_W L \quad\text{for every } W
     Trains: All weights of the backbone, and the classifier.
+    Counts: L * (12 * d * d + 13 * d) + (3 * P * P + N + 4) * d
+    Choose: The measure for the others, where there is memory for a gradient and two moments of every weight.
     Keeps: Every layer's input, because every weight needs it for its gradient; a gradient and two AdamW moments per
         weight.
     """

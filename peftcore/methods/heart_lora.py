@@ -33,6 +33,8 @@ class HeartLoRA(LowRankMethod):
     Equation: \Delta W_h = s\,B_h A,\quad L - L(\Delta W_h = 0) \approx \langle \partial L / \partial B_h,\, B_h
         \rangle,\quad B_h \to 0 \text{ for the least responsive } h
     Trains: What Bi-LoRA (or LoRA) trains until the cut; then, of B, only the rows of the heads that responded.
+    Counts: 2 * projections * L * d * rank
+    Choose: To store less than Bi-LoRA, or to learn which heads a task moves. Training costs what LoRA's does.
     Keeps: What LoRA keeps, before and after the cut: the frozen heads keep working. The rows of B that are switched off
         have no gradient, no optimizer state and no place in the file.
     Ours: The score (five to choose from; by default the mean over steps of |<dL/dB_h, B_h>|). A head is switched off in

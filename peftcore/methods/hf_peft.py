@@ -43,6 +43,8 @@ class HfPeft(Method):
         github.com/huggingface/peft, and the paper of each tuner
     Equation: y = (W + \Delta W_\theta)\,x + b \quad\text{for most tuners}
     Trains: What the chosen tuner trains, in the layers that target_modules names.
+    Choose: To compare a tuner of the field's own library with the methods here, in the same loop and under the same
+        ledger.
     Keeps: The activations of every block above the first adapter, and whatever the tuner itself keeps; several tuners
         build the full update of a weight in every forward.
     Ours: target_modules is q, k and v where none is given, and the blocks' norms for ln_tuning. AdaLoRA stays at its

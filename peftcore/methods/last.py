@@ -24,6 +24,9 @@ class LAST(Method):
     Equation: u_i = F_i(u_{i-1} + z_i),\quad y = u_m - \sum_{i=0}^{m-1} z_i,\quad \mathrm{LSA}(x) = x +
         U\,\mathrm{softmax}(QK^\top/\sqrt r)\,V
     Trains: Per group of blocks, a stack of attention modules of rank r beside the backbone.
+    Counts: L / gap * stack * (4 * d * rank + 3 * d)
+    Choose: A large backbone on a small card, many tries on one set of frozen features, several tasks on one
+        forward. Where a task needs other features than the backbone has, methods that change it reach more.
     Keeps: The frozen features between groups, and the side network's own thin activations; nothing inside the backbone.
     Ours: One head, bias on U only, U zero at the start, dropout off. On Swin each stage is a LAST of its own, and what
         one stage adds goes through the frozen patch merging into the next. qk_norm, off by default, is ours too: cosine

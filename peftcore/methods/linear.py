@@ -13,6 +13,8 @@ from peftcore.methods import Method, SideNetwork
 class Linear(Method):
     r"""Equation: \hat y = W\,\mathrm{pool}(z_L) + b
     Trains: The classifier alone.
+    Counts: 0
+    Choose: The first thing to try: its accuracy says what the frozen features hold already, in seconds.
     Keeps: One pooled vector per image: no gradient enters the backbone.
     """
 

@@ -22,6 +22,9 @@ class SerialLoRA(Method):
     Equation: x \leftarrow x + s\,B A x,\quad q, k, v = W_q x, W_k x, W_v x
     Trains: One pair of thin matrices per block, A (r x d) and B (d x r): a quarter of LoRA on q, k, v and proj at the
         same rank.
+    Counts: 2 * L * d * rank
+    Choose: A quarter of LoRA's weights where it reaches as much, and backbones whose qkv no wrapper can reach (EVA,
+        BEiT, Swin V2).
     Keeps: The activations of every block above the first adapter, as LoRA: gradients travel through the frozen weights.
     Ours: One pair per block, A Kaiming, B zero, scale 1, no dropout: only the paper's abstract was read. On Swin V2,
         which norms after attention, the attention's input is the block's own.

@@ -17,6 +17,7 @@ class SideTuning(Method):
     r"""Paper: Zhang et al., Side-Tuning: A Baseline for Network Adaptation via Additive Side Networks, arXiv 1912.13503
     Equation: y = \alpha\,B(x) + (1 - \alpha)\,S(x),\quad \alpha = \sigma(a)
     Trains: A small encoder S of the image, and the one number a that blends it with the frozen feature B(x).
+    Choose: A baseline of side methods: the image itself is read again, the backbone gives one vector.
     Keeps: One pooled vector per image, the image itself, and the side encoder's own activations; nothing of the
         backbone.
     Ours: The side encoder: one convolution per patch of the backbone's last grid, blocks of a 3x3 depthwise

@@ -21,6 +21,8 @@ class VPT(Method):
     Equation: [c_i, \_, E_i] = L_i([c_{i-1}, P_{i-1}, E_{i-1}])\ \text{(deep)},\quad [c_1, Z_1, E_1] = L_1([c_0, P,
         E_0])\ \text{(shallow)}
     Trains: Prompt tokens: one set before the first block (shallow), or a fresh set before every block (deep).
+    Counts: L * tokens * d
+    Choose: Where the input may change and no weight may. More tokens make every step dearer, in training and later.
     Keeps: The activations of every block, over the image's tokens and the prompts: prompts act through attention, from
         the first block on.
     Ours: 10 tokens, deep, no dropout (the paper searches all three per task). Prompts stand after the class and

@@ -1,0 +1,1 @@
+"""The method cards: what each method is, costs and reaches."""

@@ -1,0 +1,140 @@
+"""One method's card, and the list of all."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import background, captions, errors, navigation, screen, theme, words
+from app.methods import known
+from peftcore.figures.block import block
+from peftcore.figures.theme import method_title, si_bytes
+from peftcore.registry import METHODS
+
+COLUMNS, WIDTH = 3, 620
+KINDS = {"side": "Reads the frozen backbone from its side", "in-backbone": "Changes what the backbone computes"}
+
+
+def all_cards() -> None:
+    st.caption(
+        "Two kinds: methods in the backbone change what it computes, so gradients travel through it and a step keeps "
+        "its activations; side methods only read it, so a step keeps little and features can be computed once."
+    )
+    found = known.names()
+    for start in range(0, len(found), COLUMNS):
+        for column, name in zip(st.columns(COLUMNS), found[start : start + COLUMNS], strict=False):
+            with column, st.container(border=True, height="stretch"):
+                navigation.link("methods", method_title(name), icon=":material/article:", bold=True, method=name)
+                _short(name)
+
+
+def _short(name: str) -> None:
+    kind = METHODS.facts(name).kind
+    mark = words.mark(name, theme.is_dark())
+    facts = known.facts(name)
+    if isinstance(facts, background.Job):
+        st.markdown(f"{mark} {KINDS[kind]}.")
+        return
+    st.markdown(f"{mark} {errors.plain(facts['card']['trains'])}")
+    share = facts["parameters"]["method"] / facts["parameters"]["backbone"]
+    st.caption(f"{100 * share:.2g} % of ViT-B/16's weights; a step of 32 images peaks at {si_bytes(facts['peak'])}")
+
+
+def one(name: str) -> None:
+    facts = known.facts(name)
+    if isinstance(facts, background.Job):
+        place = st.empty()
+        background.wait(facts, lambda: place.info("Looking at one block with the ledger ...", icon=":material/memory:"))
+        place.empty()
+        facts = facts.result()
+        if isinstance(facts, Exception):
+            errors.show(str(facts))
+            return
+    text = facts["card"]
+    st.markdown(
+        f"{words.mark(name, theme.is_dark())} {KINDS[METHODS.facts(name).kind]}. {errors.plain(text['choose'])}"
+    )
+    st.latex(text["equation"])
+    left, right = st.columns([11, 9], gap="large")
+    with left:
+        _picture(name, facts)
+    with right:
+        for title, part in (("What trains", "trains"), ("What a step must keep", "keeps"), ("[ours]", "ours")):
+            if text[part]:
+                st.markdown(f"**{errors.plain(title)}**  \n{errors.plain(text[part])}")
+        st.caption(_linked(text["paper"]) if text["paper"] else "No paper: it is a measure for the others.")
+        with st.container(horizontal=True):
+            navigation.link("launch", "Launch it", method=name)
+            navigation.link("memory", "Why does this fit?", methods=f"{name},lora" if name != "lora" else "full,lora")
+    _cost(facts)
+    _accuracies(name)
+
+
+def _picture(name: str, facts: dict[str, Any]) -> None:
+    side = None
+    if METHODS.facts(name).kind == "side":
+        side = {"trained": facts["parameters"]["method"], "features": facts["components"]["features"]}
+    width = min(WIDTH, screen.width() - screen.PADDING)
+    svg = block(facts["rows"], side=side, width=width, dark=theme.is_dark())
+    coded = base64.b64encode(svg.encode()).decode()
+    alt = errors.plain(re.findall(r'aria-label="([^"]*)"', svg)[0])
+    st.markdown(f"![{alt}](data:image/svg+xml;base64,{coded})")
+    captions.caption(
+        f"One of the 12 blocks of ViT-B/16 in a training step of 32 images with {method_title(name)}'s defaults, "
+        "counted by the ledger.",
+        "python -m peftcore bench cards",
+    )
+
+
+def _cost(facts: dict[str, Any]) -> None:
+    st.subheader("What it costs", anchor=False)
+    text, counts = facts["card"], facts["parameters"]
+    if text["counts"]:
+        st.markdown(
+            f"Trained weights by formula: ${known.formula(text['counts'])}$ = **{facts['expected']:,}** on ViT-B/16 "
+            f"(width $d$ = 768, $L$ = 12 blocks), and by counting **{counts['method']:,}**."
+        )
+    else:
+        st.markdown(f"Trained weights on ViT-B/16, counted: **{counts['method']:,}**.")
+    st.markdown(
+        f"A step of 32 images peaks at **{si_bytes(facts['peak'])}**: {words.components(facts['components'])}. "
+        f"{'It merges into plain weights.' if text['mergeable'] else 'It stays a part of the model.'}"
+    )
+
+
+def _accuracies(name: str) -> None:
+    """The paper's numbers and ours, which no one should compare with each other."""
+    st.subheader("What it reaches", anchor=False)
+    ours, theirs = known.ours(name), known.papers(name)
+    if ours:
+        spread = f" ({ours['low']:.1f} to {ours['high']:.1f} over {ours['seeds']} seeds)" if ours["seeds"] > 1 else ""
+        st.markdown(
+            f"Here: **{ours['mean']:.1f} %**{spread}, the mean of {ours['tasks']} embedded tasks on "
+            f"{ours['backbone']}, {ours['epochs']}."
+        )
+    else:
+        st.markdown("Here: not in the table of the embedded tasks yet.")
+    if not theirs:
+        st.caption("No published VTAB-1K number of it stands in the collection of this Headroom.")
+        return
+    groups = ("natural", "specialised", "structured", "mean of groups")
+    rows = [
+        {"source calls it": row["title"]}
+        | {group: row[group] and 100 * row[group] for group in groups}
+        | {column: row[column] for column in ("backbone", "source")}
+        for row in theirs
+    ]
+    number = st.column_config.NumberColumn(format="%.1f")
+    columns = dict.fromkeys(groups, number)
+    st.dataframe(pd.DataFrame(rows), hide_index=True, key="method_papers", column_config=columns, placeholder="")
+    st.caption(
+        "Published on VTAB-1K (percent): another backbone and protocol; see how methods stand to each other there."
+    )
+
+
+def _linked(paper: str) -> str:
+    return re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", errors.plain(paper))

@@ -1,0 +1,67 @@
+"""What is known of a method for its card: recorded, or for one that somebody added, looked at now. No torch."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from statistics import mean
+from typing import Any
+
+from app import background
+from peftcore.bench import cards
+from peftcore.registry import METHODS
+from peftcore.store import published
+
+MINI = cards.FILE.with_name("mini_vtab.json")
+
+
+@cache
+def _recorded() -> dict[str, Any]:
+    return cards.recorded()["methods"]
+
+
+def names() -> list[str]:
+    """All methods, those of the three papers first, then side methods, then by title."""
+    first = ("last", "heart_lora", "serial_lora", "lora")
+    order = {name: place for place, name in enumerate(first)}
+    return sorted(METHODS.names(), key=lambda name: (order.get(name, 9), METHODS.facts(name).title.lower()))
+
+
+def facts(name: str) -> dict[str, Any] | background.Job:
+    """As `cards.facts` gives them, or the future of them."""
+    return _recorded().get(name) or background.apart(("card", name), cards.facts, name)
+
+
+def formula(expression: str) -> str:
+    """A count's expression as LaTeX: '2 * L * d * rank' is '2\\,L\\,d\\,r'."""
+    named = re.sub(r"[A-Za-z_]{2,}", lambda word: rf"\mathrm{{{word[0].replace('_', ' ')}}}", expression)
+    return re.sub(r"\s*\*\s*", r"\\,", named).replace("/", r"/").strip()
+
+
+def ours(method: str) -> dict[str, Any] | None:
+    """What it reached on the mini-VTAB, in percent: the mean over tasks, lowest and highest over seeds, backbone."""
+    record = json.loads(MINI.read_text())
+    for row in record.get("rows", []):
+        if row["method"] == method and not row["published"] and row["budget"] == "epochs":
+            seeds = sorted(set.intersection(*(set(by_seed) for by_seed in row["tasks"].values())))
+            means = [mean(by_seed[seed] for by_seed in row["tasks"].values()) for seed in seeds]
+            return _reached(row["backbone"], means, len(row["tasks"]), f"{row['epochs']} epochs")
+    for entry in record.get("entries", []):
+        if entry["method"] == method:
+            return _reached(
+                entry["backbone"], entry["mean of tasks"], len(entry["tasks"]), f"{record['epochs']} epochs"
+            )
+    return None
+
+
+def _reached(backbone: str, means: list[float], tasks: int, epochs: str) -> dict[str, Any] | None:
+    if not means:
+        return None
+    return {"backbone": backbone, "mean": mean(means), "low": min(means), "high": max(means), "seeds": len(means),
+            "tasks": tasks, "epochs": epochs}  # fmt: skip
+
+
+def papers(method: str) -> list[dict[str, Any]]:
+    """What was published of it on VTAB-1K."""
+    return [row for row in published.means() if row["method"] == method]

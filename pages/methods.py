@@ -1,0 +1,21 @@
+"""Methods: a card for each, with its equation, one block of its making, its cost, and what it reaches."""
+
+import streamlit as st
+
+from app import links, navigation
+from app.errors import sentences
+from app.methods import card
+from peftcore.figures.theme import method_title
+from peftcore.registry import METHODS
+
+name = links.read("method")
+if name in METHODS.names():
+    st.title(f"What does {method_title(name)} change, and what does it cost?")
+    with st.container(key="task_back"):
+        navigation.link("methods", "All methods", icon=":material/apps:")
+    with sentences():
+        card.one(name)
+else:
+    st.title("Which methods are there, and what sets them apart?")
+    with sentences():
+        card.all_cards()

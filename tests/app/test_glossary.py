@@ -1,0 +1,68 @@
+"""The glossary and the tour: links resolve, every term is used, and the tour leads through pages that exist."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+import pytest
+
+from app import glossary, tour
+from app.navigation import PAGES, SECTIONS
+from peftcore.registry import METHODS
+from peftcore.spec import RunSpec
+
+MODELS = [RunSpec, *(METHODS.load(name).METHOD for name in METHODS.names())]
+HELPS = [info.description for model in MODELS for info in model.model_fields.values() if info.description]
+
+
+def test_links_resolve_and_every_term_is_used():
+    found = glossary.terms()
+    words = [word.lower() for term in found.values() for word in (term.name, *term.says)]
+    assert len(set(words)) == len(words), "a word of two terms"
+    used: set[str] = set()
+    for text in [*HELPS, *(term.text for term in found.values())]:
+        marked = glossary.linked(text)
+        names = [unquote(name) for name in re.findall(r"\]\(glossary\?term=([^)]+)\)", marked)]
+        assert re.sub(r"\[([^\]]*)\]\(glossary[^)]*\)", r"\1", marked) == text and len(set(names)) == len(names)
+        used |= set(names)
+    assert used == set(found), f"no help text and no other term speaks of {set(found) - used}"
+    for term in found.values():
+        assert (term.page in PAGES) != (term.method in METHODS.names()), term
+
+
+def test_formulas_code_and_links_stay():
+    text = "Rank `rank` of $rank$ in [the rank](x); a low-rank update of rank 8"
+    assert glossary.linked(text).count("glossary") == 1 and "`rank` of $rank$ in [the rank](x)" in glossary.linked(text)
+
+
+def test_pages_stand_in_one_section_at_most():
+    inside = [name for names in SECTIONS.values() for name in names]
+    assert len(set(inside)) == len(inside) and set(inside) <= set(PAGES) and next(iter(PAGES)) not in inside
+
+
+def test_the_page_shows_the_term_that_a_link_names(at):
+    page = at("glossary", term="class token")
+    assert "class token" in page.info[0].value and len(page.markdown) >= len(glossary.terms())
+
+
+def test_the_tour_is_offered_led_and_ended(at):
+    page = at("home")
+    assert not any(button.key == "tour_begin" for button in page.button), "the browser has not said that it is new"
+    page.session_state["tour_seen"] = "never"
+    page.run()
+    page.button("tour_begin").click().run()
+    assert set(tour.STEPS) <= set(PAGES) and len(tour.STEPS) == 6
+    assert any("1 of 6" in text.value for text in page.markdown)
+    page.switch_page("pages/memory.py").run()
+    assert any("6 of 6" in text.value for text in page.markdown)
+    page.button("tour_end").click().run()
+    page.switch_page("pages/home.py").run()
+    assert not any((button.key or "").startswith("tour_") for button in page.button), "never twice"
+
+
+@pytest.mark.parametrize("method", ["lora", "last"])
+def test_a_method_has_its_card(at, method):
+    page = at("methods", method=method)
+    assert page.title[0].value.startswith("What does") and page.get("latex") or page.markdown
+    assert any("svg+xml" in text.value for text in page.markdown)

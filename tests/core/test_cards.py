@@ -1,0 +1,59 @@
+"""Method cards: the record is of today's methods, and formulas count what the ledger counts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+
+from peftcore.bench import cards
+from peftcore.figures.block import block
+from peftcore.methods import make_method
+from peftcore.registry import METHODS
+
+RECORDED = cards.recorded()["methods"]
+AGAIN = "run python -m peftcore bench cards --write"
+
+
+def test_every_method_is_recorded_with_the_text_that_its_class_has():
+    assert set(RECORDED) == set(METHODS.names()), AGAIN
+    for name, found in RECORDED.items():
+        assert found["card"] == asdict(METHODS.load(name).METHOD.card), f"{name}: {AGAIN}"
+        assert found["settings"] == make_method(name).settings(), f"{name}: {AGAIN}"
+        assert found["card"]["choose"], f"the docstring of {name} says not when to choose it"
+
+
+@pytest.mark.parametrize("name", [name for name, found in RECORDED.items() if found["card"]["counts"]])
+def test_formulas_count_what_is_there(name):
+    found = RECORDED[name]
+    assert cards.counted(found["card"]["counts"], found["settings"]) == found["parameters"]["method"]
+
+
+def test_a_block_is_whole():
+    """Every weight of the block is on it once, and every byte that a step keeps of it."""
+    width = 768
+    whole = 12 * width**2 + 13 * width
+    for name, found in RECORDED.items():
+        parts = [row["part"] for row in found["rows"]]
+        assert len(set(parts)) == len(parts) and [part for part in parts if part in cards.PARTS] == list(cards.PARTS)
+        backbone = sum(row["frozen"] for row in found["rows"])
+        inside = sum(row["trained"] for row in found["rows"] if row["part"] in cards.PARTS)
+        if name == METHODS.baseline("upper"):
+            assert (backbone, inside) == (0, whole)
+        else:
+            assert backbone == whole or name == "bitfit", name
+        kept = sum(row["kept"] for row in found["rows"])
+        assert (kept == 0) == (METHODS.facts(name).kind == "side"), name
+
+
+def test_the_ledger_says_so_today():
+    found = cards.facts("linear")
+    assert {**found, "components": None} == {**RECORDED["linear"], "components": None}, AGAIN
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_drawing_says_what_the_numbers_say(dark):
+    svg = block(RECORDED["lora"]["rows"], width=340, dark=dark)
+    assert "24,576 weights train" in svg and "77.8 MB kept" in svg and svg.count("<rect") > len(cards.PARTS)
+    side = {"trained": 617_472, "features": 135_600_000}
+    assert "side network" in block(RECORDED["last"]["rows"], side=side, width=620, dark=dark)

@@ -10,7 +10,7 @@ from peftcore.experiments._found import Found
 BACKBONES = {
     "ViT-S": "vit_small_patch16_224", "ViT-B": "vit_base_patch16_224", "ViT-L": "vit_large_patch16_224",
     "ViT-H": "vit_huge_patch14_224", "ViT-g": "vit_giant_patch14_224", "ViT-G": "vit_gigantic_patch14_224",
-    "EVA-02-E": "eva02_enormous_patch14_clip_224",
+    "DINOv3 7B": "vit_7b_patch16_dinov3",
 }  # fmt: skip
 METHODS = {"LoRA": "lora", "LAST": "last"}
 

@@ -13,8 +13,7 @@ class LoRA(LowRankMethod):
     Trains: Two thin matrices, A (r x d) and B (d x r), beside each chosen projection.
     Counts: 2 * projections * L * d * rank
     Choose: The default where memory allows a backward pass through the backbone: strong on most tasks, free once
-        merged, and known to most
-        libraries.
+        merged, and known to most libraries.
     Keeps: The activations of every block above the first adapter: gradients travel through the frozen weights, and
         attention, GELU and LayerNorm need their inputs for that.
     """

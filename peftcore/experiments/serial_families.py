@@ -29,9 +29,9 @@ def answer(found: Found) -> str:
     least, most = (pick(shares, key=shares.__getitem__) for pick in (min, max))
     closed = [found.mean((SERIAL, short)) for short in CLOSED]
     return (
-        f"Serial LoRA's step needs {shares[least]:.0f} % ({least}) to {shares[most]:.0f} % ({most}) of what LoRA's needs "
-        f"above the weights. On {', '.join(CLOSED[:-1])} and {CLOSED[-1]}, where no LoRA on q, k and v can run, it needs "
-        f"{min(closed):.1f} to {max(closed):.1f} GB."
+        f"Serial LoRA's step needs {shares[least]:.0f} % ({least}) to {shares[most]:.0f} % ({most}) of what LoRA's "
+        f"needs above the weights. On {', '.join(CLOSED[:-1])} and {CLOSED[-1]}, where no LoRA on q, k and v can run, "
+        f"it needs {min(closed):.1f} to {max(closed):.1f} GB."
     )
 
 

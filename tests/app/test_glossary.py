@@ -54,8 +54,8 @@ def test_the_tour_is_offered_led_and_ended(at):
     page.button("tour_begin").click().run()
     assert set(tour.STEPS) <= set(PAGES) and len(tour.STEPS) == 6
     assert any("1 of 6" in text.value for text in page.markdown)
-    page.switch_page("pages/memory.py").run()
-    assert any("6 of 6" in text.value for text in page.markdown)
+    page.switch_page("pages/learn.py").run()
+    assert any("2 of 6" in text.value for text in page.markdown)
     page.button("tour_end").click().run()
     page.switch_page("pages/home.py").run()
     assert not any((button.key or "").startswith("tour_") for button in page.button), "never twice"

@@ -41,7 +41,8 @@ _STYLE = f"""<style>
 .st-key-paper [data-testid="stColumn"] {{min-width: 100%}}
 .st-key-paper [data-testid="stAlertContainer"] {{background: #EEF2F6}}
 .st-key-paper .blank {{border-bottom: 1px solid {_INK}; height: 1.6rem}}
-.st-key-paper .headroom-figure, .st-key-paper table, .st-key-paper [data-testid="stAlertContainer"],
+.st-key-paper [data-testid="stElementContainer"]:has(.headroom-figure),
+.st-key-paper table, .st-key-paper :is([data-testid="stAlertContainer"], [data-testid="stCaptionContainer"]),
 .st-key-paper [class*="st-key-kept_"] {{break-inside: avoid}}
 .st-key-paper :is(h1, h2, h3) {{break-after: avoid}}
 .st-key-paper [class*="st-key-newpage_"] {{break-before: page}}
@@ -53,6 +54,9 @@ _STYLE = f"""<style>
     display: block !important}}
   .stMainBlockContainer {{padding: 0 !important; max-width: none !important}}
   .st-key-paper {{padding: 0}}
+  .st-key-paper, .st-key-paper :is([data-testid="stVerticalBlock"], [data-testid="stHorizontalBlock"],
+    [data-testid="stColumn"], [data-testid="stLayoutWrapper"]) {{display: block !important}}
+  .st-key-paper [data-testid="stElementContainer"] {{margin-bottom: 0.8rem}}
 }}
 </style>"""
 
@@ -79,12 +83,16 @@ def of_plan(kind: str) -> None:
             if kind == "answers":
                 answers(lesson, "paper")
                 continue
-            with st.container(key=f"kept_{lesson.name}"):
+            steps = [step for _, step in asked(lesson)]
+            first, last = steps[:1], steps[1:][-1:]
+            with st.container(key=f"kept_{lesson.name}"):  # no page ends between a title and what follows it
                 st.subheader(f"{lesson.number}. {lesson.title}", anchor=False)
                 st.markdown(f"*{lesson.question}*")
-            for _, step in asked(lesson):
-                _blank(step)
-            _notes(f"handout_{lesson.name}", 2)
+                list(map(_blank, first))
+            list(map(_blank, steps[1:-1]))
+            with st.container(key=f"kept_end_{lesson.name}"):
+                list(map(_blank, last))
+                _notes(f"handout_{lesson.name}", 2)
 
 
 def asked(lesson: Lesson) -> Iterator[tuple[Section, Step]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -12,6 +13,8 @@ from peftcore.errors import BadData
 from peftcore.figures import theme
 
 FADED = 0.25
+LABELS = ("top center", "middle right", "bottom center", "middle left")  # around a point, where others are near
+TICKS = [n * 10**power for power in range(6) for n in (1, 2, 5)]  # MB
 
 
 def within_budget(
@@ -34,11 +37,12 @@ def within_budget(
     fits = [all(row[name] <= most for name, most in budget.items()) for row in rows]
     best = max((row for row, fit in zip(rows, fits, strict=True) if fit), key=lambda row: row["accuracy"], default=None)
     figure = go.Figure()
-    for row, fit in zip(rows, fits, strict=True):
+    places = _labels(rows)
+    for row, fit, place in zip(rows, fits, places, strict=True):
         kind = theme.method_kind(row["method"])
         figure.add_scatter(
             x=[row["bytes"] / 1e6], y=[row["accuracy"]], mode="markers+text", text=[theme.method_title(row["method"])],
-            textposition="top center", opacity=1 if fit else FADED, showlegend=False, cliponaxis=False,
+            textposition=place, opacity=1 if fit else FADED, showlegend=False, cliponaxis=False,
             name=theme.method_title(row["method"]),
             marker=dict(
                 color=theme.method_colour(row["method"], dark=dark), size=20 if row is best else 13,
@@ -54,7 +58,7 @@ def within_budget(
             annotation_position="bottom right",
         )  # fmt: skip
     accuracies = [row["accuracy"] for row in rows]
-    figure.update_xaxes(title_text="peak memory of a training step (MB)", type="log")
+    figure.update_xaxes(title_text="peak memory of a training step (MB)", type="log", tickvals=TICKS, tickformat=",")
     figure.update_yaxes(title_text="mean test accuracy (%)", range=[min(accuracies) - 5, max(accuracies) + 5])
     theme.numbered(
         figure,
@@ -69,6 +73,21 @@ def within_budget(
         figure, title, name="within-budget", dark=dark, height=height, note=f"{sum(fits)} of {len(fits)} methods fit",
         line=theme.NARROW,
     )  # fmt: skip
+
+
+def _labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Where each point's name stands: points that are close to each other have theirs on different sides."""
+    spread = max(row["accuracy"] for row in rows) - min(row["accuracy"] for row in rows) or 1.0
+    order = sorted(range(len(rows)), key=lambda i: -rows[i]["accuracy"])
+    places = dict.fromkeys(order, "")
+    for i in order:
+        near = [
+            places[j] for j in order if places[j]
+            and abs(math.log(rows[i]["bytes"] / rows[j]["bytes"])) < 0.3
+            and abs(rows[i]["accuracy"] - rows[j]["accuracy"]) < 0.2 * spread
+        ]  # fmt: skip
+        places[i] = next((place for place in LABELS if place not in near), LABELS[0])
+    return [places[i] for i in range(len(rows))]
 
 
 def seed_rolls(

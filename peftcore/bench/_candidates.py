@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 SEEDS = (0, 1, 2)
 FINALISTS = 2  # recipes of each kind that are tried with every seed
+NEAR = 10.0  # points: what is further behind the best with the first seed is no finalist; seeds move a mean by 2 to 5
 MARGIN = 1.0  # points by which more epochs, another weight decay or an option that is ours must win
 RATES = tuple(float(f"{m}e{power}") for power in range(-5, 1) for m in (1, 3))  # 0.00001, 0.00003 ... 1, 3
 STAGES = ("rates", "epochs", "decay")
@@ -122,7 +123,8 @@ def _climb(start: Candidate, tried: Tried) -> tuple[Trial | None, Candidate | No
     order = sorted(rates, key=lambda rate: (-(known(rate) or 0), rate))  # of equals, the lower
     if trial := _beside(start, order[0], rates):
         return trial, None
-    finalists = [replace(start, lr=rate) for rate in order[:FINALISTS] if (known(rate) or 0) > 0]
+    least = max((known(order[0]) or 0) - NEAR, 0)
+    finalists = [replace(start, lr=rate) for rate in order[:FINALISTS] if (known(rate) or 0) > least]
     for candidate in finalists:
         for seed in SEEDS:
             if (candidate, seed) not in tried:

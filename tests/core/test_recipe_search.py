@@ -48,6 +48,15 @@ def test_the_best_rate_has_worse_ones_on_both_sides_wherever_the_climb_begins(pe
     assert {RATES[place - 1], RATES[place + 1]} <= rates
 
 
+def test_a_rate_far_behind_the_best_with_the_first_seed_is_not_tried_with_the_others():
+    def value(gap):
+        return lambda candidate, seed: 60 - gap * abs(round(math.log10(candidate.lr / 0.01), 1))
+
+    for gap, finalists in ((5, 2), (30, 1)):  # the neighbours are half a decade away
+        tried = searched(SPACE, value(gap), "rates")
+        assert len({candidate.lr for candidate, seed in tried if seed == 2}) == finalists
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_ends_are_never_the_best_however_noisy_runs_are(seed):
     numbers = random.Random(seed)

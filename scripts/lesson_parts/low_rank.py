@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import peftcore as pc
 from lesson_parts._shared import CHUNK, Example, accuracy, example
@@ -34,8 +35,20 @@ def measure() -> dict[str, Any]:
             "largest_difference": float((logits - others).abs().max()),
             "largest_logit": float(logits.abs().max()),
             "changed": int((logits.argmax(-1) != others.argmax(-1)).sum()),
+            "classes": list(lora.task.classes),
+            "samples": [_sample(logits, others, int((labels == label).nonzero()[0, 0])) for label in labels.unique()],
         },
         "widths": [int(pairs[0].lora_B.out_features), int(pairs[0].lora_A.in_features)],
+    }
+
+
+def _sample(logits: Tensor, merged: Tensor, number: int) -> dict[str, Any]:
+    """The first test image of a class: what the model says of it before merging and after."""
+    return {
+        "number": number,
+        "before": logits[number].tolist(),
+        "after": merged[number].tolist(),
+        "difference": float((logits[number] - merged[number]).abs().max()),
     }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from lesson_parts._shared import Example, example
 from peftcore.methods._scores import by_head, head_pairs
 
-NAME, IMAGES = "lora-digits", 64
+NAME, IMAGES = "lora-digits", 48
 SIZES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of a head's update, as shares of what was trained
 
 

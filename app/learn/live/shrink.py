@@ -1,6 +1,7 @@
 """The loss while one head's update shrinks, and the tangent that the gradient gives; then all heads at once. Recorded.
 
-`all = true` in the settings shows every head's change beside what its tangent says, at the size that is chosen.
+`all = true` in the settings shows every head's change beside what its tangent says, at the size that is chosen;
+`steepest = true` only the curve of the most responsive head, with its update off.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ def draw(settings: Mapping[str, Any]) -> None:
     sizes, best = known["sizes"], known["best"]
     projections = known["projections"]
     everything = bool(settings.get("all"))
+    if settings.get("steepest"):
+        place = best["layer"] - 1, projections.index(best["projection"]), best["head"] - 1
+        losses, slope = np.array(known["losses"])[place], float(np.array(known["slopes"])[place])
+        name = f"Head {best['head']} of layer {best['layer']}, {best['projection']}"
+        theme.show(curve(known, losses, slope, 0.0, name, theme.is_dark()), "shrink_steepest")
+        return _caption(known)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         size = slider("shrink_size", "size of its update", sizes, sizes[-2] if everything else sizes[-1],
                       show=lambda one: f"{one:g}", width=380)  # fmt: skip
@@ -35,6 +42,10 @@ def draw(settings: Mapping[str, Any]) -> None:
         theme.show(scatter(known, size, theme.is_dark()), "shrink_all")
     else:
         _one(known, size, projections.index(projection))
+    _caption(known)
+
+
+def _caption(known: Mapping[str, Any]) -> None:
     captions.caption(
         f"The run “{gallery.record(known['run'])['title']}” on {known['images']} validation images: the mean loss with "
         "the update of one head at a part of its size, all else as trained; the tangent is the gradient at the whole.",

@@ -23,7 +23,9 @@ def command(
     minutes: Annotated[
         float | None, typer.Option(min=0, help="When no further run begins; 0 only shows what is known.")
     ] = None,
-    record: Annotated[bool, typer.Option("--record", help="Write assets/experiments/NAME.json when complete.")] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write assets/experiments/NAME.json from whole seeds.")
+    ] = False,
     json: JSON = False,
 ) -> None:
     """Answer a question of the three papers by runs or predictions; what is finished is never made again."""
@@ -35,15 +37,17 @@ def command(
     until = math.inf if minutes is None else time.monotonic() + 60 * minutes
     signal.signal(signal.SIGTERM, leave)
     try:
-        for of in chosen if minutes != 0 else ():
-            _make(of, store, until, json)
-            if record:
-                _record(of, store)
+        # All of them with one seed first, so that whatever is done when the time is up has answers.
+        for seeds in range(1, 1 + max(len(of.seeds) for of in chosen)) if minutes != 0 else ():
+            for of in chosen:
+                if _make(of, store, until, json, seeds) and record:
+                    _record(of, store)
     finally:
         found = [standing(of, store) for of in chosen]
-        if minutes == 0 and record:
-            for of in chosen:
-                _record(of, store)
+        if any(one.missing for one in found) and minutes:
+            console.print("The time is up; the same command goes on.")
+        for of in chosen if record else ():
+            _record(of, store)
     if len(found) > 1:
         return answer(json, [_value(one) for one in found], "Experiments", [_line(one) for one in found])
     [only] = found
@@ -51,25 +55,28 @@ def command(
     answer(json, _value(only), title, _table(only) or [_line(only)])
 
 
-def _make(of: Experiment, store: Store, until: float, json: bool) -> None:
+def _make(of: Experiment, store: Store, until: float, json: bool, seeds: int) -> bool:
+    """Whether there was anything to make."""
     import torch
 
     from peftcore.experiments._make import make
 
     torch.set_num_threads(1)
+    done = 0
     with progress_bars(json) as progress:
         bar = progress.add_task(of.name, total=None, say="")
-        for done, total, spec, numbers in make(of, store, until):
+        for done, total, spec, numbers in make(of, store, until, seeds):
             progress.update(bar, completed=done, total=total, say=_said(of, spec, numbers))
-    if time.monotonic() > until and standing(of, store).missing:
-        console.print("The time is up; the same command goes on.")
+            if not console.is_terminal:
+                console.print(f"{time.strftime('%H:%M:%S')} {of.name}, {done} of {total}: {_said(of, spec, numbers)}")
+    return done > 0
 
 
 def _record(of: Experiment, store: Store) -> None:
     from peftcore.experiments._make import write_record
 
     if not write_record(of, store, f"python -m peftcore experiment {of.name} --record"):
-        console.print(f"{of.name} is not complete, so it is not recorded yet.")
+        console.print(f"{of.name} has no seed with all of its cells, so it is not recorded yet.")
 
 
 def _said(of: Experiment, spec: RunSpec, numbers: dict[str, Any]) -> str:

@@ -118,7 +118,7 @@ class Standing:
 
 
 def standing(of: Experiment, store: Store | None = None, known: Known | None = None) -> Standing:
-    """What today's weights and recipes give; where that is not all there and a record is, the record.
+    """What today's weights and recipes give; where they give no whole seed and a record is there, the record.
 
     known: what there is of its measure, where that was read before.
     """
@@ -131,10 +131,10 @@ def standing(of: Experiment, store: Store | None = None, known: Known | None = N
             failed += 1
         else:
             rows.append(_row(of, cell.group, cell.x, seed, spec.method.name, numbers[cell.value]))
-    total = len({spec.key for *_, spec in points})
-    if missing and (recorded := record(of.name)):
+    total, whole = len({spec.key for *_, spec in points}), _whole_seeds(rows, points)
+    if missing and not whole and (recorded := record(of.name)):
         return Standing(of, _recorded(of, recorded), list(missing.values()), total, old=True)
-    return Standing(of, _whole_seeds(rows, points), list(missing.values()), total, failed=failed)
+    return Standing(of, whole or rows, list(missing.values()), total, failed=failed)
 
 
 def everything(store: Store | None = None) -> list[Standing]:
@@ -158,11 +158,11 @@ def _recorded(of: Experiment, made: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _whole_seeds(rows: list[dict[str, Any]], points: list[tuple[Cell, int, RunSpec]]) -> list[dict[str, Any]]:
-    """Rows of the seeds that every cell has, so that means compare alike; all rows where there is no such seed yet."""
+    """Rows of the seeds that every cell has, so that means compare alike."""
     wanted = {seed: sum(1 for _, other, _ in points if other == seed) for _, seed, _ in points}
     there = {seed: sum(1 for row in rows if row["seed"] == seed) for seed in wanted}
     whole = {seed for seed in wanted if there[seed] == wanted[seed]}
-    return [row for row in rows if row["seed"] in whole] if whole else rows
+    return [row for row in rows if row["seed"] in whole]
 
 
 def expected_seconds(specs: list[RunSpec]) -> float | None:

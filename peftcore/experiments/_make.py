@@ -59,24 +59,31 @@ def kept(measure: str, spec: dict[str, Any]) -> dict[str, Any]:
     return _known.log_of(measure).row(run, lambda one: measured(measure, one))
 
 
-def make(of: Experiment, store: Store | None, until: float) -> Iterator[tuple[int, int, RunSpec, dict[str, Any]]]:
+def make(
+    of: Experiment, store: Store | None, until: float, seeds: int | None = None
+) -> Iterator[tuple[int, int, RunSpec, dict[str, Any]]]:
     """Measures what is missing and keeps it in this home; after each (how many are done, of how many, spec, numbers).
-    Ends where `until`, by time.monotonic(), has come before the next begins."""
+    Ends where `until`, by time.monotonic(), has come before the next begins. seeds: only the first so many."""
     at = _known.standing(of, store)
-    for nth, spec in enumerate(at.missing, at.total - len(at.missing) + 1):
+    missing = [spec for spec in at.missing if spec.seed in of.seeds[:seeds]]
+    for nth, spec in enumerate(missing, at.total - len(at.missing) + 1):
         if time.monotonic() > until:
             return
         yield nth, at.total, spec, kept(of.measure, spec.to_dict())
 
 
 def write_record(of: Experiment, store: Store | None, command: str) -> bool:
-    """Writes assets/experiments/NAME.json from all that is known; False, and nothing written, while some is missing."""
+    """Writes assets/experiments/NAME.json from the seeds that every cell has; False, and nothing written, for none."""
     known = _known.Known(of.measure, store)
+    points = [(cell, seed, spec, known.numbers(spec)) for cell, seed, spec in of.points()]
+    lacking = {seed for _, seed, _, numbers in points if numbers is None}
+    if lacking >= set(of.seeds):
+        return False
     runs: dict[str, dict[str, Any]] = {}
     rows = []
-    for cell, seed, spec in of.points():
-        if (numbers := known.numbers(spec)) is None:
-            return False
+    for cell, seed, spec, numbers in points:
+        if numbers is None or seed in lacking:
+            continue
         kept = {name: numbers[name] for name in numbers if name not in ("key", "weights", "spec", "run")}
         digest = recipes.weights_digest(spec.backbone)
         runs.setdefault(spec.key, {"spec": spec.to_dict(), "key": spec.key, "weights": digest, "numbers": kept})

@@ -18,7 +18,7 @@ from peftcore.figures.theme import larger, marked, muted, narrowed
 # made of buttons is centred. A link to another view of the same page is no place where one is already. In one row all
 # controls are as high as a select box. Columns that hold pictures of a fixed size stack where both have no room.
 _STYLE = """<style>
-[data-testid="stLayoutWrapper"]:has(> .st-key-screen) {display: none}
+[data-testid="stLayoutWrapper"]:has(> :is(.st-key-screen, .st-key-screen_tour)) {display: none}
 .stMainBlockContainer {padding-top: 4.25rem; padding-bottom: 3rem}
 [class*="st-key-card_"] {padding: 0 0 0.4rem}
 [class*="st-key-card_"] .stMarkdown {padding: 0 0.75rem}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import streamlit as st
 
-from app import links, navigation, screen
+from app import glossary, links, navigation, screen
 from app.atlas.contents import TOGETHER, Entry
 from peftcore.figures.atlas import Range, multiples
 from peftcore.figures.theme import method_title
@@ -99,7 +99,7 @@ def choose(entries: Sequence[Entry]) -> Chosen:
         left = [entry for entry in of_backbone if method in (ANY, entry.method)]
         scores = [name for name in SCORES if any(name in entry.scores for entry in left)]
         common = max(scores, key=lambda name: sum(name in entry.scores for entry in left))
-        score = _pick("score", scores, common, SCORES.__getitem__, 210, help=HELP)
+        score = _pick("score", scores, common, SCORES.__getitem__, 210, help=glossary.linked(HELP))
         left = [entry for entry in left if score in entry.scores]
         projections = [p for p in "qkv" if any(p in entry.scores[score].projections for entry in left)]
         together = "+".join(projections)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from app import captions, errors, links, screen, theme
+from app import captions, errors, glossary, links, screen, theme
 from app.atlas.choice import Card, Chosen
 from peftcore.errors import BadData
 from peftcore.figures import atlas
@@ -136,7 +136,7 @@ def draw(chosen: Chosen) -> None:
     st.markdown(f"**{answer(whole, inside, strata.get('heads'), explained, tasks.setting_name)}**")
     how = links.choice(
         st.segmented_control, "atlas", "compare", "Compare ranks over", list(HOWS), default="heads",
-        show=HOWS.__getitem__, required=True, help=HELP,
+        show=HOWS.__getitem__, required=True, help=glossary.linked(HELP),
     )  # fmt: skip
     correlations, found = both[how]
     with st.container(key="wrap_sameness"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import cached, links, subjects
+from app import cached, glossary, links, subjects
 
 BY = {
     "integrated_gradients": "integrated gradients",
@@ -61,7 +61,7 @@ def choose(run: subjects.Run, image: int | str, row: Sequence[Any]) -> Chosen:
     with row[1]:
         by = links.choice(
             st.selectbox, "attribution", "by", "method", list(BY), default="integrated_gradients",
-            show=BY.__getitem__, help=HELP,
+            show=BY.__getitem__, help=glossary.linked(HELP),
         )  # fmt: skip
     layer, steps = AUTO, 50
     with row[2]:

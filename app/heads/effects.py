@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import captions, errors, heavy, links, screen, subjects, theme, words
+from app import captions, errors, glossary, heavy, links, screen, subjects, theme, words
 from app.heads import controls, measuring, shown
 from app.heads.measuring import IMAGES, Given, Key, Measurement
 from peftcore.figures import effects as figures
@@ -32,7 +32,7 @@ def draw(run: subjects.Run, view: shown.Shown, score: str, selected: tuple[int, 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         of = links.choice(
             st.segmented_control, "heads", "of", "switch off", list(OF), default="update", show=OF.__getitem__,
-            help=HELP, required=True,
+            help=glossary.linked(HELP), required=True,
         )  # fmt: skip
         one_by_one, more = Key.of(run, f"effects-{of}"), Key.of(run, f"deletion-{of}-{score}")
         grid = measuring.button(

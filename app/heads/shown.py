@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import cached, errors, heavy, links, navigation
+from app import cached, errors, glossary, heavy, links, navigation
 from app.errors import sentences
 from app.heads import cut, opinions
 from app.subjects import Run, Scores, frames
@@ -72,7 +72,14 @@ class Shown:
 def choose_score() -> str:
     """One of SCORES."""
     return links.choice(
-        st.selectbox, "heads", "score", "score", list(SCORES), default=TRAINING, show=SCORES.__getitem__, help=HELP
+        st.selectbox,
+        "heads",
+        "score",
+        "score",
+        list(SCORES),
+        default=TRAINING,
+        show=SCORES.__getitem__,
+        help=glossary.linked(HELP),
     )
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import backbone_choice, caps, errors, forms, links, navigation, screen, state, theme, turns, words
+from app import backbone_choice, caps, errors, forms, glossary, links, navigation, screen, state, theme, turns, words
 from app.heads import cut
 from app.launch import costs, race_form, rates, request, task_choice
 from app.launch.request import CHOSEN_ABOVE, Request
@@ -75,7 +75,8 @@ def _method() -> None:
         card = cls.card
         st.caption(
             f"{KINDS[cls.kind]}. {card.trains}",
-            help=f"${card.equation}$\n\nKeeps in memory: {card.keeps}\n\n{card.paper}",
+            help=f"${card.equation}$\n\nKeeps in memory: {glossary.linked(card.keeps)}\n\n{card.paper}  \n"
+            f"[Its card](methods?method={name}): a block of it, its cost, and what it reaches.",
         )
 
 

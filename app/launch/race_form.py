@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import forms, links, words
+from app import forms, glossary, links, words
 from app.launch import request
 from peftcore import errors
 from peftcore.figures.theme import method_title
@@ -24,8 +24,10 @@ def chooser(cls: type[Any], faults: Mapping[str, errors.HeadroomError]) -> None:
         default=(),
         show=words.setting,
         placeholder="One run. Choose settings to give them several values",
-        help="Several values make several runs, compared live. Side methods that read the same features train "
-        "together; the others run one after the other.",
+        help=glossary.linked(
+            "Several values make several runs, compared live. Side methods that read the same features train "
+            "together; the others run one after the other."
+        ),
     )
     if "method" in chosen:
         names = sorted((name for name in METHODS.names() if name != cls.name), key=lambda n: method_title(n).lower())
@@ -37,7 +39,7 @@ def chooser(cls: type[Any], faults: Mapping[str, errors.HeadroomError]) -> None:
 def widget(cls: type[Any], name: str, backbone: str, faults: Mapping[str, errors.HeadroomError]) -> None:
     """Several values of a setting: a text with commas between, or the options of a choice."""
     model, key, label = request.owner(cls, name), f"race.{name}", words.setting(name)
-    about = model.model_fields[name].description
+    about = glossary.linked(model.model_fields[name].description or "")
     if options := request.choices(model, name):
         _pills(label, name, options, options, help=about)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import forms, links, words
+from app import forms, glossary, links, words
 from app.launch.request import Request
 from peftcore.figures.theme import method_title
 from peftcore.spec import Settings
@@ -23,7 +23,7 @@ def field(model: type[Settings], request: Request) -> None:
         words.setting("lr"),
         links.show("lr", texts[-1] if any(texts) else single),
         key="lr",
-        help=f"{model.model_fields['lr'].description} Empty: the best known for the method.",
+        help=glossary.linked(f"{model.model_fields['lr'].description} Empty: the best known for the method."),
         placeholder="each method's own",
         on_change=lambda: links.write(**_written(st.session_state["lr"].strip(), model, request)),
     )

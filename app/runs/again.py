@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin
 
 import streamlit as st
 
-from app import caps, errors, forms, links, navigation, words
+from app import caps, errors, forms, glossary, links, navigation, words
 from app.launch import costs
 from peftcore.errors import HeadroomError, InvalidSetting
 from peftcore.figures.theme import method_title
@@ -113,9 +113,11 @@ def _field(spec: RunSpec, name: str, key: str) -> Any:
     info = model.model_fields[name]
     if options := _options(model, name):
         first = options.index(suggestion(spec, name)) if suggestion(spec, name) in options else 0
-        return st.selectbox(say, options, first, key=key, format_func=words.value, help=info.description)
+        return st.selectbox(
+            say, options, first, key=key, format_func=words.value, help=glossary.linked(info.description or "")
+        )
     texts = forms.texts_of(model, name, suggestion(spec, name))
-    text = st.text_input(say, ", ".join(texts), key=key, help=info.description)
+    text = st.text_input(say, ", ".join(texts), key=key, help=glossary.linked(info.description or ""))
     is_list = bool(forms.options_of(forms.unwrap(info.annotation)[0]))
     return forms.meant(model, name, [part.strip() for part in text.split(",")] if is_list else [text.strip()])
 

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors, heavy, links, screen, theme
+from app import background, errors, glossary, heavy, links, screen, theme
 from app.captions import caption
 from app.tasks import feature_points, hover, reading
 from app.tasks.feature_points import Features, Reading, Wish
@@ -71,7 +71,7 @@ def _controls() -> tuple[str, float, str, str]:
             default="tsne",
             show=VIEWS.__getitem__,
             required=True,
-            help=HELP,
+            help=glossary.linked(HELP),
         )
         perplexity = links.choice(
             st.selectbox,

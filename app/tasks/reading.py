@@ -7,7 +7,7 @@ from typing import get_args
 
 import streamlit as st
 
-from app import links
+from app import glossary, links
 from peftcore.spec import RunSpec
 
 SHOWN = {
@@ -36,7 +36,7 @@ def choose(name: str, *, disabled: bool = False) -> str:
         show=lambda value: SHOWN[name].get(value, value),
         width=160,
         disabled=disabled,
-        help=HELP[name],
+        help=glossary.linked(HELP[name]),
     )
     return field.default if disabled else said
 

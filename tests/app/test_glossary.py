@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -66,3 +67,12 @@ def test_a_method_has_its_card(at, method):
     page = at("methods", method=method)
     assert page.title[0].value.startswith("What does") and page.get("latex") or page.markdown
     assert any("svg+xml" in text.value for text in page.markdown)
+
+
+def test_help_texts_pass_through_the_glossary():
+    bare = [
+        f"{file.name}: {line}"
+        for file in Path(glossary.__file__).parent.rglob("*.py")
+        for line in re.findall(r"help=(?:HELP|info\.desc).*", file.read_text())
+    ]
+    assert not bare, "write help=glossary.linked(...)"

@@ -39,11 +39,11 @@ def _words() -> tuple[re.Pattern[str], dict[str, str]]:
 
 
 @cache
-def linked(text: str) -> str:
-    """Markdown: a help text whose terms are links into the glossary, each at its first place. The text is one of ours,
-    never a person's."""
+def linked(text: str, but: str = "") -> str:
+    """Markdown: a help text whose terms, `but` one, are links into the glossary, each at its first place. The text is
+    one of ours, never a person's."""
     pattern, names = _words()
-    seen: set[str] = set()
+    seen = {but}
 
     def link(found: re.Match[str]) -> str:
         name = names[found[0].lower()]
@@ -54,12 +54,6 @@ def linked(text: str) -> str:
 
     parts = re.split(r"(\$[^$]*\$|`[^`]*`|\[[^\]]*\]\([^)]*\))", text)  # formulas, code and links stay as they are
     return "".join(part if nth % 2 else pattern.sub(link, part) for nth, part in enumerate(parts))
-
-
-def mentioned(text: str) -> list[str]:
-    """The terms that a text speaks of."""
-    pattern, names = _words()
-    return list(dict.fromkeys(names[found[0].lower()] for found in pattern.finditer(text)))
 
 
 def address(name: str) -> str:

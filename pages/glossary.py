@@ -6,16 +6,17 @@ from app import glossary, links, navigation
 from peftcore.figures.theme import method_title
 
 st.title("What do the words mean?")
-asked = links.read("term")
 found = glossary.terms()
+asked = links.read("term")
+texts = {name: f"**{name}**: {glossary.linked(term.text, name)}" for name, term in found.items()}
+for name, term in found.items():
+    title = method_title(term.method) if term.method else navigation.PAGES[term.page][0]
+    address = f"methods?method={term.method}" if term.method else term.page
+    texts[name] += f" :gray[See] [{title}]({address})."
 if asked in found:
-    st.info(f"**{found[asked].name}**: {glossary.linked(found[asked].text)}", icon=":material/dictionary:")
-left, right = st.columns(2, gap="large")
+    st.info(texts[asked], icon=":material/dictionary:")
 half = -(-len(found) // 2)
-for place, term in enumerate(found.values()):
-    with left if place < half else right, st.container(horizontal=True, vertical_alignment="top"):
-        st.markdown(f"**{term.name}**: {glossary.linked(term.text)}", width="stretch")
-        if term.method:
-            navigation.link("methods", method_title(term.method), method=term.method)
-        else:
-            navigation.link(term.page)
+for place, names in zip(st.columns(2, gap="large"), (list(texts)[:half], list(texts)[half:]), strict=True):
+    with place:
+        for name in names:
+            st.markdown(texts[name])

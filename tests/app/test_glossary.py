@@ -22,8 +22,9 @@ def test_links_resolve_and_every_term_is_used():
     words = [word.lower() for term in found.values() for word in (term.name, *term.says)]
     assert len(set(words)) == len(words), "a word of two terms"
     used: set[str] = set()
-    for text in [*HELPS, *(term.text for term in found.values())]:
-        marked = glossary.linked(text)
+    texts = [(text, "") for text in HELPS] + [(term.text, term.name) for term in found.values()]
+    for text, own in texts:
+        marked = glossary.linked(text, own)
         names = [unquote(name) for name in re.findall(r"\]\(glossary\?term=([^)]+)\)", marked)]
         assert re.sub(r"\[([^\]]*)\]\(glossary[^)]*\)", r"\1", marked) == text and len(set(names)) == len(names)
         used |= set(names)

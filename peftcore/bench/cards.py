@@ -86,7 +86,7 @@ def _rows(trained: dict[str, int], frozen: dict[str, int], kept: dict[str, int])
             parent = part.rpartition(".")[0]
             inside = [name for name in PARTS if name.startswith(parent)] if parent else list(PARTS)
             after = part in map(_part, kept)  # it keeps what it reads, so it comes after that
-            place = order.index(inside[-1]) + 1 if after else order.index(inside[1] if parent else inside[0])
+            place = order.index(inside[-1]) + 1 if after else order.index(inside[0])
             added[part] = order[place] if place < len(order) else ""
             order.insert(place, part)
     return [

@@ -1,0 +1,82 @@
+"""A room in a real browser: in by the code, where one wanted to go, and still the same person after a reload."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """The address, code and teacher's link of a room, started by its command and printed by it."""
+    home = tmp_path_factory.mktemp("room")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k != "MFLAGS"}
+    environment |= {"HEADROOM_HOME": str(home), "STREAMLIT_SERVER_HEADLESS": "true", "PYTHONUNBUFFERED": "1"}
+    log = home / "app.log"
+    with log.open("w") as file:
+        command = ["make", "app", f"PORT={port}", "NAMES=room.example"]
+        app = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file, start_new_session=True)
+    try:
+        for _ in range(600):
+            if (said := re.search(r"code=(\S+)\n.*(/teacher\S+)", log.read_text())) and _answers(port):
+                break
+            assert app.poll() is None, log.read_text()[-2000:]
+            time.sleep(0.2)
+        assert said, log.read_text()
+        yield f"http://127.0.0.1:{port}", said[1], said[2]
+    finally:
+        os.killpg(app.pid, signal.SIGINT)
+        try:
+            app.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(app.pid, signal.SIGKILL)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_name_is_kept_over_a_reload(room):
+    from find_browser import find
+
+    address, code, teacher = room
+    expect.set_options(timeout=120_000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find(), args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.goto(f"{address}/room?part=people")
+        page.fill("#code", "AAA-111" if code != "AAA-111" else "BBB-222")
+        page.fill("#name", "Ana")
+        page.click("button")
+        expect(page.get_by_role("alert")).to_have_text("That is not the code of this room. The teacher shows it.")
+        page.fill("#code", code.lower())
+        page.click("button")
+        expect(page.get_by_text("You are Ana.")).to_be_visible()
+        assert page.url.endswith("/room?part=people")
+        page.reload()
+        expect(page.get_by_text("You are Ana.")).to_be_visible()
+        other = browser.new_page()
+        other.goto(f"{address}/enter?code={code}&next=/room")
+        other.fill("#name", "ana")
+        other.click("button")
+        expect(other.get_by_text("You are ana (2).")).to_be_visible()
+        assert page.evaluate("document.cookie").find("headroom_") < 0  # no script reads it
+        last = browser.new_page()
+        last.goto(address + teacher)
+        expect(last.get_by_role("heading", name="Who is doing what in this room?")).to_be_visible()
+        browser.close()

@@ -5,6 +5,7 @@ import streamlit as st
 from app import libraries
 from app.heads import cut
 from app.launch import cost_card, costs, drop_zone, launching, preview
+from app.room import rules_view, who
 
 title, zone, field = st.columns([9, 4, 4], vertical_alignment="center")
 title.title("Which backbone, which method, which task?")
@@ -18,8 +19,9 @@ with left:
     pictures = preview.place()
     heads_off = launching.settings(backbone, launching.asked())
 form = launching.asked()
-fault = costs.known_fault(form.specs)
+fault = costs.known_fault(form.specs) or who.refused(form.specs)
 with price:
+    rules_view.remind()
     place = launching.launcher(form, fault)
 
 # All that is quick stands; now what takes a while.

@@ -65,10 +65,7 @@ def _participant(name: str) -> None:
         f"You are **{errors.plain(name)}**. What you launch is yours: others never stop, change or delete it. "
         f"In this room one looks at {LOOKING[now.looking].replace('their', 'one' + chr(39) + 's')}."
     )
-    if now.pinned:
-        free = errors.plain(", ".join(now.free)) or "nothing"
-        st.markdown(f":material/push_pin: The teacher has pinned a recipe; what may vary: {free}.")
-        rules_view.link_to_pinned()
+    rules_view.remind()
     challenge_view.board()
     st.subheader("Your runs", anchor=False)
     mine = [record for record in state.store().runs(limit=200) if record.owner == name]

@@ -82,6 +82,15 @@ def link_to_pinned() -> None:
         navigation.link("launch", "Launch with it", **query)
 
 
+def remind() -> None:
+    """On the launch page, for a participant: that a recipe is pinned, and what may vary."""
+    now = who.settings()
+    if now.pinned and not who.is_teacher():
+        free = errors.plain(", ".join(now.free)) or "nothing"
+        st.caption(f":material/push_pin: The teacher has pinned a recipe; what may vary: {free}.")
+        link_to_pinned()
+
+
 def _set(**values: Any) -> None:
     with errors.sentences(stop=False):
         greeting.room().set(**values)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from app.room import cookie, greeting, is_room
-from peftcore.errors import NotYours
+from peftcore.errors import HeadroomError, NotYours
 from peftcore.room import Person, Settings
 from peftcore.room.rights import SHELF, Rights
+from peftcore.spec import RunSpec
 from peftcore.store import RunRecord
 
 
@@ -69,10 +72,16 @@ def task(name: str) -> None:
         may.task(name)
 
 
-def is_mine(record: RunRecord) -> bool:
-    """Whether the run is this person's own; alone, every run is."""
-    person = me()
-    return person is None or record.owner == person.name
+def refused(specs: Sequence[RunSpec]) -> HeadroomError | None:
+    """Why runs with these settings may not be launched by whoever looks at the page; None where they may."""
+    if (may := rights()) is None:
+        return None
+    try:
+        for spec in specs:
+            may.launch(spec.to_dict())
+    except HeadroomError as error:
+        return error
+    return None
 
 
 def admit() -> None:

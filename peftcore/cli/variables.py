@@ -23,6 +23,7 @@ VARIABLES = {
     "HEADROOM_RUN_MB": ("unset: no cap", "Most megabytes of a training step in a room, as predicted."),
     "HEADROOM_KEPT_MB": ("unset: no cap", "Most megabytes of adapters and predictions that one person's runs keep."),
     "HEADROOM_IMAGES": ("unset: no cap", "Most uploaded images that one person in a room keeps."),
+    "HEADROOM_ROOM": ("unset", "Set where the app has a door; `make app HOST=...` sees to it."),
     "RAY_ADDRESS": ("unset: a Ray of its own", "A Ray cluster on which runs execute."),
     "HF_ENDPOINT": ("https://huggingface.co", "The model hub, or a mirror of it."),
     "HF_TOKEN": ("unset", "Your token of the hub, for models and data sets that ask for one."),

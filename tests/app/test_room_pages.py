@@ -111,6 +111,8 @@ def test_the_teacher_sees_all_and_sets_all(at, as_, room, store, engine, trained
     rules.radio("room_looking").set_value("own").run()
     assert room.now().settings.looking == "own"
     as_("Bo")
+    launch = at("launch", method="last")
+    assert launch.button("launch").disabled and "closed launching" in text(launch)
     shown = at("home")
     assert any("Lunch at \\*noon\\*" in info.value for info in shown.info) and "Launching is closed" in text(shown)
 

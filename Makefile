@@ -9,7 +9,7 @@ BIN    := .venv/bin
 # Where others can open the app, or a proxy passes them on, it is a room and has a door.
 ENTRY  := $(if $(strip $(NAMES) $(filter-out 127.0.0.1 localhost ::1,$(HOST))),room_app.py,streamlit_app.py)
 
-.PHONY: app test lint browser clean
+.PHONY: app test chaos lint browser clean
 
 app: .venv/.app
 	$(BIN)/streamlit run $(ENTRY) --server.address $(HOST) --server.port $(PORT) \
@@ -17,6 +17,11 @@ app: .venv/.app
 
 test: .venv/.test browser lint
 	$(BIN)/python -m pytest
+
+# Kills apps, workers and Ray at random moments: docs/chaos.md. KILLS=200 takes hours on a busy machine, and goes on.
+KILLS ?= 20
+chaos: .venv/.test
+	$(BIN)/python -m tests.chaos --kills $(KILLS)
 
 lint: .venv/.test
 	$(BIN)/ruff check .

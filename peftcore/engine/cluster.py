@@ -78,7 +78,7 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
         where = f"could not be reached at {address}" if address else "could not be started"
         raise errors.EngineUnavailable(
             f"Ray {where} ({type(error).__name__}: {error}). "
-            + ("Check RAY_ADDRESS, or unset it to run on this machine." if address else "Start the app again.")
+            + ("Check RAY_ADDRESS, or unset it to run on this machine." if address else "It is tried again.")
         ) from error
     if address is None and not ray.util.get_node_ip_address().startswith(("127.", "::1")):
         ray.shutdown()

@@ -38,7 +38,7 @@ STOPPED = ("interrupted", "failed", "cancelled")  # statuses from which a run ca
 MOST_PASSED = 4  # turns that may pass one that waits for memory, after which nobody is handed over before it
 POLL_SECONDS = 1.0  # how often requests of other processes are looked for, and whether Ray lives
 RECOVER_SECONDS = 5.0  # how often runs of other engines that have died meanwhile are looked for
-TRIES, AGAIN_SECONDS = 3, 60.0  # to start Ray, before runs fail with the reason; from when on it is tried again
+AGAIN_SECONDS = 15.0  # after Ray did not start (a machine too busy, a cluster away), until the next try; runs wait
 
 
 def shared_forward(settings: Mapping[str, Any]) -> Hashable:
@@ -96,6 +96,7 @@ class Engine:
         self._servers: list[psutil.Process] = []  # without which Ray is dead, and below, what they have started
         self._family: set[psutil.Process] = set()
         self._reason: str | None = None
+        self._is_hopeless = False  # there will be no Ray
         self._ready = threading.Event()  # Ray is there, or never will be
         self._closing = threading.Event()
         self._leave = threading.Event()  # followers let go of their runs, as Ray is ending
@@ -264,28 +265,21 @@ class Engine:
 
     def _begin(self) -> str | None:
         """Starts Ray; returns why there is none."""
-        reason = None
-        for attempt in range(TRIES):
-            self._leave = threading.Event()
-            try:
-                self._owns_ray = not cluster.running()
-                self._servers = cluster.start(self.store.folder, self.address, self.num_cpus)
-                self._pool = Pool(self.cpus_per_run, self.runs_per_gpu)
-                atexit.register(self.shutdown)  # registered after Ray's own, so it comes before it
-                self._do(self.recover)
-                self._warm_up(self.slots)
-                return None
-            except cluster.NotInstalled as error:
-                return str(error)
-            except errors.HeadroomError as error:
-                reason = str(error)
-            except Exception as error:
-                log.exception("the engine did not start")
-                reason = f"{type(error).__name__}: {error}"
-            self._end()
-            if self._closing.wait(attempt + 1.0):
-                break
-        return reason
+        self._leave = threading.Event()
+        try:
+            self._owns_ray = not cluster.running()
+            self._servers = cluster.start(self.store.folder, self.address, self.num_cpus)
+            self._pool = Pool(self.cpus_per_run, self.runs_per_gpu)
+            atexit.register(self.shutdown)  # registered after Ray's own, so it comes before it
+            self._do(self.recover)
+            self._warm_up(self.slots)
+        except errors.HeadroomError as error:
+            self._is_hopeless = isinstance(error, cluster.NotInstalled)
+            return str(error)
+        except Exception as error:
+            log.exception("the engine did not start")
+            return f"{type(error).__name__}: {error}"
+        return None
 
     def _serve(self) -> None:
         """Carries out commands until the app closes, Ray dies, or it is time to try again to start it."""
@@ -297,7 +291,7 @@ class Engine:
             if now - looked < POLL_SECONDS:
                 continue
             looked = now
-            if self._reason and now - began >= AGAIN_SECONDS:
+            if self._reason and not self._is_hopeless and now - began >= AGAIN_SECONDS:
                 return
             if not self._reason and not cluster.alive(self._servers):
                 log.error("Ray died; it is started again")
@@ -325,7 +319,7 @@ class Engine:
         """Gives Ray the next turns, as many as there are slots free."""
         with self._lock:
             self._filling = False
-            if self._reason:
+            if self._is_hopeless:
                 for record in self.store.runs(status="queued"):
                     if record.engine == self._lease.id and record.id not in self._jobs:
                         self.store.set_status(record.id, "failed", error=f"Runs cannot be started: {self._reason}")

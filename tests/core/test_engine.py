@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from peftcore import errors
-from peftcore.engine import Engine, job
+from peftcore.engine import Engine, cluster, job
+from peftcore.engine import engine as engine_module
 from peftcore.engine.caps import Caps
 from peftcore.engine.engine import MOST_PASSED
 from peftcore.engine.lease import Lease
@@ -467,6 +468,22 @@ def test_without_ray_runs_fail_with_the_reason(tmp_path, monkeypatch):
     engine.start()
     assert not engine.wait_ready(90) and engine.state.startswith("failed: Runs need Ray")
     assert "pip install ray" in ended(engine, run).error
+    engine.shutdown()
+
+
+def test_where_ray_does_not_start_runs_wait_for_the_next_try(tmp_path, monkeypatch):
+    tries = []
+
+    def start(*_):
+        tries.append(run is not None and engine.store.run(run).status)
+        raise errors.EngineUnavailable("busy") if len(tries) < 3 else cluster.NotInstalled("gone")
+
+    monkeypatch.setattr(cluster, "start", start)
+    monkeypatch.setattr(engine_module, "AGAIN_SECONDS", 0.0)
+    engine = Engine(Store(tmp_path), function=TOY)
+    run = engine.submit({"steps": 1})
+    engine.start()
+    assert "gone" in ended(engine, run).error and tries == ["queued"] * 3
     engine.shutdown()
 
 

@@ -65,6 +65,18 @@ def mean(method: str) -> float:
     return fmean(fmean(values) for values in results()[method].values())
 
 
+def weights(method: str) -> int:
+    """How many weights it trains beside the classifier."""
+    found = record()
+    rows = found["rows"] if "rows" in found else found["entries"]
+    return next(r["parameters"] for r in rows if (r["backbone"], r["method"]) == (BACKBONE, method))
+
+
+def best_of(kind: str) -> str:
+    """The method of this kind, "in-backbone" or "side", with the highest mean."""
+    return max((method for method in methods() if method_kind(method) == kind), key=mean)
+
+
 def spread(method: str) -> float:
     """The standard deviation over seeds of the mean over tasks, in points; 0 of one seed."""
     means = [fmean(values[seed] for values in results()[method].values()) for seed in range(seeds())]

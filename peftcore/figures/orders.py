@@ -69,6 +69,11 @@ def orders(
     shown = min(most or last, last)
     figure.update_xaxes(title_text="heads that are switched off", range=[-0.02 * shown, 1.03 * shown])
     figure.update_yaxes(title_text=METRICS[metric], tickformat=".0%" if metric == "accuracy" else None)
+    if shown < last:  # the values that are in sight decide the axis
+        marks = [x for several in curves.values() for x in several[0]["off"] if x < shown]
+        seen = [at(curve, metric, x) for several in curves.values() for curve in several for x in (*marks, shown)]
+        edge = 0.06 * (max(seen) - min(seen) or 1.0)
+        figure.update_yaxes(range=[min(seen) - edge, max(seen) + edge])
     figure.update_layout(margin=dict(b=110), hovermode="closest")
     title, note = _finding(curves, metric)
     return theme.finish(

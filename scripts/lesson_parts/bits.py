@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from lesson_parts._shared import Example, accuracy, example
+from peftcore import errors
 from peftcore.methods import bi_lora
 from peftcore.methods._scores import head_pairs
+from peftcore.store import gallery
 
-RUNS = {"after": "lora-digits", "while": "heart-orientation"}  # rounded after training; trained with its bits
+AFTER, WHILE = "lora-digits", ("heart-orientation", "heart-digits")  # to be rounded; the first trained with few bits
 BITS = get_args(bi_lora.Bits)
 EDGE, WIDTH = 4.0, 0.2  # of the histograms, in standard deviations
 
@@ -20,9 +22,21 @@ EDGE, WIDTH = 4.0, 0.2  # of the histograms, in standard deviations
 @torch.no_grad()
 def measure() -> dict[str, Any]:
     levels = {str(bits): list(bi_lora.codebook(bits)[0]) for bits in BITS if bits <= 4}
-    return {"bits": list(BITS), "levels": levels, "edge": EDGE, "width": WIDTH} | {
-        how: _run(example(name), name) for how, name in RUNS.items()
-    }
+    runs = {"after": _run(example(AFTER), AFTER), "while": _run(*_rounded_in_training())}
+    return {"bits": list(BITS), "levels": levels, "edge": EDGE, "width": WIDTH} | runs
+
+
+def _rounded_in_training() -> tuple[Example, str]:
+    """The first recorded example whose weights were rounded in every step. Raises NotMeasurable where there is none."""
+    for name in [one for one in WHILE if one in gallery.names()]:
+        found = example(name)
+        if _bits(found) < 32:
+            return found, name
+    raise errors.NotMeasurable(f"None of the recorded examples {', '.join(WHILE)} was trained with fewer than 32 bits.")
+
+
+def _bits(shown: Example) -> int:
+    return getattr(head_pairs(shown.model.tuner)[0].pair, "bits", 32)
 
 
 def _run(shown: Example, name: str) -> dict[str, Any]:
@@ -36,7 +50,7 @@ def _run(shown: Example, name: str) -> dict[str, Any]:
     count = sum(one["count"] for one in matrices)
     rows = []
     whole = [bi_lora.quantise(weight, 32).detach().clone() for weight in _weights(pairs)]
-    trained = getattr(pairs[0].pair, "bits", 32)
+    trained = _bits(shown)
     for bits in BITS:
         for weight, kept in zip(_weights(pairs), whole, strict=True):
             weight.copy_(bi_lora.quantise(kept, bits))

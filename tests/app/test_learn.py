@@ -173,3 +173,12 @@ def test_a_slope_is_that_of_the_measured_curve():
     np.testing.assert_array_equal(losses[..., -1], known["loss"])
     stretch = (losses[..., -1] - losses[..., -2]) / (sizes[-1] - sizes[-2])
     assert np.corrcoef(stretch.ravel(), slopes.ravel())[0, 1] > 0.9
+
+
+def test_what_was_measured_is_of_the_recorded_weights():
+    """With the bits that it was trained with, a run reaches what it recorded; else run scripts/record_lessons.py."""
+    bits = facts.TABLES["measured"]["bits"]
+    for how in ("after", "while"):
+        run, rows = facts.TABLES["runs"][bits[how]["run"]], bits[how]["by_bits"]
+        reached = rows[str(bits[how]["trained_bits"])]["accuracy"]
+        assert reached == pytest.approx(run["summary"]["test_accuracy"], abs=1e-4), bits[how]["run"]

@@ -337,3 +337,25 @@ def test_a_run_is_stopped_and_stays_stopped_after_a_reload(page):
     expect(page.get_by_text(re.compile(r"Stopped at step"))).to_be_visible(timeout=PATIENCE)
     assert f"run={run}" in page.url
     shot(page, "run_stopped")
+
+
+def test_a_lesson_is_walked_and_printed(page):
+    """Each section waits for a prediction; on paper neither navigation nor controls are left."""
+    page.goto("/learn?lesson=serial-lora")
+    expect(page.locator(".headroom-figure .main-svg").first).to_be_visible()
+    for number in (2, 3, 4):
+        page.get_by_role("link").filter(has_text=re.compile("On$")).click()
+        expect(page.get_by_text(f"Lesson 7, {number} of 4")).to_be_visible()
+        expect(page.get_by_text("Commit to a prediction")).to_be_visible()
+        if number == 4:
+            page.get_by_test_id("stRadio").get_by_text("Serial LoRA", exact=True).click()
+        page.get_by_role("button", name="Commit").click()
+        expect(page.get_by_role("button", name="Predict again")).to_be_visible()
+        expect(page.get_by_text("Commit to a prediction")).to_have_count(0)
+    shot(page, "lesson")
+    page.goto("/learn?lesson=serial-lora&print=teacher")
+    expect(page.get_by_text("Common misunderstandings")).to_be_visible()
+    page.emulate_media(media="print")
+    expect(page.get_by_test_id("stHeader")).to_be_hidden()
+    expect(page.get_by_test_id("stSlider").filter(visible=True)).to_have_count(0)
+    page.emulate_media(media="screen")

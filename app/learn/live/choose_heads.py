@@ -52,7 +52,8 @@ def draw(settings: Mapping[str, Any]) -> None:
             curves |= {name: _recorded(found, name) for name in ("measured", "score")}
         if own:
             curves["own"] = [own]
-        figure = orders(curves, metric=metric, dark=theme.is_dark(), height=380)
+        most = max(16, 2 * len(chosen)) if own else None  # heads in sight
+        figure = orders(curves, metric=metric, most=most, dark=theme.is_dark(), height=380)
         theme.show(figure, f"{key}_orders", spec=run.spec)
     of = ", ".join(run.spec["method"]["projections"])
     caption(
@@ -95,13 +96,13 @@ def _choices(key: str, found: Mapping[str, Any], chosen: list[Head], by: str) ->
         "begins with the first one."
     )
     cut = min(found["cut"], MOST)
-    orders_by = {"Lengths' choice": np.array(found["energy"]), "Score's choice": np.array(found["scores"])}
+    orders_by = {"Shortest updates": np.array(found["energy"]), "Lowest scores": np.array(found["scores"])}
     with st.container(horizontal=True):
         for label, values in list(orders_by.items())[: 2 if by == "scores" else 1]:
             least = [(int(i) // values.shape[1], int(i) % values.shape[1]) for i in np.argsort(values, axis=None)[:cut]]
             st.button(
                 label, key=links.key_of(f"{key}_{label[0]}"), on_click=_write, args=(least,),
-                help=f"The {cut} heads with the smallest {'update' if label[0] == 'L' else 'score'}: as many as "
+                help=f"The {cut} heads with the smallest {'update' if label[0] == 'S' else 'score'}: as many as "
                 "Heart-LoRA switches off here by default.",
             )  # fmt: skip
         st.button(

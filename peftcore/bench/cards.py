@@ -79,16 +79,12 @@ def _of_block(pairs: Any) -> dict[str, int]:
 
 def _rows(trained: dict[str, int], frozen: dict[str, int], kept: dict[str, int]) -> list[dict[str, Any]]:
     order = list(PARTS)
-    added: dict[str, str] = {}  # a part that is not the backbone's, and the one before which it stands
     for path in [*kept, *trained]:
-        part = _part(path)
-        if part not in PARTS and part not in added:
+        if (part := _part(path)) not in order:  # it is not the backbone's
             parent = part.rpartition(".")[0]
             inside = [name for name in PARTS if name.startswith(parent)] if parent else list(PARTS)
             after = part in map(_part, kept)  # it keeps what it reads, so it comes after that
-            place = order.index(inside[-1]) + 1 if after else order.index(inside[0])
-            added[part] = order[place] if place < len(order) else ""
-            order.insert(place, part)
+            order.insert(order.index(inside[-1]) + 1 if after else order.index(inside[0]), part)
     return [
         {
             "part": part,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from app import links, words
+from app import glossary, links, words
 from app.state import store
 from peftcore.figures.theme import method_title
 from peftcore.store import listing
@@ -38,7 +38,7 @@ def draw() -> Filter:
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="runs_search"):
         st.text_input(
             "Search runs", links.show("runs_q", wanted.text), key="runs_q", placeholder="Search", type="search",
-            label_visibility="collapsed", help=HELP, on_change=_keep, max_chars=200,
+            label_visibility="collapsed", help=glossary.linked(HELP), on_change=_keep, max_chars=200,
         )  # fmt: skip
         with st.popover(
             str(active or ""), icon=":material/filter_list:", type="tertiary", help="Filters", key="runs_filters",

@@ -61,6 +61,7 @@ def _room() -> None:
 
 
 @st.fragment(run_every=SECONDS)
+@errors.sentences()
 def _everybody() -> None:
     now = who.settings()
     if now.message:
@@ -88,6 +89,7 @@ def _row(row: Progress) -> str:
 
 
 @st.fragment(run_every=SECONDS)
+@errors.sentences()
 def _board() -> None:
     if (now := challenge.challenge(greeting.room())) is None:
         st.html('<div class="wallsaid">No challenge is on.</div>')

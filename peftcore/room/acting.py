@@ -14,9 +14,10 @@ from peftcore import errors, uploads
 from peftcore.engine import Engine
 from peftcore.engine.forecast import Forecast
 from peftcore.room.rights import SHELF, Rights
+from peftcore.room.rules import caps_of
 from peftcore.store import RunRecord, Store
 from peftcore.store.results import ARTIFACT
-from peftcore.uploads.sets import Kept
+from peftcore.uploads.sets import Kept, kept_set
 
 TEST = "test_accuracy"  # of a summary and of the event that ends a run
 MEASURED = "measured/"  # artifacts that Headroom itself finds of a run, for whoever asks first
@@ -213,11 +214,13 @@ class ShelfAs:
         return [name for name in uploads.kept() if seen is None or owners.get(SHELF + name, "") in seen]
 
     def keep(self, survey: Any, name: str, **how: Any) -> Kept:
-        """As `uploads.keep`; the set is this person's."""
+        """As `uploads.keep`; the set is this person's. Raises InvalidSetting: they keep too many images already."""
+        self._allow(len(survey))
         return self._noted(uploads.keep(survey, name, **how))
 
     def keep_collected(self, pictures: Mapping[str, Sequence[bytes]], name: str) -> Kept:
-        """As `uploads.keep_collected`; the set is this person's."""
+        """As `uploads.keep_collected`; the set is this person's. Raises InvalidSetting: as `keep`."""
+        self._allow(sum(map(len, pictures.values())))
         return self._noted(uploads.keep_collected(pictures, name))
 
     def remove(self, name: str) -> None:
@@ -228,6 +231,11 @@ class ShelfAs:
     def owns(self, name: str) -> bool:
         """Whether it may be removed."""
         return self.rights.owns(self.rights.room.now().owners.get(SHELF + name, ""))
+
+    def _allow(self, more: int) -> None:
+        me, owners = self.rights.person.name, self.rights.room.now().owners
+        mine = [name for name in uploads.kept() if owners.get(SHELF + name) == me]
+        caps_of(self.rights.room)(me).upload(sum(len(kept_set(name)) for name in mine), more)
 
     def _noted(self, kept: Kept) -> Kept:
         self.rights.room.own(SHELF + kept.name, self.rights.person.name)

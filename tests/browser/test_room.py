@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
+from websockets import InvalidStatus, Origin
+from websockets.sync.client import connect
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.browser
@@ -51,6 +53,23 @@ def _answers(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
+def _only_from_here(address: str, cookie: str) -> None:
+    """The command leaves hosts and origins checked: with the right cookie, a page of another site gets nothing."""
+    here = address.removeprefix("http://")
+    for origin, host, opens in (
+        (address, here, True), ("http://evil.example", here, False), ("http://evil.example", "evil.example", False),
+        ("http://room.example", "room.example", True),
+    ):  # fmt: skip
+        line = socket.create_connection(("127.0.0.1", int(here.rpartition(":")[2])))
+        how = {"origin": Origin(origin), "additional_headers": {"Cookie": cookie}, "subprotocols": ["streamlit"]}
+        try:
+            connect(f"ws://{host}/_stcore/stream", sock=line, **how).close()
+        except InvalidStatus as refused:
+            assert not opens and refused.response.status_code == 403, (origin, host)
+        else:
+            assert opens, (origin, host)
+
+
 def test_a_name_is_kept_over_a_reload(room):
     from find_browser import find
 
@@ -76,6 +95,8 @@ def test_a_name_is_kept_over_a_reload(room):
         other.click("button")
         expect(other.get_by_text("You are ana (2).")).to_be_visible()
         assert page.evaluate("document.cookie").find("headroom_") < 0  # no script reads it
+        cookie = next(one for one in page.context.cookies() if one["name"].startswith("headroom_"))
+        _only_from_here(address, f"{cookie['name']}={cookie['value']}")
         last = browser.new_page()
         last.goto(address + teacher)
         expect(last.get_by_role("heading", name="Who is doing what in this room?")).to_be_visible()

@@ -10,6 +10,7 @@ import pytest
 from peftcore import errors
 from peftcore.engine import Engine
 from peftcore.room import Room, challenge, names, rules
+from peftcore.room import acting as acting_module
 from peftcore.room.acting import EngineAs, ShelfAs, StoreAs
 from peftcore.room.progress import progress
 from peftcore.room.rights import Rights
@@ -236,6 +237,12 @@ def test_images_belong_to_who_brought_them(room, store, monkeypatch):
     with pytest.raises(errors.NotYours):
         bo.rights.task("upload:cats?fit=crop")
     ana.rights.task("upload:cats?fit=crop")
+    monkeypatch.setattr(acting_module, "kept_set", lambda name: [0] * 30)
+    monkeypatch.setenv("HEADROOM_IMAGES", "40")
+    with pytest.raises(errors.InvalidSetting, match="You keep 30 uploaded images"):
+        ana.keep_collected({"a": [b""] * 6, "b": [b""] * 5}, "more")
+    with pytest.raises(errors.InvalidSetting, match="You keep 0 uploaded images"):
+        bo.keep([0] * 41, "many")
     ana.remove("cats")
     assert gone == ["cats"]
 

@@ -15,14 +15,18 @@ from peftcore.room import challenge
 from peftcore.room.challenge import BUDGETS, Challenge, Entry
 
 NO_BUDGET = ""
+MOST = {  # by budget, what follows its number
+    "memory": "MB of peak memory in a training step",
+    "weights": "thousand trained weights",
+    "seconds": "seconds of training",
+}
 
 
 def asks(now: Challenge) -> str:
     """What is asked, as plain text."""
     text = f"The best validation accuracy on {words.task_title(now.task)}"
     if now.budget:
-        what, unit, _ = BUDGETS[now.budget]
-        text += f", with at most {now.most:g} {unit} of {what}" if unit != "s" else f", in at most {now.most:g} {what}"
+        text += f", with at most {now.most:g} {MOST[now.budget]}"
     if now.ends is not None:
         left = now.ends - time.time()
         until = time.strftime("%H:%M", time.localtime(now.ends))

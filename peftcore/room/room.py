@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import sqlite3
 import threading
 import time
 from collections.abc import Mapping
@@ -64,7 +65,10 @@ class Room:
     def now(self) -> Now:
         """The room as it is; as cheap as asking whether anybody wrote to it."""
         with self._lock:
-            version = self._watch.execute("PRAGMA data_version").fetchone()[0]
+            try:
+                version = self._watch.execute("PRAGMA data_version").fetchone()[0]
+            except sqlite3.Error as error:
+                raise errors.StoreUnavailable(f"The room's file {self._db.path} cannot be read: {error}.") from error
             if self._known is None or self._known[0] != version:
                 self._known = version, self._read()
             return self._known[1]

@@ -9,7 +9,7 @@ BIN    := .venv/bin
 # Where others can open the app, or a proxy passes them on, it is a room and has a door.
 ENTRY  := $(if $(strip $(NAMES) $(filter-out 127.0.0.1 localhost ::1,$(HOST))),room_app.py,streamlit_app.py)
 
-.PHONY: app test chaos lint browser clean
+.PHONY: app test chaos lint browser load soak clean
 
 app: .venv/.app
 	$(BIN)/streamlit run $(ENTRY) --server.address $(HOST) --server.port $(PORT) \
@@ -44,6 +44,13 @@ lint: .venv/.test
 # Chromium from the PATH, else from Debian's packages, else Playwright's own.
 browser: .venv/.test
 	@$(BIN)/python scripts/find_browser.py
+
+# A room of fifty in Streamlit's own protocol, and half an hour of it: scripts/load.py and scripts/soak.py say what else.
+load: .venv/.test
+	$(BIN)/python scripts/load.py $(OPTIONS)
+
+soak: browser
+	$(BIN)/python scripts/soak.py $(OPTIONS)
 
 clean:
 	rm -rf .venv build screenshots

@@ -7,6 +7,8 @@ server, once per page, so nothing is asked of the network.
 
 from __future__ import annotations
 
+import html
+import re
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -19,6 +21,8 @@ import streamlit as st
 from streamlit.components.v2.get_bidi_component_manager import get_bidi_component_manager
 from streamlit.components.v2.manifest_scanner import ComponentConfig, ComponentManifest
 
+from app.drawn import Drawn, Plan
+
 NAME = "headroom.figure"
 ASSETS = {  # served as /_stcore/bidi-components/<name>/<file>
     NAME: Path(__file__).parent / "assets",
@@ -29,7 +33,7 @@ _lock = threading.Lock()
 
 
 def figure(
-    drawn: go.Figure,
+    drawn: go.Figure | Drawn,
     *,
     key: str,
     on_click: Callable[[], Any] | Literal["rerun"] | None = None,
@@ -45,9 +49,9 @@ def figure(
 
     Returns the `customdata` of the mark that was clicked just now, else None.
     """
-    fixed = drawn.layout.autosize is False
+    shown = drawn if isinstance(drawn, Drawn) else of(drawn)
     data = {
-        "figure": drawn.to_json(validate=False),
+        "figure": shown.json,
         "name": key,
         "says": alt or "",
         "clickable": on_click is not None,
@@ -56,11 +60,24 @@ def figure(
     said = _component()(
         key=key,
         data=data,
-        width="content" if fixed else "stretch",
-        height=int(drawn.layout.height or DEFAULT_HEIGHT),
+        width="content" if shown.fixed else "stretch",
+        height=shown.height or DEFAULT_HEIGHT,
         on_click_change=on_click if callable(on_click) else lambda: None,
     )
     return clicked(said)
+
+
+def of(made: go.Figure, plan: Plan | None = None, has_numbers: bool = False) -> Drawn:
+    """A figure as the page is given it."""
+    height = int(made.layout.height) if made.layout.height else None
+    fixed = made.layout.autosize is False
+    return Drawn(made.to_json(validate=False), height, fixed, title(made), has_numbers, plan or Plan(lambda: made))
+
+
+def title(made: go.Figure) -> str | None:
+    """In one line, the note under it after a semicolon."""
+    lines = re.split(r"<br>(?=<span)", made.layout.title.text or "")
+    return html.unescape("; ".join(" ".join(re.sub(r"<[^>]+>", " ", line).split()) for line in lines)) or None
 
 
 def clicked(said: Any) -> list | None:

@@ -12,11 +12,12 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app import errors
+from app.drawn import Drawn
 
 DRAWN = "drawn_figures"  # in the session: figures that no caption has taken yet
 
 
-def drawn(key: str, title: str, figure: go.Figure) -> None:
+def drawn(key: str, title: str, figure: go.Figure | Drawn) -> None:
     """Keeps a figure until the next caption, which offers its numbers."""
     st.session_state.setdefault(DRAWN, {})[key] = (title, figure)
 
@@ -29,7 +30,7 @@ def forget() -> None:
 def offer() -> None:
     """A popover with the numbers of each figure that was drawn since the last caption."""
     found = st.session_state.pop(DRAWN, {})
-    tables = {key: (title, figure) for key, (title, figure) in found.items() if not table(figure).empty}
+    tables = {key: (title, figure) for key, (title, figure) in found.items() if _has_rows(figure)}
     if not tables:
         return
     with st.popover(":small[:gray[numbers]]", type="tertiary", icon=":material/download:"):
@@ -44,8 +45,12 @@ def offer() -> None:
             )
 
 
-def _csv(figure: go.Figure) -> bytes:
-    return table(figure).to_csv(index=False).encode()
+def _has_rows(figure: go.Figure | Drawn) -> bool:
+    return figure.has_numbers if isinstance(figure, Drawn) else not table(figure).empty
+
+
+def _csv(figure: go.Figure | Drawn) -> bytes:
+    return table(figure.figure() if isinstance(figure, Drawn) else figure).to_csv(index=False).encode()
 
 
 def table(figure: go.Figure) -> pd.DataFrame:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -11,9 +9,12 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app import links, numbers, screen, words
+from app.drawn import Drawn, Plan, kept
 from app.figure import figure as draw
+from app.figure import of, title
 from peftcore.figures.theme import larger, marked, muted, narrowed
 
+RANDOM = "random weights"  # what such a figure says
 # What the theme cannot say: under the navigation Streamlit leaves a gap a fifth of a laptop's screen high, and a list
 # made of buttons is centred. A link to another view of the same page is no place where one is already. In one row all
 # controls are as high as a select box. Columns that hold pictures of a fixed size stack where both have no room.
@@ -62,30 +63,46 @@ def is_dark() -> bool:
 
 
 def show(
-    figure: go.Figure,
+    figure: go.Figure | Plan,
     key: str,
     *,
     spec: Mapping[str, Any] | None = None,
     on_click: Callable[[], Any] | Literal["rerun"] | None = None,
     alt: str | None = None,
 ) -> list | None:
-    """Draws a figure of `peftcore.figures`, which has its own template, for the window that the reader has.
+    """Draws a figure of `peftcore.figures`, which has its own template, for the window that the reader has. A plan of
+    one is built once for all who look at the same (drawn.py).
 
     `spec`: of the run whose model the figure shows; where its backbone began with random weights, the figure says so.
     For the rest, and for what it returns, see `app.figure`.
     """
     key, on_click = links.key_of(key), links.here(on_click) if callable(on_click) else on_click
-    if spec and words.random_weights(spec):
-        marked(figure, "random weights", is_dark())
-    numbers.drawn(key, _title(figure) or "", figure)
+    random = bool(spec and words.random_weights(spec))
+    if isinstance(figure, Plan):
+        whole = _finished(figure, random)
+        if (same := whole.key) is not None:
+            drawn = kept(same, lambda: _built(whole), lambda made: len(made.json))
+            numbers.drawn(key, drawn.title or "", drawn)
+            return draw(drawn, key=key, on_click=on_click, alt=alt or drawn.title)
+        figure = figure.figure()
+    if random:
+        marked(figure, RANDOM, is_dark())
+    numbers.drawn(key, title(figure) or "", figure)
     if screen.is_phone():
         figure = narrowed(figure, screen.width() - screen.PADDING)
     elif screen.is_projector():
         figure = larger(figure, screen.GROWN)
-    return draw(figure, key=key, on_click=on_click, alt=alt or _title(figure))
+    return draw(figure, key=key, on_click=on_click, alt=alt or title(figure))
 
 
-def _title(figure: go.Figure) -> str | None:
-    """In one line, the note under it after a semicolon."""
-    lines = re.split(r"<br>(?=<span)", figure.layout.title.text or "")
-    return html.unescape("; ".join(" ".join(re.sub(r"<[^>]+>", " ", line).split()) for line in lines)) or None
+def _finished(figure: Plan, random: bool) -> Plan:
+    """With what this reader's window asks for."""
+    whole = figure.and_(marked, RANDOM, is_dark()) if random else figure
+    if screen.is_phone():
+        return whole.and_(narrowed, screen.width() - screen.PADDING)
+    return whole.and_(larger, screen.GROWN) if screen.is_projector() else whole
+
+
+def _built(plan: Plan) -> Drawn:
+    made = plan.figure()
+    return of(made, plan, not numbers.table(made).empty)

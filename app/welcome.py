@@ -11,6 +11,7 @@ import streamlit as st
 
 from app import navigation, screen, state, subjects, theme, words
 from app.captions import caption
+from app.drawn import plan
 from peftcore.figures import curves, heads, memory
 from peftcore.figures.accuracy import Ground
 from peftcore.store import conditions, gallery
@@ -75,7 +76,8 @@ def _picture(scores: dict[str, Any], name: int | str) -> Picture:
 
 def show(found: Picture) -> None:
     """The grid and its caption."""
-    figure = heads.head_grid(
+    figure = plan(
+        heads.head_grid,
         found.values,
         found.layers,
         score=found.score,
@@ -127,7 +129,8 @@ def _example(example: dict[str, Any], by_kind: dict[str, list[dict[str, Any]]]) 
     method, steps, evaluations = example["spec"]["method"]["name"], by_kind["step"], by_kind["evaluation"]
     loss, moments = st.columns(2)
     with loss:
-        figure = curves.loss_curve(
+        figure = plan(
+            curves.loss_curve,
             pd.DataFrame(steps),
             pd.DataFrame(evaluations),
             started["steps"],
@@ -138,7 +141,7 @@ def _example(example: dict[str, Any], by_kind: dict[str, list[dict[str, Any]]]) 
         )
         theme.show(figure, key="example_loss", spec=example["spec"])
     with moments:
-        figure = memory.step_memory(by_kind["step_memory"][0]["report"]["curve"], dark=dark, height=400)
+        figure = plan(memory.step_memory, by_kind["step_memory"][0]["report"]["curve"], dark=dark, height=400)
         theme.show(figure, key="example_memory")
     measured = conditions.of_run(example["spec"], started)
     caption(

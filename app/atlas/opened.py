@@ -6,6 +6,7 @@ import streamlit as st
 
 from app import captions, errors, links, screen, theme
 from app.atlas.choice import SCORES, Card, Chosen
+from app.drawn import plan
 from peftcore.figures import heads
 from peftcore.figures.theme import method_title
 
@@ -24,13 +25,13 @@ def _inside(card: Card, chosen: Chosen) -> None:
     entry, scores = card.entry, card.entry.scores[chosen.score]
     left, right = st.columns(2, gap="medium")
     with left:
-        grid = heads.head_grid(
+        grid = plan(heads.head_grid,
             card.values, scores.layers, score=chosen.score, projection=chosen.short, mask=card.mask, note="",
             **screen.fit(545, 530), dark=theme.is_dark(),
         )  # fmt: skip
         theme.show(grid, "atlas_grid")
     with right:
-        profile = heads.layer_profile(card.values, score=chosen.score, height=480, dark=theme.is_dark())
+        profile = plan(heads.layer_profile, card.values, score=chosen.score, height=480, dark=theme.is_dark())
         theme.show(profile, "atlas_profile")
     settings = ", ".join(f"{name} {value}" for name, value in entry.settings.items())
     captions.caption(

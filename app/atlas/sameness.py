@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import captions, errors, glossary, links, screen, theme
 from app.atlas.choice import Card, Chosen
+from app.drawn import plan
 from peftcore.errors import BadData
 from peftcore.figures import atlas
 from peftcore.figures.agreement import (
@@ -150,7 +151,8 @@ def draw(chosen: Chosen) -> None:
 
 def _matrix(tasks: Tasks, correlations: np.ndarray, found: Agreement, how: str, chosen: Chosen) -> None:
     order = clustered(correlations)
-    figure = atlas.likeness(
+    figure = plan(
+        atlas.likeness,
         correlations[np.ix_(order, order)],
         [tasks.names[place] for place in order],
         [tasks.groups[place] for place in order],
@@ -171,7 +173,7 @@ def _test(tasks: Tasks, both: dict[str, Agreement], strata: dict[str, Agreement]
     found = both[how]
     rare = percent(found.p) if found.p > 1 / DRAWS else f"fewer than one in {DRAWS + 1:,}"
     title = f"Random groups differ as much in {rare} of {DRAWS + 1:,} assignments"
-    theme.show(atlas.by_chance(found, title=title, dark=theme.is_dark()), "atlas_by_chance")
+    theme.show(plan(atlas.by_chance, found, title=title, dark=theme.is_dark()), "atlas_by_chance")
     rows = [_row(HOWS[name], "among all tasks", agreement) for name, agreement in both.items()]
     rows += [_row(HOWS[name], f"among tasks of one {tasks.setting_name}", kept) for name, kept in strata.items()]
     st.markdown("\n".join(["| ranks | labels permuted | within | between | p |", "|---|---|---:|---:|---:|", *rows]))
@@ -200,7 +202,7 @@ def _profiles(tasks: Tasks, chosen: Chosen) -> None:
     profiles = layer_profiles(tasks.scores)
     share = explained_by_layers(tasks.scores)
     top = int(profiles.mean(0).argmax())
-    figure = atlas.group_profiles(
+    figure = plan(atlas.group_profiles,
         profiles, tasks.names, tasks.groups,
         title=f"Layer {top + 1} moves most on average; the layer explains {percent(share)} of how heads rank",
         dark=theme.is_dark(),

@@ -14,6 +14,7 @@ import streamlit as st
 
 from app import links
 from app.atlas.choice import Card, Chosen
+from app.drawn import once
 from app.tasks.task_cards import GROUPS
 from peftcore.figures.atlas import Range, multiples, sheet, small_grid
 from peftcore.figures.squares import Scale
@@ -102,7 +103,7 @@ def _card(card: Card, colours: Range, chosen: Chosen, opened: str | None) -> dic
         "note": _note(card, chosen),
         "says": says(card),
         "href": href(card, chosen),
-        "image": _image(small_grid(card.values, colours, card.mask)),
+        "image": once(_grid, card.values, colours, card.mask),
         "shape": f"{card.values.shape[1]} / {card.values.shape[0]}",
         "open": entry.id == opened,
     }
@@ -145,6 +146,10 @@ def place(card: Card, chosen: Chosen) -> tuple[str, dict[str, Any]]:
     if chosen.score == "energy":
         query["score"] = chosen.score
     return "heads", query
+
+
+def _grid(*of: Any) -> str:
+    return _image(small_grid(*of))
 
 
 def _image(pixels: np.ndarray) -> str:

@@ -11,6 +11,7 @@ import streamlit as st
 from app import captions, links, navigation, screen, state, theme, words
 from app.compare import tables
 from app.compare.entries import MOST, Group
+from app.drawn import plan
 from app.room import who
 from peftcore.figures.accuracy import Ground
 from peftcore.figures.leaderboard import MOST as MOST_DRAWN
@@ -47,7 +48,7 @@ def draw() -> None:
     board = _board(str(store.folder), task, newest, who.sight())
     some = board.best if ranked == "best" else board.standings
     theirs = published.on_task(task)
-    figure = standings(
+    figure = plan(standings,
         rows([*some]),
         _papers_rows(theirs),
         chance=Ground.of(some[0].runs[0].started, "test").chance, validated=board.validated, dark=theme.is_dark(),
@@ -149,7 +150,9 @@ def beside(groups: Sequence[Group], task: str) -> None:
             {"title": group.label, "method": row["method"], "test": row["accuracy"], "val": row["val_accuracy"],
              "low": low, "high": high, "about": group.entries[0].spec["backbone"]}
         )  # fmt: skip
-    theme.show(standings(ours, _papers_rows(theirs), dark=theme.is_dark(), line=WIDTH[screen.is_phone()]), "beside")
+    theme.show(
+        plan(standings, ours, _papers_rows(theirs), dark=theme.is_dark(), line=WIDTH[screen.is_phone()]), "beside"
+    )
     captions.caption(f"The runs by validation accuracy, and what was published on {task}. {_another(theirs)}")
 
 

@@ -11,6 +11,7 @@ import streamlit as st
 from app import captions, errors, links, screen, theme, words
 from app.compare import examples
 from app.compare.entries import LEAST, Entry
+from app.drawn import plan
 from app.runs import kept_predictions
 from peftcore.figures import compare as figures
 from peftcore.figures.theme import percent
@@ -39,8 +40,13 @@ def draw(entries: Sequence[Entry]) -> None:
     whole, codes = comparison([found for _, found in known]), [entry.code for entry in runs]
     left, right = st.columns(2, gap="medium")
     with left:
-        figure = figures.disagreement(
-            whole.disagreement, codes, images=len(whole.labels), **screen.fit(460, 420), dark=theme.is_dark()
+        figure = plan(
+            figures.disagreement,
+            whole.disagreement,
+            codes,
+            images=len(whole.labels),
+            **screen.fit(460, 420),
+            dark=theme.is_dark(),
         )
         theme.show(figure, "compare_disagreement")
     with right:

@@ -10,6 +10,7 @@ import streamlit as st
 from app import captions, errors, links, navigation, theme, words
 from app.compare import board, tables
 from app.compare.entries import LEAST, MOST, Entry, Group, first_choice, groups, offered
+from app.drawn import plan
 from peftcore.figures import compare as figures
 from peftcore.figures.cost import accuracy_vs_cost
 from peftcore.figures.theme import method_title
@@ -84,7 +85,7 @@ def cost(entries: Sequence[Entry]) -> None:
         st.info("None of these runs has come to its end, so there is no test accuracy yet.", icon=":material/info:")
         return
     ground = next((entry.ground for entry in entries if entry.ground), None)
-    figure = accuracy_vs_cost(rows, by, chance=ground.chance if ground else None, dark=theme.is_dark())
+    figure = plan(accuracy_vs_cost, rows, by, chance=ground.chance if ground else None, dark=theme.is_dark())
     theme.show(figure, f"compare_cost_{by}")
     several = any(row["spread"] is not None for row in rows)
     captions.caption(
@@ -119,7 +120,8 @@ def curves(entries: Sequence[Entry]) -> None:
         st.info("None of these runs has taken a step yet.", icon=":material/info:")
         return
     ground = next((entry.ground for entry in entries if entry.ground), None)
-    figure = figures.runs_overlay(
+    figure = plan(
+        figures.runs_overlay,
         frames,
         methods={labels[entry.code]: (entry.method, (entry.started or {}).get("method_kind")) for entry in entries},
         x=x,

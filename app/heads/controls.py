@@ -9,6 +9,7 @@ import numpy as np
 import streamlit as st
 
 from app import cached, errors, links, navigation, subjects, theme, words
+from app.drawn import plan
 from peftcore.errors import HeadroomError
 from peftcore.figures.attention import attention_overlay, patch_picker
 from peftcore.figures.theme import percent
@@ -162,7 +163,7 @@ def overlay(
         note = f"{_share(prefix - (registers or 0.0))} goes to the class token"
         if registers is not None:
             note += f", {_share(registers)} to registers"
-    figure = attention_overlay(image, grid, look.asked, title, zmax, note=note, width=width, dark=theme.is_dark())
+    figure = plan(attention_overlay, image, grid, look.asked, title, zmax, note=note, width=width, dark=theme.is_dark())
     theme.show(figure, key, spec=spec, on_click=lambda: pick_query(key))
 
 
@@ -182,5 +183,5 @@ def picker(
     width: int = 300,
 ) -> None:
     """The plain image whose patches take a click; it stands beside maps, and is marked as they are."""
-    figure = patch_picker(image, grid, query, title=title, note=note, width=width, dark=theme.is_dark())
+    figure = plan(patch_picker, image, grid, query, title=title, note=note, width=width, dark=theme.is_dark())
     theme.show(figure, key, spec=spec, on_click=lambda: pick_query(key))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import streamlit as st
 
 from app import cached, errors, links, screen, subjects, theme
+from app.drawn import plan
 from peftcore import uploads
 from peftcore.errors import HeadroomError
 from peftcore.figures import strip
@@ -43,7 +44,8 @@ def choose_image(page: str, run: subjects.Run, *, count: int, side: int = 64) ->
             on_click=links.write,
             kwargs={"image": max(0, first - count)},
         )
-        figure = strip.image_strip(
+        figure = plan(
+            strip.image_strip,
             [split.images[n] for n in numbers],
             numbers,
             [str(task.classes[split.labels[n]]) for n in numbers],

@@ -8,6 +8,7 @@ import numpy as np
 import streamlit as st
 
 from app import captions, errors, screen, subjects, theme, words
+from app.drawn import plan
 from app.heads import measuring
 from app.heads.measuring import Given, Key, Measurement
 from app.subjects import Scores
@@ -87,7 +88,7 @@ def draw(run: subjects.Run, own: Scores | None) -> None:
     correlations = figures.pairwise(list(grids.values()))
     left, right = st.columns([11, 9], gap="medium")
     with left:
-        figure = figures.correlation_matrix(
+        figure = plan(figures.correlation_matrix,
             correlations, list(grids), title=figures.agreeing(correlations, list(grids)),
             note=f"{figures.RHO} over {int(np.isfinite(next(iter(grids.values()))).sum())} heads",
             **screen.fit(560), dark=theme.is_dark(),

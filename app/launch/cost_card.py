@@ -13,6 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import background, errors, heavy, links, numbers, theme, words
 from app.captions import POWERS
+from app.drawn import plan
 from app.launch import costs, request
 from app.worker import OverLimit
 from peftcore.errors import DataUnavailable, HeadroomError
@@ -63,7 +64,7 @@ def draw(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list
 def _race_cost(specs: Sequence[RunSpec], race: costs.Race, values: dict[str, list[Any]]) -> None:
     _warn(specs[0], race.peak)
     st.markdown(f"**{request.product(values)}**. They train {human_count(race.trained)} weights in all.")
-    theme.show(figures.memory_bar(race.components, dark=theme.is_dark(), height=150), key="launch_memory")
+    theme.show(plan(figures.memory_bar, race.components, dark=theme.is_dark(), height=150), key="launch_memory")
     alone = sum(spec.method.kind != "side" for spec in specs)
     parts = [words.components(race.components) + "  \n"]
     if race.sharing > 1:
@@ -86,7 +87,9 @@ def _cost(spec: RunSpec, cost: costs.Cost) -> None:
         f"{cost.parameters['head']:,} in the classifier."
     )
     ghost = None if spec.method.baseline == "upper" else cost.full
-    theme.show(figures.memory_bar(cost.components, ghost=ghost, dark=theme.is_dark(), height=150), key="launch_memory")
+    theme.show(
+        plan(figures.memory_bar, cost.components, ghost=ghost, dark=theme.is_dark(), height=150), key="launch_memory"
+    )
     cached = ", including the cached features of all images" if cost.components["cached_features"] else ""
     st.caption(
         f"{words.components(cost.components)}  \nPredicted peak of one training step of {cost.batch} images, without "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from app import captions, links, theme
+from app.drawn import plan
 from app.memory.cases import Case, predicted, result
 from peftcore.figures import kept as figures
 from peftcore.figures.kept_rows import blocks_of, compare_block, totals
@@ -50,9 +51,11 @@ def draw(cases: Sequence[Case]) -> None:
         block = _block(named)
     layer = named[block]
     needs, rows = _compared(chosen, block, whole)
-    theme.show(figures.training_needs(needs, line=WIDE, dark=theme.is_dark()), "memory_needs")
+    theme.show(plan(figures.training_needs, needs, line=WIDE, dark=theme.is_dark()), "memory_needs")
     if any(size for row in rows for size in row["bytes"].values()):
-        theme.show(figures.kept_activations(rows, block, called=layer, line=WIDE, dark=theme.is_dark()), "memory_kept")
+        theme.show(
+            plan(figures.kept_activations, rows, block, called=layer, line=WIDE, dark=theme.is_dark()), "memory_kept"
+        )
     else:
         st.info(f"Neither keeps anything of {layer}: no gradient passes through it.", icon=":material/info:")
     captions.caption(

@@ -1,22 +1,25 @@
 """Follows a run by reading the store: each look reads only the events that came since the last one.
 
-Nothing but the page's own thread calls Streamlit; the threads that work for a run write to the store alone.
+One follower of a run serves all who watch it: an event is read and parsed once, and each watcher is given what has been
+seen, which does not change any more. Nothing but the page's own thread calls Streamlit; the threads that work for a run
+write to the store alone.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
-import streamlit as st
 
 from peftcore.store import RunRecord, Store
 
 KINDS = ("started", "progress", "download", "step", "evaluation", "step_memory", "side_entropy", "heads_cut")
 MOST_POINTS = 1500  # of a curve; a longer run is thinned evenly
-MOST_FOLLOWED = 40  # runs of one session; a race follows several
+MOST_FOLLOWED = 200  # runs of all sessions; a race follows several
 RECENT = 40  # steps from which the speed is computed
 
 
@@ -35,6 +38,7 @@ class Follower:
     scores: list[dict[str, Any]] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
     evaluations: list[dict[str, Any]] = field(default_factory=list)
+    _frame: pd.DataFrame | None = None
 
     def look(self, store: Store, run: int) -> Follower:
         for event in store.events(run, after=self.seq, kinds=self.kinds):
@@ -81,8 +85,18 @@ class Follower:
     def done(self) -> int:
         return self.steps[-1]["step"] if self.steps else 0
 
+    def seen(self) -> Follower:
+        """What it has seen so far, for good."""
+        steps, evaluations = list(self.steps), list(self.evaluations)
+        return replace(self, steps=steps, evaluations=evaluations, scores=list(self.scores), _frame=None)
+
     def frame(self) -> pd.DataFrame:
         """One row per step, thinned where there are very many; steps whose memory was traced stay."""
+        if self._frame is None:
+            self._frame = self._rows()
+        return self._frame
+
+    def _rows(self) -> pd.DataFrame:
         every = -(-len(self.steps) // MOST_POINTS) or 1
         last = len(self.steps) - 1
         rows = [s for i, s in enumerate(self.steps) if i % every == 0 or i == last or s["memory"]]
@@ -103,13 +117,34 @@ class Follower:
         return max(0.0, (self.total - self.done) / speed - silent)
 
 
+class _Shared:
+    """A follower, and what it has seen."""
+
+    def __init__(self, kinds: tuple[str, ...]):
+        self.follower = Follower(kinds=kinds)
+        self.seen = self.follower.seen()
+        self.lock = threading.Lock()
+
+    def look(self, store: Store, record: RunRecord) -> Follower:
+        with self.lock:
+            if self.follower.look(store, record.id).seq != self.seen.seq:
+                self.seen = self.follower.seen()
+            return self.seen
+
+
+_followers: OrderedDict[tuple[str, int], _Shared] = OrderedDict()
+_lock = threading.Lock()
+
+
 def follow(store: Store, record: RunRecord) -> Follower:
-    """This session's follower of a run, brought up to date."""
-    followers = st.session_state.setdefault("followers", {})
+    """What a run has told so far."""
     key = (str(store.folder), record.id)
-    if key not in followers:
-        while len(followers) >= MOST_FOLLOWED:
-            followers.pop(next(iter(followers)))
-        # Scores are many numbers, so they are read where the page shows them: for a method that switches heads off.
-        followers[key] = Follower(kinds=(*KINDS, "scores") if "off" in record.spec["method"] else KINDS)
-    return followers[key].look(store, record.id)
+    with _lock:
+        if key not in _followers:
+            # Scores are many numbers, so they are read where the page shows them: for a method that switches heads off.
+            _followers[key] = _Shared((*KINDS, "scores") if "off" in record.spec["method"] else KINDS)
+            while len(_followers) > MOST_FOLLOWED:
+                _followers.popitem(last=False)
+        _followers.move_to_end(key)
+        shared = _followers[key]
+    return shared.look(store, record)

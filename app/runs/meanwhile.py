@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from app import screen, subjects, theme, turns, words
+from app.drawn import plan
 from peftcore.figures import curves
 from peftcore.figures.accuracy import Ground
 from peftcore.store import RunRecord, gallery
@@ -41,7 +42,8 @@ def draw(record: RunRecord) -> None:
         icon=":material/movie:",
     )
     with st.container(height=screen.tall(HEIGHT), border=False):
-        figure = curves.loss_curve(
+        figure = plan(
+            curves.loss_curve,
             steps,
             evaluations,
             started["steps"],

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from app import captions, navigation, state, theme, words
+from app.drawn import plan
 from app.launch import costs
 from peftcore.figures import predictions as figures
 from peftcore.figures.theme import si_bytes
@@ -62,7 +63,7 @@ def draw() -> None:
             navigation.link("launch", "Launch one")
         return
     runs = "1 finished run" if len(known) == 1 else f"{len(known)} finished runs"
-    theme.show(figures.predicted_against_measured(known, dark=theme.is_dark()), "memory_predictions")
+    theme.show(plan(figures.predicted_against_measured, known, dark=theme.is_dark()), "memory_predictions")
     captions.caption(
         f"The peak of a training step of {runs}: predicted before the "
         "launch, and the highest that was measured. On the line the two are equal."

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import caps, errors, navigation, screen, state, theme, turns, words
 from app.captions import caption
+from app.drawn import plan
 from app.room import who
 from app.runs import put_away, races, selection
 from app.runs.races import Runner
@@ -130,7 +131,8 @@ def _curves(race: int, runners: Sequence[Runner]) -> None:
     height = STACKED if stacked else HEIGHT
     with st.container(height=screen.tall(height), border=False):
         leader = next((nth for nth, runner in enumerate(runners) if runner.place == 1), None)
-        figure = figures.race_curves(
+        figure = plan(
+            figures.race_curves,
             [runner.lane() for runner in runners],
             max(runner.record.spec["epochs"] for runner in runners),
             title=_finding(runners),

@@ -7,6 +7,7 @@ from functools import partial
 import streamlit as st
 
 from app import captions, errors, links, screen, theme, words
+from app.drawn import plan
 from app.runs import kept_predictions
 from peftcore.figures import results as figures
 from peftcore.store import RunRecord
@@ -46,12 +47,19 @@ def draw(record: RunRecord) -> None:
     dark = theme.is_dark()
     with left:
         columns = (counts[name].to_numpy() for name in ("recall", "low", "high", "images"))
-        figure = figures.by_class(found.classes, *columns, overall=found.accuracy, dark=dark)
+        figure = plan(figures.by_class, found.classes, *columns, overall=found.accuracy, dark=dark)
         theme.show(figure, f"by_class_{record.id}", spec=record.spec)
     with right:
         bins = found.calibration()
-        figure = figures.reliability(
-            bins.edges, bins.images, bins.confidence, bins.accuracy, bins.ece, dark=dark, height=380
+        figure = plan(
+            figures.reliability,
+            bins.edges,
+            bins.images,
+            bins.confidence,
+            bins.accuracy,
+            bins.ece,
+            dark=dark,
+            height=380,
         )
         theme.show(figure, f"reliability_{record.id}", spec=record.spec)
     captions.caption(
@@ -77,8 +85,8 @@ def _confusion(found: Results, cell: tuple[int, int] | None) -> None:
         if clicked := links.clicked(key):
             links.write(label=clicked[0], predicted=clicked[1], images="cell")
 
-    figure = figures.confusion(
-        found.confusion, found.classes, selected=cell, **screen.fit(470, 470), dark=theme.is_dark()
+    figure = plan(
+        figures.confusion, found.confusion, found.classes, selected=cell, **screen.fit(470, 470), dark=theme.is_dark()
     )
     theme.show(figure, key, on_click=pick)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from app import screen, theme, words
 from app.captions import POWERS, caption
+from app.drawn import Plan, plan
 from app.heads import cut
 from app.runs import collapsed
 from app.runs.following import Follower
@@ -28,7 +28,8 @@ def draw(record: RunRecord, follower: Follower) -> None:
         return
     spec, steps, total = record.spec, follower.frame(), follower.total
     dark, tall, small = theme.is_dark(), TALL - EDGE, SMALL - EDGE
-    loss = curves.loss_curve(
+    loss = plan(
+        curves.loss_curve,
         steps,
         follower.evaluation_frame(),
         total,
@@ -38,15 +39,14 @@ def draw(record: RunRecord, follower: Follower) -> None:
         dark=dark,
         height=tall,
     )
-    masks.mark_steps(loss, cut.step_of(follower), dark=dark)
-    figures: dict[str, go.Figure] = {
-        "loss": loss,
-        "rate": curves.learning_rate_curve(steps, total, peak=spec["lr"], dark=dark, height=small),
-        "norm": curves.gradient_norm(steps, total, dark=dark, height=small),
-        "peaks": curves.memory_over_steps(steps, total, dark=dark, height=tall),
+    figures: dict[str, Plan] = {
+        "loss": loss.and_(masks.mark_steps, cut.step_of(follower), dark=dark),
+        "rate": plan(curves.learning_rate_curve, steps, total, peak=spec["lr"], dark=dark, height=small),
+        "norm": plan(curves.gradient_norm, steps, total, dark=dark, height=small),
+        "peaks": plan(curves.memory_over_steps, steps, total, dark=dark, height=tall),
     }
     if follower.step_memory:
-        figures["moments"] = memory.step_memory(follower.step_memory["report"]["curve"], dark=dark, height=tall)
+        figures["moments"] = plan(memory.step_memory, follower.step_memory["report"]["curve"], dark=dark, height=tall)
     for name, figure in figures.items():
         with places[name]:
             theme.show(figure, key=f"{name}_{record.id}", spec=spec if name in LEARNT else None)

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from app import captions, screen, subjects, theme, words
+from app.drawn import plan
 from app.heads import controls, edit_mask, effects, look, opinions, shown, stability
 from peftcore.figures import heads as figures
 from peftcore.figures.squares import Scale
@@ -23,7 +24,8 @@ with st.container(key="wrap_heads"):
 with right:
     layer, head = controls.choose_head("heads", view.values)
 with left:
-    grid = figures.head_grid(
+    grid = plan(
+        figures.head_grid,
         view.values,
         scores.layers,
         score=scores.score,
@@ -58,14 +60,19 @@ edit_mask.draw(run, history[-1][1] if history else scores, (layer, head))
 with st.container(key="wrap_profile"):
     left, right = st.columns([9, 11], gap="medium")
 with left:
-    profile = figures.layer_profile(view.spread, score=scores.score, height=480, dark=theme.is_dark())
+    profile = plan(figures.layer_profile, view.spread, score=scores.score, height=480, dark=theme.is_dark())
     theme.show(profile, "heads_profile", spec=run.spec)
     captions.caption(f"{shown.SCORES[score].capitalize()}, {view.of}: how it spreads over the layers.")
 frames, of = view.in_training(history)
 if len(frames) > 1:
     with right:
-        grown = figures.scores_over_steps(
-            frames, score=history[-1][1].score, projection=of, **screen.fit(600, 560), dark=theme.is_dark()
+        grown = plan(
+            figures.scores_over_steps,
+            frames,
+            score=history[-1][1].score,
+            projection=of,
+            **screen.fit(600, 560),
+            dark=theme.is_dark(),
         )
         theme.show(grown, "heads_over_steps", spec=run.spec)
         captions.caption(

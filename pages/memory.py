@@ -3,6 +3,7 @@
 import streamlit as st
 
 from app import background, captions, errors, libraries, links, theme
+from app.drawn import plan
 from app.memory import batch_sizes, kept_tensors, ledgers, measuring, step_form
 from app.memory.cases import DEVICES
 from app.runs import predictions
@@ -31,7 +32,7 @@ rows = ledgers.rows(cases)
 if rows:
     left, right = st.columns([5, 3], gap="medium")
     with left:
-        theme.show(figures.memory_bars(rows, cards=figures.CARDS, line=80, dark=theme.is_dark()), "memory_bars")
+        theme.show(plan(figures.memory_bars, rows, cards=figures.CARDS, line=80, dark=theme.is_dark()), "memory_bars")
     with right:
         st.dataframe(ledgers.table(cases), hide_index=True, key="memory_table")
     captions.caption(
@@ -55,7 +56,7 @@ if rows:
         required=True,
     )
     moments, source = ledgers.curve(case) or ([], "predicted")
-    theme.show(figures.step_memory(moments, line=WIDE, dark=theme.is_dark()), "memory_step")
+    theme.show(plan(figures.step_memory, moments, line=WIDE, dark=theme.is_dark()), "memory_step")
     captions.caption(
         f"One step of {method_title(case.method)}, {source}, operation by operation. "
         "Point at it to read which layer is under way."

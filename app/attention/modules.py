@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import cached, captions, links, screen, theme, words
+from app.drawn import plan
 from app.errors import sentences
 from app.heads import image_choice
 from app.subjects import Run
@@ -35,7 +36,7 @@ def draw(run: Run, image: int | str, query: tuple[int, int] | None, grid: tuple[
             above.append(cached.attention(run.subject, image, layer, asks, tuned=False).head(cached.MEAN)[0])
             below.append(cached.side_attention(run.subject, image, module, asks).head(cached.MEAN)[0])
         alike = len(set(known.side_grids)) == 1
-        figure = figures.beside_layers(
+        figure = plan(figures.beside_layers,
             above, below, known.attended, query=cached.moved(query, grid, known.side_grids[0]) if alike else None,
             width=screen.fit(1120)["width"], dark=theme.is_dark(),
         )  # fmt: skip
@@ -46,7 +47,7 @@ def draw(run: Run, image: int | str, query: tuple[int, int] | None, grid: tuple[
             words.command(run.spec),
         )
         names, sizes, shares = cached.added(run.subject, image)
-        theme.show(figures.added(names, sizes, shares, dark=theme.is_dark()), "attention_added", spec=run.spec)
+        theme.show(plan(figures.added, names, sizes, shares, dark=theme.is_dark()), "attention_added", spec=run.spec)
         captions.caption(
             f"{run.title}. {cached.image_title(run, image)}: what each module adds to the token that the classifier "
             "reads, before the last norm. The frozen token and these add up to it; shares are along the sum of all "

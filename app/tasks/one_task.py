@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import background, errors, links, navigation, numbers, pictures, screen, state, subjects, theme, words
 from app.captions import caption
+from app.drawn import plan
 from app.tasks import feature_points, image_data, reached, reading
 from app.tasks.image_data import Facts, Seen, Wish
 from peftcore.errors import HeadroomError
@@ -171,7 +172,7 @@ def about(task: str, facts: Facts, backbone: str) -> None:
     """Classes, split, source and what runs reached."""
     st.markdown(f"**{len(facts.classes)} classes: {facts.sizes}.**")
     reached.draw(task, backbone)
-    theme.show(figures.class_balance(facts.counts, line=48, dark=theme.is_dark()), "tasks_balance")
+    theme.show(plan(figures.class_balance, facts.counts, line=48, dark=theme.is_dark()), "tasks_balance")
     numbers.offer()
     _runs(task)
     st.caption(f"Source: {errors.plain(facts.source)}.")

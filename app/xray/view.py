@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from app import captions, errors, links, screen, theme
+from app.drawn import plan
 from app.subjects import Scores
 from app.xray.sources import Source
 from peftcore.figures import heads, xray
@@ -87,7 +88,7 @@ def grid(key: str, adapter: Adapter, chosen: str, *, title: str | None = None, w
         st.info(f"No head grid: {errors.plain(adapter.no_scores)}", icon=":material/grid_off:")
         return
     scores = Scores.of(adapter.scores.to_dict())
-    figure = heads.head_grid(
+    figure = plan(heads.head_grid,
         values(scores, chosen), scores.layers, score="energy", title=title, note="",
         projection=chosen if chosen in scores.projections else "+".join(scores.projections),
         **screen.fit(width, 520), dark=theme.is_dark(),

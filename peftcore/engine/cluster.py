@@ -131,6 +131,15 @@ def _servers() -> list[psutil.Process]:
     return [child for child in found if child.status() != psutil.STATUS_ZOMBIE]
 
 
+def answers(address: str) -> bool:
+    """Whether a cluster is there. Ray itself ends the whole process where one has been away for a minute."""
+    try:
+        _knock(address)
+    except errors.EngineUnavailable:
+        return False
+    return True
+
+
 def _knock(address: str) -> None:
     """Refuses an address that does not answer; Ray itself would try for a quarter of an hour."""
     host, _, port = address.rpartition(":")

@@ -301,6 +301,12 @@ class Engine:
             if now - recovered >= RECOVER_SECONDS:
                 recovered = now
                 self._family = cluster.family(self._servers)
+                if self.address and not self._reason:
+                    if not cluster.answers(self.address):
+                        log.error("the Ray cluster at %s is gone", self.address)
+                        self._ready.clear()
+                        return
+                    self._do(self._measure)
                 self._do(self.recover)
             self._do(self._hand_over)  # what a command could not do: the store was full, a cluster has grown
 
@@ -374,6 +380,10 @@ class Engine:
         """Raises InvalidSetting: this person may not queue runs with these settings."""
         if owner:
             caps.check(self.store, self.caps_of(owner), owner, specs)
+
+    def _measure(self) -> None:
+        if self._pool:
+            self._pool.measure()
 
     def _working(self) -> Counter[str]:
         """How many slots each person's runs take."""

@@ -41,17 +41,25 @@ class Pool:
         cpus, gpus = (int(ray.cluster_resources().get(name, 0)) for name in ("CPU", "GPU"))
         self.cpus_per_run = max(1, min(cpus_per_run or MOST_CPUS, cpus))
         self.gpu_share = 1 / runs_per_gpu if gpus else 0
-        self.slots = max(1, cpus // self.cpus_per_run)
-        if gpus:
-            self.slots = min(self.slots, gpus * runs_per_gpu)
+        self.runs_per_gpu = runs_per_gpu
         # A process that has used one GPU cannot move to another. Where there is only one, it stays and stays warm.
         calls = 1 if gpus > 1 else 0
         task = ray.remote(max_calls=calls, max_retries=0, num_cpus=self.cpus_per_run)
         self._alone, self._together = task(worker.work), task(worker.work_together)
         self._predict = ray.remote(max_calls=0, max_retries=0, num_cpus=0)(worker.predict)
-        self.memory = max((int(node["Resources"].get("memory", 0)) for node in ray.nodes() if node["Alive"]), default=0)
+        self.measure()
         self.gpu_memory = _gpu_memory() if gpus else None
         self._warming: list[Any] = []  # streams, kept so that Ray does not forget them
+
+    def measure(self) -> None:
+        """How many runs work at once, and the largest machine's memory: a cluster grows and shrinks."""
+        import ray
+
+        cpus, gpus = (int(ray.cluster_resources().get(name, 0)) for name in ("CPU", "GPU"))
+        self.slots = max(1, cpus // self.cpus_per_run)
+        if gpus:
+            self.slots = min(self.slots, gpus * self.runs_per_gpu)
+        self.memory = max((int(node["Resources"].get("memory", 0)) for node in ray.nodes() if node["Alive"]), default=0)
 
     def predict(self, settings: Mapping[str, Any]) -> Any:
         """Begins a prediction of a run's memory and returns Ray's reference to it: see `worker.predict`."""

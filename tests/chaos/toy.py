@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import signal
+import sys
 import time
 from collections.abc import Callable, Collection, Generator
 from typing import Any
@@ -19,6 +20,8 @@ PAUSE = 0.03  # seconds of a step
 def run(settings: dict[str, Any], resume: bytes | None) -> Generator[events.Event]:
     """A chain of hashes, `steps` long, with a checkpoint after each `every`; none where that is 0."""
     first, _, chain = (resume or b"0:").partition(b":")
+    if "ray" in sys.modules:
+        yield events.Progress(sys.modules["ray"].get_runtime_context().get_node_id(), int(first), settings["steps"])
     for step in range(int(first), settings["steps"]):
         chain = hashlib.sha256(chain + f"{settings['seed']} {step}".encode()).digest()
         time.sleep(PAUSE)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -469,6 +470,13 @@ def test_without_ray_runs_fail_with_the_reason(tmp_path, monkeypatch):
     assert not engine.wait_ready(90) and engine.state.startswith("failed: Runs need Ray")
     assert "pip install ray" in ended(engine, run).error
     engine.shutdown()
+
+
+def test_a_cluster_answers_or_is_gone():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert cluster.answers(address)
+    assert not cluster.answers(address)
 
 
 def test_where_ray_does_not_start_runs_wait_for_the_next_try(tmp_path, monkeypatch):

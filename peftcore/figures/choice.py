@@ -133,7 +133,8 @@ def seed_rolls(
                     columns[name].append(cell)
     theme.numbered(figure, columns)
     figure.update_xaxes(title_text="test accuracy (%)")
-    figure.update_yaxes(tickvals=list(range(len(tasks))), ticktext=tasks, range=[-0.6, len(tasks) - 0.4], ticks="")
+    names = [theme.plain(task.replace("_", " ")) for task in tasks]
+    figure.update_yaxes(tickvals=list(range(len(tasks))), ticktext=names, range=[-0.6, len(tasks) - 0.4], ticks="")
     figure.update_layout(hovermode="closest", margin=dict(b=92))
     won, means = wins(results, chosen), wins(results, None)
     name = theme.method_title(first)

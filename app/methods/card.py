@@ -12,7 +12,7 @@ import streamlit as st
 from app import background, captions, errors, navigation, screen, theme, words
 from app.methods import known
 from peftcore.figures.block import block
-from peftcore.figures.theme import method_title, si_bytes
+from peftcore.figures.theme import method_title, percent, si_bytes
 from peftcore.registry import METHODS
 
 COLUMNS, WIDTH = 3, 620
@@ -41,7 +41,7 @@ def _short(name: str) -> None:
         return
     st.markdown(f"{mark} {errors.plain(facts['card']['trains'])}")
     share = facts["parameters"]["method"] / facts["parameters"]["backbone"]
-    st.caption(f"{100 * share:.2g} % of ViT-B/16's weights; a step of 32 images peaks at {si_bytes(facts['peak'])}")
+    st.caption(f"{percent(share)} of ViT-B/16's weights; a step of 32 images peaks at {si_bytes(facts['peak'])}")
 
 
 def one(name: str) -> None:

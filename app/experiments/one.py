@@ -108,7 +108,7 @@ def _bill(of: Standing, working: Sequence[RunRecord]) -> None:
             for race in races:
                 navigation.link("runs", f"Watch race {race}", race=race)
         return
-    seconds = expected_seconds(of.missing)
+    seconds = expected_seconds(of.missing, state.store())
     takes = f"about **{words.duration(seconds)}** of one core" if seconds else "no time estimate yet"
     there = f"{done} of {of.total} runs are here already. " if done else ""
     st.markdown(f"{there}**{len(of.missing)} runs** to make, {takes}; what is finished is never run again.")

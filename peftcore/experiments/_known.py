@@ -19,6 +19,7 @@ from peftcore.bench._run_log import RunLog
 from peftcore.experiments import Cell, Experiment, experiment, names
 from peftcore.experiments._found import Found
 from peftcore.home import home
+from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import Store, recipes
 
@@ -165,17 +166,24 @@ def _whole_seeds(rows: list[dict[str, Any]], points: list[tuple[Cell, int, RunSp
     return [row for row in rows if row["seed"] in whole]
 
 
-def expected_seconds(specs: list[RunSpec]) -> float | None:
-    """CPU seconds of these runs, by what runs of their method and backbone took; None where nothing is known."""
-    rates: dict[tuple[str, str], list[float]] = {}
+def expected_seconds(specs: list[RunSpec], store: Store | None = None) -> float | None:
+    """Seconds that these runs take on one core, by what an epoch took in runs of their method and backbone, else of
+    their method's kind: recorded ones, this home's, and the store's. None where nothing is known."""
     records = [_read(file, file.stat().st_mtime_ns) for file in FOLDER.glob("*.json")]
-    runs = [run for made in records if made["measure"] == "accuracy" for run in made["runs"]]
-    taken = [(run["spec"], run["numbers"]) for run in runs] + [(row["spec"], row) for row in log_of("accuracy")]
-    for spec, numbers in taken:
-        if seconds := numbers.get("cpu"):
-            pair = spec["method"]["name"], spec["backbone"]
-            rates.setdefault(pair, []).append(seconds / spec["epochs"])
-    known = [
-        median_low(rates[pair]) * spec.epochs for spec in specs if (pair := (spec.method.name, spec.backbone)) in rates
+    taken = [(run["spec"], run["numbers"]) for made in records if made["measure"] == "accuracy" for run in made["runs"]]
+    taken += [(row["spec"], row) for row in log_of("accuracy")]
+    taken += [
+        (run.spec, {"cpu": run.summary.get("seconds")}) for run in (store.runs(status="finished") if store else ())
     ]
+    rates: dict[tuple[str, str], list[float]] = {}
+    for spec, numbers in taken:
+        method = spec["method"]["name"]
+        if (seconds := numbers.get("cpu")) and method in METHODS.names():
+            for alike in (method, METHODS.facts(method).kind):
+                rates.setdefault((alike, spec["backbone"]), []).append(seconds / spec["epochs"])
+    known = []
+    for one in specs:
+        own, kind = (one.method.name, one.backbone), (one.method.kind, one.backbone)
+        if found := rates.get(own) or rates.get(kind):
+            known.append(median_low(found) * one.epochs)
     return sum(known) / len(known) * len(specs) if known else None

@@ -58,8 +58,8 @@ def outcome(
     figure.update_xaxes(tickvals=list(range(len(places))) if named else sorted(places), ticktext=ticks)
     figure.update_yaxes(title_text=y, type="log" if "y" in log else "linear")
     if "y" in log:
-        ticks = [factor * 10.0**power for power in range(-3, 6) for factor in (1, 2, 5)]
-        figure.update_yaxes(tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
+        marks = [factor * 10.0**power for power in range(-3, 6) for factor in (1, 2, 5)]
+        figure.update_yaxes(tickvals=marks, ticktext=[f"{mark:g}" for mark in marks])
     figure.update_layout(
         meta={"numbers": [{"group": r["group"], x: r["x"], "seed": r["seed"], y: r["value"]} for r in rows]}
     )

@@ -26,6 +26,7 @@ def test_all_are_listed_and_one_can_be_launched_and_stopped(at, store):
         store.set_status(run, "finished", summary={"test_accuracy": 0.6, "seconds": 3.0})
     page = at("experiments", experiment="serial_rank")
     assert page.title[0].value == of.title and page.button("experiment_launch").label == "Launch 5 runs"
+    assert any("about **15 s** of one core" in text.value for text in page.markdown), "as the runs that are there took"
     assert any("reaches most, 60.0" in text.value for text in page.markdown)
     page.button("experiment_launch").click().run()
     waiting = store.runs(status=WAITING)

@@ -15,6 +15,7 @@ from peftcore.store import Store, recipes
 from peftcore.task import load_task
 
 ALL = [experiment(name) for name in names()]
+RECORDS = _known.FOLDER
 MOST = 32  # runs that a visitor of the app may have waiting
 
 
@@ -111,6 +112,14 @@ def test_finished_runs_of_the_store_count_with_their_weights():
         store.set_status(run, "finished", summary={"test_accuracy": 0.6, "seconds": 3.0})
     at = _known.standing(of, store)
     assert [spec.key for spec in at.missing] == [specs[1].key] and at.rows[0]["value"] == pytest.approx(60)
+
+
+def test_every_record_is_of_an_experiment_and_answers_it(monkeypatch):
+    monkeypatch.setattr(_known, "FOLDER", RECORDS)
+    for file in RECORDS.glob("*.json"):
+        at = _known.standing(experiment(file.stem))
+        assert at.answer and at.rows, f"run python -m peftcore experiment {file.stem} --record"
+        assert at.experiment.measure == _known.record(file.stem)["measure"] and file.stat().st_size < 200_000
 
 
 def test_the_command_lists_and_shows(capsys):

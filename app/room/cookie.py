@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 
 from itsdangerous import BadSignature, URLSafeSerializer
 from starlette.responses import Response
@@ -15,21 +16,32 @@ DAYS = 30
 
 def name(room: Room) -> str:
     """Of the cookie: a browser that knows two rooms on one machine keeps both."""
-    return f"headroom_{hashlib.sha256(room.key.encode()).hexdigest()[:8]}"
+    return _name(room.key)
+
+
+@lru_cache(maxsize=8)
+def _name(key: str) -> str:
+    return f"headroom_{hashlib.sha256(key.encode()).hexdigest()[:8]}"
 
 
 def person(room: Room, cookies: Mapping[str, str]) -> Person | None:
     """Whom a browser's cookies name; None for nobody, and for who was removed."""
+    id = _id(room.key, cookies.get(name(room), ""))
+    return None if id is None else room.person(id)
+
+
+@lru_cache(maxsize=4096)  # a page asks many times
+def _id(key: str, value: str) -> str | None:
     try:
-        id = _signer(room).loads(cookies.get(name(room), ""))
+        id = _signer(key).loads(value)
     except BadSignature:
         return None
-    return room.person(id) if isinstance(id, str) else None
+    return id if isinstance(id, str) else None
 
 
 def keep(response: Response, room: Room, who: Person, secure: bool) -> None:
     """Gives a browser the cookie. `secure`: the page came over TLS, and so must the cookie."""
-    value = _signer(room).dumps(who.id)
+    value = _signer(room.key).dumps(who.id)
     response.set_cookie(
         name(room), str(value), max_age=DAYS * 86400, httponly=True, samesite="lax", secure=secure, path="/"
     )
@@ -40,5 +52,5 @@ def forget(response: Response, room: Room) -> None:
     response.delete_cookie(name(room), path="/", httponly=True, samesite="lax")
 
 
-def _signer(room: Room) -> URLSafeSerializer:
-    return URLSafeSerializer(room.key, salt="headroom person")
+def _signer(key: str) -> URLSafeSerializer:
+    return URLSafeSerializer(key, salt="headroom person")

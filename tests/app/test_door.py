@@ -153,3 +153,27 @@ def test_an_account_gives_the_name(browser, room, monkeypatch):
     third = browser()
     assert "Sign in with Campus" in third.get("/enter?next=/heads", headers=HTML).text
     assert enter(third, room.code, next="").headers["location"] == "/heads"  # the service came back to another page
+
+
+def test_an_account_is_read_from_streamlits_own_cookie(monkeypatch):
+    """As Streamlit's sign-in routes write it; of this origin, signed, and only where the secrets name a service."""
+    import json
+
+    from streamlit.web.server.server_util import get_cookie_secret
+    from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
+    from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
+
+    said = {"origin": "http://localhost", "is_logged_in": True, "iss": "https://id.example", "sub": "7", "name": "Ana"}
+    signed = create_signed_value(get_cookie_secret(), USER_COOKIE_NAME, json.dumps(said)).decode("latin-1")
+    cookies = {USER_COOKIE_NAME: signed}
+    assert accounts.account(cookies, "http://localhost/") is None and accounts.providers() == []  # no [auth] section
+    monkeypatch.setattr(accounts.auth_util, "get_secrets_auth_section", lambda: {"client_id": "x"})
+    assert accounts.account(cookies, "http://localhost/") == accounts.Account("https://id.example 7", "Ana")
+    forged = {USER_COOKIE_NAME: signed[:-3] + "aaa"}
+    for wrong, origin in ((cookies, "http://other/"), (forged, "http://localhost/"), ({}, "http://localhost/")):
+        assert accounts.account(wrong, origin) is None
+    monkeypatch.setattr(accounts.auth_util, "is_authlib_installed", lambda: True)
+    monkeypatch.setattr(accounts.auth_util, "encode_provider_token", lambda name: f"token-{name}")
+    both = {"client_id": "x", "campus": {"client_id": "y"}}
+    monkeypatch.setattr(accounts.auth_util, "get_secrets_auth_section", lambda: both)
+    assert accounts.providers() == [accounts.Provider("Campus", "/auth/login?provider=token-campus")]

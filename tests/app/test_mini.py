@@ -1,0 +1,49 @@
+"""The mini-VTAB's record as lessons read it: the same numbers from either form of the file."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.learn import mini
+
+TASKS = {"cells": [50.0, 60.0], "shapes": [40.0, 44.0]}
+OTHER = {"cells": [52.0, 54.0], "shapes": [41.0, 47.0]}
+
+
+def entries():
+    return {"entries": [{"backbone": mini.BACKBONE, "method": name, "tasks": tasks, "parameters": count}
+                        for name, tasks, count in (("lora", TASKS, 8), ("last", OTHER, 5))]}  # fmt: skip
+
+
+def rows():
+    """As budgets write it: by seed, published recipes beside, and one run that only one method has."""
+    found = []
+    for name, tasks, count in (("lora", TASKS, 8), ("last", OTHER, 5)):
+        by_seed = {task: {str(seed): value for seed, value in enumerate(values)} for task, values in tasks.items()}
+        found.append({"backbone": mini.BACKBONE, "method": name, "budget": "epochs", "published": False,
+                      "tasks": by_seed, "parameters": count})  # fmt: skip
+    found[0]["tasks"]["cells"]["2"] = 99.0
+    return {"rows": [*found, found[0] | {"published": True, "tasks": {"cells": {"0": 1.0}}}]}
+
+
+@pytest.fixture(params=[entries, rows])
+def recorded(request, monkeypatch):
+    mini.results.cache_clear()
+    monkeypatch.setattr(mini, "record", request.param)
+    yield
+    mini.results.cache_clear()
+
+
+def test_both_forms_say_the_same(recorded):
+    assert mini.results() == {"lora": TASKS, "last": OTHER}
+    assert mini.mean("lora") == 48.5 and mini.mean("last") == 48.5
+    assert (mini.weights("last"), mini.seeds(), mini.best_of("side")) == (5, 2, "last")
+
+
+def test_single_runs_against_means(recorded):
+    """By hand: on cells the means are 55 and 53, on shapes 42 and 44."""
+    assert mini.rolls("lora", "last") == 8
+    wrong = [(50, 52), (50, 54), (44, 41)]  # (lora, last): the other one than by the means is ahead
+    assert mini.against_mean("lora", "last") == mini.against_mean("last", "lora") == len(wrong)
+    assert mini.undecided("lora", "last") == 2
+    assert mini.spread("lora") == pytest.approx((52 - 45) / 2**0.5)

@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ import psutil
 from peftcore import errors
 
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package and its assets
+# A client of Ray ends its whole process, here the app, where the GCS has been away for so long; Ray's own is 60. It is
+# read as Ray is imported, and Ray's servers and workers keep theirs. By then the engine has left a dead Ray.
+PATIENCE_SECONDS = "600"
 GRACE_SECONDS = 2.0  # for Ray's processes to end by themselves
 OBJECT_STORE_BYTES = 128 * 2**20  # events are small; an adapter that is larger goes through the disk
 SHARE_FOR_RUNS = 0.9  # of the machine's memory; the rest is the app's, Ray's and the system's
@@ -48,7 +52,8 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
     else:
         _knock(address)
     try:
-        import ray
+        with _environment(RAY_gcs_rpc_server_reconnect_timeout_s=PATIENCE_SECONDS):
+            import ray
     except ImportError as error:
         raise NotInstalled(
             f"Runs need Ray, which cannot be imported ({error}); install it as `pip install ray`, "
@@ -181,15 +186,20 @@ def _token(folder: Path) -> Path:
     return path
 
 
-class _importable_in_children:
+def _importable_in_children() -> contextlib.AbstractContextManager[None]:
     """While it is entered, processes started from here can import this package, wherever the app was started."""
+    known = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+    return _environment(PYTHONPATH=os.pathsep.join(dict.fromkeys(known)))
 
-    def __enter__(self) -> None:
-        self.before = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, [str(ROOT), self.before])))
 
-    def __exit__(self, *_: object) -> None:
-        if self.before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = self.before
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value

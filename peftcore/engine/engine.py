@@ -15,6 +15,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import psutil
@@ -269,10 +270,9 @@ class Engine:
         try:
             self._owns_ray = not cluster.running()
             self._servers = cluster.start(self.store.folder, self.address, self.num_cpus)
-            self._pool = Pool(self.cpus_per_run, self.runs_per_gpu)
+            self._pool = self._prepared()
             atexit.register(self.shutdown)  # registered after Ray's own, so it comes before it
             self._do(self.recover)
-            self._warm_up(self.slots)
         except errors.HeadroomError as error:
             self._is_hopeless = isinstance(error, cluster.NotInstalled)
             return str(error)
@@ -280,6 +280,27 @@ class Engine:
             log.exception("the engine did not start")
             return f"{type(error).__name__}: {error}"
         return None
+
+    def _prepared(self) -> Pool:
+        """A pool, made beside this thread: what asks a GCS that has just died waits for it without end."""
+        made: Future[Pool] = Future()
+
+        def make() -> None:
+            try:
+                pool = Pool(self.cpus_per_run, self.runs_per_gpu)
+                if self.function == FINETUNE:
+                    pool.warm_up(pool.slots)
+                made.set_result(pool)
+            except Exception as error:
+                made.set_exception(error)
+
+        threading.Thread(target=make, name="headroom-pool", daemon=True).start()
+        while not made.done():
+            with contextlib.suppress(TimeoutError):
+                return made.result(POLL_SECONDS)
+            if not cluster.alive(self._servers):
+                raise errors.EngineUnavailable("Ray died as it started. It is tried again.")
+        return made.result()
 
     def _serve(self) -> None:
         """Carries out commands until the app closes, Ray dies, or it is time to try again to start it."""

@@ -5,7 +5,7 @@ streamlit run streamlit_app.py
 
 import streamlit as st
 
-from app import errors, links, navigation, room, state, theme, tour
+from app import errors, links, navigation, room, settled, state, theme, tour
 from app.room import banner, who
 
 if __name__ == "__main__":  # a page is drawn
@@ -20,5 +20,6 @@ if __name__ == "__main__":  # a page is drawn
         tour.draw(page.url_path)
         page.run()
     links.send()
+    settled.settle()
 else:  # the server begins
     app = st.App("streamlit_app.py", lifespan=state.lifespan)

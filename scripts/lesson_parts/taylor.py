@@ -93,4 +93,4 @@ def _losses(lora: Example, images: Tensor, labels: Tensor, whole: float, project
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> float:
     ranks = [np.argsort(np.argsort(values)) for values in (first, second)]
-    return np.corrcoef(*ranks)[0, 1]
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])

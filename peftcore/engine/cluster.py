@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
         ) from None
     if running():
         return []  # other code in this process started it and looks after it
+    before = psutil.Process().children()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address is None:
@@ -78,8 +79,9 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
             excluded = [".git", ".venv", "tests", "docs", "__pycache__", "*.sqlite3*"]
             ray.init(address=address, runtime_env={"working_dir": str(ROOT), "excludes": excluded}, **quiet)
     except Exception as error:  # Ray raises whatever its layers raise; each of them means that there is no Ray
-        with contextlib.suppress(Exception):  # what it had started already
+        with contextlib.suppress(Exception):
             ray.shutdown()
+        _sweep(before, str(Path(ray.__file__).parent))
         where = f"could not be reached at {address}" if address else "could not be started"
         raise errors.EngineUnavailable(
             f"Ray {where} ({type(error).__name__}: {error}). "
@@ -129,6 +131,16 @@ def end(orphans: set[psutil.Process]) -> None:
     for process in left:
         with contextlib.suppress(psutil.Error):
             process.kill()
+
+
+def _sweep(before: Sequence[psutil.Process], package: str) -> None:
+    """Ends the servers of a Ray that did not come up: Ray forgets those of a node that is half made."""
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if child not in before and package in " ".join(child.cmdline()):
+                for process in [*child.children(recursive=True), child]:
+                    process.kill()
+                child.wait(GRACE_SECONDS)
 
 
 def _servers() -> list[psutil.Process]:

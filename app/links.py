@@ -18,9 +18,7 @@ the script is there, in the first second after the app was opened, makes an entr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -28,13 +26,12 @@ from urllib.parse import urlencode
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from app import errors, figure
+from app import errors, figure, repeated
 
 T = TypeVar("T")
 Query = dict[str, list[str]]
 PLACES = {"runs": ("run", "race"), "tasks": ("task", "view")}  # by page, the names that are a place to come back to
 _VIEW = "links_view"  # in the session
-_place: ContextVar[str] = ContextVar("place", default="")
 
 _JS = """
 export default function ({ data }) {
@@ -189,33 +186,6 @@ def patch(name: str, grid: tuple[int, int], default: tuple[int, int] | None) -> 
     return (min(max(row, 0), grid[0] - 1), min(max(column, 0), grid[1] - 1))
 
 
-@contextmanager
-def place(name: str) -> Iterator[None]:
-    """Within it the keys of choices and figures end in `name`, so that the same ones can stand on a page once more:
-    they still share what the address says."""
-    token = _place.set(name)
-    try:
-        yield
-    finally:
-        _place.reset(token)
-
-
-def here(function: Callable[[], Any]) -> Callable[[], Any]:
-    """The function, to be called later as in this place."""
-    name = _place.get()
-
-    def called() -> Any:
-        with place(name):
-            return function()
-
-    return called
-
-
-def key_of(name: str) -> str:
-    """The key of a widget or a figure in this place."""
-    return name + _place.get()
-
-
 def choice(
     widget: Callable[..., Any],
     page: str,
@@ -234,7 +204,7 @@ def choice(
     `show` is how an option reads, `code` how the address writes it; `marked`: what `show` returns is Markdown. What the
     address says and is no option counts as not said. The widget's key is '{page}_{name}'.
     """
-    key = key_of(f"{page}_{name}")
+    key = repeated.key_of(f"{page}_{name}")
     said = {code(option): option for option in options}
     chosen = st.session_state[key] = said.get(read(name) or "", default)
 
@@ -259,7 +229,7 @@ def several(
     **settings: Any,
 ) -> list[str]:
     """`st.multiselect` whose values stand in the address with commas between; 'none' is the empty choice."""
-    key = key_of(f"{page}_{name}")
+    key = repeated.key_of(f"{page}_{name}")
     parts = (read(name) or "").split(",")
     said = [part for part in parts if part in options] or ([] if parts == ["none"] else list(default))
     st.session_state[key] = said
@@ -274,4 +244,4 @@ def several(
 
 def clicked(key: str) -> list | None:
     """The `customdata` of the mark that was clicked just now in the figure with this key."""
-    return figure.clicked(st.session_state[key_of(key)])
+    return figure.clicked(st.session_state[repeated.key_of(key)])

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import plotly.graph_objects as go
 import streamlit as st
 
-from app import links, numbers, screen, words
+from app import numbers, repeated, screen, words
 from app.drawn import Drawn, Plan, kept
 from app.figure import figure as draw
 from app.figure import of, title
@@ -76,7 +76,7 @@ def show(
     `spec`: of the run whose model the figure shows; where its backbone began with random weights, the figure says so.
     For the rest, and for what it returns, see `app.figure`.
     """
-    key, on_click = links.key_of(key), links.here(on_click) if callable(on_click) else on_click
+    key, on_click = repeated.key_of(key), repeated.here(on_click) if callable(on_click) else on_click
     random = bool(spec and words.random_weights(spec))
     if isinstance(figure, Plan):
         whole = _finished(figure, random)

@@ -12,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import links, navigation, screen
+from app import navigation, repeated, screen
 from app.errors import sentences
 from app.learn import facts, live, plan, predictions
 from app.learn.lesson import Lesson, Section, Step
@@ -159,7 +159,7 @@ def figure(step: Step, used: dict[str, int]) -> None:
     """A live figure beside others of its lesson. `used`: how often each was drawn."""
     name = step.settings["figure"]
     used[name] = used.get(name, 0) + 1
-    with links.place(f"_{used[name]}" if used[name] > 1 else ""):
+    with repeated.named(f"_{used[name]}" if used[name] > 1 else ""):
         live.figure(name)(step.settings)
 
 

@@ -71,7 +71,7 @@ def orders(
     figure.update_yaxes(title_text=METRICS[metric], tickformat=".0%" if metric == "accuracy" else None)
     if shown < last:  # the values that are in sight decide the axis
         marks = [x for several in curves.values() for x in several[0]["off"] if x < shown]
-        seen = [at(curve, metric, x) for several in curves.values() for curve in several for x in (*marks, shown)]
+        seen = [value_at(curve, metric, x) for several in curves.values() for curve in several for x in (*marks, shown)]
         edge = 0.06 * (max(seen) - min(seen) or 1.0)
         figure.update_yaxes(range=[min(seen) - edge, max(seen) + edge])
     figure.update_layout(margin=dict(b=110), hovermode="closest")
@@ -82,7 +82,7 @@ def orders(
     )  # fmt: skip
 
 
-def at(curve: Curve, metric: str, off: float) -> float:
+def value_at(curve: Curve, metric: str, off: float) -> float:
     """The value of a curve at so many heads, between its points by a straight line."""
     return float(np.interp(off, curve["off"], curve[metric]))
 
@@ -94,7 +94,7 @@ def _finding(curves: Mapping[str, Sequence[Curve]], metric: str) -> tuple[str, s
         return f"What switching off costs, {KINDS[there[0] if there else next(iter(curves))][3]}", ""
     first, second = there[:2]
     count = max(curves[first][0]["off"]) if first == "own" else max(curves[first][0]["off"]) / 2
-    a, b = (np.mean([at(curve, metric, count) for curve in curves[name]]) for name in (first, second))
+    a, b = (np.mean([value_at(curve, metric, count) for curve in curves[name]]) for name in (first, second))
     names = {"own": "Your choice", "score": "the score's order", "chance": "chance"}
     one, other = names[first], names[second]
     if metric == "accuracy":
@@ -110,5 +110,7 @@ def _capital(text: str) -> str:
 
 _CURVE = dict(off=[0, 4, 8], loss=[0.1, 0.2, 0.5], accuracy=[0.97, 0.95, 0.8])
 EXAMPLES = {
-    "orders": dict(curves={"chance": [_CURVE, _CURVE | dict(loss=[0.1, 0.3, 0.5])], "score": [_CURVE], "own": [_CURVE]})
+    "orders": dict(
+        curves={"chance": [_CURVE, _CURVE | dict(loss=[0.1, 0.3, 0.5])], "score": [_CURVE], "own": [_CURVE]}, most=6
+    )
 }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import background, errors, links, screen, subjects, theme
+from app import background, errors, links, repeated, screen, subjects, theme
 from app.captions import caption
 from app.learn import facts, heads_off
 from app.learn.heads_off import Head
@@ -101,16 +101,16 @@ def _choices(key: str, found: Mapping[str, Any], chosen: list[Head], by: str) ->
         for label, values in list(orders_by.items())[: 2 if by == "scores" else 1]:
             least = [(int(i) // values.shape[1], int(i) % values.shape[1]) for i in np.argsort(values, axis=None)[:cut]]
             st.button(
-                label, key=links.key_of(f"{key}_{label[0]}"), on_click=_write, args=(least,),
+                label, key=repeated.key_of(f"{key}_{label[0]}"), on_click=_write, args=(least,),
                 help=f"The {cut} heads with the smallest {'update' if label[0] == 'S' else 'score'}: as many as "
                 "Heart-LoRA switches off here by default.",
             )  # fmt: skip
         st.button(
-            "All on", key=links.key_of(f"{key}_none"), on_click=_write, args=([],), type="tertiary",
+            "All on", key=repeated.key_of(f"{key}_none"), on_click=_write, args=([],), type="tertiary",
             disabled=not chosen, icon=":material/undo:",
         )  # fmt: skip
         st.button(
-            "Measure my choice", key=links.key_of(f"{key}_measure"), type="primary", icon=":material/science:",
+            "Measure my choice", key=repeated.key_of(f"{key}_measure"), type="primary", icon=":material/science:",
             disabled=not chosen, on_click=lambda: st.session_state.update({_ASKED: tuple(chosen)}),
         )  # fmt: skip
 
@@ -137,7 +137,7 @@ def _measured(key: str, run: subjects.Run, chosen: list[Head]) -> dict[str, list
             bar = st.empty()
             st.button(
                 "Stop",
-                key=links.key_of(f"{key}_stop"),
+                key=repeated.key_of(f"{key}_stop"),
                 icon=":material/stop:",
                 on_click=lambda: st.session_state.pop(_ASKED),
             )

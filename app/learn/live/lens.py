@@ -12,7 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from app import captions, links, theme
+from app import captions, repeated, theme
 from app.learn.live._recorded import choose, part, slider, unpacked
 from peftcore.figures import theme as look
 from peftcore.figures.attention import patch_picker
@@ -29,7 +29,7 @@ def draw(settings: Mapping[str, Any]) -> None:
             "lens_digit", "test image of a", range(len(known["classes"])), 3, show=known["classes"].__getitem__
         )
         layer = slider("lens_layer", "layers passed", range(depth + 1), depth, width=300)
-    with st.container(key=links.key_of("wrap_lens")):
+    with st.container(key=repeated.key_of("wrap_lens")):
         columns = st.columns([3, 6, 6] if settings.get("all") else [3, 9], gap="small")
     with columns[0]:
         pixels = np.repeat(unpacked(known["pictures"][image])[..., None], 3, axis=2)

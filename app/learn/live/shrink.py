@@ -13,7 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from app import captions, links, screen, theme
+from app import captions, links, repeated, screen, theme
 from app.learn.live._recorded import choose, part, slider
 from peftcore.figures import theme as look
 from peftcore.figures.heads import head_grid
@@ -59,7 +59,7 @@ def _one(known: Mapping[str, Any], size: float, number: int) -> None:
     top = np.unravel_index(int(np.abs(slopes).argmax()), slopes.shape)
     layer = links.number("shrink_layer", 1, layers, int(top[0]) + 1) - 1
     head = links.number("shrink_head", 1, heads, int(top[1]) + 1) - 1
-    with st.container(key=links.key_of("wrap_shrink")):
+    with st.container(key=repeated.key_of("wrap_shrink")):
         left, right = st.columns([9, 11], gap="small")
     with left:
         grid = head_grid(

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from plotly.subplots import make_subplots
 
-from app import captions, links, screen, theme
+from app import captions, repeated, screen, theme
 from app.learn.live._recorded import choose, part, slider
 from peftcore.figures import theme as look
 from peftcore.store import gallery
@@ -35,7 +35,7 @@ def draw(settings: Mapping[str, Any]) -> None:
     theme.show(
         matrices(U, S, V, rank, f"layer {layer}, {projection}", theme.is_dark(), screen.is_phone()), "spectrum_matrices"
     )
-    with st.container(key=links.key_of("wrap_spectrum")):
+    with st.container(key=repeated.key_of("wrap_spectrum")):
         columns = st.columns(2 if settings.get("accuracy") else [1, 0.01], gap="small")
     with columns[0]:
         theme.show(values(S, rank, theme.is_dark()), "spectrum_values")

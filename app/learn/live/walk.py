@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import captions, links, screen, theme
+from app import captions, links, repeated, screen, theme
 from app.learn.live._maps import maps
 from app.learn.live._recorded import choose, part, slider, unpacked
 from peftcore.figures.attention import attention_overlay, patch_picker
@@ -37,7 +37,7 @@ def draw(settings: Mapping[str, Any]) -> None:
             layer = slider("walk_layer", "layer", range(1, part("walk")["depth"] + 1), 1, width=300)
             if asks is not None:
                 st.button(
-                    "Let the class token ask", key=links.key_of("walk_class"), icon=":material/label:",
+                    "Let the class token ask", key=repeated.key_of("walk_class"), icon=":material/label:",
                     on_click=links.write, kwargs={"walk_patch": "class"},
                 )  # fmt: skip
     if is_heads:
@@ -91,7 +91,7 @@ def _heads(shown: int, asks: Patch | None, layer: int) -> None:
 
 def _beside(shown: int, asks: Patch | None, title: str, key: str, figure: Any) -> None:
     """The picture to click into, and the maps; a click into these picks a patch as well."""
-    with st.container(key=links.key_of(f"wrap_{key}")):
+    with st.container(key=repeated.key_of(f"wrap_{key}")):
         left, right = st.columns([2, 5], gap="small")
     with left:
         picker = patch_picker(_pixels(shown), _grid(), asks, title=title, note=_place(asks), dark=theme.is_dark(),

@@ -61,8 +61,8 @@ def orders(
             + "<extra>%{fullData.name}</extra>",
         )  # fmt: skip
         for draw, curve in enumerate(several):
-            for off, loss, accuracy in zip(curve["off"], curve["loss"], curve["accuracy"], strict=True):
-                for column, one in zip(columns, (name, draw, off, loss, accuracy), strict=True):
+            for gone, loss, accuracy in zip(curve["off"], curve["loss"], curve["accuracy"], strict=True):
+                for column, one in zip(columns, (name, draw, gone, loss, accuracy), strict=True):
                     columns[column].append(one)
     theme.numbered(figure, columns)
     last = max(max(curve["off"]) for several in curves.values() for curve in several)

@@ -17,10 +17,10 @@ import streamlit as st
 
 from app.room import confine, greeting, is_room, who
 from peftcore import uploads
+from peftcore.engine.room import rules
+from peftcore.engine.room.acting import EngineAs, ShelfAs, StoreAs
 from peftcore.errors import HeadroomError
 from peftcore.home import home
-from peftcore.room import rules
-from peftcore.room.acting import EngineAs, ShelfAs, StoreAs
 from peftcore.store import Store, marks
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import streamlit as st
 from app import libraries, links
 from app.errors import sentences
 from app.experiments import catalogue, one
-from peftcore.experiments import experiment, names
+from peftcore.bench.experiments import experiment, names
 
 name = links.read("experiment")
 st.title(experiment(name).title if name in names() else "What did the papers leave open, and what is the answer here?")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from peftcore.bench import app as bench
+from peftcore.bench._commands import app as bench
 from peftcore.bench._doctor import doctor
 from peftcore.bench._head_scores import heads
+from peftcore.bench.experiments._command import command as experiment
 from peftcore.cli.commands import app, main
-from peftcore.experiments._command import command as experiment
 
 app.command()(heads)
 app.command()(doctor)

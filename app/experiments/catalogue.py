@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from app import errors, navigation, state, theme, words
-from peftcore.experiments import PAPERS
-from peftcore.experiments._known import Standing, everything
+from peftcore.bench.experiments import PAPERS
+from peftcore.bench.experiments._known import Standing, everything
 from peftcore.figures.theme import method_title
 from peftcore.registry import METHODS
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app import background, caps, captions, errors, navigation, screen, state, theme, words
-from peftcore.experiments import experiment
-from peftcore.experiments._known import Standing, expected_seconds, standing
-from peftcore.experiments._make import kept
+from peftcore.bench.experiments import experiment
+from peftcore.bench.experiments._known import Standing, expected_seconds, standing
+from peftcore.bench.experiments._make import kept
 from peftcore.figures.experiments import outcome
 from peftcore.spec import RunSpec
 from peftcore.store import WAITING, RunRecord, conditions

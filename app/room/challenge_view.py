@@ -10,9 +10,9 @@ import streamlit as st
 from app import captions, errors, links, navigation, state, words
 from app.launch import task_choice
 from app.room import greeting, overview, who
+from peftcore.engine.room import challenge
+from peftcore.engine.room.challenge import BUDGETS, Challenge, Entry
 from peftcore.figures.theme import method_title
-from peftcore.room import challenge
-from peftcore.room.challenge import BUDGETS, Challenge, Entry
 
 NO_BUDGET = ""
 MOST = {  # by budget, what follows its number

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itsdangerous import BadSignature, URLSafeSerializer
 from starlette.responses import Response
 
-from peftcore.room import Person, Room
+from peftcore.engine.room import Person, Room
 
 DAYS = 30
 

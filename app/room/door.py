@@ -23,8 +23,8 @@ from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from app.room import accounts, archives, cookie
 from app.room.guesses import Guesses
+from peftcore.engine.room import Person, Room, names
 from peftcore.errors import HeadroomError
-from peftcore.room import Person, Room, names
 
 ENTER, LEAVE, TEACHER = "/enter", "/leave", "/teacher"
 OPEN = (ENTER, TEACHER, "/_stcore/health", "/favicon.png", *accounts.ROUTES)  # served to strangers

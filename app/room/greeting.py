@@ -15,8 +15,8 @@ import psutil
 import streamlit as st
 
 from app.room import OPEN
+from peftcore.engine.room import Room
 from peftcore.home import home
-from peftcore.room import Room
 
 
 @cache

@@ -7,8 +7,8 @@ import streamlit as st
 
 from app import state, words
 from app.room import greeting
-from peftcore.room.progress import Progress
-from peftcore.room.progress import progress as of_all
+from peftcore.engine.room.progress import Progress
+from peftcore.engine.room.progress import progress as of_all
 
 SECONDS = 2.0
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from app import captions, errors, links, navigation, state
 from app.room import challenge_view, entrance, is_room, overview, people, rules_view, take_home, who
-from peftcore.room import LOOKING
+from peftcore.engine.room import LOOKING
 
 PARTS = {"people": "People", "rules": "Rules", "challenge": "Challenge", "archive": "Take home"}
 

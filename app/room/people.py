@@ -6,7 +6,7 @@ import streamlit as st
 
 from app import errors, navigation, state
 from app.room import greeting
-from peftcore.room import Person
+from peftcore.engine.room import Person
 from peftcore.store import WAITING
 
 

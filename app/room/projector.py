@@ -9,10 +9,10 @@ import streamlit as st
 from app import errors, links, state, words
 from app.room import challenge_view, entrance, greeting, is_room, overview, who
 from app.runs import following, run_charts
+from peftcore.engine.room import challenge
+from peftcore.engine.room.progress import Progress
 from peftcore.errors import NotYours
 from peftcore.figures.theme import method_title
-from peftcore.room import challenge
-from peftcore.room.progress import Progress
 
 SECONDS = 2.0
 MOST_ROWS = 60

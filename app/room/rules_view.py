@@ -9,7 +9,7 @@ import streamlit as st
 from app import errors, navigation, state, words
 from app.launch import request
 from app.room import greeting, who
-from peftcore.room import LOOKING
+from peftcore.engine.room import LOOKING
 from peftcore.spec import RunSpec
 
 MOST_OFFERED = 60  # newest runs whose recipe can be pinned

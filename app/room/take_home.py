@@ -11,8 +11,8 @@ import streamlit as st
 from app import background, errors, state
 from app.room import greeting, who
 from app.room.archives import OWN, ROUTE, WHOLE, file
+from peftcore.engine.room import archive
 from peftcore.figures.theme import si_bytes
-from peftcore.room import archive
 
 _WORK = "room_archive"  # in the session
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app.room import cookie, greeting, is_room
+from peftcore.engine.room import Person, Settings
+from peftcore.engine.room.rights import SHELF, Rights
 from peftcore.errors import HeadroomError, NotYours
-from peftcore.room import Person, Settings
-from peftcore.room.rights import SHELF, Rights
 from peftcore.spec import RunSpec
 from peftcore.store import RunRecord
 

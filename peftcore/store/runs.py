@@ -88,7 +88,7 @@ class Store:
         return RunRecord.of(row)
 
     def seen(self) -> tuple[str, list[Any]]:
-        """Which runs lists show, as SQL after WHERE and its values: all, but for somebody in a room (peftcore.room)."""
+        """Which runs lists show (SQL after WHERE, and its values): all, but for somebody in a room (engine.room)."""
         return "1", []
 
     def waiting(self) -> list[int]:

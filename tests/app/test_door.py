@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from app.room import accounts, cookie, door
 from app.room.guesses import FREE, Guesses
-from peftcore.room import Room
+from peftcore.engine.room import Room
 
 HTML = {"accept": "text/html", "host": "localhost"}
 OWN = HTML | {"origin": "http://localhost"}

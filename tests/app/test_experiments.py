@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from peftcore.experiments import _known, experiment, names
+from peftcore.bench.experiments import _known, experiment, names
 from peftcore.store import WAITING, recipes
 
 

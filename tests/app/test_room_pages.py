@@ -13,8 +13,8 @@ from app import room as rooms
 from app import state
 from app.room import archives, greeting, who
 from peftcore import errors
+from peftcore.engine.room import archive, challenge
 from peftcore.fetch.confined import VARIABLE
-from peftcore.room import archive, challenge
 from peftcore.store import marks
 
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from peftcore import errors
-from peftcore.experiments import Cell, Experiment, _command, _known, _make, experiment, names, tuned
-from peftcore.experiments._found import Found
+from peftcore.bench.experiments import Cell, Experiment, _command, _known, _make, experiment, names, tuned
+from peftcore.bench.experiments._found import Found
 from peftcore.home import home
 from peftcore.store import Store, recipes
 from peftcore.task import load_task

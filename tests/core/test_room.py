@@ -9,11 +9,11 @@ import pytest
 
 from peftcore import errors
 from peftcore.engine import Engine
-from peftcore.room import Room, challenge, names, rules
-from peftcore.room import acting as acting_module
-from peftcore.room.acting import EngineAs, ShelfAs, StoreAs
-from peftcore.room.progress import progress
-from peftcore.room.rights import Rights
+from peftcore.engine.room import Room, challenge, names, rules
+from peftcore.engine.room import acting as acting_module
+from peftcore.engine.room.acting import EngineAs, ShelfAs, StoreAs
+from peftcore.engine.room.progress import progress
+from peftcore.engine.room.rights import Rights
 from peftcore.spec import RunSpec
 from peftcore.store import Store, leaderboard, listing, marks, measured, results
 

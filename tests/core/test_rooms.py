@@ -18,10 +18,10 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = (
     "errors", "home", "events", "registry", "task", "spec", "backbone", "methods", "model", "features",
     "memory", "adapters", "probes", "train",
-    "uploads", "fetch", "tasks", "store", "figures", "engine", "room", "cli", "bench", "experiments", "__init__",
+    "uploads", "fetch", "tasks", "store", "figures", "engine", "cli", "bench", "__init__",
     "__main__",
 )  # fmt: skip
-WINGS = ("uploads", "fetch", "tasks", "store", "figures", "engine", "room", "cli", "bench", "experiments")
+WINGS = ("uploads", "fetch", "tasks", "store", "figures", "engine", "cli", "bench")
 CORE_LINES = 5000  # of code: blank lines, comments and docstrings apart
 ROOT_FILES = 10
 

@@ -16,7 +16,8 @@ from xray_files import hf_adapter
 import peftcore as pc
 from peftcore import errors
 from peftcore.adapters import to_bytes
-from peftcore.bench import app, xray
+from peftcore.bench import xray
+from peftcore.bench._commands import app
 from peftcore.bench._spectra import cosine, decompose, effective_rank, overlap
 
 # Numbers

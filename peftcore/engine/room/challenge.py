@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from peftcore import errors
-from peftcore.room.room import Room
+from peftcore.engine.room.room import Room
 from peftcore.store import RunRecord, Store
 
 FACT = "challenge"  # as the room keeps it

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from peftcore import errors
-from peftcore.experiments import Experiment, _known
+from peftcore.bench.experiments import Experiment, _known
 from peftcore.spec import RunSpec
 from peftcore.store import Store, recipes
 

@@ -16,14 +16,14 @@ from typing import Any
 
 from peftcore import errors
 from peftcore.bench._run_log import RunLog
-from peftcore.experiments import Cell, Experiment, experiment, names
-from peftcore.experiments._found import Found
+from peftcore.bench.experiments import Cell, Experiment, experiment, names
+from peftcore.bench.experiments._found import Found
 from peftcore.home import home
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import Store, recipes
 
-FOLDER = Path(__file__).resolve().parents[2] / "assets" / "experiments"
+FOLDER = Path(__file__).resolve().parents[3] / "assets" / "experiments"
 Numbers = Mapping[str, Any]
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from peftcore import errors, uploads
 from peftcore.engine import Engine
 from peftcore.engine.forecast import Forecast
-from peftcore.room.rights import SHELF, Rights
-from peftcore.room.rules import caps_of
+from peftcore.engine.room.rights import SHELF, Rights
+from peftcore.engine.room.rules import caps_of
 from peftcore.store import RunRecord, Store
 from peftcore.store.results import ARTIFACT
 from peftcore.uploads.sets import Kept, kept_set

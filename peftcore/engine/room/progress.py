@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from peftcore.room.record import Person
-from peftcore.room.room import Room
+from peftcore.engine.room.record import Person
+from peftcore.engine.room.room import Room
 from peftcore.store import RunRecord, Store
 
 MOST_RUNS = 5000  # the newest, of all

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from peftcore.room.challenge import board, challenge
-from peftcore.room.room import Room
+from peftcore.engine.room.challenge import board, challenge
+from peftcore.engine.room.room import Room
 from peftcore.store import RunRecord, Store
 from peftcore.store.results import ARTIFACT
 

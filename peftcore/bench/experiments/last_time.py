@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from peftcore.experiments import Cell, Experiment
-from peftcore.experiments._found import Found
+from peftcore.bench.experiments import Cell, Experiment
+from peftcore.bench.experiments._found import Found
 from peftcore.spec import RunSpec
 
 BACKBONES = {"swin_micro": 32, "vit_micro": 32, "vit_small_patch16_224": 4}  # and images in a batch

@@ -18,9 +18,9 @@ from types import MappingProxyType
 from typing import Any
 
 from peftcore import errors
+from peftcore.engine.room import names
+from peftcore.engine.room.record import SCHEMA, Person, Settings
 from peftcore.home import home
-from peftcore.room import names
-from peftcore.room.record import SCHEMA, Person, Settings
 from peftcore.store.database import Database
 
 FILE = "room.sqlite3"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from peftcore.experiments import Cell, Experiment, tuned
-from peftcore.experiments._found import Found
+from peftcore.bench.experiments import Cell, Experiment, tuned
+from peftcore.bench.experiments._found import Found
 
 # Weights of vit_micro (8 blocks, width 128): LoRA on q and v 4,096 a rank, Serial LoRA 2,048, Heart-LoRA with half of
 # the heads off 3,072.

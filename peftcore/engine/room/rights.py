@@ -8,9 +8,9 @@ from typing import Any
 
 from peftcore import errors
 from peftcore.backbone.weights import REMOTE
-from peftcore.room.challenge import challenge
-from peftcore.room.record import Person, Settings
-from peftcore.room.room import Room
+from peftcore.engine.room.challenge import challenge
+from peftcore.engine.room.record import Person, Settings
+from peftcore.engine.room.room import Room
 from peftcore.store import RunRecord
 from peftcore.task import here
 

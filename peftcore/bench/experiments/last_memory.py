@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from peftcore.experiments import Cell, Experiment, sized
-from peftcore.experiments._found import Found
+from peftcore.bench.experiments import Cell, Experiment, sized
+from peftcore.bench.experiments._found import Found
 
 BATCHES = (8, 16, 32, 64)
 METHODS = {"full fine-tuning": "full", "LoRA": "lora", "LAST": "last"}

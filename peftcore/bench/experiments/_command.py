@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from peftcore.bench.experiments import Experiment, experiment, names
+from peftcore.bench.experiments._known import Standing, everything, standing
 from peftcore.bench.recipes import leave
 from peftcore.cli.output import JSON, answer, console, progress_bars
-from peftcore.experiments import Experiment, experiment, names
-from peftcore.experiments._known import Standing, everything, standing
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import Store
@@ -59,7 +59,7 @@ def _make(of: Experiment, store: Store, until: float, json: bool, seeds: int) ->
     """Whether there was anything to make."""
     import torch
 
-    from peftcore.experiments._make import make
+    from peftcore.bench.experiments._make import make
 
     torch.set_num_threads(1)
     done = 0
@@ -73,7 +73,7 @@ def _make(of: Experiment, store: Store, until: float, json: bool, seeds: int) ->
 
 
 def _record(of: Experiment, store: Store) -> None:
-    from peftcore.experiments._make import write_record
+    from peftcore.bench.experiments._make import write_record
 
     if not write_record(of, store, f"python -m peftcore experiment {of.name} --record"):
         console.print(f"{of.name} has no seed with all of its cells, so it is not recorded yet.")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from peftcore.experiments import Cell, Experiment, sized
-from peftcore.experiments._found import Found
+from peftcore.bench.experiments import Cell, Experiment, sized
+from peftcore.bench.experiments._found import Found
 
 BACKBONES = {
     "ViT-S": "vit_small_patch16_224", "ViT-B": "vit_base_patch16_224", "ViT-L": "vit_large_patch16_224",

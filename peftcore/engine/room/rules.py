@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from peftcore.engine.caps import Caps
-from peftcore.room.room import Room
+from peftcore.engine.room.room import Room
 
 NONE = Caps(waiting=None, waiting_all=None)  # the teacher has none, nor has somebody for whom they were lifted
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from peftcore.experiments import Cell, Experiment, tuned
-from peftcore.experiments._found import Found
+from peftcore.bench.experiments import Cell, Experiment, tuned
+from peftcore.bench.experiments._found import Found
 
 ALL = ("q", "k", "v", "proj")
 # Of vit_micro: 2,048 weights a rank for Serial LoRA, 4,096 for LoRA on q and v, 8,192 on all four.

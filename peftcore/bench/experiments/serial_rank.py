@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from peftcore.experiments import Cell, Experiment, tuned
-from peftcore.experiments._found import Found
+from peftcore.bench.experiments import Cell, Experiment, tuned
+from peftcore.bench.experiments._found import Found
 
 RANKS = (2, 4, 8, 16, 32)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from peftcore.experiments._found import Found
+from peftcore.bench.experiments._found import Found
 from peftcore.registry import METHODS, Registry
 from peftcore.spec import RunSpec
 from peftcore.store import recipes
@@ -87,7 +87,7 @@ def sized(method: str, backbone: str, batch_size: int = 32, **settings: Any) -> 
     )  # fmt: skip
 
 
-EXPERIMENTS = Registry("experiments", "experiment")
+EXPERIMENTS = Registry("bench.experiments", "experiment")
 
 
 def names() -> list[str]:

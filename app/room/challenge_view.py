@@ -68,10 +68,9 @@ def board() -> None:
     st.markdown(errors.plain(asks(now)))
     if not who.is_teacher() and not now.over:
         navigation.link("launch", "Launch a run for it", task=now.task)
-    _board()
+    st.fragment(_board, run_every=overview.SECONDS)()
 
 
-@st.fragment(run_every=overview.SECONDS)
 def _board() -> None:
     if (now := challenge.challenge(greeting.room())) is None:
         st.rerun()

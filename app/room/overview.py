@@ -54,9 +54,12 @@ def frame(everybody: list[Progress]) -> pd.DataFrame:
     )
 
 
-@st.fragment(run_every=SECONDS)
 def draw() -> None:
     """The table, live."""
+    st.fragment(_table, run_every=SECONDS)()
+
+
+def _table() -> None:
     everybody = progress()
     st.dataframe(
         frame(everybody),

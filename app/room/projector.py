@@ -42,7 +42,7 @@ def draw() -> None:
     match links.read("shows"):
         case "board":
             st.title("Who leads?")
-            _board()
+            st.fragment(_board, run_every=SECONDS)()
         case "run":
             _run(links.number("run", 1, 10**15, 0))
         case _:
@@ -57,10 +57,9 @@ def _room() -> None:
         st.image(entrance.picture(entrance.link(), 10), width="stretch")
         st.html(f'<div class="wallsaid">{html.escape(entrance.link().partition("?")[0])}</div>')
     with left:
-        _everybody()
+        st.fragment(_everybody, run_every=SECONDS)()
 
 
-@st.fragment(run_every=SECONDS)
 @errors.sentences()
 def _everybody() -> None:
     now = who.settings()
@@ -88,7 +87,6 @@ def _row(row: Progress) -> str:
     )
 
 
-@st.fragment(run_every=SECONDS)
 @errors.sentences()
 def _board() -> None:
     if (now := challenge.challenge(greeting.room())) is None:

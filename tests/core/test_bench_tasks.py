@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from peftcore import errors
-from peftcore.bench import _accuracies, accuracy, app, tasks
+from peftcore.bench import _accuracies, accuracy, tasks
+from peftcore.bench._commands import app
 from peftcore.spec import RunSpec
 from peftcore.train import loop
 

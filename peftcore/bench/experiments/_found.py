@@ -42,7 +42,8 @@ class Found:
         if low > 0 or high < 0:
             ahead, behind = names if middle > 0 else names[::-1]
             few, many = sorted((abs(low), abs(high)))
-            return f"{ahead} is ahead of {behind} by {abs(middle):.1f} {unit} ({few:.1f} to {many:.1f} {seeds})"
+            spread = f"{few:.1f} to {many:.1f} {seeds}" if len(found) > 1 else seeds
+            return f"{ahead} is ahead of {behind} by {abs(middle):.1f} {unit} ({spread})"
         return (
             f"{names[0]} and {names[1]} do not differ beyond the seeds: {middle:+.1f} {unit} "
             f"({low:+.1f} to {high:+.1f} {seeds})"

@@ -21,7 +21,8 @@ def answer(found: Found) -> str:
     each = [
         found.versus((group, percent), (group, 0.0), (f"{percent:g} % off", "no head off")) for percent in (50.0, 75.0)
     ]
-    return f"{each[0]}; {each[1]}."
+    said = f"{each[0]}; {each[1]}."
+    return said[0].upper() + said[1:]
 
 
 EXPERIMENT = Experiment(

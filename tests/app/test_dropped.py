@@ -90,7 +90,7 @@ def test_a_peft_adapter_is_trained_by_the_same_tuner_and_the_rest_of_the_form_st
 @pytest.mark.parametrize("several", [{"rank": [2, 4], "seed": [0, 1]}, {"method": ["lora", "last", "linear"]}])
 def test_what_a_race_printed_is_that_race(several):
     specs = variations(RunSpec(method="lora"), several)
-    specs = [recipes.with_its_own(spec) for spec in specs] if "method" in several else specs
+    specs = [recipes.at_its_rate(spec) for spec in specs] if "method" in several else specs
     found = dropped.of_file("race.json", as_json([{"spec": spec.to_dict()} for spec in specs[::-1]]))
     assert sorted(spec.key for spec in launches(found)) == sorted(spec.key for spec in specs)
 

@@ -10,7 +10,8 @@ export default function ({ parentElement, data, setTriggerValue }) {
   const drawing = drawings.get(parentElement);
   drawing.choose = point => data.clickable && setTriggerValue("click", customdata(point));
   drawing.show(data);
-  return () => drawing.end();
+  // Streamlit also cleans up after a call that a newer one, on the same parent, has overtaken: the drawing stays then.
+  return () => setTimeout(() => parentElement.isConnected || drawing.end());
 }
 
 // Plotly's script, once for all figures of the page. Its address names its version, so the copy that a browser has kept

@@ -66,11 +66,10 @@ export default function ({ parentElement, data, setTriggerValue }) {
   };
   buttons[0].onclick = () => take(data.many);
   buttons[1].onclick = () => take(1);
-  return () => {
-    video.srcObject?.getTracks().forEach((track) => track.stop());
-    video.srcObject = null;
-    video.asked = false;
-  };
+  // Streamlit also cleans up after a call that a newer one has overtaken: the camera goes off with the page's part.
+  return () => setTimeout(() => {
+    if (!video.isConnected) video.srcObject?.getTracks().forEach((track) => track.stop());
+  });
 }
 """
 _camera = st.components.v2.component("camera_burst", html=_HTML, css=_CSS, js=_JS)

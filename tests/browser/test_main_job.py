@@ -14,6 +14,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import plotly
 import pytest
 from bad_uploads import good, zipped
 from playwright.sync_api import Page, expect, sync_playwright
@@ -131,6 +132,27 @@ def test_home_has_three_doors_and_a_picture(page):
         expect(page.get_by_text(door)).to_be_visible()
     expect(page.locator(".js-plotly-plot").first).to_be_visible()
     shot(page, "home")
+
+
+# Draws one figure twice on one parent, and cleans up after the first, as Streamlit does when an update is overtaken.
+OVERTAKEN = """async plotly => {
+  const { default: draw } = await import("/_stcore/bidi-components/headroom.figure/figure.js");
+  const parent = document.body.appendChild(Object.assign(document.createElement("div"), { id: "overtaken" }));
+  const figure = JSON.stringify({ data: [{ y: [1, 2] }], layout: {} });
+  const data = { figure, name: "overtaken", says: "", clickable: false, plotly };
+  const call = () => draw({ parentElement: parent, data: { ...data }, setTriggerValue() {} });
+  const first = call();
+  window.newest = call();
+  first();
+}"""
+
+
+def test_a_figure_outlives_the_cleanup_of_an_overtaken_update(page):
+    page.evaluate(OVERTAKEN, plotly.__version__)
+    figure = page.locator("#overtaken .js-plotly-plot")
+    expect(figure).to_have_count(1)
+    page.evaluate("() => { window.held = document.querySelector('#overtaken'); held.remove(); newest(); }")
+    page.wait_for_function("() => !held.querySelector('.headroom-figure')")  # and goes with its place
 
 
 def test_a_lessons_prediction_is_made_by_keyboard_and_by_a_click(page):

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app import captions, links, navigation
-from app.atlas import choice, contents, opened, sameness, wall
+from app.atlas import choice, contents, evidence, opened, sameness, wall
 
 st.title("Which heads do different tasks move?")
 chosen = choice.choose(contents.entries())
@@ -27,3 +27,4 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     )
     wall.offer(chosen)
 sameness.draw(chosen)
+evidence.draw()

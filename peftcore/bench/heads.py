@@ -15,43 +15,52 @@ import typer
 from peftcore.bench._accuracies import spread
 from peftcore.bench.tasks import MINI_VTAB
 from peftcore.cli.output import JSON, answer, console, names_of
-from peftcore.figures.effects import gain, rank_correlation
+from peftcore.figures.effects import rank_correlation
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import Store, recipes
 
-# Columns of the table: Spearman's rho of a score with the change of the loss, by what was switched off.
-RHOS = ("taylor/update", "energy/update", "conductance/update", "taylor/head", "energy/head", "conductance/head")
+FEWER = 48  # images of conductance and of attention's traits, as on the Heads page: they cost most
+POINTS = 9  # of a deletion curve
+RANKED = 0.95  # Spearman's rho with the last scores, from which on ranks count as settled
+SCORES = ("taylor", "energy", "conductance", "distance", "entropy")
+ORDERS = ("least", "most", "random")
 
 
 def specs(tasks: Sequence[str], seeds: int, method: str, backbone: str, epochs: int) -> list[RunSpec]:
-    """Every run of the table, one seed after the other, at the best known recipe of its method."""
+    """Every run of the table, one seed after the other, at the best known recipe of its method but for epochs."""
     made = [
         RunSpec(backbone=backbone, method=method, task=task, epochs=epochs, seed=seed)
         for seed in range(seeds)
         for task in tasks
     ]
-    return [recipes.with_its_own(spec) for spec in made]
+    return [recipes.with_its_own(spec, given=("epochs",)) for spec in made]
 
 
 def measure(
     wanted: Iterable[RunSpec], images: int, log: Path | None = None, runs: Sequence[int] = ()
 ) -> Iterator[dict[str, Any]]:
-    """One row for each spec, or for each of the store's runs: task, seed, test_accuracy, each of RHOS, area_loss and
-    area_accuracy (by how much switching off the least responsive heads first beats random order, a mean over their
-    number; above zero is better), settled (the share of the scored steps after which the cut is what it is at the end)
-    and seconds of each probe.
+    """One row for each spec, or for each of the store's runs, over (layer, head), all projections of a head together:
 
-    A row that is in the log is read, and a new one is added to it.
+    - "taylor/update" and the like: Spearman's rho of a score with the change of the loss when a head's update (or the
+      whole head, "/head") is off; under "sizes" the same with the size of that change, whatever its sign;
+    - "areas": the mean height of the deletion curves by loss and accuracy, of each order one number, of random order
+      one for each draw;
+    - "settled" and "ranked": the share of the scored steps after which the cut is what it is at the end, and after
+      which ranks stay within rho 0.95 of those at the end; "records": how many steps were looked at;
+    - "seconds" of each probe.
+
+    A row that is in the log is read, unless it is of other weights of the backbone, and a new one is added to it.
     """
     known = {}
     if log is not None and log.exists():
-        known = {row["key"]: row for row in map(json.loads, filter(str.strip, log.read_text().splitlines()))}
+        whole = log.read_text().rpartition("\n")[0].splitlines()  # a line that was cut off is measured again
+        known = {row["key"]: row for row in map(json.loads, filter(str.strip, whole))}
     store = Store() if runs else None
     for spec, run in [*((spec, None) for spec in wanted)] if not runs else [
         (RunSpec.of(store.run(run).spec), run) for run in runs if store is not None
     ]:  # fmt: skip
-        key = f"{spec.key}/{images}"
+        key = key_of(spec, images)
         if key not in known:
             history, blob, accuracy = _trained(spec) if run is None or store is None else _kept(store, run)
             known[key] = {"key": key, **_about(spec), "test_accuracy": accuracy, **_probed(spec, history, blob, images)}
@@ -60,6 +69,13 @@ def measure(
                 with log.open("a") as file:
                     file.write(json.dumps(known[key]) + "\n")
         yield known[key]
+
+
+def key_of(spec: RunSpec, images: int) -> str:
+    """What a row of the log is known by: the run, the images of its probes, and the backbone's weights."""
+    from peftcore.backbone.load import load_backbone
+
+    return f"{spec.key}/{images}/{load_backbone(spec.backbone).fingerprint[:12]}"
 
 
 def _about(spec: RunSpec) -> dict[str, Any]:
@@ -99,7 +115,7 @@ def _probed(spec: RunSpec, history: list[tuple[int, Any]], blob: bytes, images: 
     from peftcore.adapters import from_bytes
     from peftcore.backbone.preprocess import prepare
     from peftcore.bench._deletion import head_deletion
-    from peftcore.bench._opinions import head_conductance
+    from peftcore.bench._opinions import attention_traits, head_conductance
     from peftcore.bench._stability import over_steps, settled, summed
     from peftcore.methods import make_method
     from peftcore.probes.effects import head_effects
@@ -119,55 +135,94 @@ def _probed(spec: RunSpec, history: list[tuple[int, Any]], blob: bytes, images: 
     taylor = history[-1][1]
     scores = {
         "taylor": taylor,
-        "energy": head_energy(model),
-        "conductance": timed("conductance", head_conductance, x, y),
+        "energy": timed("energy", head_energy),
+        "conductance": timed("conductance", head_conductance, x[:FEWER], y[:FEWER]),
     }
+    scores["distance"], scores["entropy"] = timed("distance and entropy", attention_traits, x[:FEWER])
     effects = {of: timed(of, head_effects, x, y, of) for of in ("update", "head")}
-    curve = timed("deletion", head_deletion, x, y, taylor)
-    counts = np.unique(curve["off"])
-
-    def mean(order: str, metric: str) -> np.ndarray:
-        own = curve[curve["order"] == order].groupby("off")[metric].mean()
-        return np.interp(counts, own.index.to_numpy(float), own.to_numpy())
-
-    areas = {
-        f"area_{metric}": (1 if metric == "loss" else -1) * gain(counts, mean("least", metric), mean("random", metric))
-        for metric in ("loss", "accuracy")
-    }
-    own = spec.method if spec.method.name == "heart_lora" else make_method("heart_lora")
-    table = over_steps(history, own)
-    rho = {}
+    curve = timed("deletion", head_deletion, x, y, taylor, "update", POINTS)
+    rho: dict[str, float | None] = {}
+    sizes: dict[str, float | None] = {}
     for of, found in effects.items():
         changes = summed(found.loss)
         for name, one in scores.items():
-            values = summed(one.values)
-            rows = min(len(values), len(changes))
-            rho[f"{name}/{of}"] = rank_correlation(values[:rows], changes[:rows])[0]
-    share = settled(table) / int(table["step"].iloc[-1])
-    return {**rho, **areas, "settled": share, "records": len(table), "images": len(x), "seconds": seconds}
+            values, causes = _together(summed(one.values), changes)
+            for table, against in ((rho, causes), (sizes, np.abs(causes))):
+                value = rank_correlation(values, against)[0]
+                table[f"{name}/{of}"] = round(value, 4) if np.isfinite(value) else None
+    own = spec.method if spec.method.name == "heart_lora" else make_method("heart_lora")
+    steps = over_steps(history, own)
+    last = int(steps["step"].iloc[-1])
+    shares = {"settled": settled(steps) / last, "ranked": settled(steps, "rho", RANKED) / last}
+    return {
+        **rho, "heads": int(np.isfinite(summed(taylor.values)).sum()), "sizes": sizes, "areas": _areas(curve),
+        **{name: round(share, 4) for name, share in shares.items()},
+        "records": len(steps), "steps": last, "images": len(x), "before": list(effects["update"].before),
+        "seconds": seconds,
+    }  # fmt: skip
 
 
-def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """By task, mean and standard deviation over seeds; last the mean over tasks."""
-    tasks, lines = list(dict.fromkeys(row["task"] for row in rows)), []
-    for task in [*tasks, ""]:
+def _together(scores: np.ndarray, changes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both over the layers that both have: scores of updates end at the last layer that has one."""
+    layers = min(len(scores), len(changes))
+    return scores[:layers], changes[:layers]
+
+
+def _areas(curve: Any) -> dict[str, dict[str, list[float]]]:
+    """The mean height of each deletion curve, by metric and order; a number for each draw."""
+    return {
+        metric: {order: [
+            round(float(np.trapezoid(one[metric], one["off"]) / np.ptp(one["off"])), 4)
+            for _, one in curve[curve["order"] == order].groupby("draw")
+        ] for order in ORDERS}
+        for metric in ("loss", "accuracy")
+    }  # fmt: skip
+
+
+def summary(rows: Sequence[dict[str, Any]], of: str = "update") -> list[dict[str, str]]:
+    """By task, mean and standard deviation over seeds; last the mean over tasks. `of`: what was switched off.
+
+    Areas are by how much the loss lies below (least responsive first) or above (most responsive first) random order.
+    """
+    lines = []
+    for task in [*dict.fromkeys(row["task"] for row in rows), ""]:
         own = [row for row in rows if row["task"] == task or not task]
-        names = (*RHOS, "area_loss", "area_accuracy", "settled")
-        means = {name: [row[name] for row in own if row[name] is not None and np.isfinite(row[name])] for name in names}
+        gained = {
+            (metric, order): [statistics.mean(a["random"]) - a[order][0] for a in (row["areas"][metric] for row in own)]
+            for metric in ("loss", "accuracy")
+            for order in ("least", "most")
+        }
         lines.append(
             {
                 "task": task or "all",
                 "seeds": str(len({row["seed"] for row in own})),
-                **{f"rho {name}": _two(means[name]) for name in RHOS},
-                "area, nats": _two(means["area_loss"]),
-                "area, points": spread([100 * value for value in means["area_accuracy"]]),
-                "settled after, %": spread([100 * value for value in means["settled"]]),
+                **{name: _two([row[f"{name}/{of}"] for row in own]) for name in SCORES},
+                "least first, nats": _two(gained["loss", "least"]),
+                "most first, nats": _two(gained["loss", "most"]),
+                "least first, points": spread([-100 * value for value in gained["accuracy", "least"]]),
+                "cut settled after, %": spread([100 * row["settled"] for row in own]),
+                "ranks settled after, %": spread([100 * row["ranked"] for row in own]),
             }
         )
     return lines
 
 
-def _two(values: Sequence[float]) -> str:
+def durations(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
+    """Seconds of each probe: the middle of all rows, and the fastest."""
+    images = rows[0]["images"]
+    return [
+        {
+            "probe": name,
+            "images": images if name in ("update", "head", "deletion") else min(FEWER, images),
+            "seconds": f"{statistics.median(row['seconds'][name] for row in rows):.1f}",
+            "fastest": f"{min(row['seconds'][name] for row in rows):.1f}",
+        }
+        for name in rows[0]["seconds"]
+    ]
+
+
+def _two(given: Sequence[float | None]) -> str:
+    values = [value for value in given if value is not None]
     if not values:
         return "–"
     deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
@@ -194,5 +249,8 @@ def command(
     rows = []
     for row in measure(wanted, images, Path(log) if log else None, numbers):
         rows.append(row)
-        console.print(f"{row['task']}, seed {row['seed']}: taylor and the loss {row['taylor/update']:+.2f}")
-    answer(json, rows, "Spearman's rho of head scores with the change of the loss; mean ± deviation", summary(rows))
+        console.print(f"{row['task']}, seed {row['seed']}: taylor and the change of the loss {row['taylor/update']}")
+    answer(json, rows, "Spearman's rho of head scores with the change of the loss without each update", summary(rows))
+    if rows and not json:
+        answer(False, rows, "The same without each head as a whole", summary(rows, "head"))
+        answer(False, rows, "Seconds of each probe", durations(rows))

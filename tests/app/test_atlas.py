@@ -15,7 +15,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from app import recordings
-from app.atlas import choice, contents, sameness, wall
+from app.atlas import choice, contents, evidence, sameness, wall
 from app.subjects import Scores
 from peftcore.figures.agreement import Agreement
 from peftcore.figures.atlas import CELL, GAP, Range, multiples, sheet, small_grid
@@ -103,6 +103,31 @@ def test_an_empty_atlas_is_an_invitation(at, monkeypatch, tmp_path):
     monkeypatch.setattr(recordings, "FOLDER", tmp_path)
     app = at("atlas")
     assert "The atlas is empty" in text(app) and [link.proto.label for link in app.get("page_link")] == ["Launch LoRA"]
+
+
+# Does the score mean anything?
+
+
+def measured(task, seed, rho, least):
+    """A row as `bench heads` writes it."""
+    names = [f"{name}/{of}" for name in evidence.SCORES for of in evidence.OF]
+    areas = {"least": [1 + least], "most": [1.9], "random": [1.2, 1.3, 1.4]}
+    return dict.fromkeys(names, 0.1) | {
+        "taylor/update": rho, "energy/head": None, "task": task, "seed": seed, "method": "lora", "images": 100,
+        "backbone": "vit_micro", "epochs": 8, "heads": 64, "areas": {"loss": areas}, "before": [1.0, 0.6],
+        "settled": 0.5, "ranked": 0.25, "test_accuracy": 0.7,
+    }  # fmt: skip
+
+
+def test_what_a_score_is_worth_is_said_by_task(at, monkeypatch):
+    rows = (measured("digits", 0, 0.6, 0.1), measured("digits", 1, 0.4, 0.1), measured("cells", 0, 0.1, 0.3))
+    monkeypatch.setattr(evidence, "record", lambda: rows)
+    app = at("atlas", off="head")
+    assert "Seldom: on 1 of 2 tasks" in text(app) and "less than random order on 1 of 2" in text(app) and not app.error
+    least, most, random = evidence.areas({"digits": rows[:2], "cells": rows[2:]})
+    assert np.allclose([*least, *most], [0.1, 0.3, 0.9, 0.9]) and np.allclose(random, [(0.2, 0.4)] * 2)
+    foretold = figures(app)["atlas_foretold"]
+    assert "tells best what a head is worth" in foretold["layout"]["title"]["text"]
 
 
 # The recorder

@@ -28,9 +28,12 @@ def test_a_row_is_measured_once_and_means_are_over_seeds(tmp_path, monkeypatch):
     log = tmp_path / "log.jsonl"
     [first] = heads.measure(wanted[:1], 3, log)
     with log.open("a") as file:  # as another process would have measured the second
-        file.write(json.dumps(first | {"key": f"{wanted[1].key}/3", "seed": 1}) + "\n")
+        file.write(json.dumps(first | {"key": heads.key_of(wanted[1], 3), "seed": 1}) + '\n{"key": "cut o')
     both = list(heads.measure(wanted, 3, log))
     assert made == [0] and both[0] == first and first["settled"] == 0.5
-    assert all(-1 <= row[name] <= 1 for row in both for name in heads.RHOS)
+    tested = [f"{name}/{of}" for name in heads.SCORES for of in ("update", "head")]
+    assert all(row[name] is None or -1 <= row[name] <= 1 for row in both for name in tested)
+    assert {len(first["areas"]["loss"][order]) for order in heads.ORDERS} == {1, 5}
     [digits, whole] = heads.summary(both)
-    assert digits["seeds"] == "2" and "±" in digits["rho taylor/update"] and whole["task"] == "all"
+    assert digits["seeds"] == "2" and "±" in digits["taylor"] and whole["task"] == "all"
+    assert {row["probe"] for row in heads.durations(both)} == set(first["seconds"])

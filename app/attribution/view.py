@@ -154,6 +154,11 @@ def _command(run: subjects.Run, image: int | str, target: int, chosen: Chosen) -
         line += f" --steps {chosen.steps}"
     if chosen.how["layer"] is not None:
         line += f" --layer {chosen.layer}"
+    return _after_training(run, line)
+
+
+def _after_training(run: subjects.Run, line: str) -> str:
+    """A command on a run; of a recorded example, after the one that trains it into FOLDER."""
     return f"{words.command(run.spec)} --save FOLDER\n{line}" if run.example else line
 
 
@@ -169,13 +174,15 @@ def lens(run: subjects.Run, image: int | str, said: maps.Said, classes: list[str
         _patches(run, image, int(said.tuned.argmax()) if true is None else true, classes, true is not None)
     figure = figures.layer_lens(said.lens, classes, true=true, dark=theme.is_dark())
     theme.show(figure, "attribution_lens", spec=run.spec)
+    source = "FOLDER" if run.example else run.subject.id
+    command = f"python -m peftcore lens {source}" + ("" if isinstance(image, str) else f" --image {image}")
     side = ""
     if not cached.anatomy(run.subject).in_backbone:
         side = " A side network reads the frozen backbone: this is the classifier on what it starts from."
     captions.caption(
         f"{run.title}. {cached.image_title(run, image)}: the tokens after each layer through the backbone's last norm, "
         f"its pooling and the trained classifier, as if the backbone ended there; the likeliest classes.{side}",
-        f'{words.command(run.spec)} --save FOLDER\npython -c "import peftcore as pc; help(pc.layer_lens)"',
+        None if isinstance(image, str) else _after_training(run, command),
     )
 
 

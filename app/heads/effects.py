@@ -98,6 +98,11 @@ def _command(run: subjects.Run, of: str) -> str:
     return f"{words.command(run.spec)} --save FOLDER\npython -m peftcore effects FOLDER --of {of}"
 
 
+def _order(run: subjects.Run, score: str) -> str:
+    """The score as the command calls it; a saved adapter has none that its training collected."""
+    return score if score != shown.TRAINING or not run.example else "taylor  # on validation images, not in training"
+
+
 def _show_effects(
     run: subjects.Run, view: shown.Shown, score: str, of: str, selected: tuple[int, int], found: Mapping[str, Any]
 ) -> None:
@@ -158,5 +163,5 @@ def _show_deletion(
     captions.caption(
         f"{run.caption}. More and more heads off, in all projections together: {OF[of]}, on the first "
         f"{found['images']} validation images. {before}Ordered by {shown.SCORES[score]}, summed over projections.",
-        f'{words.command(run.spec)} --save FOLDER\npython -c "import peftcore as pc; help(pc.head_deletion)"',
+        f"{_command(run, of)} --order {_order(run, score)}",
     )

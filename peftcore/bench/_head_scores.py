@@ -45,7 +45,7 @@ def heads(
     else:
         with progress_bars(json) as bars:
             bar = bars.add_task(f"scoring heads: {score}", total=1.0, say="")
-            scores = _scored(score, *subject(source, task, images), lambda share: bars.update(bar, completed=share))
+            scores = scored(score, *subject(source, task, images), lambda share: bars.update(bar, completed=share))
     rows = [
         {"layer": layer, "projection": p, **{f"head {h + 1}": f"{v:.4f}" for h, v in enumerate(scores.values[i, j])}}
         for i, layer in enumerate(scores.layers)
@@ -55,7 +55,8 @@ def heads(
     answer(json, scores.to_dict(), f"{what} by head: {source}", rows)
 
 
-def _scored(score: str, model: Any, x: Any, y: Any, progress: Any) -> Any:
+def scored(score: str, model: Any, x: Any, y: Any, progress: Any = None) -> Any:
+    """HeadScores of a tuned model by any of the scores above, on images (B, 3, H, W) and labels (B,)."""
     from peftcore.bench._opinions import attention_traits, head_conductance
     from peftcore.probes.responsiveness import head_scores
 

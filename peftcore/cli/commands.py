@@ -16,7 +16,7 @@ app = typer.Typer(
     help="The command line: `python -m peftcore`. Tables and progress for people, --json for machines.",
 )
 for command in (
-    training.run, training.race, memory.predict, probes.effects, probes.attribute,
+    training.run, training.race, memory.predict, probes.effects, probes.attribute, probes.lens,
     runs.runs, results.results, results.compare, results.leaderboard, exporting.export, exporting.report,
     catalogue.methods, catalogue.tasks, catalogue.backbones, catalogue.fetch, catalogue.cache,
 ):  # fmt: skip

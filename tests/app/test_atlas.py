@@ -85,7 +85,8 @@ def scored(*methods):
     return sum(spec["backbone"] == "vit_micro" and spec["method"]["name"] in methods for spec in specs)
 
 
-def test_runs_of_this_machine_are_there_and_open_in_heads(at, store, trained):
+def test_runs_of_this_machine_are_there_and_open_in_heads(at, store, trained, monkeypatch, tmp_path):
+    monkeypatch.setattr(recordings, "FOLDER", tmp_path)
     app = at("atlas", backbone="vit_micro")
     assert f"{1 + scored('lora', 'heart_lora')} adapters: taylor, in training" in text(
         app

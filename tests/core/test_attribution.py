@@ -186,6 +186,10 @@ def test_the_command_explains_a_test_image_of_a_saved_adapter(tmp_path):
     assert np.shape(found["patches"]) == model.backbone.grid
     done = CliRunner().invoke(app, [*words, "--by", "gradcam", "--layer", "5"], catch_exceptions=False)
     assert json.loads(done.stdout)["layer"] == 5
+    done = CliRunner().invoke(app, ["lens", str(tmp_path), "--image", "3", "--json"], catch_exceptions=False)
+    said = json.loads(done.stdout)
+    np.testing.assert_allclose(said["probabilities"], pc.layer_lens(model, x)[:, 0].softmax(-1), atol=1e-5)
+    assert said["layers"][0] == "input" and said["true"] == found["true"]
     for wrong in (["--target", "seven"], ["--image", "9999"]):
         with pytest.raises(errors.HeadroomError, match=wrong[1]):
             CliRunner().invoke(app, [*words, *wrong], catch_exceptions=False)

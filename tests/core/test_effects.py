@@ -200,5 +200,10 @@ def test_the_command_reads_a_saved_adapter_and_the_task_it_was_trained_on(tmp_pa
 
     found = json.loads(done.stdout)
     assert found["images"] == 2 and np.shape(found["loss"]) == (8, 1, 8) and found["of"] == "update"
+    done = CliRunner().invoke(app, ["effects", str(tmp_path), "--images", "2", "--order", "energy", "--json"])
+    curve = json.loads(done.stdout)
+    assert {row["order"] for row in curve} == {"least", "most", "random"} and curve[0]["off"] == 0
+    with pytest.raises(errors.NotMeasurable, match="give a run of the store"):
+        CliRunner().invoke(app, ["effects", str(tmp_path), "--order", "training"], catch_exceptions=False)
     with pytest.raises(errors.UnknownName, match="no run 77"):
         CliRunner().invoke(app, ["effects", "77"], catch_exceptions=False)

@@ -189,16 +189,20 @@ def _prove_it_runs(model: TunedModel) -> None:
         raise errors.DoesNotFit(f"{who} does not run: {str(error).strip().splitlines()[0].rstrip('.')}.") from error
     finally:
         model.train()
-    idle = [name for name, gradient in zip(named, gradients, strict=True) if gradient is None]
-    if idle:
-        more = f" and {len(idle) - 1} more places" if len(idle) > 1 else ""
-        raise errors.DoesNotFit(
-            f"{who} would train nothing at {idle[0]}{more}: this architecture never calls the layer that the adapter "
-            "sits on. Choose other projections or another method."
-        )
+    refuse_idle(model, [name for name, gradient in zip(named, gradients, strict=True) if gradient is None])
     own = [g for name, g in zip(named, gradients, strict=True) if not name.startswith("head.")]
     if own and (not any(g.any() for g in own) or (zeros and torch.equal(start, logits))):
         raise errors.DoesNotFit(
             f"{who} would train nothing: no change of its weights changes what the model computes. "
             "Choose other settings or another method."
+        )
+
+
+def refuse_idle(model: TunedModel, idle: Sequence[str]) -> None:
+    """Raises DoesNotFit where there are trainable tensors, by name, that a backward pass does not reach."""
+    if idle:
+        more = f" and {len(idle) - 1} more places" if len(idle) > 1 else ""
+        raise errors.DoesNotFit(
+            f"{model.method.title} on {model.backbone.name} would train nothing at {idle[0]}{more}: this architecture "
+            "never calls the layer that the adapter sits on. Choose other projections or another method."
         )

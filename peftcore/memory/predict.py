@@ -21,7 +21,7 @@ from peftcore.features.plan import CachePlan, plan_cache
 from peftcore.memory.kernels import AsOnCuda, WithoutData
 from peftcore.memory.report import MemoryReport
 from peftcore.memory.step import followed
-from peftcore.model import TunedModel, attach
+from peftcore.model import TunedModel, attach, refuse_idle
 from peftcore.spec import RunSpec
 from peftcore.task import load_task
 
@@ -92,6 +92,9 @@ def step_without_data(
     """
     batch, labels = torch.empty(images), torch.zeros(images[0], dtype=torch.int64)
     optimizer = _steady_optimizer(model.trainable_parameters())
+    optimizer.register_step_pre_hook(
+        lambda *_: refuse_idle(model, [name for name, tensor in model.named_trainable() if tensor.grad is None])
+    )
     features = None
     if cached:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):

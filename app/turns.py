@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from app import errors, state, words
-from peftcore.engine.forecast import Wait
+from peftcore.engine.forecast import NEW
+from peftcore.engine.told import Wait
 
+PAUSED = "The room is paused"
 SOON = 2.0  # seconds that nobody needs to be told
 
 
@@ -18,6 +21,8 @@ def new() -> str:
     if engine.state == "starting":
         return "The engine is starting; the run begins as soon as it is ready."
     forecast = engine.forecast()
+    if NEW in forecast.held:
+        return f"{PAUSED}: it begins when the teacher lets the queue go on."
     wait = forecast.new
     if wait is None or (wait.of == 1 and wait.high < SOON):
         return "It begins at once."
@@ -38,7 +43,7 @@ def of(runs: Sequence[int]) -> str:
     forecast = engine.forecast()
     waits = [forecast.waits[run] for run in runs if run in forecast.waits]
     if not waits:
-        return "Queued."
+        return f"Queued. {PAUSED}." if forecast.held & set(runs) else "Queued."
     wait = min(waits, key=lambda one: one.place)
     text = "Queued; it is the next to begin" if wait.place == 1 else f"Queued, {_place(wait)}"
     if not forecast.known:
@@ -47,9 +52,12 @@ def of(runs: Sequence[int]) -> str:
 
 
 def seconds(run: int) -> float:
-    """How long a queued run will still wait, by the middle of its forecast; 0 for one that does not wait."""
-    wait = state.engine().forecast().waits.get(run)
-    return wait.middle if wait else 0.0
+    """How long a queued run will still wait, by the middle of its forecast; 0 for one that does not wait; without
+    end in a room that is paused."""
+    forecast = state.engine().forecast()
+    if run in forecast.held:
+        return math.inf
+    return forecast.waits[run].middle if run in forecast.waits else 0.0
 
 
 def when(wait: Wait) -> str:

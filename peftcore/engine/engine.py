@@ -215,6 +215,7 @@ class Engine:
             handed = set(self._jobs)
             order = self._line.order(self._working(), handed)
         first = [run for run in self.store.waiting() if run in handed]  # Ray has them already
+        order.sort(key=lambda turn: self._held_back(turn.owner))
         return first + [run for turn in order for run in turn.runs]
 
     def ahead(self, run: int) -> int:
@@ -228,8 +229,9 @@ class Engine:
             jobs = {job: job.runs for job in self._jobs.values()}
             working, handed = self._working(), set(self._jobs)
         return self._oracle.look(
-            owner, lambda more: self._line.order(working, handed, more), list(jobs.values()), max(1, self.slots)
-        )
+            owner, lambda more: self._line.order(working, handed, more), list(jobs.values()), max(1, self.slots),
+            self._held_back,
+        )  # fmt: skip
 
     def recover(self) -> None:
         """Takes over the runs whose app or Ray has died: each goes on from its last checkpoint, or from the start. One
@@ -330,6 +332,7 @@ class Engine:
                     self._do(self._measure)
                 self._do(self.recover)
             self._do(self._hand_over)  # what a command could not do: the store was full, a cluster has grown
+            self._do(self._foretell)
 
     @staticmethod
     def _do(command: Callable[[], None]) -> None:
@@ -390,6 +393,7 @@ class Engine:
         self._jobs |= dict.fromkeys(runs, job)
         self._line.begun(turn)
         job.start()
+        self._oracle.told.came(runs, time.time())
         return True
 
     def _predict(self, settings: Mapping[str, Any]) -> Any:
@@ -401,6 +405,15 @@ class Engine:
         """Raises InvalidSetting: this person may not queue runs with these settings."""
         if owner:
             caps.check(self.store, self.caps_of(owner), owner, specs)
+
+    def _held_back(self, owner: str) -> bool:
+        """Whether no run of this person begins: the room is paused."""
+        return bool(owner) and self.caps_of(owner).running == 0
+
+    def _foretell(self) -> None:
+        """Says of each run that was queued what its wait will be, whether or not a page asks, to learn from it."""
+        if self._ready.is_set() and not self._reason and self.store.waiting():
+            self.forecast()
 
     def _measure(self) -> None:
         if self._pool:

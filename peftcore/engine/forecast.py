@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from peftcore.engine.line import Turn
+from peftcore.engine.told import Told, Wait
 from peftcore.store import WAITING, Store
 from peftcore.store.durations import Durations, Estimate, Learnt
 
@@ -33,23 +34,13 @@ UNKNOWN = Estimate(60.0, 1.2)  # before any run has finished
 
 
 @dataclass(frozen=True)
-class Wait:
-    """Seconds until a run begins: low, middle and high, of which the true one is between low and high in four of five
-    cases. `place`: 1 for the next one, of `of` that wait."""
-
-    place: int
-    of: int
-    low: float
-    middle: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Forecast:
-    """`waits` by run; `new`: of a run that would be queued now; `learnt`: from finished runs."""
+    """`waits` by run; `new`: of a run that would be queued now; `learnt`: from finished runs. `held`: queued runs that
+    nobody knows the wait of, since their owner's queue is paused; with NEW, also of one that would be queued now."""
 
     waits: dict[int, Wait] = field(default_factory=dict)
     new: Wait | None = None
+    held: frozenset[int] = frozenset()
     learnt: Learnt = field(default_factory=lambda: Learnt([]))
 
     @property
@@ -163,31 +154,42 @@ class Oracle:
     TICK = 1.0
 
     def __init__(self, store: Store):
-        self.store, self.durations = store, Durations(store)
+        self.store, self.durations, self.told = store, Durations(store), Told(store)
         self._made: dict[str, tuple[float, tuple, Forecast]] = {}
         self._lock = threading.Lock()
 
     def look(
-        self, owner: str, order: Callable[[Sequence[Turn]], Sequence[Turn]], jobs: Sequence[tuple[int, ...]], slots: int
+        self,
+        owner: str,
+        order: Callable[[Sequence[Turn]], Sequence[Turn]],
+        jobs: Sequence[tuple[int, ...]],
+        slots: int,
+        held: Callable[[str], bool] = lambda owner: False,
     ) -> Forecast:
         """Args:
         owner: who would queue a new run.
         order: what waits, the next turn first, with some turns more.
         jobs: the runs of each slot that is taken, begun or not.
+        held: whether no run of a person begins.
         """
         waiting, now = tuple(self.store.waiting()), time.monotonic()
-        state = (waiting, tuple(jobs), slots)
+        state = (waiting, tuple(jobs), slots, held(owner))
         with self._lock:
             at, of, made = self._made.get(owner, (-math.inf, (), Forecast()))
             if of == state and now - at < self.TICK:
                 return made
-            made = self._make(owner, order, jobs, slots)
+            made = self._make(owner, order, jobs, slots, held)
             self._made = {who: kept for who, kept in self._made.items() if now - kept[0] < self.TICK}
             self._made[owner] = (now, state, made)
             return made
 
     def _make(
-        self, owner: str, order: Callable[[Sequence[Turn]], Sequence[Turn]], jobs: Sequence[tuple[int, ...]], slots: int
+        self,
+        owner: str,
+        order: Callable[[Sequence[Turn]], Sequence[Turn]],
+        jobs: Sequence[tuple[int, ...]],
+        slots: int,
+        held: Callable[[str], bool],
     ) -> Forecast:
         rng, records = np.random.default_rng(0), {r.id: r for r in self.store.runs(status=WAITING)}
         learnt = self.durations.learnt()
@@ -216,14 +218,19 @@ class Oracle:
         def waits(*new: Turn) -> dict[int, Wait]:
             there = {record.owner for record in records.values() if record.status == "queued"}
             expected = habits.expected({*there, *(turn.owner for turn in new)}, busy, now)
-            turns = [*handed, *order([*new, *expected])]
+            turns = [*handed, *(turn for turn in order([*new, *expected]) if not held(turn.owner))]
             lasts = partial(_lasts, drawn, learnt, rng)
             found = begins(turns, at_work, lasts, slots, lambda: habits.comes(rng))
             runs = [(run, begin) for turn, begin in zip(turns, found, strict=True) for run in turn.runs]
             real = [(run, begin) for run, begin in runs if run > EXPECTED]
             return {run: wait(begin, nth, len(real)) for nth, (run, begin) in enumerate(real, 1)}
 
-        return Forecast(waits(), waits(Turn((NEW,), owner, now))[NEW], learnt)
+        spans, said = self.told.calibration(), waits()
+        stands = {record.id for record in records.values() if record.status == "queued" and held(record.owner)}
+        self.told.say({} if stands else said, now)  # a wait says nothing of the others once somebody has held the queue
+        new = None if held(owner) else spans.of(waits(Turn((NEW,), owner, now))[NEW])
+        stands |= {NEW} if new is None else set()
+        return Forecast({run: spans.of(wait) for run, wait in said.items()}, new, frozenset(stands), learnt)
 
     def _habits(self, now: float) -> Habits:
         with self.store.read() as db:

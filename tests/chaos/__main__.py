@@ -12,14 +12,16 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.chaos import toy
-from tests.chaos.report import report
-from tests.chaos.round import TOYS, Round, pictures, specs, weights
-
-KILLS_A_ROUND = 6
+from tests.chaos.report import MISSED, report
+from tests.chaos.round import MODES, TOYS, Round, pictures, specs, weights
+from tests.chaos.troubles import NONE
 
 
 def main() -> None:
@@ -31,7 +33,9 @@ def main() -> None:
     words.add_argument(
         "--toys", type=float, default=0.5, help="share of the rounds that take toys for runs, and no page"
     )
-    words.add_argument("--only", help="one kind of trouble")
+    words.add_argument("--each", type=int, default=6, help="troubles of a round")
+    words.add_argument("--only", help="kinds of trouble, with commas between")
+    words.add_argument("--mode", choices=MODES, help="of all rounds: one app, two on one home, or a clock that jumps")
     words.add_argument("--report", action="store_true", help="only report what the log has")
     given = words.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # apps are ended and disks let go of
@@ -49,29 +53,42 @@ def main() -> None:
     began = time.monotonic()
     task = pictures(given.log.resolve().parent / "chaos-pictures")
     known = {key: value for line in lines() if line["kind"] == "undisturbed" for key, value in line["weights"].items()}
-    while (done := sum("hit" in line for line in lines())) < given.kills:
+    number = sum(line["kind"] == "round" for line in lines()) - 1
+    goodbye = ThreadPoolExecutor()  # a minute in which the last processes of a round go, and the next one is at work
+    while (done := sum(line.get("hit", NONE) not in MISSED for line in lines())) < given.kills:
         if time.monotonic() - began > 60 * given.minutes:
             break
-        number = sum(line["kind"] == "round" for line in lines())
+        number += 1
         rng = random.Random(f"{given.seed} {number}")
-        mode = rng.choices(("one", "two", "clock"), (6, 2, 1))[0]
+        mode = given.mode or rng.choices(list(MODES), list(MODES.values()))[0]
         what = TOYS if rng.random() < given.toys else task
         names = toy.specs() if what == TOYS else specs(task)
         if any(f"{name} 0" not in known for name in names):
             calm = weights(what, say)
             say({"kind": "undisturbed", "weights": calm})
             known |= calm
-        one, bad = Round(what, rng, say, mode), True
+        one = Round(what, rng, partial(_of_round, say, number), mode)
         try:
-            one.hurt(min(KILLS_A_ROUND, given.kills - done), given.only)
+            one.hurt(min(given.each, given.kills - done), given.only.split(",") if given.only else ())
             runs = one.settle()
-            for run in runs:
-                run["equal"] = run["weights"] == known[run["name"]] if run["weights"] else None
-            bad = any(not run["equal"] for run in runs)
-        finally:
-            end = one.end(keep=bad)
-        say({"kind": "round", "number": number, "mode": mode, "toys": what == TOYS, "runs": runs} | end)
+        except BaseException:
+            one.end(keep=True)
+            raise
+        for run in runs:
+            run["equal"] = run["weights"] == known[run["name"]] if run["weights"] else None
+        about = {"kind": "round", "number": number, "mode": mode, "toys": what == TOYS, "runs": runs}
+        about["integrity"] = one.integrity()
+        goodbye.submit(_end, one, about, say)
+    goodbye.shutdown()
     print(report(lines()))
+
+
+def _of_round(say: Callable[[dict[str, Any]], None], number: int, line: dict[str, Any]) -> None:
+    say(line | {"round": number})
+
+
+def _end(one: Round, about: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> None:
+    say(about | one.end(keep=any(not run["equal"] for run in about["runs"])))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
-FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+COMPILER = shutil.which("cc")
 
 
 class App:
@@ -23,7 +24,7 @@ class App:
 
     Args:
         toy: in its place, the engine alone, for toys.
-        clock: a file that says how far its clock is off, as faketime reads it ("+400d"); None for a true clock.
+        clock: a file that says by how many seconds its clock is off, beside clock.so; None for a true clock.
     """
 
     def __init__(self, home: Path, log: Path, clock: Path | None = None, toy: bool = False):
@@ -41,8 +42,7 @@ class App:
             port = free.getsockname()[1]
         own = {"HEADROOM_HOME": str(self.home), "HEADROOM_CPUS_PER_RUN": "1", "OMP_NUM_THREADS": "1"}
         if self.clock is not None:
-            own |= {"LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(self.clock)}
-            own |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_CACHE_DURATION": "1"}
+            own |= {"LD_PRELOAD": str(self.clock.with_name("clock.so")), "HEADROOM_CLOCK": str(self.clock)}
         app = ["streamlit", "run", "streamlit_app.py", "--server.headless", "true", "--server.address", "127.0.0.1"]
         app = ["tests.chaos.toy"] if self.toy else [*app, "--server.port", str(port)]
         command = [sys.executable, "-m", *app]
@@ -95,6 +95,16 @@ class App:
         """What still lives of it."""
         living = [one for one in self.seen if one.is_running() and _status(one) not in (psutil.STATUS_ZOMBIE, "")]
         return [f"{one.pid} {_name(one)}" for one in living]
+
+
+def wrong_clock(folder: Path) -> Path | None:
+    """Makes in this folder what gives apps a clock that can be set; None where there is no C compiler."""
+    if COMPILER is None:
+        return None
+    source = Path(__file__).with_name("clock.c")
+    subprocess.run([COMPILER, "-O2", "-shared", "-fPIC", "-o", folder / "clock.so", source, "-ldl"], check=True)
+    (folder / "clock").write_text("0")
+    return folder / "clock"
 
 
 def _name(process: psutil.Process) -> str:

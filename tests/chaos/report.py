@@ -6,9 +6,16 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from tests.chaos.troubles import NONE
 
-def report(lines: list[dict[str, Any]]) -> str:
-    hits = [line for line in lines if "hit" in line]
+MISSED = (NONE, "it had gone", "it was dead already")
+
+
+def report(lines: Iterable[dict[str, Any]]) -> str:
+    lines = list(lines)
+    ended = {line["number"] for line in lines if line["kind"] == "round"}
+    tried = [line for line in lines if "hit" in line and line["round"] in ended]  # of the others nobody knows what came
+    hits = [line for line in tried if line["hit"] not in MISSED]
     rounds = [line for line in lines if line["kind"] == "round"]
     runs = [run for one in rounds for run in one["runs"]]
     clicked = [run for run in runs if run["after a click"]]
@@ -18,7 +25,9 @@ def report(lines: list[dict[str, Any]]) -> str:
     often = [run["attempts"] for run in runs if run["attempts"] > 1]
     said = [
         f"{len(hits)} kills and other troubles in {len(rounds)} rounds: {_counted(line['kind'] for line in hits)}",
-        f"{sum(line['working'] > 0 for line in hits)} of them while runs worked",
+        f"{sum(line['working'] > 0 for line in hits)} of them while runs worked; {len(tried) - len(hits)} more found "
+        "nothing to hurt and are not counted",
+        f"rounds: {_counted(one['mode'] + ('' if one['toys'] else ' (real runs)') for one in rounds)}",
         f"{len(runs)} runs: {_counted(run['end'][0] for run in runs)}",
         f"clicked on: {len(clicked)}, then {_counted(run['after a click'][0] for run in clicked)}",
         f"{len(often)} runs began more than once, the most {max(often, default=1)} times",

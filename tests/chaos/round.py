@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from peftcore import errors
 from peftcore.spec import RunSpec
 from peftcore.store import Store, custody
 from tests.chaos import toy, troubles
-from tests.chaos.app import FAKETIME, App
+from tests.chaos.app import App, wrong_clock
 
 PATIENCE = 300.0  # seconds for runs to end once they are left in peace
 ORPHANS_SECONDS = 75.0  # Ray's agents wait a minute for a GCS that was killed
 DISK = "160m"
-AT_WORK, LONGEST_START = 0.8, 90.0  # share of the troubles that wait for a run to work, and seconds that they wait
+AT_WORK = 0.8  # share of the troubles that wait for a run to work
 TOYS = "toys"  # in place of a task
+MODES = {"one": 6, "two": 2, "clock": 1}  # by how often they are drawn
 PREDICTED = 100_000_000  # bytes of a run, roughly
 
 
@@ -53,9 +54,7 @@ class Round:
         self.home.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(self.home)]
         self.mounted = shutil.which("mount") is not None and not subprocess.run(mount, capture_output=True).returncode
-        self.clock = self.folder / "clock" if mode == "clock" and FAKETIME else None
-        if self.clock:
-            self.clock.write_text("+0")
+        self.clock = wrong_clock(self.folder) if mode == "clock" else None
         count = 2 if mode == "two" else 1
         self.apps = [App(self.home, self.folder / f"app{i}.log", self.clock, toys) for i in range(count)]
         self.store = Store(self.home)
@@ -81,17 +80,17 @@ class Round:
             for run in runs:  # as Launch does; else each waits for a prediction in a process of its own
                 self.store.put_artifact(run, "predicted", json.dumps({"peak": PREDICTED}).encode())
 
-    def hurt(self, kills: int, only: str | None = None) -> None:
-        """Starts the apps and the runs, and does `kills` troubles to them, all of one kind where `only` names it."""
+    def hurt(self, kills: int, only: Sequence[str] = ()) -> None:
+        """Starts the apps and the runs, and does `kills` troubles to them, of the kinds that `only` names, if any."""
         for one in self.apps:
             one.start()
         self.submit()
         kinds = troubles.KINDS | ({troubles.clock: 6} if self.clock else {})
         if only:
-            kinds = {getattr(troubles, only): 1}
+            kinds = {kind: often for kind, often in kinds.items() if kind.__name__ in only}
         for _ in range(kills):
             if self.rng.random() < AT_WORK:
-                end = time.monotonic() + LONGEST_START
+                end = time.monotonic() + troubles.LONGEST_START
                 while time.monotonic() < end and not self.store.runs(status="running"):
                     self.wait(0.5)
             self.wait(self.rng.uniform(0, 6))
@@ -133,10 +132,12 @@ class Round:
                     one.start()
         return {run: (record.status, record.error) for run in self.runs for record in [self.store.run(run)]}
 
+    def integrity(self) -> str:
+        with self.store.read() as db:
+            return db.execute("PRAGMA integrity_check").fetchone()[0]
+
     def end(self, keep: bool = False) -> dict[str, Any]:
         """Kills the apps and says what they leave behind."""
-        with self.store.read() as db:
-            integrity = db.execute("PRAGMA integrity_check").fetchone()[0]
         began = time.monotonic()
         for one in self.apps:
             one.kill()
@@ -152,12 +153,7 @@ class Round:
             subprocess.run(["umount", "-l", self.home], check=False)
         if not keep:
             shutil.rmtree(self.folder, ignore_errors=True)
-        return {
-            "integrity": integrity,
-            "orphans": left,
-            "gone_after": seconds,
-            "kept": str(self.folder) if keep else "",
-        }
+        return {"orphans": left, "gone_after": seconds, "kept": str(self.folder) if keep else ""}
 
 
 def pictures(folder: Path) -> str:

@@ -6,9 +6,12 @@ import contextlib
 import sqlite3
 import subprocess
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import psutil
+
+from tests.chaos.app import App
 
 if TYPE_CHECKING:
     from tests.chaos.round import Round
@@ -16,15 +19,15 @@ if TYPE_CHECKING:
 
 def worker(round: Round) -> str:
     """kill -9 of the process of a run."""
-    return _kill(round, round.app().workers())
+    return _kill(round, App.workers)
 
 
 def raylet(round: Round) -> str:
-    return _kill(round, round.app().servers("raylet"))
+    return _kill(round, lambda one: one.servers("raylet"))
 
 
 def gcs(round: Round) -> str:
-    return _kill(round, round.app().servers("gcs_server"))
+    return _kill(round, lambda one: one.servers("gcs_server"))
 
 
 def app(round: Round) -> str:
@@ -60,9 +63,9 @@ def sleep(round: Round) -> str:
 def clock(round: Round) -> str:
     """Somebody sets the clock of the machine, by up to a year."""
     if round.clock is None:
-        return "no faketime here"
+        return "no C compiler here"
     offset = round.rng.choice((-1, 1)) * round.rng.choice((60, 3600, 86400, 365 * 86400))
-    round.clock.write_text(f"{offset:+d}s")
+    round.clock.write_text(str(offset))
     return f"by {offset:+d} s"
 
 
@@ -109,12 +112,18 @@ def locked(round: Round) -> str:
     return "for 23 s"
 
 
+NONE = "there was none"
+LONGEST_START = 90.0  # seconds
 KINDS = {worker: 9, app: 6, raylet: 5, gcs: 4, power: 2, sleep: 2, disk_full: 2, read_only: 1, locked: 0.5}
 
 
-def _kill(round: Round, found: list[psutil.Process]) -> str:
+def _kill(round: Round, find: Callable[[App], list[psutil.Process]]) -> str:
+    """Of one of the apps, once it has such a process: Ray may be starting again."""
+    hurt, end = round.app(), time.monotonic() + LONGEST_START
+    while not (found := find(hurt)) and time.monotonic() < end:
+        round.wait(0.5)
     if not found:
-        return "there was none"
+        return NONE
     one = round.rng.choice(found)
     began = time.time() - one.create_time() if one.is_running() else 0
     return f"{began:.1f} s old" if _hit(one) else "it had gone"

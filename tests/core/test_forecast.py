@@ -11,6 +11,7 @@ import pytest
 from peftcore.engine import forecast
 from peftcore.engine.forecast import DRAWS, Habits, Oracle, begins, shared
 from peftcore.engine.line import Line, Turn
+from peftcore.engine.told import Calibration, Told, Wait, missed
 from peftcore.store import Store
 from peftcore.store.durations import Estimate, Learnt, Took, groups, took
 
@@ -96,6 +97,45 @@ def test_a_queue_in_a_store_is_foretold_for_each_person(tmp_path):
     assert look("ann").new.place == 3, "Ann has turns; Bob has had none"
     low, high = found.lasts(SPEC)
     assert low < 45.0 < high and look("bob") is found, "all who look within a second see one forecast"
+
+
+def test_in_a_paused_room_nobody_is_told_a_wait(tmp_path):
+    store = Store(tmp_path)
+    mine, teachers = store.create_run(SPEC, owner="ann"), store.create_run(SPEC)
+    line, oracle = Line(store, lambda settings: None), Oracle(store)
+
+    def look(owner: str, paused: bool):
+        order = lambda more: line.order({}, (), more)  # noqa: E731
+        return oracle.look(owner, order, [], 1, lambda owner: paused and owner != "")
+
+    paused = look("ann", True)
+    assert paused.held == {mine, forecast.NEW} and paused.new is None and set(paused.waits) == {teachers}
+    assert look("ann", False).held == frozenset() and set(look("ann", False).waits) == {mine, teachers}
+    oracle.told.came([mine, teachers], 0.0)
+    assert store.get_artifact(mine, "told"), "said since the room goes on"
+
+
+def test_spans_hold_four_of_five_whatever_the_model_gets_wrong(tmp_path):
+    rng = np.random.default_rng(0)
+    spans = [Wait(1, 1, 0.9 * middle, middle, 1.1 * middle) for middle in rng.uniform(50, 500, 600)]
+    came = [one.middle * 1.3 * float(np.exp(0.4 * rng.standard_normal())) for one in spans]  # longer, and less sure
+    inside = lambda one, true: one.low <= true <= one.high  # noqa: E731
+    assert np.mean([inside(one, true) for one, true in zip(spans, came, strict=True)]) < 0.3
+    learnt = Calibration(missed(one, true) for one, true in zip(spans[:100], came[:100], strict=True))
+    held = np.mean([inside(learnt.of(one), true) for one, true in zip(spans[100:], came[100:], strict=True)])
+    assert 0.72 < held < 0.9
+    exact = Calibration([(-1.0, -1.0)] * 100).of(spans[0])
+    assert (exact.low, exact.middle, exact.high) == pytest.approx((spans[0].low, spans[0].middle, spans[0].high))
+
+    store = Store(tmp_path)
+    run, told = store.create_run(SPEC), Told(store)
+    before = told.calibration().of(spans[0]).high
+    for nth in range(12):
+        told.say({run + nth: spans[0]}, 0.0)
+        told.say({run + nth: spans[1]}, 99.0)  # the first that was said counts
+        told.came([run + nth], 10 * spans[0].high)
+        store.create_run(SPEC)
+    assert told.calibration().of(spans[0]).high > 5 * before
 
 
 def test_waits_of_twenty_people_are_foretold_within_30_percent_in_the_median(monkeypatch):

@@ -16,10 +16,9 @@ import numpy as np
 import streamlit as st
 
 from app import recordings
+from app.looks import ROLLOUT, Look, look_of
 from app.subjects import Run, Scores, Subject, adapter, run
 from peftcore import errors
-from peftcore.figures.theme import method_title
-from peftcore.registry import METHODS
 from peftcore.uploads.images import picture
 from peftcore.uploads.pictures import decode
 
@@ -32,56 +31,8 @@ if TYPE_CHECKING:
 
 OWN = "own-"  # begins the name of an image that a reader brought, in the place of a test image's number
 PHOTOS = {"photo-china": "china.jpg", "photo-flower": "flower.jpg"}  # of scikit-learn; names in the same place
-MEAN = -1  # in a head's place: the mean over all
 ONLY_SCORES = "The atlas keeps this run's scores, not its weights. Launch it again to look through its heads."
-ROLLOUT = -2  # in a layer's place: through all of them, by attention rollout
 SCORED_IMAGES, SCORED_BATCH = 200, 50  # for Taylor scores on request: images in all, and per step
-
-
-@dataclass(frozen=True)
-class Look:
-    """Where one query looks: `maps` (heads, rows, columns) weights over patches; `prefix` (heads,) what the class token
-    and its like get, `registers` (heads,) what of it registers get. Without a grid of its own the query is `asked`,
-    (row, column) of this layer's grid or None."""
-
-    maps: np.ndarray
-    prefix: np.ndarray
-    asked: tuple[int, int] | None
-    has_prefix: bool
-    registers: np.ndarray | None = None
-
-    def to_registers(self, head: int) -> float | None:
-        """What registers get of one head's attention, or for MEAN of the mean's; None without registers."""
-        if self.registers is None:
-            return None
-        return float(self.registers.mean() if head == MEAN else self.registers[head])
-
-    def head(self, head: int) -> tuple[np.ndarray, float]:
-        """One head's map and prefix share, or for MEAN the mean over heads."""
-        if head == MEAN:
-            return self.maps.mean(0), float(self.prefix.mean())
-        return self.maps[head], float(self.prefix[head])
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two attentions to compare. `titles` for the pictures, `names` for their difference; `second_head`: which head of
-    the second; `remark`: why there is no second, or no difference; `note`: what is compared where it is not plain."""
-
-    first: Look
-    second: Look | None = None
-    second_head: int = MEAN
-    titles: tuple[str, str] = ("", "")
-    names: tuple[str, str] = ("", "")
-    remark: str = ""
-    note: str = ""
-
-    def elsewhere(self, head: int) -> float:
-        """The share of the attention over patches that lies elsewhere in the second: total variation, 0 to 1."""
-        assert self.second is not None, "only two attentions differ"
-        both = self.first.head(head)[0], self.second.head(self.second_head)[0]
-        a, b = (grid / (grid.sum() or 1.0) for grid in both)
-        return 0.5 * float(np.abs(b - a).sum())
 
 
 @dataclass(frozen=True)
@@ -251,9 +202,9 @@ def attention(
     with lock:
         if layer == ROLLOUT:
             maps = attention_flow(source, _pixels(subject, image)).numpy()  # (1, last N, first N)
-            return _look(maps, own.blocks[-1].grid, own, query, own.grid)
+            return look_of(maps, own.blocks[-1].grid, own, query, own.grid)
         maps = attention_maps(source, _pixels(subject, image), layer)[0].numpy()  # (heads, N, N)
-    return _look(maps, own.blocks[layer].grid, own, query)
+    return look_of(maps, own.blocks[layer].grid, own, query)
 
 
 @st.cache_data(max_entries=1024, show_spinner=False)
@@ -264,7 +215,7 @@ def side_attention(subject: Subject, image: int | str, module: int, query: tuple
     shared = shared_model(subject)
     with shared.lock:
         maps = probe(shared.model, _pixels(subject, image))[module].numpy()  # (1, N, N)
-    return _look(maps, anatomy(subject).side_grids[module], shared.model.backbone, query)
+    return look_of(maps, anatomy(subject).side_grids[module], shared.model.backbone, query)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -290,72 +241,3 @@ def _pixels(subject: Subject, image: int | str) -> Tensor:
 def preprocessing(spec: Mapping[str, Any]) -> dict[str, str]:
     """What a run's spec says of its inputs, as `prepare` takes it; older runs know fewer fields."""
     return {"norm": spec.get("normalisation", "backbone"), "resize": spec.get("resize", "stretch")}
-
-
-def _look(
-    maps: np.ndarray,
-    grid: tuple[int, int],
-    backbone: Backbone,
-    query: tuple[int, int] | None,
-    looked_at: tuple[int, int] | None = None,
-) -> Look:
-    """One row of (heads, N, N): the query's, or the class token's where there is one. `grid`: of those that ask;
-    `looked_at`: of what they look at, where that is another."""
-    prefix, registers = backbone.prefix_tokens, int(getattr(backbone.module, "num_reg_tokens", 0))
-    if query is None and not prefix:
-        query = (grid[0] // 2, grid[1] // 2)
-    row = maps[:, 0 if query is None else prefix + query[0] * grid[1] + query[1]]  # (heads, N)
-    to_patches = row[:, prefix:].reshape(-1, *(looked_at or grid)).astype(float)
-    to_registers = row[:, prefix - registers : prefix].sum(1).astype(float) if registers else None
-    return Look(to_patches, row[:, :prefix].sum(1).astype(float), query, prefix > 0, to_registers)
-
-
-def pair(
-    subject: Subject, image: int | str, layer: int, head: int, module: int | None, query: tuple[int, int] | None
-) -> Pair:
-    """The two attentions that a run lets one compare: backbone and side network, or before and after tuning."""
-    known, method = anatomy(subject), run(subject).method
-    first = attention(subject, image, layer, query, tuned=False)
-    grid, shown = (known.grids[-1], known.grids[0]) if layer == ROLLOUT else (known.grids[layer],) * 2
-    where = "all layers" if layer == ROLLOUT else f"layer {layer + 1}"
-    if module is not None:
-        other = known.side_grids[module]
-        second = side_attention(subject, image, module, moved(query, grid, other))
-        remark = ""
-        if other != shown:
-            remark = (
-                f"No difference here: the map of {where} of the backbone has {shown[0]} x {shown[1]} patches and this "
-                f"module {other[0]} x {other[1]}. Choose a layer and a module of one stage."
-            )
-        titles = (f"Backbone, {where}", f"Side network, module {module + 1}")
-        return Pair(first, second, MEAN, titles, ("backbone", "side network"), remark)
-    if known.in_backbone:
-        second = attention(subject, image, layer, query)
-        titles = (f"Before tuning, {where}", f"After tuning, {where}")
-        note = f"{method_title(method)} has no side network: compared is the backbone, before and after tuning."
-        return Pair(first, second, head, titles, ("before", "after"), note=note)
-    able = " or ".join(map(method_title, METHODS.names(shows="attention")))
-    remark = (
-        f"{method_title(method)} leaves the backbone's attention as it is and has none of its own. "
-        f"Choose a run of {able} to see where a side network looks."
-    )
-    return Pair(first, titles=(f"Backbone, {where}", ""), remark=remark)
-
-
-def strongest(before: Look, after: Look, head: int) -> float:
-    """The largest weight in two maps of one head: the end of a scale that both share."""
-    return float(max(before.head(head)[0].max(), after.head(head)[0].max()))
-
-
-def shift(before: Look, after: Look, head: int) -> float:
-    """The share of a head's attention that lies elsewhere: total variation distance over all tokens, 0 to 1."""
-    (first, first_prefix), (second, second_prefix) = before.head(head), after.head(head)
-    return 0.5 * float(np.abs(second - first).sum() + abs(second_prefix - first_prefix))
-
-
-def moved(query: tuple[int, int] | None, source: tuple[int, int], target: tuple[int, int]) -> tuple[int, int] | None:
-    """The patch of another grid that holds the centre of this grid's patch."""
-    if query is None or source == target:
-        return query
-    row, column = (int((q + 0.5) * t / s) for q, s, t in zip(query, source, target, strict=True))
-    return row, column

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from app import cached, captions, heavy, links, screen, subjects, theme, words
+from app import cached, captions, heavy, links, looks, screen, subjects, theme, words
 from app.attention import modules
+from app.attention.pair import pair_of
 from app.errors import sentences
 from app.heads import controls, image_choice
 from peftcore.figures.attention import attention_difference
@@ -30,7 +31,7 @@ with sentences():
 
 with row[1]:
     layer = controls.choose_number("attention", "layer", "layer", len(anatomy.grids), rollout=True)
-rollout, head = layer == cached.ROLLOUT, cached.MEAN
+rollout, head = layer == looks.ROLLOUT, looks.MEAN
 if not rollout:
     with row[2]:
         head = controls.choose_number("attention", "head", "head", anatomy.heads[layer], mean=True)
@@ -42,7 +43,7 @@ if anatomy.side_grids:
 grid = anatomy.grids[-1 if rollout else layer]
 query = links.patch("query", grid, (grid[0] // 2, grid[1] // 2))
 with sentences(), st.spinner("Following attention ..."):
-    pair = cached.pair(run.subject, image, layer, head, module, query)
+    pair = pair_of(run.subject, image, layer, head, module, query)
 
 pixels = cached.test_image(run, image)
 columns = st.columns(4, gap="small")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import cached, captions, links, screen, theme, words
+from app import cached, captions, links, looks, screen, theme, words
 from app.drawn import plan
 from app.errors import sentences
 from app.heads import image_choice
@@ -32,12 +32,12 @@ def draw(run: Run, image: int | str, query: tuple[int, int] | None, grid: tuple[
     with sentences(stop=False), st.spinner("Looking through every module ..."):
         above, below = [], []
         for module, (layer, own) in enumerate(zip(known.attended, known.side_grids, strict=True)):
-            asks = cached.moved(query, grid, own)
-            above.append(cached.attention(run.subject, image, layer, asks, tuned=False).head(cached.MEAN)[0])
-            below.append(cached.side_attention(run.subject, image, module, asks).head(cached.MEAN)[0])
+            asks = looks.moved(query, grid, own)
+            above.append(cached.attention(run.subject, image, layer, asks, tuned=False).head(looks.MEAN)[0])
+            below.append(cached.side_attention(run.subject, image, module, asks).head(looks.MEAN)[0])
         alike = len(set(known.side_grids)) == 1
         figure = plan(figures.beside_layers,
-            above, below, known.attended, query=cached.moved(query, grid, known.side_grids[0]) if alike else None,
+            above, below, known.attended, query=looks.moved(query, grid, known.side_grids[0]) if alike else None,
             width=screen.fit(1120)["width"], dark=theme.is_dark(),
         )  # fmt: skip
         theme.show(figure, "attention_beside", spec=run.spec)

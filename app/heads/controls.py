@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import cached, errors, links, navigation, subjects, theme, words
+from app import cached, errors, links, looks, navigation, subjects, theme, words
 from app.drawn import plan
 from peftcore.errors import HeadroomError
 from peftcore.figures.attention import attention_overlay, patch_picker
@@ -84,7 +84,7 @@ def _nth(page: str, name: str, count: int, default: int) -> int:
     )
 
 
-def by_number(page: str, grid: tuple[int, int], look: cached.Look) -> None:
+def by_number(page: str, grid: tuple[int, int], look: looks.Look) -> None:
     """The patch that asks, by row and column: what a click on it does, for the keyboard."""
     row, column = look.asked or (grid[0] // 2, grid[1] // 2)
     with st.popover("Patch by number", icon=":material/grid_on:", type="tertiary"):
@@ -100,14 +100,14 @@ def by_number(page: str, grid: tuple[int, int], look: cached.Look) -> None:
 def choose_number(page: str, name: str, label: str, count: int, *, mean: bool = False, rollout: bool = False) -> int:
     """A select box of 1 to `count`, the last by default; with `mean`, the mean over all is first and the default; with
     `rollout`, the way through all of them is last."""
-    named = {cached.MEAN: ("mean of all", "mean"), cached.ROLLOUT: ("rollout through all", "rollout")}
+    named = {looks.MEAN: ("mean of all", "mean"), looks.ROLLOUT: ("rollout through all", "rollout")}
     return links.choice(
         st.selectbox,
         page,
         name,
         label,
-        [*([cached.MEAN] if mean else []), *range(count), *([cached.ROLLOUT] if rollout else [])],
-        default=cached.MEAN if mean else count - 1,
+        [*([looks.MEAN] if mean else []), *range(count), *([looks.ROLLOUT] if rollout else [])],
+        default=looks.MEAN if mean else count - 1,
         show=lambda index: named[index][0] if index in named else f"{index + 1} of {count}",
         code=lambda index: named[index][1] if index in named else str(index + 1),
     )
@@ -125,14 +125,14 @@ def pick_query(key: str) -> None:
         links.write(query=f"{clicked[0] + 1}-{clicked[1] + 1}")
 
 
-def asking(look: cached.Look) -> str:
+def asking(look: looks.Look) -> str:
     """Who asks, in words."""
     if look.asked is None:
         return "the class token"
     return f"the patch in row {look.asked[0] + 1}, column {look.asked[1] + 1}"
 
 
-def ask_class_token(page: str, run: subjects.Run, look: cached.Look) -> None:
+def ask_class_token(page: str, run: subjects.Run, look: looks.Look) -> None:
     """A button that lets the class token ask, where there is one and it does not ask already."""
     if look.asked is not None and cached.anatomy(run.subject).prefix_tokens:
         st.button(
@@ -147,7 +147,7 @@ def ask_class_token(page: str, run: subjects.Run, look: cached.Look) -> None:
 def overlay(
     key: str,
     image: np.ndarray,
-    look: cached.Look,
+    look: looks.Look,
     head: int,
     title: str,
     *,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import cached, heavy, links, screen
+from app import cached, heavy, links, looks, screen
 from app.errors import sentences
 from app.heads import controls, image_choice
 from app.subjects import Run
@@ -26,7 +26,7 @@ def through(run: Run, layer: int, head: int) -> None:
         grid = cached.anatomy(run.subject).grids[layer]
         query = links.patch("query", grid, None)
         before, after = (cached.attention(run.subject, image, layer, query, tuned) for tuned in (False, True))
-        pixels, zmax = cached.test_image(run, image), cached.strongest(before, after, head)
+        pixels, zmax = cached.test_image(run, image), looks.strongest(before, after, head)
         for column, key, title, look in zip(
             st.columns(2), ("before", "after"), ("Before tuning", "After tuning"), (before, after), strict=True
         ):
@@ -35,7 +35,7 @@ def through(run: Run, layer: int, head: int) -> None:
                     f"heads_{key}", pixels, look, head, title, spec=run.spec, zmax=zmax, **screen.fit(SIDE)
                 )
         st.markdown(
-            f"**Tuning moved {percent(cached.shift(before, after, head))} of this head's attention** "
+            f"**Tuning moved {percent(looks.shift(before, after, head))} of this head's attention** "
             f"on {cached.image_name(image)}, where {controls.asking(before)} asks."
         )
         st.caption("Click a patch to let it ask. Both pictures share one scale.")

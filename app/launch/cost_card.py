@@ -14,7 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 from app import background, errors, heavy, links, numbers, theme, words
 from app.captions import POWERS
 from app.drawn import plan
-from app.launch import costs, request
+from app.launch import costs, raced
 from app.worker import OverLimit
 from peftcore.errors import DataUnavailable, HeadroomError
 from peftcore.figures import memory as figures
@@ -63,7 +63,7 @@ def draw(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list
 
 def _race_cost(specs: Sequence[RunSpec], race: costs.Race, values: dict[str, list[Any]]) -> None:
     _warn(specs[0], race.peak)
-    st.markdown(f"**{request.product(values)}**. They train {human_count(race.trained)} weights in all.")
+    st.markdown(f"**{raced.product(values)}**. They train {human_count(race.trained)} weights in all.")
     theme.show(plan(figures.memory_bar, race.components, dark=theme.is_dark(), height=150), key="launch_memory")
     alone = sum(spec.method.kind != "side" for spec in specs)
     parts = [words.components(race.components) + "  \n"]

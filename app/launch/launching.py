@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import backbone_choice, caps, errors, forms, glossary, links, navigation, screen, state, theme, turns, words
 from app.heads import cut
-from app.launch import costs, race_form, rates, request, task_choice
+from app.launch import costs, race_form, raced, rates, request, task_choice
 from app.launch.request import CHOSEN_ABOVE, Request
 from app.memory import cases
 from app.runs import races
@@ -91,20 +91,20 @@ def settings(backbone: str, form: Request) -> DeltaGenerator | None:
     cls = form.method
     if cls is None:
         return None
-    raced = request.chosen(cls, links.shown())
+    varied = raced.chosen(cls, links.shown())
     draw: forms.Draw = {"lr": lambda model, _: rates.field(model, form)} | {
-        name: lambda _, name: race_form.widget(cls, name, backbone, form.faults) for name in raced
+        name: lambda _, name: race_form.widget(cls, name, backbone, form.faults) for name in varied
     }
     own = sorted(cls.model_fields, key=lambda name: name not in cls.up_front)
-    first, rest = _split(own, own[:FIRST_FIELDS], raced)
+    first, rest = _split(own, own[:FIRST_FIELDS], varied)
     if first:
         st.markdown(f"**{cls.card.title}**")
         forms.fields(cls, first, prefix=f"{cls.name}.", instead=draw, defaults=form.defaults)
     heads_off = cut.place_for_preview(cls)
     st.markdown("**Recipe**")
-    up_front, others = _split([name for name in RunSpec.model_fields if name not in CHOSEN_ABOVE], UP_FRONT, raced)
+    up_front, others = _split([name for name in RunSpec.model_fields if name not in CHOSEN_ABOVE], UP_FRONT, varied)
     forms.fields(RunSpec, up_front, instead=draw, defaults=form.defaults)
-    if "lr" not in raced:
+    if "lr" not in varied:
         rates.hint(backbone, form)
     race_form.chooser(cls, form.faults)
     with st.expander("More settings", expanded=_has_a_fault(form, cls, [*rest, *others])):

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app import forms, glossary, links, words
-from app.launch import request
+from app.launch import raced
 from peftcore import errors
 from peftcore.figures.theme import method_title
 from peftcore.registry import METHODS
@@ -20,7 +20,7 @@ def chooser(cls: type[Any], faults: Mapping[str, errors.HeadroomError]) -> None:
         "launch",
         "race",
         "Race",
-        request.offered(cls),
+        raced.offered(cls),
         default=(),
         show=words.setting,
         placeholder="One run. Choose settings to give them several values",
@@ -31,19 +31,19 @@ def chooser(cls: type[Any], faults: Mapping[str, errors.HeadroomError]) -> None:
     )
     if "method" in chosen:
         names = sorted((name for name in METHODS.names() if name != cls.name), key=lambda n: method_title(n).lower())
-        _pills(f"{cls.card.title} against", "method", names, request.rivals(cls), show=method_title,
+        _pills(f"{cls.card.title} against", "method", names, raced.rivals(cls), show=method_title,
                read=lambda text: {method_title(name): name for name in names}.get(text, text))  # fmt: skip
         forms.complain(faults.get("race.method"))
 
 
 def widget(cls: type[Any], name: str, backbone: str, faults: Mapping[str, errors.HeadroomError]) -> None:
     """Several values of a setting: a text with commas between, or the options of a choice."""
-    model, key, label = request.owner(cls, name), f"race.{name}", words.setting(name)
+    model, key, label = raced.owner(cls, name), f"race.{name}", words.setting(name)
     about = glossary.linked(model.model_fields[name].description or "")
-    if options := request.choices(model, name):
+    if options := raced.choices(model, name):
         _pills(label, name, options, options, help=about)
     else:
-        default = request.suggested(cls, name, backbone)
+        default = raced.suggested(cls, name, backbone)
         texts = links.texts(key)
         shown = links.show(key, ", ".join(texts) if texts else default)
 

@@ -9,7 +9,8 @@ import torch
 from drawn import figures
 from PIL import Image
 
-from app import cached, subjects
+from app import cached, looks, subjects
+from app.attention.pair import pair_of
 from peftcore import adapters
 from peftcore.backbone.preprocess import prepare
 from peftcore.probes.attention import attention_maps, side_attention
@@ -62,12 +63,12 @@ def test_maps_are_the_library_s_and_are_left_as_they_were(trained, store, engine
 def test_a_side_method_leaves_the_backbone_as_it_was(trained, engine):
     run = subjects.named(str(trained["last"]))
     tuned, frozen = (cached.attention(run, 0, 4, (2, 2), tuned) for tuned in (True, False))
-    assert cached.shift(frozen, tuned, cached.MEAN) == 0
+    assert looks.shift(frozen, tuned, looks.MEAN) == 0
 
 
 def test_a_method_in_the_backbone_moves_attention(trained, engine):
-    pair = cached.pair(subjects.named(str(trained["lora"])), 0, 7, cached.MEAN, None, (4, 4))
-    assert 0 < pair.elsewhere(cached.MEAN) <= 1
+    pair = pair_of(subjects.named(str(trained["lora"])), 0, 7, looks.MEAN, None, (4, 4))
+    assert 0 < pair.elsewhere(looks.MEAN) <= 1
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_a_method_in_the_backbone_moves_attention(trained, engine):
     ],
 )
 def test_a_patch_on_another_grid(query, source, target, expected):
-    assert cached.moved(query, source, target) == expected
+    assert looks.moved(query, source, target) == expected
 
 
 def test_the_first_example_is_of_a_side_network(at):
@@ -131,15 +132,15 @@ def test_a_finer_look_and_the_rollout_are_links(at, trained):
     assert "the patch in row 16, column 16 asks" in text(app) and "multiplied through all layers" in text(app)
     assert len(figures(app)) == 5 and app.query_params["times"] in ("2", ["2"])
     run = subjects.named(str(trained["lora"]))._replace(times=2)
-    look = cached.attention(run, 0, cached.ROLLOUT, (15, 15))
+    look = cached.attention(run, 0, looks.ROLLOUT, (15, 15))
     assert look.maps.shape == (1, 16, 16) and look.maps.sum() + look.prefix[0] == pytest.approx(1, abs=1e-5)
 
 
 def test_registers_have_their_share_stated_apart_from_the_class_token():
     backbone = SimpleNamespace(prefix_tokens=3, module=SimpleNamespace(num_reg_tokens=2))
     row = np.array([0.1, 0.2, 0.3, 0.1, 0.1, 0.1, 0.1])  # class token, two registers, four patches
-    look = cached._look(np.tile(row, (2, 7, 1)), (2, 2), backbone, None)
-    assert look.to_registers(0) == look.to_registers(cached.MEAN) == pytest.approx(0.5)
+    look = looks.look_of(np.tile(row, (2, 7, 1)), (2, 2), backbone, None)
+    assert look.to_registers(0) == look.to_registers(looks.MEAN) == pytest.approx(0.5)
     assert look.prefix[0] == pytest.approx(0.6) and look.maps[0].sum() == pytest.approx(0.4)
 
 

@@ -9,7 +9,7 @@ import pytest
 from drawn import titles
 
 from app import forms, libraries, words
-from app.launch import request
+from app.launch import raced
 from app.runs import races
 from peftcore import errors
 from peftcore.cli.options import choices
@@ -120,11 +120,11 @@ def test_a_race_of_one_is_a_run(at, store):
 @pytest.mark.parametrize("method", METHODS.names())
 def test_what_is_offered_has_values_that_are_possible(method):
     cls = METHODS.load(method).METHOD
-    for name in request.offered(cls)[1:]:
+    for name in raced.offered(cls)[1:]:
         model = cls if name in cls.model_fields else RunSpec
         kind = forms.unwrap(model.model_fields[name].annotation)[0]
         if kind in (int, float):
-            assert len(request.several(cls, name, None, "vit_micro")) >= 2, name
+            assert len(raced.several(cls, name, None, "vit_micro")) >= 2, name
 
 
 def test_the_cost_of_a_race_is_one_set_of_features_and_each_ones_own(at):
@@ -269,4 +269,4 @@ def test_labels_name_what_varies_and_nothing_else():
 
 def test_more_runs_than_fit_are_refused():
     with pytest.raises(errors.InvalidSetting, match="20 runs: 4 of rank x 5 of seed; at most 16"):
-        request.runs(RunSpec(), {"rank": [1, 2, 3, 4], "seed": [0, 1, 2, 3, 4]})
+        raced.runs(RunSpec(), {"rank": [1, 2, 3, 4], "seed": [0, 1, 2, 3, 4]})

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from app import forms, libraries
-from app.launch import request
+from app.launch import raced, request
 from app.runs import races
 from peftcore import errors
 from peftcore.registry import METHODS
@@ -79,27 +79,27 @@ def specs(draw: st.DrawFn) -> RunSpec:
 
 
 @st.composite
-def raced(draw: st.DrawFn) -> tuple[RunSpec, dict[str, list[Any]], dict[str, float]]:
+def a_race(draw: st.DrawFn) -> tuple[RunSpec, dict[str, list[Any]], dict[str, float]]:
     """Any race that the form can ask for."""
     spec = draw(specs())
     cls = type(spec.method)
-    names = draw(st.lists(st.sampled_from(request.offered(cls)), min_size=1, max_size=3, unique=True))
+    names = draw(st.lists(st.sampled_from(raced.offered(cls)), min_size=1, max_size=3, unique=True))
     values: dict[str, list[Any]] = {}
     for name in names:
         if name == "method":
             others = [other for other in METHODS.names() if other != cls.name]
             values[name] = [cls.name, *draw(st.lists(st.sampled_from(others), max_size=3, unique=True))]
         else:
-            found = values_of(request.owner(cls, name), name)
+            found = values_of(raced.owner(cls, name), name)
             values[name] = draw(
                 st.lists(found, min_size=1, max_size=3, unique_by=lambda v: float(v or 0) if v in (0, 1) else v)
             )
-    assume(math.prod(map(len, values.values())) <= request.MOST_RUNS)
+    assume(math.prod(map(len, values.values())) <= raced.MOST_RUNS)
     rates = {}
     if "method" in values and "lr" not in values and draw(st.booleans()):
         rates = {name: draw(values_of(RunSpec, "lr")) for name in values["method"]}
     try:
-        made = request.runs(spec, values, rates)
+        made = raced.runs(spec, values, rates)
     except errors.HeadroomError:  # another method has no such setting
         assume(False)
         raise
@@ -122,7 +122,7 @@ def test_a_run_comes_back_from_its_link(spec):
 
 
 @many
-@given(raced())
+@given(a_race())
 def test_a_race_comes_back_from_its_link(race):
     spec, values, rates = race
     query = through_the_address(request.to_query(spec.to_dict(), values, rates))
@@ -130,18 +130,18 @@ def test_a_race_comes_back_from_its_link(race):
     found = request.from_query(query)
     assert not found.faults
     assert found.values == values and list(found.values) == list(values)
-    assert [one.key for one in found.specs] == [one.key for one in request.runs(spec, values, rates)]
+    assert [one.key for one in found.specs] == [one.key for one in raced.runs(spec, values, rates)]
     again = request.to_query(found.spec.to_dict(), found.values, found.own_rates)
     assert request.from_query(again).specs == found.specs
 
 
 @many
-@given(raced())
+@given(a_race())
 def test_a_race_comes_back_from_the_store(race):
     """What `remember` writes as JSON, and "Launch again" reads."""
     spec, values, rates = race
     kept = json.loads(json.dumps({"spec": spec.to_dict(), "several": values, "rates": rates}))
-    assert request.from_query(races.preset(**kept)).specs == request.runs(spec, values, rates)
+    assert request.from_query(races.preset(**kept)).specs == raced.runs(spec, values, rates)
 
 
 @many

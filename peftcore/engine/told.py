@@ -60,6 +60,8 @@ class Calibration:
 
         It is widened and never narrowed: the last waits of a workshop are foretold better than the first of the next.
         """
+        if not wait.high:
+            return wait  # a slot is free
         low, high = (wait.low + ROUNDING) * math.exp(-self.below), (wait.high + ROUNDING) * math.exp(self.above)
         low, high = min(low - ROUNDING, wait.middle), max(high - ROUNDING, wait.middle)
         return replace(wait, low=max(0.0, low), high=high)

@@ -18,7 +18,7 @@ from peftcore import errors
 from peftcore.backbone import embedded
 from peftcore.backbone.weights import REMOTE, first_line
 from peftcore.fetch import weight_files
-from peftcore.fetch.confined import confined
+from peftcore.fetch.confined import confined, inside
 from peftcore.fetch.curated import CURATED
 from peftcore.fetch.weight_files import ON_THE_HUB, USUAL, shards, whole
 from peftcore.home import home
@@ -147,7 +147,9 @@ def located(config: dict[str, Any]) -> Path:
         return Path(_hub.download_cached_file(where, check_hash=False))
     if not how:
         raise RuntimeError("timm knows no weights of it")
-    return weights_file(Path(where))
+    path = Path(where)
+    # What comes with Headroom is nobody's word, and is read also where no folder may be named.
+    return weight_files.weights_file(path) if inside(path, embedded.BACKBONES) else weights_file(path)
 
 
 def weights_file(path: Path) -> Path:

@@ -62,3 +62,14 @@ def test_the_store_is_its_owners(tmp_path, monkeypatch):
     store.create_run({"method": "last"})
     for path in (home, *home.glob("headroom.sqlite3*")):
         assert stat.S_IMODE(os.stat(path).st_mode) == (0o700 if path == home else 0o600), path
+
+
+@pytest.mark.parametrize("data", ["none", "allowed"])
+def test_what_comes_with_headroom_is_read_where_no_folder_may_be_named(tmp_path, monkeypatch, data):
+    (tmp_path / "allowed").mkdir()
+    monkeypatch.setenv("HEADROOM_DATA", str(tmp_path / "allowed") if data == "allowed" else data)
+    backbone = load_backbone("vit_micro")
+    assert backbone.name == "vit_micro"
+    assert places.located(backbone.module.pretrained_cfg).is_file(), "in a room, each run reads it so"
+    with pytest.raises(errors.BadData, match="HEADROOM_DATA"):
+        places.located(backbone.module.pretrained_cfg | {"file": "/etc/hostname"})

@@ -127,6 +127,9 @@ def test_spans_hold_four_of_five_whatever_the_model_gets_wrong(tmp_path):
     exact = Calibration([(-1.0, -1.0)] * 100).of(spans[0])
     assert (exact.low, exact.middle, exact.high) == pytest.approx((spans[0].low, spans[0].middle, spans[0].high))
 
+    free = Wait(1, 1, 0.0, 0.0, 0.0)
+    assert learnt.of(free) == free, "nothing is at work: it begins at once"
+
     store = Store(tmp_path)
     run, told = store.create_run(SPEC), Told(store)
     before = told.calibration().of(spans[0]).high

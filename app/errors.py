@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -13,7 +13,7 @@ import streamlit as st
 from streamlit.errors import FragmentHandledException
 
 from app.room import who
-from peftcore.errors import HeadroomError
+from peftcore.errors import HeadroomError, unknown
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,12 @@ def sentences(stop: bool = True) -> Iterator[None]:
 def show(error: HeadroomError | str) -> None:
     """An error that a person can mend, in place."""
     st.error(plain(str(error)), icon=":material/error:")
+
+
+def no_such(kind: str, name: str | None, names: Sequence[str]) -> None:
+    """Says that a link names what is not there, on the page that shows all of its kind instead; None was not named."""
+    if name and name not in names:
+        st.warning(plain(str(unknown(kind, name, names))), icon=":material/link_off:")
 
 
 def unexpected(error: Exception) -> None:

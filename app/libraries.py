@@ -13,6 +13,10 @@ from peftcore.registry import METHODS
 MODULES = ("peftcore.backbone.load", "peftcore.model", *(f"peftcore.methods.{name}" for name in METHODS.names()))
 
 
+def loaded() -> bool:
+    return all(module in sys.modules for module in MODULES)
+
+
 def load() -> None:
     """Imports all that forms and predictions need."""
     for module in MODULES:
@@ -21,7 +25,7 @@ def load() -> None:
 
 def ready() -> None:
     """Goes on at once where everything is loaded; else says what is happening until it is."""
-    if all(module in sys.modules for module in MODULES):
+    if loaded():
         return
     background.apart("libraries", load)  # a process that predicts loads them as well, at the same time
     job, place = background.later("libraries", load), st.empty()

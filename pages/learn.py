@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import links
+from app import errors, links
 from app.learn import lesson, paper, teacher, view
 
 name, printed = links.read("lesson"), links.read("print")
@@ -18,4 +18,5 @@ elif name in lesson.names():
     view.one(name)
 else:
     st.title("What would you like to understand?")
+    errors.no_such("lesson", name, lesson.names())
     view.lessons()

@@ -2,8 +2,7 @@
 
 import streamlit as st
 
-from app import links, navigation
-from app.errors import sentences
+from app import errors, links, navigation
 from app.methods import card
 from peftcore.figures.theme import method_title
 from peftcore.registry import METHODS
@@ -13,9 +12,10 @@ if name in METHODS.names():
     st.title(f"What does {method_title(name)} change, and what does it cost?")
     with st.container(key="task_back"):
         navigation.link("methods", "All methods", icon=":material/apps:")
-    with sentences():
+    with errors.sentences():
         card.one(name)
 else:
     st.title("Which methods are there, and what sets them apart?")
-    with sentences():
+    errors.no_such("method", name, METHODS.names())
+    with errors.sentences():
         card.all_cards()

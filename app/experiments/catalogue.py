@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import errors, navigation, state, theme, words
-from peftcore.bench.experiments import PAPERS
-from peftcore.bench.experiments._known import Standing, everything
+from app import errors, libraries, navigation, state, theme, words
+from peftcore.bench.experiments import PAPERS, experiment, names
+from peftcore.bench.experiments._known import Standing, everything, from_record
 from peftcore.figures.theme import method_title
 from peftcore.registry import METHODS
 
@@ -14,7 +14,18 @@ COLUMNS = 2
 
 
 def draw() -> None:
-    found = everything(state.store())
+    """At once what was recorded; what this home has made, and what weights and recipes of today say, when they load."""
+    if libraries.loaded():
+        _cards(everything(state.store()))
+        return
+    recorded = [from_record(experiment(name)) for name in names()]
+    if all(recorded):
+        _cards([one for one in recorded if one])
+    libraries.ready()
+    st.rerun()
+
+
+def _cards(found: list[Standing]) -> None:
     for paper in PAPERS:
         mark = words.mark(paper, theme.is_dark())
         st.subheader(f"{mark} {method_title(paper)}", anchor=False)

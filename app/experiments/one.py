@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
-from app import background, caps, captions, errors, navigation, screen, state, theme, words
+from app import background, caps, captions, errors, libraries, navigation, screen, state, theme, words
 from peftcore.bench.experiments import experiment
-from peftcore.bench.experiments._known import Standing, expected_seconds, standing
+from peftcore.bench.experiments._known import Standing, expected_seconds, from_record, recorded_specs, standing
 from peftcore.bench.experiments._make import kept
 from peftcore.figures.experiments import outcome
 from peftcore.spec import RunSpec
@@ -21,16 +22,22 @@ MEASURED = {"memory": "Predict", "time": "Measure"}  # on the button, of what ne
 
 
 def draw(name: str) -> None:
-    """The experiment; live while runs of it wait or work."""
-    of = standing(experiment(name), state.store())
+    """The experiment; live while runs of it wait or work. What was recorded shows before PyTorch is loaded."""
+    own = experiment(name)
     with st.container(key="task_back"):
         navigation.link("experiments", "All experiments", icon=":material/apps:")
-    st.markdown(errors.plain(of.experiment.asks))
+    st.markdown(errors.plain(own.asks))
+    if not libraries.loaded():
+        if recorded := from_record(own):
+            _outcome(recorded, recorded_specs(own))
+        libraries.ready()
+        st.rerun()
+    of = standing(own, state.store())
     if of.experiment.measure == "accuracy":
         live = bool(_working(of))
         st.fragment(_view, run_every=LIVE_SECONDS if live else None)(name, live)
         return
-    _outcome(of)
+    _outcome(of, _specs(of))
     _measure(of)
 
 
@@ -40,11 +47,15 @@ def _view(name: str, was_live: bool) -> None:
     working = _working(of)
     if bool(working) != was_live:
         st.rerun()
-    _outcome(of)
+    _outcome(of, _specs(of))
     _bill(of, working)
 
 
-def _outcome(of: Standing) -> None:
+def _specs(of: Standing) -> list[dict[str, Any]]:
+    return list({spec.key: spec.to_dict() for *_, spec in of.experiment.points()}.values())
+
+
+def _outcome(of: Standing, specs: list[dict[str, Any]]) -> None:
     own = of.experiment
     if not of.rows:
         st.info(
@@ -63,12 +74,11 @@ def _outcome(of: Standing) -> None:
         note="bars span the seeds" if of.seeds > 1 else "",
     )  # fmt: skip
     theme.show(figure, "experiment", alt=of.answer or title)
-    captions.caption(_conditions(of), f"python -m peftcore experiment {own.name}")
+    captions.caption(_conditions(of, specs), f"python -m peftcore experiment {own.name}")
 
 
-def _conditions(of: Standing) -> str:
+def _conditions(of: Standing, specs: list[dict[str, Any]]) -> str:
     own = of.experiment
-    specs = list({spec.key: spec.to_dict() for *_, spec in own.points()}.values())
     seeds = f"{of.seeds} seeds. " if of.seeds > 1 else ""
     failed = f"{of.failed} runs diverged and are left out. " if of.failed else ""
     if own.measure == "memory":

@@ -6,7 +6,8 @@ A file begins with TOML between two lines of `+++` (title, question, minutes, an
     ```live             a figure that the reader moves: `figure` names a file of app/learn/live, the rest is for it
     ```predict          the reader commits to an answer; what follows it in the section shows only then. `ask`, `key`,
                         `answer` (an expression of facts), and `choices`, or `low`, `high`, `step`, `unit`, or
-                        `click`, a figure of app/learn/live that can be clicked (`pick`)
+                        `click`, a figure of app/learn/live that can be clicked (`pick`); `later`, a sentence in place
+                        of the verdict, where something that the reader does decides
     ```paper            what the paper says and where Headroom differs, as Markdown
     ```do               a door to another page: `page`, `label`, and the page's query
 

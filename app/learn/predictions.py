@@ -23,6 +23,11 @@ def made(lesson: Lesson, step: Step) -> Any:
     return _kept().get((lesson.name, step.settings["key"]))
 
 
+def answered(lesson: str, key: str) -> Any:
+    """What the reader predicted in a lesson by its name, or None."""
+    return _kept().get((lesson, key))
+
+
 def draw(lesson: Lesson, step: Step) -> Any:
     """The question with its widget, or what was answered beside what is true. Returns the prediction, or None."""
     asked, key = step.settings, f"predict_{lesson.name}_{step.settings['key']}"
@@ -37,6 +42,7 @@ def draw(lesson: Lesson, step: Step) -> Any:
         st.markdown(verdict(asked, answer))
         if st.button("Predict again", key=f"{key}_again", type="tertiary", icon=":material/undo:"):
             del _kept()[lesson.name, asked["key"]]
+            st.session_state.pop(f"{key}_moved", None)
             st.rerun()
     return answer
 
@@ -50,8 +56,15 @@ def _widget(asked: dict[str, Any], key: str) -> Any:
     low, high, step = asked["low"], asked["high"], asked.get("step", 1)
     unit = f" {asked['unit']}".replace("%", "%%") if asked.get("unit") else ""  # for sprintf
     middle = low + round((high - low) / 2 / step) * step
-    digits = 0 if isinstance(step, int) else max(0, -math.floor(math.log10(step)))
-    return st.slider(ask, low, high, middle, step, key=key, label_visibility="collapsed", format=f"%.{digits}f{unit}")
+    digits, moved = 0 if isinstance(step, int) else max(0, -math.floor(math.log10(step))), f"{key}_moved"
+    guess = st.slider(
+        ask, low, high, middle, step, key=key, label_visibility="collapsed", format=f"%.{digits}f{unit}",
+        on_change=lambda: st.session_state.update({moved: True}),
+    )  # fmt: skip
+    if moved in st.session_state:
+        return guess
+    st.caption("Move the slider to your prediction, then commit.")
+    return None  # where it stands from the beginning is nobody's prediction
 
 
 def _clicked(asked: dict[str, Any], key: str) -> str | None:
@@ -87,6 +100,8 @@ def solution(asked: dict[str, Any]) -> str:
 def verdict(asked: dict[str, Any], answer: Any) -> str:
     """'You said 40 %. It is 12 %.', as Markdown."""
     true, unit = truth(asked), f" {asked['unit']}" if asked.get("unit") else ""
+    if later := asked.get("later"):
+        return f"You said “{answer}”. {facts.fill(later)}"
     if "choices" in asked or "click" in asked:
         return f"You said “{answer}”. " + ("That is so." if answer == true else f"It is “{true}”.")
     near = abs(answer - true) <= 0.1 * (asked["high"] - asked["low"])

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import pytest
+import streamlit as st
+from drawn import titles
 
+from app import libraries
 from peftcore.bench.experiments import _known, experiment, names
 from peftcore.store import WAITING, recipes
 
 
-@pytest.fixture(autouse=True)
+def test_what_was_recorded_shows_before_torch_is_loaded(at, monkeypatch):
+    """Recorded and full views draw the same figure and conditions; a name that is none says so."""
+    monkeypatch.setattr(libraries, "loaded", lambda: False)
+    monkeypatch.setattr(libraries, "ready", st.stop)
+    early = at("experiments", experiment="last_memory")
+    assert titles(early) and not early.exception and not early.error
+    listed = at("experiments", experiment="last_memry")
+    assert "Did you mean 'last\\_memory'?" in listed.warning[0].value
+    assert all(any(experiment(name).title in link.label for link in listed.get("page_link")) for name in names())
+    monkeypatch.setattr(libraries, "loaded", lambda: True)
+    late = at("experiments", experiment="last_memory")
+    assert titles(late) == titles(early)
+    assert [text.value for text in late.caption][:1] == [text.value for text in early.caption][:1]
+
+
+@pytest.fixture
 def no_records(tmp_path, monkeypatch):
     monkeypatch.setattr(_known, "FOLDER", tmp_path / "recorded")
 
 
-def test_all_are_listed_and_one_can_be_launched_and_stopped(at, store):
+def test_all_are_listed_and_one_can_be_launched_and_stopped(at, store, no_records):
     page = at("experiments")
     assert all(any(experiment(name).title in link.label for link in page.get("page_link")) for name in names())
 
@@ -36,6 +54,6 @@ def test_all_are_listed_and_one_can_be_launched_and_stopped(at, store):
     assert not store.runs(status=WAITING) and page.button("experiment_launch").label == "Launch 5 runs"
 
 
-def test_what_is_not_measured_says_so_and_offers_it(at):
+def test_what_is_not_measured_says_so_and_offers_it(at, no_records):
     page = at("experiments", experiment="last_memory")
     assert page.info and page.button("experiment_measure").label == "Predict 12"

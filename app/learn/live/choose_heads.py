@@ -5,7 +5,7 @@ The choice stands in the address in the order of its clicks. It is measured on r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import streamlit as st
 
 from app import background, errors, links, repeated, screen, subjects, theme
 from app.captions import caption
-from app.learn import facts, heads_off
+from app.learn import facts, heads_off, predictions
 from app.learn.heads_off import Head
 from peftcore.errors import HeadroomError
 from peftcore.figures.masks import mask_grid
@@ -26,7 +26,8 @@ _BY = {"energy": "length of each head's update", "scores": "Taylor score from tr
 
 
 def draw(settings: Mapping[str, Any]) -> None:
-    """`by`: what colours the grid and, "scores", shows the score's curve as well."""
+    """`by`: what colours the grid and, "scores", shows the score's curve as well. Then `lesson` and `predicted`, the
+    key of a prediction in it, say whose loss the reader thought to be the lowest."""
     found, by = facts.TABLES["measured"]["heads_off"], settings.get("by", "energy")
     key = "choose_heads"
     run = subjects.run(subjects.Subject(subjects.GALLERY, found["run"]))
@@ -55,6 +56,8 @@ def draw(settings: Mapping[str, Any]) -> None:
         most = max(16, 2 * len(chosen)) if own else None  # heads in sight
         figure = orders(curves, metric=metric, most=most, dark=theme.is_dark(), height=380)
         theme.show(figure, f"{key}_orders", spec=run.spec)
+    if by == "scores":
+        _whose(found, own, predictions.answered(settings.get("lesson", ""), settings.get("predicted", "")))
     of = ", ".join(run.spec["method"]["projections"])
     caption(
         f"{run.title}, seed {run.spec['seed']}: its updates of {of} switched off head by head; the frozen heads go on "
@@ -71,7 +74,10 @@ def _recorded(found: Mapping[str, Any], name: str) -> list[dict[str, list[float]
 def _chosen(shape: tuple[int, ...]) -> list[Head]:
     """The heads of the address, from 0, in the order of the clicks; what is none of them is left out."""
     heads: dict[Head, None] = {}
-    for text in (links.read(NAME) or "").split("."):
+    said = links.read(NAME)
+    if said is None:  # the next part of the lesson goes on with what was measured
+        return list(st.session_state.get(_ASKED, ()))
+    for text in said.split("."):
         layer, _, head = text.partition("-")
         if layer.isdecimal() and head.isdecimal() and 0 < int(layer) <= shape[0] and 0 < int(head) <= shape[1]:
             heads[int(layer) - 1, int(head) - 1] = None
@@ -79,7 +85,24 @@ def _chosen(shape: tuple[int, ...]) -> list[Head]:
 
 
 def _write(chosen: list[Head]) -> None:
-    links.write(**{NAME: ".".join(f"{layer + 1}-{head + 1}" for layer, head in chosen) or None})
+    links.write(**{NAME: ".".join(f"{layer + 1}-{head + 1}" for layer, head in chosen) or "none"})
+
+
+def _whose(found: Mapping[str, Any], own: Mapping[str, Sequence[float]] | None, predicted: str | None) -> None:
+    """With as many heads off as the reader chose: the three losses, and whether it came out as predicted."""
+    if own is None:
+        st.info("Your own curve is not here yet: choose heads and measure them.", icon=":material/science:")
+        return
+    count = own["off"][-1]
+    losses = {"yours": own["loss"][-1]}
+    for name, words in (("score", "the score’s"), ("chance", "chance’s")):
+        losses[words] = float(np.interp(count, found["off"], np.mean([c["loss"] for c in found["curves"][name]], 0)))
+    lowest = min(losses, key=losses.__getitem__)
+    came = f" You said {predicted}: {'that is so' if predicted == lowest else 'it is not'}." if predicted else ""
+    st.markdown(
+        f"**With {count} heads off the lowest loss is {lowest}**: {losses['yours']:.3f} nats for your choice, "
+        f"{losses['the score’s']:.3f} for the score’s, {losses['chance’s']:.3f} by chance.{came}"
+    )
 
 
 def _click(key: str, chosen: list[Head]) -> None:

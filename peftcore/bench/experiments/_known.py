@@ -92,7 +92,7 @@ def _key(spec: str) -> str:
 class Standing:
     """Where an experiment stands. rows: group, x, seed, method, and value in the unit of the y axis. missing: specs
     that were not measured with today's weights and recipes. total: of distinct specs. old: the rows are the record's,
-    of other weights or recipes. failed: how many runs diverged."""
+    of other weights or recipes. failed: how many runs diverged. whole: every cell is known to have a number."""
 
     experiment: Experiment
     rows: list[dict[str, Any]]
@@ -100,6 +100,7 @@ class Standing:
     total: int
     old: bool = False
     failed: int = 0
+    whole: bool = False
 
     @property
     def found(self) -> Found:
@@ -108,14 +109,29 @@ class Standing:
     @property
     def answer(self) -> str:
         """Empty as long as some cell has no number."""
-        cells = {(cell.group, cell.x) for cell in self.experiment.cells()}
-        if cells - {(row["group"], row["x"]) for row in self.rows}:
-            return ""
+        if not self.whole:
+            cells = {(cell.group, cell.x) for cell in self.experiment.cells()}
+            if cells - {(row["group"], row["x"]) for row in self.rows}:
+                return ""
         return self.experiment.answer(self.found)
 
     @property
     def seeds(self) -> int:
         return len({row["seed"] for row in self.rows})
+
+
+def from_record(of: Experiment) -> Standing | None:
+    """What was recorded, whether or not for today's weights and recipes; None without a record. Does without torch."""
+    if not (made := record(of.name)):
+        return None
+    failed = sum(made["runs"][row["run"]]["numbers"][row["value"]] is None for row in made["rows"])
+    return Standing(of, _recorded(of, made), [], len(made["runs"]), failed=failed, whole=not failed)
+
+
+def recorded_specs(of: Experiment) -> list[dict[str, Any]]:
+    """The specs of the recorded runs, empty without a record."""
+    made = record(of.name)
+    return [run["spec"] for run in made["runs"]] if made else []
 
 
 def standing(of: Experiment, store: Store | None = None, known: Known | None = None) -> Standing:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,7 +18,6 @@ from app import captions, links, navigation, recordings, theme
 from app.drawn import plan
 from app.subjects import Scores
 from peftcore.figures import evidence
-from peftcore.figures.agreement import rank_correlations
 from peftcore.figures.theme import method_title, percent
 from peftcore.task import task_card
 
@@ -31,7 +29,10 @@ SCORES = {
     "distance": "attention distance",
     "entropy": "attention entropy",
 }
-OF = {"update": "its update", "head": "the head itself"}
+FEWEST = 3  # tasks, for an answer
+RANKED = 0.95
+# What is compared with a score: the change of the loss without the update or the head, or the size of that change.
+OF = {"update": "its update", "size": "its update, whatever the sign", "head": "the head itself"}
 Row = Mapping[str, Any]
 
 
@@ -44,10 +45,16 @@ def record() -> tuple[Row, ...]:
 
 
 def draw() -> None:
-    """The section at the foot of the Atlas page; nothing where nothing was recorded."""
+    """Two sections at the foot of the Atlas page; each is left out where nothing was recorded for it."""
     rows = record()
-    if not rows:
-        return
+    if rows:
+        _worth(rows)
+    found = settling(tuple(recordings.runs()))
+    if found:
+        _settling(found)
+
+
+def _worth(rows: Sequence[Row]) -> None:
     st.subheader("Does the score mean anything?", anchor="evidence")
     by_task = {task: [row for row in rows if row["task"] == task] for task in dict.fromkeys(r["task"] for r in rows)}
     st.markdown(f"**{answer(by_task)}**")
@@ -56,7 +63,7 @@ def draw() -> None:
         required=True,
     )  # fmt: skip
     names = [task_card(task).title for task in by_task]
-    rhos = {SCORES[name]: [_known(own, f"{name}/{of}") for own in by_task.values()] for name in SCORES}
+    rhos = {SCORES[name]: [_known(own, name, of) for own in by_task.values()] for name in SCORES}
     heads = rows[0]["heads"]
     with st.container(key="wrap_evidence"):
         left, right = st.columns([11, 9], gap="medium")
@@ -73,30 +80,84 @@ def draw() -> None:
         )  # fmt: skip
         theme.show(figure, "atlas_deletion_areas")
     _caption(rows, of)
-    st.dataframe(pd.DataFrame(table(by_task)), hide_index=True, key="atlas_evidence")
-    captions.caption(
-        "By task, means over seeds. Cut settled: the share of the scored steps after which the heads that Heart-LoRA's "
-        "default cut would take are those that it takes at the end; ranks settled: after which rank correlation with "
-        "the last scores stays above 0.95. Seeds agree: mean rank correlation of Taylor scores between recorded runs "
-        "of LoRA that differ in the seed alone."
-    )
     navigation.link("heads", "Measure it on a run of your own")
+
+
+def _settling(found: Sequence[Row]) -> None:
+    st.subheader("How short can the warm-up be?", anchor="settling")
+    shares = [row["cut settled after"] for row in found]
+    st.markdown(
+        f"**The heads that Heart-LoRA's default cut would take are settled after {percent(min(shares))} to "
+        f"{percent(max(shares))} of training, {percent(fmean(shares))} on average.**"
+    )
+    shown = [
+        {name: f"{value:.2f}" if isinstance(value, float) and np.isfinite(value) else "–" if isinstance(value, float)
+         else value for name, value in row.items()}
+        for row in found
+    ]  # fmt: skip
+    st.dataframe(pd.DataFrame(shown), hide_index=True, key="atlas_settling")
+    captions.caption(
+        "Recorded runs of LoRA on vit_micro, whose scores are means over all steps so far, recorded after each epoch; "
+        "means over seeds. Cut settled after: the share of the steps from which on the cut is what it is at the end. "
+        "Ranks settled after: from which on rank correlation with the last scores stays above 0.95. First epoch: that "
+        "correlation after one epoch. Seeds agree: mean rank correlation of the last scores between seeds; always in "
+        "the top ten: heads that are so for every seed, by chance as many as stand beside it.",
+        "python -m peftcore heads RUN --stability",
+    )
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def settling(_names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """A row for each task: how soon the scores of its recorded runs are what they are at the end, and whether seeds
+    agree. Loads PyTorch where there is anything to say."""
+    by_task: dict[str, list[recordings.Recorded]] = {}
+    for one in recordings.runs().values():
+        if (one["method"], one["backbone"]) == ("lora", "vit_micro"):
+            by_task.setdefault(one["task"], []).append(one)
+    return [_settled(runs) for runs in by_task.values()]
+
+
+def _settled(runs: Sequence[recordings.Recorded]) -> dict[str, Any]:
+    from peftcore.bench._stability import over_seeds, over_steps, settled
+
+    steps, last = [], []
+    for one in runs:
+        history = [(event["step"], Scores.of(event["scores"])) for event in one["history"]]
+        steps.append(over_steps(history))
+        last.append(history[-1][1].summed())
+    ends = [int(table["step"].iloc[-1]) for table in steps]
+    same = over_seeds(last) if len(last) > 1 else None
+    return {
+        "task": runs[0]["title"],
+        "seeds": len(runs),
+        "cut settled after": fmean(settled(table) / end for table, end in zip(steps, ends, strict=True)),
+        "ranks settled after": fmean(
+            settled(table, "rho", RANKED) / end for table, end in zip(steps, ends, strict=True)
+        ),
+        "first epoch": fmean(float(table["rho"].iloc[0]) for table in steps),
+        "seeds agree": same.mean if same else float("nan"),
+        "always in the top ten": f"{len(same.always)} ({same.expected:.1f} by chance)" if same else "–",
+    }
 
 
 def answer(by_task: Mapping[str, Sequence[Row]]) -> str:
     """What the numbers say, in two sentences."""
     heads = next(iter(by_task.values()))[0]["heads"]
     chance = 1.96 / np.sqrt(heads - 1)
-    taylor = [fmean(_known(own, "taylor/update")) for own in by_task.values()]
+    taylor = [fmean(_known(own, "taylor", "update")) for own in by_task.values()]
+    sizes = [fmean(_known(own, "taylor", "size")) for own in by_task.values()]
     beyond, count = sum(rho > chance for rho in taylor), len(taylor)
     saved = [fmean(fmean(row["areas"]["loss"]["random"]) - row["areas"]["loss"]["least"][0] for row in own)
              for own in by_task.values()]  # fmt: skip
     better = sum(value > 0 for value in saved)
     how = "Yes" if beyond == count else "No" if not beyond else "Often" if beyond > count / 2 else "Seldom"
+    if count < FEWEST:
+        how = "Too few tasks were measured for an answer"
     return (
         f"{how}: on {beyond} of {count} tasks a head's Taylor score tells, beyond chance, what switching its update "
-        f"off does to the loss (rank correlation {fmean(taylor):.2f} on average). Switching off the least responsive "
-        f"heads first costs less than random order on {better} of {count}."
+        f"off does to the loss (rank correlation {fmean(taylor):.2f} on average, {fmean(sizes):.2f} with the "
+        f"size of that change). Switching off the least responsive heads first costs less than random order on "
+        f"{better} of {count}."
     )
 
 
@@ -113,44 +174,18 @@ def areas(by_task: Mapping[str, Sequence[Row]]) -> tuple[list[float], list[float
     return least, most, random
 
 
-def table(by_task: Mapping[str, Sequence[Row]]) -> list[dict[str, Any]]:
-    """A row for each task: how soon its scores are settled, how far seeds agree, how accurate its runs are."""
-    return [
-        {
-            "task": task_card(task).title,
-            "seeds": len({row["seed"] for row in own}),
-            "test accuracy": percent(fmean(row["test_accuracy"] for row in own)),
-            "cut settled after": percent(fmean(row["settled"] for row in own)),
-            "ranks settled after": percent(fmean(row["ranked"] for row in own)),
-            "seeds agree": _agreement(own[0]),
-        }
-        for task, own in by_task.items()
-    ]
-
-
-def _agreement(row: Row) -> str:
-    """Mean rank correlation between the recorded runs like this one; '–' where there are not two."""
-    grids = [
-        Scores.of(one["history"][-1]["scores"]).summed()
-        for one in recordings.runs().values()
-        if all(one[name] == row[name] for name in ("task", "backbone", "method"))
-    ]
-    if len(grids) < 2:
-        return "–"
-    found = rank_correlations(np.stack(grids))
-    return f"{fmean(float(found[pair]) for pair in combinations(range(len(grids)), 2)):.2f}"
-
-
-def _known(rows: Sequence[Row], name: str) -> list[float]:
-    return [row[name] for row in rows if row[name] is not None] or [float("nan")]
+def _known(rows: Sequence[Row], score: str, of: str) -> list[float]:
+    """The rank correlation of a score with one of OF, for each row that has it; NaN where none has."""
+    found = [row["sizes"][f"{score}/update"] if of == "size" else row[f"{score}/{of}"] for row in rows]
+    return [value for value in found if value is not None] or [float("nan")]
 
 
 def _foretold(rhos: Mapping[str, Sequence[Sequence[float]]], of: str) -> str:
     known = {name: [fmean(v) for v in by_task if np.isfinite(v).all()] for name, by_task in rhos.items()}
     means = {name: fmean(values) for name, values in known.items() if values}
     best = max(means, key=lambda name: means[name])
-    what = {"update": "an update", "head": "a head"}[of]
-    return f"{best[0].upper()}{best[1:]} tells best what {what} is worth: rank correlation {means[best]:.2f} on average"
+    what = {"update": "what an update is worth", "size": "how much an update does", "head": "what a head is worth"}[of]
+    return f"{best[0].upper()}{best[1:]} tells best {what}: rank correlation {means[best]:.2f} on average"
 
 
 def _caption(rows: Sequence[Row], of: str) -> None:

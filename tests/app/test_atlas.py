@@ -111,12 +111,12 @@ def test_an_empty_atlas_is_an_invitation(at, monkeypatch, tmp_path):
 
 def measured(task, seed, rho, least):
     """A row as `bench heads` writes it."""
-    names = [f"{name}/{of}" for name in evidence.SCORES for of in evidence.OF]
+    names = [f"{name}/{of}" for name in evidence.SCORES for of in ("update", "head")]
     areas = {"least": [1 + least], "most": [1.9], "random": [1.2, 1.3, 1.4]}
     return dict.fromkeys(names, 0.1) | {
         "taylor/update": rho, "energy/head": None, "task": task, "seed": seed, "method": "lora", "images": 100,
         "backbone": "vit_micro", "epochs": 8, "heads": 64, "areas": {"loss": areas}, "before": [1.0, 0.6],
-        "settled": 0.5, "ranked": 0.25, "test_accuracy": 0.7,
+        "settled": 0.5, "ranked": 0.25, "test_accuracy": 0.7, "sizes": dict.fromkeys(names, 0.3),
     }  # fmt: skip
 
 
@@ -124,7 +124,11 @@ def test_what_a_score_is_worth_is_said_by_task(at, monkeypatch):
     rows = (measured("digits", 0, 0.6, 0.1), measured("digits", 1, 0.4, 0.1), measured("cells", 0, 0.1, 0.3))
     monkeypatch.setattr(evidence, "record", lambda: rows)
     app = at("atlas", off="head")
-    assert "Seldom: on 1 of 2 tasks" in text(app) and "less than random order on 1 of 2" in text(app) and not app.error
+    assert (
+        "Too few tasks were measured for an answer: on 1 of 2 tasks" in text(app)
+        and "less than random order on 1 of 2" in text(app)
+        and not app.error
+    )
     least, most, random = evidence.areas({"digits": rows[:2], "cells": rows[2:]})
     assert np.allclose([*least, *most], [0.1, 0.3, 0.9, 0.9]) and np.allclose(random, [(0.2, 0.4)] * 2)
     foretold = figures(app)["atlas_foretold"]
@@ -154,6 +158,13 @@ def finished(module, spec, seconds=0.5):
         "summary": {"test_accuracy": 0.5, "val_accuracy": 0.5, "seconds": seconds, "selected_epoch": None},
         "history": [{"step": n, "epoch": n, "scores": told | {"score": "taylor"}} for n in (1, 2)],
     }  # fmt: skip
+
+
+def test_recorded_runs_say_how_soon_their_scores_are_settled(recorder):
+    specs = [spec for spec in recorder.planned(1) if recorder.name_of(spec).startswith("digits-lora")]
+    row = evidence._settled([finished(recorder, spec) for spec in specs])
+    assert row["seeds"] == 3 and row["cut settled after"] == row["ranks settled after"] == 0.5
+    assert row["first epoch"] == 1 and -0.5 < row["seeds agree"] < 0.5
 
 
 def test_a_recording_goes_on_where_it_stopped(recorder, monkeypatch, tmp_path, capsys):

@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 
 from peftcore import errors
-from peftcore.cli import catalogue, exporting, memory, probes, results, runs, training
+from peftcore.cli import catalogue, exporting, memory, results, runs, training
 from peftcore.cli.output import console
 
 app = typer.Typer(
@@ -16,7 +16,7 @@ app = typer.Typer(
     help="The command line: `python -m peftcore`. Tables and progress for people, --json for machines.",
 )
 for command in (
-    training.run, training.race, memory.predict, probes.effects, probes.attribute, probes.lens,
+    training.run, training.race, memory.predict,
     runs.runs, results.results, results.compare, results.leaderboard, exporting.export, exporting.report,
     catalogue.methods, catalogue.tasks, catalogue.backbones, catalogue.fetch, catalogue.cache,
 ):  # fmt: skip

@@ -1,4 +1,4 @@
-"""Commands that measure what an adapter did; `heads` is in peftcore/bench."""
+"""Commands that measure what an adapter did: `effects`, `attribute` and `lens`."""
 
 from __future__ import annotations
 

@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import load  # noqa: E402
 from find_browser import find  # noqa: E402
 
+from peftcore.engine.lease import Lease  # noqa: E402
 from peftcore.store import Store, gallery  # noqa: E402
 
 EVERY = 10.0  # seconds between two actions of a person
@@ -51,10 +52,10 @@ async def room(server: load.Server, people: int, minutes: float, runs: list[int]
     return memory
 
 
-def steps(store: Store, updates: int) -> tuple[int, Any]:
+def steps(store: Store, updates: int, engine: str) -> tuple[int, Any]:
     """A run that works, and what writes its next steps: those of a recorded example, again and again."""
     recorded = gallery.record(EXAMPLE)
-    run = store.create_run(recorded["spec"])
+    run = store.create_run(recorded["spec"], engine=engine)
     store.set_status(run, "running")
     started = next(event for event in recorded["events"] if event["kind"] == "started")
     store.append(run, [{**started, "steps": updates}])
@@ -70,7 +71,8 @@ def browser(server: load.Server, store: Store, updates: int) -> tuple[float, flo
     """Megabytes of the page's heap before and after."""
     from playwright.sync_api import sync_playwright
 
-    run, write = steps(store, updates)
+    lease = Lease(store.folder / "engines")  # the app's engine takes over a run that nobody works on
+    run, write = steps(store, updates, lease.id)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=find(), args=["--no-sandbox", "--disable-gpu"])
         page = chromium.new_page(viewport={"width": 1280, "height": 800})
@@ -93,6 +95,7 @@ def browser(server: load.Server, store: Store, updates: int) -> tuple[float, flo
         after = heap()
         chromium.close()
     store.set_status(run, "cancelled")
+    lease.release()
     return before, after
 
 

@@ -106,7 +106,7 @@ def _settling(found: Sequence[Row]) -> None:
     )
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
+@st.cache_data(max_entries=4, show_spinner="Looking through recorded runs ...")
 def settling(_names: tuple[str, ...]) -> list[dict[str, Any]]:
     """A row for each task: how soon the scores of its recorded runs are what they are at the end, and whether seeds
     agree. Loads PyTorch where there is anything to say."""

@@ -69,6 +69,7 @@ def _table() -> None:
         height=min(35 * (len(everybody) + 1) + 3, 640),
         column_config={
             "name": st.column_config.TextColumn(pinned=True),
+            "now": st.column_config.TextColumn(width="medium"),
             "done": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
             "validation accuracy": st.column_config.LineChartColumn(y_min=0, y_max=1),
             "best": st.column_config.NumberColumn(format="%.3f"),

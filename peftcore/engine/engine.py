@@ -412,7 +412,7 @@ class Engine:
 
     def _foretell(self) -> None:
         """Says of each run that was queued what its wait will be, whether or not a page asks, to learn from it."""
-        if self._ready.is_set() and not self._reason and self.store.waiting():
+        if self.function == FINETUNE and self._ready.is_set() and not self._reason and self.store.waiting():
             self.forecast()
 
     def _measure(self) -> None:

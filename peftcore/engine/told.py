@@ -83,6 +83,8 @@ class Told:
         for run in runs:
             if run in self._said:
                 at, wait = self._said.pop(run)
+                if not wait.high:  # a slot was free: what it waited for is no queue
+                    continue
                 ends = {"low": wait.low, "middle": wait.middle, "high": wait.high, "came": max(0.0, now - at)}
                 self.store.put_artifact(run, ARTIFACT, json.dumps(ends).encode())
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import errors, links
+from app import errors, glossary, links
 from peftcore.backbone import embedded, weights
 from peftcore.errors import HeadroomError
 from peftcore.fetch import places
@@ -30,8 +30,10 @@ def choose(page: str = "launch", label: str = "Backbone") -> str:
         default=DEFAULT,
         show=lambda name: _label(name, own),
         accept_new_options=True,
-        help="A backbone that comes with Headroom, any ViT or Swin of timm, or hf-hub:OWNER/NAME. Type to search. "
-        "The most used come first, with their number of weights: ✓ they are here, ↓ they can be downloaded.",
+        help=glossary.linked(
+            "A backbone that comes with Headroom, any ViT or Swin of timm, or hf-hub:OWNER/NAME. Type to search. "
+            "The most used come first, with their number of weights: ✓ they are here, ↓ they can be downloaded."
+        ),
     )
 
 

@@ -24,6 +24,7 @@ _STYLE = """<style>
 [class*="st-key-card_"] {padding: 0 0 0.4rem}
 [class*="st-key-card_"] .stMarkdown {padding: 0 0.75rem}
 .stMain [data-testid="stPageLink-NavLink"]:not(:hover) {background: none}
+.stMain [data-testid="stPageLink-NavLink"] :is(span, p) {white-space: normal}
 [class*="st-key-task_"] a {padding-left: 0}
 .st-key-task_all a, button[data-variant="segmented_control"] {min-height: 2.5rem}
 .stSelectbox input {text-overflow: ellipsis}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import cached, captions, links, looks, screen, theme, words
+from app import cached, captions, glossary, links, looks, screen, theme, words
 from app.drawn import plan
 from app.errors import sentences
 from app.heads import image_choice
@@ -21,7 +21,9 @@ def wanted(run: Run) -> bool:
     st.session_state[key] = on
     st.toggle(
         "Module by module", key=key, on_change=lambda: links.write(modules="all" if st.session_state[key] else None),
-        help="Each module of the side network beside the layer that it reads, and what of the final token it added.",
+        help=glossary.linked(
+            "Each module of the side network beside the layer that it reads, and what of the final token it added."
+        ),
     )  # fmt: skip
     return on
 

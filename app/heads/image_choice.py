@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from app import cached, errors, links, screen, subjects, theme
+from app import cached, errors, glossary, links, screen, subjects, theme
 from app.drawn import plan
 from peftcore import uploads
 from peftcore.errors import HeadroomError
@@ -124,8 +124,10 @@ def finer(page: str, run: subjects.Run) -> subjects.Run:
         "A finer look",
         key=key,
         on_change=lambda: links.write(times=2 if st.session_state[key] else None),
-        help="The model reads the image at twice its size, so patches are half as large. Positions are resampled as "
-        "timm does it; the model was not trained at this size.",
+        help=glossary.linked(
+            "The model reads the image at twice its size, so a patch is half as large. Positions are resampled as timm "
+            "does it; the model was not trained at this size."
+        ),
     )
     return replace(run, subject=run.subject._replace(times=2)) if on else run
 

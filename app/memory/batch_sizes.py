@@ -9,7 +9,7 @@ from dataclasses import replace
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors
+from app import background, errors, glossary
 from app.memory.cases import Case
 from app.worker import Call
 from peftcore.errors import HeadroomError
@@ -53,7 +53,9 @@ def draw(cases: Sequence[Case]) -> DeltaGenerator:
             on_click=begin,
             args=(cases,),
             disabled=all(found(case) for case in cases),
-            help="Predicts steps of many batches, a second each, until one more image would not fit.",
+            help=glossary.linked(
+                "Predicts steps of many batches, a second each, until one more image of the batch would not fit."
+            ),
         )
         if next_job(cases):
             st.button("Stop", key="memory_search_stop", icon=":material/stop:", on_click=stop, args=(cases,))

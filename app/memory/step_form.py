@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import forms, links
+from app import forms, glossary, links
 from app.memory.cases import DEVICES, FEATURES, OWN, TASK, Case
 from peftcore.backbone import embedded
 from peftcore.figures.theme import method_title
@@ -41,7 +41,13 @@ def choose() -> list[Case]:
             help="Any ViT or Swin that timm has can be typed.",
         )
     with row[1]:
-        batch = _typed("batch", "batch", BATCHES, "32", help="Images per step.")
+        batch = _typed(
+            "batch",
+            "batch",
+            BATCHES,
+            "32",
+            help=glossary.linked("Images per step: more of them keep more activations."),
+        )
     with row[2]:
         size = _typed(
             "size",
@@ -49,7 +55,9 @@ def choose() -> list[Case]:
             SIZES,
             OWN,
             show=lambda size: "the backbone's" if size == OWN else size,
-            help="Pixels on a side: a multiple of the backbone's patch. The backbone's is what it was trained on.",
+            help=glossary.linked(
+                "Pixels on a side: a multiple of the backbone's patch. The backbone's is what it was trained on."
+            ),
         )
     with row[3]:
         precision = _choice("precision", "precision", ["fp32", "bf16"], "fp32")
@@ -62,8 +70,10 @@ def choose() -> list[Case]:
             list(FEATURES),
             "cached",
             show=FEATURES.get,
-            help="Side methods such as LAST only read frozen features: these are computed once and kept, "
-            "or computed again in every step.",
+            help=glossary.linked(
+                "Side methods such as LAST only read frozen features: these are computed once and kept, or computed "
+                "again in every step."
+            ),
         )
     left, right = st.columns([12, 3], vertical_alignment="bottom")
     with left:

@@ -39,7 +39,7 @@ def _short(name: str) -> None:
     if isinstance(facts, background.Job):
         st.markdown(f"{mark} {KINDS[kind]}.")
         return
-    st.markdown(f"{mark} {errors.plain(facts['card']['trains'])}")
+    st.markdown(f"{mark} {_said(facts['card']['trains'])}")
     share = facts["parameters"]["method"] / facts["parameters"]["backbone"]
     st.caption(f"{percent(share)} of ViT-B/16's weights; a step of 32 images peaks at {si_bytes(facts['peak'])}")
 
@@ -58,14 +58,14 @@ def one(name: str) -> None:
     st.markdown(
         f"{words.mark(name, theme.is_dark())} {KINDS[METHODS.facts(name).kind]}. {errors.plain(text['choose'])}"
     )
-    st.latex(text["equation"])
+    st.latex(_equation(text["equation"]))
     left, right = st.columns([11, 9], gap="large")
     with left:
         _picture(name, facts)
     with right:
         for title, part in (("What trains", "trains"), ("What a step must keep", "keeps"), ("[ours]", "ours")):
             if text[part]:
-                st.markdown(f"**{errors.plain(title)}**  \n{errors.plain(text[part])}")
+                st.markdown(f"**{errors.plain(title)}**  \n{_said(text[part])}")
         st.caption(_linked(text["paper"]) if text["paper"] else "No paper: it is a measure for the others.")
         with st.container(horizontal=True):
             navigation.link("launch", "Launch it", method=name)
@@ -134,6 +134,19 @@ def _accuracies(name: str) -> None:
     st.caption(
         "Published on VTAB-1K (percent): another backbone and protocol; see how methods stand to each other there."
     )
+
+
+def _equation(latex: str) -> str:
+    """On a phone each part has a line of its own."""
+    parts = latex.split(r",\quad ")
+    if not screen.is_phone() or len(parts) < 2:
+        return latex
+    return r"\begin{gathered}" + r" \\[4pt] ".join(parts) + r"\end{gathered}"
+
+
+def _said(text: str) -> str:
+    """Of a method's docstring, which writes sizes in plain letters: 'r x d' is 'r × d'."""
+    return re.sub(r"\b([a-z]) x ([a-z])\b", "\\1 \N{MULTIPLICATION SIGN} \\2", errors.plain(text))
 
 
 def _linked(paper: str) -> str:

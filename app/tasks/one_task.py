@@ -8,7 +8,20 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors, links, navigation, numbers, pictures, screen, state, subjects, theme, words
+from app import (
+    background,
+    errors,
+    glossary,
+    links,
+    navigation,
+    numbers,
+    pictures,
+    screen,
+    state,
+    subjects,
+    theme,
+    words,
+)
 from app.captions import caption
 from app.drawn import plan
 from app.tasks import feature_points, image_data, reached, reading
@@ -127,8 +140,10 @@ def _wish(task: str, facts: Facts, backbone: str) -> Wish:
         raw = links.choice(
             st.segmented_control, "tasks", "values", "Shown are", ["pixels", "normalised"], default="pixels",
             required=True,
-            help=f"The values that the backbone reads, black at {image_data.LOW:g} and white at {image_data.HIGH:g}, "
-            "or the same with the normalisation undone.",
+            help=glossary.linked(
+                f"The values that the backbone reads, black at {image_data.LOW:g} and white at {image_data.HIGH:g}, "
+                "or the same with the normalisation undone."
+            ),
         )  # fmt: skip
     chosen = None if label == EVERY else facts.classes.index(label)
     more = links.number("more", 1, 1000, 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from peftcore.figures import theme
 
-ROW, GAP, TOP, BOTTOM = 30, 12, 34, 34  # pixels
+ROW, GAP, TOP, BOTTOM, LINE = 30, 12, 34, 34, 20  # pixels
 
 
 def block(
@@ -39,8 +39,9 @@ def block(
     if side:
         parts += _side(side, y, box, bar, room * side["features"] / most, dark)
         y += 2 * (ROW + GAP)
-    height = y + BOTTOM
-    parts += _legend(height - 16, width, ink, bool(side))
+    legend, lines = _legend(y + BOTTOM - 16, width, ink, bool(side))
+    height = y + BOTTOM + LINE * (lines - 1)
+    parts += legend
     label = "; ".join(_words(row) for row in rows)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
@@ -85,15 +86,18 @@ def _side(side: Mapping[str, Any], y: int, box: int, bar: int, length: float, da
     ]
 
 
-def _legend(y: int, width: int, ink: str, side: bool) -> list[str]:
+def _legend(y: int, width: int, ink: str, side: bool) -> tuple[list[str], int]:
+    """What the colours mean, and in how many lines."""
     names = [("frozen_weights", "frozen"), ("trainable_weights", "trains"), ("activations", "kept")]
     names += [("features", "read features, all blocks")] if side else []
-    parts, x = [], 0
+    parts, x, lines = [], 0, 1
     for name, title in names:
+        if x and x + 16 + 7 * len(title) > width:
+            x, y, lines = 0, y + LINE, lines + 1
         parts.append(_rect(x, y, 11, 11, theme.component_colour(name), opacity=0.35 if name == "frozen_weights" else 1))
         parts.append(_text(x + 16, y + 10, title, ink, 12))
         x += 34 + 7 * len(title)
-    return parts
+    return parts, lines
 
 
 def _rect(x: float, y: float, w: float, h: float, fill: str, stroke: str = "none", opacity: float = 1.0) -> str:

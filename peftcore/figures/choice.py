@@ -13,7 +13,7 @@ from peftcore.errors import BadData
 from peftcore.figures import theme
 
 FADED = 0.25
-LABELS = ("top center", "middle right", "bottom center", "middle left")  # around a point, where others are near
+LABELS = ("top center", "middle {}", "bottom {}", "bottom center")  # around a point, where others are near; {}: inwards
 TICKS = [n * 10**power for power in range(6) for n in (1, 2, 5)]  # MB
 
 
@@ -59,6 +59,8 @@ def within_budget(
         )  # fmt: skip
     accuracies = [row["accuracy"] for row in rows]
     figure.update_xaxes(title_text="peak memory of a training step (MB)", type="log", tickvals=TICKS, tickformat=",")
+    ends = [row["bytes"] / 1e6 for row in rows] + [most / 1e6 for most in (lines or {}).values()]
+    figure.update_xaxes(range=[math.log10(0.7 * min(ends)), math.log10(1.6 * max(ends))])  # room for the names
     figure.update_yaxes(title_text="mean test accuracy (%)", range=[min(accuracies) - 5, max(accuracies) + 5])
     theme.numbered(
         figure,
@@ -77,16 +79,19 @@ def within_budget(
 
 def _labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Where each point's name stands: points that are close to each other have theirs on different sides."""
+    sizes = [math.log(row["bytes"]) for row in rows]
+    middle = (min(sizes) + max(sizes)) / 2
     spread = max(row["accuracy"] for row in rows) - min(row["accuracy"] for row in rows) or 1.0
     order = sorted(range(len(rows)), key=lambda i: -rows[i]["accuracy"])
     places = dict.fromkeys(order, "")
     for i in order:
         near = [
             places[j] for j in order if places[j]
-            and abs(math.log(rows[i]["bytes"] / rows[j]["bytes"])) < 0.3
+            and abs(math.log(rows[i]["bytes"] / rows[j]["bytes"])) < 0.6
             and abs(rows[i]["accuracy"] - rows[j]["accuracy"]) < 0.2 * spread
         ]  # fmt: skip
-        places[i] = next((place for place in LABELS if place not in near), LABELS[0])
+        around = [place.format("right" if sizes[i] < middle else "left") for place in LABELS]
+        places[i] = next((place for place in around if place not in near), LABELS[0])
     return [places[i] for i in range(len(rows))]
 
 

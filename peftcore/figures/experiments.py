@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 import plotly.graph_objects as go
@@ -10,6 +11,7 @@ import plotly.graph_objects as go
 from peftcore.errors import BadData
 from peftcore.figures import theme
 
+AXIS = 30  # letters of a line of the y axis's title: a phone's long titles leave it little height
 OFFSET = 0.12  # between the marks of two groups where the x axis has names
 
 
@@ -56,7 +58,7 @@ def outcome(
     figure.update_xaxes(title_text=x, type="log" if "x" in log and not named else "linear")
     ticks = [str(place) for place in places] if named else [f"{place:,g}" for place in sorted(places)]
     figure.update_xaxes(tickvals=list(range(len(places))) if named else sorted(places), ticktext=ticks)
-    figure.update_yaxes(title_text=y, type="log" if "y" in log else "linear")
+    figure.update_yaxes(title_text="<br>".join(wrap(y, AXIS)), type="log" if "y" in log else "linear")
     if "y" in log:
         marks = [factor * 10.0**power for power in range(-3, 6) for factor in (1, 2, 5)]
         figure.update_yaxes(tickvals=marks, ticktext=[f"{mark:g}" for mark in marks])

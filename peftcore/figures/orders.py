@@ -78,7 +78,7 @@ def orders(
     title, note = _finding(curves, metric)
     return theme.finish(
         figure, title, name="orders", dark=dark, height=height, note=note, margin=dict(l=60, r=16, b=110),
-        line=theme.NARROW,
+        line=theme.NARROW - 6,  # beside the menu
     )  # fmt: skip
 
 

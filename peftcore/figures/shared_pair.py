@@ -116,7 +116,7 @@ def missed_by_rank(
     return theme.finish(
         figure, f"At any rank a shared pair misses {theme.percent(float(middle.min()))} or more of LoRA's update",
         name="missed-by-rank", dark=dark, height=height, note=f"LoRA's own rank is {own}; band: all layers",
-        line=theme.NARROW,
+        line=theme.NARROW - 6,
     )  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def _run(shown: Example, name: str) -> dict[str, Any]:
                 adapted.pair.bits = 32  # the rounding was done above
         logits = shown.logits(images)
         file = count * bits / 8 + (8 * len(matrices) if bits < 32 else 0)  # a mean and a deviation for each matrix
-        rows.append({"bits": bits, "accuracy": accuracy(logits, labels), "bytes": file,
+        rows.append({"bits": bits, "accuracy": accuracy(logits, labels), "bytes": round(file),
                      "loss": float(F.cross_entropy(logits, labels)),
                      "error": float(np.mean([one["errors"][str(bits)] for one in matrices]))})  # fmt: skip
     by_bits = {str(row["bits"]): row for row in rows}

@@ -13,6 +13,7 @@ from app.learn import facts, lesson, live, predictions
 from app.learn.live import spectrum, walk
 from app.navigation import PAGES
 from peftcore import errors
+from peftcore.bench import experiments
 from peftcore.store import gallery
 
 LESSONS = [lesson.read(name) for name in lesson.names()]
@@ -52,6 +53,8 @@ def test_doors_lead_to_pages(each, step):
         asked = request.from_query(texts)
         assert all(map(request.is_setting, query)), query
         assert not asked.faults and len(asked.specs) > (1 if "race" in query else 0)
+    elif "experiment" in query:
+        assert query["experiment"] in experiments.names()
     elif "run" in query:
         assert query["run"] in gallery.names()
 

@@ -37,7 +37,7 @@ def draw(settings: Mapping[str, Any]) -> None:
     with left:
         off = [sorted(head for layer, head in chosen if layer == nth) for nth in range(len(values))]
         grid = mask_grid(
-            values, off, off, score=_BY[by], note=f"colour: {_BY[by]}; a click switches a head off or on",
+            values, off, off, score=_BY[by], note=f"colour: {_BY[by]}",
             **screen.fit(560, 460), dark=theme.is_dark(),
         )  # fmt: skip
         theme.show(grid, key, spec=run.spec, on_click=lambda: _click(key, chosen))
@@ -115,8 +115,8 @@ def _click(key: str, chosen: list[Head]) -> None:
 def _choices(key: str, found: Mapping[str, Any], chosen: list[Head], by: str) -> None:
     """How many are chosen, and the buttons."""
     st.markdown(
-        f"**You switched off {len(chosen)} of {found['heads']} heads**, at most {MOST}. Their order counts: your curve "
-        "begins with the first one."
+        f"**You switched off {len(chosen)} of {found['heads']} heads**, at most {MOST}. A click on a head switches it "
+        "off or on. Their order counts: your curve begins with the first one."
     )
     cut = min(found["cut"], MOST)
     orders_by = {"Shortest updates": np.array(found["energy"]), "Lowest scores": np.array(found["scores"])}

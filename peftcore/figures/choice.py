@@ -60,7 +60,7 @@ def within_budget(
     accuracies = [row["accuracy"] for row in rows]
     figure.update_xaxes(title_text="peak memory of a training step (MB)", type="log", tickvals=TICKS, tickformat=",")
     ends = [row["bytes"] / 1e6 for row in rows] + [most / 1e6 for most in (lines or {}).values()]
-    figure.update_xaxes(range=[math.log10(0.7 * min(ends)), math.log10(1.6 * max(ends))])  # room for the names
+    figure.update_xaxes(range=[math.log10(0.7 * min(ends)), math.log10(3.4 * max(ends))])  # room for the names
     figure.update_yaxes(title_text="mean test accuracy (%)", range=[min(accuracies) - 5, max(accuracies) + 5])
     theme.numbered(
         figure,
@@ -92,6 +92,8 @@ def _labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         ]  # fmt: skip
         around = [place.format("right" if sizes[i] < middle else "left") for place in LABELS]
         places[i] = next((place for place in around if place not in near), LABELS[0])
+        if near and sizes[i] == max(sizes):
+            places[i] = "middle right"
     return [places[i] for i in range(len(rows))]
 
 

@@ -370,7 +370,9 @@ def test_a_lesson_is_walked_and_printed(page):
         page.get_by_role("link").filter(has_text=re.compile("On$")).click()
         expect(page.get_by_text(f"Lesson 7, {number} of 4")).to_be_visible()
         expect(page.get_by_text("Commit to a prediction")).to_be_visible()
-        if number == 4:
+        if number < 4:  # a slider counts once it was moved
+            page.get_by_role("slider").first.press("ArrowRight")
+        else:
             page.get_by_test_id("stRadio").get_by_text("Serial LoRA", exact=True).click()
         page.get_by_role("button", name="Commit").click()
         expect(page.get_by_role("button", name="Predict again")).to_be_visible()

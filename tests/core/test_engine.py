@@ -506,8 +506,12 @@ def test_ray_itself_may_die_and_comes_back_and_leaves_nothing_behind(engine, gat
         with contextlib.suppress(psutil.Error):
             return "ray" in " ".join([process.name(), *process.cmdline()])
 
+    def lives(process):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may go between the two questions
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
     def gone(processes):
-        return not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes)
+        return not any(lives(one) for one in processes)
 
     for server in ("raylet", "gcs_server"):
         until(lambda: engine.store.run(run).status == "running" and engine.store.events(run))

@@ -90,17 +90,18 @@ def recorded() -> tuple[Mapping[str, Any], ...]:
 def best(method: str, backbone: str) -> Recipe:
     """The recipe for a method on a backbone.
 
-    Where it was not measured: that of the same method, else the middle rate of its kind's methods as published, on this
-    backbone, or, if both are small embedded ones, on another. Else RunSpec's own default. Raises UnknownName.
+    Where it was not measured: that of the same method on the other embedded backbone, if both are small embedded ones;
+    else the middle rate of its kind's methods as published, on this backbone or, likewise, on the other. Else RunSpec's
+    own default. Raises UnknownName.
     """
-    here = [entry for entry in recorded() if entry["backbone"] == backbone]
-    if not here and backbone in embedded.names():
-        first = next(iter(recorded()), {"backbone": ""})["backbone"]
-        here = [entry for entry in recorded() if entry["backbone"] == first]
+    entries = sorted(recorded(), key=lambda entry: entry["backbone"] != backbone)
+    if backbone not in embedded.names():
+        entries = [entry for entry in entries if entry["backbone"] == backbone]
     of_its_kind = METHODS.names(kind=METHODS.facts(method).kind, baseline="")
-    if same := [entry for entry in here if entry["method"] == method]:
-        return Recipe(method, backbone, same[0]["values"], _published(same[0]), tuple(same))
-    if alike := [entry for entry in here if entry["method"] in of_its_kind]:
+    if same := [entry for entry in entries if entry["method"] == method]:
+        return Recipe(method, backbone, same[0]["values"], _published(same[0]), tuple(same[:1]))
+    if alike := [entry for entry in entries if entry["method"] in of_its_kind]:
+        alike = [entry for entry in alike if entry["backbone"] == alike[0]["backbone"]]
         values = {"lr": median_low(map(_published, alike))}
         if all("epochs" in entry["values"] for entry in alike):
             values["epochs"] = median_low(entry["values"]["epochs"] for entry in alike)

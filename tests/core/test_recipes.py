@@ -68,6 +68,12 @@ def test_where_a_rate_comes_from(known, method, backbone, lr, basis):
     assert found.measured == (backbone == "vit_micro" and method in rates)
 
 
+def test_what_is_measured_on_a_backbone_takes_nothing_from_its_other_methods(known):
+    known(entry("lora", "vit_micro", 0.02), entry("last", "vit_micro", 0.01), entry("heart_lora", "swin_micro", 0.03))
+    rates = {name: recipes.best(name, "swin_micro").lr for name in ("lora", "last", "lst", "heart_lora", "ssf")}
+    assert rates == {"lora": 0.02, "last": 0.01, "lst": 0.01, "heart_lora": 0.03, "ssf": 0.03}
+
+
 def test_a_whole_recipe_is_taken_but_for_what_is_given_and_a_race_takes_the_rate_alone(known):
     tried = (
         {"lr": 0.003, "epochs": 20, "val": 0.5, "seeds": [0, 1, 2]},

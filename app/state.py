@@ -18,7 +18,8 @@ import streamlit as st
 from app.room import confine, greeting, is_room, who
 from peftcore import uploads
 from peftcore.engine.room import rules
-from peftcore.engine.room.acting import EngineAs, ShelfAs, StoreAs
+from peftcore.engine.room.acting import EngineAs, StoreAs
+from peftcore.engine.room.shelf import ShelfAs
 from peftcore.errors import HeadroomError
 from peftcore.home import home
 from peftcore.store import Store, marks

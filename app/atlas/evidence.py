@@ -107,11 +107,11 @@ def _settling(found: Sequence[Row]) -> None:
 
 
 @st.cache_data(max_entries=4, show_spinner="Looking through recorded runs ...")
-def settling(_names: tuple[str, ...]) -> list[dict[str, Any]]:
+def settling(names: tuple[str, ...]) -> list[dict[str, Any]]:
     """A row for each task: how soon the scores of its recorded runs are what they are at the end, and whether seeds
     agree. Loads PyTorch where there is anything to say."""
     by_task: dict[str, list[recordings.Recorded]] = {}
-    for one in recordings.runs().values():
+    for one in map(recordings.runs().__getitem__, names):
         if (one["method"], one["backbone"]) == ("lora", "vit_micro"):
             by_task.setdefault(one["task"], []).append(one)
     return [_settled(runs) for runs in by_task.values()]
@@ -143,7 +143,7 @@ def _settled(runs: Sequence[recordings.Recorded]) -> dict[str, Any]:
 def answer(by_task: Mapping[str, Sequence[Row]]) -> str:
     """What the numbers say, in two sentences."""
     heads = next(iter(by_task.values()))[0]["heads"]
-    chance = 1.96 / np.sqrt(heads - 1)
+    chance = evidence.by_chance(heads)
     taylor = [fmean(_known(own, "taylor", "update")) for own in by_task.values()]
     sizes = [fmean(_known(own, "taylor", "size")) for own in by_task.values()]
     beyond, count = sum(rho > chance for rho in taylor), len(taylor)

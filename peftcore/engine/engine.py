@@ -150,7 +150,7 @@ class Engine:
         Raises:
             InvalidSetting: a cap of the owner says no (caps.py).
         """
-        settings = _settings(spec)
+        settings = settings_of(spec)
         self._allow(owner, [settings])
         run = self.store.create_run(settings, owner=owner, title=title, engine=self._lease.id)
         self._hand_over_soon()
@@ -161,7 +161,7 @@ class Engine:
 
         Side methods that read the same frozen forward train together in one process; the others are queued alone.
         """
-        settings = [_settings(spec) for spec in specs]
+        settings = [settings_of(spec) for spec in specs]
         if not settings:
             raise errors.InvalidSetting("A race needs at least one RunSpec.")
         self._allow(owner, settings)
@@ -476,7 +476,8 @@ class Engine:
             self.store.append(run, [events.Cancelled().to_dict()])
 
 
-def _settings(spec: Any) -> dict[str, Any]:
+def settings_of(spec: Any) -> dict[str, Any]:
+    """A spec as plain values, whether it is a RunSpec or has been given as these."""
     return dict(spec) if isinstance(spec, Mapping) else spec.to_dict()
 
 

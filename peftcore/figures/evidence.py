@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,11 @@ from peftcore.figures.effects import ORDERS
 from peftcore.figures.stability import RHO
 
 ROW = 34  # pixels of a task's row
+
+
+def by_chance(heads: int) -> float:
+    """What a rank correlation over so many heads stays within by chance, 19 times of 20."""
+    return 1.96 / math.sqrt(max(heads - 1, 1))
 
 
 def foretold(
@@ -32,7 +38,7 @@ def foretold(
     """
     if any(len(values) != len(tasks) for values in rhos.values()):
         raise BadData(f"Each score needs one list of correlations for each of the {len(tasks)} tasks.")
-    figure, chance = go.Figure(), 1.96 / np.sqrt(max(heads - 1, 1))
+    figure, chance = go.Figure(), by_chance(heads)
     figure.add_vrect(x0=-chance, x1=chance, fillcolor=theme.muted(dark), opacity=0.13, line_width=0, layer="below")
     figure.add_vline(x=0, line=dict(color=theme.muted(dark), width=1))
     columns: dict[str, list] = {"score": [], "task": [], "seed": [], "rank correlation": []}

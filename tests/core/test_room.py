@@ -10,10 +10,11 @@ import pytest
 from peftcore import errors
 from peftcore.engine import Engine
 from peftcore.engine.room import Room, challenge, names, rules
-from peftcore.engine.room import acting as acting_module
-from peftcore.engine.room.acting import EngineAs, ShelfAs, StoreAs
+from peftcore.engine.room import shelf as shelf_module
+from peftcore.engine.room.acting import EngineAs, StoreAs
 from peftcore.engine.room.progress import progress
 from peftcore.engine.room.rights import Rights
+from peftcore.engine.room.shelf import ShelfAs
 from peftcore.spec import RunSpec
 from peftcore.store import Store, leaderboard, listing, marks, measured, results
 
@@ -237,7 +238,7 @@ def test_images_belong_to_who_brought_them(room, store, monkeypatch):
     with pytest.raises(errors.NotYours):
         bo.rights.task("upload:cats?fit=crop")
     ana.rights.task("upload:cats?fit=crop")
-    monkeypatch.setattr(acting_module, "kept_set", lambda name: [0] * 30)
+    monkeypatch.setattr(shelf_module, "kept_set", lambda name: [0] * 30)
     monkeypatch.setenv("HEADROOM_IMAGES", "40")
     with pytest.raises(errors.InvalidSetting, match="You keep 30 uploaded images"):
         ana.keep_collected({"a": [b""] * 6, "b": [b""] * 5}, "more")

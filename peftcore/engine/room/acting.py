@@ -1,4 +1,4 @@
-"""Store, engine and shelf of images as one person in a room has them: each verb asks whether they may.
+"""Store and engine as one person in a room has them: each verb asks whether they may.
 
 What a class here does not name is refused, so a verb that is added to the store or the engine is refused as well until
 somebody has decided who may use it.
@@ -10,14 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from peftcore import errors, uploads
+from peftcore import errors
 from peftcore.engine import Engine
+from peftcore.engine.engine import settings_of
 from peftcore.engine.forecast import Forecast
-from peftcore.engine.room.rights import SHELF, Rights
-from peftcore.engine.room.rules import caps_of
+from peftcore.engine.room.rights import Rights
 from peftcore.store import RunRecord, Store
 from peftcore.store.results import ARTIFACT
-from peftcore.uploads.sets import Kept, kept_set
 
 TEST = "test_accuracy"  # of a summary and of the event that ends a run
 MEASURED = "measured/"  # artifacts that Headroom itself finds of a run, for whoever asks first
@@ -154,14 +153,14 @@ class EngineAs:
 
     def submit(self, spec: Any, owner: str = "", title: str = "") -> int:
         """As the engine's; the run is this person's. Raises NotYours, InvalidSetting: see Rights.launch."""
-        self.rights.launch(_settings(spec))
+        self.rights.launch(settings_of(spec))
         return self._engine.submit(spec, owner=self._owner(owner), title=title)
 
     def submit_race(self, specs: Iterable[Any], owner: str = "", title: str = "") -> int:
         """The same of a race."""
         chosen = list(specs)
         for spec in chosen:
-            self.rights.launch(_settings(spec))
+            self.rights.launch(settings_of(spec))
         return self._engine.submit_race(chosen, owner=self._owner(owner), title=title)
 
     def wake(self) -> None:
@@ -200,50 +199,6 @@ class EngineAs:
         if owner and owner != me.name:
             raise errors.NotYours(f"You launch as {me.name} and not as {owner}.")
         return me.name
-
-
-class ShelfAs:
-    """Sets of uploaded images as somebody in a room has them."""
-
-    def __init__(self, rights: Rights):
-        self.rights = rights
-
-    def kept(self) -> list[str]:
-        """Names of the sets that may be looked at."""
-        seen, owners = self.rights.seen(), self.rights.room.now().owners
-        return [name for name in uploads.kept() if seen is None or owners.get(SHELF + name, "") in seen]
-
-    def keep(self, survey: Any, name: str, **how: Any) -> Kept:
-        """As `uploads.keep`; the set is this person's. Raises InvalidSetting: they keep too many images already."""
-        self._allow(len(survey))
-        return self._noted(uploads.keep(survey, name, **how))
-
-    def keep_collected(self, pictures: Mapping[str, Sequence[bytes]], name: str) -> Kept:
-        """As `uploads.keep_collected`; the set is this person's. Raises InvalidSetting: as `keep`."""
-        self._allow(sum(map(len, pictures.values())))
-        return self._noted(uploads.keep_collected(pictures, name))
-
-    def remove(self, name: str) -> None:
-        """Raises NotYours: it is somebody else's."""
-        self.rights.change(f"{name}, a set of uploaded images,", self.rights.room.now().owners.get(SHELF + name, ""))
-        uploads.remove(name)
-
-    def owns(self, name: str) -> bool:
-        """Whether it may be removed."""
-        return self.rights.owns(self.rights.room.now().owners.get(SHELF + name, ""))
-
-    def _allow(self, more: int) -> None:
-        me, owners = self.rights.person.name, self.rights.room.now().owners
-        mine = [name for name in uploads.kept() if owners.get(SHELF + name) == me]
-        caps_of(self.rights.room)(me).upload(sum(len(kept_set(name)) for name in mine), more)
-
-    def _noted(self, kept: Kept) -> Kept:
-        self.rights.room.own(SHELF + kept.name, self.rights.person.name)
-        return kept
-
-
-def _settings(spec: Any) -> dict[str, Any]:
-    return dict(spec) if isinstance(spec, Mapping) else spec.to_dict()
 
 
 def _refusal(name: str) -> Any:

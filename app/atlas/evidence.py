@@ -68,7 +68,8 @@ def _worth(rows: Sequence[Row]) -> None:
     with st.container(key="wrap_evidence"):
         left, right = st.columns([11, 9], gap="medium")
     with left:
-        figure = plan(evidence.foretold, names, rhos, heads=heads, title=_foretold(rhos, of), dark=theme.is_dark())
+        title = foretold(rhos, of, heads)
+        figure = plan(evidence.foretold, names, rhos, heads=heads, title=title, dark=theme.is_dark())
         theme.show(figure, "atlas_foretold")
     with right:
         least, most, random = areas(by_task)
@@ -180,12 +181,16 @@ def _known(rows: Sequence[Row], score: str, of: str) -> list[float]:
     return [value for value in found if value is not None] or [float("nan")]
 
 
-def _foretold(rhos: Mapping[str, Sequence[Sequence[float]]], of: str) -> str:
+def foretold(rhos: Mapping[str, Sequence[Sequence[float]]], of: str, heads: int) -> str:
+    """What the figure of the same name shows: the score that tells best, if it tells more than chance does."""
     known = {name: [fmean(v) for v in by_task if np.isfinite(v).all()] for name, by_task in rhos.items()}
     means = {name: fmean(values) for name, values in known.items() if values}
     best = max(means, key=lambda name: means[name])
     what = {"update": "what an update is worth", "size": "how much an update does", "head": "what a head is worth"}[of]
-    return f"{best[0].upper()}{best[1:]} tells best {what}: rank correlation {means[best]:.2f} on average"
+    tasks = f"{len(known[best])} task{'s' * (len(known[best]) > 1)}"
+    if means[best] <= evidence.by_chance(heads):
+        return f"No score tells {what} beyond chance: {best} comes nearest, {means[best]:.2f} on {tasks}"
+    return f"{best[0].upper()}{best[1:]} tells best {what}: rank correlation {means[best]:.2f} on {tasks}"
 
 
 def _caption(rows: Sequence[Row], of: str) -> None:

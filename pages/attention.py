@@ -5,6 +5,7 @@ import streamlit as st
 from app import cached, captions, heavy, links, looks, screen, subjects, theme, words
 from app.attention import modules
 from app.attention.pair import pair_of
+from app.drawn import plan
 from app.errors import sentences
 from app.heads import controls, image_choice
 from peftcore.figures.attention import attention_difference
@@ -73,7 +74,8 @@ else:
         if pair.remark:
             st.info(pair.remark)
         else:
-            difference = attention_difference(
+            difference = plan(
+                attention_difference,
                 pair.first.head(head)[0],
                 pair.second.head(pair.second_head)[0],
                 image=pixels,

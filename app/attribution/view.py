@@ -12,6 +12,7 @@ import streamlit as st
 from app import background, cached, captions, errors, links, screen, subjects, theme, words
 from app.attribution import maps
 from app.attribution.choice import BY, PREDICTED, TRUE, Chosen
+from app.drawn import plan
 from app.heads import image_choice
 from app.heads.measuring import Stopped
 from peftcore.errors import NotMeasurable
@@ -42,7 +43,9 @@ def draw(run: subjects.Run, image: int | str, target: int, chosen: Chosen, class
     shown = cached.test_image(run, image)
     with columns[0]:
         title, _, note = cached.image_title(run, image).partition(", ")
-        figure = figures.explained_image(shown, title=title, note=plain(note), **screen.fit(SIDE), dark=theme.is_dark())
+        figure = plan(
+            figures.explained_image, shown, title=title, note=plain(note), **screen.fit(SIDE), dark=theme.is_dark()
+        )
         theme.show(figure, "attribution_image")
     keys = [maps.key_of(run, image, target, chosen.how, tuned) for tuned in (False, True)]
     jobs = [maps.explained(run, image, target, chosen.how, tuned) for tuned in (False, True)]
@@ -100,9 +103,10 @@ def _map(
         note = f"sums to {one.values.sum():+.2f} of the logit, misses {one.delta:+.2g}"
     elif one.layer is not None:
         note = f"tokens of layer {one.layer + 1}"
-    figure = figures.attribution_map(
-        image, one.values, title=when, note=note, reach=reach, signed=signed, **screen.fit(SIDE), dark=theme.is_dark()
-    )
+    figure = plan(
+        figures.attribution_map, image, one.values, title=when, note=note, reach=reach, signed=signed,
+        **screen.fit(SIDE), dark=theme.is_dark(),
+    )  # fmt: skip
     name = when.split()[0].lower()
     theme.show(figure, f"attribution_{name}", spec=run.spec, alt=f"{when}: {BY[chosen.by]} over the image")
     st.download_button(
@@ -172,7 +176,7 @@ def lens(run: subjects.Run, image: int | str, said: maps.Said, classes: list[str
     )
     if wanted:
         _patches(run, image, int(said.tuned.argmax()) if true is None else true, classes, true is not None)
-    figure = figures.layer_lens(said.lens, classes, true=true, dark=theme.is_dark())
+    figure = plan(figures.layer_lens, said.lens, classes, true=true, dark=theme.is_dark())
     theme.show(figure, "attribution_lens", spec=run.spec)
     source = "FOLDER" if run.example else run.subject.id
     command = f"python -m peftcore lens {source}" + ("" if isinstance(image, str) else f" --image {image}")
@@ -188,9 +192,10 @@ def lens(run: subjects.Run, image: int | str, said: maps.Said, classes: list[str
 
 def _patches(run: subjects.Run, image: int | str, target: int, classes: list[str], true: bool) -> None:
     found = maps.result(maps.patches(run, image), st.empty(), "Asking the classifier of every patch")
-    figure = figures_of_patches.patch_lens(
-        found, classes, target=target, width=screen.fit(1120)["width"], dark=theme.is_dark()
-    )
+    figure = plan(
+        figures_of_patches.patch_lens, found, classes, target=target, width=screen.fit(1120)["width"],
+        dark=theme.is_dark(),
+    )  # fmt: skip
     theme.show(figure, "attribution_patch_lens", spec=run.spec)
     known = cached.anatomy(run.subject)
     how = "as the class token does, on which alone the classifier was trained"

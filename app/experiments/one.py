@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app import background, caps, captions, errors, libraries, navigation, screen, state, theme, words
+from app.drawn import plan
 from peftcore.bench.experiments import experiment
 from peftcore.bench.experiments._known import Standing, expected_seconds, from_record, recorded_specs, standing
 from peftcore.bench.experiments._make import kept
@@ -69,9 +70,9 @@ def _outcome(of: Standing, specs: list[dict[str, Any]]) -> None:
         st.markdown(f"**{errors.plain(of.answer)}**")
     if of.old:
         st.caption("Recorded with earlier weights or recipes than this Headroom has; begin below for today's.")
-    figure = outcome(
-        of.rows, title=title, x=own.x, y=own.y, log=own.log, dark=theme.is_dark(), line=LINE[screen.is_phone()],
-        note="bars span the seeds" if of.seeds > 1 else "",
+    figure = plan(
+        outcome, of.rows, title=title, x=own.x, y=own.y, log=own.log, dark=theme.is_dark(),
+        line=LINE[screen.is_phone()], note="bars span the seeds" if of.seeds > 1 else "",
     )  # fmt: skip
     theme.show(figure, "experiment", alt=of.answer or title)
     captions.caption(_conditions(of, specs), f"python -m peftcore experiment {own.name}")

@@ -15,6 +15,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import background, screen, subjects, theme, words
 from app.captions import caption
+from app.drawn import plan
 from app.runs.following import Follower
 from peftcore.errors import HeadroomError
 from peftcore.figures import heads as figures
@@ -91,7 +92,7 @@ def preview(place: DeltaGenerator, spec: RunSpec, images: int) -> None:
         return
     with place.container(gap=None):
         theme.show(
-            masks.heads_off(_rows(method, backbone), dark=theme.is_dark(), **screen.fit(560)), "launch_heads_off"
+            plan(masks.heads_off, _rows(method, backbone), dark=theme.is_dark(), **screen.fit(560)), "launch_heads_off"
         )
         st.caption(f"{_each(method, backbone)} {_when(when, spec, images)} {_which(method)}")
 
@@ -185,7 +186,7 @@ def draw(record: RunRecord, follower: Follower) -> None:
     size = {**screen.fit(WIDE), "height": TALL - EDGE, "dark": theme.is_dark()}
     with left:
         frames = [{"step": step, "values": scores.summed()} for step, scores in history]
-        grown = figures.scores_over_steps(frames, score=history[-1][1].score, projection=shown, **size)
+        grown = plan(figures.scores_over_steps, frames, score=history[-1][1].score, projection=shown, **size)
         theme.show(grown, f"scores_{record.id}", spec=record.spec)
     if follower.cut:
         scores = subjects.Scores.of(follower.cut["scores"])
@@ -193,7 +194,8 @@ def draw(record: RunRecord, follower: Follower) -> None:
         for layer, heads in enumerate(follower.cut["off"]):
             kept[layer, heads] = False
         with right:
-            grid = figures.head_grid(
+            grid = plan(
+                figures.head_grid,
                 scores.decided(record.spec["method"]),
                 scores.layers,
                 score=scores.score,

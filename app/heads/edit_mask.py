@@ -14,6 +14,7 @@ import numpy as np
 import streamlit as st
 
 from app import captions, errors, forms, links, navigation, screen, subjects, theme
+from app.drawn import plan
 from app.heads import cut
 from peftcore.figures import masks
 
@@ -36,7 +37,7 @@ def draw(run: subjects.Run, scores: subjects.Scores, chosen: tuple[int, int]) ->
     left, right = st.columns([11, 9], gap="medium")
     size = screen.fit(WIDTH, HEIGHT)
     with left.container(height=size["height"] + 8, border=False):
-        grid = masks.mask_grid(values, off, before, score=scores.score, **size, dark=theme.is_dark())
+        grid = plan(masks.mask_grid, values, off, before, score=scores.score, **size, dark=theme.is_dark())
         key = "heads_mask"
         theme.show(grid, key, spec=run.spec, on_click=lambda: click(key, run.subject.id, off))
     with right:

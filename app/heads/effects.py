@@ -9,6 +9,7 @@ import numpy as np
 import streamlit as st
 
 from app import captions, errors, glossary, heavy, links, screen, subjects, theme, words
+from app.drawn import plan
 from app.heads import controls, measuring, shown
 from app.heads.measuring import IMAGES, Given, Key, Measurement
 from peftcore.figures import effects as figures
@@ -121,16 +122,17 @@ def _show_effects(
     with st.container(key="wrap_effects"):
         left, right = st.columns([11, 9], gap="medium")
     with left, errors.sentences(stop=False):
-        figure = figures.score_against_change(
-            scores, changes, both, score=view.scores.score, selected=selected, dark=theme.is_dark()
-        )
+        figure = plan(
+            figures.score_against_change, scores, changes, both, score=view.scores.score, selected=selected,
+            dark=theme.is_dark(),
+        )  # fmt: skip
         key = "heads_effects_scatter"
         theme.show(figure, key, spec=run.spec, on_click=lambda: controls.pick_head(key))
     with right:
         layer, head = np.unravel_index(int(np.nanargmax(summed)), summed.shape)
         of_what = "+".join(both[j] for j in drawn)
-        grid = heads.head_grid(
-            summed, view.scores.layers, score="change", projection=of_what, selected=selected,
+        grid = plan(
+            heads.head_grid, summed, view.scores.layers, score="change", projection=of_what, selected=selected,
             title=f"Without head {head + 1} of layer {layer + 1} in {of_what} the loss rises most: "
             f"{summed[layer, head]:+.3f} nats",
             scale=Scale.measured("nats"), note="click a head to select it", **screen.fit(500, 460),
@@ -157,7 +159,7 @@ def _show_deletion(
         places = st.columns(2, gap="medium")
     for place, metric in zip(places, ("loss", "accuracy"), strict=True):
         with place, errors.sentences(stop=False):
-            figure = figures.deletion(**columns, score=view.scores.score, metric=metric, dark=theme.is_dark())
+            figure = plan(figures.deletion, **columns, score=view.scores.score, metric=metric, dark=theme.is_dark())
             theme.show(figure, f"heads_deletion_{metric}", spec=run.spec)
     before = f"{found['before']} heads were off from the start: the run's own cut. " if found["before"] else ""
     captions.caption(

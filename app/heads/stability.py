@@ -8,6 +8,7 @@ import numpy as np
 import streamlit as st
 
 from app import captions, errors, navigation, recordings, screen, subjects, theme, words
+from app.drawn import plan
 from app.heads import measuring
 from app.heads.measuring import IMAGES, Given, Key, Measurement
 from app.launch import request
@@ -45,8 +46,8 @@ def _seeds(run: subjects.Run, history: History) -> None:
             same = over_seeds([found[seed] for seed in seeds])
             names = [f"seed {seed}" for seed in seeds]
             always = ", ".join(f"head {head + 1} of layer {layer + 1}" for layer, head in same.always) or "none"
-            figure = figures.correlation_matrix(
-                same.correlations, names,
+            figure = plan(
+                figures.correlation_matrix, same.correlations, names,
                 title=f"Seeds rank heads {figures.alike(same.mean)}: {figures.RHO} {same.mean:.2f} on average",
                 note=f"{len(same.always)} of the {same.top} highest are the same; by chance {same.expected:.1f}",
                 **screen.fit(460), dark=theme.is_dark(),
@@ -94,8 +95,8 @@ def _steps(run: subjects.Run, history: History) -> None:
     with errors.sentences(stop=False):
         table = over_steps(history, make_method(**settings) if own else None)
         cut = subjects.events(run.subject, "heads_cut")
-        figure = figures.over_steps(
-            table["step"].tolist(), table["rho"].tolist(), table["same"].tolist(), settled(table),
+        figure = plan(
+            figures.over_steps, table["step"].tolist(), table["rho"].tolist(), table["same"].tolist(), settled(table),
             cut=cut[-1]["step"] if cut else None, dark=theme.is_dark(),
         )  # fmt: skip
         theme.show(figure, "heads_settled", spec=run.spec)
@@ -120,7 +121,7 @@ def _images(run: subjects.Run) -> None:
     found = measuring.wait(job, key, "scored", "Scoring heads on more and more images", place)
     if found is None:
         return
-    figure = figures.over_images(found["images"], found["whole"], found["other"], dark=theme.is_dark())
+    figure = plan(figures.over_images, found["images"], found["whole"], found["other"], dark=theme.is_dark())
     theme.show(figure, "heads_over_images", spec=run.spec)
     captions.caption(
         f"{run.caption}. Taylor scores, summed over projections: means over steps of {found['batch']} images each.",

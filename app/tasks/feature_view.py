@@ -8,6 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import background, errors, glossary, heavy, links, screen, theme
 from app.captions import caption
+from app.drawn import plan
 from app.tasks import feature_points, hover, reading
 from app.tasks.feature_points import Features, Reading, Wish
 from peftcore.backbone import embedded, weights
@@ -148,7 +149,8 @@ def _points(wish: Wish, found: Features, place: DeltaGenerator, view: str, perpl
             if found.linear is None
             else f"a linear classifier gets {percent(found.linear)} right"
         )
-        figure = figures.projection(
+        figure = plan(
+            figures.projection,
             points,
             found.labels,
             found.classes,

@@ -11,6 +11,7 @@ import streamlit as st
 
 from app import numbers, theme
 from app.captions import caption
+from app.drawn import plan
 from peftcore.figures.budgets import against_memory, against_time, whole
 from peftcore.figures.reached import reached
 from peftcore.spec import RunSpec
@@ -35,7 +36,7 @@ def draw(task: str, backbone: str) -> None:
     if not found:
         return
     classes = task_card(task).classes
-    theme.show(reached(found, chance=100 / len(classes), dark=theme.is_dark(), line=40), "tasks_reached")
+    theme.show(plan(reached, found, chance=100 / len(classes), dark=theme.is_dark(), line=40), "tasks_reached")
     if recorded["weights"].get(backbone) != weights_digest(backbone):
         said += f" {backbone} had earlier weights then, of fewer pictures."
     caption(said, recorded["command"])
@@ -77,8 +78,8 @@ def _costs(rows: list[dict[str, Any]]) -> None:
     timed = [row for row in rows if row["budget"] == "time"]
     with st.expander("All tasks of the mini-VTAB: accuracy by seconds and by memory"):
         if whole(timed, "curves"):
-            theme.show(against_time(timed, dark=theme.is_dark(), line=48), "tasks_against_time")
+            theme.show(plan(against_time, timed, dark=theme.is_dark(), line=48), "tasks_against_time")
             numbers.offer()
         if whole([row for row in rows if row["budget"] == "epochs"], "tasks"):
-            theme.show(against_memory(rows, dark=theme.is_dark(), line=48), "tasks_against_memory")
+            theme.show(plan(against_memory, rows, dark=theme.is_dark(), line=48), "tasks_against_memory")
             numbers.offer()

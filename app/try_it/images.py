@@ -15,6 +15,7 @@ from typing import BinaryIO
 import streamlit as st
 
 from app import cached, errors, links, screen, subjects, theme, words
+from app.drawn import plan
 from app.try_it import named
 from peftcore import uploads
 from peftcore.errors import HeadroomError
@@ -126,9 +127,10 @@ def _test(runs: Sequence[subjects.Run]) -> None:
     columns = max(1, min(PER_ROW, (screen.width() - 2 * screen.PADDING) // (SIDE + strip.GAP)))
     first = min(number, last) // columns * columns
     numbers = list(range(first, min(first + columns, last + 1)))
-    figure = strip.image_strip(
-        [split.images[n] for n in numbers], numbers, [str(task.classes[split.labels[n]]) for n in numbers],
-        selected=min(number, last), columns=columns, side=SIDE, dark=theme.is_dark(),
+    figure = plan(
+        strip.image_strip, [split.images[n] for n in numbers], numbers,
+        [str(task.classes[split.labels[n]]) for n in numbers], selected=min(number, last),
+        columns=columns, side=SIDE, dark=theme.is_dark(),
     )  # fmt: skip
 
     def pick() -> None:

@@ -9,6 +9,7 @@ from time import monotonic
 import streamlit as st
 
 from app import background, cached, captions, errors, libraries, links, navigation, screen, subjects, theme
+from app.drawn import plan
 from app.try_it import answers, images, named
 from app.try_it.answers import Answer
 from peftcore.errors import HeadroomError
@@ -110,22 +111,24 @@ def _one(run: subjects.Run, found: Answer | HeadroomError, image: str, nth: int)
     if isinstance(found, HeadroomError):
         errors.show(found)
         return
-    figure = likeliest(
-        found.probabilities, answers.classes(run), method=run.method, true=_true(run, image),
+    figure = plan(
+        likeliest, found.probabilities, answers.classes(run), method=run.method, true=_true(run, image),
         width=screen.fit(SIZE)["width"], dark=theme.is_dark(),
     )  # fmt: skip
     theme.show(figure, f"try_it_classes_{nth}", spec=run.spec)
     pixels = named.array(run, image)
     if found.gaze is None:
-        figure = explained_image(pixels, title="No map of where it looks", **screen.fit(SIZE), dark=theme.is_dark())
+        figure = plan(
+            explained_image, pixels, title="No map of where it looks", **screen.fit(SIZE), dark=theme.is_dark()
+        )
         theme.show(figure, f"try_it_image_{nth}")
         st.caption(errors.plain(found.why_none))
         navigation.link("attention", "Attention of this run", run=run.subject.id)
         return
     note = f"{percent(found.gaze.prefix)} on the class token" if found.gaze.prefix >= 0.0005 else ""
-    figure = attention_overlay(
-        pixels, found.gaze.map, title=f"Where {found.gaze.whose} looks", note=note, **screen.fit(SIZE),
-        dark=theme.is_dark(),
+    figure = plan(
+        attention_overlay, pixels, found.gaze.map, title=f"Where {found.gaze.whose} looks", note=note,
+        **screen.fit(SIZE), dark=theme.is_dark(),
     )  # fmt: skip
     theme.show(figure, f"try_it_attention_{nth}", spec=run.spec)
 

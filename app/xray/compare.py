@@ -8,6 +8,7 @@ import numpy as np
 import streamlit as st
 
 from app import captions, links, screen, theme
+from app.drawn import plan
 from app.subjects import Scores
 from app.xray import view
 from app.xray.sources import Source
@@ -49,8 +50,9 @@ def _difference(first: Adapter, second: Adapter, both: list[Scores], chosen: str
     layer, head = np.unravel_index(int(np.nanargmax(np.abs(gap))), gap.shape)
     way = "more" if gap[layer, head] > 0 else "less"
     with columns[2]:
-        figure = xray.by_layer(
-            gap, [str(number + 1) for number in range(gap.shape[1])], what="times the median head, second minus first",
+        figure = plan(
+            xray.by_layer, gap, [str(number + 1) for number in range(gap.shape[1])],
+            what="times the median head, second minus first",
             title=f"Second minus first: head {head + 1} of layer {layer + 1} moved {way}", written=False,
             **screen.fit(380, 520), dark=theme.is_dark(),
         )  # fmt: skip
@@ -101,8 +103,8 @@ def _overlaps(first: Adapter, second: Adapter) -> None:
         columns = st.columns(3, gap="medium")
     for column, (name, values) in zip(columns, tables.items(), strict=True):
         with column:
-            figure = xray.by_layer(
-                values, shared, title=titles[name], what=name, reach=1.0 if name != "cosine" else None,
+            figure = plan(
+                xray.by_layer, values, shared, title=titles[name], what=name, reach=1.0 if name != "cosine" else None,
                 **screen.fit(340, 520), dark=theme.is_dark(),
             )  # fmt: skip
             theme.show(figure, f"xray_{name}")

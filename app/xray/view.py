@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -104,17 +104,19 @@ def sizes(adapter: Adapter) -> None:
         return
     norms, ranks = adapter.table("norm"), adapter.table("effective_rank")
     top = np.unravel_index(int(np.nanargmax(norms)), norms.shape)
-    size = screen.fit(max(240, 90 + 60 * len(columns)), 560)
+    size: dict[str, Any] = screen.fit(max(240, 90 + 60 * len(columns)), 560) | {"dark": theme.is_dark()}
     one, two = st.columns(2) if len(columns) <= 3 else (st.container(), st.container())
     with one:
         title = f"{columns[top[1]]} of layer {top[0] + 1} changed most"
-        theme.show(xray.by_layer(norms, columns, title=title, what="‖ΔW‖", note="norm of each update", **size,
-                                 dark=theme.is_dark()), "xray_norms")  # fmt: skip
+        note = "norm of each update"
+        theme.show(plan(xray.by_layer, norms, columns, title=title, what="‖ΔW‖", note=note, **size), "xray_norms")
     with two:
         full = max(min(len(update.A), len(update.B)) for update in adapter.updates)
         title = f"Effective ranks: {np.nanmin(ranks):.1f} to {np.nanmax(ranks):.1f} of {full}"
-        theme.show(xray.by_layer(ranks, columns, title=title, what="effective rank", note="of each update", **size,
-                                 dark=theme.is_dark()), "xray_ranks")  # fmt: skip
+        note = "of each update"
+        theme.show(
+            plan(xray.by_layer, ranks, columns, title=title, what="effective rank", note=note, **size), "xray_ranks"
+        )
     captions.caption(f"‖ΔW‖ is the Frobenius norm. {EFFECTIVE}")
 
 
@@ -133,9 +135,9 @@ def spectra(adapter: Adapter) -> None:
         return
     shares = [float((update.spectrum.values[:1] ** 2).sum() / update.spectrum.norm**2) for _, update in found]
     title = f"The first direction of {shown} holds {100 * np.mean(shares):.0f} % of ‖ΔW‖², a mean over layers"
-    figure = xray.singular_values(
-        [update.spectrum.values for _, update in found], [layer for layer, _ in found], title=title, height=380,
-        dark=theme.is_dark(),
+    figure = plan(
+        xray.singular_values, [update.spectrum.values for _, update in found], [layer for layer, _ in found],
+        title=title, height=380, dark=theme.is_dark(),
     )  # fmt: skip
     theme.show(figure, "xray_spectra")
     captions.caption("From the small factors by QR and an r x r decomposition: ΔW = BA is never formed.")

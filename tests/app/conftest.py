@@ -13,7 +13,7 @@ from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
-from app import background, state
+from app import background, drawn, figure, state, theme
 from peftcore.engine.forecast import Oracle
 from peftcore.engine.line import Line
 from peftcore.store import Store
@@ -116,6 +116,21 @@ def at(engine, entry_first):
         return app
 
     return open_page
+
+
+@pytest.fixture
+def built(monkeypatch) -> list[str]:
+    """Titles of the figures that are built from here on, with nothing kept of what others saw before."""
+    titles, of = [], figure.of
+
+    def counted(made, *args):
+        titles.append(figure.title(made) or "")
+        return of(made, *args)
+
+    for module in (figure, theme):
+        monkeypatch.setattr(module, "of", counted)
+    monkeypatch.setattr(drawn, "_kept", drawn.OrderedDict())
+    return titles
 
 
 @pytest.fixture(scope="session")

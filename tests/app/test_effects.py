@@ -31,7 +31,7 @@ def text(app) -> str:
     return "\n".join(element.value for element in [*app.markdown, *app.caption, *app.info, *app.error])
 
 
-def test_each_head_is_switched_off_beside_its_score_and_a_reload_shows_it(at, trained, store):
+def test_each_head_is_switched_off_beside_its_score_and_a_reload_shows_it(at, trained, store, built):
     app = at("heads", run=trained["lora"])
     before = len(figures(app))
     app.button(key="heads_effects").click().run()
@@ -41,8 +41,10 @@ def test_each_head_is_switched_off_beside_its_score_and_a_reload_shows_it(at, tr
     assert not app.exception and not app.error and len(figures(app)) == before + 4
     found = measuring._bench().jobs[_key(trained["lora"])].result()
     _forget()
+    built.clear()
     again = at("heads", run=trained["lora"])
     assert len(figures(again)) == before + 4 and again.button(key="heads_effects").disabled
+    assert not built, "they are kept from the first visitor"
 
     model = adapters.from_bytes(store.get_artifact(trained["lora"], "adapter"))
     val = load_task("digits").val

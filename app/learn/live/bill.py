@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app import captions, theme
+from app.drawn import plan
 from app.learn.live._recorded import part, slider
 from peftcore.figures.memory import memory_bars
 from peftcore.figures.theme import method_title
@@ -30,7 +31,7 @@ def draw(settings: Mapping[str, Any]) -> None:
             if row["batch"] == batch and row["method"] in settings["methods"]
         ]
     key = "bill_ranks" if settings.get("ranks") else f"bill_{len(settings['methods'])}"
-    theme.show(memory_bars(rows, line=90, dark=theme.is_dark()), key)
+    theme.show(plan(memory_bars, rows, line=90, dark=theme.is_dark()), key)
     captions.caption(
         f"The highest moment of one training step of {known['backbone']}, {batch} images, {known['precision']}, on a "
         f"GPU, as Headroom's ledger predicts it from the same step on tensors without data. {captions.POWERS}",

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import links, theme
 from app.captions import caption
+from app.drawn import plan
 from app.learn import facts
 from peftcore.figures.bits import accuracy_by_bits, values_and_levels
 from peftcore.figures.theme import si_bytes
@@ -38,9 +39,9 @@ def draw(settings: Mapping[str, Any]) -> None:
             st.selectbox, "learn", "bits_matrix", "matrix", range(len(names)), default=0, show=names.__getitem__
         )
     one, row = matrices[nth], found[how]["by_bits"][str(bits)]
-    histogram = values_and_levels(
-        one["counts"], found["levels"].get(str(bits)), bits=bits, error=one["errors"][str(bits)], edge=found["edge"],
-        dark=theme.is_dark(),
+    histogram = plan(
+        values_and_levels, one["counts"], found["levels"].get(str(bits)), bits=bits,
+        error=one["errors"][str(bits)], edge=found["edge"], dark=theme.is_dark(),
     )  # fmt: skip
     places = st.columns(2) if both else [st.container()]
     with places[0]:
@@ -51,7 +52,7 @@ def draw(settings: Mapping[str, Any]) -> None:
             for each in HOW
         ]
         with places[1]:
-            theme.show(accuracy_by_bits(curves, bits=bits, dark=theme.is_dark()), "bits_accuracy")
+            theme.show(plan(accuracy_by_bits, curves, bits=bits, dark=theme.is_dark()), "bits_accuracy")
     caption(
         f"{names[nth]} of the recorded run {runs[how]['title']}, seed {runs[how]['spec']['seed']}: "
         f"{one['count']:,} weights. All its {len(matrices)} matrices with {bits} bits take {si_bytes(row['bytes'])}; "

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import links, theme
 from app.captions import caption
+from app.drawn import plan
 from app.learn import facts, mini
 from peftcore.figures.choice import within_budget
 from peftcore.figures.theme import human_count
@@ -36,7 +37,7 @@ def draw(settings: Mapping[str, Any]) -> None:
         weights = _most("weights", "trained weights", WEIGHTS, human_count)
     rows = mini.costs_of(costs, of)
     budget = {"bytes": 1e6 * memory, "seconds": seconds, "weights": weights}
-    figure = within_budget(rows, budget, lines={"your memory": 1e6 * memory}, dark=theme.is_dark())
+    figure = plan(within_budget, rows, budget, lines={"your memory": 1e6 * memory}, dark=theme.is_dark())
     theme.show(figure, "budget")
     beside = "" if of == "small" else f" Accuracies, seconds and weights are {costs['backbone']}'s all the same."
     caption(

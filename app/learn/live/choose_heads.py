@@ -13,6 +13,7 @@ import streamlit as st
 
 from app import background, errors, links, repeated, screen, subjects, theme
 from app.captions import caption
+from app.drawn import plan
 from app.learn import facts, heads_off, predictions
 from app.learn.heads_off import Head
 from peftcore.errors import HeadroomError
@@ -36,8 +37,8 @@ def draw(settings: Mapping[str, Any]) -> None:
     left, right = st.columns([10, 9], gap="medium")
     with left:
         off = [sorted(head for layer, head in chosen if layer == nth) for nth in range(len(values))]
-        grid = mask_grid(
-            values, off, off, score=_BY[by], note=f"colour: {_BY[by]}",
+        grid = plan(
+            mask_grid, values, off, off, score=_BY[by], note=f"colour: {_BY[by]}",
             **screen.fit(560, 460), dark=theme.is_dark(),
         )  # fmt: skip
         theme.show(grid, key, spec=run.spec, on_click=lambda: _click(key, chosen))
@@ -54,7 +55,7 @@ def draw(settings: Mapping[str, Any]) -> None:
         if own:
             curves["own"] = [own]
         most = max(16, 2 * len(chosen)) if own else None  # heads in sight
-        figure = orders(curves, metric=metric, most=most, dark=theme.is_dark(), height=380)
+        figure = plan(orders, curves, metric=metric, most=most, dark=theme.is_dark(), height=380)
         theme.show(figure, f"{key}_orders", spec=run.spec)
     if by == "scores":
         _whose(found, own, predictions.answered(settings.get("lesson", ""), settings.get("predicted", "")))

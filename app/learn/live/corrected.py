@@ -8,6 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from app import captions, theme
+from app.drawn import plan
 from app.learn.live._recorded import part
 from peftcore.figures import theme as look
 from peftcore.store import gallery
@@ -16,7 +17,7 @@ from peftcore.store.results import wilson
 
 def draw(_settings: Mapping[str, Any]) -> None:
     known = part("side")
-    theme.show(bars(known, theme.is_dark()), "corrected")
+    theme.show(plan(bars, known, theme.is_dark()), "corrected")
     captions.caption(
         f"Accuracy on {known['test_images']} test images with its 95 % interval. Left: the run "
         f"“{gallery.record(known['run'])['title']}” as it was recorded. Right: the same recipe for "

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import links, theme
 from app.captions import caption
+from app.drawn import plan
 from peftcore.figures.shared_pair import weight_counts
 
 RANKS, WIDTHS, DEPTHS = (1, 2, 4, 8, 16, 32, 64), (128, 192, 384, 768, 1024, 1408), (8, 12, 24, 40)
@@ -24,7 +25,7 @@ def draw(settings: Mapping[str, Any]) -> None:
     with right:
         depth = _slider("depth", "blocks", DEPTHS, settings.get("depth", 12))
     counts = {name: 2 * width * rank * pairs * depth for name, (_, pairs) in KINDS.items()}
-    figure = weight_counts(counts, {name: method for name, (method, _) in KINDS.items()}, dark=theme.is_dark())
+    figure = plan(weight_counts, counts, {name: method for name, (method, _) in KINDS.items()}, dark=theme.is_dark())
     theme.show(figure, "count_weights")
     caption(
         f"A pair of rank {rank} between {width} and {width} features has 2 x {width} x {rank} = {2 * width * rank:,} "

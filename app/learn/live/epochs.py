@@ -11,6 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from app import captions, theme, words
+from app.drawn import plan
 from app.learn.live._recorded import part, slider
 from peftcore.figures import theme as look
 
@@ -20,7 +21,7 @@ COUNTS = (1, 2, 5, 10, 20, 50, 100)
 def draw(_settings: Mapping[str, Any]) -> None:
     known = part("side")
     count = slider("epochs_count", "epochs", COUNTS, 10, width=420)
-    theme.show(bars(known["epoch"], count, theme.is_dark()), "epochs")
+    theme.show(plan(bars, known["epoch"], count, theme.is_dark()), "epochs")
     captions.caption(
         f"An epoch of {known['epoch']['images']} images of vit_micro with its validation, in seconds of one core, "
         "measured once for each and multiplied; without the test at the end.",

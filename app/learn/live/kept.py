@@ -8,6 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from app import captions, theme
+from app.drawn import plan
 from app.learn.live._recorded import part
 from peftcore.figures import theme as look
 from peftcore.figures.words import wrap
@@ -17,7 +18,7 @@ COLUMN = 64  # characters of a reason per line
 
 def draw(_settings: Mapping[str, Any]) -> None:
     known = part("ledger")
-    theme.show(bars(known["kept_by"], theme.is_dark()), "kept")
+    theme.show(plan(bars, known["kept_by"], theme.is_dark()), "kept")
     captions.caption(
         f"LoRA on {known['backbone']}, {known['batch']} images, {known['precision']}: bytes that are kept from the way "
         f"up to the way down, by the kind of module that keeps them. {captions.POWERS} Point at a bar to read why.",

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app import captions, repeated, theme
+from app.drawn import plan
 from app.learn.live._recorded import choose, part, slider, unpacked
 from peftcore.figures import theme as look
 from peftcore.figures.attention import patch_picker
@@ -33,14 +34,14 @@ def draw(settings: Mapping[str, Any]) -> None:
         columns = st.columns([3, 6, 6] if settings.get("all") else [3, 9], gap="small")
     with columns[0]:
         pixels = np.repeat(unpacked(known["pictures"][image])[..., None], 3, axis=2)
-        shown = patch_picker(pixels, tuple(part("walk")["grid"]), title=f"A {known['classes'][image]}",
+        shown = plan(patch_picker, pixels, tuple(part("walk")["grid"]), title=f"A {known['classes'][image]}",
                              dark=theme.is_dark(), width=200)  # fmt: skip
         theme.show(shown, "lens_picture", alt=f"A handwritten {known['classes'][image]}, cut into patches")
     with columns[1]:
-        theme.show(bars(known, image, layer, theme.is_dark()), "lens_bars")
+        theme.show(plan(bars, known, image, layer, theme.is_dark()), "lens_bars")
     if settings.get("all"):
         with columns[2]:
-            theme.show(accuracies(known, layer, theme.is_dark()), "lens_accuracy")
+            theme.show(plan(accuracies, known, layer, theme.is_dark()), "lens_accuracy")
     captions.caption(
         f"The final norm, the pooling and the trained classifier of the run “{gallery.record(known['run'])['title']}”, "
         f"applied to the tokens after each layer, as if the model ended there; {known['images']} test images.",

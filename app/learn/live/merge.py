@@ -8,6 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from app import captions, theme
+from app.drawn import plan
 from app.learn.live._recorded import choose, part
 from peftcore.figures import theme as look
 from peftcore.store import gallery
@@ -19,7 +20,7 @@ def draw(_settings: Mapping[str, Any]) -> None:
     image = choose(
         "merge_digit", "test image of a", range(len(merged["samples"])), 0, show=merged["classes"].__getitem__
     )
-    theme.show(bars(merged["samples"][image], merged["classes"], theme.is_dark()), "merge")
+    theme.show(plan(bars, merged["samples"][image], merged["classes"], theme.is_dark()), "merge")
     captions.caption(
         f"Outputs before the softmax of the run “{gallery.record(known['run'])['title']}” for test image "
         f"{merged['samples'][image]['number']}: the updates beside the weights, and merged into them.",

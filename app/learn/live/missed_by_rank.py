@@ -7,6 +7,7 @@ from typing import Any
 
 from app import theme
 from app.captions import caption
+from app.drawn import plan
 from app.learn import facts
 from peftcore.figures.shared_pair import missed_by_rank
 
@@ -14,7 +15,7 @@ from peftcore.figures.shared_pair import missed_by_rank
 def draw(settings: Mapping[str, Any]) -> None:
     found = facts.TABLES["measured"]["shared_pair"]
     run = facts.TABLES["runs"][found["run"]]
-    figure = missed_by_rank(found["ranks"], found["missed"], own=found["rank"], dark=theme.is_dark())
+    figure = plan(missed_by_rank, found["ranks"], found["missed"], own=found["rank"], dark=theme.is_dark())
     theme.show(figure, "missed_by_rank", spec=run["spec"])
     caption(
         f"{run['title']}, a recorded run of seed {run['spec']['seed']}: its trained updates of "

@@ -9,13 +9,14 @@ import numpy as np
 import plotly.graph_objects as go
 
 from app import captions, theme
+from app.drawn import plan
 from app.learn.live._recorded import part
 from peftcore.figures import theme as look
 
 
 def draw(_settings: Mapping[str, Any]) -> None:
     known = part("walk")["reach"]
-    theme.show(dots(np.array(known["values"]), known["even"], theme.is_dark()), "reach")
+    theme.show(plan(dots, np.array(known["values"]), known["even"], theme.is_dark()), "reach")
     captions.caption(
         "One dot per head: the mean distance from an asking patch to where its attention lies, in patches, in the "
         f"frozen vit_micro over {known['images']} test images of {', '.join(known['tasks'])}.",

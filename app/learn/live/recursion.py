@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app import captions, theme
+from app.drawn import plan
 from app.learn.live._recorded import choose, part, slider
 from peftcore.figures import theme as look
 from peftcore.store import gallery
@@ -21,7 +22,7 @@ def draw(_settings: Mapping[str, Any]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         group = slider("recursion_group", "groups passed", range(known["groups"] + 1), known["groups"], width=300)
         correct = choose("recursion_correct", "bias correction", ("on", "off"), "off") == "on"
-    theme.show(bars(known["steps"], group, correct, theme.is_dark()), "recursion")
+    theme.show(plan(bars, known["steps"], group, correct, theme.is_dark()), "recursion")
     captions.caption(
         f"The run “{gallery.record(known['run'])['title']}” as it was trained, on {known['images']} test images: mean "
         "lengths of tokens after each group of layers. Hatched: subtracted at the end.",

@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import links, theme
 from app.captions import caption
+from app.drawn import plan
 from app.learn import mini
 from peftcore.figures.choice import seed_rolls
 from peftcore.figures.theme import method_title
@@ -27,7 +28,7 @@ def draw(settings: Mapping[str, Any]) -> None:
     with places[2]:
         st.button("Roll the seeds", key="learn_seeds_roll", type="primary", icon=":material/casino:", on_click=_roll)
     results = {name: mini.results()[name] for name in rolled}
-    theme.show(seed_rolls(results, rolled, dark=theme.is_dark()), "seeds")
+    theme.show(plan(seed_rolls, results, rolled, dark=theme.is_dark()), "seeds")
     count = mini.seeds()
     large = " and ".join(f"seed {rolled[name] % count} of {method_title(name)}" for name in rolled)
     caption(

@@ -9,6 +9,7 @@ import streamlit as st
 
 from app import links, theme
 from app.captions import caption
+from app.drawn import plan
 from app.learn.shared_pair import example, nearest
 from peftcore.figures.shared_pair import wanted_and_made
 
@@ -29,7 +30,7 @@ def draw(settings: Mapping[str, Any]) -> None:
         )
     weights, wanted = example(together, WIDTH)
     fit = nearest(weights, wanted, rank)
-    figure = wanted_and_made(wanted, fit.made, fit.missed, rank=rank, dark=theme.is_dark())
+    figure = plan(wanted_and_made, wanted, fit.made, fit.missed, rank=rank, dark=theme.is_dark())
     theme.show(figure, "shared_pair")
     caption(
         f"A layer of width {WIDTH} with random frozen weights. Above: updates that are wanted of q, k and v, each of "

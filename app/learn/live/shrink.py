@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app import captions, links, repeated, screen, theme
+from app.drawn import plan
 from app.learn.live._recorded import choose, part, slider
 from peftcore.figures import theme as look
 from peftcore.figures.heads import head_grid
@@ -31,7 +32,7 @@ def draw(settings: Mapping[str, Any]) -> None:
         place = best["layer"] - 1, projections.index(best["projection"]), best["head"] - 1
         losses, slope = np.array(known["losses"])[place], float(np.array(known["slopes"])[place])
         name = f"Head {best['head']} of layer {best['layer']}, {best['projection']}"
-        theme.show(curve(known, losses, slope, 0.0, name, theme.is_dark()), "shrink_steepest")
+        theme.show(plan(curve, known, losses, slope, 0.0, name, theme.is_dark()), "shrink_steepest")
         return _caption(known)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         size = slider("shrink_size", "size of its update", sizes, sizes[-2] if everything else sizes[-1],
@@ -39,7 +40,7 @@ def draw(settings: Mapping[str, Any]) -> None:
         if not everything:
             projection = choose("shrink_projection", "projection", projections, best["projection"])
     if everything:
-        theme.show(scatter(known, size, theme.is_dark()), "shrink_all")
+        theme.show(plan(scatter, known, size, theme.is_dark()), "shrink_all")
     else:
         _one(known, size, projections.index(projection))
     _caption(known)
@@ -62,15 +63,15 @@ def _one(known: Mapping[str, Any], size: float, number: int) -> None:
     with st.container(key=repeated.key_of("wrap_shrink")):
         left, right = st.columns([9, 11], gap="small")
     with left:
-        grid = head_grid(
-            np.abs(slopes), [f"layer {n + 1}" for n in range(layers)], score="taylor",
+        grid = plan(
+            head_grid, np.abs(slopes), [f"layer {n + 1}" for n in range(layers)], score="taylor",
             projection=known["projections"][number], selected=(layer, head), title="Steepness of each head: click one",
             **screen.fit(440, 430), dark=theme.is_dark(),
         )  # fmt: skip
         theme.show(grid, "shrink_grid", on_click=_pick)
     with right:
         losses = np.array(known["losses"])[layer, number, head]
-        drawn = curve(known, losses, float(slopes[layer, head]), size, f"Head {head + 1} of layer {layer + 1}",
+        drawn = plan(curve, known, losses, float(slopes[layer, head]), size, f"Head {head + 1} of layer {layer + 1}",
                       theme.is_dark())  # fmt: skip
         theme.show(drawn, "shrink_curve")
 

@@ -15,6 +15,7 @@ import streamlit as st
 from plotly.subplots import make_subplots
 
 from app import captions, repeated, screen, theme
+from app.drawn import plan
 from app.learn.live._recorded import choose, part, slider
 from peftcore.figures import theme as look
 from peftcore.store import gallery
@@ -33,15 +34,16 @@ def draw(settings: Mapping[str, Any]) -> None:
         U, S, V = found[layer, projection]
         rank = slider("spectrum_rank", "rank kept", range(len(S) + 1), 1, width=300)
     theme.show(
-        matrices(U, S, V, rank, f"layer {layer}, {projection}", theme.is_dark(), screen.is_phone()), "spectrum_matrices"
+        plan(matrices, U, S, V, rank, f"layer {layer}, {projection}", theme.is_dark(), screen.is_phone()),
+        "spectrum_matrices",
     )
     with st.container(key=repeated.key_of("wrap_spectrum")):
         columns = st.columns(2 if settings.get("accuracy") else [1, 0.01], gap="small")
     with columns[0]:
-        theme.show(values(S, rank, theme.is_dark()), "spectrum_values")
+        theme.show(plan(values, S, rank, theme.is_dark()), "spectrum_values")
     if settings.get("accuracy"):
         with columns[1]:
-            theme.show(accuracies(rank, theme.is_dark()), "spectrum_accuracy")
+            theme.show(plan(accuracies, rank, theme.is_dark()), "spectrum_accuracy")
     captions.caption(
         f"The update of the {projection} projection in layer {layer} that the run “{gallery.record(run)['title']}” "
         "learnt, by its singular value decomposition. Blue: below zero; orange: above.",

@@ -14,6 +14,7 @@ import numpy as np
 import streamlit as st
 
 from app import captions, links, repeated, screen, theme
+from app.drawn import plan
 from app.learn.live._maps import maps
 from app.learn.live._recorded import choose, part, slider, unpacked
 from peftcore.figures.attention import attention_overlay, patch_picker
@@ -53,8 +54,8 @@ def _tokens(shown: int, asks: Patch) -> None:
     prefix, number = part("walk")["prefix"], asks[0] * columns + asks[1]
     grids = alike[:, prefix + number, prefix:].reshape(-1, rows, columns)
     more = float(np.delete(grids.reshape(len(grids), -1), number, 1)[-1].mean())
-    figure = maps(
-        _pixels(shown), grids, names, words="cosine {:.2f}", low=0.0, high=1.0, marked=asks,
+    figure = plan(
+        maps, _pixels(shown), grids, names, words="cosine {:.2f}", low=0.0, high=1.0, marked=asks,
         columns=3 if screen.is_phone() else 5,
         title=f"After the last layer the other tokens have a mean cosine of {more:.2f} with this one",
         note="bright: it points the same way (cosine 1), dark: cosine 0",
@@ -73,8 +74,8 @@ def _heads(shown: int, asks: Patch | None, layer: int) -> None:
     grids = attention[layer - 1][:, _token(asks)][:, part("walk")["prefix"] :].reshape(-1, *_grid())
     names = [f"head {head + 1}: most {percent(grid.max())}" for head, grid in enumerate(grids)]
     top = np.sort(grids.reshape(len(grids), -1), 1)[:, -6:].sum(1) / grids.sum((1, 2))
-    figure = maps(
-        _pixels(shown), grids, names, words="{:.1%} of the attention", marked=asks,
+    figure = plan(
+        maps, _pixels(shown), grids, names, words="{:.1%} of the attention", marked=asks,
         columns=3 if screen.is_phone() else 4,
         high=[float(grid.max()) for grid in grids],
         title=f"Layer {layer}: six patches get {percent(top.min())} to {percent(top.max())} of a head's attention",
@@ -94,8 +95,8 @@ def _beside(shown: int, asks: Patch | None, title: str, key: str, figure: Any) -
     with st.container(key=repeated.key_of(f"wrap_{key}")):
         left, right = st.columns([2, 5], gap="small")
     with left:
-        picker = patch_picker(_pixels(shown), _grid(), asks, title=title, note=_place(asks), dark=theme.is_dark(),
-                              **screen.fit(SIDE))  # fmt: skip
+        picker = plan(patch_picker, _pixels(shown), _grid(), asks, title=title, note=_place(asks),
+                      dark=theme.is_dark(), **screen.fit(SIDE))  # fmt: skip
         theme.show(picker, f"{key}_picker", on_click=lambda: _pick(f"{key}_picker"))
     with right:
         theme.show(figure, key, on_click=lambda: _pick(key))
@@ -115,17 +116,17 @@ def marks(_settings: Mapping[str, Any]) -> dict[str, list[int]]:
 def pick(settings: Mapping[str, Any], key: str, chosen: str | None, on_click: Callable[[], None]) -> None:
     """The picture on which the reader guesses."""
     asked = _patch(chosen)
-    picker = patch_picker(_pixels(GUESSED_ON), _grid(), asked, title="Your guess", note=chosen or "click a patch",
-                          dark=theme.is_dark(), **screen.fit(SIDE))  # fmt: skip
+    picker = plan(patch_picker, _pixels(GUESSED_ON), _grid(), asked, title="Your guess",
+                  note=chosen or "click a patch", dark=theme.is_dark(), **screen.fit(SIDE))  # fmt: skip
     theme.show(picker, key, on_click=on_click)
 
 
 def _looked(guess: str) -> None:
     weights = attended(GUESSED_ON)[-1].mean(0)[0, part("walk")["prefix"] :]  # mean over heads, of the class token
     own = _patch(links.read(guess))
-    figure = attention_overlay(
-        _pixels(GUESSED_ON), weights.reshape(_grid()), own, note="your guess is outlined" if own else "",
-        dark=theme.is_dark(), **screen.fit(340),
+    figure = plan(
+        attention_overlay, _pixels(GUESSED_ON), weights.reshape(_grid()), own,
+        note="your guess is outlined" if own else "", dark=theme.is_dark(), **screen.fit(340),
     )  # fmt: skip
     theme.show(figure, "walk_looked", alt="Where the class token of the last layer looks, over the picture")
     if own:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
@@ -99,15 +101,23 @@ class FeatureCache:
 
     def _compute(self, taps: Iterable[str]) -> Iterator[tuple[slice, dict[str, Tensor]]]:
         """(which images, features (b, ...) by tap as they are to be kept), batch by batch."""
-        taps, device, size, end = tuple(taps), self.backbone.device, self.batch_size, len(self)
-        for start in range(0, end if taps else 0, size):
-            rows = slice(start, min(start + size, end))
-            read_ahead(self.images, slice(start + size, start + 2 * size))
+        taps, size, end, device = tuple(taps), self.batch_size, len(self), self.backbone.device
+        # The layers of a small backbone leave a CPU's threads waiting; two batches side by side wait half as much.
+        aside = device.type == "cpu" and torch.get_num_threads() > 1
+        backbones = [self.backbone, _twin(self.backbone)] if aside else [self.backbone]
+
+        def features(images: np.ndarray, backbone: Backbone) -> dict[str, Tensor]:
             with torch.autocast(device.type, torch.bfloat16, enabled=self.compute == "bf16"):
-                images = prepare(self.images[rows], self.backbone, self.norm, device, self.resize)
-                parts = self.backbone.taps(images, taps)
+                parts = backbone.taps(prepare(images, backbone, self.norm, device, self.resize), taps)
             kept = (part.bfloat16() if self.precision == "bf16" else part for part in parts)
-            yield rows, dict(zip(taps, kept, strict=True))
+            return dict(zip(taps, kept, strict=True))
+
+        batches = [slice(start, min(start + size, end)) for start in range(0, end if taps else 0, size)]
+        with ThreadPoolExecutor(len(backbones)) as pool:
+            for n in range(0, len(batches), len(backbones)):
+                rows = batches[n : n + len(backbones)]
+                read_ahead(self.images, slice(rows[-1].stop, rows[-1].stop + size * len(backbones)))
+                yield from zip(rows, pool.map(features, [self.images[row] for row in rows], backbones), strict=True)
 
     def batch(self, index: Tensor | np.ndarray | slice, taps: Iterable[str]) -> tuple[Tensor, ...]:
         """Features of the images at `index` (b,), one tensor (b, ...) per tap, on the backbone's device: as they were
@@ -142,6 +152,11 @@ class FeatureCache:
             "versions": {"torch": torch.__version__, "timm": timm.__version__},
         }
         return {tap: {**common, "tap": tap} for tap in self.taps}
+
+
+def _twin(backbone: Backbone) -> Backbone:
+    """One with the same tensors and hooks of its own, for a thread of its own."""
+    return copy.deepcopy(backbone, {id(one): one for one in backbone.module.state_dict(keep_vars=True).values()})
 
 
 def _rows(kept: Tensor, index: Tensor | np.ndarray | slice) -> Tensor:

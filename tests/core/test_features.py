@@ -86,6 +86,23 @@ def test_a_cache_gives_back_what_was_computed(place, precision):
     assert bool(cache.resident) == (place != "disk")
 
 
+@pytest.mark.parametrize("family", ["vit", "swin"])
+def test_two_batches_side_by_side_are_the_features_of_one_after_the_other(family):
+    """On several threads; the twin that runs beside shares the weights and leaves no hook behind."""
+    backbone, images, threads, found = small(family), pictures(11), torch.get_num_threads(), {}
+    taps = (*taps_of(backbone), "pooled")
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found[count] = filled(backbone, taps, images, "half", batch_size=2).batch(slice(None), taps)
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(found[2], found[1])
+    one, two = (dict(of.module.named_parameters()) for of in (backbone, caching._twin(backbone)))
+    assert one.keys() == two.keys() and all(one[name] is two[name] for name in one)
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in backbone.module.modules())
+
+
 @pytest.mark.parametrize("method", SIDE)
 @pytest.mark.parametrize("family", ["vit", "swin"])
 def test_a_run_ends_with_the_same_weights(method, family):

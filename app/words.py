@@ -15,12 +15,14 @@ from typing import Any
 from peftcore import errors
 from peftcore.figures import theme
 from peftcore.spec import RunSpec
+from peftcore.store.recipes import NUMBERS
 from peftcore.store.variations import differences
 from peftcore.task import task_card
 
 SETTINGS = {
     "lr": "learning rate",
     "lr_ratio": "learning rate of B over A",
+    "qk_norm": "q and k normalised",
     "batch_size": "batch size",
     "select": "epoch kept",
 }
@@ -136,6 +138,21 @@ def random_weights(spec: Mapping[str, Any]) -> str:
 def setting(name: str) -> str:
     """A setting's name in words: 'learning rate'."""
     return SETTINGS.get(name, name.replace("_", " "))
+
+
+def recipe(values: Mapping[str, Any]) -> str:
+    """'Learning rate 0.01, 20 epochs, q and k normalised, clip 1', of a recipe's values."""
+    said = [f"learning rate {values['lr']:g}"]
+    said += [f"{values['epochs']} epochs"] if "epochs" in values else []
+    text = ", ".join([*said, *beyond(values)])
+    return text[:1].upper() + text[1:]
+
+
+def beyond(values: Mapping[str, Any]) -> list[str]:
+    """Where a recipe departs from its method as published: 'q and k normalised', 'clip 1'."""
+    fields = {name: of for name, of in values.items() if name not in (*NUMBERS, "method", "val", "seeds")}
+    settings = values.get("method", {}) | fields
+    return [setting(name) if of is True else f"{setting(name)} {value(of)}" for name, of in settings.items()]
 
 
 def value(of: Any) -> str:

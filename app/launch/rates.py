@@ -62,7 +62,7 @@ def hint(backbone: str, request: Request) -> None:
             st.caption(f"Learning rates: {each}. Methods are raced as published.", width="content")
         else:
             [recipe] = known.values()
-            st.caption(f"{_in_words(recipe)}: {recipe.basis}.", width="content")
+            st.caption(f"{words.recipe(recipe.values)}: {recipe.basis}.", width="content")
         with st.popover("What was tried", type="tertiary", icon=":material/query_stats:", key="rate_evidence"):
             for name, recipe in known.items():
                 _evidence(name, recipe)
@@ -73,24 +73,9 @@ def _methods(request: Request) -> list[str]:
     return request.values.get("method") or [request.method.name]
 
 
-def _in_words(recipe: Recipe) -> str:
-    """'Learning rate 0.01, 20 epochs, q and k normalised, clip 1'."""
-    said = [f"learning rate {recipe.values['lr']:g}"]
-    said += [f"{recipe.values['epochs']} epochs"] if "epochs" in recipe.values else []
-    said += [f"{words.setting(name)} {words.value(value)}" for name, value in _more(recipe.values).items()]
-    text = ", ".join(said)
-    return text[:1].upper() + text[1:]
-
-
-def _more(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What departs from a method as published."""
-    fields = {n: v for n, v in values.items() if n not in (*recipes.NUMBERS, "method", "val", "seeds")}
-    return fields | values.get("method", {})
-
-
 def _evidence(name: str, recipe: Recipe) -> None:
     """The recipes that were tried, what each reached, and the command."""
-    st.markdown(f"**{method_title(name)}: {_in_words(recipe)}**")
+    st.markdown(f"**{method_title(name)}: {words.recipe(recipe.values)}**")
     st.caption(f"{recipe.basis[:1].upper()}{recipe.basis[1:]}.")
     for entry in recipe.evidence:
         measured = entry["evidence"]
@@ -109,8 +94,8 @@ def _table(chosen: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]) -> str
     rows = []
     for row in tried:
         is_it = all(row.get(name) == value for name, value in chosen.items())
-        rate = f"**{row['lr']:g}** ✓" if is_it and _more(row) == _more(chosen) else f"{row['lr']:g}"
-        more = ", ".join(f"{words.setting(n)} {words.value(v)}" for n, v in _more(row).items()) or "–"
+        rate = f"**{row['lr']:g}** ✓" if is_it and words.beyond(row) == words.beyond(chosen) else f"{row['lr']:g}"
+        more = ", ".join(words.beyond(row)) or "–"
         reached = "–" if row["val"] is None else f"{100 * row['val']:.1f} %"
         rows.append(f"| {rate} | {row['epochs']} | {more} | {reached} | {len(row['seeds'])} |")
     return "\n".join(["| learning rate | epochs | more | validation | seeds |", "|---:|---:|---|---:|---:|", *rows])

@@ -109,15 +109,27 @@ def _cost(facts: dict[str, Any]) -> None:
 def _accuracies(name: str) -> None:
     """The paper's numbers and ours, which no one should compare with each other."""
     st.subheader("What it reaches", anchor=False)
-    ours, theirs = known.ours(name), known.papers(name)
+    ours, searched, theirs = known.ours(name), known.searched(name), known.papers(name)
+    for row in searched:
+        beside = f", where LoRA with its own reaches {row['lora']:.1f} %" if row["lora"] and name != "lora" else ""
+        st.markdown(
+            f"Here: **{row['val']:.1f} %** of the validation images of {row['on']} on {row['backbone']}, the mean of "
+            f"{row['seeds']} {'seeds' if row['seeds'] > 1 else 'seed'}, with its measured recipe "
+            f"({errors.plain(words.recipe(row['values']).lower())}){beside}."
+        )
     if ours:
         spread = f" ({ours['low']:.1f} to {ours['high']:.1f} over {ours['seeds']} seeds)" if ours["seeds"] > 1 else ""
+        old = " with earlier weights" if ours["is_old"] else ""
         st.markdown(
-            f"Here: **{ours['mean']:.1f} %**{spread}, the mean of {ours['tasks']} embedded tasks on "
-            f"{ours['backbone']}, {ours['epochs']}."
+            f"In the table of the embedded tasks: **{ours['mean']:.1f} %**{spread} of the test images, the mean of "
+            f"{ours['tasks']} tasks on {ours['backbone']}{old}, {ours['epochs']}."
         )
-    else:
-        st.markdown("Here: not in the table of the embedded tasks yet.")
+    elif not searched:
+        st.markdown("Here: not measured on an embedded backbone yet. Half an hour of a core does it:")
+        command = (
+            f"python -m peftcore bench recipes --methods {name} --stages rates --minutes 30 --storage search.journal"
+        )
+        st.code(command, language="bash", wrap_lines=True)
     if not theirs:
         st.caption("No published VTAB-1K number of it stands in the collection of this Headroom.")
         return

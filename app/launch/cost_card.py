@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors, heavy, links, numbers, theme, words
+from app import background, errors, heavy, links, numbers, state, theme, words
 from app.captions import POWERS
 from app.drawn import plan
 from app.launch import costs, raced
@@ -26,14 +27,7 @@ log = logging.getLogger(__name__)
 
 def draw(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list[Any]]) -> None:
     """What the runs will cost, as soon as it is predicted. Where one turns out impossible, the page begins again."""
-    jobs = [costs.of(spec) for spec in specs]
-    text = "Predicting: one training step on tensors without data."
-    for nth, job in enumerate(jobs, 1):
-        which = f" {nth} of {len(jobs)}." if len(jobs) > 1 else ""
-        background.wait(job, partial(place.caption, text + which))
-    if len(specs) > 1 and all(not job.exception() and isinstance(job.result(), costs.Cost) for job in jobs):
-        jobs.append(costs.of_race(specs, [job.result() for job in jobs]))
-        background.wait(jobs[-1], lambda: place.caption("Predicting: what the runs share."))
+    jobs = predicted(place, specs)
     broken = next((job.exception() for job in jobs if job.exception()), None)
     over = next((job.result() for job in jobs if not broken and isinstance(job.result(), OverLimit)), None)
     with place.container():
@@ -61,8 +55,22 @@ def draw(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list
             numbers.offer()
 
 
+def predicted(place: DeltaGenerator, specs: Sequence[RunSpec]) -> list[Future]:
+    """What each run will cost, then, where there are several, what they cost together, once all of it is predicted or
+    cannot be."""
+    jobs = [costs.of(spec) for spec in specs]
+    text = "Predicting: one training step on tensors without data."
+    for nth, job in enumerate(jobs, 1):
+        which = f" {nth} of {len(jobs)}." if len(jobs) > 1 else ""
+        background.wait(job, partial(place.caption, text + which))
+    if len(specs) > 1 and all(not job.exception() and isinstance(job.result(), costs.Cost) for job in jobs):
+        jobs.append(costs.of_race(specs, [job.result() for job in jobs]))
+        background.wait(jobs[-1], lambda: place.caption("Predicting: what the runs share."))
+    return jobs
+
+
 def _race_cost(specs: Sequence[RunSpec], race: costs.Race, values: dict[str, list[Any]]) -> None:
-    _warn(specs[0], race.peak)
+    _warn(specs[0], race)
     st.markdown(f"**{raced.product(values)}**. They train {human_count(race.trained)} weights in all.")
     theme.show(plan(figures.memory_bar, race.components, dark=theme.is_dark(), height=150), key="launch_memory")
     alone = sum(spec.method.kind != "side" for spec in specs)
@@ -78,7 +86,7 @@ def _race_cost(specs: Sequence[RunSpec], race: costs.Race, values: dict[str, lis
 
 
 def _cost(spec: RunSpec, cost: costs.Cost) -> None:
-    _warn(spec, cost.peak)
+    _warn(spec, cost)
     if cost.smaller:
         _propose(spec, cost)
     st.markdown(
@@ -97,10 +105,13 @@ def _cost(spec: RunSpec, cost: costs.Cost) -> None:
     )
 
 
-def _warn(spec: RunSpec, peak: int) -> None:
-    """Where this machine has less memory. On a cluster (RAY_ADDRESS) others may have more, and Ray decides."""
-    if (warning := heavy.too_much(peak, spec.device)) and not os.environ.get("RAY_ADDRESS"):
-        st.warning(warning, icon=":material/memory:")
+def _warn(spec: RunSpec, cost: costs.Cost | costs.Race) -> None:
+    """Where it takes more memory than there is, by the engine, or while there is none by this machine. On a cluster
+    (RAY_ADDRESS) others may have more."""
+    refusal = state.engine().refusal(spec.to_dict(), cost.taken)
+    here = "" if os.environ.get("RAY_ADDRESS") else heavy.too_much(cost.peak, spec.device)
+    if refusal or here:
+        st.warning(errors.plain(str(refusal or here)), icon=":material/memory:")
 
 
 def _propose(spec: RunSpec, cost: costs.Cost) -> None:

@@ -50,6 +50,11 @@ class Cost:
     def share(self) -> float:
         return self.trained / self.parameters["backbone"]
 
+    @property
+    def taken(self) -> dict[str, int]:
+        """Bytes by component, and `peak`, as the engine wants them."""
+        return {"peak": self.peak, **self.components}
+
 
 @dataclass(frozen=True)
 class Race:
@@ -70,14 +75,32 @@ class Race:
     def peak(self) -> int:
         return sum(self.components.values())
 
+    @property
+    def taken(self) -> dict[str, int]:
+        return {"peak": self.peak, **self.components}
+
 
 def known_fault(specs: Sequence[RunSpec]) -> HeadroomError | None:
     """Why one of these specs is impossible, where that is known already. What nobody could predict is not."""
-    for job in map(of, specs):
-        known = job.result() if job.done() and not job.exception() else None
-        if isinstance(known, HeadroomError) and not isinstance(known, OverLimit):
-            return known
-    return None
+    return next((fault for job in map(of, specs) if job.done() and (fault := _fault(job))), None)
+
+
+def refusal(spec: RunSpec, job: Future) -> HeadroomError | None:
+    """Why a run will not begin, by what was predicted of it, alone or in a race; None where it will, or where nobody
+    could predict it here: the engine does before it begins.
+
+    Args:
+        job: of `of`, or of `of_race`; it is done.
+    """
+    if job.exception() or not isinstance(job.result(), Cost | Race):
+        return _fault(job)
+    return state.engine().refusal(spec.to_dict(), job.result().taken)
+
+
+def _fault(job: Future) -> HeadroomError | None:
+    """Why a spec is impossible, by a job that is done."""
+    found = None if job.exception() else job.result()
+    return found if isinstance(found, HeadroomError) and not isinstance(found, OverLimit) else None
 
 
 def of(spec: RunSpec) -> Future:
@@ -102,7 +125,7 @@ def remember(run: int, spec: RunSpec) -> None:
     """Keeps with a run what was predicted on the card that it was launched from."""
     job = of(spec)
     if job.done() and not job.exception() and isinstance(cost := job.result(), Cost):
-        state.store().put_artifact(run, ARTIFACT, json.dumps({"peak": cost.peak, **cost.components}).encode())
+        state.store().put_artifact(run, ARTIFACT, json.dumps(cost.taken).encode())
 
 
 def remembered(run: int) -> dict[str, int] | None:

@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import backbone_choice, caps, errors, forms, glossary, links, navigation, screen, state, theme, turns, words
 from app.heads import cut
-from app.launch import costs, race_form, raced, rates, request, task_choice
+from app.launch import cost_card, costs, race_form, raced, rates, request, task_choice
 from app.launch.request import CHOSEN_ABOVE, Request
 from app.memory import cases
 from app.runs import races
@@ -154,7 +154,7 @@ def launcher(form: Request, fault: HeadroomError | None) -> DeltaGenerator:
     )
     if pressed and not wrong:
         with errors.sentences(stop=False):
-            _launch(form)
+            _launch(form, place)
     if specs:
         with st.container(horizontal=True, vertical_alignment="center"):
             with st.popover("Copy preset link", type="tertiary", icon=":material/link:"):
@@ -167,7 +167,11 @@ def launcher(form: Request, fault: HeadroomError | None) -> DeltaGenerator:
     return place
 
 
-def _launch(form: Request) -> None:
+def _launch(form: Request, place: DeltaGenerator) -> None:
+    """Queues what the form asks for, once its memory is predicted: what would never begin is refused here."""
+    for spec, job in zip([*form.specs, form.specs[0]], cost_card.predicted(place, form.specs), strict=False):
+        if refusal := costs.refusal(spec, job):
+            raise refusal
     assert form.spec is not None, "launched where nothing is wrong"
     if len(form.specs) == 1:
         run = caps.submit(form.spec)

@@ -73,13 +73,16 @@ class Caps:
                 "Delete some of them for good, then launch again."
             )
 
-    def memory(self, peak: int) -> InvalidSetting | None:
-        """Why a run may not have a training step of so many bytes; None where it may."""
-        if self.run_mb is None or peak <= self.run_mb * 10**6:
+    def memory(self, peak: int | None) -> InvalidSetting | None:
+        """Why a run may not have a training step of so many bytes, None where nobody can predict them; None where it
+        may."""
+        if self.run_mb is None or (peak is not None and peak <= self.run_mb * 10**6):
             return None
+        takes = "cannot be predicted" if peak is None else f"is predicted to take {size(peak)}"
+        instead = "another backbone or task" if peak is None else "a smaller batch or a side method"
         return InvalidSetting(
-            f"A training step is predicted to take {size(peak)}, and a run may take {self.run_mb:,} MB here "
-            f"({variable('run_mb')}), so it is not begun. Take a smaller batch or a side method."
+            f"A training step {takes}, and a run may take {self.run_mb:,} MB here ({variable('run_mb')}), so it is not "
+            f"begun. Take {instead}."
         )
 
     def upload(self, there: int, more: int) -> None:

@@ -215,7 +215,7 @@ class Engine:
             handed = set(self._jobs)
             order = self._line.order(self._working(), handed)
         first = [run for run in self.store.waiting() if run in handed]  # Ray has them already
-        order.sort(key=lambda turn: self._held_back(turn.owner))
+        order.sort(key=lambda turn: self._most(turn.owner) == 0)
         return first + [run for turn in order for run in turn.runs]
 
     def ahead(self, run: int) -> int:
@@ -230,8 +230,17 @@ class Engine:
             working, handed = self._working(), set(self._jobs)
         return self._oracle.look(
             owner, lambda more: self._line.order(working, handed, more), list(jobs.values()), max(1, self.slots),
-            self._held_back,
+            self._most,
         )  # fmt: skip
+
+    def refusal(
+        self, settings: Mapping[str, Any], predicted: Mapping[str, int], owner: str = ""
+    ) -> errors.HeadroomError | None:
+        """Why a run of this person would never begin that takes so many bytes by component, and `peak`, {} where nobody
+        can predict them; None where it would, or where Ray, which knows the machines, is not there yet."""
+        if owner and (predicted or self._sizes) and (capped := self.caps_of(owner).memory(predicted.get("peak"))):
+            return capped
+        return self._pool.refusal(self._pool.need(settings, predicted)) if self._pool else None
 
     def recover(self) -> None:
         """Takes over the runs whose app or Ray has died: each goes on from its last checkpoint, or from the start. One
@@ -359,7 +368,7 @@ class Engine:
                 at_work = set(self._jobs.values())
                 if len(at_work) >= self.slots or any(job.pid is None and job.passed >= MOST_PASSED for job in at_work):
                     return
-                most = self.caps_of(turn.owner).running if turn.owner else None
+                most = self._most(turn.owner)
                 if turn.engine == self._lease.id and (most is None or working[turn.owner] < most):
                     working[turn.owner] += self._launch(turn)
 
@@ -372,12 +381,14 @@ class Engine:
         if not runs:
             return False
         settings = [record.spec for record in records if record.id in runs]
-        predicted = self._sizes.of(runs, settings) if self._sizes else {}
-        if predicted is None:
-            return False
-        need = self._pool.need(settings[0], predicted)
-        capped = self.caps_of(turn.owner).memory(need.peak) if turn.owner else None
-        if refusal := capped or self._pool.refusal(need):
+        try:
+            predicted = self._sizes.of(runs, settings) if self._sizes else {}
+            if predicted is None:
+                return False
+            need, refusal = self._pool.need(settings[0], predicted), self.refusal(settings[0], predicted, turn.owner)
+        except errors.OutOfMemory as error:
+            refusal = error
+        if refusal:
             for run in runs:
                 self.store.set_status(run, "failed", error=str(refusal), only_from=("queued",))
             return False
@@ -406,9 +417,9 @@ class Engine:
         if owner:
             caps.check(self.store, self.caps_of(owner), owner, specs)
 
-    def _held_back(self, owner: str) -> bool:
-        """Whether no run of this person begins: the room is paused."""
-        return bool(owner) and self.caps_of(owner).running == 0
+    def _most(self, owner: str) -> int | None:
+        """How many turns of this person may work at once; 0 where the room is paused, None where there is no cap."""
+        return self.caps_of(owner).running if owner else None
 
     def _foretell(self) -> None:
         """Says of each run that was queued what its wait will be, whether or not a page asks, to learn from it."""

@@ -62,27 +62,55 @@ def begins(
     lasts: Callable[[Turn], np.ndarray],
     slots: int,
     comes: Callable[[], np.ndarray] | None = None,
+    owners: Sequence[str] = (),
+    most: Callable[[str], int | None] = lambda owner: None,
 ) -> list[np.ndarray]:
-    """Seconds until each turn begins, (DRAWS,) each: the first of `slots` that is free takes the next turn.
+    """Seconds until each turn begins, (DRAWS,) each: the first of `slots` that is free takes the next turn whose owner
+    may have one more at work.
 
     Args:
         at_work: seconds that the runs at work still take, (DRAWS,) each.
         lasts: seconds that a turn takes, (DRAWS,).
         comes: seconds until an expected turn is queued, (DRAWS,), drawn anew for each.
+        owners: whose the runs at work are. most: turns of a person that work at once, at least 1; None for no cap.
     """
     free = np.zeros((DRAWS, max(slots, len(at_work), 1)))
+    ends: dict[str, list[np.ndarray]] = {}  # of the turns of each person
     for slot, left in enumerate(at_work):
         free[:, slot] = left
-    rows, found = np.arange(DRAWS), []
-    for turn in order:
+    for owner, left in zip(owners, at_work, strict=False):
+        ends.setdefault(owner, []).append(left)
+    rows, found, waiting = np.arange(DRAWS), dict[int, np.ndarray](), list(enumerate(order))
+    while waiting:
         slot = free.argmin(1)
-        begin = free[rows, slot].copy()
-        found.append(begin)
-        if turn.runs[0] <= EXPECTED and comes is not None:
-            free[rows, slot] += np.where(comes() <= begin, lasts(turn), 0.0)
-        else:
-            free[rows, slot] += lasts(turn)
-    return found
+        soonest = free[rows, slot].copy()
+        place, begin = _next(waiting, soonest, lambda owner: _may(ends.get(owner, []), most(owner)))
+        nth, turn = waiting.pop(place)
+        is_there = comes() <= begin if turn.runs[0] <= EXPECTED and comes is not None else True
+        found[nth], takes = begin, np.where(is_there, lasts(turn), 0.0)
+        free[rows, slot] = np.where(takes > 0.0, begin + takes, soonest)
+        ends.setdefault(turn.owner, []).append(begin + takes)
+    return [found[nth] for nth in range(len(found))]
+
+
+def _next(
+    waiting: Sequence[tuple[int, Turn]], soonest: np.ndarray, may: Callable[[str], np.ndarray | None]
+) -> tuple[int, np.ndarray]:
+    """Which turn begins next, as its place among those that wait, and when, (DRAWS,): the first of those that begin the
+    soonest. `soonest`: when a slot is free. `may`: from when a person may have one more; None for at once."""
+    candidates: dict[str, tuple[int, np.ndarray]] = {}
+    for place, (_, turn) in enumerate(waiting):
+        if turn.owner not in candidates:
+            free = may(turn.owner)
+            candidates[turn.owner] = place, soonest if free is None else np.maximum(soonest, free)
+            if free is None:  # no later one begins sooner
+                break
+    return min(candidates.values(), key=lambda one: np.median(one[1]))
+
+
+def _may(ends: Sequence[np.ndarray], most: int | None) -> np.ndarray | None:
+    """When a person whose turns end then has fewer than `most` at work, (DRAWS,); None for at once."""
+    return None if not most or len(ends) < most else np.sort(ends, axis=0)[-most]
 
 
 class Habits:
@@ -164,21 +192,21 @@ class Oracle:
         order: Callable[[Sequence[Turn]], Sequence[Turn]],
         jobs: Sequence[tuple[int, ...]],
         slots: int,
-        held: Callable[[str], bool] = lambda owner: False,
+        most: Callable[[str], int | None] = lambda owner: None,
     ) -> Forecast:
         """Args:
         owner: who would queue a new run.
         order: what waits, the next turn first, with some turns more.
         jobs: the runs of each slot that is taken, begun or not.
-        held: whether no run of a person begins.
+        most: turns of a person that work at once; 0 where none begins, None for no cap.
         """
         waiting, now = tuple(self.store.waiting()), time.monotonic()
-        state = (waiting, tuple(jobs), slots, held(owner))
+        state = (waiting, tuple(jobs), slots, most(owner))
         with self._lock:
             at, of, made = self._made.get(owner, (-math.inf, (), Forecast()))
             if of == state and now - at < self.TICK:
                 return made
-            made = self._make(owner, order, jobs, slots, held)
+            made = self._make(owner, order, jobs, slots, most)
             self._made = {who: kept for who, kept in self._made.items() if now - kept[0] < self.TICK}
             self._made[owner] = (now, state, made)
             return made
@@ -189,8 +217,9 @@ class Oracle:
         order: Callable[[Sequence[Turn]], Sequence[Turn]],
         jobs: Sequence[tuple[int, ...]],
         slots: int,
-        held: Callable[[str], bool],
+        most: Callable[[str], int | None],
     ) -> Forecast:
+        most = cache(most)
         rng, records = np.random.default_rng(0), {r.id: r for r in self.store.runs(status=WAITING)}
         learnt = self.durations.learnt()
 
@@ -203,12 +232,13 @@ class Oracle:
             return whole(runs).draws(rng, DRAWS, in_common)
 
         in_common: dict[Hashable, np.ndarray] = {}
-        at_work, handed = list[np.ndarray](), list[Turn]()
+        at_work, owners, handed = list[np.ndarray](), list[str](), list[Turn]()
         for runs in jobs:
             working = [records[run] for run in runs if run in records]
             if any(record.status == "running" for record in working):
                 each = [left(self.store, one.id, one.started, drawn((one.id,)), rng) for one in working]
                 at_work.append(np.max(each, axis=0))
+                owners.append(working[0].owner)
             elif working:
                 handed.append(Turn(tuple(one.id for one in working), working[0].owner, working[0].queued))
 
@@ -218,17 +248,17 @@ class Oracle:
         def waits(*new: Turn) -> dict[int, Wait]:
             there = {record.owner for record in records.values() if record.status == "queued"}
             expected = habits.expected({*there, *(turn.owner for turn in new)}, busy, now)
-            turns = [*handed, *(turn for turn in order([*new, *expected]) if not held(turn.owner))]
+            turns = [*handed, *(turn for turn in order([*new, *expected]) if most(turn.owner) != 0)]
             lasts = partial(_lasts, drawn, learnt, rng)
-            found = begins(turns, at_work, lasts, slots, lambda: habits.comes(rng))
+            found = begins(turns, at_work, lasts, slots, lambda: habits.comes(rng), owners, most)
             runs = [(run, begin) for turn, begin in zip(turns, found, strict=True) for run in turn.runs]
             real = [(run, begin) for run, begin in runs if run > EXPECTED]
             return {run: wait(begin, nth, len(real)) for nth, (run, begin) in enumerate(real, 1)}
 
         spans, said = self.told.calibration(), waits()
-        stands = {record.id for record in records.values() if record.status == "queued" and held(record.owner)}
+        stands = {record.id for record in records.values() if record.status == "queued" and most(record.owner) == 0}
         self.told.say({} if stands else said, now)  # a wait says nothing of the others once somebody has held the queue
-        new = None if held(owner) else spans.of(waits(Turn((NEW,), owner, now))[NEW])
+        new = None if most(owner) == 0 else spans.of(waits(Turn((NEW,), owner, now))[NEW])
         stands |= {NEW} if new is None else set()
         return Forecast({run: spans.of(wait) for run, wait in said.items()}, new, frozenset(stands), learnt)
 

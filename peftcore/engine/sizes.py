@@ -1,6 +1,7 @@
 """The memory that runs will take, known before they begin: as their card predicted it, or predicted in a worker of Ray.
 
 A run asks Ray for this much, so one that does not fit now waits, and one that never fits is refused with the numbers.
+One whose prediction comes to no end is refused as well: nobody knows what it would do to the others.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from peftcore import errors
+from peftcore.backbone import embedded
 from peftcore.store import Store
 from peftcore.uploads.limits import size
 
@@ -25,7 +27,7 @@ EACH_ITS_OWN = ("trainable_weights", "gradients", "optimizer", "activations")  #
 NO_BYTE = ("seed", "lr", "weight_decay", "warmup", "clip", "epochs", "label_smoothing")  # settings that change no byte
 PROCESS_BYTES = 500_000_000  # what a worker holds before a run begins: Python, PyTorch, timm, a task
 FIRST_WAIT = 0.15  # seconds in which whoever queued a run may still write what they know of it
-LONGEST = 90.0  # seconds for a prediction, after which the run begins without one
+LONGEST = 180.0  # seconds for a prediction, after which the run is refused
 LOOK_SECONDS = 0.2
 MOST_KEPT = 512
 
@@ -38,15 +40,20 @@ class Sizes:
 
     def __init__(self, store: Store, predict: Callable[[Mapping[str, Any]], Any], known: Callable[[], None]):
         self.store, self._predict, self._known = store, predict, known
-        self._kept: OrderedDict[str, dict[str, int]] = OrderedDict()  # by what decides it; {} where none can be made
+        self._kept: OrderedDict[str, dict[str, int] | None] = OrderedDict()  # by what decides it; see `_found`
         self._asked: dict[int, float] = {}
-        self._wanted: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        # Two at a time, each in a process of 300 MB: so no small run waits behind the predictions of large ones.
+        self._lanes: dict[bool, OrderedDict[str, Mapping[str, Any]]] = {True: OrderedDict(), False: OrderedDict()}
+        self._served: set[bool] = set()  # lanes that have a thread
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
 
     def of(self, runs: Sequence[int], settings: Sequence[Mapping[str, Any]]) -> dict[str, int] | None:
         """Bytes by component, and `peak`, of runs that begin together; {} where they cannot be predicted, None where
-        they are not predicted yet, which begins now."""
+        they are not predicted yet, which begins now.
+
+        Raises:
+            OutOfMemory: the prediction came to no end. It is made anew for a run that is resumed.
+        """
         found = [self._one(run, one) for run, one in zip(runs, settings, strict=True)]
         each = [one for one in found if one]
         if len([one for one in found if one is not None]) < len(found):
@@ -60,47 +67,57 @@ class Sizes:
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
-                found = self._kept[key]
                 self._asked.pop(run, None)
+                if (found := self._kept[key]) is None:
+                    del self._kept[key]
+                    raise errors.OutOfMemory(
+                        f"What this takes of the memory could not be predicted within {LONGEST:g} seconds, and nobody "
+                        "knows whether it fits, so it is not begun. Take a smaller backbone or a smaller image, or "
+                        "resume it when the machine is less busy."
+                    )
             else:
                 now = time.monotonic()
                 if now - self._asked.setdefault(run, now) < FIRST_WAIT:
                     threading.Timer(FIRST_WAIT, self._known).start()
                     return None
-                self._wanted.setdefault(key, settings)
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._serve, name="headroom-sizes", daemon=True)
-                    self._thread.start()
+                self._lanes[lane := settings.get("backbone") in embedded.names()].setdefault(key, settings)
+                if lane not in self._served:
+                    self._served.add(lane)
+                    threading.Thread(target=self._serve, args=(lane,), name="headroom-sizes", daemon=True).start()
                 return None
         if found:
             self.store.put_artifact(run, ARTIFACT, json.dumps(found).encode())
         return found
 
-    def _serve(self) -> None:
+    def _serve(self, lane: bool) -> None:
+        """Predicts what waits in a lane, one after the other: of small backbones, those that come with Headroom, or of
+        others."""
         while True:
             with self._lock:
-                if not self._wanted:
-                    self._thread = None
+                if not (waiting := self._lanes[lane]):
+                    self._served.remove(lane)
                     return
-                key, settings = next(iter(self._wanted.items()))
+                key, settings = next(iter(waiting.items()))
             found = self._found(settings)
             with self._lock:
-                del self._wanted[key]
+                del waiting[key]
                 self._kept[key] = found
                 while len(self._kept) > MOST_KEPT:
                     self._kept.popitem(last=False)
             self._known()
 
-    def _found(self, settings: Mapping[str, Any]) -> dict[str, int]:
+    def _found(self, settings: Mapping[str, Any]) -> dict[str, int] | None:
+        """Bytes by component, and `peak`; {} where they cannot be predicted, None where it came to no end."""
         import ray
 
         try:
-            end, job = time.monotonic() + LONGEST, self._predict(settings)
-            while time.monotonic() < end:
+            began, job = time.monotonic(), self._predict(settings)
+            while time.monotonic() - began < LONGEST:
                 if ray.wait([job], timeout=LOOK_SECONDS)[0]:
                     return dict(ray.get(job))
             ray.cancel(job, force=True)
             log.warning("the memory of a run was not predicted in %g seconds", LONGEST)
+            return None
         except (Exception, SystemExit) as error:  # the prediction's, or Ray's end: the run will say what is wrong
             log.warning("the memory of a run cannot be predicted: %s", str(error).splitlines()[-1:])
         return {}

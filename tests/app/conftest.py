@@ -31,6 +31,9 @@ class StillEngine:
     def submit(self, spec, owner="", title=""):
         return self.store.create_run(spec if isinstance(spec, dict) else spec.to_dict(), owner=owner, title=title)
 
+    def refusal(self, settings, predicted, owner=""):
+        return None  # it has no machine that would be too small
+
     def cancel(self, run):
         return self.store.set_status(run, "cancelled", only_from=("queued", "running"))
 

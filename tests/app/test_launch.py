@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from app import forms, libraries, words
 from peftcore.__main__ import app as cli
+from peftcore.errors import OutOfMemory
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import recipes
@@ -31,6 +32,22 @@ def test_one_button_launches_the_defaults_and_opens_the_run(at, store):
     assert launched(store) == recipes.with_its_own(RunSpec())
     assert page.title[0].value.startswith("What did each run learn")
     assert page.query_params["run"] == "1"
+
+
+def test_the_button_waits_for_the_prediction_and_what_would_never_begin_is_not_queued(at, engine, store, monkeypatch):
+    sizes = []
+
+    def refusal(settings, predicted, owner=""):
+        sizes.append(predicted["peak"])
+        return OutOfMemory("More than there is.") if settings["batch_size"] == 61 else None
+
+    monkeypatch.setattr(engine, "refusal", refusal)
+    page = at("launch")
+    page.text_input("batch_size").set_value("61")
+    page.button("launch").click().run()  # in one run: nothing of this batch is predicted yet
+    assert not store.runs() and len(set(sizes)) == 2
+    assert [error.value for error in page.error] == ["More than there is."]
+    assert any("More than there is." in warning.value for warning in page.warning), "the bill says so as well"
 
 
 def test_every_choice_is_in_the_link(at, store):

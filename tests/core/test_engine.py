@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from peftcore import errors
-from peftcore.engine import Engine, cluster, job
+from peftcore.engine import Engine, cluster, job, sizes
 from peftcore.engine import engine as engine_module
 from peftcore.engine.caps import Caps
 from peftcore.engine.engine import MOST_PASSED
@@ -172,6 +172,35 @@ def test_a_run_begins_only_where_its_memory_is_and_is_passed_by_a_few_at_most(en
     assert [ended(engine, run).status for run in (large, *small)] == ["finished"] * (1 + len(small))
     assert engine.store.run(large).started <= engine.store.run(small[-1]).started
     ray.get(held)
+
+
+def test_a_small_run_waits_for_no_large_ones_prediction_and_what_nobody_can_predict_is_not_begun(
+    engine, gate, monkeypatch
+):
+    import ray
+
+    @ray.remote(num_cpus=0)
+    def predict(settings):
+        while settings["backbone"] == "large" and not os.path.exists(str(gate)):
+            time.sleep(0.02)
+        return {"peak": 1}
+
+    monkeypatch.setattr(sizes, "LONGEST", 600.0)
+    monkeypatch.setattr(engine, "_sizes", sizes.Sizes(engine.store, predict.remote, engine._hand_over_soon))
+    large = engine.submit({"steps": 1, "backbone": "large"}, owner="ann")
+    small = engine.submit({"steps": 1, "backbone": "vit_micro"})
+    assert ended(engine, small).status == "finished" and engine.queue() == [large]
+    monkeypatch.setattr(sizes, "LONGEST", 0.0)
+    assert ended(engine, large).status == "failed"
+    assert "nobody knows whether it fits, so it is not begun" in engine.store.run(large).error
+    assert not engine.store.events(large), "it never reached Ray"
+    monkeypatch.setattr(sizes, "LONGEST", 600.0)
+    gate.touch()
+    engine.resume(large)
+    assert ended(engine, large).status == "finished"
+    assert engine.refusal({}, {}, "ann") is None
+    monkeypatch.setattr(engine, "caps_of", lambda owner: Caps(run_mb=3))
+    assert "cannot be predicted, and a run may take 3 MB here" in str(engine.refusal({}, {}, "ann"))
 
 
 def test_caps_of_a_person_hold_where_runs_are_queued(engine, gate, monkeypatch):

@@ -63,6 +63,16 @@ def test_turns_begin_when_slots_are_free():
     assert 30.0 < shared(three).seconds < 60.0 and shared(three).spread > 0.2 and shared(three[:1]).seconds == 30.0
 
 
+def test_a_person_at_their_cap_waits_for_their_own_turn_and_others_pass():
+    ann, bob = [Turn((n,), "ann", n) for n in range(1, 4)], Turn((4,), "bob", 4.0)
+    lasts = lambda turn: np.full(DRAWS, 10.0)  # noqa: E731
+    one_each = lambda most: begins([*ann, bob], [np.full(DRAWS, 4.0)], lasts, 3, None, ["ann"], most)  # noqa: E731
+    assert [begin[0] for begin in one_each(lambda owner: None)] == [0.0, 0.0, 4.0, 10.0]
+    assert [begin[0] for begin in one_each(lambda owner: 1)] == [4.0, 14.0, 24.0, 0.0]
+    assert [begin[0] for begin in one_each(lambda owner: 2)] == [0.0, 4.0, 10.0, 0.0]
+    assert [begin[0] for begin in one_each({"ann": 1, "bob": None}.get)] == [4.0, 14.0, 24.0, 0.0]
+
+
 def test_habits_are_those_of_people_who_were_here_lately():
     history = [("ann", 0.0, 100.0), ("ann", 160.0, 200.0), ("bob", 0.0, 150.0), ("old", -9000.0, -8000.0)]
     habits = Habits(history, 300.0)
@@ -98,6 +108,11 @@ def test_a_queue_in_a_store_is_foretold_for_each_person(tmp_path):
     low, high = found.lasts(SPEC)
     assert low < 45.0 < high and look("bob") is found, "all who look within a second see one forecast"
 
+    order = lambda more: line.order({"ann": 1}, (), more)  # noqa: E731
+    capped = oracle.look("bob", order, [(at_work,)], 2, lambda owner: 1 if owner == "ann" else None)
+    assert capped.new.high == 0.0, "a slot is free, which Ann may not take"
+    assert [capped.waits[run].middle for run in waiting] == pytest.approx([45.0, 90.0], rel=0.3)
+
 
 def test_in_a_paused_room_nobody_is_told_a_wait(tmp_path):
     store = Store(tmp_path)
@@ -106,7 +121,7 @@ def test_in_a_paused_room_nobody_is_told_a_wait(tmp_path):
 
     def look(owner: str, paused: bool):
         order = lambda more: line.order({}, (), more)  # noqa: E731
-        return oracle.look(owner, order, [], 1, lambda owner: paused and owner != "")
+        return oracle.look(owner, order, [], 1, lambda owner: 0 if paused and owner else None)
 
     paused = look("ann", True)
     assert paused.held == {mine, forecast.NEW} and paused.new is None and set(paused.waits) == {teachers}

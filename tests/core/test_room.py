@@ -81,7 +81,7 @@ def test_what_another_process_writes_is_seen(room, tmp_path):
 # What reads: a person may use it, of what they may look at. All else that the store and the engine do is tried below.
 STORE_READS = {"seen", "record", "run", "runs", "waiting", "events", "last_event", "get_artifact", "artifact_names",
                "artifact_sizes", "read", "folder"}  # fmt: skip
-ENGINE_READS = {*EngineAs.READ, "forecast"}
+ENGINE_READS = {*EngineAs.READ, "forecast", "refusal"}
 
 
 def verbs(of: object) -> set[str]:

@@ -171,6 +171,12 @@ class EngineAs:
         """As the engine's, of a run that this person would queue."""
         return self._engine.forecast(self._owner(owner))
 
+    def refusal(
+        self, settings: Mapping[str, Any], predicted: Mapping[str, int], owner: str = ""
+    ) -> errors.HeadroomError | None:
+        """As the engine's, of a run of this person."""
+        return self._engine.refusal(settings, predicted, self._owner(owner))
+
     def cancel(self, run: int) -> bool:
         self.store._change([run])
         return self._engine.cancel(run)

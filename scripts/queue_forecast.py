@@ -23,8 +23,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from peftcore.engine.forecast import DRAWS, EXPECTED, STILL, UNKNOWN, Habits, anyone, begins, wait  # noqa: E402
+from peftcore.engine.forecast import STILL, UNKNOWN, Habits, anyone, wait  # noqa: E402
 from peftcore.engine.line import Turn, fair  # noqa: E402
+from peftcore.engine.schedule import DRAWS, EXPECTED, begins  # noqa: E402
 from peftcore.engine.told import Calibration, Wait, missed  # noqa: E402
 from peftcore.store import Store, gallery  # noqa: E402
 from peftcore.store.durations import Durations, Learnt, Took, took  # noqa: E402

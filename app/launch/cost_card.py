@@ -108,7 +108,7 @@ def _cost(spec: RunSpec, cost: costs.Cost) -> None:
 def _warn(spec: RunSpec, cost: costs.Cost | costs.Race) -> None:
     """Where it takes more memory than there is, by the engine, or while there is none by this machine. On a cluster
     (RAY_ADDRESS) others may have more."""
-    refusal = state.engine().refusal(spec.to_dict(), cost.taken)
+    refusal = state.engine().refusal(spec.to_dict(), costs.taken(cost))
     here = "" if os.environ.get("RAY_ADDRESS") else heavy.too_much(cost.peak, spec.device)
     if refusal or here:
         st.warning(errors.plain(str(refusal or here)), icon=":material/memory:")

@@ -50,11 +50,6 @@ class Cost:
     def share(self) -> float:
         return self.trained / self.parameters["backbone"]
 
-    @property
-    def taken(self) -> dict[str, int]:
-        """Bytes by component, and `peak`, as the engine wants them."""
-        return {"peak": self.peak, **self.components}
-
 
 @dataclass(frozen=True)
 class Race:
@@ -75,9 +70,10 @@ class Race:
     def peak(self) -> int:
         return sum(self.components.values())
 
-    @property
-    def taken(self) -> dict[str, int]:
-        return {"peak": self.peak, **self.components}
+
+def taken(cost: Cost | Race) -> dict[str, int]:
+    """Bytes by component, and `peak`, as the engine wants them."""
+    return {"peak": cost.peak, **cost.components}
 
 
 def known_fault(specs: Sequence[RunSpec]) -> HeadroomError | None:
@@ -94,7 +90,7 @@ def refusal(spec: RunSpec, job: Future) -> HeadroomError | None:
     """
     if job.exception() or not isinstance(job.result(), Cost | Race):
         return _fault(job)
-    return state.engine().refusal(spec.to_dict(), job.result().taken)
+    return state.engine().refusal(spec.to_dict(), taken(job.result()))
 
 
 def _fault(job: Future) -> HeadroomError | None:
@@ -125,7 +121,7 @@ def remember(run: int, spec: RunSpec) -> None:
     """Keeps with a run what was predicted on the card that it was launched from."""
     job = of(spec)
     if job.done() and not job.exception() and isinstance(cost := job.result(), Cost):
-        state.store().put_artifact(run, ARTIFACT, json.dumps(cost.taken).encode())
+        state.store().put_artifact(run, ARTIFACT, json.dumps(taken(cost)).encode())
 
 
 def remembered(run: int) -> dict[str, int] | None:

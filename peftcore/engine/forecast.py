@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from peftcore.engine.line import Turn
+from peftcore.engine.schedule import DRAWS, EXPECTED, begins
 from peftcore.engine.told import Told, Wait
 from peftcore.store import WAITING, Store
 from peftcore.store.durations import Durations, Estimate, Learnt
 
-DRAWS = 256
 LIKELY = (0.1, 0.9)  # of the draws: what a wait is said to lie between
 NEWEST = 40  # finished runs that an unknown one is like
 REMEMBERED = 12 * 3600.0  # seconds of history from which people's habits are taken
@@ -29,7 +29,6 @@ LIKELY_SPREAD = 1.2816  # standard deviations, the same of a normal number
 SHARE_DONE, STEPS_SPREAD = 0.1, 0.15  # of its steps: from there on a run's own speed counts, and how well it tells
 STILL = 0.05  # of its estimate: what is left of a run that has worked for longer than that
 NEW = 0  # in the place of the number of a run that is not queued yet
-EXPECTED = -1  # the same, and all below it, of one that somebody is expected to queue
 UNKNOWN = Estimate(60.0, 1.2)  # before any run has finished
 
 
@@ -54,63 +53,6 @@ class Forecast:
             return None
         reach = math.exp(LIKELY_SPREAD * found.spread)
         return found.seconds / reach, found.seconds * reach
-
-
-def begins(
-    order: Sequence[Turn],
-    at_work: Sequence[np.ndarray],
-    lasts: Callable[[Turn], np.ndarray],
-    slots: int,
-    comes: Callable[[], np.ndarray] | None = None,
-    owners: Sequence[str] = (),
-    most: Callable[[str], int | None] = lambda owner: None,
-) -> list[np.ndarray]:
-    """Seconds until each turn begins, (DRAWS,) each: the first of `slots` that is free takes the next turn whose owner
-    may have one more at work.
-
-    Args:
-        at_work: seconds that the runs at work still take, (DRAWS,) each.
-        lasts: seconds that a turn takes, (DRAWS,).
-        comes: seconds until an expected turn is queued, (DRAWS,), drawn anew for each.
-        owners: whose the runs at work are. most: turns of a person that work at once, at least 1; None for no cap.
-    """
-    free = np.zeros((DRAWS, max(slots, len(at_work), 1)))
-    ends: dict[str, list[np.ndarray]] = {}  # of the turns of each person
-    for slot, left in enumerate(at_work):
-        free[:, slot] = left
-    for owner, left in zip(owners, at_work, strict=False):
-        ends.setdefault(owner, []).append(left)
-    rows, found, waiting = np.arange(DRAWS), dict[int, np.ndarray](), list(enumerate(order))
-    while waiting:
-        slot = free.argmin(1)
-        soonest = free[rows, slot].copy()
-        place, begin = _next(waiting, soonest, lambda owner: _may(ends.get(owner, []), most(owner)))
-        nth, turn = waiting.pop(place)
-        is_there = comes() <= begin if turn.runs[0] <= EXPECTED and comes is not None else True
-        found[nth], takes = begin, np.where(is_there, lasts(turn), 0.0)
-        free[rows, slot] = np.where(takes > 0.0, begin + takes, soonest)
-        ends.setdefault(turn.owner, []).append(begin + takes)
-    return [found[nth] for nth in range(len(found))]
-
-
-def _next(
-    waiting: Sequence[tuple[int, Turn]], soonest: np.ndarray, may: Callable[[str], np.ndarray | None]
-) -> tuple[int, np.ndarray]:
-    """Which turn begins next, as its place among those that wait, and when, (DRAWS,): the first of those that begin the
-    soonest. `soonest`: when a slot is free. `may`: from when a person may have one more; None for at once."""
-    candidates: dict[str, tuple[int, np.ndarray]] = {}
-    for place, (_, turn) in enumerate(waiting):
-        if turn.owner not in candidates:
-            free = may(turn.owner)
-            candidates[turn.owner] = place, soonest if free is None else np.maximum(soonest, free)
-            if free is None:  # no later one begins sooner
-                break
-    return min(candidates.values(), key=lambda one: np.median(one[1]))
-
-
-def _may(ends: Sequence[np.ndarray], most: int | None) -> np.ndarray | None:
-    """When a person whose turns end then has fewer than `most` at work, (DRAWS,); None for at once."""
-    return None if not most or len(ends) < most else np.sort(ends, axis=0)[-most]
 
 
 class Habits:

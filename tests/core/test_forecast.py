@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from peftcore.engine import forecast
-from peftcore.engine.forecast import DRAWS, Habits, Oracle, begins, shared
+from peftcore.engine.forecast import Habits, Oracle, shared
 from peftcore.engine.line import Line, Turn
+from peftcore.engine.schedule import DRAWS, EXPECTED, begins
 from peftcore.engine.told import Calibration, Told, Wait, missed
 from peftcore.store import Store
 from peftcore.store.durations import Estimate, Learnt, Took, groups, took
@@ -55,7 +56,7 @@ def test_turns_begin_when_slots_are_free():
     ten, left = np.full(DRAWS, 10.0), [np.full(DRAWS, 4.0), np.full(DRAWS, 7.0)]
     assert [begin[0] for begin in begins(turns, left, lambda turn: ten, 2)] == [4.0, 7.0, 14.0, 17.0]
     assert [begin[0] for begin in begins(turns, [], lambda turn: ten, 1)] == [0.0, 10.0, 20.0, 30.0]
-    expected = Turn((forecast.EXPECTED,), "bob", 0.0)
+    expected = Turn((EXPECTED,), "bob", 0.0)
     for comes, then in ((3.0, 14.0), (9.0, 4.0)):  # before the slot is free, and after
         found = begins([expected, turns[0]], left[:1], lambda turn: ten, 1, lambda comes=comes: np.full(DRAWS, comes))
         assert found[1][0] == then
@@ -78,7 +79,7 @@ def test_habits_are_those_of_people_who_were_here_lately():
     habits = Habits(history, 300.0)
     assert habits.here == {"ann", "bob"} and list(habits.gaps) == [60.0]
     assert [turn.owner for turn in habits.expected(["bob"], ["zoe"], 300.0)] == ["ann", "zoe"]
-    assert all(turn.runs[0] <= forecast.EXPECTED for turn in habits.expected([], [], 300.0))
+    assert all(turn.runs[0] <= EXPECTED for turn in habits.expected([], [], 300.0))
 
 
 def test_a_queue_in_a_store_is_foretold_for_each_person(tmp_path):

@@ -77,7 +77,7 @@ def of(made: go.Figure, plan: Plan | None = None, has_numbers: bool = False) -> 
 def title(made: go.Figure) -> str | None:
     """In one line, the note under it after a semicolon."""
     lines = re.split(r"<br>(?=<span)", made.layout.title.text or "")
-    return html.unescape("; ".join(" ".join(re.sub(r"<[^>]+>", " ", line).split()) for line in lines)) or None
+    return html.unescape("; ".join(" ".join(re.sub(r"</?[a-z][^<>]*>", " ", line).split()) for line in lines)) or None
 
 
 def clicked(said: Any) -> list | None:

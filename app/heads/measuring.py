@@ -55,12 +55,13 @@ class Measurement:
     """A measurement under way: how far it is, and what stops it."""
 
     def __init__(self) -> None:
-        self.share, self.began, self.stopping = 0.0, monotonic(), threading.Event()
+        self.share, self.stopping = 0.0, threading.Event()
+        self._first: tuple[float, float] | None = None  # when the first share was told, and which: loading is over
 
     def progress(self, share: float) -> None:
         if self.stopping.is_set():
             raise Stopped
-        self.share = share
+        self.share, self._first = share, self._first or (monotonic(), share)
         say(share)  # where nobody waits any more, this is the end of it
 
     def part(self, first: float, last: float) -> Callable[[float], None]:
@@ -70,7 +71,10 @@ class Measurement:
     def text(self, what: str) -> str:
         if not self.share:
             return f"{what}: waiting for its turn, then loading the model."
-        left = (monotonic() - self.began) * (1 / self.share - 1)
+        began, first = self._first or (monotonic(), self.share)
+        if (done := self.share - first) < 0.01:  # too little to tell
+            return f"{what}: {100 * self.share:.0f} %."
+        left = (monotonic() - began) / done * (1 - self.share)
         return f"{what}: {100 * self.share:.0f} %, about {words.duration(left)} left."
 
 
@@ -154,7 +158,6 @@ def _measurements() -> dict[Key, Measurement]:
 
 
 def or_error(work: Work, given: Given, measurement: Measurement) -> Mapping[str, Any] | Exception:
-    measurement.began = monotonic()
     try:
         return work(given, measurement)
     except (Stopped, HeadroomError) as error:

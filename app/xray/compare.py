@@ -51,7 +51,7 @@ def _difference(first: Adapter, second: Adapter, both: list[Scores], chosen: str
     way = "more" if gap[layer, head] > 0 else "less"
     with columns[2]:
         figure = plan(
-            xray.by_layer, gap, [str(number + 1) for number in range(gap.shape[1])],
+            xray.by_layer, gap, [str(number + 1) for number in range(gap.shape[1])], columns_are="head",
             what="times the median head, second minus first",
             title=f"Second minus first: head {head + 1} of layer {layer + 1} moved {way}", written=False,
             **screen.fit(380, 520), dark=theme.is_dark(),

@@ -36,12 +36,13 @@ class Source:
 
     @property
     def needs_scale(self) -> bool:
-        """Whether it is a file in PETL-ViT's layout whose name is none of the released ones."""
+        """Whether it is a file named as PETL-ViT names them, of a task that is none of the released ones."""
         from peftcore.fetch.petl_vit import SCALES
 
         if self.path is None or self.path.suffix != ".bin" or holds_peft(self.path):
             return False
-        return self.path.name.partition("-bit")[0] not in SCALES
+        task, named, _ = self.path.name.partition("-bit")
+        return bool(named) and task not in SCALES
 
 
 def offered() -> list[Source]:

@@ -131,7 +131,8 @@ def read(
     if absent:
         raise errors.InvalidSetting(
             f"The name {path.name!r} does not give {' or '.join(absent)}; "
-            f"give {', '.join(f'{a}=...' for a in absent)}. Known names look like cifar-bit1-dim32.bin."
+            f"rename the file as the released ones are, such as cifar-bit1-dim32.bin, or in Python give "
+            f"{', '.join(f'{a}=...' for a in absent)}."
         )
     try:
         blob = path.read_bytes()

@@ -165,6 +165,9 @@ def likeness(
     figure.update_yaxes(ticktext=labels, range=[count - 0.5, -0.5], **bare)
     size = dict(width=cell * count + margin["l"] + margin["r"], height=cell * count + margin["t"] + margin["b"])
     figure.update_layout(autosize=False, dragmode=False, **size)
+    pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
+    first, second = ([names[pair[n]] for pair in pairs] for n in (0, 1))
+    theme.numbered(figure, {"first": first, "second": second, "rank correlation": [others[pair] for pair in pairs]})
     return theme.finish(
         figure, title, name="likeness", note=note, dark=dark, margin=margin, line=max(24, size["width"] // 8), **size
     )

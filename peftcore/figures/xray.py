@@ -18,6 +18,7 @@ def by_layer(
     title: str,
     what: str,
     note: str = "",
+    columns_are: str = "projection",
     reach: float | None = None,
     written: bool = True,
     width: int = 420,
@@ -28,7 +29,8 @@ def by_layer(
 
     Args:
         values: (layers, columns), NaN where nothing was trained; a diverging scale where some are negative.
-        what: the number in words. reach: the end of the colour scale; by default the largest value.
+        what: the number in words. columns_are: what a column is, in a word.
+        reach: the end of the colour scale; by default the largest value.
         written: False for small squares without their number, and a colour bar.
     """
     rows = len(values)
@@ -67,6 +69,10 @@ def by_layer(
     )
     size = dict(width=across * len(columns) + margin["l"] + margin["r"], height=down * rows + margin["t"] + margin["b"])
     figure.update_layout(autosize=False, dragmode=False, **size)
+    layers, places = np.nonzero(np.isfinite(values))
+    place = [columns[int(n)] for n in places]
+    columns_of = {"layer": list(layers + 1), columns_are: place, theme.plain(what): list(values[layers, places])}
+    theme.numbered(figure, columns_of)
     return theme.finish(
         figure, title, name="by-layer", note=note, dark=dark, margin=margin, line=max(24, width // 8),
         width=max(width, size["width"]), height=size["height"],
@@ -103,21 +109,24 @@ def singular_values(
             "%{y:.2f} of the largest<extra></extra>",
             showlegend=False,
         )
-    for place in dict.fromkeys((0, len(layers) - 1)):
-        at = min(len(spectra[place]), 2 if place else 3) - 1
-        figure.add_annotation(
-            x=at + 1, y=np.log10(max(spectra[place][at] / spectra[place][0], 1e-4)), text=f"layer {layers[place] + 1}",
-            showarrow=True, arrowhead=0, ax=34, ay=-44 if place else -22, arrowcolor=theme.muted(dark),
-        )  # fmt: skip
-    figure.update_xaxes(title_text="direction, the strongest first", rangemode="tozero")
+    figure.update_xaxes(title_text="direction, the strongest first")
     least = min(
         float(values[-1] / values[0]) for values in spectra
     )  # what rounding leaves of a smaller rank is cut off
     low = np.floor(np.log10(max(least, 1e-4)))
+    ends = {place: max(float(spectra[place][-1] / spectra[place][0]), 10.0**low) for place in (0, len(layers) - 1)}
+    for place, end in ends.items():  # the higher name above, the lower below, where the two ends meet
+        figure.add_annotation(
+            x=len(spectra[place]), y=np.log10(end), text=f"layer {layers[place] + 1}", showarrow=False,
+            xanchor="left", xshift=8, yshift=7 if end == max(ends.values()) else -7,
+        )  # fmt: skip
     figure.update_yaxes(
         title_text="singular value, of the layer's largest", type="log", range=[low, 0.08], dtick=1, tickformat="~g"
     )
-    return theme.finish(figure, title, name="singular-values", note=note, dark=dark, height=height, line=100)
+    margin = dict(r=76)  # for those names
+    return theme.finish(
+        figure, title, name="singular-values", note=note, dark=dark, height=height, line=100, margin=margin
+    )
 
 
 EXAMPLES = {

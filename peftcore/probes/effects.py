@@ -91,19 +91,20 @@ def without(
     batches = [part for x, y in labelled(model.head.weight, images, labels) for part in _parts(model, x, y)]
     if not batches:
         raise errors.BadData("The effect of a head is a mean over images, and there was none; give at least one batch.")
-    sums, done, backbone = np.zeros((2, 1 + len(sets))), 0, model.backbone
+    sums, depth, backbone = np.zeros((2, 1 + len(sets))), model.backbone.depth, model.backbone
+    starts = [0, *(min((layer for layer, *_ in off), default=depth) for off in sets)]  # the first block that runs
+    work = (depth + 1 - np.array(starts)).cumsum()
     with evaluating(model):
         means = _mean_outputs(model, [x for x, _ in batches]) if of == "mean" else {}
-        for x, y in batches:
+        for done, (x, y) in enumerate(batches):
             with _replay(backbone) as skip, _class_token_alone(model):
                 for i, off in enumerate([(), *sets]):
-                    skip(min((layer for layer, *_ in off), default=backbone.depth) if i else 0)
+                    skip(starts[i])
                     with _off(backbone, off, of, means):
                         logits = model(x).float()  # (b, classes)
                     sums[:, i] += float(F.cross_entropy(logits, y, reduction="sum")), int((logits.argmax(1) == y).sum())
-                    done += 1
                     if progress:
-                        progress(done / len(batches) / (1 + len(sets)))
+                        progress(done / len(batches) + work[i] / work[-1] / len(batches))
     count = sum(len(y) for _, y in batches)
     return *(sums / count), count
 

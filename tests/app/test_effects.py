@@ -92,3 +92,16 @@ def test_the_head_itself_and_a_stop(trained, store, engine):
     )
     none = measuring.or_error(lambda *both: measuring.load(both[0]), given._replace(adapter=None), stopped)
     assert "has not come to its end" in str(none)
+
+
+def test_loading_is_no_part_of_the_time_left(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(measuring, "monotonic", lambda: now[0])
+    measurement = measuring.Measurement()
+    assert "loading the model" in measurement.text("Measuring")
+    now[0] += 50  # it loads
+    measurement.progress(0.01)
+    assert measurement.text("Measuring") == "Measuring: 1 %."
+    now[0] += 10
+    measurement.progress(0.21)
+    assert measurement.text("Measuring") == "Measuring: 21 %, about 40 s left."

@@ -47,3 +47,12 @@ def test_scripts_come_from_the_app_alone():
     plotly, package = re.search(r"\.\./(headroom\.plotly)/(plotly\.min\.js)", script).groups()
     assert (figure.ASSETS[plotly] / package).stat().st_size > 1_000_000
     assert "://" not in script and "://" not in (figure.ASSETS[figure.NAME] / "figure.css").read_text()
+
+
+def test_a_title_is_heard_whole_also_where_it_says_less_than():
+    import plotly.graph_objects as go
+
+    made = go.Figure().update_layout(
+        title_text="A finding<br><span style='font-size: 12px'>128 points, p < 0.001</span>"
+    )
+    assert figure.title(made) == "A finding; 128 points, p < 0.001"

@@ -146,10 +146,11 @@ def test_other_files_are_refused_by_name(store, name, words):
 def test_a_pickled_bin_is_refused_with_the_way_to_convert_it(at, store):
     blob = io.BytesIO()
     torch.save({"a": torch.ones(2)}, blob)
-    code = uploads.keep([File("adapter_model.bin", blob.getvalue())])
+    code = uploads.keep([File("weights.bin", blob.getvalue())])
     app = at("xray", adapter=f"kept-{code}-0")
     [error] = app.error
     assert "is a pickle" in error.value and "save\\_file" in error.value and str(uploads.folder()) not in error.value
+    assert not app.number_input  # no setting opens it
 
 
 def test_a_file_of_another_size_is_a_sentence(at, petl):

@@ -172,6 +172,16 @@ def test_what_progress_raises_ends_the_measurement_and_leaves_the_model_whole():
     assert not any("forward" in vars(module) for module in model.trunk.modules())
 
 
+def test_progress_goes_by_the_blocks_that_run():
+    """Below the first block that is changed nothing runs: heads of the first layer take longest."""
+    model, shares = tuned("vit"), [0.0]
+    pc.head_effects(model, images(small("vit")), labels(2), progress=shares.append)
+    steps = np.diff(shares)
+    assert shares[-1] == pytest.approx(1) and (np.diff(steps) < 1e-12).all()
+    depth = model.backbone.depth
+    assert steps[0] / steps[-1] == pytest.approx((depth + 1) / 2)
+
+
 def test_effects_are_scores_for_figures():
     effects = pc.head_effects(tuned("swin"), images(small("swin")), labels(2))
     scores = grid_of(effects, "accuracy")

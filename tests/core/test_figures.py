@@ -270,6 +270,8 @@ def test_every_figure_has_title_place_and_template(draw: Callable[..., go.Figure
     assert figure.layout.template.layout.paper_bgcolor == "rgba(0,0,0,0)"
     assert figure.layout.template.layout.font.color == theme.ink(dark)
     assert "nan" not in title.lower()
+    if "heatmap" in {trace.type for trace in figure.data}:  # its x and y are no columns of numbers
+        assert len({len(column) for column in figure.layout.meta["numbers"].values()}) <= 1
     json.loads(figure.to_json())
 
 

@@ -6,24 +6,20 @@ Ray is given as many runs as work at once, each when it is its owner's turn (lin
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import os
-import queue
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from typing import Any
 
-import psutil
-
 from peftcore import errors, events
-from peftcore.engine import caps, cluster
+from peftcore.engine import caps
 from peftcore.engine.caps import Caps
 from peftcore.engine.forecast import Forecast, Oracle
+from peftcore.engine.host import RECOVER_SECONDS, Host
 from peftcore.engine.job import Job
 from peftcore.engine.lease import Lease
 from peftcore.engine.line import Line, Turn
@@ -37,9 +33,6 @@ log = logging.getLogger(__name__)
 FINETUNE, RACE = "peftcore.engine.worker:finetune", "peftcore.engine.worker:race"
 STOPPED = ("interrupted", "failed", "cancelled")  # statuses from which a run can go on
 MOST_PASSED = 4  # turns that may pass one that waits for memory, after which nobody is handed over before it
-POLL_SECONDS = 1.0  # how often requests of other processes are looked for, and whether Ray lives
-RECOVER_SECONDS = 5.0  # how often runs of other engines that have died meanwhile are looked for
-AGAIN_SECONDS = 15.0  # after Ray did not start (a machine too busy, a cluster away), until the next try; runs wait
 
 
 def shared_forward(settings: Mapping[str, Any]) -> Hashable:
@@ -54,8 +47,8 @@ def shared_forward(settings: Mapping[str, Any]) -> Hashable:
 class Engine:
     """Runs specs on Ray and writes their events into the store. Its methods return at once, in any thread.
 
-    One long-lived thread starts Ray and everything in it, and one thread follows each run: neither a page nor the
-    thread that submitted a run is needed for it to go on.
+    One long-lived thread starts Ray and everything in it (host.py), and one thread follows each run: neither a page nor
+    the thread that submitted a run is needed for it to go on.
 
     Args:
         address: a Ray cluster; by default the one that RAY_ADDRESS names, else a Ray of our own on this machine.
@@ -84,7 +77,6 @@ class Engine:
     ):
         self.store = store
         self.address = address or os.environ.get("RAY_ADDRESS") or None
-        self.num_cpus = num_cpus
         self.cpus_per_run = cpus_per_run or int(os.environ.get("HEADROOM_CPUS_PER_RUN", 0))
         self.runs_per_gpu = runs_per_gpu
         self.function, self.race = function, race
@@ -92,54 +84,46 @@ class Engine:
         self._oracle = Oracle(store)
         self._sizes = Sizes(store, self._predict, self._hand_over_soon) if function == FINETUNE else None
         self.caps_of: Callable[[str], Caps] = lambda owner: Caps.here()
-        self._pool: Pool | None = None  # until Ray is there
-        self._owns_ray = False
-        self._servers: list[psutil.Process] = []  # without which Ray is dead, and below, what they have started
-        self._family: set[psutil.Process] = set()
-        self._reason: str | None = None
-        self._is_hopeless = False  # there will be no Ray
-        self._ready = threading.Event()  # Ray is there, or never will be
-        self._closing = threading.Event()
-        self._leave = threading.Event()  # followers let go of their runs, as Ray is ending
-        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._host = Host(
+            store.folder, self.address, num_cpus, self._make_pool, began=self.recover,
+            duties=[
+                (0, self._stop_wanted), (RECOVER_SECONDS, self._measure), (RECOVER_SECONDS, self.recover),
+                (0, self._hand_over),  # what a command could not do: the store was full, a cluster has grown
+                (0, self._foretell),
+            ],
+            is_busy=lambda: bool(self._jobs),
+        )  # fmt: skip
         self._filling = False  # a command to hand runs over is under way
         self._jobs: dict[int, Job] = {}
         self._lock = threading.RLock()  # of _jobs and of what is decided by looking at it
-        self._thread: threading.Thread | None = None
         self._leases = store.folder / "engines"
         self._lease = Lease(self._leases)
 
     def start(self) -> Engine:
         """Begins to start Ray in the background; runs may be submitted already."""
         with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._live, name="headroom-engine", daemon=True)
-                self._thread.start()
+            self._host.start()
         return self
 
     @property
     def state(self) -> str:
         """'starting', 'ready', or 'failed: ' and the reason."""
-        if self._reason:
-            return f"failed: {self._reason}"
-        return "ready" if self._ready.is_set() else "starting"
+        if self._host.reason:
+            return f"failed: {self._host.reason}"
+        return "ready" if self._host.ready.is_set() else "starting"
 
     @property
     def slots(self) -> int:
         """How many runs work at once; 0 until Ray is there."""
-        return self._pool.slots if self._pool else 0
+        return self._host.pool.slots if self._host.pool else 0
 
     def wait_ready(self, seconds: float | None = None) -> bool:
         """Waits until Ray takes runs; False where it does not, or not within this time."""
-        return self._ready.wait(seconds) and self._reason is None
+        return self._host.ready.wait(seconds) and self._host.reason is None
 
     def shutdown(self) -> None:
         """Ends Ray with every run in it, and waits until it is done; the next engine on this store resumes them."""
-        self._closing.set()
-        self._leave.set()
-        self._commands.put(lambda: None)
-        if self._thread and self._thread is not threading.current_thread():
-            self._thread.join(30)
+        self._host.close()
         self._lease.release()
 
     def submit(self, spec: Any, owner: str = "", title: str = "") -> int:
@@ -184,7 +168,7 @@ class Engine:
                 if run not in self._jobs:  # Ray does not have it yet
                     self._note_cancelled(run, only_from=("queued",), held_by=self._lease.id)
         if wanted:
-            self._commands.put(self._stop_wanted)
+            self._host.do(self._stop_wanted)
         return bool(wanted)
 
     def resume(self, run: int) -> None:
@@ -240,7 +224,8 @@ class Engine:
         can predict them; None where it would, or where Ray, which knows the machines, is not there yet."""
         if owner and (predicted or self._sizes) and (capped := self.caps_of(owner).memory(predicted.get("peak"))):
             return capped
-        return self._pool.refusal(self._pool.need(settings, predicted)) if self._pool else None
+        pool = self._host.pool
+        return pool.refusal(pool.need(settings, predicted)) if pool else None
 
     def recover(self) -> None:
         """Takes over the runs whose app or Ray has died: each goes on from its last checkpoint, or from the start. One
@@ -268,101 +253,26 @@ class Engine:
 
     # In the engine's own thread
 
-    def _live(self) -> None:
-        while not self._closing.is_set():
-            self._reason = self._begin()
-            self._ready.set()
-            self._serve()
-            self._end()
+    def _make_pool(self) -> Pool:
+        pool = Pool(self.cpus_per_run, self.runs_per_gpu)
+        if self.function == FINETUNE:
+            pool.warm_up(pool.slots)
+        atexit.register(self.shutdown)  # registered after Ray's own, so it comes before it
+        return pool
 
-    def _begin(self) -> str | None:
-        """Starts Ray; returns why there is none."""
-        self._leave = threading.Event()
-        try:
-            self._owns_ray = not cluster.running()
-            self._servers = cluster.start(self.store.folder, self.address, self.num_cpus)
-            self._pool = self._prepared()
-            atexit.register(self.shutdown)  # registered after Ray's own, so it comes before it
-            self._do(self.recover)
-        except errors.HeadroomError as error:
-            self._is_hopeless = isinstance(error, cluster.NotInstalled)
-            return str(error)
-        except Exception as error:
-            log.exception("the engine did not start")
-            return f"{type(error).__name__}: {error}"
-        return None
-
-    def _prepared(self) -> Pool:
-        """A pool, made beside this thread: what asks a GCS that has just died waits for it without end."""
-        made: Future[Pool] = Future()
-
-        def make() -> None:
-            try:
-                pool = Pool(self.cpus_per_run, self.runs_per_gpu)
-                if self.function == FINETUNE:
-                    pool.warm_up(pool.slots)
-                made.set_result(pool)
-            except Exception as error:
-                made.set_exception(error)
-
-        threading.Thread(target=make, name="headroom-pool", daemon=True).start()
-        while not made.done():
-            with contextlib.suppress(TimeoutError):
-                return made.result(POLL_SECONDS)
-            if not cluster.alive(self._servers):
-                raise errors.EngineUnavailable("Ray died as it started. It is tried again.")
-        return made.result()
-
-    def _serve(self) -> None:
-        """Carries out commands until the app closes, Ray dies, or it is time to try again to start it."""
-        began = looked = recovered = time.monotonic()
-        while not self._closing.is_set():
-            with contextlib.suppress(queue.Empty):
-                self._do(self._commands.get(timeout=POLL_SECONDS))
-            now = time.monotonic()
-            if now - looked < POLL_SECONDS:
-                continue
-            looked = now
-            if self._reason and not self._is_hopeless and now - began >= AGAIN_SECONDS:
-                return
-            if not self._reason and not cluster.alive(self._servers):
-                log.error("Ray died; it is started again")
-                self._ready.clear()
-                return
-            self._do(self._stop_wanted)
-            if now - recovered >= RECOVER_SECONDS:
-                recovered = now
-                self._family = cluster.family(self._servers)
-                if self.address and not self._reason:
-                    if not cluster.answers(self.address):
-                        log.error("the Ray cluster at %s is gone", self.address)
-                        self._ready.clear()
-                        return
-                    self._do(self._measure)
-                self._do(self.recover)
-            self._do(self._hand_over)  # what a command could not do: the store was full, a cluster has grown
-            self._do(self._foretell)
-
-    @staticmethod
-    def _do(command: Callable[[], None]) -> None:
-        try:
-            command()
-        except (Exception, SystemExit):  # Ray raises the latter in any thread once it is gone itself
-            log.exception("the engine could not do something")
-
-    def _warm_up(self, count: int = 1) -> None:
-        if self._pool and self.function == FINETUNE:
-            self._pool.warm_up(count)
+    def _warm_up(self) -> None:
+        if self._host.pool and self.function == FINETUNE:
+            self._host.pool.warm_up(1)
 
     def _hand_over(self) -> None:
         """Gives Ray the next turns, as many as there are slots free."""
         with self._lock:
             self._filling = False
-            if self._is_hopeless:
+            if self._host.is_hopeless:
                 for record in self.store.runs(status="queued"):
                     if record.engine == self._lease.id and record.id not in self._jobs:
-                        self.store.set_status(record.id, "failed", error=f"Runs cannot be started: {self._reason}")
-            if self._reason or self._pool is None or self._closing.is_set() or not cluster.alive(self._servers):
+                        self.store.set_status(record.id, "failed", error=f"Runs cannot be started: {self._host.reason}")
+            if not self._host.takes_runs:
                 return  # where Ray has died, they stay queued for the next one
             for turn in self._line.order(working := self._working(), self._jobs):
                 at_work = set(self._jobs.values())
@@ -374,7 +284,8 @@ class Engine:
 
     def _launch(self, turn: Turn) -> bool:
         """Gives Ray a turn; False where there is nothing to begin, or nobody knows yet how much memory it takes."""
-        assert self._pool is not None, "asked once Ray is there"
+        pool = self._host.pool
+        assert pool is not None, "asked once Ray is there"
         # Without those that were cancelled, or taken over, meanwhile.
         records = [record for record in map(self.store.run, turn.runs) if record.status == "queued"]
         runs = [record.id for record in records if record.engine == self._lease.id and not record.stop_wanted]
@@ -385,7 +296,7 @@ class Engine:
             predicted = self._sizes.of(runs, settings) if self._sizes else {}
             if predicted is None:
                 return False
-            need, refusal = self._pool.need(settings[0], predicted), self.refusal(settings[0], predicted, turn.owner)
+            need, refusal = pool.need(settings[0], predicted), self.refusal(settings[0], predicted, turn.owner)
         except errors.OutOfMemory as error:
             refusal = error
         if refusal:
@@ -395,12 +306,14 @@ class Engine:
         name = f"headroom-{uuid.uuid4().hex}" if len(runs) > 1 else ""
         checkpoints = [self.store.get_artifact(run, "checkpoint") for run in runs]
         if name:
-            stream = self._pool.begin_together(self.race, settings, checkpoints, name, need)
+            stream = pool.begin_together(self.race, settings, checkpoints, name, need)
         else:
-            stream = self._pool.begin(self.function, settings[0], checkpoints[0], need)
+            stream = pool.begin(self.function, settings[0], checkpoints[0], need)
         for other in set(self._jobs.values()):
             other.passed += other.pid is None
-        job = Job(self.store, runs, stream, self._lease.id, self._leave, self._forget, name, turn.owner, need.memory)
+        job = Job(
+            self.store, runs, stream, self._lease.id, self._host.leave, self._forget, name, turn.owner, need.memory
+        )
         self._jobs |= dict.fromkeys(runs, job)
         self._line.begun(turn)
         job.start()
@@ -408,9 +321,9 @@ class Engine:
         return True
 
     def _predict(self, settings: Mapping[str, Any]) -> Any:
-        if self._pool is None:
+        if self._host.pool is None:
             raise errors.EngineUnavailable("Ray is not there.")
-        return self._pool.predict(settings)
+        return self._host.pool.predict(settings)
 
     def _allow(self, owner: str, specs: list[dict[str, Any]]) -> None:
         """Raises InvalidSetting: this person may not queue runs with these settings."""
@@ -423,12 +336,12 @@ class Engine:
 
     def _foretell(self) -> None:
         """Says of each run that was queued what its wait will be, whether or not a page asks, to learn from it."""
-        if self.function == FINETUNE and self._ready.is_set() and not self._reason and self.store.waiting():
+        if self.function == FINETUNE and self.state == "ready" and self.store.waiting():
             self.forecast()
 
     def _measure(self) -> None:
-        if self._pool:
-            self._pool.measure()
+        if self.address and self._host.pool and self.state == "ready":
+            self._host.pool.measure()
 
     def _working(self) -> Counter[str]:
         """How many slots each person's runs take."""
@@ -446,18 +359,6 @@ class Engine:
         for job, runs in stopping.items():
             job.stop(runs)
 
-    def _end(self) -> None:
-        self._leave.set()
-        deadline = time.monotonic() + 5
-        while self._jobs and time.monotonic() < deadline:
-            time.sleep(0.02)  # followers let go of Ray before it goes
-        if self._owns_ray and cluster.running():
-            import ray
-
-            family = self._family | cluster.family(self._servers)
-            self._do(ray.shutdown)
-            cluster.end(family)
-
     # Shared
 
     def _hand_over_soon(self) -> None:
@@ -465,14 +366,14 @@ class Engine:
         with self._lock:
             if not self._filling:
                 self._filling = True
-                self._commands.put(self._hand_over)
+                self._host.do(self._hand_over)
 
     def _forget(self, job: Job, run: int) -> None:
         self._jobs.pop(run, None)
-        if self._leave.is_set() or run in job.live:  # it did not end: `recover` will find it
+        if self._host.leave.is_set() or run in job.live:  # it did not end: `recover` will find it
             return
         if job.crashed and not job.live and not job.again:
-            self._commands.put(self._warm_up)
+            self._host.do(self._warm_up)
         if not (job.again and job.live):  # what goes on together is handed over together
             self._hand_over_soon()
 

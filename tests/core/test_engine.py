@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from peftcore import errors
-from peftcore.engine import Engine, cluster, job, sizes
-from peftcore.engine import engine as engine_module
+from peftcore.engine import Engine, cluster, host, job, sizes
 from peftcore.engine.caps import Caps
 from peftcore.engine.engine import MOST_PASSED
 from peftcore.engine.lease import Lease
@@ -147,7 +146,7 @@ class Sized:
 def test_a_run_begins_only_where_its_memory_is_and_is_passed_by_a_few_at_most(engine, gate, monkeypatch):
     import ray
 
-    pool, all_of_it = engine._pool, engine._pool.memory
+    pool, all_of_it = engine._host.pool, engine._host.pool.memory
     monkeypatch.setattr(engine, "_sizes", Sized())
     never = engine.submit({"steps": 1, "bytes": all_of_it})
     assert ended(engine, never).status == "failed"
@@ -517,7 +516,7 @@ def test_where_ray_does_not_start_runs_wait_for_the_next_try(tmp_path, monkeypat
         raise errors.EngineUnavailable("busy") if len(tries) < 3 else cluster.NotInstalled("gone")
 
     monkeypatch.setattr(cluster, "start", start)
-    monkeypatch.setattr(engine_module, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(host, "AGAIN_SECONDS", 0.0)
     engine = Engine(Store(tmp_path), function=TOY)
     run = engine.submit({"steps": 1})
     engine.start()

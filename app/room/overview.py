@@ -11,6 +11,7 @@ from peftcore.engine.room.progress import Progress
 from peftcore.engine.room.progress import progress as of_all
 
 SECONDS = 2.0
+WHOLE, TALL = 18, 640  # people whose rows all show; pixels of the table of more
 
 
 @st.cache_data(ttl=SECONDS / 2, show_spinner=False)
@@ -25,11 +26,11 @@ def progress() -> list[Progress]:
 
 
 def doing(row: Progress) -> str:
-    """What somebody's runs do now: 'run 12 works, 2 wait'."""
+    """What somebody's runs do now: 'run 12 works, 2 runs wait'."""
     waiting = row.counts.get("queued", 0)
     parts = [f"run {row.working} works"] if row.working else []
     if waiting:
-        parts.append(f"{waiting} {'waits' if waiting == 1 else 'wait'}")
+        parts.append(f"{waiting} {'run waits' if waiting == 1 else 'runs wait'}")
     return ", ".join(parts) or ("nothing yet" if row.newest is None else f"last run {row.newest.status}")
 
 
@@ -66,13 +67,18 @@ def _table() -> None:
         hide_index=True,
         key="room_overview",
         placeholder="",
-        height=min(35 * (len(everybody) + 1) + 3, 640),
+        height="content" if len(everybody) <= WHOLE else TALL,
         column_config={
-            "name": st.column_config.TextColumn(pinned=True),
-            "now": st.column_config.TextColumn(width="medium"),
-            "done": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
-            "validation accuracy": st.column_config.LineChartColumn(y_min=0, y_max=1),
-            "best": st.column_config.NumberColumn(format="%.3f"),
+            "name": st.column_config.TextColumn(pinned=True, width=160),
+            "now": st.column_config.TextColumn(width=150),
+            "done": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1, width=95),
+            "validation accuracy": st.column_config.LineChartColumn("validation", y_min=0, y_max=1, width=100),
+            "best": st.column_config.NumberColumn(format="%.3f", width=60),
+            "best run": st.column_config.NumberColumn(width=70),
+            "finished": st.column_config.NumberColumn(width=70),
+            "failed": st.column_config.NumberColumn(width=55),
+            "last change": st.column_config.TextColumn(width=85),
+            "limits": st.column_config.TextColumn(width=55),
         },
     )
 

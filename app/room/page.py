@@ -34,14 +34,14 @@ def draw() -> None:
         case "rules":
             rules_view.draw()
         case "challenge":
-            challenge_view.manage()
             challenge_view.board()
+            challenge_view.manage()
         case "archive":
             take_home.draw(None)
 
 
 def _people() -> None:
-    left, right = st.columns([3, 1], gap="medium")
+    left, right = st.columns([4, 1], gap="medium")
     with left:
         overview.draw()
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -77,7 +77,8 @@ def _participant(name: str) -> None:
         take_home.draw(name)
     st.caption("On a machine that others use after you, leave the room; its code lets you in under another name.")
     st.html(
-        '<form method="post" action="/leave"><button style="font:inherit;padding:0.35rem 0.9rem">Leave the room'
+        '<form method="post" action="/leave"><button style="font:inherit;color:inherit;background:none;cursor:pointer;'
+        'border:1px solid rgba(128,128,128,.4);border-radius:.4rem;padding:.4rem .9rem">Leave the room'
         "</button></form>"
     )
 

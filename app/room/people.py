@@ -16,16 +16,17 @@ def draw() -> None:
     if not people:
         st.caption("Nobody has entered yet. Show the code, or the picture with the link.")
         return
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("With one person:", width="content")
         chosen = st.selectbox(
-            "With one person", people, key="room_person", format_func=lambda one: one.name, width=260,
-            help="Type to search.",
+            "With one person", people, key="room_person", format_func=lambda one: one.name, width=240,
+            label_visibility="collapsed",
         )  # fmt: skip
         person = next((one for one in people if one.id == chosen.id), people[0])
         records = state.whole_store().runs(owner=person.name)
         busy = [record.id for record in records if record.status in WAITING]
         st.button(
-            f"Stop {'their run' if len(busy) == 1 else f'all {len(busy)} runs'}", key="room_stop", disabled=not busy,
+            f"Stop all {len(busy)} runs" if len(busy) > 1 else "Stop their run", key="room_stop", disabled=not busy,
             icon=":material/stop_circle:", on_click=_stop, args=(busy,),
         )  # fmt: skip
         st.button(

@@ -16,19 +16,34 @@ from peftcore.figures.theme import method_title
 
 SECONDS = 2.0
 MOST_ROWS = 60
+NUMBERS = ("Finished", "Best", "Validation", "Test")  # columns
+COLUMN = 14  # people in one table; more stand side by side, each in fewer words
 _STYLE = """<style>
 [data-testid="stHeader"], [data-testid="stToolbar"], .st-key-room_banner {display: none}
 .stMainBlockContainer {padding: 2rem 3rem}
-.wall {width: 100%; border-collapse: collapse; font-size: 1.5rem; line-height: 1.3}
+.walls {display: flex; gap: 0 1.5rem; align-items: flex-start}
+.wall {flex: 1 1 0; border-collapse: collapse; font-size: clamp(1rem, 1.7vw, 2.2rem); line-height: 1.3}
+.walls:has(.wall + .wall) .wall {font-size: max(.8rem, 1.05vw)}
+.wall + .wall .name, .wall:has(+ .wall) .name {
+  max-width: 8em; white-space: nowrap; overflow: hidden; text-overflow: ellipsis
+}
 .wall td, .wall th {padding: 0.3rem 1rem 0.3rem 0; text-align: left; border-bottom: 1px solid rgba(128,128,128,.3)}
 .stMainBlockContainer h1 {font-size: 2.6rem}
 .wall th.number {text-align: right}
-.wall th {font-weight: 600; opacity: .8; font-size: 1.1rem}
+.wall th {font-weight: 600; opacity: .8; font-size: .75em}
 .wall td.number {font-variant-numeric: tabular-nums; text-align: right}
 .wall .bar {display: inline-block; height: .8em; background: currentColor; opacity: .75; min-width: 2px}
-.wall .track {display: inline-block; width: 10rem; border: 1px solid currentColor; line-height: 0; opacity: .9}
-.wallcode {white-space: nowrap; font-size: 3.6rem; font-weight: 650; letter-spacing: .06em; line-height: 1.2}
-.wallsaid {font-size: 1.7rem; line-height: 1.35}
+.wall .track {display: inline-block; width: 7em; border: 1px solid currentColor; line-height: 0; opacity: .9}
+.wallcode {white-space: nowrap; font-size: clamp(2rem, 3.9vw, 5rem); font-weight: 650; letter-spacing: .04em}
+.wallsaid {font-size: clamp(1.1rem, 1.8vw, 2.2rem); line-height: 1.35; overflow-wrap: anywhere}
+@media (max-width: 640px) {
+  .stMainBlockContainer {padding: 1rem}
+  .stMainBlockContainer h1 {font-size: 1.8rem}
+  .wall td, .wall th {padding-right: .5rem}
+  .wall .track {width: 3em}
+  .walls {display: block}
+  .wall {width: 100%}
+}
 </style>"""
 
 
@@ -71,18 +86,37 @@ def _everybody() -> None:
     if not rows:
         st.html('<div class="wallsaid">Nobody is here yet. Scan the picture, or type the address and the code.</div>')
         return
-    st.html(
-        '<table class="wall"><tr><th>Name</th><th>Now</th><th></th><th class="number">Finished</th>'
-        '<th class="number">Best validation</th></tr>' + "".join(map(_row, rows)) + "</table>"
-    )
+    few = len(rows) <= COLUMN
+    head, line = (["Name", "Now", "", "Finished", "Best"], _row) if few else (["Name", "Now", "Best"], _short_row)
+    _walls(head, [line(one) for one in rows])
+    st.html('<div style="opacity:.8">Best: the highest validation accuracy of finished runs.</div>')
+
+
+def _walls(head: list[str], rows: list[str]) -> None:
+    """One table, or several side by side."""
+    top = f"<tr>{''.join(map(_head, head))}</tr>"
+    each = -(-len(rows) // -(-len(rows) // COLUMN))
+    parts = ["".join(rows[nth : nth + each]) for nth in range(0, len(rows), each)]
+    st.html(f'<div class="walls">{"".join(f"<table class=wall>{top}{part}</table>" for part in parts)}</div>')
+
+
+def _short_row(row: Progress) -> str:
+    now = _track(row) or ("waits" if row.counts.get("queued") else "")
+    best = "" if row.val is None else f"{row.val:.3f}"
+    return f'<tr><td class="name"><b>{html.escape(row.name)}</b></td><td>{now}</td><td class="number">{best}</td></tr>'
+
+
+def _track(row: Progress) -> str:
+    """How much of the run that works is done, '' where none does."""
+    share = "" if row.share is None else f'<span class="bar" style="width:{100 * row.share:.0f}%"></span>'
+    return f'<span class="track">{share}</span>' if share else ""
 
 
 def _row(row: Progress) -> str:
-    share = "" if row.share is None else f'<span class="bar" style="width:{100 * row.share:.0f}%"></span>'
-    track = f'<span class="track">{share}</span>' if share else ""
     best = "" if row.val is None else f"{row.val:.3f}"
     return (
-        f"<tr><td><b>{html.escape(row.name)}</b></td><td>{html.escape(overview.doing(row))}</td><td>{track}</td>"
+        f'<tr><td class="name"><b>{html.escape(row.name)}</b></td><td>{html.escape(overview.doing(row))}</td>'
+        f"<td>{_track(row)}</td>"
         f'<td class="number">{row.counts.get("finished", 0)}</td><td class="number">{best}</td></tr>'
     )
 
@@ -97,21 +131,23 @@ def _board() -> None:
     if not found:
         st.html('<div class="wallsaid">Nobody has finished a run for it yet.</div>')
         return
-    head = ["", "Name", "Method", "Validation", *(["Test"] if now.revealed else [])]
+    few = len(found) <= COLUMN
+    head = ["", "Name", *(["Method"] if few else []), "Validation", *(["Test"] if now.revealed else [])]
     lines = []
     for place, one in enumerate(found, 1):
-        test = f'<td class="number">{one.test:.3f}</td>' if now.revealed and one.test is not None else ""
+        test = "" if one.test is None else f"{one.test:.3f}"
+        tested = f'<td class="number">{test}</td>' if now.revealed else ""
+        method = f"<td>{html.escape(method_title(one.method))}</td>" if few else ""
         lines.append(
-            f'<tr><td class="number">{place}</td><td><b>{html.escape(one.owner or "This machine")}</b></td>'
-            f'<td>{html.escape(method_title(one.method))}</td><td class="number">{one.val:.3f}</td>{test}</tr>'
+            f'<tr><td class="number">{place}</td>'
+            f'<td class="name"><b>{html.escape(one.owner or "This machine")}</b></td>'
+            f'{method}<td class="number">{one.val:.3f}</td>{tested}</tr>'
         )
-    st.html(
-        f'<table class="wall"><tr>{"".join(map(_head, head))}</tr>{"".join(lines)}</table>'
-    )  # fmt: skip
+    _walls(head, lines)
 
 
 def _head(name: str) -> str:
-    return f'<th class="number">{name}</th>' if name in ("Validation", "Test") else f"<th>{name}</th>"
+    return f'<th class="number">{name}</th>' if name in NUMBERS else f"<th>{name}</th>"
 
 
 def _run(run: int) -> None:

@@ -98,7 +98,7 @@ def test_the_teacher_sees_all_and_sets_all(at, as_, room, store, engine, trained
     as_("Teacher")
     page = at("room")
     table = page.dataframe[0].value
-    assert list(table["name"]) == ["Ana", "This machine"] and table["now"][0] == "1 waits"
+    assert list(table["name"]) == ["Ana", "This machine"] and table["now"][0] == "1 run waits"
     assert room.code in text(page)
     page.button("room_launching").click().run()
     page.button("room_stop").click().run()

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -26,6 +27,16 @@ NEWCOMERS = Path(__file__).parent / "newcomers"
 def _own_home(tmp_path, monkeypatch):
     """No test ever reads or writes the user's runs."""
     monkeypatch.setenv("HEADROOM_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def room(tmp_path) -> Iterator[Any]:
+    """A room in the test's own folder."""
+    from peftcore.engine.room import Room
+
+    here = Room(tmp_path)
+    yield here
+    here.close()
 
 
 @pytest.fixture(scope="module")

@@ -25,13 +25,6 @@ class Clock:
 
 
 @pytest.fixture
-def room(tmp_path):
-    here = Room(tmp_path)
-    yield here
-    here.close()
-
-
-@pytest.fixture
 def clock() -> Clock:
     return Clock()
 

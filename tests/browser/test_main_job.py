@@ -6,14 +6,11 @@ Screenshots of every station are kept in screenshots/ (ignored by git).
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import socket
-import subprocess
 import time
 from pathlib import Path
 
+import own_app
 import plotly
 import pytest
 from bad_uploads import good, zipped
@@ -37,38 +34,9 @@ def home(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def address(home):
     """The app, started by its command on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k != "MFLAGS"}
-    environment |= {"HEADROOM_HOME": str(home), "STREAMLIT_SERVER_HEADLESS": "true"}
-    environment.pop("OMP_NUM_THREADS", None)
-    log = (home / "app.log").open("w")
-    app = subprocess.Popen(
-        ["make", "app", f"PORT={port}"], cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
-    )
-    try:
-        _wait_for(port, app, home / "app.log")
+    with own_app.started(home) as port:
         yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(app.pid, signal.SIGINT)
-        try:
-            app.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(app.pid, signal.SIGKILL)
-    told = (home / "app.log").read_text()
-    assert "Traceback" not in told, told[-4000:]
-
-
-def _wait_for(port: int, app: subprocess.Popen, log: Path) -> None:
-    for _ in range(600):
-        if app.poll() is not None:
-            raise RuntimeError(f"the app ended: {log.read_text()[-2000:]}")
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.2)
-    raise RuntimeError("the app does not answer")
+    assert "Traceback" not in (log := own_app.said(home)), log[-4000:]
 
 
 @pytest.fixture(scope="module")

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import socket
-import subprocess
-import time
-from pathlib import Path
 
+import own_app
 import pytest
 from playwright.sync_api import expect, sync_playwright
 from websockets import InvalidStatus, Origin
 from websockets.sync.client import connect
 
-ROOT = Path(__file__).resolve().parents[2]
+GREETING = r"code=(\S+)\n.*(/teacher\S+)"  # in the terminal
 pytestmark = pytest.mark.browser
 
 
@@ -23,34 +19,8 @@ pytestmark = pytest.mark.browser
 def room(tmp_path_factory):
     """The address, code and teacher's link of a room, started by its command and printed by it."""
     home = tmp_path_factory.mktemp("room")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k != "MFLAGS"}
-    environment |= {"HEADROOM_HOME": str(home), "STREAMLIT_SERVER_HEADLESS": "true", "PYTHONUNBUFFERED": "1"}
-    log = home / "app.log"
-    with log.open("w") as file:
-        command = ["make", "app", f"PORT={port}", "NAMES=room.example"]
-        app = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file, start_new_session=True)
-    try:
-        for _ in range(600):
-            if (said := re.search(r"code=(\S+)\n.*(/teacher\S+)", log.read_text())) and _answers(port):
-                break
-            assert app.poll() is None, log.read_text()[-2000:]
-            time.sleep(0.2)
-        assert said, log.read_text()
-        yield f"http://127.0.0.1:{port}", said[1], said[2]
-    finally:
-        os.killpg(app.pid, signal.SIGINT)
-        try:
-            app.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(app.pid, signal.SIGKILL)
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
+    with own_app.started(home, "NAMES=room.example", says=GREETING) as port:
+        yield f"http://127.0.0.1:{port}", *re.search(GREETING, own_app.said(home)).groups()
 
 
 def _only_from_here(address: str, cookie: str) -> None:

@@ -22,13 +22,6 @@ SPEC = RunSpec().to_dict()
 
 
 @pytest.fixture
-def room(tmp_path):
-    here = Room(tmp_path)
-    yield here
-    here.close()
-
-
-@pytest.fixture
 def store(tmp_path):
     return Store(tmp_path)
 

@@ -50,12 +50,16 @@ def draw(run: subjects.Run, image: int | str, target: int, chosen: Chosen, class
     keys = [maps.key_of(run, image, target, chosen.how, tuned) for tuned in (False, True)]
     jobs = [maps.explained(run, image, target, chosen.how, tuned) for tuned in (False, True)]
     found: list[maps.Explained | None] = []
+    refused: list[str] = []
     for column, job, key, when in zip(columns[1:], jobs, keys, ("before", "after"), strict=True):
         with column:
             try:
                 found.append(_followed(job, key, when, f"{BY[chosen.by].capitalize()}, {when} tuning"))
             except NotMeasurable as error:
                 found.append(None)
+                if str(error) in refused:  # of both
+                    continue
+                refused.append(str(error))
                 errors.show(error)
                 if chosen.layer > 1:
                     st.button(

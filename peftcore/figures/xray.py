@@ -71,7 +71,11 @@ def by_layer(
     figure.update_layout(autosize=False, dragmode=False, **size)
     layers, places = np.nonzero(np.isfinite(values))
     place = [columns[int(n)] for n in places]
-    columns_of = {"layer": list(layers + 1), columns_are: place, theme.plain(what): list(values[layers, places])}
+    columns_of: dict[str, list] = {
+        "layer": list(layers + 1),
+        columns_are: place,
+        theme.plain(what): list(values[layers, places]),
+    }
     theme.numbered(figure, columns_of)
     return theme.finish(
         figure, title, name="by-layer", note=note, dark=dark, margin=margin, line=max(24, width // 8),

@@ -128,8 +128,8 @@ def _gradcam(model: TunedModel, images: Tensor, target: Tensor, layer: int | Non
     cam = torch.cat(cams)  # (B, 1, rows, columns)
     if not cam.any():
         raise errors.NotMeasurable(
-            f"No patch of layer {chosen} of {backbone.name} reaches the classifier: it reads the class token, or "
-            f"frozen features before that layer. Choose an earlier layer, such as {max(chosen - 1, 0)}."
+            f"No patch behind {on_grid.block.path} of {backbone.name} reaches the classifier, which reads the class "
+            "token, or frozen features before that layer. Choose an earlier layer."
         )
     maps = F.interpolate(cam.float(), images.shape[2:], mode="bilinear")[:, 0]
     return Attribution(maps, target, "gradcam", layer=chosen)

@@ -290,3 +290,43 @@ def counts() -> dict[str, tuple[int, int]]:
         "Bi-LoRA, rank 32, 1 bit, bytes": (petl_vit_writing.packed_bytes(tuner("bi_lora")), 147_456 + 48 * 8),
         "Heart-LoRA, 5 of 12 heads off, bytes": (petl_vit_writing.packed_bytes(heart), 116_736 + 48 * 8),
     }
+
+
+# pytorch-grad-cam (PyPI: grad-cam), where it is installed
+
+GRAD_CAM_ON = ("vit_micro", "swin_micro")
+GRAD_CAM_WITHIN = 1e-5
+
+
+def grad_cam(name: str, dtype: torch.dtype) -> dict[int, float]:
+    """Layer Grad-CAM on tokens, by layer from 0, before its library takes negative values away and rescales the rest.
+
+    Each layer whose patches the classifier reads: the last one of a backbone pooled by its class token has none.
+    """
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    model = pc.attach(pc.load_backbone(name), {"name": "lora", "rank": 4}, 5, seed=0, verify=False)
+    generator = torch.Generator().manual_seed(0)
+    for _, parameter in model.named_trainable():
+        parameter.data.normal_(0, 0.1, generator=generator)
+    model, classes = model.to(dtype).eval(), [1, 4]
+    x = torch.randn(len(classes), *model.backbone.input_size, generator=generator).to(dtype)
+    found = {}
+    for layer, block in enumerate(model.backbone.blocks[: -1 if name.startswith("vit") else None]):
+
+        def on_grid(out: Tensor, grid: tuple[int, int] = block.grid) -> Tensor:
+            if out.ndim == 4:  # a Swin's (B, rows, columns, channels)
+                return out.permute(0, 3, 1, 2)
+            return out[:, model.backbone.prefix_tokens :].transpose(1, 2).reshape(len(out), -1, *grid)
+
+        theirs = model.backbone.module.get_submodule(block.path)
+        with GradCAM(model, [theirs], reshape_transform=on_grid) as cam:
+            targets = [ClassifierOutputTarget(label) for label in classes]
+            cam(x.clone().requires_grad_(), targets)
+            kept = cam.activations_and_grads
+            given = kept.activations[0].numpy(), kept.gradients[0].numpy()
+            raw = torch.from_numpy(cam.get_cam_image(x, theirs, targets, *given))  # (B, rows, columns)
+        wide = F.interpolate(raw[:, None].float(), x.shape[2:], mode="bilinear")[:, 0]
+        found[layer] = largest(pc.attribute(model, x, classes, "gradcam", layer).maps, wide)
+    return found

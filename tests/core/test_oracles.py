@@ -21,6 +21,13 @@ def test_within_its_tolerance(oracle, family):
             assert 0 <= error <= within[dtype], f"{compared}, {dtype}"  # NaN is not
 
 
+@pytest.mark.parametrize("name", against.GRAD_CAM_ON)
+def test_layer_grad_cam_is_pytorch_grad_cams(name):
+    pytest.importorskip("pytorch_grad_cam")
+    found = against.grad_cam(name, torch.float32)
+    assert found and max(found.values()) <= against.GRAD_CAM_WITHIN, found
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_the_quantiser_is_the_second_derivation(bits):
     assert max(against.codes(bits).values()) < 1e-11

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import caps, errors, links, navigation, state, theme, turns, words
+from app import caps, errors, glossary, links, navigation, state, theme, turns, words
 from app.captions import POWERS
 from app.heads import cut
 from app.memory import cases
@@ -192,7 +192,9 @@ def _result(record: RunRecord, follower: Follower) -> None:
     columns[1].metric(
         "Trained weights",
         human_count(trained),
-        help=f"{counts['method']:,} in the method and {counts['head']:,} in the classifier: {of_the_backbone}.{before}",
+        help=glossary.linked(
+            f"{counts['method']:,} in the method and {counts['head']:,} in the classifier: {of_the_backbone}.{before}"
+        ),
     )
     columns[2].metric("Peak memory", si_bytes(peak), help=f"Of one training step, measured. {POWERS}")
     exactly = f"{summary['seconds']:.1f} seconds on {started['device']}"
@@ -226,5 +228,5 @@ def _accuracy(place: DeltaGenerator, accuracy: float, ground: Ground, told_condi
         delta=f"at chance, {ground.chance:.3f}" if ground.at_chance(accuracy) else sure,
         delta_color="inverse" if ground.at_chance(accuracy) else "off",
         delta_arrow="off",
-        help=share,
+        help=glossary.linked(share),
     )

@@ -192,9 +192,8 @@ class RunSpec(Settings):
     @property
     def decay(self) -> float:
         """The weight decay in force: the one given or the kind's default (METHODS.md)."""
-        if self.weight_decay is None:
-            return 0.05 if self.method.kind == "side" else 1e-4
-        return self.weight_decay
+        usual = 0.05 if self.method.kind == "side" else 1e-4
+        return usual if self.weight_decay is None else self.weight_decay
 
     def to_dict(self) -> dict[str, Any]:
         return self.model_dump(mode="json")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +15,7 @@ from peftcore.figures import theme
 from peftcore.figures.squares import ticks
 
 GAP = 6  # pixels between maps
+LEAST, BETWEEN = 64, 34  # pixels of a map's side, as wide as its name; between two bands of maps
 MARGINS = dict(l=74, r=8, b=26)
 
 
@@ -35,24 +38,33 @@ def beside_layers(
     if not side or not len(backbone) == len(side) == len(layers):
         raise BadData(f"Each module needs a map, its layer's map and its layer: {len(side)}, {len(backbone)}.")
     count = len(side)
-    cell = min(150, (width - MARGINS["l"] - MARGINS["r"] - GAP * (count - 1)) // count)
-    figure = make_subplots(
-        2, count, horizontal_spacing=GAP / (cell * count + GAP * (count - 1)), vertical_spacing=GAP / (2 * cell + GAP)
-    )
+    room = width - MARGINS["l"] - MARGINS["r"] + GAP
+    bands = math.ceil(count / max(1, room // (LEAST + GAP)))  # one below another where the window is narrow
+    across = math.ceil(count / bands)
+    cell = min(150, room // across - GAP)
+    tall, wide = bands * (2 * cell + GAP) + (bands - 1) * BETWEEN, cell * across + GAP * (across - 1)
+    figure = make_subplots(2 * bands, across)
+    for band, row, column in itertools.product(range(bands), range(2), range(across)):
+        top, left = band * (2 * cell + GAP + BETWEEN) + row * (cell + GAP), column * (cell + GAP)
+        at = dict(row=2 * band + row + 1, col=column + 1)
+        figure.update_xaxes(domain=[left / wide, (left + cell) / wide], **at)
+        figure.update_yaxes(domain=[1 - (top + cell) / tall, 1 - top / tall], **at)
     table: dict[str, list] = {"module": [], "layer": [], "row": [], "column": [], "layer's weight": []}
     table["module's weight"] = []
     differ = []
     for i, (above, below, layer) in enumerate(zip(backbone, side, layers, strict=True)):
+        band, column = divmod(i, across)
         for row, grid, whose in ((1, above, f"layer {layer + 1}"), (2, below, f"module {i + 1}")):
             figure.add_heatmap(
                 z=grid, zmin=0, zmax=float(np.max(grid)) or 1.0, colorscale=theme.SEQUENTIAL, showscale=False,
                 hovertemplate=f"<b>{whose}</b>, row %{{y}}, column %{{x}}: %{{z:.1%}}<extra></extra>",
-                row=row, col=i + 1, x0=1, y0=1, dx=1, dy=1,
+                row=2 * band + row, col=column + 1, x0=1, y0=1, dx=1, dy=1,
             )  # fmt: skip
             if query is not None:
                 box = dict(x0=query[1] + 0.5, x1=query[1] + 1.5, y0=query[0] + 0.5, y1=query[0] + 1.5)
-                figure.add_shape(**box, type="rect", line=dict(color="#D55E00", width=2), row=row, col=i + 1)
-        figure.update_xaxes(title_text=f"module {i + 1}", row=2, col=i + 1)
+                figure.add_shape(**box, type="rect", line=dict(color="#D55E00", width=2),
+                                 row=2 * band + row, col=column + 1)  # fmt: skip
+        figure.update_xaxes(title_text=f"module {i + 1}", row=2 * band + 2, col=column + 1)
         if above.shape == below.shape:
             a, b = (grid / (grid.sum() or 1.0) for grid in (above, below))
             differ.append(0.5 * float(np.abs(a - b).sum()))
@@ -62,8 +74,9 @@ def beside_layers(
     bare = dict(showticklabels=False, ticks="", showgrid=False, showline=False, fixedrange=True)
     figure.update_xaxes(**bare, title_standoff=2)
     figure.update_yaxes(**bare, autorange="reversed")
-    figure.update_yaxes(title_text="backbone", row=1, col=1)
-    figure.update_yaxes(title_text="side", row=2, col=1)
+    for band in range(bands):
+        figure.update_yaxes(title_text="backbone", row=2 * band + 1, col=1)
+        figure.update_yaxes(title_text="side", row=2 * band + 2, col=1)
     theme.numbered(figure, table)
     title = "Each side module beside the layer it reads"
     if differ:
@@ -72,13 +85,12 @@ def beside_layers(
             f"Side modules look elsewhere than their layers: {theme.percent(float(np.mean(differ)))} of the attention "
             f"differs on average, most in module {most + 1} ({theme.percent(differ[most])})"
         )
-    across = cell * count + GAP * (count - 1) + MARGINS["l"] + MARGINS["r"]
-    line = max(24, across // 8)
+    line = max(24, (wide + MARGINS["l"] + MARGINS["r"]) // 8)
     top = theme.title_height(title, line)
     figure.update_layout(autosize=False, dragmode=False)
     return theme.finish(
-        figure, title, name="beside-layers", dark=dark, width=across, line=line, margin=MARGINS | dict(t=top),
-        height=2 * cell + GAP + top + MARGINS["b"],
+        figure, title, name="beside-layers", dark=dark, width=wide + MARGINS["l"] + MARGINS["r"], line=line,
+        margin=MARGINS | dict(t=top), height=tall + top + MARGINS["b"],
     )  # fmt: skip
 
 
@@ -110,7 +122,9 @@ def added(
         )
     )  # fmt: skip
     shown = ticks(len(names)) if len(names) > 12 else at
-    figure.update_xaxes(tickvals=list(shown), ticktext=[theme.plain(names[i]) for i in shown])
+    word = names[0].split(" ")[0] if len({name.split(" ")[0] for name in names}) == 1 else ""
+    short = [theme.plain(names[i].removeprefix(word).strip() or names[i]) for i in shown]
+    figure.update_xaxes(tickvals=list(shown), ticktext=short, title_text=theme.plain(word))
     figure.update_yaxes(title_text="length, of the frozen token's", tickformat=".1%", range=[0, 1.2 * max(sizes) or 1])
     theme.numbered(figure, {"module": names, "size": sizes, "share": shares})
     most = int(np.argmax(shares))

@@ -114,6 +114,7 @@ def ink(dark: bool = False) -> str:
 
 NOTE_HEIGHT = 18  # pixels of the small line under a title
 LETTER = 7.8  # pixels of a title's letter, about
+SMALL_LETTER = 6.4  # of the small lines under a title
 
 
 def muted(dark: bool = False) -> str:
@@ -291,17 +292,25 @@ def narrowed(figure: go.Figure, width: int) -> go.Figure:
     """Wraps the title and the small lines under it again where they are wider than `width` pixels. What the figure
     draws keeps its size where that is fixed."""
     title, *notes = (figure.layout.title.text or "").split("<br><span")
-    longest = max(map(len, title.split("<br>")))
-    if longest <= int(width / LETTER):
+    said, fits = title, int(width / LETTER)
+    if max(map(len, title.split("<br>"))) > fits:
+        said = wrap(title.replace("<br>", " "), fits)
+    small = [_note_wrapped(note, int(width / SMALL_LETTER)) for note in notes]
+    more = 21 * (said.count("<br>") - title.count("<br>")) + NOTE_HEIGHT * sum(note.count("<br>") for note in small)
+    text = "<br><span".join([said, *small])
+    if text == figure.layout.title.text:
         return figure
-    text = wrap(title.replace("<br>", " "), int(width / LETTER))
-    more = 21 * (text.count("<br>") - title.count("<br>"))
-    figure.update_layout(
-        title=dict(text="<br><span".join([text, *notes]), pad_t=20), margin_t=(figure.layout.margin.t or 0) + more
-    )
+    figure.update_layout(title=dict(text=text, pad_t=20), margin_t=(figure.layout.margin.t or 0) + more)
     if figure.layout.height and figure.layout.autosize is False:
         figure.update_layout(height=figure.layout.height + more)
     return figure
+
+
+def _note_wrapped(note: str, letters: int) -> str:
+    """A small line as `_small` writes it, from its style on, in lines of at most so many letters."""
+    style, _, rest = note.partition(">")
+    text = rest.removesuffix("</span>")
+    return note if len(text) <= letters or "<" in text else f"{style}>{wrap(text, letters)}</span>"
 
 
 def larger(figure: go.Figure, factor: float) -> go.Figure:

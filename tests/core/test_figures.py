@@ -30,6 +30,7 @@ from peftcore.figures import (
     lettering,
     masks,
     memory,
+    modules,
     predictions,
     races,
     reached,
@@ -801,6 +802,26 @@ def test_a_title_is_broken_anew_for_a_phone_and_squares_stay_square():
     narrow = theme.narrowed(grid, 240)
     assert narrow.layout.title.text.count("<br>") > before.count("<br>")
     assert narrow.layout.height - narrow.layout.margin.t == inner
+
+
+def test_a_note_is_wrapped_on_a_phone_too() -> None:
+    noted = theme.finish(go.Figure(), "Short", name="n", note="a note that is much too long for the window of a phone")
+    narrow = theme.narrowed(go.Figure(noted), 240)
+    title, note = narrow.layout.title.text.split("<br><span")
+    assert title == "Short" and note.count("<br>") == 1 and note.endswith("</span>")
+    assert narrow.layout.margin.t == noted.layout.margin.t + theme.NOTE_HEIGHT
+    assert theme.narrowed(go.Figure(noted), 600) == noted
+
+
+def test_side_modules_stand_in_bands_where_the_window_is_narrow() -> None:
+    maps = list(RNG.dirichlet(np.ones(16), size=8).reshape(8, 4, 4))
+    figure = modules.beside_layers(maps, maps, list(range(8)), width=340)
+    inside = figure.layout.width - 82, figure.layout.height - figure.layout.margin.t - 26
+    assert figure.layout.width <= 340
+    for trace in figure.data:
+        x, y = (getattr(figure.layout, f"{axis[0]}axis{axis[1:]}").domain for axis in (trace.xaxis, trace.yaxis))
+        wide, tall = (x[1] - x[0]) * inside[0], (y[1] - y[0]) * inside[1]
+        assert wide == pytest.approx(tall) and wide >= modules.LEAST
 
 
 def test_type_grows_on_a_projector_and_squares_keep_their_size():

@@ -7,18 +7,20 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from app import captions, theme
+from app import captions, screen, theme
 from app.drawn import plan
 from app.learn.live._recorded import part
 from peftcore.figures import theme as look
 from peftcore.figures.words import wrap
 
 COLUMN = 64  # characters of a reason per line
+NAME, PITCH = {False: 140, True: 44}, {False: 58, True: 84}  # characters of a bar's name per line, pixels per bar
+GAP = {False: 0.52, True: 0.64}  # share of that which is left for the name
 
 
 def draw(_settings: Mapping[str, Any]) -> None:
     known = part("ledger")
-    theme.show(plan(bars, known["kept_by"], theme.is_dark()), "kept")
+    theme.show(plan(bars, known["kept_by"], theme.is_dark(), narrow=screen.is_phone()), "kept")
     captions.caption(
         f"LoRA on {known['backbone']}, {known['batch']} images, {known['precision']}: bytes that are kept from the way "
         f"up to the way down, by the kind of module that keeps them. {captions.POWERS} Point at a bar to read why.",
@@ -26,8 +28,8 @@ def draw(_settings: Mapping[str, Any]) -> None:
     )
 
 
-def bars(rows: Sequence[Mapping[str, Any]], dark: bool) -> go.Figure:
-    """`rows`: kind, reason and bytes, the largest first."""
+def bars(rows: Sequence[Mapping[str, Any]], dark: bool, narrow: bool = False) -> go.Figure:
+    """`rows`: kind, reason and bytes, the largest first. `narrow`: names of bars have two lines."""
     whole = sum(row["bytes"] for row in rows)
     shown = [row for row in rows if row["bytes"] >= 0.01 * whole][::-1]
     figure = go.Figure(
@@ -40,9 +42,9 @@ def bars(rows: Sequence[Mapping[str, Any]], dark: bool) -> go.Figure:
         )
     )  # fmt: skip
     for place, row in enumerate(shown):
-        name = f"{row['kind']}: {look.plain(short(row['reason']))}"
+        name = wrap(f"{row['kind']}: {look.plain(short(row['reason']))}", NAME[narrow])
         figure.add_annotation(
-            x=0, xanchor="left", y=place + 0.33, yanchor="bottom", text=name,
+            x=0, xanchor="left", y=place + 0.57 - GAP[narrow] / 2 + 0.02, yanchor="bottom", text=name, align="left",
             font=dict(color=look.ink(dark), size=12.5),
         )  # fmt: skip
     look.numbered(
@@ -54,9 +56,9 @@ def bars(rows: Sequence[Mapping[str, Any]], dark: bool) -> go.Figure:
         title_text="kept for the way down (MB)", range=[0, max(row["bytes"] for row in rows) * 1.2 / 1e6]
     )
     figure.update_yaxes(visible=False, range=[-0.6, len(shown) - 0.1])
-    figure.update_layout(bargap=0.52)
+    figure.update_layout(bargap=GAP[narrow])
     title = f"{look.percent(others / whole)} of it is needed by layers that LoRA does not train"
-    return look.finish(figure, title, name="kept-by", dark=dark, height=110 + 58 * len(shown), line=90,
+    return look.finish(figure, title, name="kept-by", dark=dark, height=110 + PITCH[narrow] * len(shown), line=90,
                        margin=dict(l=16))  # fmt: skip
 
 

@@ -125,7 +125,7 @@ def _accuracies(name: str) -> None:
             f"{ours['tasks']} tasks on {ours['backbone']}{old}, {ours['epochs']}."
         )
     elif not searched:
-        st.markdown("Here: not measured on an embedded backbone yet. Half an hour of a core does it:")
+        st.markdown("Here: not measured on an embedded backbone yet. This does it, and goes on if called again:")
         command = (
             f"python -m peftcore bench recipes --methods {name} --stages rates --minutes 30 --storage search.journal"
         )

@@ -1,7 +1,8 @@
 """The memory that runs will take, known before they begin: as their card predicted it, or predicted in a worker of Ray.
 
 A run asks Ray for this much, so one that does not fit now waits, and one that never fits is refused with the numbers.
-One whose prediction comes to no end is refused as well: nobody knows what it would do to the others.
+One whose prediction comes to no end is refused as well: nobody knows what it would do to the others. A prediction for
+which no run waits any more is dropped.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import json
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from peftcore import errors
@@ -29,7 +31,16 @@ PROCESS_BYTES = 500_000_000  # what a worker holds before a run begins: Python, 
 FIRST_WAIT = 0.15  # seconds in which whoever queued a run may still write what they know of it
 LONGEST = 180.0  # seconds for a prediction, after which the run is refused
 LOOK_SECONDS = 0.2
+MOST_DEATHS = 3  # of processes over one prediction, after which it counts as one that nobody can make
 MOST_KEPT = 512
+
+
+@dataclass
+class Wanted:
+    """A prediction to be made, and who waits for it."""
+
+    settings: Mapping[str, Any]
+    runs: set[int] = field(default_factory=set)
 
 
 class Sizes:
@@ -42,8 +53,9 @@ class Sizes:
         self.store, self._predict, self._known = store, predict, known
         self._kept: OrderedDict[str, dict[str, int] | None] = OrderedDict()  # by what decides it; see `_found`
         self._asked: dict[int, float] = {}
+        self._deaths: Counter[str] = Counter()  # of processes that predicted
         # Two at a time, each in a process of 300 MB: so no small run waits behind the predictions of large ones.
-        self._lanes: dict[bool, OrderedDict[str, Mapping[str, Any]]] = {True: OrderedDict(), False: OrderedDict()}
+        self._lanes: dict[bool, OrderedDict[str, Wanted]] = {True: OrderedDict(), False: OrderedDict()}
         self._served: set[bool] = set()  # lanes that have a thread
         self._lock = threading.Lock()
 
@@ -80,7 +92,8 @@ class Sizes:
                 if now - self._asked.setdefault(run, now) < FIRST_WAIT:
                     threading.Timer(FIRST_WAIT, self._known).start()
                     return None
-                self._lanes[lane := settings.get("backbone") in embedded.names()].setdefault(key, settings)
+                waiting = self._lanes[lane := settings.get("backbone") in embedded.names()]
+                waiting.setdefault(key, Wanted(settings)).runs.add(run)
                 if lane not in self._served:
                     self._served.add(lane)
                     threading.Thread(target=self._serve, args=(lane,), name="headroom-sizes", daemon=True).start()
@@ -97,30 +110,44 @@ class Sizes:
                 if not (waiting := self._lanes[lane]):
                     self._served.remove(lane)
                     return
-                key, settings = next(iter(waiting.items()))
-            found = self._found(settings)
+                key, wanted = next(iter(waiting.items()))
+            known, found = self._found(key, wanted)
             with self._lock:
-                del waiting[key]
-                self._kept[key] = found
+                del waiting[key]  # who waits still asks again
+                if known:
+                    self._kept[key] = found
                 while len(self._kept) > MOST_KEPT:
                     self._kept.popitem(last=False)
             self._known()
 
-    def _found(self, settings: Mapping[str, Any]) -> dict[str, int] | None:
-        """Bytes by component, and `peak`; {} where they cannot be predicted, None where it came to no end."""
+    def _waits(self, wanted: Wanted) -> bool:
+        return any(self.store.run(run).status == "queued" for run in set(wanted.runs))
+
+    def _found(self, key: str, wanted: Wanted) -> tuple[bool, dict[str, int] | None]:
+        """Whether it was found out, and bytes by component, and `peak`; {} where they cannot be predicted, None where
+        it came to no end."""
         import ray
 
         try:
-            began, job = time.monotonic(), self._predict(settings)
+            began, job = time.monotonic(), self._predict(wanted.settings)
             while time.monotonic() - began < LONGEST:
                 if ray.wait([job], timeout=LOOK_SECONDS)[0]:
-                    return dict(ray.get(job))
+                    return True, dict(ray.get(job))
+                if not self._waits(wanted):
+                    ray.cancel(job, force=True)
+                    return False, None
             ray.cancel(job, force=True)
             log.warning("the memory of a run was not predicted in %g seconds", LONGEST)
-            return None
-        except (Exception, SystemExit) as error:  # the prediction's, or Ray's end: the run will say what is wrong
+            return True, None
+        except ray.exceptions.RayTaskError as error:  # the prediction's own: the run will say what is wrong
             log.warning("the memory of a run cannot be predicted: %s", str(error).splitlines()[-1:])
-        return {}
+            return True, {}
+        except (Exception, SystemExit) as error:  # its process was killed, or Ray has ended
+            log.warning("the prediction of a run's memory was lost: %s", str(error).splitlines()[-1:])
+            if isinstance(error, (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError)):
+                self._deaths[key] += 1
+            time.sleep(LOOK_SECONDS)
+            return self._deaths[key] >= MOST_DEATHS, {}
 
 
 def together(each: Sequence[Mapping[str, int]]) -> dict[str, int]:

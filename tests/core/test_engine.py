@@ -1,6 +1,7 @@
 """Runs on a real local Ray: events in order, cancelled, killed, submitted by dying threads, resumed by the next app."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -200,6 +201,35 @@ def test_a_small_run_waits_for_no_large_ones_prediction_and_what_nobody_can_pred
     assert engine.refusal({}, {}, "ann") is None
     monkeypatch.setattr(engine, "caps_of", lambda owner: Caps(run_mb=3))
     assert "cannot be predicted, and a run may take 3 MB here" in str(engine.refusal({}, {}, "ann"))
+
+
+def test_a_prediction_is_dropped_with_its_run_and_made_again_where_its_process_was_killed(
+    engine, gate, monkeypatch, tmp_path
+):
+    import ray
+
+    @ray.remote(num_cpus=0, max_retries=0)
+    def predict(settings):
+        begun = tmp_path / settings["backbone"]
+        while settings["backbone"] == "endless" and not os.path.exists(str(gate)):
+            begun.touch()
+            time.sleep(0.02)
+        if settings["backbone"] == "killed" and not begun.exists():
+            begun.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if settings["backbone"] == "wrong":
+            raise ValueError("no such thing")
+        return {"peak": 1}
+
+    monkeypatch.setattr(engine, "_sizes", sizes.Sizes(engine.store, predict.remote, engine._hand_over_soon))
+    endless = engine.submit({"steps": 1, "backbone": "endless"})
+    until((tmp_path / "endless").exists)
+    killed = engine.submit({"steps": 1, "backbone": "killed"})
+    assert engine.cancel(endless)
+    assert ended(engine, killed).status == "finished", "its lane was free at once, and another process predicted it"
+    assert json.loads(engine.store.get_artifact(killed, sizes.ARTIFACT)) == {"peak": 1}
+    wrong = engine.submit({"steps": 1, "backbone": "wrong"})
+    assert ended(engine, wrong).status == "finished" and engine.store.get_artifact(wrong, sizes.ARTIFACT) is None
 
 
 def test_caps_of_a_person_hold_where_runs_are_queued(engine, gate, monkeypatch):

@@ -19,8 +19,10 @@ from time import monotonic
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from app import stopped
 from app.worker import Call, Left, OverLimit, Worker
 from app.worker_process import telling
 from peftcore import errors
@@ -239,14 +241,15 @@ def apart(key: Hashable, function: Callable[..., Any], *args: Any) -> Job:
     return _apart().ask(key, Call(function, args))
 
 
-def wait(job: Future, tell: Callable[[], object]) -> None:
-    """Waits for a future. `tell` draws what is happening; there a newer request of the reader takes over.
+def wait(job: Future, tell: Callable[[], object], place: DeltaGenerator) -> None:
+    """Waits for a future. `tell` draws in `place` what is happening; there a newer request of the reader takes over.
 
     A page that draws first and then waits to begin again takes its future before it draws: one that ends meanwhile is
     waited for as well, or the page would end without what it brings.
     """
-    while not job.done():
-        if isinstance(job, Job):
-            job.look()
-        tell()
-        concurrent.futures.wait([job], timeout=POLL_SECONDS)
+    with stopped.told(place):
+        while not job.done():
+            if isinstance(job, Job):
+                job.look()
+            tell()
+            concurrent.futures.wait([job], timeout=POLL_SECONDS)

@@ -54,7 +54,7 @@ def agreed(backbone: str, what: str, *, key: str, weights: str | None = None) ->
         return True
     place = st.empty()
     job = needed(backbone)
-    background.wait(job, lambda: place.caption("Predicting what this backbone needs."))
+    background.wait(job, lambda: place.caption("Predicting what this backbone needs."), place)
     with place.container():
         size = job.result()
         if isinstance(size, HeadroomError):

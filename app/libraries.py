@@ -30,6 +30,6 @@ def ready() -> None:
     background.apart("libraries", load)  # a process that predicts loads them as well, at the same time
     job, place = background.later("libraries", load), st.empty()
     said = "Loading PyTorch and timm: about 5 seconds, once after each start of the app."
-    background.wait(job, lambda: place.info(said, icon=":material/hourglass_top:"))
+    background.wait(job, lambda: place.info(said, icon=":material/hourglass_top:"), place)
     place.empty()
     job.result()

@@ -68,8 +68,8 @@ elif job:
     st.skeleton(340)
 
 if job := job or ledgers.under_way(asked):  # or one that was begun again since, after a fault that may be mended
-    background.wait(job, lambda: busy.progress(share, text=text))
+    background.wait(job, lambda: busy.progress(share, text=text), busy)
     st.rerun()
 if rows and (search := search or batch_sizes.next_job(cases)):
-    background.wait(search, lambda: batch_sizes.show_progress(searching, cases))
+    background.wait(search, lambda: batch_sizes.show_progress(searching, cases), searching)
     st.rerun()

@@ -133,7 +133,7 @@ def _desk() -> background.Desk:
 def result(job: Future, place: Any, what: str) -> Any:
     """Waits in sight. Raises the error where there was one."""
     began = monotonic()
-    background.wait(job, lambda: place.caption(f"{what}: {monotonic() - began:.0f} s so far."))
+    background.wait(job, lambda: place.caption(f"{what}: {monotonic() - began:.0f} s so far."), place)
     place.empty()
     found = job.result()
     if isinstance(found, HeadroomError):

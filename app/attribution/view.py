@@ -84,7 +84,7 @@ def _followed(job: background.Job, key: Hashable, when: str, what: str) -> maps.
         with place.container():
             bar = st.empty()
             st.button("Stop", key=f"attribution_stop_{when}", icon=":material/stop:", on_click=maps.stop, args=(key,))
-        background.wait(job, lambda: _progress(bar, job, what))
+        background.wait(job, lambda: _progress(bar, job, what), place)
         place.empty()
     if isinstance(job.result(), Stopped):
         with place.container():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import errors
+from app import errors, stopped
 from app.compare.entries import Entry
 from peftcore.store import gallery, results
 from peftcore.store.results import Results
@@ -36,8 +36,9 @@ def invite(entry: Entry) -> None:
     )
     if not st.button("Predict now", key=f"predict_{entry.code}", type="primary", icon=":material/replay:"):
         return
-    bar = st.progress(0.0, text="Loading PyTorch, the backbone and the task")
-    with errors.sentences():
+    bar = st.empty()
+    bar.progress(0.0, text="Loading PyTorch, the backbone and the task")
+    with errors.sentences(), stopped.told(bar):
         from peftcore.store.again import predictions
 
         blob, classes = gallery.adapter(entry.code), (entry.started or {}).get("classes")

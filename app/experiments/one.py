@@ -155,7 +155,7 @@ def _measure(of: Standing) -> None:
         st.empty(),
     )
     text = f"{done} of {of.total}: {spec.method.card.title} on {spec.backbone}"
-    background.wait(job, lambda: busy.progress(done / of.total, text=text))
+    background.wait(job, lambda: busy.progress(done / of.total, text=text), busy)
     result = job.result()
     if isinstance(result, Exception):
         asked.discard(name)

@@ -80,7 +80,7 @@ def preview(place: DeltaGenerator, spec: RunSpec, images: int) -> None:
     `images`: how many the task trains on.
     """
     job = background.later(("skeleton", spec.backbone), lambda: _skeleton(spec.backbone))
-    background.wait(job, lambda: place.caption("Counting the backbone's heads."))
+    background.wait(job, lambda: place.caption("Counting the backbone's heads."), place)
     backbone, method = job.result(), spec.method
     try:
         if isinstance(backbone, HeadroomError):

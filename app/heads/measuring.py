@@ -58,6 +58,10 @@ class Measurement:
         self.share, self.stopping = 0.0, threading.Event()
         self._first: tuple[float, float] | None = None  # when the first share was told, and which: loading is over
 
+    def begin(self) -> None:
+        """At the beginning, and again where it was left because nobody waited."""
+        self.share, self._first = 0.0, None
+
     def progress(self, share: float) -> None:
         if self.stopping.is_set():
             raise Stopped
@@ -92,6 +96,7 @@ def button(label: str, name: str, key: Key, run: subjects.Run, work: Work, *, ma
         given = Given(subjects.adapter(run.subject), run.spec, cut[-1]["off"] if cut else [])
 
         def measure() -> Any:
+            measurement.begin()
             found = or_error(work, given, measurement)
             if isinstance(found, Exception):
                 return found
@@ -136,7 +141,7 @@ def wait(job: Future, key: Key, name: str, what: str, place: Any) -> Any:
         with waiting.container(horizontal=True, vertical_alignment="center"):
             bar = st.empty()
             st.button("Stop", key=f"heads_stop_{name}", icon=":material/stop:", on_click=_stop, args=(key,))
-        background.wait(job, lambda: bar.progress(measurement.share, measurement.text(what)))
+        background.wait(job, lambda: bar.progress(measurement.share, measurement.text(what)), waiting)
         waiting.empty()
     found = job.result()
     if isinstance(found, Stopped | HeadroomError):

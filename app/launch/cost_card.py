@@ -62,10 +62,10 @@ def predicted(place: DeltaGenerator, specs: Sequence[RunSpec]) -> list[Future]:
     text = "Predicting: one training step on tensors without data."
     for nth, job in enumerate(jobs, 1):
         which = f" {nth} of {len(jobs)}." if len(jobs) > 1 else ""
-        background.wait(job, partial(place.caption, text + which))
+        background.wait(job, partial(place.caption, text + which), place)
     if len(specs) > 1 and all(not job.exception() and isinstance(job.result(), costs.Cost) for job in jobs):
         jobs.append(costs.of_race(specs, [job.result() for job in jobs]))
-        background.wait(jobs[-1], lambda: place.caption("Predicting: what the runs share."))
+        background.wait(jobs[-1], lambda: place.caption("Predicting: what the runs share."), place)
     return jobs
 
 

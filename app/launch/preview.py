@@ -31,7 +31,7 @@ def draw(place: DeltaGenerator, task: str) -> int:
         place.caption(errors.plain(str(error)))
         return 0
     job = background.later(("preview", task), lambda: _one_of_each(task))
-    background.wait(job, lambda: place.caption("Drawing the task's images."))
+    background.wait(job, lambda: place.caption("Drawing the task's images."), place)
     if isinstance(images := job.result(), HeadroomError):
         place.caption(f"No images to show. {errors.plain(str(images))}")
         return 0

@@ -48,7 +48,8 @@ def one(name: str) -> None:
     facts = known.facts(name)
     if isinstance(facts, background.Job):
         place = st.empty()
-        background.wait(facts, lambda: place.info("Looking at one block with the ledger ...", icon=":material/memory:"))
+        said = "Looking at one block with the ledger ..."
+        background.wait(facts, lambda: place.info(said, icon=":material/memory:"), place)
         place.empty()
         facts = facts.result()
         if isinstance(facts, Exception):

@@ -57,6 +57,7 @@ def draw(owner: str | None) -> None:
             lambda: place.progress(
                 work.done / max(1, work.total), text=f"Packing run {work.done + 1:,} of {work.total:,}"
             ),
+            place,
         )
         st.rerun()
     if work and (fault := work.job.exception()) and not isinstance(fault, archive.Stopped):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
-from app import cached, errors, links, pictures, state
+from app import cached, errors, links, pictures, state, stopped
 from peftcore.errors import BadData
 from peftcore.store import RunRecord, results
 from peftcore.store.results import Results
@@ -54,8 +54,9 @@ def invite(record: RunRecord, key: str = "predict_again") -> None:
     )
     if not st.button("Predict again", key=key, type="primary", icon=":material/replay:"):
         return
-    bar = st.progress(0.0, text="Loading PyTorch, the backbone and the task")
-    with errors.sentences():
+    bar = st.empty()
+    bar.progress(0.0, text="Loading PyTorch, the backbone and the task")
+    with errors.sentences(), stopped.told(bar):
         from peftcore.store.again import predict_again
 
         for done, total in predict_again(state.store(), record.id):

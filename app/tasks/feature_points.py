@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from app import background, pictures
 from app.worker import BYTES, Call
@@ -99,9 +100,9 @@ def images(task: str) -> background.Job:
     return _ask(_slow(), ("images", task), lambda: _images(task))
 
 
-def stay(job: background.Job, tell: Callable[[Reading], None]) -> background.Job:
-    """Waits for a job, and tells how far it is."""
-    background.wait(job, lambda: tell(Reading(*job.said)))
+def stay(job: background.Job, tell: Callable[[Reading], None], place: DeltaGenerator) -> background.Job:
+    """Waits for a job, and tells in `place` how far it is."""
+    background.wait(job, lambda: tell(Reading(*job.said)), place)
     return job
 
 

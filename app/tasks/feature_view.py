@@ -54,7 +54,7 @@ def draw(task: str, backbone: str) -> None:
                 shown.append(found)
     if shown:
         drawn = feature_points.drawn(task)
-        background.wait(drawn, lambda: None)
+        background.wait(drawn, lambda: None, below)
         if not isinstance(drawn.result(), HeadroomError):
             hover.images(drawn.result(), [_key(wish) for wish in places])
         with below.container():
@@ -118,7 +118,7 @@ def _await(wish: Wish, place: DeltaGenerator, fetch: bool) -> Features | None:
             st.progress(reading.share, text=f"{KINDS[wish.pretrained].capitalize()} weights. {reading.what}{count}.")
 
     size = 0 if wish.backbone in embedded.names() else heavy.free()
-    job = feature_points.stay(feature_points.features(wish, fetch, size), tell)
+    job = feature_points.stay(feature_points.features(wish, fetch, size), tell, place)
     with errors.sentences(stop=False), place.container():
         found = job.result()
         if not isinstance(found, HeadroomError):
@@ -138,7 +138,7 @@ def _points(wish: Wish, found: Features, place: DeltaGenerator, view: str, perpl
     if view == "tsne":
         axes, perplexity = ("", ""), feature_points.perplexity_of(found, perplexity)
         job = feature_points.tsne(wish, perplexity, found)
-        background.wait(job, lambda: place.caption("Computing t-SNE: a few seconds, once for each setting."))
+        background.wait(job, lambda: place.caption("Computing t-SNE: a few seconds, once for each setting."), place)
         points = job.result()
     with place.container():
         if isinstance(points, HeadroomError):

@@ -45,7 +45,7 @@ def await_facts(task: str) -> Facts:
         if not here(task):
             _download(task)
     place, job = st.empty(), image_data.facts(task)
-    background.wait(job, lambda: place.info("Reading the task's images.", icon=":material/hourglass_top:"))
+    background.wait(job, lambda: place.info("Reading the task's images.", icon=":material/hourglass_top:"), place)
     place.empty()
     facts = _result(job)
     if facts is None:
@@ -65,7 +65,7 @@ def _download(task: str) -> None:
     def tell(reading: feature_points.Reading) -> None:
         place.progress(reading.share, text=f"{reading.what}: {si_bytes(reading.done)} so far.")
 
-    job = feature_points.stay(feature_points.images(task), tell)
+    job = feature_points.stay(feature_points.images(task), tell, place)
     del st.session_state[FETCH]
     if isinstance(job.result(), HeadroomError):
         with place.container():
@@ -118,7 +118,7 @@ def images(task: str, facts: Facts, backbone: str) -> None:
     with right:
         about(task, facts, backbone)
     job = image_data.seen(wish)
-    background.wait(job, lambda: None)
+    background.wait(job, lambda: None, place)
     with place.container():
         found = _result(job)
     if found:

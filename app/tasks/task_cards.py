@@ -34,7 +34,7 @@ def draw() -> None:
     for name, strip, sizes in waiting:
         job = image_data.facts(name)
         said = f"{errors.plain(task_card(name).description)}  \nReading its images."
-        background.wait(job, partial(sizes.caption, said))
+        background.wait(job, partial(sizes.caption, said), sizes)
         _fill(job, strip, sizes)
 
 

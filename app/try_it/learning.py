@@ -7,7 +7,7 @@ from time import sleep
 
 import streamlit as st
 
-from app import errors, links, navigation, state
+from app import errors, links, navigation, state, stopped
 from app.runs import following
 from peftcore.backbone import embedded
 from peftcore.registry import METHODS
@@ -53,10 +53,11 @@ def follow(run: int) -> None:
         if not record.ended:
             st.button("Stop", key="teach_stop", icon=":material/stop_circle:", on_click=_stop, args=(run,))
         navigation.link("runs", f"Run {run}", run=run)
-    while not record.ended:
-        bar.progress(*_progress(record))
-        sleep(LOOK_SECONDS)
-        record = store.run(run)
+    with stopped.told(bar):
+        while not record.ended:
+            bar.progress(*_progress(record))
+            sleep(LOOK_SECONDS)
+            record = store.run(run)
     bar.empty()
     if record.status == "finished":
         links.write(learning=None, view=None, runs=run, image=None, **{"from": links.read("from") or "camera"})

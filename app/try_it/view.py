@@ -76,7 +76,7 @@ def _choose() -> list[subjects.Run]:
 def _wait(jobs: Sequence) -> None:
     place, began = st.empty(), monotonic()
     for job in jobs:
-        background.wait(job, lambda: place.caption(_waiting(jobs, monotonic() - began)))
+        background.wait(job, lambda: place.caption(_waiting(jobs, monotonic() - began)), place)
     place.empty()
 
 

@@ -133,6 +133,7 @@ def _examined(work: Work) -> None:
             background.wait(
                 job,
                 lambda: bar.progress(work.share, f"{errors.plain(work.name)}: {work.what[0].lower()}{work.what[1:]}"),
+                place,
             )
         place.empty()
     try:

@@ -8,8 +8,10 @@ import time
 
 import psutil
 import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
 
-from app import background, libraries
+from app import background, libraries, stopped
 from app.worker import Call, Left, OverLimit, Worker
 from app.worker_process import say
 from peftcore import errors
@@ -17,7 +19,7 @@ from peftcore import errors
 
 def ask(desk: background.Desk, work):
     job = desk.ask("key", work)
-    background.wait(job, lambda: None)
+    background.wait(job, lambda: None, st.empty())
     return job
 
 
@@ -163,3 +165,33 @@ def test_a_process_answers_and_is_ended_where_it_takes_too_much_or_nobody_waits(
         assert worker._process is None and time.monotonic() - began < 100
     finally:
         worker.end()
+
+
+# Streamlit's own Stop
+
+
+def stops_itself():
+    """A page that the reader stops, by the button in Streamlit's header, while it waits."""
+    from concurrent.futures import Future
+
+    import streamlit as st
+    from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+    from app import background
+
+    place = st.empty()
+    with place.container(horizontal=True):
+        bar = st.empty()
+        st.button("Stop")
+
+    def tell():
+        bar.progress(0.5, "Half of it")
+        get_script_run_ctx().script_requests.request_stop()
+
+    background.wait(Future(), tell, place)
+
+
+def test_a_page_that_was_stopped_shows_nothing_as_under_way():
+    page = AppTest.from_function(stops_itself).run()
+    assert [said.value for said in page.info] == [stopped.SAYS]
+    assert not page.button and not page.get("progress") and not page.exception

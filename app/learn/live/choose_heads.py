@@ -165,7 +165,7 @@ def _measured(key: str, run: subjects.Run, chosen: list[Head]) -> dict[str, list
                 icon=":material/stop:",
                 on_click=lambda: st.session_state.pop(_ASKED),
             )
-        background.wait(job, lambda: bar.progress(*_progress(job)))
+        background.wait(job, lambda: bar.progress(*_progress(job)), place)
         place.empty()
     result = job.result()
     if isinstance(result, HeadroomError):

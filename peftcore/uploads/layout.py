@@ -26,7 +26,7 @@ from peftcore import errors
 from peftcore.uploads import kinds, table
 from peftcore.uploads.limits import Limits, more
 from peftcore.uploads.names import means_nothing, shown
-from peftcore.uploads.splits import SPLITS, split_of, splits_of
+from peftcore.uploads.splits import SPLITS, joins_train_and_val, split_of, splits_of
 
 # Folders that merely contain images, and those with what accompanies images: neither are classes.
 CONTAINERS = (
@@ -292,9 +292,14 @@ def _by_table(folder: Path, files: Sequence[str], images: Sequence[str], inner: 
         return None
     named = splits_of([_stem(file) for file in tables])
     of_splits = {file: named[_stem(file)] for file in tables if _stem(file) in named}
+    both = [file for file in of_splits if joins_train_and_val(_stem(file))]
+    if not {of_splits[file] for file in of_splits if file not in both} >= {0, 1}:
+        both = []  # no table of its own for each
+    of_splits = {file: split for file, split in of_splits.items() if file not in both}
     tables = sorted(of_splits, key=of_splits.__getitem__) or tables
     if not of_splits and len(tables) > 1:
         tables = [file for file in tables if "submission" not in _stem(file)] or tables  # Kaggle's empty answers
+    tables = [file for file in tables if file not in both]
     if len(tables) > 1 and not of_splits:
         raise errors.BadData(
             f"It holds {len(tables)} tables, such as {shown(tables[0])} and {shown(tables[1])}; keep only the one with "
@@ -308,7 +313,7 @@ def _by_table(folder: Path, files: Sequence[str], images: Sequence[str], inner: 
     for name in tables:
         split = of_splits.get(name, -1)
         own = [image for image in images if {said.get(part) for part in image.split("/")[:-1]} & {split}]
-        known = table.Known(own or images)  # both train/1.png and test/1.png may be 1 in their tables
+        known = table.Known(own or images, images)  # both train/1.png and test/1.png may be 1 in their tables
         try:
             found = table.read(folder / name, name, known, limits, column)
         except errors.BadData as error:
@@ -330,7 +335,8 @@ def _by_table(folder: Path, files: Sequence[str], images: Sequence[str], inner: 
     placed = [Placed(image, *entries[image][:2]) for image in images if image in entries]
     skipped += [Skipped(image, "no table has a label for it") for image in images if image not in entries]
     whose = ", ".join(shown(name) for name in used)
-    return _Found("table", placed, skipped, used, (f"Labels are from {whose}.", *notes))
+    notes += [f"{shown(name)} is not read: train and val have tables of their own." for name in both]
+    return _Found("table", placed, skipped, [*used, *both], (f"Labels are from {whose}.", *notes))
 
 
 def _enter(

@@ -48,11 +48,21 @@ def splits_of(names: Collection[str]) -> dict[str, int]:
     return found
 
 
+def joins_train_and_val(name: str) -> bool:
+    """Whether a name means both at once: 'trainval', 'train800val200'."""
+    words = _words(name)
+    return "trainval" in words or {_parted(word)[0] for word in words} >= {0, 1}
+
+
+def _words(name: str) -> list[str]:
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)  # TrainImages
+    return re.findall(r"[^\W\d_]+", spaced.casefold())
+
+
 def _read(name: str) -> tuple[int | None, tuple[str, ...]]:
     """The split that a name contains, and its other words; (None, ...) where it contains none, or two."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)  # TrainImages
     splits, rest = set(), []
-    for word in re.findall(r"[^\W\d_]+", spaced.casefold()):
+    for word in _words(name):
         split, beside = _parted(word)
         if split is not None:
             splits.add(split)

@@ -52,10 +52,12 @@ class Labels(NamedTuple):
 
 
 class Known:
-    """The files that a table may name: by path, or by file name, with or without its ending, where that is unique."""
+    """The files that a table may name: by path, or by file name, with or without its ending, where that is unique.
+    `others`: files that it may name by their whole path only."""
 
-    def __init__(self, files: Iterable[str]):
+    def __init__(self, files: Iterable[str], others: Iterable[str] = ()):
         self._files: dict[str, str] = {}
+        self._others = {_path(file): file for file in others}
         files = list(files)
         for key_of in (_path, _name, _stem):  # a whole path takes precedence over a file name
             keys = [key_of(file) for file in files]
@@ -71,7 +73,7 @@ class Known:
             return file
         file = self._files.get(_name(cell))
         ours = None if file is None else _path(file)
-        return file if ours and (path.endswith("/" + ours) or ours.endswith("/" + path)) else None
+        return file if ours and (path.endswith("/" + ours) or ours.endswith("/" + path)) else self._others.get(path)
 
 
 def _path(file: str) -> str:

@@ -310,6 +310,25 @@ def test_class_numbers_that_are_names_of_files_too(home):
     assert placed["Test/0.png"] == ("1", 2) and placed["Train/0/0.png"] == ("0", 0) and len(placed) == 12
 
 
+@pytest.mark.parametrize("lists", [("train800", "val200", "train800val200"), ("train", "val", "trainval")])
+@pytest.mark.parametrize("folders", [("train", "val"), ("train800", "val200"), ("all", "all")])
+def test_a_list_of_train_and_val_together_adds_nothing_to_theirs_and_is_training_without_them(home, lists, folders):
+    """As VTAB-1K and PASCAL VOC come."""
+    files = {"images/test/9.png": picture(9), "test.txt": b"images/test/9.png a"}
+    rows = [[f"images/{folder}/{2 * part + i}.png {'ab'[i]}" for i in range(2)] for part, folder in enumerate(folders)]
+    files |= {row.split()[0]: picture(n) for n, row in enumerate(itertools.chain(*rows))}
+    for name, part in zip(lists, (*rows, rows[0] + rows[1]), strict=True):
+        files[f"{name}.txt"] = "\n".join(part).encode()
+    found = examine(home, files)
+    assert not found.skipped and f"'{lists[2]}.txt' is not read: train and val have tables of their own." in found.notes
+    given = in_splits(found)
+    assert [given[row.split()[0]] for part in rows for row in part] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+    for name in lists[:2]:
+        del files[f"{name}.txt"]
+    found = uploads.examine(zipped(home, files))
+    assert not found.skipped and sorted(split for _, split in in_splits(found).values()) == [0, 0, 0, 0, 2]
+
+
 @pytest.mark.parametrize("rows", ["", "id,label\n", "id,label\nx,a\n"])
 def test_without_labels_in_the_table_the_folders_decide(home, rows):
     found = examine(home, pictures("train/a", "train/b") | {"train.csv": rows.encode()})

@@ -12,6 +12,7 @@ from typing import Any
 
 from peftcore.figures.budgets import whole
 from peftcore.figures.theme import method_kind, method_title
+from peftcore.store import recipes
 
 RECORD = Path(__file__).resolve().parents[2] / "assets" / "mini_vtab.json"
 BACKBONE = "vit_micro"
@@ -45,6 +46,12 @@ def results() -> Results:
 def _by_task(tasks: dict[str, dict[str, float]], pairs: Sequence[tuple[str, str]]) -> dict[str, list[float]]:
     names = dict.fromkeys(task for task, _ in pairs)
     return {name: [tasks[task][seed] for task, seed in pairs if task == name] for name in names}
+
+
+def since() -> str:
+    """What a sentence about these numbers must add where the backbone has changed since they were measured."""
+    is_old = record()["weights"].get(BACKBONE) != recipes.weights_digest(BACKBONE)
+    return f" (measured with earlier weights of {BACKBONE} than today's)" if is_old else ""
 
 
 def methods() -> tuple[str, ...]:

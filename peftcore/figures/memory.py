@@ -266,8 +266,12 @@ def _bars_title(rows: Sequence[Mapping], baseline: str) -> str:
         lean = min(others, key=beyond_weights)
         share = theme.percent(beyond_weights(lean) / beyond_weights(whole))
         name = theme.plain(theme.method_in_text(baseline))
-        return f"{_title(lean)} keeps {share} of what {name} keeps beside the weights"
+        return f"{_title(lean)} keeps {share} of what {name} keeps above its weights"
     most = max(best.values(), key=total_bytes)
+    if len(best) > 1 and len({row["method"] for row in best.values()}) == 1:
+        least = min(best.values(), key=total_bytes)
+        more = theme.percent(total_bytes(most) / max(total_bytes(least), 1) - 1)
+        return f"{_title(most)} takes {more} more than {_title(least)}"
     part = max(theme.COMPONENTS, key=lambda name: most.get(name) or 0)
     share = theme.percent((most.get(part) or 0) / max(total_bytes(most), 1))
     peak = theme.si_bytes(total_bytes(most))

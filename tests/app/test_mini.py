@@ -47,3 +47,10 @@ def test_single_runs_against_means(recorded):
     assert mini.against_mean("lora", "last") == mini.against_mean("last", "lora") == len(wrong)
     assert mini.undecided("lora", "last") == 2
     assert mini.spread("lora") == pytest.approx((52 - 45) / 2**0.5)
+
+
+def test_numbers_of_earlier_weights_say_so(monkeypatch):
+    monkeypatch.setattr(mini, "record", lambda: {"weights": {mini.BACKBONE: "yesterday's"}})
+    assert "earlier weights" in mini.since()
+    monkeypatch.setattr(mini.recipes, "weights_digest", lambda name: "yesterday's")
+    assert mini.since() == ""

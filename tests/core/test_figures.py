@@ -472,13 +472,19 @@ def test_bars_are_stacked_end_to_end_and_compared_beside_the_weights() -> None:
             assert base == pytest.approx(ends.get(y, 0.0)) or length == 0
             ends[y] = max(ends.get(y, 0.0), base + length)
     assert sorted(ends.values()) == pytest.approx(sorted(memory.total_bytes(row) / 1e9 for row in rows))
-    assert titled(figure).startswith("LAST keeps 6 % of what full fine-tuning keeps beside the weights")
+    assert titled(figure).startswith("LAST keeps 6 % of what full fine-tuning keeps above its weights")
     assert any("(+0.9 %)" in note.text for note in figure.layout.annotations)  # full: 4380 predicted, 4340 measured
 
 
 def test_bars_without_a_baseline_name_the_largest() -> None:
     title = titled(memory.memory_bars(bars()[1:2]))
     assert title.startswith("LAST peaks at 582 MB, 58 % of it frozen weights")
+
+
+def test_bars_of_one_method_are_compared_with_each_other() -> None:
+    row = {"method": "lora", "source": "predicted", "frozen_weights": 100e6}
+    ranks = [row | {"title": f"LoRA, rank {rank}", "activations": rank * 1e6} for rank in (1, 2)]
+    assert titled(memory.memory_bars(ranks)).startswith("LoRA, rank 2 takes 1 % more than LoRA, rank 1")
 
 
 def test_kept_tensors_stand_side_by_side_with_their_reasons() -> None:

@@ -46,6 +46,13 @@ def bars(known: Mapping[str, Any], dark: bool) -> go.Figure:
     figure.update_layout(barmode="group", bargap=0.45)
     lost = 100 * (known["switched"]["with"] - known["switched"]["without"])
     again = 100 * (known["trained"]["with"] - known["trained"]["without"])
-    title = f"Switched off after training it costs {lost:.0f} points, trained without it {again:.0f}"
-    title = title.replace("-", "\N{MINUS SIGN}").replace("\N{MINUS SIGN}0", "0")
+    title = f"Switching it off after training {_points(lost)}, training without it {_points(again)}"
     return look.finish(figure, title, name="corrected", dark=dark, height=350, line=90, margin=dict(b=70))
+
+
+def _points(lost: float) -> str:
+    """'costs 22 points', 'gains 1', 'costs nothing'."""
+    whole = round(abs(lost))
+    if not whole:
+        return "costs nothing"
+    return f"{'costs' if lost > 0 else 'gains'} {whole} point{'s' * (whole != 1)}"

@@ -35,8 +35,9 @@ def dots(values: np.ndarray, even: float, dark: bool) -> go.Figure:
         hovertemplate="layer %{x}, %{text}: %{y:.1f} patches<extra></extra>",
     )  # fmt: skip
     figure.add_hline(y=even, line=dict(color=look.muted(dark), width=1.2, dash="dot"))
+    free = 2 + int(values[1:-1].max(1).argmin()) if layers > 2 else 1  # the layer with the most room at the line
     figure.add_annotation(
-        x=1, xref="paper", xanchor="right", y=even, yanchor="bottom", text="attention spread evenly over the image"
+        x=free, xanchor="center", y=even, yanchor="bottom", text="attention spread evenly over the image"
     )
     figure.update_xaxes(title_text="layer", dtick=1, range=[0.5, layers + 0.5])
     figure.update_yaxes(title_text="distance (patches)", range=[0, max(float(values.max()), even) * 1.15])

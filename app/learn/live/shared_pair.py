@@ -21,7 +21,7 @@ def draw(settings: Mapping[str, Any]) -> None:
     left, right = st.columns(2)
     with left:
         together = links.choice(
-            st.select_slider, "learn", "shared_together", "how far k and v shall go along with q", SHARES, default=0.0,
+            st.select_slider, "learn", "shared_together", "how far k and v go along with q", SHARES, default=0.0,
             show=lambda share: f"{share:.0%}", code=lambda share: f"{share:g}",
         )  # fmt: skip
     with right:

@@ -32,8 +32,8 @@ def draw(settings: Mapping[str, Any]) -> None:
     count = mini.seeds()
     large = " and ".join(f"seed {rolled[name] % count} of {method_title(name)}" for name in rolled)
     caption(
-        f"Recorded runs of {mini.BACKBONE} on the mini-VTAB{mini.since()}. Large: {large}. A seed decides where new weights begin "
-        "and in which order the images come, and nothing else.",
+        f"Recorded runs of {mini.BACKBONE} on the mini-VTAB{mini.since()}. Large: {large}. A seed decides where new "
+        "weights begin and in which order the images come, and nothing else.",
         mini.record()["command"],
     )
 

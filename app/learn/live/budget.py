@@ -41,8 +41,9 @@ def draw(settings: Mapping[str, Any]) -> None:
     theme.show(figure, "budget")
     beside = "" if of == "small" else f" Accuracies, seconds and weights are {costs['backbone']}'s all the same."
     caption(
-        f"Accuracy: mean over {len(mini.tasks())} tasks and {mini.seeds()} seeds, {costs['backbone']}{mini.since()}. Memory: the "
-        f"highest moment of a training step of {_model(costs, of)}, predicted; of side methods with cached features. "
+        f"Accuracy: mean over {len(mini.tasks())} tasks and {mini.seeds()} seeds, {costs['backbone']}{mini.since()}. "
+        f"Memory: the highest moment of a training step of {_model(costs, of)}, predicted; of side methods with "
+        "cached features. "
         f"Seconds: {mini.EPOCHS} epochs of {costs['task']} on one core, features included.{beside}",
         costs["command"],
     )

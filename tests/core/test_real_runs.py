@@ -1,0 +1,70 @@
+"""The plan of runs on weights of one's own: rates are climbed until both sides are worse, no two masks are alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from peftcore.bench import real
+from peftcore.bench._real_runs import ENTRIES, MASKS, Plan
+from peftcore.bench._run_log import RunLog
+from peftcore.spec import RunSpec
+
+BEST = {"linear": 0.3, "last": 0.001, "lora": 0.01, "serial_lora": 0.03, "full": 0.0003, "heart_lora": 0.01}
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return Plan(RunSpec(backbone="vit_micro", task="digits"), epochs=2, side_epochs=3, heads=6)
+
+
+def toy(spec: RunSpec) -> dict:
+    """Worse the further the rate is from the best one, and with the heads that matter off."""
+    away = abs(spec.lr / BEST[spec.method.name] - 1)
+    off = {0, 1} & set((spec.method.off or ((),))[0]) if spec.method.name == "heart_lora" else ()
+    value = 0.9 - min(0.5, 0.1 * away) - 0.05 * len(off)
+    return {"val": value, "test": value - 0.01 * spec.seed, "parameters": 7, "cpu": 1.0, "train_cpu": 0.5}
+
+
+def made(plan: Plan, log: RunLog, most: int | None = None) -> list[RunSpec]:
+    done = []
+    for spec in plan.runs(log):
+        if log.known(spec) is None:
+            if len(done) == most:
+                break
+            log.row(spec, toy)
+            done.append(spec)
+    return done
+
+
+def test_every_rate_is_the_best_of_its_neighbours_and_no_run_is_made_twice(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(real, "_bytes", lambda spec: 10**6)
+    log = RunLog(tmp_path / "runs.jsonl")
+    first = made(plan, log, most=9)
+    rest = made(plan, log)
+    assert len({spec.key for spec in (*first, *rest)}) == len(first) + len(rest), "it went on where it stopped"
+    rows = real.table(plan, log)
+    assert [row["title"] for row in rows] == [entry.title for entry in ENTRIES]
+    for row, entry in zip(rows, ENTRIES, strict=True):
+        assert row["lr"] == BEST[entry.settings["name"]] and sorted(row["test"]) == [0, 1, 2]
+        assert row["epochs"] == (3 if entry.is_side else 2)
+    cuts = real.heads(plan, log)
+    assert [cut["off"] for cut in cuts] == [1, 2, 3] and [len(cut["random"]) for cut in cuts] == [6, MASKS, MASKS]
+    for cut in cuts:
+        masks = [tuple(mask) for mask, *_ in cut["random"]]
+        assert len({*masks}) == len(masks) and all(len(mask) == cut["off"] for mask in masks)
+        difference, error = real.apart(cut)  # the toy's score spares heads 0 and 1, which a random mask hits
+        assert difference > 0 and error > 0
+    text = real.page(plan, rows, cuts, "Toys", "python -m peftcore bench real", 1.0)
+    assert "| LAST |" in text and "3 of 6" in text and "nan" not in text
+
+
+def test_a_run_that_diverges_is_a_worse_rate(plan, tmp_path):
+    log = RunLog(tmp_path / "runs.jsonl")
+
+    def diverges(spec: RunSpec) -> dict:
+        row = toy(spec)
+        return row | {"val": None, "test": None} if spec.lr > BEST[spec.method.name] else row
+
+    for spec in plan.runs(log):
+        log.row(spec, diverges)
+    assert all(plan.rate(entry, log) == (BEST[entry.settings["name"]], True) for entry in ENTRIES)

@@ -31,9 +31,9 @@ a {display: block; padding: 0.45rem; border: 1px solid var(--st-border-color); b
 a:hover, a:focus-visible, a[aria-current] {
    border-color: var(--st-primary-color); outline: 1px solid var(--st-primary-color)}
 img {display: block; width: 100%; aspect-ratio: var(--shape)}
-b, span {display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap}
-b {font-weight: 600; margin-top: 0.3rem}
-span {font-size: 0.8rem; opacity: 0.75; white-space: normal}
+b, span {display: block; overflow-wrap: anywhere}
+b {font-weight: 600; margin-top: 0.3rem; line-height: 1.25}
+span {font-size: 0.8rem; opacity: 0.75}
 .bar {display: flex; align-items: center; gap: 0.5rem; font-size: 0.85rem; margin: 0 0 0.8rem; flex-wrap: wrap}
 .bar i {display: block; width: 140px; height: 10px; border-radius: 2px}
 """
@@ -66,7 +66,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     section.append(heading, cards);
     all.append(section);
   }
-  const old = parentElement.querySelector(":scope > div.wall");
+  const old = [...parentElement.children].find(each => each.className === "wall");  // a shadow root has no :scope
   all.className = "wall";
   old ? old.replaceWith(all) : parentElement.append(all);
 }

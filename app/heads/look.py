@@ -11,7 +11,7 @@ from app.subjects import Run
 from peftcore.figures.theme import percent
 
 SIDE = 235  # pixels of a picture in a laptop's window
-IMAGES, THUMB = 6, 58  # of the strip to choose from: how many, and pixels of each
+IMAGES, THUMB = 6, 52  # of the strip to choose from: how many, and pixels of each
 
 
 def through(run: Run, layer: int, head: int) -> None:

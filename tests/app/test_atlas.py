@@ -6,6 +6,7 @@ import importlib
 import io
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -51,6 +52,12 @@ def test_every_released_adapter_has_its_energies_and_its_source():
 
 def test_the_whole_atlas_is_small():
     assert sum(file.stat().st_size for file in recordings.FOLDER.iterdir()) < 8_000_000
+
+
+def test_no_component_looks_for_its_own_marks_by_scope():
+    """Streamlit draws a component in a shadow root, where ":scope" matches nothing: each redrawing would be added."""
+    sources = [*Path(wall.__file__).parents[1].rglob("*.py"), *Path(wall.__file__).parents[1].rglob("*.js")]
+    assert sources and not [path for path in sources if 'Selector(":scope' in path.read_text(encoding="utf-8")]
 
 
 def test_an_adapter_opens_by_its_link(at):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import jinja2
 from starlette.datastructures import MutableHeaders
@@ -28,7 +28,7 @@ from peftcore.errors import HeadroomError
 
 ENTER, LEAVE, TEACHER = "/enter", "/leave", "/teacher"
 OPEN = (ENTER, TEACHER, "/_stcore/health", "/favicon.png", *accounts.ROUTES)  # served to strangers
-ASKED = "headroom_next"  # a cookie: where somebody wanted to go, while a service signs them in
+ASKED = "headroom_asked"  # a cookie: the code of a link and where it leads, while a service signs somebody in
 PAGE = Path(__file__).resolve().parents[1] / "assets" / "enter.html"
 _FRAMES = (("content-security-policy", "frame-ancestors 'self'"), ("x-frame-options", "SAMEORIGIN"))
 
@@ -86,9 +86,12 @@ def routes(room: Callable[[], Room], guesses: Guesses | None = None) -> list[Bas
         said = {name: str(form.get(name, ""))[:2000] for name in ("code", "name", "next")}
         here = room()
         account = accounts.account(asked.cookies, str(asked.base_url))
-        wanted = said["next"] or asked.cookies.get(ASKED, "")
+        if account and asked.method == "GET":  # they come back from the service, to the front page
+            before = dict(parse_qsl(asked.cookies.get(ASKED, "")))
+            said["code"] = said["code"] or before.get("code", "")
+            said["next"] = before.get("next", "") if said["next"] in ("", "/") else said["next"]
         if who := cookie.person(here, asked.cookies):
-            return _go(wanted)
+            return _go(said["next"])
         if asked.method != "POST":
             return _page(said, account, "", 200)
         if not _own(asked):
@@ -105,7 +108,7 @@ def routes(room: Callable[[], Room], guesses: Guesses | None = None) -> list[Bas
             who = here.enter(account.name[: names.LONGEST], account.id) if account else here.enter(said["name"])
         except HeadroomError as error:
             return _page(said, account, str(error), 400)
-        return _greeted(_go(wanted), here, who, asked)
+        return _greeted(_go(said["next"]), here, who, asked)
 
     async def teach(asked: Request) -> Response:
         here, address = room(), asked.client.host if asked.client else ""
@@ -144,8 +147,9 @@ def _page(said: dict[str, str], account: accounts.Account | None, fault: str, st
         **said, action=ENTER, fault=fault, account=account.name if account else "", providers=offered
     )
     answer = HTMLResponse(text, status, headers={"cache-control": "no-store"})
-    if offered and said["next"]:
-        answer.set_cookie(ASKED, said["next"], max_age=600, httponly=True, samesite="lax")
+    if offered:
+        link = urlencode({name: said[name] for name in ("code", "next")})
+        answer.set_cookie(ASKED, link, max_age=600, httponly=True, samesite="lax")
     return answer
 
 

@@ -146,8 +146,14 @@ def test_an_account_gives_the_name(browser, room, monkeypatch):
     monkeypatch.setattr(accounts, "account", lambda *_: None)
     monkeypatch.setattr(accounts, "providers", lambda: [accounts.Provider("Campus", "/auth/login?provider=x")])
     third = browser()
-    assert "Sign in with Campus" in third.get("/enter?next=/heads", headers=HTML).text
-    assert enter(third, room.code, next="").headers["location"] == "/heads"  # the service came back to another page
+    link = {"code": room.code, "next": "/heads?run=3&score=taylor"}
+    assert "Sign in with Campus" in third.get("/enter", params=link, headers=HTML).text
+    monkeypatch.setattr(accounts, "account", lambda *_: accounts.Account("issuer 8", "Bo"))
+    back = third.get(
+        third.get("/", headers=HTML).headers["location"], headers=HTML
+    ).text  # the service leads to the front
+    assert f'value="{room.code}"' in back and 'value="/heads?run=3&amp;score=taylor"' in back, "the link is not lost"
+    assert enter(third, room.code, next=link["next"]).headers["location"] == link["next"]
 
 
 def test_an_account_is_read_from_streamlits_own_cookie(monkeypatch):

@@ -53,7 +53,7 @@ def figure(
     data = {
         "figure": shown.json,
         "name": key,
-        "says": alt or "",
+        "says": (alt or "").rstrip("."),  # a sentence goes on with what the keys do
         "clickable": on_click is not None,
         "plotly": plotly.__version__,
     }

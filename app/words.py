@@ -185,21 +185,22 @@ def race_title(specs: Sequence[Mapping[str, Any]]) -> str:
 
 @lru_cache(maxsize=64)
 def mark(method: str, dark: bool = False) -> str:
-    """Markdown of the method's mark in its colour: a dot, or a diamond for a side method."""
+    """Markdown of the method's mark in its colour: a dot, or a diamond for a side method. It stands beside the name."""
     shape = '<path d="M7 1 13 7 7 13 1 7z"' if theme.method_kind(method) == "side" else '<circle cx="7" cy="7" r="5.5"'
-    return _picture(shape, theme.method_colour(method, dark=dark), method)
+    return _picture(shape, theme.method_colour(method, dark=dark))
 
 
-def _picture(shape: str, colour: str, name: str) -> str:
+def _picture(shape: str, colour: str) -> str:
+    """Without words for those who do not see it: what it stands for is written beside it."""
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="14" height="14">{shape} fill="{colour}"/></svg>'
-    return f"![{name}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
+    return f"![](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
 
 
 def components(parts: Mapping[str, int], most: int = 4) -> str:
     """Markdown: the largest memory components in their colours, with their bytes."""
     square = '<rect x="1" y="1" width="12" height="12"'
     largest = sorted((name for name in theme.COMPONENTS if parts.get(name)), key=lambda name: -parts[name])[:most]
-    marks = [_picture(square, theme.component_colour(name), name) for name in largest]
+    marks = [_picture(square, theme.component_colour(name)) for name in largest]
     texts = [f"{theme.component_title(name)} {theme.si_bytes(parts[name])}" for name in largest]
     return ", ".join(f"{mark}\N{NO-BREAK SPACE}{text}" for mark, text in zip(marks, texts, strict=True))
 

@@ -28,7 +28,7 @@ def draw() -> None:
 def _cards(found: list[Standing]) -> None:
     for paper in PAPERS:
         mark = words.mark(paper, theme.is_dark())
-        st.subheader(f"{mark} {method_title(paper)}", anchor=False)
+        st.header(f"{mark} {method_title(paper)}", anchor=False)
         st.caption(errors.plain(METHODS.load(paper).METHOD.card.paper))
         own = [one for one in found if one.experiment.paper == paper]
         for start in range(0, len(own), COLUMNS):

@@ -86,12 +86,17 @@ def _conditions(of: Standing, specs: list[dict[str, Any]]) -> str:
         return f"Predicted by the ledger for a processor, without weights or data. {own.note} {captions.POWERS}".strip()
     if own.measure == "time":
         return f"{seeds}{own.note}".strip()
-    tasks = ", ".join(dict.fromkeys(words.task_title(spec["task"].partition("&")[0]) for spec in specs))
+    tasks = ", ".join(f"{words.task_title(task)} ({task})" for task in dict.fromkeys(map(_task, specs)))
     backbones = ", ".join(dict.fromkeys(spec["backbone"] for spec in specs))
     return (
         f"{tasks} on {backbones}; each method with its recipe. {own.note} {seeds}{failed}"
         f"Conditions: {conditions.in_common(specs)}."
     )
+
+
+def _task(spec: dict[str, Any]) -> str:
+    """Its name, as answers have it."""
+    return spec["task"].partition("&")[0]
 
 
 def _working(of: Standing) -> list[RunRecord]:

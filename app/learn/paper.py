@@ -86,7 +86,7 @@ def of_plan(kind: str) -> None:
             steps = [step for _, step in asked(lesson)]
             first, last = steps[:1], steps[1:][-1:]
             with st.container(key=f"kept_{lesson.name}"):  # no page ends between a title and what follows it
-                st.subheader(f"{lesson.number}. {lesson.title}", anchor=False)
+                st.header(f"{lesson.number}. {lesson.title}", anchor=False)
                 st.markdown(f"*{lesson.question}*")
                 list(map(_blank, first))
             list(map(_blank, steps[1:-1]))
@@ -105,7 +105,10 @@ def asked(lesson: Lesson) -> Iterator[tuple[Section, Step]]:
 
 def answers(lesson: Lesson, where: str) -> None:
     """What the predictions come to, the lesson's answers, what is often misunderstood, and what to show."""
-    st.subheader(f"{lesson.number}. {lesson.title}: answers" if where == "paper" else "Answers", anchor=False)
+    if where == "paper":
+        st.header(f"{lesson.number}. {lesson.title}: answers", anchor=False)
+    else:
+        st.subheader("Answers", anchor=False)
     for _, step in asked(lesson):
         with sentences(stop=False):
             st.markdown(f"{facts.fill(step.settings['ask'])}  \n**{predictions.solution(step.settings)}**")

@@ -27,11 +27,11 @@ def draw() -> None:
     with sentences():
         found = plan.read()
     _plan(found)
-    st.subheader("Lesson by lesson", anchor=False)
+    st.header("Lesson by lesson", anchor=False)
     for each in [lesson.read(name) for name in lesson.names()]:
         with st.expander(f"{each.number}. {each.title}, {each.minutes} minutes"):
             _one(each)
-    st.subheader("Change it", anchor=False)
+    st.header("Change it", anchor=False)
     st.markdown(
         "Each lesson is one Markdown file of `assets/lessons`, and the plan is `assets/lessons/plan.md`. Change a "
         "sentence, a question, an order or a length there and reload this page. Write `[[ ... ]]` for a number, never "

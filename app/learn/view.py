@@ -23,11 +23,12 @@ def lessons() -> None:
     for start in range(0, len(read), 3):
         for column, each in zip(st.columns(3), read[start : start + 3], strict=False):
             with column, st.container(border=True, height="stretch"):
-                st.markdown(f"**{each.number}. {each.title}**\n\n{each.question}")
+                title = f"{each.number}. {each.title}"
+                navigation.link("learn", title, icon=":material/school:", bold=True, lesson=each.name)
+                st.markdown(each.question)
                 done = sum((each.name, k + 1) in _seen() for k in range(len(each.sections)))
                 ended = ", done" if done == len(each.sections) else f", {done} of {len(each.sections)} read"
                 st.caption(f"{each.minutes} minutes{ended if done else ''}")
-                navigation.link("learn", "Read on" if 0 < done < len(each.sections) else "Open", lesson=each.name)
     navigation.link("learn", "For the teacher: plan, answers, print", icon=":material/co_present:", teacher="plan")
 
 

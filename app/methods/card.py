@@ -57,7 +57,8 @@ def one(name: str) -> None:
             return
     text = facts["card"]
     st.markdown(
-        f"{words.mark(name, theme.is_dark())} {KINDS[METHODS.facts(name).kind]}. {errors.plain(text['choose'])}"
+        f"{words.mark(name, theme.is_dark())} {KINDS[METHODS.facts(name).kind]}.  \n"
+        f"**When to choose it:** {errors.plain(text['choose'])}"
     )
     st.latex(_equation(text["equation"]))
     left, right = st.columns([11, 9], gap="large")
@@ -92,7 +93,7 @@ def _picture(name: str, facts: dict[str, Any]) -> None:
 
 
 def _cost(facts: dict[str, Any]) -> None:
-    st.subheader("What it costs", anchor=False)
+    st.header("What it costs", anchor=False)
     text, counts = facts["card"], facts["parameters"]
     if text["counts"]:
         st.markdown(
@@ -109,7 +110,7 @@ def _cost(facts: dict[str, Any]) -> None:
 
 def _accuracies(name: str) -> None:
     """The paper's numbers and ours, which no one should compare with each other."""
-    st.subheader("What it reaches", anchor=False)
+    st.header("What it reaches", anchor=False)
     ours, searched, theirs = known.ours(name), known.searched(name), known.papers(name)
     for row in searched:
         beside = f", where LoRA with its own reaches {row['lora']:.1f} %" if row["lora"] and name != "lora" else ""

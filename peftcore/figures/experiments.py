@@ -86,4 +86,4 @@ _ROWS = [
     for x in (4, 8, 16)
     for seed in (0, 1)
 ]
-EXAMPLES = {"outcome": dict(rows=_ROWS, title="Rank 16 reaches most", x="rank", y="test accuracy (%)", log="x")}
+EXAMPLES = {"outcome": dict(rows=_ROWS, title="Rank 16 scores highest", x="rank", y="test accuracy (%)", log="x")}

@@ -18,6 +18,7 @@ def test_what_was_recorded_shows_before_torch_is_loaded(at, monkeypatch):
     early = at("experiments", experiment="last_memory")
     assert titles(early) and not early.exception and not early.error
     listed = at("experiments", experiment="last_memry")
+    assert len(listed.header) == 3 and not listed.subheader, "no level of headings is left out"
     assert "Did you mean 'last\\_memory'?" in listed.warning[0].value
     assert all(any(experiment(name).title in link.label for link in listed.get("page_link")) for name in names())
     monkeypatch.setattr(libraries, "loaded", lambda: True)
@@ -45,7 +46,7 @@ def test_all_are_listed_and_one_can_be_launched_and_stopped(at, store, no_record
     page = at("experiments", experiment="serial_rank")
     assert page.title[0].value == of.title and page.button("experiment_launch").label == "Launch 5 runs"
     assert any("about **15 s** of one core" in text.value for text in page.markdown), "as the runs that are there took"
-    assert any("reaches most, 60.0" in text.value for text in page.markdown)
+    assert any("scores highest, 60.0" in text.value for text in page.markdown)
     page.button("experiment_launch").click().run()
     waiting = store.runs(status=WAITING)
     assert {run.spec["method"]["rank"] for run in waiting} == {2, 4, 8, 16, 32} and len(waiting) == 5

@@ -56,3 +56,14 @@ def test_a_title_is_heard_whole_also_where_it_says_less_than():
         title_text="A finding<br><span style='font-size: 12px'>128 points, p < 0.001</span>"
     )
     assert figure.title(made) == "A finding; 128 points, p < 0.001"
+
+
+def test_what_is_said_of_a_figure_goes_on_with_its_keys(monkeypatch):
+    """'A finding. The arrow keys ...', not with two full stops."""
+    import plotly.graph_objects as go
+
+    said = {}
+    monkeypatch.setattr(figure, "_component", lambda: lambda **given: said.update(given["data"]) or {"click": None})
+    monkeypatch.setattr(figure, "clicked", lambda said: None)
+    figure.draw(go.Figure(), key="one", alt="A finding.")
+    assert said["says"] == "A finding"

@@ -80,7 +80,7 @@ def test_what_is_finished_is_never_made_again(monkeypatch):
     assert [done for done, *_ in _make.make(of, None, for_ever)] == [2, 3, 4]
     assert len(made) == 4 == len({spec.key for spec in made}) and not list(_make.make(of, None, for_ever))
     at = _known.standing(of)
-    assert not at.missing and at.seeds == 2 and at.answer.startswith("Rank 4 reaches most, 54.0 %")
+    assert not at.missing and at.seeds == 2 and at.answer.startswith("Rank 4 scores highest, 54.0 %")
     assert _known.expected_seconds([spec for *_, spec in of.points()]) == pytest.approx(4.0)
 
     assert _make.write_record(of, None, "python -m peftcore experiment toy --record")

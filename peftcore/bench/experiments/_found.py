@@ -45,20 +45,24 @@ class Found:
             spread = f"{few:.1f} to {many:.1f} {seeds}" if len(found) > 1 else seeds
             return f"{ahead} is ahead of {behind} by {abs(middle):.1f} {unit} ({spread})"
         return (
-            f"{names[0]} and {names[1]} do not differ beyond the seeds: {middle:+.1f} {unit} "
-            f"({low:+.1f} to {high:+.1f} {seeds})"
+            f"{names[0]} and {names[1]} do not differ beyond the seeds: {_signed(middle)} {unit} "
+            f"({_signed(low)} to {_signed(high)} {seeds})"
         )
 
     def along(self, group: str, default: float | str, words: str) -> str:
         """Which place on the x axis is best for a group, and how far ahead of `default` it is. `words`: 'rank {}'."""
         best = self.best(group)
-        top = f"{words.format(best[1])} reaches most, {self.mean(best):.1f} %"
+        top = f"{words.format(best[1])} scores highest, {self.mean(best):.1f} %"
         if best[1] == default:
             other = max((place for place in self.places(group) if place != best), key=self.mean)
         else:
             other = (group, default)
         beside = self.versus(best, other, (words.format(best[1]), words.format(other[1])))
         return f"{_start(top)}. {_start(beside)}."
+
+
+def _signed(number: float) -> str:
+    return f"{number:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _start(text: str) -> str:

@@ -18,7 +18,10 @@ def cells() -> Iterator[Cell]:
 
 
 def answer(found: Found) -> str:
-    each = [found.versus((group, 1), (group, 32), ("1 bit", "32 bits")) for group in (WHOLE, CUT)]
+    each = [
+        found.versus((group, 1), (group, 32), ("training with 1 bit", "training with 32 bits"))
+        for group in (WHOLE, CUT)
+    ]
     return f"With all heads, {each[0]}; with 5 of 8 off, {each[1]}."
 
 

@@ -18,8 +18,9 @@ def cells() -> Iterator[Cell]:
 
 
 def answer(found: Found) -> str:
-    each = [found.versus((ON, task), (OFF, task), (ON, OFF)) for task in TASKS]
-    return ". ".join(f"On {task}, LAST {text}" for task, text in zip(TASKS, each, strict=True)) + "."
+    names = ("LAST with the correction", "LAST without the correction")
+    each = [found.versus((ON, task), (OFF, task), names) for task in TASKS]
+    return ". ".join(f"On {task}, {text}" for task, text in zip(TASKS, each, strict=True)) + "."
 
 
 EXPERIMENT = Experiment(

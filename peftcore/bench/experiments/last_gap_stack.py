@@ -22,7 +22,7 @@ def _group(stack: int) -> str:
 
 def answer(found: Found) -> str:
     best, papers = found.best(), (_group(2), 2)
-    said = f"Most is reached with {best[0]} of {best[1]} block{'s' * (best[1] != 1)}, {found.mean(best):.1f} %"
+    said = f"The highest score, {found.mean(best):.1f} %, comes with {best[0]} of {best[1]} block{'s' * (best[1] != 1)}"
     if best == papers:
         return f"{said}: the paper's shape."
     return f"{said}. {found.versus(best, papers, ('That shape', 'the paper’s'))}."

@@ -65,5 +65,5 @@ def test_what_is_said_of_a_figure_goes_on_with_its_keys(monkeypatch):
     said = {}
     monkeypatch.setattr(figure, "_component", lambda: lambda **given: said.update(given["data"]) or {"click": None})
     monkeypatch.setattr(figure, "clicked", lambda said: None)
-    figure.draw(go.Figure(), key="one", alt="A finding.")
+    figure.figure(go.Figure(), key="one", alt="A finding.")
     assert said["says"] == "A finding"

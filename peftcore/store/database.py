@@ -117,9 +117,14 @@ class Database:
 
 
 def _keep_private(path: Path) -> None:
-    """Whoever else has an account on the machine reads nobody's runs: SQLite gives its other files the same mode."""
+    """Whoever else has an account on the machine reads nobody's runs: SQLite gives its other files the same mode.
+
+    A file that is there already is not opened: to close it would drop the locks of this process' other connections to
+    it (POSIX), and the next program that closes it would delete the log to which they write.
+    """
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))  # fails where it exists, unopened
     with contextlib.suppress(OSError):  # somebody else's, or on a disk that knows no modes
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         path.chmod(0o600)
         if path.parent == home():
             path.parent.chmod(0o700)

@@ -207,6 +207,22 @@ def test_two_openers_of_a_new_folder_agree(tmp_path):
     assert sorted(int(opener.communicate()[0]) for opener in openers) == [1, 2, 3]
 
 
+def test_a_program_that_only_looks_does_not_take_away_what_another_writes(store):
+    """A second store of this process leaves the first one's locks: else whoever closes the file deletes its log."""
+    file = store.folder / "headroom.sqlite3"
+    Store(store.folder)  # such as the page's and the engine's
+    look = (
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); "
+        "print(db.execute('SELECT count(*) FROM runs').fetchone()[0]); db.close()"
+    )
+    seen = []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", look, str(file)], capture_output=True, text=True, check=True)
+        seen.append(int(done.stdout))
+        store.create_run({"task": "digits"})
+    assert seen == [0, 1] and file.with_name(file.name + "-wal").exists()
+
+
 def test_ten_thousand_steps_are_read_at_once(store):
     run = store.create_run({})
     store.append(run, [{"kind": "step", "step": i, "loss": 1 / (i + 1), "lr": 1e-3} for i in range(10_000)])

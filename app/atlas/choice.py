@@ -106,7 +106,8 @@ def choose(entries: Sequence[Entry]) -> Chosen:
         projection = _pick(
             "projection", [TOGETHER, *projections], TOGETHER, lambda name: _or_any(name, together, of=TOGETHER), 130
         )
-        order = _pick("sort", list(SORTS), "group", SORTS.__getitem__, 265)
+        orders = [name for name in SORTS if name != "accuracy" or any(entry.reached is not None for entry in left)]
+        order = _pick("sort", orders, "group", SORTS.__getitem__, 265)
     shown = ((entry, entry.grid(score, projection)) for entry in left)
     cards = [Card(entry, *grid) for entry, grid in shown if grid is not None]
     return Chosen(tuple(_sorted(cards, order)), backbone, score, projection, tuple(projections))

@@ -81,7 +81,11 @@ def draw(run: subjects.Run, own: Scores | None) -> None:
         if found is None:
             return
     grids = {} if own is None else {f"{own.score} (in training)": own.summed()}
-    grids |= {name: Scores.of(one).summed() for name, one in found["scores"].items()}
+    again = None if own is None else own.score  # of validation images, beside that of training
+    grids |= {
+        f"{name} (validation)" if name == again else name: Scores.of(one).summed()
+        for name, one in found["scores"].items()
+    }
     for name, label in CHANGES.items():
         if (measured := measuring.found(Key.of(run, name))) is not None:
             grids[label] = subjects.summed(np.array(measured["loss"], float))

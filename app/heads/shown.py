@@ -16,7 +16,7 @@ from app.heads import cut, opinions
 from app.subjects import Run, Scores, frames
 from peftcore.figures.heads import rank_heads
 
-TRAINING = "training"
+TRAINING, WHOLE = "training", "output"  # WHOLE: in a projection's place, the head as a whole
 SCORES = {
     TRAINING: "taylor, in training",
     "taylor": "taylor, on validation images",
@@ -124,4 +124,5 @@ def choose_projection(run: Run, scores: Scores, score: str) -> Shown:
         what = cut.decided(method, scores)
         return Shown(scores, weighed, scores.any_mask(), None, scores.summed(), what, every, None)
     values, mask = scores.of_projection(chosen)
-    return Shown(scores, values, mask, weighed, values, f"{scores.score} in {chosen}", chosen, chosen)
+    what = scores.score if chosen == WHOLE else f"{scores.score} in {chosen}"
+    return Shown(scores, values, mask, weighed, values, what, chosen, chosen)

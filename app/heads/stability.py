@@ -14,6 +14,7 @@ from app.heads.measuring import IMAGES, Given, Key, Measurement
 from app.launch import request
 from app.subjects import Scores
 from peftcore.figures import stability as figures
+from peftcore.figures.words import correlation
 from peftcore.store.variations import same_but_seed
 
 SEEDS = 3  # that a comparison over seeds wants
@@ -48,7 +49,7 @@ def _seeds(run: subjects.Run, history: History) -> None:
             always = ", ".join(f"head {head + 1} of layer {layer + 1}" for layer, head in same.always) or "none"
             figure = plan(
                 figures.correlation_matrix, same.correlations, names,
-                title=f"Seeds rank heads {figures.alike(same.mean)}: {figures.RHO} {same.mean:.2f} on average",
+                title=f"Seeds rank heads {figures.alike(same.mean)}: {figures.RHO} {correlation(same.mean)} on average",
                 note=f"{len(same.always)} of the {same.top} highest are the same; by chance {same.expected:.1f}",
                 **screen.fit(460), dark=theme.is_dark(),
             )  # fmt: skip

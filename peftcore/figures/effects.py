@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from peftcore.errors import BadData
 from peftcore.figures import theme
 from peftcore.figures.squares import Scale
+from peftcore.figures.words import correlation
 
 RARE = 0.05  # a rank correlation that chance reaches more often says nothing
 ORDERS = {  # colour, dash, words
@@ -40,14 +41,13 @@ def verdict(rho: float, p: float) -> str:
     """What a rank correlation of scores with changes of the loss says."""
     if np.isnan(rho):
         return "Nothing to rank: all heads are alike"
+    measured = f"(\N{GREEK SMALL LETTER RHO} = {correlation(rho)})"
     if p > RARE:
-        return f"The score does not tell which heads matter (\N{GREEK SMALL LETTER RHO} = {rho:.2f})"
+        return f"The score does not tell which heads matter {measured}"
     if rho < 0:
-        return (
-            f"The score is upside down: the loss rises most without low heads (\N{GREEK SMALL LETTER RHO} = {rho:.2f})"
-        )
+        return f"The score is upside down: the loss rises most without low heads {measured}"
     how = "well" if rho >= 0.7 else "roughly" if rho >= 0.4 else "only faintly"
-    return f"The score tells {how} which heads matter (\N{GREEK SMALL LETTER RHO} = {rho:.2f})"
+    return f"The score tells {how} which heads matter {measured}"
 
 
 def score_against_change(
@@ -108,7 +108,7 @@ def score_against_change(
         margin=dict(b=78),
     )  # fmt: skip
     count, rare = len(columns["head"]), "" if np.isnan(p) else f", p {'< 0.001' if p < 0.001 else f'= {p:.2g}'}"
-    size = "" if np.isnan(sizes) else f"; for sizes: {sizes:.2f}"
+    size = "" if np.isnan(sizes) else f"; for sizes: {correlation(sizes)}"
     return theme.finish(
         figure, verdict(rho, p), name="score-against-change", dark=dark, height=height, width=width,
         margin=dict(l=64, r=16, b=78),

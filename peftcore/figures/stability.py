@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from peftcore.errors import BadData
 from peftcore.figures import theme
 from peftcore.figures.effects import rank_correlation
+from peftcore.figures.words import correlation, percent
 
 RHO = "Spearman's \N{GREEK SMALL LETTER RHO}"
 
@@ -32,7 +33,7 @@ def correlation_matrix(
     left = min(26 + int(6.6 * longest), 190)
     cell = max(30, min(74, (width - left - 16) // count))
     np.fill_diagonal(values, np.nan)
-    texts = [["" if np.isnan(v) else f"{v:.2f}" for v in row] for row in values]
+    texts = [["" if np.isnan(v) else correlation(v) for v in row] for row in values]
     labels = [theme.plain(name) for name in names]
     figure = go.Figure(
         go.Heatmap(
@@ -106,11 +107,13 @@ def over_steps(
     theme.numbered(figure, {"step": steps, "rank correlation with the last": rho, "same heads off": same})
     at = list(steps).index(settled)
     title = f"The cut is settled at step {settled} of {steps[-1]}"
+    note = f"after {percent(settled / steps[-1])} of the scored steps; scores are means over all steps so far"
     if at == len(steps) - 1 and len(steps) > 1:
         title = f"The cut still changes before the last of {len(steps)} records"
+        note = "scores are means over all steps so far"
     return theme.finish(
         figure, title, name="over-steps", dark=dark, height=height, width=width, margin=dict(l=64, r=16, b=104),
-        note=f"after {settled / steps[-1]:.0%} of the scored steps; scores are means over all steps so far",
+        note=note,
         line=theme.TITLE_WIDTH if width is None else max(24, width // 8),
     )  # fmt: skip
 
@@ -141,10 +144,10 @@ def over_images(
     figure.update_yaxes(title_text=RHO, range=[lowest - 0.03, 1.04])
     figure.update_layout(hovermode="closest", margin=dict(b=96))
     theme.numbered(figure, {"images": images, "with all": whole, "with as many others": other})
-    title = f"{images[0]} images and all {images[-1]} rank heads {alike(whole[0])}: {RHO} {whole[0]:.2f}"
+    title = f"{images[0]} images and all {images[-1]} rank heads {alike(whole[0])}: {RHO} {correlation(whole[0])}"
     if others:
         count, rho = others[-1]
-        title = f"{count} images and {count} others rank heads {alike(rho)}: {RHO} {rho:.2f}"
+        title = f"{count} images and {count} others rank heads {alike(rho)}: {RHO} {correlation(rho)}"
     return theme.finish(
         figure, title, name="over-images", dark=dark, height=height, width=width, margin=dict(l=64, r=16, b=96),
         line=theme.TITLE_WIDTH if width is None else max(24, width // 8),
@@ -176,7 +179,7 @@ def agreeing(correlations: np.ndarray, names: Sequence[str]) -> str:
     best, least = (pick(pairs, key=lambda pair: correlations[pair]) for pick in (max, min))
 
     def said(pair: tuple[int, int]) -> str:
-        return f"{names[pair[1]]} and {names[pair[0]]} (\N{GREEK SMALL LETTER RHO} = {correlations[pair]:.2f})"
+        return f"{names[pair[1]]} and {names[pair[0]]} (\N{GREEK SMALL LETTER RHO} = {correlation(correlations[pair])})"
 
     if len(pairs) == 1:
         return f"How far they agree: {said(best)}"

@@ -48,6 +48,11 @@ def percent(share: float) -> str:
     return f"{value:.0f} %" if abs(value) >= 1.95 or value == 0 else f"{value:.1g} %"
 
 
+def correlation(value: float) -> str:
+    """'0.42', '−0.61'."""
+    return f"{value:.2f}".replace("-", MINUS)
+
+
 def times(ratio: float) -> str:
     """'3.2 times', '15 times', '0.04 times'."""
     size = abs(ratio)

@@ -42,6 +42,16 @@ def test_a_warm_up_is_settled_where_the_cut_stays_what_it_is_at_the_end():
     assert settled(relapse) == 3
 
 
+def test_a_correlation_below_nought_has_a_minus_and_no_hyphen():
+    from peftcore.figures import effects, stability
+
+    said = stability.agreeing(np.array([[1, 0.9, -0.61], [0.9, 1, 0.5], [-0.61, 0.5, 1]]), ["a", "b", "c"])
+    assert said == "A and b (ρ = 0.90) agree best, a and c (ρ = \N{MINUS SIGN}0.61) least"
+    assert effects.verdict(-0.5, 0.001).endswith("(ρ = \N{MINUS SIGN}0.50)")
+    late = stability.over_steps([5, 10], [0.4, 1.0], [0.5, 1.0], 10).layout.title.text
+    assert "still changes" in late and "100" not in late  # a cut that is not settled is not settled after 100 %
+
+
 def test_all_images_agree_with_themselves_and_fewer_with_as_many_others():
     model = nudge(pc.attach(small("vit"), "lora", 3), 0.1).eval()
     x, y = images(small("vit"), 7), np.arange(7) % 3

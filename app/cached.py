@@ -89,9 +89,9 @@ def image_name(image: int | str) -> str:
 
 
 def image_title(run: Run, image: int | str) -> str:
-    """'Test image 3, class cat', or 'Your own image'."""
+    """'Test image 3, class cat', 'The photograph china.jpg, from scikit-learn', or 'Your own image'."""
     if isinstance(image, str):
-        return f"The photograph {PHOTOS[image]} (scikit-learn)" if image in PHOTOS else "Your own image"
+        return f"The photograph {PHOTOS[image]}, from scikit-learn" if image in PHOTOS else "Your own image"
     data = task(run.spec["task"])
     return f"Test image {image}, class {data.classes[data.test.labels[image]]}"
 

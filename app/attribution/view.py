@@ -19,6 +19,7 @@ from peftcore.errors import NotMeasurable
 from peftcore.figures import attribution as figures
 from peftcore.figures import lens as figures_of_patches
 from peftcore.figures.theme import percent, plain
+from peftcore.figures.words import MINUS
 
 SIDE = 335  # pixels: three pictures in a row of a page 1280 wide
 
@@ -43,9 +44,8 @@ def draw(run: subjects.Run, image: int | str, target: int, chosen: Chosen, class
     shown = cached.test_image(run, image)
     with columns[0]:
         title, _, note = cached.image_title(run, image).partition(", ")
-        figure = plan(
-            figures.explained_image, shown, title=title, note=plain(note), **screen.fit(SIDE), dark=theme.is_dark()
-        )
+        note = plain(note or "as the model reads it")  # one line, as the maps have
+        figure = plan(figures.explained_image, shown, title=title, note=note, **screen.fit(SIDE), dark=theme.is_dark())
         theme.show(figure, "attribution_image")
     keys = [maps.key_of(run, image, target, chosen.how, tuned) for tuned in (False, True)]
     jobs = [maps.explained(run, image, target, chosen.how, tuned) for tuned in (False, True)]
@@ -102,11 +102,12 @@ def _progress(bar: Any, job: background.Job, what: str) -> None:
 def _map(
     run: subjects.Run, image: np.ndarray, one: maps.Explained, when: str, reach: float, signed: bool, chosen: Chosen
 ) -> None:
-    note = ""
-    if one.delta is not None:
-        note = f"sums to {one.values.sum():+.2f} of the logit, misses {one.delta:+.2g}"
-    elif one.layer is not None:
-        note = f"tokens of layer {one.layer + 1}"
+    note = {  # each has one, or the maps would not stand level with the image
+        "integrated_gradients": f"sums to {one.values.sum():+.2f} of the logit, misses {one.delta or 0.0:+.2g}",
+        "gradcam": f"tokens of layer {(one.layer or 0) + 1}",
+        "occlusion": f"one patch is worth at most {one.values.max():+.2f} of the logit",
+        "rollout": "through all layers",
+    }[chosen.by].replace("-", MINUS)
     figure = plan(
         figures.attribution_map, image, one.values, title=when, note=note, reach=reach, signed=signed,
         **screen.fit(SIDE), dark=theme.is_dark(),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import captions, errors, navigation, recordings, screen, subjects, theme, words
+from app import captions, errors, navigation, recordings, screen, state, subjects, theme, words
 from app.drawn import plan
 from app.heads import measuring
 from app.heads.measuring import IMAGES, Given, Key, Measurement
@@ -15,6 +15,7 @@ from app.launch import request
 from app.subjects import Scores
 from peftcore.figures import stability as figures
 from peftcore.figures.words import correlation
+from peftcore.store import WAITING
 from peftcore.store.variations import same_but_seed
 
 SEEDS = 3  # that a comparison over seeds wants
@@ -60,13 +61,30 @@ def _seeds(run: subjects.Run, history: History) -> None:
                 f"of each: {always}.",
                 f"python -m peftcore heads {'RUN' if run.example else run.subject.id} --stability",
             )
-    missing = [seed for seed in range(SEEDS) if seed not in found][: max(0, SEEDS - len(found))]
+    _offer(run, set(found))
+
+
+def _offer(run: subjects.Run, found: set[int]) -> None:
+    """The seeds that are under way, and those that are missing, as one launch."""
+    working = {
+        other.spec["seed"]: other
+        for other in state.store().runs(status=WAITING)
+        if same_but_seed(other.spec, run.spec) and other.spec["seed"] not in found
+    }
+    if working:
+        seeds = " and ".join(map(str, sorted(working)))
+        st.caption(f"Under way: seed {seeds}. Scores are compared once a run is finished.")
+    for race, number in dict.fromkeys((other.race, None if other.race else other.id) for other in working.values()):
+        query = {"race": race} if race else {"run": number}
+        navigation.link("runs", f"Watch race {race}" if race else f"Watch run {number}", **query)
+    known = found | set(working)
+    missing = [seed for seed in range(SEEDS) if seed not in known][: max(0, SEEDS - len(known))]
     if missing:
-        told = "This is the only seed of this run. " if len(found) == 1 else ""
+        told = "This is the only seed of this run. " if len(known) == 1 else ""
         st.caption(f"{told}Other seeds tell what of a score is chance:")
         values = {"seed": missing} if len(missing) > 1 else {}
-        query: dict[str, Any] = {**request.to_query(run.spec | {"seed": missing[0]}, values)}
-        navigation.link("launch", f"Launch seed {' and '.join(map(str, missing))}", **query)
+        form: dict[str, Any] = {**request.to_query(run.spec | {"seed": missing[0]}, values)}
+        navigation.link("launch", f"Launch seed {' and '.join(map(str, missing))}", **form)
 
 
 def others(run: subjects.Run) -> dict[int, np.ndarray]:

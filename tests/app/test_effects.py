@@ -64,6 +64,10 @@ def test_second_opinions_are_scores_of_the_grid_and_stability_offers_the_seeds_t
     assert "how short a warm-up could be" in text(app) and "differ in nothing but the seed" in text(app)
     [launch] = [link for link in app.get("page_link") if "Launch seed" in link.proto.label]
     assert launch.proto.label == "Launch seed 2" and "seed=2" in launch.proto.query_string
+    waiting = store.create_run(spec | {"seed": 2})
+    app.run()
+    links = [link.proto.label for link in app.get("page_link")]
+    assert f"Watch run {waiting}" in links and not any("Launch seed" in label for label in links)
     before = len(figures(app))
     app.button(key="heads_opinion").click().run()
     assert not app.exception and not app.error and len(figures(app)) == before + 1

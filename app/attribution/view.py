@@ -46,7 +46,7 @@ def draw(run: subjects.Run, image: int | str, target: int, chosen: Chosen, class
         title, _, note = cached.image_title(run, image).partition(", ")
         note = plain(note or "as the model reads it")  # one line, as the maps have
         figure = plan(figures.explained_image, shown, title=title, note=note, **screen.fit(SIDE), dark=theme.is_dark())
-        theme.show(figure, "attribution_image")
+        theme.show(figure, "attribution_image", spec=run.spec)  # marked as the maps are, to stand level
     keys = [maps.key_of(run, image, target, chosen.how, tuned) for tuned in (False, True)]
     jobs = [maps.explained(run, image, target, chosen.how, tuned) for tuned in (False, True)]
     found: list[maps.Explained | None] = []

@@ -37,8 +37,8 @@ def test_other_methods_and_a_photograph_on_a_side_method(at, trained, by):
     app = at("attribution", run=trained["last"], image="photo-china", by=by)
     assert not app.error and "The photograph china.jpg" in text(app)
     assert "true" not in app.selectbox(key="attribution_class").options
-    tops = {each["layout"]["margin"]["t"] for name, each in figures(app).items() if name.split("_")[-1] in LEVEL}
-    assert len(tops) == 1, "the image and both maps stand level"
+    tops = {name: each["layout"]["margin"]["t"] for name, each in figures(app).items() if name.split("_")[-1] in LEVEL}
+    assert len(set(tops.values())) == 1, f"the image and both maps stand level: {tops}"
 
 
 def test_maps_are_the_library_s(trained, store, engine):

@@ -49,11 +49,15 @@ def apply() -> None:
         ':is([data-testid="stTextInputRootElement"], [data-baseweb="select"] > div) '
         f"{{border-color: {'#F2736B' if is_dark() else '#B3261E'}}}"  # a field whose value is refused
     )
+    focus = (  # which Streamlit shows by a background that links have here only under a pointer
+        '[data-testid="stPageLink-NavLink"]:focus-visible '
+        f"{{outline: 2px solid {'#3FA0DB' if is_dark() else '#0072B2'}; outline-offset: -2px}}"
+    )
     of = "[data-testid='stCaptionContainer']"
     small = f"{of}, {of} p {{color: {muted(is_dark())}; opacity: 1}}"
     st.html(
         _STYLE.replace(
-            "</style>", f"{small}\n{wrong}\n@media (min-width: 1800px) {{html {{font-size: 18px}}}}\n</style>"
+            "</style>", f"{small}\n{wrong}\n{focus}\n@media (min-width: 1800px) {{html {{font-size: 18px}}}}\n</style>"
         )
     )
 

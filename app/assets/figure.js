@@ -122,10 +122,10 @@ class Drawing {
     (this.plot._fullData ?? []).forEach((trace, curve) => {
       const points = this.plot.calcdata[curve], [x, y] = [trace.xaxis, trace.yaxis].map(id => axis(this.plot, id));
       if (trace.visible !== true || trace.hoverinfo === "skip" || !x || !y || !points?.[0]) return;
-      const add = (number, across, up, w, h) => {
+      const add = (number, across, up, w, h, place = { pointNumber: number }) => {
         if (Number.isFinite(across) && Number.isFinite(up) &&
             across > -1 && across < x._length + 1 && up > -1 && up < y._length + 1)
-          found.push({ curve, number, x: x._offset + across, y: y._offset + up, w, h, trace });
+          found.push({ curve, number, x: x._offset + across, y: y._offset + up, w, h, trace, place });
       };
       if (points[0].z && trace.type === "heatmap") {
         const { x: edgesX, y: edgesY, z } = points[0];
@@ -133,7 +133,9 @@ class Drawing {
           if (value === undefined || value === null || Number.isNaN(value)) return;
           const [left, right] = [x.c2p(edgesX[c]), x.c2p(edgesX[c + 1])];
           const [low, high] = [y.c2p(edgesY[r]), y.c2p(edgesY[r + 1])];
-          add([r, c], (left + right) / 2, (low + high) / 2, Math.abs(right - left), Math.abs(high - low));
+          // By its middle: of a heatmap Plotly finds no cell by its number.
+          const place = { xval: (edgesX[c] + edgesX[c + 1]) / 2, yval: (edgesY[r] + edgesY[r + 1]) / 2 };
+          add([r, c], (left + right) / 2, (low + high) / 2, Math.abs(right - left), Math.abs(high - low), place);
         }));
       } else if (trace.type === "bar") {
         points.forEach((point, i) => point.ct && add(i, point.ct[0], point.ct[1], 14, 14));
@@ -178,7 +180,7 @@ class Drawing {
     style.width = `${mark.w}px`;
     style.height = `${mark.h}px`;
     this.ring.hidden = false;
-    this.Plotly.Fx.hover(this.plot, [{ curveNumber: mark.curve, pointNumber: mark.number }]);
+    this.Plotly.Fx.hover(this.plot, [{ curveNumber: mark.curve, ...mark.place }]);
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.plot.emit("plotly_hover", { points: this.plot._hoverdata ?? [] }), LABELLED);
   }

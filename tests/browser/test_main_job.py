@@ -131,6 +131,9 @@ def test_a_lessons_prediction_is_made_by_keyboard_and_by_a_click(page):
     expect(picture.locator(".heatmaplayer image")).to_be_attached()
     picture.focus()
     page.keyboard.press("ArrowRight")
+    expect(page.locator(".st-key-predict_what-a-vision-transformer-is_looks [aria-live]")).to_have_text(
+        "row 1, column 1"
+    )
     page.keyboard.press("Enter")
     expect(page.get_by_text("You chose row 1, column 1.")).to_be_visible()
     expect(commit).to_be_enabled()

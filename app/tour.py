@@ -15,8 +15,7 @@ STEPS = {
     "Click one to look through it.",
     "learn": "Lessons explain the three papers in a few minutes each: you predict, then you see. Nothing has to be "
     "trained.",
-    "launch": "Choose a backbone, a method and a task. The bill says what it will take before you press "
-    "Launch.",
+    "launch": "Choose a backbone, a method and a task. The bill says what it will take before you press Launch.",
     "runs": "What was launched trains here, live: loss, accuracy, memory. A run goes on when you leave the page.",
     "heads": "What did a run change? Point at a head, choose an image, and see where the head looks.",
     "memory": "Why does it fit? One training step, byte by byte: weights, gradients, optimizer, kept activations.",

@@ -22,11 +22,12 @@ form = launching.asked()
 fault = costs.known_fault(form.specs) or who.refused(form.specs)
 with price:
     rules_view.remind()
-    place = launching.launcher(form, fault)
+    refused = None if fault else costs.known_refusal(form.specs)
+    place = launching.launcher(form, fault, refused is not None)
 
 # All that is quick stands; now what takes a while.
 images = preview.draw(pictures, task)
 if form.spec and heads_off:
     cut.preview(heads_off, form.spec, images)
 if form.specs and not fault:
-    cost_card.draw(place, form.specs, form.values)
+    cost_card.draw(place, form.specs, form.values, refused is not None)

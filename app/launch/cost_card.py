@@ -25,8 +25,11 @@ from peftcore.spec import RunSpec
 log = logging.getLogger(__name__)
 
 
-def draw(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list[Any]]) -> None:
-    """What the runs will cost, as soon as it is predicted. Where one turns out impossible, the page begins again."""
+def draw(
+    place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list[Any]], is_too_large: bool = False
+) -> None:
+    """What the runs will cost, as soon as it is predicted. Where one is impossible, or too large, the page begins
+    again, unless it knew (`is_too_large`)."""
     jobs = predicted(place, specs)
     broken = next((job.exception() for job in jobs if job.exception()), None)
     over = next((job.result() for job in jobs if not broken and isinstance(job.result(), OverLimit)), None)
@@ -45,6 +48,8 @@ def draw(place: DeltaGenerator, specs: Sequence[RunSpec], values: dict[str, list
             st.warning(errors.plain(f"What it will cost is not known. {over} It can be launched."))
         elif any(isinstance(job.result(), HeadroomError) for job in jobs[: len(specs)]):
             st.rerun()  # the fault is known now, and the button is drawn without a click in it
+        elif not is_too_large and costs.known_refusal(specs):
+            st.rerun()
         elif isinstance(jobs[-1].result(), HeadroomError):
             errors.show(jobs[-1].result())
         elif len(specs) > 1:

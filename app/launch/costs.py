@@ -81,6 +81,12 @@ def known_fault(specs: Sequence[RunSpec]) -> HeadroomError | None:
     return next((fault for job in map(of, specs) if job.done() and (fault := _fault(job))), None)
 
 
+def known_refusal(specs: Sequence[RunSpec]) -> HeadroomError | None:
+    """Why one of these runs would never begin for lack of memory, where that is known already."""
+    done = [(spec, job) for spec in specs if (job := of(spec)).done() and not _fault(job)]
+    return next((refused for spec, job in done if (refused := refusal(spec, job))), None)
+
+
 def refusal(spec: RunSpec, job: Future) -> HeadroomError | None:
     """Why a run will not begin, by what was predicted of it, alone or in a race; None where it will, or where nobody
     could predict it here: the engine does before it begins.

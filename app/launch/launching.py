@@ -23,7 +23,7 @@ from peftcore.store import recipes
 
 UP_FRONT = ("epochs", "batch_size", "lr", "seed")
 FIRST_FIELDS = 4  # of a method: as many as stand in one row
-BILL_HEIGHT = 430  # pixels
+BILL_HEIGHT, WARNING_HEIGHT = 430, 130  # pixels
 MOST_FAULTS = 3  # said beside the button; each stands at its field as well
 KINDS = {"side": "Reads the frozen backbone from its side", "in-backbone": "Changes what the backbone computes"}
 _LAST = "launch_last"  # in the session: the address of the form as it was left
@@ -124,10 +124,12 @@ def _split(names: list[str], first: Sequence[str], raced: list[str]) -> tuple[li
     return shown, [name for name in names if name not in shown]
 
 
-def launcher(form: Request, fault: HeadroomError | None) -> DeltaGenerator:
-    """The button and what stands around it; returns the place of the bill. `fault`: what else is known to be wrong."""
+def launcher(form: Request, fault: HeadroomError | None, is_too_large: bool = False) -> DeltaGenerator:
+    """The button and what stands around it; returns the place of the bill. `fault`: what else is known to be wrong.
+    `is_too_large`: the bill will say that this never begins, for lack of memory."""
     st.subheader("What it will cost", anchor=False)
-    place = st.container(height=screen.tall(BILL_HEIGHT), border=False).empty()
+    height = BILL_HEIGHT + WARNING_HEIGHT * is_too_large
+    place = st.container(height=screen.tall(height), border=False).empty()
     specs, wrong = form.specs, [*form.faults.values(), *([fault] if fault else [])]
     if wrong:
         with place.container():
@@ -147,12 +149,14 @@ def launcher(form: Request, fault: HeadroomError | None) -> DeltaGenerator:
     if not wrong:
         backbone_choice.download_note(specs[0])
         task_choice.download_note(specs[0].task)
-        st.markdown(_time(specs) + turns.new())
+        if not is_too_large:
+            st.markdown(_time(specs) + turns.new())
     label = f"Launch {len(specs)} runs" if len(specs) > 1 else "Launch"
     pressed = st.button(
-        label, type="primary", width="stretch", key="launch", icon=":material/rocket_launch:", disabled=bool(wrong)
-    )
-    if pressed and not wrong:
+        label, type="primary", width="stretch", key="launch", icon=":material/rocket_launch:",
+        disabled=bool(wrong) or is_too_large,
+    )  # fmt: skip
+    if pressed and not wrong and not is_too_large:
         with errors.sentences(stop=False):
             _launch(form, place)
     if specs:

@@ -17,6 +17,7 @@ from peftcore.figures.theme import method_title
 SECONDS = 2.0
 MOST_ROWS = 60
 NUMBERS = ("Finished", "Best", "Validation", "Test")  # columns
+RUN_ROW = 344  # pixels of a row of a run's figures: with the title, two fill a projector of 1,080 lines
 COLUMN = 14  # people in one table; more stand side by side, each in fewer words
 _STYLE = """<style>
 [data-testid="stHeader"], [data-testid="stToolbar"], .st-key-room_banner {display: none}
@@ -28,7 +29,8 @@ _STYLE = """<style>
   max-width: 8em; white-space: nowrap; overflow: hidden; text-overflow: ellipsis
 }
 .wall td, .wall th {padding: 0.3rem 1rem 0.3rem 0; text-align: left; border-bottom: 1px solid rgba(128,128,128,.3)}
-.stMainBlockContainer h1 {font-size: 2.6rem}
+.stMainBlockContainer h1 {font-size: 2.6rem; padding-top: 0}
+.stMainBlockContainer .stElementContainer:has(style) {position: absolute}
 .wall th.number {text-align: right}
 .wall th {font-weight: 600; opacity: .8; font-size: .75em}
 .wall td.number {font-variant-numeric: tabular-nums; text-align: right}
@@ -163,4 +165,4 @@ def _run(run: int) -> None:
 @errors.sentences()
 def _charts(run: int) -> None:
     record = state.store().run(run)
-    run_charts.draw(record, following.follow(state.store(), record))
+    run_charts.draw(record, following.follow(state.store(), record), tall=RUN_ROW)

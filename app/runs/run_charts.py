@@ -15,19 +15,22 @@ from peftcore.figures import curves, masks, memory
 from peftcore.figures.accuracy import Ground
 from peftcore.store import RunRecord
 
-TALL, SMALL = 376, 180  # heights of their places, pixels
+TALL = 376  # height of a row, pixels
+GAP = 16  # between two figures in one row
 LEARNT = ("loss", "norm")  # which of them depend on the weights that training began with
 EDGE = 8  # of which a place needs for itself
 
 
-def draw(record: RunRecord, follower: Follower) -> None:
-    """Loss and accuracy, learning rate, norm of the gradient, memory by step and within a step."""
+def draw(record: RunRecord, follower: Follower, tall: int = TALL) -> None:
+    """Loss and accuracy, learning rate, norm of the gradient, memory by step and within a step. `tall`: pixels of each
+    of the two rows."""
     collapsed.draw(record, follower)
-    places = _places()
+    small = (tall - GAP) // 2
+    places = _places(tall, small)
     if not follower.total or follower.started is None:
         return
     spec, steps, total = record.spec, follower.frame(), follower.total
-    dark, tall, small = theme.is_dark(), TALL - EDGE, SMALL - EDGE
+    dark, tall, small = theme.is_dark(), tall - EDGE, small - EDGE
     loss = plan(
         curves.loss_curve,
         steps,
@@ -58,8 +61,8 @@ def draw(record: RunRecord, follower: Follower) -> None:
     )
 
 
-def _places() -> dict[str, DeltaGenerator]:
-    tall, small = screen.tall(TALL), screen.tall(SMALL)
+def _places(tall: int, small: int) -> dict[str, DeltaGenerator]:
+    tall, small = screen.tall(tall), screen.tall(small)
     left, right = st.columns(2)
     places = {"loss": left.container(height=tall, border=False)}
     places |= {name: right.container(height=small, border=False) for name in ("rate", "norm")}

@@ -46,8 +46,10 @@ def test_the_button_waits_for_the_prediction_and_what_would_never_begin_is_not_q
     page.text_input("batch_size").set_value("61")
     page.button("launch").click().run()  # in one run: nothing of this batch is predicted yet
     assert not store.runs() and len(set(sizes)) == 2
-    assert [error.value for error in page.error] == ["More than there is."]
-    assert any("More than there is." in warning.value for warning in page.warning), "the bill says so as well"
+    assert [warning.value for warning in page.warning] == ["More than there is."], "the bill says it, once"
+    assert page.button("launch").disabled and not any("begins" in text.value for text in page.markdown)
+    page.text_input("batch_size").set_value("62").run()
+    assert not page.button("launch").disabled and not page.warning
 
 
 def test_every_choice_is_in_the_link(at, store):

@@ -16,6 +16,7 @@ from peftcore.figures.theme import method_title, percent, si_bytes
 from peftcore.registry import METHODS
 
 COLUMNS, WIDTH = 3, 620
+PHONE_LETTERS = 36  # of an equation's line
 KINDS = {"side": "Reads the frozen backbone from its side", "in-backbone": "Changes what the backbone computes"}
 
 
@@ -95,10 +96,12 @@ def _picture(name: str, facts: dict[str, Any]) -> None:
 def _cost(facts: dict[str, Any]) -> None:
     st.header("What it costs", anchor=False)
     text, counts = facts["card"], facts["parameters"]
-    if text["counts"]:
+    if not counts["method"]:
+        st.markdown("It trains nothing but the classifier.")
+    elif text["counts"]:
         st.markdown(
             f"Trained weights by formula: ${known.formula(text['counts'])}$ = **{facts['expected']:,}** on ViT-B/16 "
-            f"(width $d$ = 768, $L$ = 12 blocks), and by counting **{counts['method']:,}**."
+            f"({known.letters(text['counts'], facts['settings'])}), and by counting **{counts['method']:,}**."
         )
     else:
         st.markdown(f"Trained weights on ViT-B/16, counted: **{counts['method']:,}**.")
@@ -133,7 +136,7 @@ def _accuracies(name: str) -> None:
         )
         st.code(command, language="bash", wrap_lines=True)
     if not theirs:
-        st.caption("No published VTAB-1K number of it stands in the collection of this Headroom.")
+        st.caption("The published VTAB-1K numbers that come with Headroom have none of it.")
         return
     groups = ("natural", "specialised", "structured", "mean of groups")
     rows = [
@@ -151,11 +154,23 @@ def _accuracies(name: str) -> None:
 
 
 def _equation(latex: str) -> str:
-    """On a phone each part has a line of its own."""
-    parts = latex.split(r",\quad ")
-    if not screen.is_phone() or len(parts) < 2:
+    """On a phone each part has a line of its own, and a long sum two."""
+    if not screen.is_phone():
         return latex
+    parts = [_broken(part) for part in latex.split(r",\quad ")]
     return r"\begin{gathered}" + r" \\[4pt] ".join(parts) + r"\end{gathered}"
+
+
+def _broken(latex: str) -> str:
+    """A sum that is too long for a phone, on two lines: broken at its last plus that is in no bracket."""
+    if len(re.sub(r"\\(?:[a-zA-Z]+|.)|[{}_^ ]", "", latex)) <= PHONE_LETTERS:
+        return latex
+    depth = 0
+    for place in range(len(latex) - 1, 0, -1):
+        depth += (latex[place] in ")]}") - (latex[place] in "([{")
+        if not depth and latex[place] == "+":
+            return rf"{latex[:place].rstrip()} \\ {{}} + {latex[place + 1 :].lstrip()}"
+    return latex
 
 
 def _said(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from functools import cache
 from statistics import mean
 from typing import Any
@@ -14,6 +15,12 @@ from peftcore.bench import cards
 from peftcore.registry import METHODS
 from peftcore.store import published, recipes
 
+SIZES = {  # of ViT-B/16, by their letters in a count's expression
+    "d": "width $d$ = 768",
+    "L": "$L$ = 12 blocks",
+    "N": "$N$ = 197 tokens",
+    "P": "patches of $P$ = 16 pixels",
+}
 MAIN = "vit_micro"  # the embedded backbone that is told of first
 MINI = cards.FILE.with_name("mini_vtab.json")
 
@@ -37,8 +44,23 @@ def facts(name: str) -> dict[str, Any] | background.Job:
 
 def formula(expression: str) -> str:
     """A count's expression as LaTeX: '2 * L * d * rank' is '2\\,L\\,d\\,r'."""
-    named = re.sub(r"[A-Za-z_]{2,}", lambda word: rf"\mathrm{{{word[0].replace('_', ' ')}}}", expression)
+    squared = re.sub(r"\b(\w+) \* \1\b", r"\1^2", expression)
+    named = re.sub(r"[A-Za-z_]{2,}", lambda word: rf"\mathrm{{{word[0].replace('_', ' ')}}}", squared)
     return re.sub(r"\s*\*\s*", r"\\,", named).replace("/", r"/").strip()
+
+
+def letters(expression: str, settings: Mapping[str, Any]) -> str:
+    """What stands in a count's expression, with its values: '$d$ = 768 (width), rank = 8'."""
+    found = dict.fromkeys(re.findall(r"[A-Za-z_]+", expression))
+    said = []
+    for name in found:
+        if name in SIZES:
+            said.append(SIZES[name])
+        elif isinstance(value := settings[name], list):
+            said.append(f"{name} = {len(value)} ({', '.join(map(str, value))})")
+        else:
+            said.append(f"{name.replace('_', ' ')} = {value:g}")
+    return ", ".join(said)
 
 
 def ours(method: str) -> dict[str, Any] | None:

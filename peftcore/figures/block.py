@@ -9,6 +9,8 @@ from typing import Any
 from peftcore.figures import theme
 
 ROW, GAP, TOP, BOTTOM, LINE = 30, 12, 34, 34, 20  # pixels
+LETTER, PADDING = 7.1, 9  # of a box's title
+VALUE, SHORTEST = 72, 48  # for the bytes beside a bar, and the room that bars have at the least
 
 
 def block(
@@ -22,8 +24,9 @@ def block(
         side: of a side method: trained, its weights in all, and features, the bytes that it reads in a step.
         width: pixels, at least 300.
     """
-    box = int(width * 0.4)
-    bar, room = box + 24, width - box - 24 - 92  # where bars begin, and how long the longest may be
+    needed = max(map(_needed, rows))
+    box = max(int(width * 0.4), min(needed, width - 24 - VALUE - SHORTEST))
+    bar, room = box + 24, width - box - 24 - VALUE  # where bars begin, and how long the longest may be
     most = max([row["kept"] for row in rows] + [(side or {}).get("features", 0), 1])
     ink, muted = theme.ink(dark), theme.muted(dark)
     parts = [_text(0, 18, "what tokens pass", muted, 12), _text(bar, 18, "kept for backward", muted, 12)]
@@ -55,6 +58,18 @@ def _words(row: Mapping[str, Any]) -> str:
     return f"{row['title']}: {trains}" + (f", {theme.si_bytes(row['kept'])} kept" if row["kept"] else "")
 
 
+def _needed(row: Mapping[str, Any]) -> int:
+    """How wide a box must be for its title and its count."""
+    count = theme.human_count(row["trained"]) if row["trained"] else ""
+    added = _added(count) + 8 if count and row["frozen"] else LETTER * (len(count) + bool(count))
+    return int(2 * PADDING + LETTER * len(row["title"]) + added)
+
+
+def _added(count: str) -> int:
+    """How wide the small box of a count is."""
+    return 14 + 7 * (len(count) + 1)
+
+
 def _box(row: Mapping[str, Any], y: int, box: int, ink: str, dark: bool) -> list[str]:
     """The part itself, filled as frozen or trained; a small box beside the title where some of both is there."""
     frozen, trained = row["frozen"], row["trained"]
@@ -63,9 +78,9 @@ def _box(row: Mapping[str, Any], y: int, box: int, ink: str, dark: bool) -> list
     fill = theme.component_colour("trainable_weights" if whole else "frozen_weights") if trained or frozen else "none"
     shape = _rect(0, y, box, ROW, fill, stroke=theme.muted(dark), opacity=1.0 if whole else 0.35)
     title = row["title"] + (f" {theme.human_count(trained)}" if whole else "")
-    parts = [shape, _text(9, y + 20, title, "#FFFFFF" if whole else ink, 13)]
+    parts = [shape, _text(PADDING, y + 20, title, "#FFFFFF" if whole else ink, 13)]
     if added:
-        wide = 14 + 7 * len(added)
+        wide = _added(added[1:])
         parts.append(_rect(box - wide - 4, y + 4, wide, ROW - 8, theme.component_colour("trainable_weights")))
         parts.append(_text(box - wide + 3, y + 19, added, "#FFFFFF", 12))
     return parts

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import pytest
 
 from app import glossary, tour
-from app.methods import known
+from app.methods import card, known
 from app.navigation import PAGES, SECTIONS
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
@@ -100,3 +100,17 @@ def test_help_texts_pass_through_the_glossary():
                 if has_terms and not is_linked and not widget.endswith(("button", "popover", "caption")):
                     bare.append(f"{file.name}, line {call.lineno}: {widget}")
     assert not bare, "write help=glossary.linked(...)"
+
+
+def test_a_formula_of_weights_says_what_its_letters_are():
+    said = known.letters("2 * projections * L * d * rank", {"projections": ["q", "v"], "rank": 8})
+    assert said == "projections = 2 (q, v), $L$ = 12 blocks, width $d$ = 768, rank = 8"
+    assert known.formula("12 * d * d + 13 * d") == r"12\,d^2 + 13\,d"
+
+
+def test_a_long_sum_has_two_lines_on_a_phone():
+    long = (
+        r"x \leftarrow x + \mathrm{MLP}(\mathrm{LN}(x)) + s\,(W_{up}\,\mathrm{ReLU}(W_{down}\,x + b_{down}) + b_{up})"
+    )
+    assert card._broken(long).count("\\\\") == 1 and card._broken(long).split("\\\\")[1].startswith(r" {} + s\,(W")
+    assert card._broken("y = W x + b") == "y = W x + b"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 
 import pytest
@@ -57,3 +58,14 @@ def test_the_drawing_says_what_the_numbers_say(dark):
     assert "24,576 weights train" in svg and "77.8 MB kept" in svg and svg.count("<rect") > len(cards.PARTS)
     side = {"trained": 617_472, "features": 135_600_000}
     assert "side network" in block(RECORDED["last"]["rows"], side=side, width=620, dark=dark)
+
+
+@pytest.mark.parametrize("name", ["full", "bitfit", "ssf"])
+def test_on_a_phone_no_title_leaves_its_box_or_lies_under_its_count(name):
+    """A letter of 13 pixels is about 7 wide."""
+    svg = block(RECORDED[name]["rows"], width=358)
+    box = float(re.search(r'<rect x="0\.0"[^>]* width="([\d.]+)" height="30\.0"', svg)[1])
+    titles = [(float(x), text) for x, text in re.findall(r'<text x="([\d.]+)"[^>]*font-size="13">([^<]*)', svg)]
+    assert len(titles) >= 8 and all(x + 7 * len(text) <= box for x, text in titles)
+    pairs = re.findall(r'font-size="13">([^<]*)</text><rect x="([\d.]+)"[^>]*/><text[^>]*font-size="12">\+', svg)
+    assert bool(pairs) == (name != "full") and all(9 + 7 * len(text) <= float(x) for text, x in pairs)

@@ -197,8 +197,9 @@ def adapter(subject: Subject) -> bytes | None:
 
 
 def scores_by_epoch(subject: Subject) -> list[tuple[int, Scores]]:
-    """Head scores that training collected, with the step of each, in order."""
-    return [(event["step"], Scores.of(event["scores"])) for event in events(subject, "scores")]
+    """Head scores that training collected, with the step of each, in order. A step that was recorded twice (at a cut,
+    and at the end of its epoch) stands there once."""
+    return list({event["step"]: Scores.of(event["scores"]) for event in events(subject, "scores")}.items())
 
 
 def frames(history: Sequence[tuple[int, Scores]], projection: str | None) -> list[dict[str, Any]]:

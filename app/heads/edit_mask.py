@@ -35,9 +35,10 @@ def draw(run: subjects.Run, scores: subjects.Scores, chosen: tuple[int, int]) ->
 
     st.subheader("Which heads would you switch off instead?", anchor="overrule")
     left, right = st.columns([11, 9], gap="medium")
-    size = screen.fit(WIDTH, HEIGHT)
-    with left.container(height=size["height"] + 8, border=False):
-        grid = plan(masks.mask_grid, values, off, before, score=scores.score, **size, dark=theme.is_dark())
+    with left:
+        grid = plan(
+            masks.mask_grid, values, off, before, score=scores.score, **screen.fit(WIDTH, HEIGHT), dark=theme.is_dark()
+        )
         key = "heads_mask"
         theme.show(grid, key, spec=run.spec, on_click=lambda: click(key, run.subject.id, off))
     with right:

@@ -18,6 +18,7 @@ from peftcore.figures.squares import Scale
 from peftcore.figures.theme import method_title
 
 OF = {"update": "its update", "head": "the head itself (zero)", "mean": "the head itself (its mean)"}
+SHORT = {"update": "its update", "head": "the head (zero)", "mean": "the head (mean)"}  # three fit a phone
 HELP = (
     "**Its update**: the frozen head goes on working as before tuning. **The head itself**: what it puts out is "
     "replaced by zero, or by its mean over images and tokens."
@@ -32,7 +33,7 @@ def draw(run: subjects.Run, view: shown.Shown, score: str, selected: tuple[int, 
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         of = links.choice(
-            st.segmented_control, "heads", "of", "switch off", list(OF), default="update", show=OF.__getitem__,
+            st.segmented_control, "heads", "of", "switch off", list(OF), default="update", show=SHORT.__getitem__,
             help=glossary.linked(HELP), required=True,
         )  # fmt: skip
         one_by_one, more = Key.of(run, f"effects-{of}"), Key.of(run, f"deletion-{of}-{score}")

@@ -33,6 +33,11 @@ def draw(run: subjects.Run, history: History) -> None:
     with right:
         if len(history) > 1:
             _steps(run, history)
+        elif history:
+            st.caption(
+                "How short a warm-up could be: this run recorded its scores once, so there is nothing to compare. A "
+                "warm-up of several epochs has a record after each."
+            )
     if run.has_weights:
         _images(run)
 

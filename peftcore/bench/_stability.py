@@ -89,7 +89,7 @@ def over_steps(history: Iterable[tuple[int, Any]], method: Any = None) -> pd.Dat
     """
     from peftcore.methods import make_method
 
-    history, method = list(history), method or make_method("heart_lora")
+    history, method = list(dict(history).items()), method or make_method("heart_lora")
     cuts = [_cut(method, scores) for _, scores in history]
     grids = np.stack([summed(scores.values) for _, scores in history])
     rho = rank_correlations(grids)[-1] if len(grids) > 1 else np.ones(1)

@@ -60,10 +60,10 @@ def foretold(
             for seed, value in enumerate(values):
                 for name, one in zip(columns, (score, task, seed, value), strict=True):
                     columns[name].append(one)
-    figure.update_xaxes(title_text=f"{RHO} with the change of the loss, over {heads} heads", range=[-1, 1])
+    figure.update_xaxes(title_text=f"{RHO} with the change of the loss", range=[-1, 1])
     _rows(figure, tasks)
     theme.numbered(figure, columns)
-    note = "shaded: where chance stays 19 times of 20"
+    note = f"over {heads} heads; shaded: where chance stays 19 times of 20"
     return theme.finish(figure, title, name="foretold", note=note, dark=dark, height=_height(tasks))
 
 

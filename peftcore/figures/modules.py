@@ -131,7 +131,7 @@ def added(
     title = "The side network adds nothing"
     if max(sizes) > 0:
         name = names[most][:1].upper() + names[most][1:]
-        title = f"{name} gives most of what the side network adds: {theme.percent(shares[most])}"
+        title = f"{name} adds more than any other: {theme.percent(shares[most])}"
     return theme.finish(
         figure, title, name="added", dark=dark, height=height, width=width,
         note="numbers: each one's share of the sum; below zero, it takes away from what the others add",

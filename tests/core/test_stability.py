@@ -35,6 +35,9 @@ def test_a_warm_up_is_settled_where_the_cut_stays_what_it_is_at_the_end():
     method = pc.make_method("heart_lora", n_off=1)
     early, late = scores([[1, 2, 3], [1, 2, 3]]), scores([[3, 2, 1], [3, 2, 1]])
     table = over_steps([(5, early), (10, late), (15, late)], method)
+    assert (
+        table["step"].tolist() == over_steps([(5, early), (10, late), (15, late), (15, late)], method)["step"].tolist()
+    )
     assert table.step.tolist() == [5, 10, 15] and table.same.tolist() == [0, 1, 1]
     assert table.rho.tolist() == pytest.approx([-1, 1, 1])
     assert settled(table) == 10 and settled(table, "rho", -1) == 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import socket
 import sys
 import time
 import traceback
@@ -150,7 +151,8 @@ def _failed(error: Exception) -> tuple[events.Failed, dict[str, bytes]]:
     """The event, and the traceback of an unexpected error."""
     kind = type(error).__name__
     if isinstance(error, errors.HeadroomError):
-        return events.Failed(kind, str(error)), {}
+        misses = isinstance(error, errors.BadData | errors.DataUnavailable)
+        return events.Failed(kind, str(error) + (_machine() if misses else "")), {}
     trace = {"traceback": traceback.format_exc().encode()}
     if isinstance(error, MemoryError) or kind == "OutOfMemoryError":
         message = f"The run needs more memory than this machine has ({error}). Take a smaller batch or a side method."
@@ -159,6 +161,18 @@ def _failed(error: Exception) -> tuple[events.Failed, dict[str, bytes]]:
     what = f"{kind}: {text}" if text else kind
     message = f"The run ended with an unexpected {what}. Its traceback is kept with the run."
     return events.Failed(kind, message), trace
+
+
+def _machine() -> str:
+    """Which machine of a cluster says so, for what may be there on another one; '' where there is one machine."""
+    import ray
+
+    if not ray.is_initialized() or sum(node["Alive"] for node in ray.nodes()) < 2:
+        return ""
+    return (
+        f" So it is on {socket.gethostname()}, a machine of this cluster; what runs read must be on each of them under "
+        "the same path."
+    )
 
 
 def _use_threads(cpus: int) -> None:

@@ -581,3 +581,17 @@ def test_ray_itself_may_die_and_comes_back_and_leaves_nothing_behind(engine, gat
     record = ended(engine, run)
     assert record.status == "finished" and steps(engine, run) == list(range(40))
     assert ended(engine, after).status == "finished"
+
+
+def test_on_a_cluster_an_error_about_data_names_its_machine(monkeypatch):
+    import ray
+
+    from peftcore.engine import worker
+
+    missing, other = errors.BadData("There is no folder /x."), errors.DoesNotFit("It does not fit.")
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    for alive, named in (([True], False), ([True, False], False), ([True, True], True)):
+        monkeypatch.setattr(ray, "nodes", lambda alive=alive: [{"Alive": one} for one in alive])
+        said = worker._failed(missing)[0].message
+        assert said.startswith(str(missing)) and (socket.gethostname() in said) == named
+        assert worker._failed(other)[0].message == str(other)

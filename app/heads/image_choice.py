@@ -16,9 +16,10 @@ from peftcore.figures import strip
 def choose_image(page: str, run: subjects.Run, *, count: int, side: int = 64) -> int | str:
     """A strip of the task's test images, with arrows to the next ones, and a place for an image of the reader's own.
 
-    `count`: how many images at a time, about; on a phone they fill their rows. Returns the number of the chosen test
-    image, or the own one's name, as `cached.test_image` takes both.
+    `count`: how many images at a time, about; on a phone they fill their rows. `side`: pixels of each in a laptop's
+    window. Returns the number of the chosen test image, or the own one's name, as `cached.test_image` takes both.
     """
+    side = round(screen.scale() * side)
     columns = min(count, max(1, (screen.width() - 2 * screen.PADDING) // (side + strip.GAP)))
     count = columns * max(1, round(count / columns))
     own = _own_image(page, run)

@@ -31,7 +31,7 @@ def correlation_matrix(
         raise BadData(f"Correlations of {count} things must have shape ({count}, {count}), not {values.shape}.")
     longest = max(map(len, names))
     left = min(26 + int(6.6 * longest), 190)
-    cell = max(30, min(74, (width - left - 16) // count))
+    cell = max(30, min(max(74, width // 6), (width - left - 16) // count))
     np.fill_diagonal(values, np.nan)
     texts = [["" if np.isnan(v) else correlation(v) for v in row] for row in values]
     labels = [theme.plain(name) for name in names]

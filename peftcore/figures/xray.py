@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from peftcore.figures import lettering, theme
+from peftcore.figures.words import MINUS
 
 
 def by_layer(
@@ -60,7 +61,7 @@ def by_layer(
     if written:
         layers, places = np.nonzero(np.isfinite(values))
         there = values[layers, places]
-        said = [f"{value:.3g}" for value in there]
+        said = [f"{value:.3g}".replace("-", MINUS) for value in there]
         lettering.write(figure, (places, layers), said, (there - low) / (reach - low), size=11, scale=scale)
     bare = dict(showgrid=False, showline=False, ticks="", fixedrange=True, automargin=False)
     figure.update_xaxes(tickvals=list(range(len(columns))), ticktext=[theme.plain(name) for name in columns], **bare)
@@ -93,12 +94,13 @@ def singular_values(
     dark: bool = False,
 ) -> go.Figure:
     """Each layer's singular values from the largest, one line a layer, as shares of its largest, on a logarithmic
-    scale; early layers are dark.
+    scale; early layers are darker.
 
     Args:
         spectra: values of each layer (k,), where the update is not zero. layers: their numbers, from 0.
     """
-    shades = sample_colorscale(theme.SEQUENTIAL, [0.1 + 0.85 * n / max(1, len(layers) - 1) for n in range(len(layers))])
+    first, last = (0.35, 1.0) if dark else (0.0, 0.7)  # the rest of the scale is lost on the page
+    shades = sample_colorscale(theme.SEQUENTIAL, np.linspace(first, last, len(layers)).tolist())
     figure = go.Figure()
     for values, layer, shade in zip(spectra, layers, shades, strict=True):
         figure.add_scatter(

@@ -608,6 +608,15 @@ def test_text_is_legible_on_every_colour_of_a_scale() -> None:
         assert min(map(contrast, inks, shown)) >= 4.5 and len(set(inks)) == 2
 
 
+def test_lines_of_a_scale_stand_out_from_the_page() -> None:
+    from peftcore.figures import xray
+
+    spectra = [np.array([3.0, 1.0, 0.3])] * 12
+    for dark, page in ((False, "#FFFFFF"), (True, "#0E1117")):
+        drawn = xray.singular_values(spectra, range(12), title="Singular values", dark=dark).data
+        assert min(contrast(line.line.color, page) for line in drawn) >= 2.2
+
+
 def test_a_confusion_says_counts_that_can_be_read_and_where_a_click_was() -> None:
     counts = np.array([[30, 20, 0], [0, 40, 10], [5, 0, 45]])
     figure = results.confusion(counts, ["cat", "dog", "owl"])

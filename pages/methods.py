@@ -4,12 +4,12 @@ import streamlit as st
 
 from app import errors, links, navigation
 from app.methods import card
-from peftcore.figures.theme import method_title
+from peftcore.figures.theme import method_in_text
 from peftcore.registry import METHODS
 
 name = links.read("method")
 if name in METHODS.names():
-    st.title(f"What does {method_title(name)} change, and what does it cost?")
+    st.title(f"What does {method_in_text(name)} change, and what does it cost?")
     with st.container(key="task_back"):
         navigation.link("methods", "All methods", icon=":material/apps:")
     with errors.sentences():

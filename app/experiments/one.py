@@ -95,8 +95,8 @@ def _conditions(of: Standing, specs: list[dict[str, Any]]) -> str:
 
 
 def _task(spec: dict[str, Any]) -> str:
-    """Its name, as answers have it."""
-    return spec["task"].partition("&")[0]
+    """Its name, as answers have it; of few images of a task, that task's: how many there are is on an axis."""
+    return spec["task"].partition("?")[0].rpartition(":")[2]
 
 
 def _working(of: Standing) -> list[RunRecord]:

@@ -42,9 +42,9 @@ _STYLE = f"""<style>
 .st-key-paper [data-testid="stAlertContainer"] {{background: #EEF2F6}}
 .st-key-paper .blank {{border-bottom: 1px solid {_INK}; height: 1.6rem}}
 .st-key-paper [data-testid="stElementContainer"]:has(.headroom-figure),
-.st-key-paper table, .st-key-paper :is([data-testid="stAlertContainer"], [data-testid="stCaptionContainer"]),
+.st-key-paper :is(table, p, li, [data-testid="stAlertContainer"], [data-testid="stCaptionContainer"]),
 .st-key-paper [class*="st-key-kept_"] {{break-inside: avoid}}
-.st-key-paper :is(h1, h2, h3) {{break-after: avoid}}
+.st-key-paper :is(h1, h2, h3, p:has(+ ul)) {{break-after: avoid}}
 .st-key-paper [class*="st-key-newpage_"] {{break-before: page}}
 @media print {{
   [data-testid="stHeader"], [data-testid="stToolbar"], [data-testid="stSidebar"], [data-testid="stDecoration"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import Any
@@ -56,8 +57,10 @@ def outcome(
             hovertemplate=f"<b>{theme.plain(group)}</b><br>%{{text}}: %{{y:.4g}}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title_text=x, type="log" if "x" in log and not named else "linear")
-    ticks = [str(place) for place in places] if named else [f"{place:,g}" for place in sorted(places)]
+    ticks = [_broken(str(place)) for place in places] if named else [f"{place:,g}" for place in sorted(places)]
     figure.update_xaxes(tickvals=list(range(len(places))) if named else sorted(places), ticktext=ticks)
+    if named:  # Plotly leaves out a name that would go past the figure's edge: slanted ones end at their ticks
+        figure.update_xaxes(range=[-0.5, len(places) - 0.5], autotickangles=[0, -30, -90], ticklabeloverflow="allow")
     figure.update_yaxes(title_text="<br>".join(wrap(y, AXIS)), type="log" if "y" in log else "linear")
     if "y" in log:
         marks = [factor * 10.0**power for power in range(-3, 6) for factor in (1, 2, 5)]
@@ -66,6 +69,11 @@ def outcome(
         meta={"numbers": [{"group": r["group"], x: r["x"], "seed": r["seed"], y: r["value"]} for r in rows]}
     )
     return theme.finish(figure, title, name="outcome", note=note, dark=dark, height=height, line=line)
+
+
+def _broken(name: str) -> str:
+    """A long name on two lines: 'vit_small_<br>patch16_224'."""
+    return re.sub(r"^(.{8,}?[_ ])(?=.{6})", r"\1<br>", name)
 
 
 def _looks(rows: Sequence[Mapping[str, Any]], groups: Sequence[str], dark: bool) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ import pytest
 from peftcore import errors
 from peftcore.bench.experiments import Cell, Experiment, _command, _known, _make, experiment, names, tuned
 from peftcore.bench.experiments._found import Found
+from peftcore.figures.experiments import outcome
 from peftcore.home import home
 from peftcore.store import Store, recipes
 from peftcore.task import load_task
@@ -142,3 +143,12 @@ def test_few_images_of_an_embedded_task():
     for wrong in ("few:position?shots=4000", "few:positon", "few:"):
         with pytest.raises(errors.HeadroomError, match="position|few:TASK"):
             load_task(wrong)
+
+
+def test_each_name_on_the_axis_has_its_room():
+    rows = [
+        dict(group="LAST", x=name, seed=0, value=1.0, method="last") for name in ("vit_micro", "vit_small_patch16_224")
+    ]
+    axis = outcome(rows, title="A finding", x="backbone", y="time").layout.xaxis
+    assert tuple(axis.ticktext) == ("vit_micro", "vit_small_<br>patch16_224") and tuple(axis.range) == (-0.5, 1.5)
+    assert axis.ticklabeloverflow == "allow" and max(axis.autotickangles) == 0

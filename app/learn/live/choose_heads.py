@@ -91,6 +91,8 @@ def _write(chosen: list[Head]) -> None:
 
 def _whose(found: Mapping[str, Any], own: Mapping[str, Sequence[float]] | None, predicted: str | None) -> None:
     """With as many heads off as the reader chose: the three losses, and whether it came out as predicted."""
+    if own is None and screen.is_paper():
+        return
     if own is None:
         st.info("Your own curve is not here yet: choose heads and measure them.", icon=":material/science:")
         return
@@ -114,7 +116,9 @@ def _click(key: str, chosen: list[Head]) -> None:
 
 
 def _choices(key: str, found: Mapping[str, Any], chosen: list[Head], by: str) -> None:
-    """How many are chosen, and the buttons."""
+    """How many are chosen, and the buttons; on paper nothing can be chosen."""
+    if screen.is_paper():
+        return
     st.markdown(
         f"**You switched off {len(chosen)} of {found['heads']} heads**, at most {MOST}. A click on a head switches it "
         "off or on. Their order counts: your curve begins with the first one."

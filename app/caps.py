@@ -6,7 +6,7 @@ are counted by session. The library and the command line on the machine itself h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -33,14 +33,14 @@ def check(more: int) -> None:
     Caps.here().queue(own, len(waiting), more)
 
 
-def submit(spec: RunSpec) -> int:
-    """Queues a run for this visitor and returns its number.
+def submit(spec: RunSpec, predicted: Mapping[str, int] | None = None) -> int:
+    """Queues a run for this visitor and returns its number. `predicted`: as the engine's submit takes it.
 
     Raises:
         InvalidSetting: too many would wait, or its options are not plain (plain_options.py).
     """
     _allow([spec])
-    run = state.engine().submit(spec)
+    run = state.engine().submit(spec, predicted=predicted)
     _count([run])
     return run
 

@@ -123,15 +123,16 @@ def of_race(specs: Sequence[RunSpec], each: Sequence[Cost]) -> Future:
     return background.apart(("race", *map(_key, specs)), _race, list(specs), list(each))
 
 
-def remember(run: int, spec: RunSpec) -> None:
-    """Keeps with a run what was predicted on the card that it was launched from."""
+def promised(spec: RunSpec) -> dict[str, int] | None:
+    """What the card of a spec predicted, to be kept with the run: bytes by component, and `peak`; None while it does
+    not say."""
     job = of(spec)
-    if job.done() and not job.exception() and isinstance(cost := job.result(), Cost):
-        state.store().put_artifact(run, ARTIFACT, json.dumps(taken(cost)).encode())
+    found = job.result() if job.done() and not job.exception() else None
+    return taken(found) if isinstance(found, Cost) else None
 
 
 def remembered(run: int) -> dict[str, int] | None:
-    """What `remember` kept: bytes by component, and `peak`."""
+    """What was promised when it was launched: bytes by component, and `peak`."""
     kept = state.store().get_artifact(run, ARTIFACT)
     return None if kept is None else json.loads(kept)
 

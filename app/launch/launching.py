@@ -178,8 +178,7 @@ def _launch(form: Request, place: DeltaGenerator) -> None:
             raise refusal
     assert form.spec is not None, "launched where nothing is wrong"
     if len(form.specs) == 1:
-        run = caps.submit(form.spec)
-        costs.remember(run, form.spec)
+        run = caps.submit(form.spec, costs.promised(form.spec))
         navigation.go("runs", run=run)
     race = caps.submit_race(form.specs)
     races.remember(race, form.spec, form.values, form.own_rates)

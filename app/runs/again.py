@@ -96,8 +96,7 @@ def _choose(record: RunRecord, spec: RunSpec) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Launch", key="again_launch", type="primary", icon=":material/rocket_launch:"):
             with errors.sentences(stop=False):
-                run = caps.submit(made)
-                costs.remember(run, made)
+                run = caps.submit(made, costs.promised(made))
                 links.write(run=run, race=None, list=None)
                 st.rerun()
         navigation.link("launch", "Look at it first", icon=":material/tune:", **forms.preset(made.to_dict()))

@@ -6,6 +6,7 @@ Ray is given as many runs as work at once, each when it is its owner's turn (lin
 from __future__ import annotations
 
 import atexit
+import json
 import logging
 import os
 import threading
@@ -24,7 +25,7 @@ from peftcore.engine.job import Job
 from peftcore.engine.lease import Lease
 from peftcore.engine.line import Line, Turn
 from peftcore.engine.pool import Pool
-from peftcore.engine.sizes import Sizes
+from peftcore.engine.sizes import ARTIFACT, Sizes
 from peftcore.spec import RunSpec
 from peftcore.store import WAITING, RunRecord, Store, custody
 
@@ -126,10 +127,11 @@ class Engine:
         self._host.close()
         self._lease.release()
 
-    def submit(self, spec: Any, owner: str = "", title: str = "") -> int:
+    def submit(self, spec: Any, owner: str = "", title: str = "", predicted: Mapping[str, int] | None = None) -> int:
         """Queues a RunSpec, or the settings of one, and returns the run's number.
 
         owner: whose run it is, '' being the person at the machine; each has a turn before anybody has a second one.
+        predicted: bytes by component, and `peak`, where they are known; else they are predicted before it begins.
 
         Raises:
             InvalidSetting: a cap of the owner says no (caps.py).
@@ -137,6 +139,8 @@ class Engine:
         settings = settings_of(spec)
         self._allow(owner, [settings])
         run = self.store.create_run(settings, owner=owner, title=title, engine=self._lease.id)
+        if predicted:
+            self.store.put_artifact(run, ARTIFACT, json.dumps(dict(predicted)).encode())
         self._hand_over_soon()
         return run
 

@@ -23,12 +23,11 @@ from peftcore.uploads.limits import size
 
 log = logging.getLogger(__name__)
 
-ARTIFACT = "predicted"  # of a run: bytes by component, and `peak`; the app writes it for what it has predicted itself
+ARTIFACT = "predicted"  # of a run: bytes by component, and `peak`
 EACH_ITS_OWN = ("trainable_weights", "gradients", "optimizer", "activations")  # of runs in one process; the rest is
 # there once
 NO_BYTE = ("seed", "lr", "weight_decay", "warmup", "clip", "epochs", "label_smoothing")  # settings that change no byte
 PROCESS_BYTES = 500_000_000  # what a worker holds before a run begins: Python, PyTorch, timm, a task
-FIRST_WAIT = 0.15  # seconds in which whoever queued a run may still write what they know of it
 LONGEST = 180.0  # seconds for a prediction, after which the run is refused
 LOOK_SECONDS = 0.2
 MOST_DEATHS = 3  # of processes over one prediction, after which it counts as one that nobody can make
@@ -52,7 +51,6 @@ class Sizes:
     def __init__(self, store: Store, predict: Callable[[Mapping[str, Any]], Any], known: Callable[[], None]):
         self.store, self._predict, self._known = store, predict, known
         self._kept: OrderedDict[str, dict[str, int] | None] = OrderedDict()  # by what decides it; see `_found`
-        self._asked: dict[int, float] = {}
         self._deaths: Counter[str] = Counter()  # of processes that predicted
         # Two at a time, each in a process of 300 MB: so no small run waits behind the predictions of large ones.
         self._lanes: dict[bool, OrderedDict[str, Wanted]] = {True: OrderedDict(), False: OrderedDict()}
@@ -79,7 +77,6 @@ class Sizes:
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
-                self._asked.pop(run, None)
                 if (found := self._kept[key]) is None:
                     del self._kept[key]
                     raise errors.OutOfMemory(
@@ -88,10 +85,6 @@ class Sizes:
                         "resume it when the machine is less busy."
                     )
             else:
-                now = time.monotonic()
-                if now - self._asked.setdefault(run, now) < FIRST_WAIT:
-                    threading.Timer(FIRST_WAIT, self._known).start()
-                    return None
                 waiting = self._lanes[lane := settings.get("backbone") in embedded.names()]
                 waiting.setdefault(key, Wanted(settings)).runs.add(run)
                 if lane not in self._served:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -28,8 +29,11 @@ class StillEngine:
     def __init__(self, store: Store):
         self.store, self.state, self.slots = store, "ready", 1
 
-    def submit(self, spec, owner="", title=""):
-        return self.store.create_run(spec if isinstance(spec, dict) else spec.to_dict(), owner=owner, title=title)
+    def submit(self, spec, owner="", title="", predicted=None):
+        run = self.store.create_run(spec if isinstance(spec, dict) else spec.to_dict(), owner=owner, title=title)
+        if predicted:
+            self.store.put_artifact(run, "predicted", json.dumps(predicted).encode())
+        return run
 
     def refusal(self, settings, predicted, owner=""):
         return None  # it has no machine that would be too small

@@ -1,5 +1,6 @@
 """One number for memory: what Launch shows before a run is what the run measures and what its page says."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -56,7 +57,7 @@ def test_the_bill_the_run_and_its_page_say_the_same(name, at, store):
     card = costs.of(spec).result(timeout=60)
     assert card.peak == promised.peak and card.batch == promised.batch_size
     run = store.create_run(spec.to_dict())
-    costs.remember(run, spec)
+    store.put_artifact(run, costs.ARTIFACT, json.dumps(costs.promised(spec)).encode())
     store.append(run, [event.to_dict() for event in events])
     store.set_status(run, "finished", summary={k: v for k, v in events[-1].to_dict().items() if k != "kind"})
     page, shown = at("runs", run=run), si_bytes(promised.peak)

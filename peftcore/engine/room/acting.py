@@ -151,10 +151,10 @@ class EngineAs:
             raise AttributeError(f"the engine has no {name}")
         return _refusal(name)
 
-    def submit(self, spec: Any, owner: str = "", title: str = "") -> int:
+    def submit(self, spec: Any, owner: str = "", title: str = "", predicted: Mapping[str, int] | None = None) -> int:
         """As the engine's; the run is this person's. Raises NotYours, InvalidSetting: see Rights.launch."""
         self.rights.launch(settings_of(spec))
-        return self._engine.submit(spec, owner=self._owner(owner), title=title)
+        return self._engine.submit(spec, owner=self._owner(owner), title=title, predicted=predicted)
 
     def submit_race(self, specs: Iterable[Any], owner: str = "", title: str = "") -> int:
         """The same of a race."""

@@ -41,6 +41,8 @@ def events(name: str, kind: str) -> list[dict[str, Any]]:
     """What a recorded run told of one kind: 'started', 'scores' or 'heads_cut'."""
     about = run(name)
     cut = {"off": about.get("off"), "overruled": bool(about["spec"]["method"].get("off"))}
+    if about["history"]:
+        cut["step"] = about["history"][-1]["step"]  # the last scores are those that the cut went by
     told = {"started": [about["started"]], "scores": about["history"], "heads_cut": [cut] if cut["off"] else []}
     return [dict(event) for event in told.get(kind, [])]
 

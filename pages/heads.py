@@ -57,15 +57,15 @@ captions.caption(
 controls.invite(run)
 edit_mask.draw(run, history[-1][1] if history else scores, (layer, head))
 
+frames, of = view.in_training(history)
 with st.container(key="wrap_profile"):
-    left, right = st.columns([9, 11], gap="medium")
-with left:
+    places = st.columns([9, 11], gap="medium") if len(frames) > 1 else [st.container()]
+with places[0]:
     profile = plan(figures.layer_profile, view.spread, score=scores.score, height=480, dark=theme.is_dark())
     theme.show(profile, "heads_profile", spec=run.spec)
     captions.caption(f"{shown.SCORES[score].capitalize()}, {view.of}: how it spreads over the layers.")
-frames, of = view.in_training(history)
 if len(frames) > 1:
-    with right:
+    with places[1]:
         grown = plan(
             figures.scores_over_steps,
             frames,

@@ -54,6 +54,13 @@ def test_the_whole_atlas_is_small():
     assert sum(file.stat().st_size for file in recordings.FOLDER.iterdir()) < 8_000_000
 
 
+def test_a_recorded_run_that_switched_heads_off_opens_in_heads_to_the_end(at):
+    app = at("heads", run="digits-heart_lora-swin_micro-1")
+    assert not app.error and not app.exception and "heads_settled" in figures(app)
+    [cut] = recordings.events("digits-heart_lora-swin_micro-1", "heads_cut")
+    assert cut["step"] == recordings.events("digits-heart_lora-swin_micro-1", "scores")[-1]["step"]
+
+
 def test_no_component_looks_for_its_own_marks_by_scope():
     """Streamlit draws a component in a shadow root, where ":scope" matches nothing: each redrawing would be added."""
     sources = [*Path(wall.__file__).parents[1].rglob("*.py"), *Path(wall.__file__).parents[1].rglob("*.js")]

@@ -47,7 +47,7 @@ def correlation_matrix(
     figure.update_xaxes(tickangle=-40, **bare)
     figure.update_yaxes(autorange="reversed", **bare)
     bottom = 24 + int(4.6 * longest)
-    line = max(24, (left + cell * count + 16) // 8)
+    line = max(24, int((left + cell * count + 16) / (1.2 * theme.LETTER)))  # it fits when type grows on a projector too
     top = theme.title_height(title, line, note)
     size = dict(width=left + cell * count + 16, height=cell * count + top + bottom)
     figure.update_layout(autosize=False, dragmode=False, **size)

@@ -22,9 +22,9 @@ from peftcore.home import home
 from peftcore.uploads import archives, kinds, layout
 from peftcore.uploads.images import Pixels, bits_of, measure, read_pixels
 from peftcore.uploads.intake import CHUNK, Intake, Tell, silent
-from peftcore.uploads.layout import Skipped
 from peftcore.uploads.limits import Limits
 from peftcore.uploads.names import shown
+from peftcore.uploads.placed import Skipped
 from peftcore.uploads.splits import SPLITS
 
 WORKERS = 2

@@ -16,7 +16,7 @@ from PIL import Image
 
 from peftcore import errors, uploads
 from peftcore.task import load_task
-from peftcore.uploads import intake, layout, names, survey, table
+from peftcore.uploads import intake, layout, names, placed, survey, table
 from peftcore.uploads.division import divide
 from peftcore.uploads.limits import Limits
 from peftcore.uploads.sets import slug
@@ -323,8 +323,8 @@ def test_folders_count_where_a_table_is_about_something_else(home, tmp_path):
 
 
 def test_classes_stand_in_the_order_people_count():
-    placed = [layout.Placed(f"{name}.png", name, -1) for name in ("10", "9", "b", "a10", "a9", "B")]
-    assert layout._classes(placed) == ("9", "10", "a9", "a10", "B", "b")
+    found = [placed.Placed(f"{name}.png", name, -1) for name in ("10", "9", "b", "a10", "a9", "B")]
+    assert placed.classes_of(found) == ("9", "10", "a9", "a10", "B", "b")
 
 
 # ------------------------------------------------------------------------------------------- duplicates, keeping

@@ -22,7 +22,7 @@ with sentences():
             entries = view.choose()
             same = view.one_task(entries)
         {"cost": view.cost, "curves": view.curves, "mistakes": mistakes.draw}[shown](same)
-        st.subheader("What differs", anchor=False)
+        st.header("What differs", anchor=False)
         view.settings(entries)
         view.numbers(entries)
     board.papers()

@@ -55,7 +55,7 @@ def draw() -> None:
 
 
 def _worth(rows: Sequence[Row]) -> None:
-    st.subheader("Does the score mean anything?", anchor="evidence")
+    st.header("Does the score mean anything?", anchor="evidence")
     by_task = {task: [row for row in rows if row["task"] == task] for task in dict.fromkeys(r["task"] for r in rows)}
     st.markdown(f"**{answer(by_task)}**")
     of = links.choice(
@@ -85,7 +85,7 @@ def _worth(rows: Sequence[Row]) -> None:
 
 
 def _settling(found: Sequence[Row]) -> None:
-    st.subheader("How short can the warm-up be?", anchor="settling")
+    st.header("How short can the warm-up be?", anchor="settling")
     shares = [row["cut settled after"] for row in found]
     st.markdown(
         f"**The heads that Heart-LoRA's default cut would take are settled after {percent(min(shares))} to "

@@ -122,7 +122,7 @@ def answer(whole: Agreement, inside: Agreement, kept: Agreement | None, explaine
 
 def draw(chosen: Chosen) -> None:
     """The question, its answer, the matrix with the test, and the layers by group."""
-    st.subheader("Do tasks of one group move the same heads?", anchor=False)
+    st.header("Do tasks of one group move the same heads?", anchor=False)
     try:
         tasks = tasks_of(chosen.cards)
         both = {how: tested(tasks.scores, tasks.groups, how == "inside") for how in HOWS}

@@ -173,7 +173,7 @@ def _after_training(run: subjects.Run, line: str) -> str:
 
 def lens(run: subjects.Run, image: int | str, said: maps.Said, classes: list[str], true: int | None) -> None:
     """What the classifier would say after every layer, and of every patch where asked."""
-    st.subheader("What would it say after each layer?", anchor="lens")
+    st.header("What would it say after each layer?", anchor="lens")
     key, wanted = "attribution_patches", links.read("patches") == "all"
     st.session_state[key] = wanted
     st.toggle(

@@ -103,7 +103,7 @@ def _pairs(runs: Sequence[Entry], whole: Comparison) -> None:
 
 def _parted(runs: Sequence[Entry], whole: Comparison) -> None:
     """The images that some get right and others wrong."""
-    st.subheader("Where they part", anchor=False)
+    st.header("Where they part", anchor=False)
     if not len(whole.parted):
         st.caption("On no image: whatever one gets right, all get right.")
         return

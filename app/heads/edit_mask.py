@@ -33,7 +33,7 @@ def draw(run: subjects.Run, scores: subjects.Scores, chosen: tuple[int, int]) ->
     before = cuts[-1]["off"] if cuts else [[] for _ in there]
     off = read(run.subject.id, before, there)
 
-    st.subheader("Which heads would you switch off instead?", anchor="overrule")
+    st.header("Which heads would you switch off instead?", anchor="overrule")
     left, right = st.columns([11, 9], gap="medium")
     with left:
         grid = plan(

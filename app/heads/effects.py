@@ -28,7 +28,7 @@ CUTS = "heart_lora"  # whose default cut is marked where a run has none of its o
 
 def draw(run: subjects.Run, view: shown.Shown, score: str, selected: tuple[int, int]) -> None:
     """The section at the foot of the Heads page. `selected`: the head of the select boxes."""
-    st.subheader("Does the score mean anything?", anchor="effects")
+    st.header("Does the score mean anything?", anchor="effects")
     if not heavy.agreed_for(run.spec, "to switch its heads off", key="heads_effects"):
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):

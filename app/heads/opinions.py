@@ -65,7 +65,7 @@ def title(score: str, values: np.ndarray) -> str | None:
 
 def draw(run: subjects.Run, own: Scores | None) -> None:
     """The section of the Heads page. `own`: the scores that training collected."""
-    st.subheader("Do other measures agree?", anchor="opinions")
+    st.header("Do other measures agree?", anchor="opinions")
     key = _key(run)
     found = measuring.found(key)
     if found is None:

@@ -24,7 +24,7 @@ History = list[tuple[int, Scores]]
 
 def draw(run: subjects.Run, history: History) -> None:
     """The section of the Heads page; `history`: the scores that training collected, by step."""
-    st.subheader("Is the score stable?", anchor="stability")
+    st.header("Is the score stable?", anchor="stability")
     with st.container(key="wrap_stability"):
         left, right = st.columns(2, gap="medium")
     with left:

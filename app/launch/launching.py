@@ -127,7 +127,7 @@ def _split(names: list[str], first: Sequence[str], raced: list[str]) -> tuple[li
 def launcher(form: Request, fault: HeadroomError | None, is_too_large: bool = False) -> DeltaGenerator:
     """The button and what stands around it; returns the place of the bill. `fault`: what else is known to be wrong.
     `is_too_large`: the bill will say that this never begins, for lack of memory."""
-    st.subheader("What it will cost", anchor=False)
+    st.header("What it will cost", anchor=False)
     height = BILL_HEIGHT + WARNING_HEIGHT * is_too_large
     place = st.container(height=screen.tall(height), border=False).empty()
     specs, wrong = form.specs, [*form.faults.values(), *([fault] if fault else [])]

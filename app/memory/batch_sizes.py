@@ -44,7 +44,7 @@ def next_job(cases: Iterable[Case]) -> Future | None:
 
 def draw(cases: Sequence[Case]) -> DeltaGenerator:
     """The button, how far the search is, and its table; returns the place where `show_progress` draws."""
-    st.subheader("The largest batch that fits", anchor=False)
+    st.header("The largest batch that fits", anchor=False)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Search",

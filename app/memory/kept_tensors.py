@@ -33,7 +33,7 @@ def reference(cases: Sequence[Case]) -> Case:
 
 def draw(cases: Sequence[Case]) -> None:
     """The whole comparison, as soon as its predictions are there."""
-    st.subheader("Why didn't memory drop?", anchor=False)
+    st.header("Why didn't memory drop?", anchor=False)
     known = {case.method: case for case in cases if result(predicted(case))}
     whole = result(predicted(reference(cases)))
     if whole is None or not known:

@@ -64,7 +64,7 @@ def board() -> None:
         if not who.is_teacher():
             st.caption("No challenge is on.")
         return
-    st.subheader("Challenge", anchor=False)
+    st.header("Challenge", anchor=False)
     st.markdown(errors.plain(asks(now)))
     if not who.is_teacher() and not now.over:
         navigation.link("launch", "Launch a run for it", task=now.task)

@@ -26,7 +26,7 @@ def picture(text: str, scale: int) -> bytes:
 
 def draw() -> None:
     """Code, link and picture, and the button that draws another code."""
-    st.subheader(f"Code {greeting.room().code}", anchor=False)
+    st.header(f"Code {greeting.room().code}", anchor=False)
     st.image(picture(link(), 5), width=200)
     st.code(link(), language=None, wrap_lines=True)
     with st.popover("New code", icon=":material/refresh:", type="tertiary"):

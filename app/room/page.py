@@ -67,7 +67,7 @@ def _participant(name: str) -> None:
     )
     rules_view.remind()
     challenge_view.board()
-    st.subheader("Your runs", anchor=False)
+    st.header("Your runs", anchor=False)
     mine = [record for record in state.store().runs(limit=200) if record.owner == name]
     if not mine:
         st.caption("You have launched nothing yet.")

@@ -44,7 +44,7 @@ def draw() -> None:
         format_func=LOOKING.__getitem__, horizontal=True,
         on_change=lambda: _set(looking=st.session_state["room_looking"]),
     )  # fmt: skip
-    st.subheader("Pinned recipe", anchor=False)
+    st.header("Pinned recipe", anchor=False)
     if now.pinned:
         st.markdown(f":material/push_pin: **{errors.plain(words.run_title(now.pinned))}**")
         with st.container(horizontal=True, vertical_alignment="center"):

@@ -55,7 +55,7 @@ def rows() -> list[dict[str, Any]]:
 
 def draw() -> None:
     """Predicted against measured, one mark per run."""
-    st.subheader("How near were the predictions?", anchor=False)
+    st.header("How near were the predictions?", anchor=False)
     known = rows()
     if not known:
         with st.container(horizontal=True, vertical_alignment="center"):

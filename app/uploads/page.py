@@ -192,7 +192,7 @@ def _done(kept: Kept) -> None:
 def _shelf() -> None:
     if not (names := state.shelf().kept()):
         return
-    st.subheader("Kept on this machine", anchor=False)
+    st.header("Kept on this machine", anchor=False)
     for name in names:
         row = st.columns([4, 6, 2, 2, 2], vertical_alignment="center")
         task = kept_task(name)

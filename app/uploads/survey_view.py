@@ -62,7 +62,7 @@ def find(source: BinaryIO | Sequence[tuple[str, BinaryIO]], tell: Tell) -> Found
 def draw(found: Found, name: str) -> Wish | None:
     """The preview with its choices; None while it cannot be kept as it is chosen."""
     survey = found.survey
-    st.subheader(f"{errors.plain(name)}: {len(survey):,} images in {len(survey.classes)} classes", anchor=False)
+    st.header(f"{errors.plain(name)}: {len(survey):,} images in {len(survey.classes)} classes", anchor=False)
     st.caption(" · ".join(_facts(survey)))
     with st.container(key="wrap_upload"):
         left, right = st.columns([5, 6], gap="large")

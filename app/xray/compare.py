@@ -23,7 +23,7 @@ DIRECTIONS = (1, 2, 4, 8, 16, 32)
 
 def draw(first: Adapter, second: Adapter, titles: tuple[Source, Source], chosen: str) -> None:
     """Both grids, their difference, and three matrices of likeness."""
-    st.subheader("How alike are the two?", anchor=False)
+    st.header("How alike are the two?", anchor=False)
     both = [Scores.of(adapter.scores.to_dict()) for adapter in (first, second) if adapter.scores]
     if len(both) == 2 and both[0].values.shape[::2] == both[1].values.shape[::2]:
         _difference(first, second, both, chosen)

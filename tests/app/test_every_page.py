@@ -72,3 +72,11 @@ def test_no_fragment_lies_in_another(at, trained, monkeypatch):
     sources = Path(navigation.__file__).parent.rglob("*.py")
     decorated = [file.name for file in sources if "@st.fragment" in file.read_text()]
     assert not decorated, "a fragment is made where it is called, so that this test counts it"
+
+
+def test_headings_leave_out_no_level():
+    """A page has a title; what stands below it is a header, and a subheader only within one."""
+    folder = Path(navigation.__file__).parent
+    for file in [*folder.rglob("*.py"), *(folder.parent / "pages").glob("*.py")]:
+        text = file.read_text()
+        assert "st.subheader(" not in text or "st.header(" in text, f"{file.name}: a title is followed by st.header"

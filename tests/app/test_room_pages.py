@@ -47,7 +47,7 @@ def keys(app) -> set[str]:
 
 
 def text(app) -> str:
-    kinds = (app.title, app.markdown, app.caption, app.subheader, app.info, app.error)
+    kinds = (app.title, app.markdown, app.caption, app.header, app.info, app.error)
     return " ".join([str(one.value) for kind in kinds for one in kind] + [one.proto.body for one in app.get("html")])
 
 

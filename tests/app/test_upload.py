@@ -15,7 +15,7 @@ from peftcore.uploads.sets import kept_set
 
 
 def text(app) -> str:
-    told = [app.subheader, app.markdown, app.caption, app.info, app.error, app.success]
+    told = [app.header, app.markdown, app.caption, app.info, app.error, app.success]
     return "\n".join(element.value for elements in told for element in elements)
 
 

@@ -93,7 +93,7 @@ def test_several_adapters_of_one_zip_can_each_be_chosen(at, hf):
     found = sources.of_upload(code)
     assert [source.title.split(",")[0] for source in found] == ["cats", "dogs"]
     app = at("xray", adapter=found[1].code, beside=found[0].code)
-    assert "How alike are the two?" in [head.value for head in app.subheader] and not app.error
+    assert "How alike are the two?" in [head.value for head in app.header] and not app.error
     assert "Second: cats" in text(app)
 
 

@@ -59,6 +59,17 @@ def test_doors_lead_to_pages(each, step):
         assert query["run"] in gallery.names()
 
 
+def test_a_door_opens_without_a_fault(at):
+    settings = [step.settings for _, step in STEPS if step.kind == "do" and step.settings["page"] != "launch"]
+    doors = {
+        (one["page"], tuple((k, str(v)) for k, v in one.items() if k not in ("page", "label"))) for one in settings
+    }
+    for page, query in sorted(doors):
+        opened = at(page, **dict(query))
+        faults = [each.value for each in (*opened.error, *opened.exception)]
+        assert not faults, (page, query, faults)
+
+
 @pytest.mark.parametrize("each, step", of("live"))
 def test_figures_exist(each, step):
     assert step.settings["figure"] in live.names()

@@ -113,7 +113,7 @@ def _load(
     if bad := [key for key, tensor in own.items() if not tensor.sum(dtype=torch.float64).isfinite()]:
         raise WeightsUnavailable(f"values of {_some(bad)} are not finite")
     resampled = [key for key in own if key in shapes and shapes[key] != own[key].shape]
-    return Origin(str(file), sha256(files), names, _grouped(left_over + outside), resampled)
+    return Origin(file.name, sha256(files), names, _grouped(left_over + outside), resampled)
 
 
 def _check_patches(model: nn.Module, tensors: Iterable[Tensor]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -156,7 +155,7 @@ class Search:
         self.study.tell(trial, statistics.mean(values))
         return f"{said}: {statistics.mean(values):.1f} % of validation"
 
-    def entry(self, command: Sequence[str]) -> dict[str, Any] | None:
+    def entry(self, command: str) -> dict[str, Any] | None:
         """What assets/recipes.json says of this method and backbone; None before the rates are searched."""
         space, tried = self.space, self.tried()
         if (chosen := candidates.best(space, tried)) is None:
@@ -177,7 +176,7 @@ class Search:
             "searched": done,
             "weights": weights_digest(self.backbone),
             "tried": sorted(rows, key=lambda row: (row["epochs"], str(row.get("method")), row["lr"])),
-            "command": shlex.join(command),
+            "command": command,
         }
         return {"method": self.method, "backbone": self.backbone, "values": self.values(chosen), "evidence": evidence}
 

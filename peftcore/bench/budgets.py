@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json as json_
-import shlex
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -19,7 +17,7 @@ from peftcore.bench._budgets import BUDGETS, SEEDS, TASKS, Entry, Size, entries,
 from peftcore.bench._pace import Pace, pace
 from peftcore.bench._run_log import RunLog
 from peftcore.bench.recipes import leave, loaded_backbone, loaded_task
-from peftcore.cli.output import JSON, answer, console, names_of
+from peftcore.cli.output import JSON, answer, command_line, console, names_of
 from peftcore.spec import RunSpec
 from peftcore.store.recipes import weights_digest
 
@@ -152,8 +150,7 @@ def command(
     try:
         _make(planned if minutes else (), log, until)
     finally:
-        words = " ".join(["python -m peftcore", *map(shlex.quote, sys.argv[1:])])
-        made = record(log, sheet, found, names, words)
+        made = record(log, sheet, found, names, command_line())
         if write_to:
             made = with_others(made, backbone, write_to)
             write_to.write_text(json_.dumps(made) + "\n")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import statistics
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,7 +17,7 @@ from peftcore.bench._real_runs import ENTRIES, SEEDS, Entry, Plan, reached
 from peftcore.bench._run_log import Row, RunLog
 from peftcore.bench.recipes import leave, loaded_task
 from peftcore.bench.tasks import pipes
-from peftcore.cli.output import JSON, answer, console
+from peftcore.cli.output import JSON, answer, command_line, console
 from peftcore.spec import RunSpec
 from peftcore.store import conditions
 
@@ -47,10 +45,9 @@ def command(
     plan = Plan(plain, epochs, side_epochs, _backbone(plain).heads[0])
     if minutes:
         _make(plan, log, until)
-    words = " ".join(["python -m peftcore", *map(shlex.quote, sys.argv[1:])])
     rows, cuts = table(plan, log), heads(plan, log)
     if markdown:
-        print(page(plan, rows, cuts, of_what, words, sum(row["cpu"] for row in log) / 3600))
+        print(page(plan, rows, cuts, of_what, command_line(), sum(row["cpu"] for row in log) / 3600))
         return
     answer(json, {"methods": rows, "heads": cuts}, f"{backbone} on {task}", [_shown(row) for row in rows])
 

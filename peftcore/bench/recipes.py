@@ -10,7 +10,6 @@ from __future__ import annotations
 import json as json_
 import math
 import signal
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from peftcore import errors
-from peftcore.cli.output import JSON, answer, console, names_of
+from peftcore.cli.output import JSON, answer, command_line, console, names_of
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import recipes
@@ -116,7 +115,7 @@ def command(
         for backbone in where
         for method in order(names_of(methods))
     ]
-    words = ["python", "-m", "peftcore", *sys.argv[1:]]
+    words = command_line()
     try:
         for stage in names_of(stages) or STAGES:
             for search in searches if minutes else ():
@@ -136,7 +135,7 @@ def leave(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-def _keep(searches: Iterable[Search], words: Sequence[str], path: Path) -> list[dict[str, Any]]:
+def _keep(searches: Iterable[Search], words: str, path: Path) -> list[dict[str, Any]]:
     found = [entry for search in searches if (entry := search.entry(words))]
     if found:
         write(found, path)

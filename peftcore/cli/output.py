@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -44,6 +46,12 @@ def progress_bars(as_json: bool) -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=console, transient=as_json, disable=as_json and not sys.stderr.isatty())
+
+
+def command_line() -> str:
+    """The command that is running, as it stands beside what it made: a path of this machine gives its last part."""
+    words = [f"build/{Path(word).name}" if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join(["python", "-m", "peftcore", *words])
 
 
 def names_of(text: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -165,3 +166,22 @@ def test_features_on_disk_are_listed_and_removed(six_images):
     assert "pooled" in peftcore("cache").stdout
     assert json.loads(peftcore("cache", "--clear", "--json").stdout)["freed"] == sum(e["bytes"] for e in listed)
     assert json.loads(peftcore("cache", "--json").stdout) == []
+
+
+def test_a_recorded_command_tells_no_path_of_this_machine(monkeypatch):
+    from peftcore.cli.output import command_line
+
+    monkeypatch.setattr(
+        "sys.argv", ["x", "bench", "recipes", "--storage", "/home/ana/search.journal", "--minutes", "5"]
+    )
+    assert command_line() == "python -m peftcore bench recipes --storage build/search.journal --minutes 5"
+
+
+def test_nothing_that_travels_names_a_folder_of_its_maker():
+    assets = Path(__file__).parents[2] / "assets"
+    texts = {
+        file: file.read_bytes() for file in assets.rglob("*") if file.suffix in (".json", ".jsonl", ".safetensors")
+    }
+    assert len(texts) > 100
+    named = rb'[" \\[](?:/(?:home|root|var|tmp|work|mnt|opt|Users)/|[A-Z]:\\\\)'
+    assert not [file.name for file, text in texts.items() if re.search(named, text)]

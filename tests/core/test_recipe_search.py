@@ -110,7 +110,7 @@ def test_a_search_that_is_interrupted_again_and_again_repeats_no_run_and_finds_t
         (tmp_path / folder).mkdir()
     whole = search(tmp_path / "whole", made, method="lora")
     said = list(whole.advance("rates"))
-    wanted, entry = made.copy(), whole.entry(["python"])
+    wanted, entry = made.copy(), whole.entry("python")
     assert said and entry["values"]["lr"] == 0.03 and len({spec.key for spec in wanted}) == len(wanted)
     made.clear()
     for stop in range(3, len(wanted) + 6, 5):
@@ -119,7 +119,7 @@ def test_a_search_that_is_interrupted_again_and_again_repeats_no_run_and_finds_t
             list(parts.advance("rates"))
         except KeyboardInterrupt:
             continue
-    assert made == wanted and parts.entry(["python"]) == entry
+    assert made == wanted and parts.entry("python") == entry
     states = {trial.state.name for trial in parts.study.get_trials()}
     assert "RUNNING" not in states and "FAIL" in states
 
@@ -128,7 +128,7 @@ def test_a_trial_whose_process_died_is_made_again(tmp_path, made):
     one = search(tmp_path, made, method="lora")
     one.study.ask(_search._DISTRIBUTIONS)
     list(one.advance("rates"))
-    assert one.study.get_trials()[0].state.name == "FAIL" and one.entry(["python"])["values"]["lr"] == 0.03
+    assert one.study.get_trials()[0].state.name == "FAIL" and one.entry("python")["values"]["lr"] == 0.03
 
 
 def test_when_the_time_is_up_nothing_begins_and_two_processes_never_share_a_study(tmp_path, made):
@@ -147,7 +147,7 @@ def test_other_weights_are_another_search(tmp_path, made, monkeypatch):
     for module in (_run_log, _search):
         monkeypatch.setattr(module, "weights_digest", lambda backbone: "other")
     again = search(tmp_path, made, method="linear")
-    assert again.entry(["python"]) is None
+    assert again.entry("python") is None
     list(again.advance("rates"))
     assert len(made) == 2 * first
 
@@ -166,7 +166,7 @@ def test_a_run_that_diverges_is_a_row_without_an_accuracy(monkeypatch):
 def test_the_entry_says_what_was_tried_and_its_values_make_a_spec(tmp_path, made):
     one = search(tmp_path, made)
     list(one.advance("rates"))
-    entry = one.entry(["python", "-m", "peftcore", "bench", "recipes"])
+    entry = one.entry("python -m peftcore bench recipes")
     evidence = entry["evidence"]
     assert evidence["command"] == "python -m peftcore bench recipes" and evidence["on"] == "cells and counting"
     assert {row["lr"] for row in evidence["tried"]} >= {0.01, 0.03, 0.1} and evidence["weights"] == "one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 REMOTE = ("hf-hub:", "hf_hub:", "local-dir:")  # how names begin that say themselves where their weights are
 
@@ -11,7 +12,7 @@ REMOTE = ("hf-hub:", "hf_hub:", "local-dir:")  # how names begin that say themse
 class Origin:
     """The file that all of a backbone's weights were read from.
 
-    `file`: its name; this travels with adapters, and a path says nothing elsewhere. `sha256`: of the file; of shards,
+    `file`: its name, in older records its path. `sha256`: of the file; of shards,
     of their bytes in the order of their names. `names`: how its names were read where they are not timm's own.
     `left_over`: what it holds besides the backbone, such as a classifier. `resampled`: the tensors that timm fitted to
     another image size.
@@ -27,7 +28,7 @@ class Origin:
     def sentence(self) -> str:
         """'Weights: model.safetensors (sha256 1f2e3d4c), left over: head.weight, head.bias'."""
         more = {"left over": self.left_over, "resampled": self.resampled}
-        words = [f"Weights: {self.file} (sha256 {self.sha256[:8]})", *([self.names] if self.names else [])]
+        words = [f"Weights: {Path(self.file).name} (sha256 {self.sha256[:8]})", *([self.names] if self.names else [])]
         return ", ".join([*words, *(f"{what}: {', '.join(names)}" for what, names in more.items() if names)])
 
 

@@ -62,7 +62,7 @@ def begin(store, run: int, steps: int = 0) -> None:
 
 
 def text(page) -> str:
-    parts = [e.value for kind in ("markdown", "subheader", "caption", "info") for e in getattr(page, kind)]
+    parts = [e.value for kind in ("markdown", "header", "subheader", "caption", "info") for e in getattr(page, kind)]
     return " ".join(parts).replace("\\", "")
 
 

@@ -20,7 +20,7 @@ from peftcore.store import recipes
 
 YESTERDAY = Path(__file__).resolve().parents[1] / "fixtures" / "yesterday"
 LINKS = json.loads((YESTERDAY / "links.json").read_text()) if (YESTERDAY / "links.json").exists() else []
-WORDS = ("title", "subheader", "markdown", "caption", "info", "success", "warning", "error", "code")
+WORDS = ("title", "header", "subheader", "markdown", "caption", "info", "success", "warning", "error", "code")
 # What these words of the past read by now.
 NOW = {
     # Where frozen features are kept is said in the words of a run.

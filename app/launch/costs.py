@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from app import background, state
 from app.worker import OverLimit
+from peftcore.engine.sizes import ARTIFACT
 from peftcore.errors import DataUnavailable, HeadroomError
 from peftcore.registry import METHODS
 
@@ -24,7 +25,6 @@ DECIDE_MEMORY = ("backbone", "method", "task", "batch_size", "precision", "devic
                  "cache_precision", "select", "image_size")  # fmt: skip
 EACH_ITS_OWN = ("trainable_weights", "gradients", "optimizer")  # in a race; the rest is there once
 ALIKE = ("backbone", "method", "task", "batch_size")  # runs that agree on it take as long
-ARTIFACT = "predicted"  # name of what a run was predicted to take when it was launched
 LOOK_BACK = 60  # newest finished runs among which one like this is looked for
 
 

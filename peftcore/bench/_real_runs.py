@@ -102,6 +102,6 @@ class Plan:
         return [(mask, self.seeds[number % len(self.seeds)]) for number, mask in enumerate(every[:MASKS])]
 
 
-def reached(row: Row) -> float | None:
-    """Test accuracy in percent; None where the run diverged."""
-    return None if row["test"] is None else 100 * row["test"]
+def reached(row: Row | None) -> float | None:
+    """Test accuracy in percent; None where there is no run, or it diverged."""
+    return None if row is None or row["test"] is None else 100 * row["test"]

@@ -14,7 +14,7 @@ import typer
 from peftcore import errors
 from peftcore.bench._accuracies import spread
 from peftcore.bench._real_runs import ENTRIES, SEEDS, Entry, Plan, reached
-from peftcore.bench._run_log import Row, RunLog
+from peftcore.bench._run_log import RunLog
 from peftcore.bench.recipes import leave, loaded_task
 from peftcore.bench.tasks import pipes
 from peftcore.cli.output import JSON, answer, command_line, console
@@ -137,20 +137,16 @@ def heads(plan: Plan, log: RunLog) -> list[dict[str, Any]]:
     lr, done = plan.rate(heart, log)
     found = []
     for count in range(1, plan.heads // 2 + 1) if done else ():
-        own = {seed: _reached(log.known(plan.spec(heart, lr, seed, n_off=count))) for seed in plan.seeds}
+        own = {seed: reached(log.known(plan.spec(heart, lr, seed, n_off=count))) for seed in plan.seeds}
         masks = [
             (list(mask), seed, value)
             for mask, seed in plan.masks(count)
-            if (value := _reached(log.known(plan.spec(heart, lr, seed, n_off=None, off=(mask,))))) is not None
+            if (value := reached(log.known(plan.spec(heart, lr, seed, n_off=None, off=(mask,))))) is not None
         ]
         kept = {seed: value for seed, value in own.items() if value is not None}
         if kept:
             found.append({"off": count, "own": kept, "random": masks})
     return found
-
-
-def _reached(row: Row | None) -> float | None:
-    return None if row is None else reached(row)
 
 
 def apart(cut: dict[str, Any]) -> tuple[float, float] | None:

@@ -25,8 +25,8 @@ from peftcore.store import conditions
 def command(
     minutes: Annotated[float, typer.Option(min=0, help="When no further run begins; 0 shows what is known.")],
     storage: Annotated[Path, typer.Option(help="JSON lines of the runs; what stops goes on from there.")],
-    task: str,
-    backbone: str,
+    task: Annotated[str, typer.Option(help="A task's name, as `run --task` takes it.")],
+    backbone: Annotated[str, typer.Option(help="timm's name of the model that the weights are for.")],
     weights: Annotated[str | None, typer.Option(help="A file of the backbone's weights.")] = None,
     of_what: Annotated[str, typer.Option(help="What these weights are, for the page.")] = "",
     image_size: Annotated[int | None, typer.Option(help="Pixels; positions are resampled.")] = None,

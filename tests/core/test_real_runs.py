@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from peftcore.bench import real
@@ -68,3 +70,13 @@ def test_a_run_that_diverges_is_a_worse_rate(plan, tmp_path):
     for spec in plan.runs(log):
         log.row(spec, diverges)
     assert all(plan.rate(entry, log) == (BEST[entry.settings["name"]], True) for entry in ENTRIES)
+
+
+def test_the_command_shows_what_is_known_of_a_log_that_holds_nothing(tmp_path):
+    from typer.testing import CliRunner
+
+    from peftcore.__main__ import app
+
+    words = ["bench", "real", "--minutes", "0", "--storage", str(tmp_path / "runs.jsonl"), "--json"]
+    found = CliRunner().invoke(app, [*words, "--task", "digits", "--backbone", "vit_micro"])
+    assert found.exit_code == 0 and json.loads(found.stdout) == {"methods": [], "heads": []}

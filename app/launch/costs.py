@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from app import background, state
 from app.worker import OverLimit
-from peftcore.engine.sizes import ARTIFACT
+from peftcore.engine.sizes import ARTIFACT, together
 from peftcore.errors import DataUnavailable, HeadroomError
 from peftcore.registry import METHODS
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 DECIDE_MEMORY = ("backbone", "method", "task", "batch_size", "precision", "device", "augmentation", "cache_features",
                  "cache_precision", "select", "image_size")  # fmt: skip
-EACH_ITS_OWN = ("trainable_weights", "gradients", "optimizer")  # in a race; the rest is there once
 ALIKE = ("backbone", "method", "task", "batch_size")  # runs that agree on it take as long
 LOOK_BACK = 60  # newest finished runs among which one like this is looked for
 
@@ -223,11 +222,8 @@ def _held(specs: Sequence[RunSpec], each: Sequence[Cost]) -> dict[str, int]:
     for spec, cost in zip(specs, each, strict=True):
         call = json.dumps([spec.to_dict()["method"], spec.batch_size])
         in_one_call[call] = in_one_call.get(call, 0) + cost.components["activations"]
-    held = {}
-    for name in each[0].components:
-        sizes = [cost.components[name] for cost in each]
-        held[name] = sum(sizes) if name in EACH_ITS_OWN else max(sizes)
-    return held | {"activations": max(in_one_call.values())}
+    held = together([cost.components for cost in each])
+    return {name: held[name] for name in each[0].components} | {"activations": max(in_one_call.values())}
 
 
 def seconds(specs: Sequence[RunSpec], store: Store) -> tuple[float, int] | None:

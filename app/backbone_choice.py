@@ -12,7 +12,7 @@ from peftcore.backbone import embedded, weights
 from peftcore.errors import HeadroomError
 from peftcore.fetch import places
 from peftcore.fetch.curated import CURATED
-from peftcore.figures.theme import human_count, si_bytes
+from peftcore.figures.words import human_count, si_bytes
 from peftcore.spec import RunSpec
 
 DEFAULT = RunSpec.model_fields["backbone"].default

@@ -13,7 +13,7 @@ import streamlit as st
 from app import background, errors
 from peftcore.backbone import embedded
 from peftcore.errors import HeadroomError
-from peftcore.figures.theme import si_bytes
+from peftcore.figures.words import si_bytes
 
 BATCH = 16  # images that run through it at a time, at most
 SPARE = 1.15  # it is loaded only where its predicted bytes, times this, are free

@@ -12,7 +12,8 @@ from app import numbers, repeated, screen, words
 from app.drawn import Drawn, Plan, kept
 from app.figure import figure as draw
 from app.figure import of, title
-from peftcore.figures.theme import larger, marked, muted, narrowed
+from peftcore.figures.fitted import larger, narrowed
+from peftcore.figures.theme import marked, muted
 
 RANDOM = "random weights"  # what such a figure says
 # What the theme cannot say: under the navigation Streamlit leaves a gap a fifth of a laptop's screen high, and a list

@@ -12,7 +12,7 @@ import streamlit as st
 from app import navigation, screen, state, subjects, theme, words
 from app.captions import caption
 from app.drawn import plan
-from peftcore.figures import curves, heads, memory
+from peftcore.figures import curves, heads, memory_curves
 from peftcore.figures.accuracy import Ground
 from peftcore.store import conditions, gallery
 
@@ -141,7 +141,7 @@ def _example(example: dict[str, Any], by_kind: dict[str, list[dict[str, Any]]]) 
         )
         theme.show(figure, key="example_loss", spec=example["spec"])
     with moments:
-        figure = plan(memory.step_memory, by_kind["step_memory"][0]["report"]["curve"], dark=dark, height=400)
+        figure = plan(memory_curves.step_memory, by_kind["step_memory"][0]["report"]["curve"], dark=dark, height=400)
         theme.show(figure, key="example_memory")
     measured = conditions.of_run(example["spec"], started)
     caption(

@@ -13,7 +13,10 @@ from pathlib import PurePath
 from typing import Any
 
 from peftcore import errors
-from peftcore.figures import theme
+from peftcore.events import COMPONENTS
+from peftcore.figures.components import component_colour, component_title
+from peftcore.figures.method_style import method_colour, method_kind, method_title
+from peftcore.figures.words import si_bytes
 from peftcore.spec import RunSpec
 from peftcore.store.recipes import NUMBERS
 from peftcore.store.variations import differences
@@ -111,7 +114,7 @@ def task_title(name: str) -> str:
 
 def run_title(spec: Mapping[str, Any]) -> str:
     """'LAST on digits, vit_micro', with ', random weights' where the backbone was chosen without pretrained ones."""
-    return f"{theme.method_title(spec['method']['name'])} on {spec['task']}, {spec['backbone']}{as_loaded(spec)}"
+    return f"{method_title(spec['method']['name'])} on {spec['task']}, {spec['backbone']}{as_loaded(spec)}"
 
 
 def apart(specs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -167,15 +170,14 @@ def value(of: Any) -> str:
 def variation(differs: Mapping[str, Any]) -> str:
     """What sets a variation apart: 'rank 8', 'LoRA, learning rate 0.01'."""
     texts = [
-        theme.method_title(what) if name == "method" else f"{setting(name)} {value(what)}"
-        for name, what in differs.items()
+        method_title(what) if name == "method" else f"{setting(name)} {value(what)}" for name, what in differs.items()
     ]
     return ", ".join(texts) or "as the others"
 
 
 def race_title(specs: Sequence[Mapping[str, Any]]) -> str:
     """'LAST on digits, vit_micro, over rank', 'LoRA, LAST on digits, vit_micro'."""
-    methods = dict.fromkeys(theme.method_title(spec["method"]["name"]) for spec in specs)
+    methods = dict.fromkeys(method_title(spec["method"]["name"]) for spec in specs)
     names = dict.fromkeys(name for differing in differences(specs) for name in differing if name != "method")
     marks = set(map(random_weights, specs))  # both kinds: then `over` says that pretrained is raced
     random = marks.pop() if len(marks) == 1 else ""
@@ -186,8 +188,8 @@ def race_title(specs: Sequence[Mapping[str, Any]]) -> str:
 @lru_cache(maxsize=64)
 def mark(method: str, dark: bool = False) -> str:
     """Markdown of the method's mark in its colour: a dot, or a diamond for a side method. It stands beside the name."""
-    shape = '<path d="M7 1 13 7 7 13 1 7z"' if theme.method_kind(method) == "side" else '<circle cx="7" cy="7" r="5.5"'
-    return _picture(shape, theme.method_colour(method, dark=dark))
+    shape = '<path d="M7 1 13 7 7 13 1 7z"' if method_kind(method) == "side" else '<circle cx="7" cy="7" r="5.5"'
+    return _picture(shape, method_colour(method, dark=dark))
 
 
 def _picture(shape: str, colour: str) -> str:
@@ -199,9 +201,9 @@ def _picture(shape: str, colour: str) -> str:
 def components(parts: Mapping[str, int], most: int = 4) -> str:
     """Markdown: the largest memory components in their colours, with their bytes."""
     square = '<rect x="1" y="1" width="12" height="12"'
-    largest = sorted((name for name in theme.COMPONENTS if parts.get(name)), key=lambda name: -parts[name])[:most]
-    marks = [_picture(square, theme.component_colour(name)) for name in largest]
-    texts = [f"{theme.component_title(name)} {theme.si_bytes(parts[name])}" for name in largest]
+    largest = sorted((name for name in COMPONENTS if parts.get(name)), key=lambda name: -parts[name])[:most]
+    marks = [_picture(square, component_colour(name)) for name in largest]
+    texts = [f"{component_title(name)} {si_bytes(parts[name])}" for name in largest]
     return ", ".join(f"{mark}\N{NO-BREAK SPACE}{text}" for mark, text in zip(marks, texts, strict=True))
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from peftcore.errors import HeadroomError
-from peftcore.figures.theme import si_bytes
+from peftcore.figures.words import si_bytes
 
 log = logging.getLogger(__name__)
 

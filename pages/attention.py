@@ -9,7 +9,7 @@ from app.drawn import plan
 from app.errors import sentences
 from app.heads import controls, image_choice
 from peftcore.figures.attention import attention_difference
-from peftcore.figures.theme import percent
+from peftcore.figures.words import percent
 from peftcore.registry import METHODS
 
 SIZE = 262  # pixels: four pictures in a row of a page 1280 wide

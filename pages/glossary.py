@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app import glossary, links, navigation
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 
 st.title("What do the words mean?")
 found = glossary.terms()

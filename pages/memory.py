@@ -8,7 +8,8 @@ from app.memory import batch_sizes, kept_tensors, ledgers, measuring, step_form
 from app.memory.cases import DEVICES
 from app.runs import predictions
 from peftcore.figures import memory as figures
-from peftcore.figures.theme import method_title
+from peftcore.figures.memory_curves import step_memory
+from peftcore.figures.method_style import method_title
 
 WIDE = 110  # characters of a title as wide as the page
 
@@ -56,7 +57,7 @@ if rows:
         required=True,
     )
     moments, source = ledgers.curve(case) or ([], "predicted")
-    theme.show(plan(figures.step_memory, moments, line=WIDE, dark=theme.is_dark()), "memory_step")
+    theme.show(plan(step_memory, moments, line=WIDE, dark=theme.is_dark()), "memory_step")
     captions.caption(
         f"One step of {method_title(case.method)}, {source}, operation by operation. "
         "Point at it to read which layer is under way."

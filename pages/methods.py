@@ -4,7 +4,7 @@ import streamlit as st
 
 from app import errors, links, navigation
 from app.methods import card
-from peftcore.figures.theme import method_in_text
+from peftcore.figures.method_style import method_in_text
 from peftcore.registry import METHODS
 
 name = links.read("method")

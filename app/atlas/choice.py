@@ -12,7 +12,7 @@ import streamlit as st
 from app import glossary, links, navigation, screen
 from app.atlas.contents import TOGETHER, Entry
 from peftcore.figures.atlas import Range, multiples
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 from peftcore.task import GROUPS
 
 ANY = "any"

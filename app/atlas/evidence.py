@@ -18,7 +18,8 @@ from app import captions, links, navigation, recordings, theme
 from app.drawn import plan
 from app.subjects import Scores
 from peftcore.figures import evidence
-from peftcore.figures.theme import method_title, percent
+from peftcore.figures.method_style import method_title
+from peftcore.figures.words import percent
 from peftcore.task import task_card
 
 RECORD = Path(__file__).resolve().parents[2] / "assets" / "head_scores.jsonl"

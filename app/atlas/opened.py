@@ -8,7 +8,7 @@ from app import captions, errors, links, screen, theme
 from app.atlas.choice import SCORES, Card, Chosen
 from app.drawn import plan
 from peftcore.figures import heads
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 
 
 def draw(card: Card, chosen: Chosen) -> None:

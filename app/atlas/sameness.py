@@ -22,7 +22,7 @@ from peftcore.figures.agreement import (
     layer_profiles,
     rank_correlations,
 )
-from peftcore.figures.theme import percent
+from peftcore.figures.words import percent
 from peftcore.task import GROUPS
 
 HOWS = {"heads": "all heads", "inside": "within each layer"}

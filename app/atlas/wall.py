@@ -17,8 +17,8 @@ from app.atlas.choice import Card, Chosen
 from app.drawn import once
 from app.tasks.task_cards import GROUPS
 from peftcore.figures.atlas import Range, multiples, sheet, small_grid
+from peftcore.figures.method_style import method_title
 from peftcore.figures.squares import Scale
-from peftcore.figures.theme import method_title
 
 _CSS = """
 section {margin: 0 0 1.1rem; color: var(--st-text-color); font-family: var(--st-font); font-size: 0.93rem}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app import cached
 from app.looks import MEAN, ROLLOUT, Pair, moved
 from app.subjects import Subject, run
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 from peftcore.registry import METHODS
 
 

@@ -18,8 +18,7 @@ from app.heads.measuring import Stopped
 from peftcore.errors import NotMeasurable
 from peftcore.figures import attribution as figures
 from peftcore.figures import lens as figures_of_patches
-from peftcore.figures.theme import percent, plain
-from peftcore.figures.words import MINUS
+from peftcore.figures.words import MINUS, percent, plain
 
 SIDE = 335  # pixels: three pictures in a row of a page 1280 wide
 

@@ -16,7 +16,7 @@ from app.room import who
 from peftcore.figures.accuracy import Ground
 from peftcore.figures.leaderboard import MOST as MOST_DRAWN
 from peftcore.figures.leaderboard import standings
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 from peftcore.store import leaderboard as boards
 from peftcore.store import published
 from peftcore.store.leaderboard import Leaderboard, Standing

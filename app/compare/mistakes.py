@@ -14,7 +14,7 @@ from app.compare.entries import LEAST, Entry
 from app.drawn import plan
 from app.runs import kept_predictions
 from peftcore.figures import compare as figures
-from peftcore.figures.theme import percent
+from peftcore.figures.words import percent
 from peftcore.store.comparison import Comparison, comparison, unlike
 from peftcore.store.results import Results
 

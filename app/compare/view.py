@@ -13,7 +13,7 @@ from app.compare.entries import LEAST, MOST, Entry, Group, first_choice, groups,
 from app.drawn import plan
 from peftcore.figures import compare as figures
 from peftcore.figures.cost import accuracy_vs_cost
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 from peftcore.store import conditions
 from peftcore.store.variations import differences
 

@@ -7,7 +7,7 @@ import streamlit as st
 from app import errors, libraries, navigation, state, theme, words
 from peftcore.bench.experiments import PAPERS, experiment, names
 from peftcore.bench.experiments._known import Standing, everything, from_record
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 from peftcore.registry import METHODS
 
 COLUMNS = 2

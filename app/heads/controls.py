@@ -12,7 +12,7 @@ from app import cached, errors, links, looks, navigation, subjects, theme, words
 from app.drawn import plan
 from peftcore.errors import HeadroomError
 from peftcore.figures.attention import attention_overlay, patch_picker
-from peftcore.figures.theme import percent
+from peftcore.figures.words import percent
 
 
 def choose_run(page: str, offered: Sequence[subjects.Run], method: str) -> subjects.Run:

@@ -21,7 +21,7 @@ from peftcore.errors import HeadroomError
 from peftcore.figures import heads as figures
 from peftcore.figures import masks
 from peftcore.figures.squares import Scale
-from peftcore.figures.theme import percent
+from peftcore.figures.words import percent
 from peftcore.store import RunRecord
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from app.heads import controls, measuring, shown
 from app.heads.measuring import IMAGES, Given, Key, Measurement
 from peftcore.figures import effects as figures
 from peftcore.figures import heads
+from peftcore.figures.method_style import method_title
 from peftcore.figures.squares import Scale
-from peftcore.figures.theme import method_title
 
 OF = {"update": "its update", "head": "the head itself (zero)", "mean": "the head itself (its mean)"}
 SHORT = {"update": "its update", "head": "the head (zero)", "mean": "the head (mean)"}  # three fit a phone

@@ -8,7 +8,7 @@ from app import cached, heavy, links, looks, screen
 from app.errors import sentences
 from app.heads import controls, image_choice
 from app.subjects import Run
-from peftcore.figures.theme import percent
+from peftcore.figures.words import percent
 
 SIDE = 235  # pixels of a picture in a laptop's window
 IMAGES, THUMB = 6, 52  # of the strip to choose from: how many, and pixels of each

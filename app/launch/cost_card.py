@@ -19,7 +19,7 @@ from app.launch import costs, raced
 from app.worker import OverLimit
 from peftcore.errors import DataUnavailable, HeadroomError
 from peftcore.figures import memory as figures
-from peftcore.figures.theme import human_count, percent, si_bytes
+from peftcore.figures.words import human_count, percent, si_bytes
 from peftcore.spec import RunSpec
 
 log = logging.getLogger(__name__)

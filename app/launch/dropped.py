@@ -20,7 +20,7 @@ from app import forms, state, words
 from app.launch import request
 from app.runs import races
 from peftcore.errors import BadData
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 from peftcore.spec import RunSpec
 from peftcore.store.variations import differences
 

@@ -16,7 +16,7 @@ from app.launch.request import CHOSEN_ABOVE, Request
 from app.memory import cases
 from app.runs import races
 from peftcore.errors import HeadroomError
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import recipes

@@ -10,7 +10,7 @@ import streamlit as st
 from app import forms, glossary, links, words
 from app.launch import raced
 from peftcore import errors
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 from peftcore.registry import METHODS
 
 

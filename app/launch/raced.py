@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from app import forms, words
 from peftcore import errors
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec, Settings
 from peftcore.store import recipes

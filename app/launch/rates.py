@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import forms, glossary, links, words
 from app.launch.request import Request
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 from peftcore.spec import Settings
 from peftcore.store import recipes
 from peftcore.store.recipes import Recipe

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from peftcore.figures.budgets import whole
-from peftcore.figures.theme import method_kind, method_title
+from peftcore.figures.method_style import method_kind, method_title
 from peftcore.store import recipes
 
 RECORD = Path(__file__).resolve().parents[2] / "assets" / "mini_vtab.json"

@@ -14,7 +14,7 @@ from app.memory.cases import Case
 from app.worker import Call
 from peftcore.errors import HeadroomError
 from peftcore.figures.memory import CARDS
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 
 SECONDS = 600  # of a processor, for one method: about fifty predictions
 

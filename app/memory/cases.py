@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from app import background, forms, plain_options, words
 from peftcore.errors import HeadroomError, InvalidSetting
-from peftcore.figures.theme import method_kind
+from peftcore.figures.method_style import method_kind
 from peftcore.registry import METHODS
 
 if TYPE_CHECKING:

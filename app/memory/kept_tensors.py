@@ -13,8 +13,8 @@ from app.drawn import plan
 from app.memory.cases import Case, predicted, result
 from peftcore.figures import kept as figures
 from peftcore.figures.kept_rows import blocks_of, compare_block, totals
-from peftcore.figures.theme import method_in_text, method_title, si_bytes
-from peftcore.figures.words import places
+from peftcore.figures.method_style import method_in_text, method_title
+from peftcore.figures.words import places, si_bytes
 from peftcore.registry import METHODS
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from app.memory.measuring import PROCESS, measured
 from app.memory.measuring import jobs as measurements
 from peftcore.errors import HeadroomError
 from peftcore.figures import memory as figures
-from peftcore.figures.theme import method_title, si_bytes
+from peftcore.figures.method_style import method_title
+from peftcore.figures.words import si_bytes
 
 
 def jobs(cases: Sequence[Case]) -> dict[tuple[str, Case], Future]:

@@ -16,7 +16,8 @@ from app import background, links
 from app.memory.cases import Case, fault, or_error, predict
 from app.worker import Call
 from peftcore.errors import OutOfMemory
-from peftcore.figures.theme import method_title, si_bytes
+from peftcore.figures.method_style import method_title
+from peftcore.figures.words import si_bytes
 
 if TYPE_CHECKING:
     from peftcore.memory import MemoryReport

@@ -11,7 +11,7 @@ import streamlit as st
 from app import forms, glossary, links
 from app.memory.cases import DEVICES, FEATURES, OWN, TASK, Case
 from peftcore.backbone import embedded
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 from peftcore.registry import METHODS
 
 # Any other architecture that timm has can be typed.

@@ -12,7 +12,8 @@ import streamlit as st
 from app import background, captions, errors, navigation, screen, theme, words
 from app.methods import known
 from peftcore.figures.block import block
-from peftcore.figures.theme import method_title, percent, si_bytes
+from peftcore.figures.method_style import method_title
+from peftcore.figures.words import percent, si_bytes
 from peftcore.registry import METHODS
 
 COLUMNS, WIDTH = 3, 620

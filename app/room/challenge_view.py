@@ -12,7 +12,7 @@ from app.launch import task_choice
 from app.room import greeting, overview, who
 from peftcore.engine.room import challenge
 from peftcore.engine.room.challenge import BUDGETS, Challenge, Entry
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 
 NO_BUDGET = ""
 MOST = {  # by budget, what follows its number

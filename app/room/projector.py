@@ -12,7 +12,7 @@ from app.runs import following, run_charts
 from peftcore.engine.room import challenge
 from peftcore.engine.room.progress import Progress
 from peftcore.errors import NotYours
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 
 SECONDS = 2.0
 MOST_ROWS = 60

@@ -12,7 +12,7 @@ from app import background, errors, state
 from app.room import greeting, who
 from app.room.archives import OWN, ROUTE, WHOLE, file
 from peftcore.engine.room import archive
-from peftcore.figures.theme import si_bytes
+from peftcore.figures.words import si_bytes
 
 _WORK = "room_archive"  # in the session
 

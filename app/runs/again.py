@@ -10,7 +10,7 @@ import streamlit as st
 from app import caps, errors, forms, glossary, links, navigation, words
 from app.launch import costs
 from peftcore.errors import HeadroomError, InvalidSetting
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec, Settings
 from peftcore.store import RunRecord, recipes

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import glossary, links, words
 from app.state import store
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 from peftcore.store import listing
 from peftcore.store.listing import Filter, Shelf
 

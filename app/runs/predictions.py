@@ -10,7 +10,7 @@ from app import captions, navigation, state, theme, words
 from app.drawn import plan
 from app.launch import costs
 from peftcore.figures import predictions as figures
-from peftcore.figures.theme import si_bytes
+from peftcore.figures.words import si_bytes
 from peftcore.store import RunRecord
 
 MOST_RUNS = 300  # the newest

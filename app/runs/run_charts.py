@@ -11,7 +11,7 @@ from app.drawn import Plan, plan
 from app.heads import cut
 from app.runs import collapsed
 from app.runs.following import Follower
-from peftcore.figures import curves, masks, memory
+from peftcore.figures import curves, masks, memory_curves
 from peftcore.figures.accuracy import Ground
 from peftcore.store import RunRecord
 
@@ -46,10 +46,12 @@ def draw(record: RunRecord, follower: Follower, tall: int = TALL) -> None:
         "loss": loss.and_(masks.mark_steps, cut.step_of(follower), dark=dark),
         "rate": plan(curves.learning_rate_curve, steps, total, peak=spec["lr"], dark=dark, height=small),
         "norm": plan(curves.gradient_norm, steps, total, dark=dark, height=small),
-        "peaks": plan(curves.memory_over_steps, steps, total, dark=dark, height=tall),
+        "peaks": plan(memory_curves.memory_over_steps, steps, total, dark=dark, height=tall),
     }
     if follower.step_memory:
-        figures["moments"] = plan(memory.step_memory, follower.step_memory["report"]["curve"], dark=dark, height=tall)
+        figures["moments"] = plan(
+            memory_curves.step_memory, follower.step_memory["report"]["curve"], dark=dark, height=tall
+        )
     for name, figure in figures.items():
         with places[name]:
             theme.show(figure, key=f"{name}_{record.id}", spec=spec if name in LEARNT else None)

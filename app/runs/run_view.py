@@ -26,7 +26,7 @@ from app.runs import (
 from app.runs.following import Follower
 from peftcore.backbone.weights import Origin
 from peftcore.figures.accuracy import Ground
-from peftcore.figures.theme import human_count, percent, si_bytes
+from peftcore.figures.words import human_count, percent, si_bytes
 from peftcore.store import WAITING, RunRecord, conditions, listing
 from peftcore.store.plateau import plateau
 

@@ -9,7 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import errors, state
 from peftcore.cli.exports import Source, as_bytes, kinds
-from peftcore.figures.theme import si_bytes
+from peftcore.figures.words import si_bytes
 from peftcore.store import RunRecord
 
 MOST_BUILT = 6  # files that a session keeps until they are downloaded

@@ -16,7 +16,7 @@ from peftcore.errors import HeadroomError
 from peftcore.fetch import places
 from peftcore.figures import tasks as figures
 from peftcore.figures.projection import PERPLEXITY
-from peftcore.figures.theme import percent, si_bytes
+from peftcore.figures.words import percent, si_bytes
 from peftcore.store import conditions
 
 HEIGHT = 450

@@ -28,7 +28,8 @@ from app.tasks import feature_points, image_data, reached, reading
 from app.tasks.image_data import Facts, Seen, Wish
 from peftcore.errors import HeadroomError
 from peftcore.figures import tasks as figures
-from peftcore.figures.theme import method_title, si_bytes
+from peftcore.figures.method_style import method_title
+from peftcore.figures.words import si_bytes
 from peftcore.store import conditions
 from peftcore.task import here
 

@@ -11,7 +11,7 @@ import numpy as np
 from app import background, cached, subjects
 from app.try_it import named
 from peftcore.errors import HeadroomError, NotMeasurable
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 from peftcore.registry import METHODS
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from peftcore.errors import HeadroomError
 from peftcore.figures.answers import likeliest
 from peftcore.figures.attention import attention_overlay
 from peftcore.figures.attribution import explained_image
-from peftcore.figures.theme import human_count, percent, si_bytes
+from peftcore.figures.words import human_count, percent, si_bytes
 
 MOST = 4  # runs side by side
 FIRST = 3  # of the newest runs, before the reader chooses

@@ -13,7 +13,7 @@ from app import background, errors, navigation, state, words
 from app.room import who
 from app.uploads import survey_view
 from peftcore.errors import HeadroomError
-from peftcore.figures.theme import human_count, si_bytes
+from peftcore.figures.words import human_count, si_bytes
 from peftcore.uploads import kinds
 from peftcore.uploads.limits import Limits
 from peftcore.uploads.sets import Kept, kept_set, kept_task

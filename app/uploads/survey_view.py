@@ -15,7 +15,7 @@ from app import errors, numbers, pictures, theme
 from peftcore import uploads
 from peftcore.errors import BadData
 from peftcore.figures import tasks as figures
-from peftcore.figures.theme import percent, si_bytes
+from peftcore.figures.words import percent, si_bytes
 from peftcore.uploads.division import SHARES, divide
 from peftcore.uploads.intake import Tell
 from peftcore.uploads.pictures import FITS, in_all_fits

@@ -8,7 +8,8 @@ import typer
 
 from peftcore import errors
 from peftcore.cli.output import JSON, answer, progress_bars
-from peftcore.figures.theme import human_count, method_title, si_bytes
+from peftcore.figures.method_style import method_title
+from peftcore.figures.words import human_count, si_bytes
 from peftcore.store import Store
 from peftcore.store import comparison as compared
 from peftcore.store import leaderboard as boards

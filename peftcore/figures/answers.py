@@ -8,7 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
+from peftcore.figures.method_style import method_colour
 
 MOST = 5  # classes that are drawn
 SHORT = 18  # letters of a class's name
@@ -39,11 +40,11 @@ def likeliest(
             x=p[top],
             y=list(range(len(top))),
             orientation="h",
-            marker=dict(color=theme.method_colour(method, kind, dark), line=dict(width=0)),
-            text=[theme.percent(share) for share in p[top]],
+            marker=dict(color=method_colour(method, kind, dark), line=dict(width=0)),
+            text=[words.percent(share) for share in p[top]],
             textposition="outside",
             cliponaxis=False,
-            customdata=[theme.plain(str(classes[at])) for at in top],
+            customdata=[words.plain(str(classes[at])) for at in top],
             hovertemplate="<b>%{customdata}</b><br>%{x:.1%}<extra></extra>",
             showlegend=False,
         )
@@ -56,7 +57,7 @@ def likeliest(
     figure.update_layout(bargap=0.35, dragmode=False)
     theme.numbered(figure, {"class": list(map(str, classes)), "probability": p.tolist()})
     verdict = "" if true is None else ", right" if top[0] == true else ", wrong"
-    title = f"{theme.plain(str(classes[top[0]]))}: {theme.percent(p[top[0]])}{verdict}"
+    title = f"{words.plain(str(classes[top[0]]))}: {words.percent(p[top[0]])}{verdict}"
     return theme.finish(
         figure, title, name="answer", dark=dark, height=210, width=width, line=max(20, (width or 400) // 8),
         margin=dict(l=8, r=8, b=8),
@@ -64,7 +65,7 @@ def likeliest(
 
 
 def _short(name: str) -> str:
-    return theme.plain(name if len(name) <= SHORT else f"{name[: SHORT - 1]}…")
+    return words.plain(name if len(name) <= SHORT else f"{name[: SHORT - 1]}…")
 
 
 EXAMPLES = {"likeliest": dict(probabilities=np.array([0.1, 0.7, 0.2]), classes=["a", "b", "c"], method="last", true=1)}

@@ -13,7 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import get_colorscale, hex_to_rgb
 
-from peftcore.figures import theme
+from peftcore.figures import theme, words
 from peftcore.figures.agreement import Agreement
 from peftcore.figures.squares import Scale, ticks
 
@@ -130,9 +130,9 @@ def likeness(
     span = dict(colorscale=theme.SEQUENTIAL, zmin=low, zmax=high)
     if low < 0:
         span = dict(colorscale=[list(stop) for stop in theme.DIVERGING], zmin=-reach, zmax=reach)
-    labels = [f"{theme.plain(name)} {GROUPS[group][0]}" for name, group in zip(names, groups, strict=True)]
+    labels = [f"{words.plain(name)} {GROUPS[group][0]}" for name, group in zip(names, groups, strict=True)]
     hover = [
-        [f"<b>{theme.plain(a)}</b> ({g}) and <b>{theme.plain(b)}</b> ({h})" for b, h in zip(names, groups, strict=True)]
+        [f"<b>{words.plain(a)}</b> ({g}) and <b>{words.plain(b)}</b> ({h})" for b, h in zip(names, groups, strict=True)]
         for a, g in zip(names, groups, strict=True)
     ]
     figure = go.Figure(
@@ -215,9 +215,9 @@ def group_profiles(
         members = [place for place, own in enumerate(groups) if own == group]
         for place in members:
             figure.add_scatter(
-                x=profiles[place], y=depth, mode="lines", name=theme.plain(names[place]), showlegend=False,
+                x=profiles[place], y=depth, mode="lines", name=words.plain(names[place]), showlegend=False,
                 legendgroup=group, line=dict(color=colour, width=1, dash=dash), opacity=0.35,
-                hovertemplate=f"{theme.plain(names[place])}, layer %{{text}}: %{{x:.2f}} times<extra></extra>",
+                hovertemplate=f"{words.plain(names[place])}, layer %{{text}}: %{{x:.2f}} times<extra></extra>",
                 text=depth + 1,
             )  # fmt: skip
         figure.add_scatter(

@@ -15,7 +15,7 @@ from PIL import Image
 from plotly.colors import get_colorscale, sample_colorscale
 
 from peftcore.errors import BadData
-from peftcore.figures import lettering, theme
+from peftcore.figures import lettering, theme, words
 
 MARGIN = dict(l=4, r=4, t=50, b=4)
 
@@ -186,7 +186,7 @@ def attention_overlay(
     theme.numbered(figure, map_columns(grid.shape, attention=grid))
     if not title:
         top = np.sort(grid.ravel())[::-1][: max(1, round(grid.size / 10))].sum() / total
-        title = f"A tenth of the patches gets {theme.percent(top)}"
+        title = f"A tenth of the patches gets {words.percent(top)}"
     return finished(figure, size, width, title, note, "attention", dark)
 
 
@@ -240,7 +240,7 @@ def attention_difference(
         raise BadData(f"Two attention maps must have the same grid to be compared, but got {a.shape} and {b.shape}.")
     a, b = a / (a.sum() or 1.0), b / (b.sum() or 1.0)
     gap = b - a
-    first, second = theme.plain(names[0]), theme.plain(names[1])
+    first, second = words.plain(names[0]), words.plain(names[1])
     blank = np.full((*a.shape, 3), 245, np.uint8)
     under = blank if image is None else _grey(image)
     figure, size = canvas(under, width)
@@ -265,7 +265,7 @@ def attention_difference(
         figure,
         size,
         width,
-        title or f"{theme.percent(moved)} of the attention differs",
+        title or f"{words.percent(moved)} of the attention differs",
         f"orange (+): more in {second}, blue (\N{MINUS SIGN}): less",
         "attention-difference",
         dark,

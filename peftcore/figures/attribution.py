@@ -10,7 +10,7 @@ from PIL import Image
 from plotly.colors import hex_to_rgb
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
 from peftcore.figures.attention import canvas, finished, heat_colours, heat_layer, map_columns
 from peftcore.figures.squares import ticks
 
@@ -121,7 +121,7 @@ def layer_lens(
         shown[-1] = true
     figure, layers = go.Figure(), np.arange(len(values))
     for i, number in enumerate(shown):
-        name = theme.plain(classes[number]) + (" (true)" if number == true else "")
+        name = words.plain(classes[number]) + (" (true)" if number == true else "")
         figure.add_scatter(
             x=layers, y=values[:, number], mode="lines+markers", name=name,
             line=dict(color=theme.CATEGORIES[i], width=3 if number == true else 1.8),
@@ -146,13 +146,13 @@ def layer_lens(
     )
     return theme.finish(
         figure, _settled(values, classes), name="layer-lens", dark=dark, height=height, width=width,
-        margin=dict(l=64, r=16, b=96), line=theme.TITLE_WIDTH if width is None else max(24, width // 8),
+        margin=dict(l=64, r=16, b=96), line=words.TITLE_WIDTH if width is None else max(24, width // 8),
     )  # fmt: skip
 
 
 def _settled(values: np.ndarray, classes: Sequence[str]) -> str:
     """From which layer on the classifier says what it says at the end."""
-    said, name = values.argmax(1), theme.plain(classes[int(values[-1].argmax())])
+    said, name = values.argmax(1), words.plain(classes[int(values[-1].argmax())])
     others = np.nonzero(said != said[-1])[0]
     if not len(others):
         return f"It would say {name} from the start"

@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
+from peftcore.figures.method_style import method_colour
 
 LEVEL = "#D55E00"
 
@@ -60,10 +61,10 @@ def values_and_levels(
     figure.update_layout(bargap=0, showlegend=levels is not None, margin=dict(b=84))
     what = f"{bits} bit{'s' if bits > 1 else ''} leave{'s' if bits == 1 else ''} {2**bits:,} values for a weight"
     title = "32 bits: each weight as it was trained" if bits == 32 else what
-    note = "nothing is rounded" if bits == 32 else f"the rounded matrix is {theme.percent(error)} away from itself"
+    note = "nothing is rounded" if bits == 32 else f"the rounded matrix is {words.percent(error)} away from itself"
     return theme.finish(
         figure, title, name="values-and-levels", dark=dark, height=height, note=note, margin=dict(l=56, r=16, b=84),
-        line=theme.NARROW,
+        line=words.NARROW,
     )  # fmt: skip
 
 
@@ -83,11 +84,11 @@ def accuracy_by_bits(
     columns: dict[str, list] = {"run": [], "bits": [], "test accuracy": [], "bytes": []}
     labels = [str(row["bits"]) for row in curves[0]["rows"]]
     for curve in curves:
-        colour = theme.method_colour(curve["method"], dark=dark)
+        colour = method_colour(curve["method"], dark=dark)
         x, y = [str(row["bits"]) for row in curve["rows"]], [row["accuracy"] for row in curve["rows"]]
         figure.add_scatter(
-            x=x, y=y, mode="lines+markers", name=theme.plain(curve["name"]), line=dict(color=colour, width=2.2),
-            customdata=[theme.si_bytes(row["bytes"]) for row in curve["rows"]],
+            x=x, y=y, mode="lines+markers", name=words.plain(curve["name"]), line=dict(color=colour, width=2.2),
+            customdata=[words.si_bytes(row["bytes"]) for row in curve["rows"]],
             marker=dict(
                 size=[13 if row["bits"] == bits else 8 for row in curve["rows"]],
                 symbol=["star" if row["bits"] == curve["trained_bits"] else "circle" for row in curve["rows"]],
@@ -104,11 +105,11 @@ def accuracy_by_bits(
     figure.update_layout(margin=dict(b=96))
     theme.numbered(figure, columns)
     ends = [(row["accuracy"], curve["name"]) for curve in curves for row in curve["rows"] if row["bits"] == bits]
-    said = "; ".join(f"{name}: {theme.percent(value)}" for value, name in ends)
+    said = "; ".join(f"{name}: {words.percent(value)}" for value, name in ends)
     title = f"With {bits} bit{'s' if bits != 1 else ''}: {said}" if said else "Accuracy by bits for each weight"
     return theme.finish(
         figure, title, name="accuracy-by-bits", dark=dark, height=height, margin=dict(l=60, r=16, b=96),
-        line=theme.NARROW,
+        line=words.NARROW,
     )  # fmt: skip
 
 

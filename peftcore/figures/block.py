@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from peftcore.figures import theme
+from peftcore.figures import theme, words
+from peftcore.figures.components import component_colour
 
 ROW, GAP, TOP, BOTTOM, LINE = 30, 12, 34, 34, 20  # pixels
 LETTER, PADDING = 7.1, 9  # of a box's title
@@ -36,8 +37,8 @@ def block(
         parts += _box(row, y, box, ink, dark)
         if row["kept"]:
             length = max(2.0, room * row["kept"] / most)
-            parts.append(_rect(bar, y + 6, length, ROW - 12, theme.component_colour("activations")))
-            parts.append(_text(bar + length + 6, y + 20, theme.si_bytes(row["kept"]), ink, 12))
+            parts.append(_rect(bar, y + 6, length, ROW - 12, component_colour("activations")))
+            parts.append(_text(bar + length + 6, y + 20, words.si_bytes(row["kept"]), ink, 12))
         y += ROW + GAP
     if side:
         parts += _side(side, y, box, bar, room * side["features"] / most, dark)
@@ -55,12 +56,12 @@ def block(
 def _words(row: Mapping[str, Any]) -> str:
     """For those who do not see it: 'q, k, v: 24,576 weights train, 58.1 MB kept'."""
     trains = f"{row['trained']:,} weights train" if row["trained"] else "frozen" if row["frozen"] else "no weights"
-    return f"{row['title']}: {trains}" + (f", {theme.si_bytes(row['kept'])} kept" if row["kept"] else "")
+    return f"{row['title']}: {trains}" + (f", {words.si_bytes(row['kept'])} kept" if row["kept"] else "")
 
 
 def _needed(row: Mapping[str, Any]) -> int:
     """How wide a box must be for its title and its count."""
-    count = theme.human_count(row["trained"]) if row["trained"] else ""
+    count = words.human_count(row["trained"]) if row["trained"] else ""
     added = _added(count) + 8 if count and row["frozen"] else LETTER * (len(count) + bool(count))
     return int(2 * PADDING + LETTER * len(row["title"]) + added)
 
@@ -73,15 +74,15 @@ def _added(count: str) -> int:
 def _box(row: Mapping[str, Any], y: int, box: int, ink: str, dark: bool) -> list[str]:
     """The part itself, filled as frozen or trained; a small box beside the title where some of both is there."""
     frozen, trained = row["frozen"], row["trained"]
-    added = f"+{theme.human_count(trained)}" if trained and frozen else ""
+    added = f"+{words.human_count(trained)}" if trained and frozen else ""
     whole = bool(trained and not frozen)
-    fill = theme.component_colour("trainable_weights" if whole else "frozen_weights") if trained or frozen else "none"
+    fill = component_colour("trainable_weights" if whole else "frozen_weights") if trained or frozen else "none"
     shape = _rect(0, y, box, ROW, fill, stroke=theme.muted(dark), opacity=1.0 if whole else 0.35)
-    title = row["title"] + (f" {theme.human_count(trained)}" if whole else "")
+    title = row["title"] + (f" {words.human_count(trained)}" if whole else "")
     parts = [shape, _text(PADDING, y + 20, title, "#FFFFFF" if whole else ink, 13)]
     if added:
         wide = _added(added[1:])
-        parts.append(_rect(box - wide - 4, y + 4, wide, ROW - 8, theme.component_colour("trainable_weights")))
+        parts.append(_rect(box - wide - 4, y + 4, wide, ROW - 8, component_colour("trainable_weights")))
         parts.append(_text(box - wide + 3, y + 19, added, "#FFFFFF", 12))
     return parts
 
@@ -89,15 +90,15 @@ def _box(row: Mapping[str, Any], y: int, box: int, ink: str, dark: bool) -> list
 def _side(side: Mapping[str, Any], y: int, box: int, bar: int, length: float, dark: bool) -> list[str]:
     """What reads the block's tokens from beside it."""
     ink, muted = theme.ink(dark), theme.muted(dark)
-    blue, green = theme.component_colour("trainable_weights"), theme.component_colour("features")
-    title = f"side network {theme.human_count(side['trained'])}" if side["trained"] else "classifier alone"
+    blue, green = component_colour("trainable_weights"), component_colour("features")
+    title = f"side network {words.human_count(side['trained'])}" if side["trained"] else "classifier alone"
     return [
         _line(box // 2, y - GAP + 2, box // 2, y + ROW, muted, dashed=True),
         _text(box // 2 + 8, y + 18, "read, no gradient back", muted, 12),
         _rect(0, y + ROW + GAP - 8, box, ROW, blue),
         _text(9, y + ROW + GAP + 12, title, "#FFFFFF", 13),
         _rect(bar, y + ROW + GAP - 2, max(2.0, length), ROW - 12, green),
-        _text(bar + max(2.0, length) + 6, y + ROW + GAP + 12, theme.si_bytes(side["features"]), ink, 12),
+        _text(bar + max(2.0, length) + 6, y + ROW + GAP + 12, words.si_bytes(side["features"]), ink, 12),
     ]
 
 
@@ -109,7 +110,7 @@ def _legend(y: int, width: int, ink: str, side: bool) -> tuple[list[str], int]:
     for name, title in names:
         if x and x + 16 + 7 * len(title) > width:
             x, y, lines = 0, y + LINE, lines + 1
-        parts.append(_rect(x, y, 11, 11, theme.component_colour(name), opacity=0.35 if name == "frozen_weights" else 1))
+        parts.append(_rect(x, y, 11, 11, component_colour(name), opacity=0.35 if name == "frozen_weights" else 1))
         parts.append(_text(x + 16, y + 10, title, ink, 12))
         x += 34 + 7 * len(title)
     return parts, lines

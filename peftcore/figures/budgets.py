@@ -9,14 +9,15 @@ from typing import Any
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
+from peftcore.figures.method_style import kind_symbol, method_colour, method_kind, method_title
 
 Row = Mapping[str, Any]
 Pair = tuple[str, str]  # a task and a seed
 
 
 def against_time(
-    rows: Sequence[Row], *, dark: bool = False, height: int | None = 420, line: int = theme.TITLE_WIDTH
+    rows: Sequence[Row], *, dark: bool = False, height: int | None = 420, line: int = words.TITLE_WIDTH
 ) -> go.Figure:
     """Mean accuracy on validation images by seconds of training: a curve per method, its band the spread over seeds.
 
@@ -27,7 +28,7 @@ def against_time(
     pairs = _pairs(rows, "curves")
     figure, ends = go.Figure(), {}
     for row in rows:
-        title, colour, dash = _title(row), theme.method_colour(row["method"], dark=dark), _dash(row)
+        title, colour, dash = _title(row), method_colour(row["method"], dark=dark), _dash(row)
         curve = _curve(row, pairs)
         x = [seconds for seconds, _, _ in curve]
         low, high = ([middle + sign * spread for _, middle, spread in curve] for sign in (-1, 1))
@@ -52,7 +53,7 @@ def against_time(
 
 
 def against_memory(
-    rows: Sequence[Row], *, dark: bool = False, height: int | None = 420, line: int = theme.TITLE_WIDTH
+    rows: Sequence[Row], *, dark: bool = False, height: int | None = 420, line: int = words.TITLE_WIDTH
 ) -> go.Figure:
     """Mean test accuracy by the bytes of a step above the weights: a point per method with the spread over seeds, and a
     line to what it reaches with the batches that fit the equal memory.
@@ -65,7 +66,7 @@ def against_memory(
     small, shared = [row for row in rows if row["budget"] == "memory"], set(pairs)
     figure, reached = go.Figure(), {}
     for row in full:
-        title, colour = _title(row), theme.method_colour(row["method"], dark=dark)
+        title, colour = _title(row), method_colour(row["method"], dark=dark)
         middle, spread = _over_seeds({pair: row["tasks"][pair[0]][pair[1]] for pair in pairs})
         points = [(row["bytes"] / 1e6, middle, spread, row["batch_size"])]
         for other in small:
@@ -78,7 +79,7 @@ def against_memory(
             x=[x for x, *_ in points], y=[y for _, y, *_ in points], mode="lines+markers", name=title,
             error_y=dict(type="data", array=[error for _, _, error, _ in points], thickness=1, width=3),
             line=dict(color=colour, width=1, dash=_dash(row)),
-            marker=dict(color=colour, size=10, symbol=theme.symbol(theme.method_kind(row["method"]))),
+            marker=dict(color=colour, size=10, symbol=kind_symbol(method_kind(row["method"]))),
             customdata=[batch for *_, batch in points],
             hovertemplate=f"<b>{title}</b><br>%{{y:.1f}} %, %{{x:.0f}} MB, batches of %{{customdata}}<extra></extra>",
         )  # fmt: skip
@@ -93,7 +94,7 @@ def against_memory(
 
 
 def _title(row: Row) -> str:
-    return theme.method_title(row["method"]) + (", as published" if row["published"] else "")
+    return method_title(row["method"]) + (", as published" if row["published"] else "")
 
 
 def _dash(row: Row) -> str:

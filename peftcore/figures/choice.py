@@ -10,7 +10,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
+from peftcore.figures.method_style import kind_symbol, method_colour, method_in_text, method_kind, method_title
 
 FADED = 0.25
 LABELS = ("top center", "middle {}", "bottom {}", "bottom center")  # around a point, where others are near; {}: inwards
@@ -39,22 +40,22 @@ def within_budget(
     figure = go.Figure()
     places = _labels(rows)
     for row, fit, place in zip(rows, fits, places, strict=True):
-        kind = theme.method_kind(row["method"])
+        kind = method_kind(row["method"])
         figure.add_scatter(
-            x=[row["bytes"] / 1e6], y=[row["accuracy"]], mode="markers+text", text=[theme.method_title(row["method"])],
+            x=[row["bytes"] / 1e6], y=[row["accuracy"]], mode="markers+text", text=[method_title(row["method"])],
             textposition=place, opacity=1 if fit else FADED, showlegend=False, cliponaxis=False,
-            name=theme.method_title(row["method"]),
+            name=method_title(row["method"]),
             marker=dict(
-                color=theme.method_colour(row["method"], dark=dark), size=20 if row is best else 13,
-                symbol=theme.symbol(kind), line=dict(width=2 if row is best else 0, color=theme.ink(dark)),
+                color=method_colour(row["method"], dark=dark), size=20 if row is best else 13,
+                symbol=kind_symbol(kind), line=dict(width=2 if row is best else 0, color=theme.ink(dark)),
             ),
-            customdata=[[f"{row['seconds']:.0f} s", theme.human_count(row["weights"]), "" if fit else ", over budget"]],
+            customdata=[[f"{row['seconds']:.0f} s", words.human_count(row["weights"]), "" if fit else ", over budget"]],
             hovertemplate="<b>%{fullData.name}</b>%{customdata[2]}<br>%{y:.1f} % at %{x:,.0f} MB<br>"
             "%{customdata[0]}, %{customdata[1]} trained weights<extra></extra>",
         )  # fmt: skip
     for name, most in (lines or {}).items():
         figure.add_vline(
-            x=most / 1e6, line=dict(color=theme.muted(dark), width=1.5, dash="dash"), annotation_text=theme.plain(name),
+            x=most / 1e6, line=dict(color=theme.muted(dark), width=1.5, dash="dash"), annotation_text=words.plain(name),
             annotation_position="bottom right",
         )  # fmt: skip
     accuracies = [row["accuracy"] for row in rows]
@@ -69,11 +70,11 @@ def within_budget(
     )
     title = (
         "No method fits this budget" if best is None
-        else f"Within this budget {theme.method_in_text(best['method'])} is best: {best['accuracy']:.1f} %"
+        else f"Within this budget {method_in_text(best['method'])} is best: {best['accuracy']:.1f} %"
     )  # fmt: skip
     return theme.finish(
         figure, title, name="within-budget", dark=dark, height=height, note=f"{sum(fits)} of {len(fits)} methods fit",
-        line=theme.NARROW,
+        line=words.NARROW,
     )  # fmt: skip
 
 
@@ -116,7 +117,7 @@ def seed_rolls(
     tasks = sorted(one, key=lambda task: fmean(one[task]) - fmean(other[task]))
     figure, columns = go.Figure(), {name: [] for name in ("task", "method", "seed", "accuracy (%)", "rolled")}  # type: ignore[var-annotated]
     for shift, (method, by_task) in zip((-0.14, 0.14), results.items(), strict=True):
-        colour, title = theme.method_colour(method, dark=dark), theme.method_title(method)
+        colour, title = method_colour(method, dark=dark), method_title(method)
         for rolled in (False, True):
             points = [
                 (value, place + shift, seed)
@@ -128,7 +129,7 @@ def seed_rolls(
                 x=[x for x, *_ in points], y=[y for _, y, _ in points], mode="markers", name=title, showlegend=rolled,
                 marker=dict(
                     color=colour, size=13 if rolled else 7, opacity=1 if rolled else 0.4,
-                    symbol=theme.symbol(theme.method_kind(method)) if method == first else "square",
+                    symbol=kind_symbol(method_kind(method)) if method == first else "square",
                 ),
                 customdata=[seed for *_, seed in points],
                 hovertemplate=f"<b>{title}</b>, seed %{{customdata}}<br>%{{x:.1f}} %<extra></extra>",
@@ -140,16 +141,16 @@ def seed_rolls(
                     columns[name].append(cell)
     theme.numbered(figure, columns)
     figure.update_xaxes(title_text="test accuracy (%)")
-    names = [theme.plain(task.replace("_", " ")) for task in tasks]
+    names = [words.plain(task.replace("_", " ")) for task in tasks]
     figure.update_yaxes(tickvals=list(range(len(tasks))), ticktext=names, range=[-0.6, len(tasks) - 0.4], ticks="")
     figure.update_layout(hovermode="closest", margin=dict(b=92))
     won, means = wins(results, chosen), wins(results, None)
-    name = theme.method_title(first)
+    name = method_title(first)
     return theme.finish(
         figure, f"This roll: {name} wins {won} of {len(tasks)} tasks; by the means {means}", name="seed-rolls",
         dark=dark,
-        height=height or 190 + 34 * len(tasks), margin=dict(l=100, r=16, b=92), line=theme.NARROW,
-        note=f"against {theme.method_in_text(second)}; small: the other seeds",
+        height=height or 190 + 34 * len(tasks), margin=dict(l=100, r=16, b=92), line=words.NARROW,
+        note=f"against {method_in_text(second)}; small: the other seeds",
     )  # fmt: skip
 
 

@@ -9,8 +9,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import lettering, theme
+from peftcore.figures import lettering, theme, words
 from peftcore.figures.curves import mark_chance
+from peftcore.figures.method_style import kind_dash, method_colour, method_kind
 from peftcore.figures.squares import cell_side
 
 AXES = {
@@ -52,14 +53,14 @@ def runs_overlay(
         frame = frame.dropna(subset=[x, y]) if len(frame) else pd.DataFrame({x: [np.nan], y: [np.nan]})
         if not len(frame):
             continue
-        colour, name = theme.method_colour(method, kind, dark), theme.plain(label)
+        colour, name = method_colour(method, kind, dark), words.plain(label)
         figure.add_scatter(
             x=frame[x],
             y=frame[y],
             mode="lines+markers",
             name=name,
             legendgroup=label,
-            line=dict(color=colour, width=2.2, dash=theme.dash(theme.method_kind(method, kind))),
+            line=dict(color=colour, width=2.2, dash=kind_dash(method_kind(method, kind))),
             marker=dict(symbol=theme.SYMBOLS[nth % len(theme.SYMBOLS)], size=7, color=colour, maxdisplayed=15),
             hovertemplate=f"<b>{name}</b><br>{AXES.get(x, x)} %{{x}}<br>{AXES.get(y, y)} %{{y:.3f}}<extra></extra>",
         )
@@ -68,7 +69,7 @@ def runs_overlay(
     values = np.concatenate([frame[y].to_numpy(float) for frame in runs.values() if len(frame)] or [np.zeros(0)])
     accuracy = "accuracy" in y
     values = values[np.isfinite(values)]
-    top = 1.03 if accuracy or not len(values) else theme.ceiling(float(values.max()) * 1.02)
+    top = 1.03 if accuracy or not len(values) else words.ceiling(float(values.max()) * 1.02)
     reach = extent or max((float(frame[x].max()) for frame in runs.values() if len(frame)), default=1)
     if chance is not None and accuracy:
         mark_chance(figure, chance, reach, dark=dark)
@@ -84,10 +85,10 @@ def _overlay_title(last: Mapping[str, float], y: str, higher: bool) -> str:
         return "No run has a value yet"
     order = sorted(last, key=last.__getitem__, reverse=higher)
     best, word = order[0], "reaches" if higher else "ends at"
-    title = f"{theme.plain(best)} {word} {last[best]:.3f}"
+    title = f"{words.plain(best)} {word} {last[best]:.3f}"
     if len(order) > 1:
         gap = abs(last[best] - last[order[1]])
-        second = theme.plain(order[1])
+        second = words.plain(order[1])
         word = "ahead of" if higher else "below"
         title += f", level with {second}" if gap < 5e-4 else f", {gap:.3f} {word} {second}"
     return title
@@ -100,7 +101,7 @@ def disagreement(
     many, margins = len(names), dict(l=64, r=92, t=66, b=64)
     side = min(64, cell_side(many, many, width, height, margins))
     size = {"width": side * many + margins["l"] + margins["r"], "height": side * many + margins["t"] + margins["b"]}
-    plain = [theme.plain(name) for name in names]
+    plain = [words.plain(name) for name in names]
     apart = np.where(np.eye(many, dtype=bool), np.nan, np.asarray(shares, float))
     most = float(np.max(shares)) or 1.0
     figure = go.Figure(
@@ -135,7 +136,7 @@ def disagreement(
             "images": [images] * len(rows),
         },
     )
-    least, largest = (theme.percent(float(of)) for of in (np.nanmin(apart), np.nanmax(apart)))
+    least, largest = (words.percent(float(of)) for of in (np.nanmin(apart), np.nanmax(apart)))
     spread = largest if least == largest else f"{least} to {largest}"
     title = f"Two runs differ on {spread} of {images:,} images"
     return theme.finish(

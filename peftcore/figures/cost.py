@@ -8,14 +8,15 @@ import numpy as np
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
 from peftcore.figures.curves import mark_chance
+from peftcore.figures.method_style import kind_symbol, method_colour, method_in_text, method_kind, method_title
 from peftcore.registry import METHODS
 
 COSTS = {  # column of the rows: the axis, how its numbers read, the noun of the finding
-    "memory": ("peak memory of a training step", theme.si_bytes, "memory"),
-    "parameters": ("parameters trained", theme.human_count, "parameters"),
-    "stored": ("bytes of the saved adapter", theme.si_bytes, "stored bytes"),
+    "memory": ("peak memory of a training step", words.si_bytes, "memory"),
+    "parameters": ("parameters trained", words.human_count, "parameters"),
+    "stored": ("bytes of the saved adapter", words.si_bytes, "stored bytes"),
     "seconds": ("time of the run (s)", lambda seconds: f"{seconds:.3g} s", "time"),
 }
 
@@ -51,7 +52,7 @@ def pareto(rows: Sequence[Mapping], column: str) -> list[int]:
 
 
 def _title(row: Mapping) -> str:
-    return theme.plain(row.get("title") or theme.method_title(row["method"]))
+    return words.plain(row.get("title") or method_title(row["method"]))
 
 
 def _against(
@@ -87,7 +88,7 @@ def _against(
         part = [
             (row, place)
             for row, place in zip(rows, places, strict=True)
-            if theme.method_kind(row["method"], row.get("kind")) == kind
+            if method_kind(row["method"], row.get("kind")) == kind
         ]
         if not part:
             continue
@@ -110,10 +111,10 @@ def _against(
                 visible=any(row.get("spread") for row in chosen),
             ),
             marker=dict(
-                symbol=theme.symbol(kind),
+                symbol=kind_symbol(kind),
                 size=14,
                 line=dict(width=1, color=theme.ink(dark)),
-                color=[theme.method_colour(row["method"], row.get("kind"), dark) for row in chosen],
+                color=[method_colour(row["method"], row.get("kind"), dark) for row in chosen],
             ),
             customdata=[[say(row[column]), f" ± {row['spread']:.3f}" if row.get("spread") else ""] for row in chosen],
             hovertemplate="<b>%{text}</b><br>accuracy %{y:.3f}%{customdata[1]}<br>%{customdata[0]}<extra></extra>",
@@ -184,9 +185,9 @@ def _leanest(rows: Sequence[Mapping], column: str, noun: str) -> str:
     if full and others and full["accuracy"] > 0:
         good = [row for row in others if row["accuracy"] >= 0.97 * full["accuracy"]]
         lean = min(good or [max(others, key=lambda row: row["accuracy"])], key=lambda row: row[column])
-        gain = theme.percent(lean["accuracy"] / full["accuracy"])
-        cost = theme.percent(lean[column] / full[column])
-        whose = theme.method_in_text(full["method"])
+        gain = words.percent(lean["accuracy"] / full["accuracy"])
+        cost = words.percent(lean[column] / full[column])
+        whose = method_in_text(full["method"])
         return f"{_title(lean)} reaches {gain} of {whose}'s accuracy with {cost} of its {noun}"
     best = max(rows, key=lambda row: row["accuracy"])
     return f"{_title(best)} is the most accurate: {best['accuracy']:.3f}"

@@ -1,11 +1,9 @@
-"""Curves of one run over its steps: loss and accuracy, learning rate, gradient norm, memory.
+"""Curves of one run over its steps: loss and accuracy, learning rate, gradient norm.
 
 Every axis spans the whole run from the first step on, so that nothing moves while a live curve grows.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -13,11 +11,12 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
 from peftcore.figures.accuracy import Ground
+from peftcore.figures.method_style import kind_dash, method_colour, method_kind
 
 
-def _column(frame: pd.DataFrame, name: str) -> np.ndarray:
+def floats(frame: pd.DataFrame, name: str) -> np.ndarray:
     """A column as floats; (0,) where the frame is still empty."""
     if frame is None or not len(frame):
         return np.zeros(0)
@@ -53,8 +52,8 @@ def loss_curve(
         ground: of the test accuracy; chance is drawn and named.
         method, kind: for the method's colour and the kind's dash.
     """
-    colour = theme.method_colour(method, kind, dark) if method else theme.ink(dark)
-    step, loss = _column(steps, "step"), _column(steps, "loss")
+    colour = method_colour(method, kind, dark) if method else theme.ink(dark)
+    step, loss = floats(steps, "step"), floats(steps, "loss")
     if not len(step):  # an empty curve keeps the panel and the legend's entries in place
         step, loss = np.array([np.nan]), np.array([np.nan])
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.55, 0.45], vertical_spacing=0.07)
@@ -81,8 +80,8 @@ def loss_curve(
     )
     if ground:
         mark_chance(figure, ground.chance, max(1, total_steps), row=2, col=1, dark=dark)
-    _evaluations(figure, evaluations, colour, theme.dash(theme.method_kind(method, kind)), dark)
-    top = theme.ceiling(float(loss[np.isfinite(loss)].max()) * 1.02) if np.isfinite(loss).any() else 2.5
+    _evaluations(figure, evaluations, colour, kind_dash(method_kind(method, kind)), dark)
+    top = words.ceiling(float(loss[np.isfinite(loss)].max()) * 1.02) if np.isfinite(loss).any() else 2.5
     figure.update_xaxes(range=[0, max(1, total_steps)])
     figure.update_xaxes(title_text="step", row=2, col=1)
     figure.update_yaxes(title_text="loss (nats)", range=[0, top], row=1, col=1)
@@ -187,7 +186,7 @@ def _small(
     height: int,
     top: float | None = None,
 ) -> go.Figure:
-    step, values = _column(steps, "step"), _column(steps, column)
+    step, values = floats(steps, "step"), floats(steps, column)
     figure = go.Figure(
         go.Scatter(
             x=step,
@@ -199,7 +198,7 @@ def _small(
         )
     )
     finite = values[np.isfinite(values)]
-    top = top or (theme.ceiling(float(finite.max()) * 1.02) if len(finite) else 1.0)
+    top = top or (words.ceiling(float(finite.max()) * 1.02) if len(finite) else 1.0)
     figure.update_xaxes(title_text="step", range=[0, max(1, total_steps)])
     figure.update_yaxes(title_text=y_title, range=[0, top], nticks=4, exponentformat="power")
     return theme.finish(figure, title, name=f"{column}-{total_steps}", dark=dark, height=height)
@@ -209,7 +208,7 @@ def learning_rate_curve(
     steps: pd.DataFrame, total_steps: int, *, peak: float | None = None, dark: bool = False, height: int = 200
 ) -> go.Figure:
     """The learning rate by step; `peak`, the recipe's rate, keeps the axis in place during the warm-up."""
-    now = _column(steps, "lr")
+    now = floats(steps, "lr")
     title = f"Learning rate {now[-1]:.2g}" if len(now) else "Learning rate"
     return _small(
         steps,
@@ -227,72 +226,6 @@ def learning_rate_curve(
 
 def gradient_norm(steps: pd.DataFrame, total_steps: int, *, dark: bool = False, height: int = 200) -> go.Figure:
     """The norm of the whole gradient by step."""
-    now = _column(steps, "grad_norm")
+    now = floats(steps, "grad_norm")
     title = f"Gradient norm {now[-1]:.2g}" if len(now) else "Gradient norm"
     return _small(steps, total_steps, "grad_norm", "gradient norm", title, theme.ink(dark), ".3g", dark, height)
-
-
-def component_frame(rows: pd.DataFrame | Iterable[Mapping]) -> pd.DataFrame:
-    """Columns by memory component in the fixed order, bytes, zeros where a row lacks one.
-
-    Takes a frame or dicts with one column per component, or with a column `memory` of dicts.
-    """
-    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-    if "memory" in frame:
-        kept = frame["memory"].map(lambda memory: memory if isinstance(memory, Mapping) else {})
-        frame = pd.DataFrame(list(kept), index=frame.index)
-    return pd.DataFrame(
-        {name: frame[name].fillna(0).astype(float) if name in frame else 0.0 for name in theme.COMPONENTS},
-        index=frame.index,
-    )
-
-
-def stack_components(
-    figure: go.Figure, x: np.ndarray, parts: pd.DataFrame, divisor: float, unit: str, *, shape: str = "linear"
-) -> None:
-    """Add one filled area per component that ever holds a byte, stacked in the fixed order."""
-    for name in theme.COMPONENTS:
-        values = parts[name].to_numpy()
-        if not values.any():
-            continue
-        colour = theme.component_colour(name)
-        figure.add_scatter(
-            x=x,
-            y=values / divisor,
-            mode="lines",
-            stackgroup="bytes",
-            name=theme.component_title(name),
-            line=dict(width=0.8, color=colour, shape=shape),
-            fillcolor=colour,
-            fillpattern=theme.PATTERN
-            | dict(shape=theme.COMPONENT_PATTERNS[name], size=7, solidity=0.15, bgcolor=colour),
-            hovertemplate=f"%{{y:.3~f}} {unit}",
-        )
-
-
-def memory_over_steps(
-    steps: pd.DataFrame, total_steps: int | None = None, *, dark: bool = False, height: int = 300
-) -> go.Figure:
-    """What each step's peak consists of, over the run, stacked by component.
-
-    Args:
-        steps: column `step`, and a column `memory` (dict component -> bytes, or None) or one per component.
-    """
-    if steps is not None and len(steps) and "memory" in steps:
-        steps = steps[steps["memory"].map(bool)]
-    step, parts = _column(steps, "step"), component_frame(steps if steps is not None else [])
-    total = parts.sum(axis=1).to_numpy()
-    largest = float(total.max()) if len(total) else 0.0
-    divisor, unit = theme.byte_unit(largest)
-    figure = go.Figure()
-    stack_components(figure, step, parts, divisor, unit)
-    title = "No memory measured yet"
-    if largest:
-        peak = parts.iloc[int(total.argmax())]
-        share = theme.percent(peak.max() / largest)
-        title = f"Peak {theme.si_bytes(largest)}, {share} of it {theme.component_title(peak.idxmax())}"
-    last = total_steps or (step[-1] if len(step) else 1)
-    figure.update_xaxes(title_text="step", range=[0, max(1, last)])
-    figure.update_yaxes(title_text=f"memory ({unit})", range=[0, theme.ceiling(largest * 1.05 / divisor)])
-    figure.update_layout(hovermode="x unified", showlegend=True)
-    return theme.finish(figure, title, name=f"memory-{last}", dark=dark, height=height)

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
 from peftcore.figures.squares import Scale
 from peftcore.figures.words import correlation
 
@@ -85,14 +85,14 @@ def score_against_change(
         chosen = [selected is not None and tuple(at) == tuple(selected) for at in where]
         edge = dict(width=[3.0 if one else 0.5 for one in chosen], color=[theme.ink(dark)] * len(where))
         figure.add_scatter(
-            x=x / scale.unit, y=y, mode="markers", name=theme.plain(projection),
+            x=x / scale.unit, y=y, mode="markers", name=words.plain(projection),
             customdata=[[int(layer), int(head), scale.text(v)] for (layer, head), v in zip(where, x, strict=True)],
             marker=dict(
                 symbol=theme.SYMBOLS[j], color=theme.CATEGORIES[j], line=edge, opacity=0.85,
                 size=[15 if one else 9 for one in chosen],
             ),
-            hovertemplate=f"<b>layer %{{text}}</b>, {theme.plain(projection)}<br>"
-            f"{theme.plain(score)} %{{customdata[2]}}<br>loss %{{y:+.4f}} nats without it<extra></extra>",
+            hovertemplate=f"<b>layer %{{text}}</b>, {words.plain(projection)}<br>"
+            f"{words.plain(score)} %{{customdata[2]}}<br>loss %{{y:+.4f}} nats without it<extra></extra>",
             text=[f"{layer + 1}, head {head + 1}" for layer, head in where],
         )  # fmt: skip
         columns["layer"] += (where[:, 0] + 1).tolist()
@@ -101,7 +101,7 @@ def score_against_change(
         columns[score] += x.tolist()
         columns["change of the loss"] += y.tolist()
     theme.numbered(figure, columns)
-    figure.update_xaxes(title_text=f"{theme.plain(score)} (multiples of the {scale.name})", rangemode="tozero")
+    figure.update_xaxes(title_text=f"{words.plain(score)} (multiples of the {scale.name})", rangemode="tozero")
     figure.update_yaxes(title_text="change of the loss (nats)")
     figure.update_layout(
         dragmode=False, hovermode="closest", showlegend=len(projections) > 1,
@@ -113,7 +113,7 @@ def score_against_change(
         figure, verdict(rho, p), name="score-against-change", dark=dark, height=height, width=width,
         margin=dict(l=64, r=16, b=78),
         note=f"Spearman's \N{GREEK SMALL LETTER RHO}, {count} points{rare}{size}",
-        line=theme.TITLE_WIDTH if width is None else max(24, width // 8),
+        line=words.TITLE_WIDTH if width is None else max(24, width // 8),
     )  # fmt: skip
 
 
@@ -160,18 +160,18 @@ def deletion(
         name: (number[order == name], values[order == name]) for name in ORDERS if name != "random"
     }
     for name, (x, y) in curves.items():
-        colour, dash, words = ORDERS[name]
-        words += f", mean of {len(set(np.asarray(draws)[random]))}" if name == "random" else ""
+        colour, dash, said = ORDERS[name]
+        said += f", mean of {len(set(np.asarray(draws)[random]))}" if name == "random" else ""
         figure.add_scatter(
-            x=x, y=y, mode="lines+markers", name=words, line=dict(color=colour, dash=dash, width=2.2),
+            x=x, y=y, mode="lines+markers", name=said, line=dict(color=colour, dash=dash, width=2.2),
             marker=dict(size=6, symbol={"least": "circle", "most": "diamond"}.get(name, "square")), hovertemplate=hover,
         )  # fmt: skip
     if cut is not None:
         figure.add_vline(
-            x=cut, line=dict(color=theme.ink(dark), width=1.5, dash="dashdot"), annotation_text=theme.plain(cut_name),
+            x=cut, line=dict(color=theme.ink(dark), width=1.5, dash="dashdot"), annotation_text=words.plain(cut_name),
             annotation_position="top right" if cut < 0.6 * counts.max() else "top left",
         )  # fmt: skip
-    figure.update_xaxes(title_text=f"heads that are switched off, in the order of {theme.plain(score)}")
+    figure.update_xaxes(title_text=f"heads that are switched off, in the order of {words.plain(score)}")
     figure.update_yaxes(title_text="loss (nats)" if metric == "loss" else "accuracy")
     if metric != "loss":
         figure.update_yaxes(tickformat=".0%")
@@ -187,7 +187,7 @@ def deletion(
     return theme.finish(
         figure, _finding(sign * gain(counts, least, mean), metric), name="deletion", dark=dark, height=height,
         width=width, note=note, margin=dict(l=64, r=16, b=96),
-        line=theme.TITLE_WIDTH if width is None else max(24, width // 8),
+        line=words.TITLE_WIDTH if width is None else max(24, width // 8),
     )  # fmt: skip
 
 

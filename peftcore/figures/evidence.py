@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
 from peftcore.figures.effects import ORDERS
 from peftcore.figures.stability import RHO
 
@@ -47,14 +47,14 @@ def foretold(
         means = [float(np.mean(values)) for values in by_task]
         shift = (number - (len(rhos) - 1) / 2) * 0.6 / len(rhos)
         figure.add_scatter(
-            x=means, y=[place + shift for place in range(len(tasks))], mode="markers", name=theme.plain(score),
-            text=[theme.plain(task) for task in tasks], marker=dict(color=colour, symbol=symbol, size=9),
+            x=means, y=[place + shift for place in range(len(tasks))], mode="markers", name=words.plain(score),
+            text=[words.plain(task) for task in tasks], marker=dict(color=colour, symbol=symbol, size=9),
             error_x=dict(
                 type="data", symmetric=False, thickness=1.5, width=0, color=colour,
                 array=[max(v) - m for v, m in zip(by_task, means, strict=True)],
                 arrayminus=[m - min(v) for v, m in zip(by_task, means, strict=True)],
             ),
-            hovertemplate=f"<b>%{{text}}</b><br>{theme.plain(score)}: {RHO} %{{x:.2f}}<extra></extra>",
+            hovertemplate=f"<b>%{{text}}</b><br>{words.plain(score)}: {RHO} %{{x:.2f}}<extra></extra>",
         )  # fmt: skip
         for task, values in zip(tasks, by_task, strict=True):
             for seed, value in enumerate(values):
@@ -85,20 +85,20 @@ def deletion_areas(
     if not len(tasks) == len(least) == len(most) == len(random):
         raise BadData(f"There are {len(tasks)} tasks, {len(least)} and {len(most)} areas and {len(random)} bands.")
     figure, places = go.Figure(), list(range(len(tasks)))
-    names = [theme.plain(task) for task in tasks]
-    colour, _, words = ORDERS["random"]
+    names = [words.plain(task) for task in tasks]
+    colour, _, said = ORDERS["random"]
     band = {"x": [], "y": []}  # type: dict[str, list[float | None]]
     for place, (low, high) in zip(places, random, strict=True):
         band["x"] += [low, high, None]
         band["y"] += [place, place, None]
-    figure.add_scatter(**band, mode="lines", name=f"{words}, its draws", line=dict(color=colour, width=9),
+    figure.add_scatter(**band, mode="lines", name=f"{said}, its draws", line=dict(color=colour, width=9),
                        opacity=0.55, hoverinfo="skip")  # fmt: skip
     for order, values, symbol in (("least", least, "circle"), ("most", most, "diamond")):
-        colour, _, words = ORDERS[order]
+        colour, _, said = ORDERS[order]
         figure.add_scatter(
-            x=list(values), y=places, mode="markers", name=words, text=names,
+            x=list(values), y=places, mode="markers", name=said, text=names,
             marker=dict(color=colour, symbol=symbol, size=10),
-            hovertemplate=f"<b>%{{text}}</b><br>{words}: %{{x:+.3f}} nats<extra></extra>",
+            hovertemplate=f"<b>%{{text}}</b><br>{said}: %{{x:+.3f}} nats<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title_text="mean rise of the loss, nats", rangemode="tozero")
     _rows(figure, tasks)
@@ -115,7 +115,7 @@ def deletion_areas(
 def _rows(figure: go.Figure, tasks: Sequence[str]) -> None:
     """Tasks on the y axis, the first on top."""
     places = list(range(len(tasks)))
-    labels = [theme.plain(task) for task in tasks]
+    labels = [words.plain(task) for task in tasks]
     figure.update_yaxes(tickvals=places, ticktext=labels, range=[len(tasks) - 0.4, -0.6], showgrid=True)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
+from peftcore.figures.method_style import kind_symbol, method_colour, method_kind
 
 AXIS = 30  # letters of a line of the y axis's title: a phone's long titles leave it little height
 OFFSET = 0.12  # between the marks of two groups where the x axis has names
@@ -26,7 +27,7 @@ def outcome(
     note: str = "",
     dark: bool = False,
     height: int | None = 420,
-    line: int = theme.TITLE_WIDTH,
+    line: int = words.TITLE_WIDTH,
 ) -> go.Figure:
     """A curve for each group; where x has names in place of numbers, marks beside each other. Bars span the seeds.
 
@@ -54,7 +55,7 @@ def outcome(
                 array=[max(by_place[place]) - mean for place, mean in zip(own, means, strict=True)],
                 arrayminus=[mean - min(by_place[place]) for place, mean in zip(own, means, strict=True)],
             ),
-            hovertemplate=f"<b>{theme.plain(group)}</b><br>%{{text}}: %{{y:.4g}}<extra></extra>",
+            hovertemplate=f"<b>{words.plain(group)}</b><br>%{{text}}: %{{y:.4g}}<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title_text=x, type="log" if "x" in log and not named else "linear")
     ticks = [_broken(str(place)) for place in places] if named else [f"{place:,g}" for place in sorted(places)]
@@ -79,7 +80,7 @@ def _broken(name: str) -> str:
 def _looks(rows: Sequence[Mapping[str, Any]], groups: Sequence[str], dark: bool) -> list[tuple[str, str]]:
     """Colour and symbol of each group: its method's, and for a further group of that method one of the others."""
     methods = [next(row["method"] for row in rows if row["group"] == group) for group in groups]
-    own = [(theme.method_colour(name, dark=dark), theme.symbol(theme.method_kind(name))) for name in methods]
+    own = [(method_colour(name, dark=dark), kind_symbol(method_kind(name))) for name in methods]
     taken = {colour for colour, _ in own}
     rest = iter(pair for pair in zip(theme.CATEGORIES, theme.SYMBOLS, strict=True) if pair[0] not in taken)
     return [

@@ -13,7 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import lettering, theme
+from peftcore.figures import lettering, theme, words
 from peftcore.figures.squares import (
     GAP,
     SIDES,
@@ -33,7 +33,7 @@ def _finding(values: np.ndarray, projection: str) -> str:
     """Which head stands out, and by how much."""
     layer, head = np.unravel_index(int(np.nanargmax(np.abs(values))), values.shape)
     median = float(np.nanmedian(np.abs(values)))
-    by = f", {theme.times(abs(values[layer, head]) / median)} the median head" if median > 0 else ""
+    by = f", {words.times(abs(values[layer, head]) / median)} the median head" if median > 0 else ""
     where = f" in {projection}" if projection else ""
     if not np.nanmax(np.abs(values)):
         return f"No head has moved yet{where}"
@@ -81,7 +81,7 @@ def head_grid(
     scale = scale or Scale.of(values)
     where = np.argwhere(~np.isnan(values))
     count = len(where)
-    paths = [f" (module {theme.plain(path)})" for path in layers] if layers is not None else [""] * rows
+    paths = [f" (module {words.plain(path)})" for path in layers] if layers is not None else [""] * rows
     data = [
         [
             int(layer),
@@ -112,7 +112,7 @@ def head_grid(
                 **colours,
             ),
             hovertemplate="<b>%{text}</b>%{customdata[5]}<br>"
-            f"{theme.plain(score)} %{{customdata[2]}}, rank %{{customdata[3]}} of %{{customdata[4]}}"
+            f"{words.plain(score)} %{{customdata[2]}}, rank %{{customdata[3]}} of %{{customdata[4]}}"
             "%{customdata[6]}<extra></extra>",
             text=[f"layer {layer + 1}, head {head + 1}" for layer, head in where],
         )
@@ -235,7 +235,7 @@ def _profile_title(values: np.ndarray, means: np.ndarray) -> str:
     sums = np.nansum(values, axis=1)
     if (values[~np.isnan(values)] >= 0).all() and sums.sum() > 0:
         top = int(sums.argmax())
-        return f"Layer {top + 1} holds {theme.percent(sums[top] / sums.sum())} of the score, the sum over all heads"
+        return f"Layer {top + 1} holds {words.percent(sums[top] / sums.sum())} of the score, the sum over all heads"
     return f"Layer {int(np.nanargmax(np.abs(means))) + 1} stands out by its mean"
 
 

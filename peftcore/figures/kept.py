@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
+from peftcore.figures.components import PATTERN
+from peftcore.figures.method_style import method_colour, method_in_text, method_title
 from peftcore.figures.words import places
 
 SMALL = 0.02  # of the largest tensor; smaller ones share one row
@@ -29,7 +31,7 @@ def kept_activations(
     kinds: Mapping[str, str] | None = None,
     dark: bool = False,
     height: int | None = None,
-    line: int = theme.NARROW,
+    line: int = words.NARROW,
 ) -> go.Figure:
     """One tensor a row, one bar per method, and beside each bar why the tensor is kept, or why it need not be.
 
@@ -65,7 +67,7 @@ def training_needs(
     kinds: Mapping[str, str] | None = None,
     dark: bool = False,
     height: int | None = None,
-    line: int = theme.NARROW,
+    line: int = words.NARROW,
 ) -> go.Figure:
     """What training needs beside the weights under each method: activations, gradients with optimizer state, features.
 
@@ -90,16 +92,16 @@ def training_needs(
 def conclusion(needs: Mapping[str, Mapping[str, float]]) -> str:
     """What going from the first method to the last did to gradients with optimizer state and to activations."""
     (first, before), (last, after) = list(needs.items())[0], list(needs.items())[-1]
-    name, other = theme.method_title(last), theme.method_in_text(first)
+    name, other = method_title(last), method_in_text(first)
     if first == last:
-        return f"{name} keeps {theme.si_bytes(after['activations'])} of activations for backward"
+        return f"{name} keeps {words.si_bytes(after['activations'])} of activations for backward"
     saved, kept = _share(after, before, "gradients"), _share(after, before, "activations")
     if saved is None or kept is None:
-        here, there = theme.si_bytes(after["activations"]), theme.si_bytes(before["activations"])
+        here, there = words.si_bytes(after["activations"]), words.si_bytes(before["activations"])
         return f"{name} keeps {here} of activations, {other} {there}"
-    parts = f"{theme.percent(saved)} of the gradients and optimizer state of {other}"
+    parts = f"{words.percent(saved)} of the gradients and optimizer state of {other}"
     word = "but still" if kept > 2 * saved and kept > 0.2 else "and"
-    return f"{name} keeps {parts}, {word} {theme.percent(kept)} of the activations"
+    return f"{name} keeps {parts}, {word} {words.percent(kept)} of the activations"
 
 
 def _share(after: Mapping[str, float], before: Mapping[str, float], part: str) -> float | None:
@@ -108,7 +110,7 @@ def _share(after: Mapping[str, float], before: Mapping[str, float], part: str) -
 
 def _cause(part: str, row: Mapping[str, float]) -> str:
     if part == "gradients":
-        return f"for {theme.si_bytes(row['trained'])} of weights that train"
+        return f"for {words.si_bytes(row['trained'])} of weights that train"
     if part == "activations":
         inside = row["inside"] > row["activations"] / 2
         return "backward passes through the backbone" if inside else "the backbone keeps nothing"
@@ -143,7 +145,7 @@ def _pairs(
     """Rows of bars with their words, one below the other as in a text, so that a phone shows all of them: what the row
     is, then each method's bar with its size and reason below. The y axis counts pixels from the top."""
     largest = max(size for row in rows for size in row["bytes"].values())
-    divisor, unit = theme.byte_unit(largest)
+    divisor, unit = words.byte_unit(largest)
     figure, at = go.Figure(), 0.0
     places: dict[str, list[float]] = {method: [] for method in methods}
 
@@ -154,40 +156,40 @@ def _pairs(
         at += LINE * (1 + text.count("<br>"))
 
     for row in rows:
-        write(theme.wrap(theme.plain(row["what"]), WIDE), theme.ink(dark), 13)
+        write(words.wrap(words.plain(row["what"]), WIDE), theme.ink(dark), 13)
         for method in methods:
             size = row["bytes"][method]
             places[method].append(at + BAR / 2 + 3)
             at += BAR + 4 if size else 0
-            text = theme.wrap(f"{f'{theme.si_bytes(size)}:' if size else absent} {_short(row['reason'][method])}", WIDE)
+            text = words.wrap(f"{f'{words.si_bytes(size)}:' if size else absent} {_short(row['reason'][method])}", WIDE)
             write(text, theme.ink(dark) if size else theme.muted(dark), 11.5)
         at += GAP
     for place, method in enumerate(methods):
-        colour = theme.method_colour(method, (kinds or {}).get(method), dark)
-        pattern = theme.PATTERN | dict(shape=("", "/", ".")[place % 3], size=6, bgcolor=colour)
+        colour = method_colour(method, (kinds or {}).get(method), dark)
+        pattern = PATTERN | dict(shape=("", "/", ".")[place % 3], size=6, bgcolor=colour)
         figure.add_bar(
             orientation="h",
-            name=theme.plain(theme.method_title(method)),
+            name=words.plain(method_title(method)),
             x=[row["bytes"][method] / divisor for row in rows],
             y=places[method],
             width=BAR,
             marker=dict(color=colour, pattern=pattern),
             customdata=[
-                [theme.plain(row["what"]), theme.si_bytes(row["bytes"][method]), theme.wrap(row["reason"][method], 60)]
+                [words.plain(row["what"]), words.si_bytes(row["bytes"][method]), words.wrap(row["reason"][method], 60)]
                 for row in rows
             ],
-            hovertemplate=f"%{{customdata[0]}}<br>{theme.plain(theme.method_title(method))} "
+            hovertemplate=f"%{{customdata[0]}}<br>{words.plain(method_title(method))} "
             "<b>%{customdata[1]}</b><br>%{customdata[2]}<extra></extra>",
         )
     each = [(row, method) for row in rows for method in methods]
     table = {
         "what": [row["what"] for row, _ in each],
-        "method": [theme.method_title(method) for _, method in each],
+        "method": [method_title(method) for _, method in each],
         "bytes": [row["bytes"][method] for row, method in each],
         "reason": [row["reason"][method] for row, method in each],
     }
     theme.numbered(figure, table)
-    figure.update_xaxes(title_text=f"{axis} ({unit})", range=[0, theme.ceiling(largest * 1.02 / divisor)], nticks=5)
+    figure.update_xaxes(title_text=f"{axis} ({unit})", range=[0, words.ceiling(largest * 1.02 / divisor)], nticks=5)
     figure.update_yaxes(visible=False, range=[at, 0], fixedrange=True)
     figure.update_layout(barmode="overlay", showlegend=True)
     height = height or round(at) + 96 + theme.title_height(title, line)
@@ -198,16 +200,16 @@ def _pairs(
 def _short(reason: str) -> str:
     """The first reason without its subject, which the row names: 'input of GELU: its derivative ...'."""
     first = reason.partition("; ")[0]
-    return theme.plain(first.partition(": ")[2] or first)
+    return words.plain(first.partition(": ")[2] or first)
 
 
 def _title(total: Mapping[str, float], layer: str) -> str:
     """What the last method keeps of this layer, of what the first one keeps."""
     (first, before), (last, after) = list(total.items())[0], list(total.items())[-1]
-    name = theme.method_title(last)
+    name = method_title(last)
     if first == last or not before:
-        return f"{name} keeps {theme.si_bytes(after)} of {theme.plain(layer)} for backward"
+        return f"{name} keeps {words.si_bytes(after)} of {words.plain(layer)} for backward"
     if not after:
-        return f"{name} keeps nothing of {theme.plain(layer)}, {theme.method_in_text(first)} {theme.si_bytes(before)}"
-    share, other = theme.percent(after / before), theme.method_in_text(first)
-    return f"{name} keeps {share} of what {other} keeps of {theme.plain(layer)}"
+        return f"{name} keeps nothing of {words.plain(layer)}, {method_in_text(first)} {words.si_bytes(before)}"
+    share, other = words.percent(after / before), method_in_text(first)
+    return f"{name} keeps {share} of what {other} keeps of {words.plain(layer)}"

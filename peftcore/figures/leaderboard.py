@@ -8,7 +8,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
+from peftcore.figures.method_style import kind_symbol, method_colour, method_kind, method_title
 
 MOST = 20  # rows that are drawn; a table has them all
 LETTERS = 24  # of a label's line
@@ -21,7 +22,7 @@ def standings(
     chance: float | None = None,
     validated: bool = True,
     dark: bool = False,
-    line: int = theme.TITLE_WIDTH,
+    line: int = words.TITLE_WIDTH,
 ) -> go.Figure:
     """A row for each, in the order given: a filled mark is the test accuracy with its 95 % interval, a stroke the
     validation accuracy. Published ones stand below, hollow and grey.
@@ -54,7 +55,7 @@ def standings(
             mode="markers",
             name="published: another backbone, another protocol",
             marker=dict(symbol="square-open", size=10, line=dict(width=1.6), color=theme.muted(dark)),
-            customdata=[theme.plain(row.get("about", "")) for row in published],
+            customdata=[words.plain(row.get("about", "")) for row in published],
             hovertemplate="<b>%{y}</b><br>%{x:.3f}<br>%{customdata}<extra></extra>",
         )
         figure.add_hline(y=len(rows) - 0.5, line=dict(color=theme.muted(dark), width=1))
@@ -78,7 +79,7 @@ def standings(
 
 
 def _ours(figure: go.Figure, row: Mapping[str, Any], dark: bool) -> None:
-    kind = theme.method_kind(row["method"], row.get("kind"))
+    kind = method_kind(row["method"], row.get("kind"))
     low, high = row.get("low"), row.get("high")
     bar = None
     if low is not None and high is not None:
@@ -91,16 +92,16 @@ def _ours(figure: go.Figure, row: Mapping[str, Any], dark: bool) -> None:
         error_x=bar,
         showlegend=False,
         marker=dict(
-            color=theme.method_colour(row["method"], kind, dark), symbol=theme.symbol(kind), size=12,
+            color=method_colour(row["method"], kind, dark), symbol=kind_symbol(kind), size=12,
             line=dict(width=1, color=theme.ink(dark)),
         ),
-        customdata=[theme.plain(row.get("about", ""))],
+        customdata=[words.plain(row.get("about", ""))],
         hovertemplate="<b>%{y}</b><br>test %{x:.3f}<br>%{customdata}<extra></extra>",
     )  # fmt: skip
 
 
 def _label(title: str) -> str:
-    return theme.wrap(theme.plain(title), LETTERS)
+    return words.wrap(words.plain(title), LETTERS)
 
 
 def _published(row: Mapping[str, Any]) -> str:
@@ -111,9 +112,9 @@ def _finding(rows: Sequence[Mapping[str, Any]], validated: bool) -> str:
     first = rows[0]
     test = f"{first['test']:.3f} on test images"
     if not validated or first.get("val") is None:
-        return f"{theme.method_title(first['method'])}: {test}"
+        return f"{method_title(first['method'])}: {test}"
     verb = "reaches" if len(rows) == 1 else "leads with"
-    return f"{theme.method_title(first['method'])} {verb} {first['val']:.3f} in validation, {test}"
+    return f"{method_title(first['method'])} {verb} {first['val']:.3f} in validation, {test}"
 
 
 def _numbers(figure: go.Figure, rows: Sequence[Mapping[str, Any]], published: Sequence[Mapping[str, Any]]) -> None:

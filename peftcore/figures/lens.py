@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
 
 GAP, UNDER = 8, 24  # pixels between maps, and for the words under each
 MARGINS = dict(l=8, r=8, b=8)
@@ -41,7 +41,7 @@ def patch_lens(
     figure = make_subplots(
         down, across, horizontal_spacing=GAP / plot[0], vertical_spacing=UNDER / plot[1] if down > 1 else 0
     )
-    said, names = values.argmax(-1), np.array([theme.plain(str(name)) for name in classes])
+    said, names = values.argmax(-1), np.array([words.plain(str(name)) for name in classes])
     likely = values.max(-1)
     for layer in range(count):
         where = dict(row=layer // across + 1, col=layer % across + 1)
@@ -58,7 +58,7 @@ def patch_lens(
                         line=dict(width=1, color="#FFFFFF")), **where,
         )  # fmt: skip
         name = "input" if layer == 0 else f"layer {layer}"
-        figure.update_xaxes(title_text=f"{name}: {theme.percent(len(own) / (rows * columns))}", **where)
+        figure.update_xaxes(title_text=f"{name}: {words.percent(len(own) / (rows * columns))}", **where)
     bare = dict(showticklabels=False, ticks="", showgrid=False, showline=False, fixedrange=True, automargin=False)
     figure.update_xaxes(**bare, title_standoff=0, title_font_size=11, range=[0.5, columns + 0.5])
     figure.update_yaxes(**bare, range=[rows + 0.5, 0.5])
@@ -75,8 +75,8 @@ def patch_lens(
     )
     share = (said == target).mean((1, 2))
     title = (
-        f"{theme.percent(float(share[-1]))} of the patches say {names[target]} at the end, "
-        f"{theme.percent(float(share[0]))} before the first layer"
+        f"{words.percent(float(share[-1]))} of the patches say {names[target]} at the end, "
+        f"{words.percent(float(share[0]))} before the first layer"
     )
     size = plot[0] + MARGINS["l"] + MARGINS["r"]
     line = max(24, size // 8)

@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
 from peftcore.figures.squares import GAP, SIDES, Scale, cell_side, cells, checked, colour_axis, crosses, lay_square
 
 CUT = "#D55E00"  # the colour of Heart-LoRA, whose cut it is
@@ -137,7 +137,7 @@ def mask_grid(
                 line=dict(width=0),
                 **colour_axis(values),
             ),
-            hovertemplate=f"<b>%{{text}}</b> is %{{customdata[3]}}<br>{theme.plain(score)} %{{customdata[2]}}; "
+            hovertemplate=f"<b>%{{text}}</b> is %{{customdata[3]}}<br>{words.plain(score)} %{{customdata[2]}}; "
             "click to change<extra></extra>",
         )
     )

@@ -1,127 +1,28 @@
-"""Where the bytes of a training step go: within one step, and by method."""
+"""Where the bytes of a training step go, as bars: by method, and of a run about to be launched."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
-from peftcore.figures.curves import component_frame, stack_components
-from peftcore.figures.words import places
+from peftcore.events import COMPONENTS
+from peftcore.figures import theme, words
+from peftcore.figures.components import COMPONENT_PATTERNS, PATTERN, component_colour, component_title
+from peftcore.figures.method_style import method_in_text, method_title
 from peftcore.registry import METHODS
 
 CARDS = (8, 12, 16, 24, 48, 80)  # GB, the memory of common cards
-MOST_MOMENTS = 1200
 # Where a method has two bars, the measured one stands above the predicted one.
 OFFSETS = {"measured": -0.12, "predicted": 0.24}
 WIDTH = {True: 0.34, False: 0.5}  # of a bar, where a method has two and where it has one
 NAME = {True: 0.3, False: 0.25}  # how far above a method's place its name begins
 
 
-def step_memory(
-    curve: pd.DataFrame | Iterable[Mapping], *, dark: bool = False, height: int = 380, line: int = theme.NARROW
-) -> go.Figure:
-    """One training step, operator by operator, stacked by component, the three phases marked.
-
-    Args:
-        curve: rows of `t` (0 to 1, the share of the step's operators that have run), `phase` ("forward" |
-            "backward" | "optimizer"), `where` (the module under way) and bytes per component.
-        line: the title's characters per line.
-    """
-    frame = curve if isinstance(curve, pd.DataFrame) else pd.DataFrame(list(curve))
-    missing = ", ".join(sorted({"t", "phase", "where"} - set(frame.columns)))
-    if missing or not len(frame):
-        raise BadData(f"A step's curve needs rows with t, phase and where; missing: {missing or 'all rows'}.")
-    named = places(frame["where"].unique())
-    frame = _thin(frame.reset_index(drop=True))
-    parts = component_frame(frame)
-    t, total = 100 * frame["t"].to_numpy(float), parts.sum(axis=1).to_numpy()
-    where = frame["where"].map(lambda place: theme.plain(named[place]) or "outside the layers")
-    divisor, unit = theme.byte_unit(total.max())
-    figure = go.Figure()
-    stack_components(figure, t, parts, divisor, unit, shape="hv")
-    # The last line of the unified hover: the sum, and which layer is under way.
-    figure.add_scatter(
-        x=t,
-        y=total / divisor,
-        mode="lines",
-        name="total",
-        showlegend=False,
-        line=dict(color=theme.ink(dark), width=1.2, shape="hv"),
-        customdata=list(zip(frame["phase"], where, strict=True)),
-        hovertemplate=f"%{{y:.4~f}} {unit}<br><b>%{{customdata[0]}}: %{{customdata[1]}}</b>",
-    )
-    top = theme.ceiling(total.max() * 1.12 / divisor)
-    _phase_bands(figure, t, frame["phase"].to_numpy(), dark)
-    peak = int(total.argmax())
-    figure.add_annotation(
-        x=t[peak],
-        y=total[peak] / divisor,
-        text=f"peak {theme.si_bytes(total[peak])}",
-        showarrow=True,
-        arrowhead=2,
-        arrowcolor=theme.ink(dark),
-        ax=0,
-        ay=-22,
-        font=dict(color=theme.ink(dark)),
-    )
-    figure.update_xaxes(title_text="share of the step's operators that have run (%)", range=[t[0], t[-1]])
-    figure.update_yaxes(title_text=f"memory ({unit})", range=[0, top])
-    figure.update_layout(hovermode="x unified")
-    largest = parts.iloc[peak].idxmax()
-    share = theme.percent(parts[largest][peak] / total[peak])
-    place = theme.plain(named[frame["where"][peak]])
-    at = f" at {place}" if place else ", outside the layers"
-    title = f"Peak in {frame['phase'][peak]}{at}: {share} of it {theme.component_title(largest)}"
-    room = theme.title_height(title, line) + 16  # for the names of the phases
-    return theme.finish(figure, title, name="step-memory", dark=dark, height=height, margin=dict(t=room), line=line)
-
-
-def _changes(phases: np.ndarray) -> list[int]:
-    """Where a new phase begins, the first row apart."""
-    return (np.flatnonzero(phases[1:] != phases[:-1]) + 1).tolist()
-
-
-def _thin(frame: pd.DataFrame) -> pd.DataFrame:
-    """About MOST_MOMENTS rows at most; the fullest of each stretch stays, so that no peak is lost."""
-    if len(frame) <= MOST_MOMENTS:
-        return frame
-    total = component_frame(frame).sum(axis=1).to_numpy()
-    stretches = np.array_split(np.arange(len(frame)), MOST_MOMENTS)
-    keep = {0, len(frame) - 1, *(int(rows[total[rows].argmax()]) for rows in stretches)}
-    return frame.iloc[sorted(keep | set(_changes(frame["phase"].to_numpy())))].reset_index(drop=True)
-
-
-def _phase_bands(figure: go.Figure, t: np.ndarray, phases: np.ndarray, dark: bool) -> None:
-    """Shade every second phase, draw a line where one ends, and write its name above."""
-    starts = [0, *_changes(phases)]
-    ends = [*starts[1:], len(t) - 1]
-    for index, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        if index % 2:
-            figure.add_vrect(
-                x0=t[start], x1=t[end], fillcolor=theme.muted(dark), opacity=0.10, line_width=0, layer="below"
-            )
-        if start:
-            figure.add_vline(x=t[start], line=dict(color=theme.muted(dark), width=1, dash="dot"))
-        # The name of a narrow phase at the end (mostly the optimizer's) would leave the figure if centred.
-        wide = (t[end] - t[start]) > 0.12 * (t[-1] - t[0])
-        figure.add_annotation(
-            x=(t[start] + t[end]) / 2 if wide else t[end],
-            y=1,
-            yref="paper",
-            yanchor="bottom",
-            text=phases[start],
-            xanchor="center" if wide else "right",
-        )
-
-
 def total_bytes(row: Mapping) -> float:
     """The sum of a row's components, bytes."""
-    return float(sum(row.get(name) or 0 for name in theme.COMPONENTS))
+    return float(sum(row.get(name) or 0 for name in COMPONENTS))
 
 
 def beyond_weights(row: Mapping) -> float:
@@ -130,7 +31,7 @@ def beyond_weights(row: Mapping) -> float:
 
 
 def _title(row: Mapping) -> str:
-    return theme.plain(row.get("title") or theme.method_title(row["method"]))
+    return words.plain(row.get("title") or method_title(row["method"]))
 
 
 def _source(row: Mapping) -> str:
@@ -144,7 +45,7 @@ def memory_bars(
     baseline: str | None = None,
     dark: bool = False,
     height: int | None = None,
-    line: int = theme.NARROW,
+    line: int = words.NARROW,
 ) -> go.Figure:
     """One stacked bar per method, and two where a method has both a prediction and a measurement.
 
@@ -159,25 +60,25 @@ def memory_bars(
         raise BadData("A memory chart needs at least one row: a method with its bytes by component.")
     names = list(dict.fromkeys(map(_title, rows)))
     largest = max(map(total_bytes, rows))
-    divisor, unit = theme.byte_unit(largest)
+    divisor, unit = words.byte_unit(largest)
     sources = [source for source in OFFSETS if any(_source(row) == source for row in rows)]
     both = len(sources) == 2
     figure = go.Figure()
-    for name in theme.COMPONENTS:
+    for name in COMPONENTS:
         for source in sources:
             chosen = [row for row in rows if _source(row) == source]
             if any(row.get(name) for row in chosen):
                 figure.add_bar(**_bars(chosen, name, source, divisor, names, both))
     _totals(figure, rows, names, divisor, both, dark)
-    pieces = [(row, name) for row in rows for name in theme.COMPONENTS if row.get(name)]
+    pieces = [(row, name) for row in rows for name in COMPONENTS if row.get(name)]
     table = {
-        "method": [row.get("title") or theme.method_title(row["method"]) for row, _ in pieces],
+        "method": [row.get("title") or method_title(row["method"]) for row, _ in pieces],
         "source": [_source(row) for row, _ in pieces],
-        "component": [theme.component_title(name) for _, name in pieces],
+        "component": [component_title(name) for _, name in pieces],
         "bytes": [row[name] for row, name in pieces],
     }
     theme.numbered(figure, table)
-    reach = theme.ceiling(largest * 1.24 / divisor)
+    reach = words.ceiling(largest * 1.24 / divisor)
     shown = [card for card in cards or () if card * 1e9 / divisor <= reach]
     for card in shown:
         at = card * 1e9 / divisor
@@ -211,12 +112,12 @@ def memory_bars(
 
 def _bars(rows: list[Mapping], component: str, source: str, divisor: float, names: list[str], both: bool) -> dict:
     """One component of all bars from one source; each piece starts where the components before it end."""
-    before = theme.COMPONENTS[: theme.COMPONENTS.index(component)]
-    colour, hatched, title = theme.component_colour(component), both and source == "predicted", _title
-    pattern = dict(shape="/" if hatched else theme.COMPONENT_PATTERNS[component], solidity=0.3 if hatched else 0.15)
+    before = COMPONENTS[: COMPONENTS.index(component)]
+    colour, hatched, title = component_colour(component), both and source == "predicted", _title
+    pattern = dict(shape="/" if hatched else COMPONENT_PATTERNS[component], solidity=0.3 if hatched else 0.15)
     return dict(
         orientation="h",
-        name=theme.component_title(component),
+        name=component_title(component),
         legendgroup=component,
         showlegend=not hatched,
         x=[(row.get(component) or 0) / divisor for row in rows],
@@ -227,10 +128,10 @@ def _bars(rows: list[Mapping], component: str, source: str, divisor: float, name
             color=colour,
             opacity=0.75 if hatched else 1.0,
             line=dict(width=0.5, color="rgba(255,255,255,0.6)"),
-            pattern=theme.PATTERN | dict(size=6, bgcolor=colour) | pattern,
+            pattern=PATTERN | dict(size=6, bgcolor=colour) | pattern,
         ),
-        customdata=[[title(row), theme.si_bytes(row.get(component) or 0)] for row in rows],
-        hovertemplate=f"%{{customdata[0]}}, {source}<br>{theme.component_title(component)} "
+        customdata=[[title(row), words.si_bytes(row.get(component) or 0)] for row in rows],
+        hovertemplate=f"%{{customdata[0]}}, {source}<br>{component_title(component)} "
         "<b>%{customdata[1]}</b><extra></extra>",
     )
 
@@ -242,7 +143,7 @@ def _totals(
     measured = {_title(row): total_bytes(row) for row in rows if _source(row) == "measured"}
     for row in rows:
         title, total = _title(row), total_bytes(row)
-        text = theme.si_bytes(total)
+        text = words.si_bytes(total)
         if both and _source(row) == "predicted" and measured.get(title):
             text += f" ({100 * (total / measured[title] - 1):+.1f} %)"
         elif not both or _source(row) == "measured":
@@ -264,18 +165,18 @@ def _bars_title(rows: Sequence[Mapping], baseline: str) -> str:
     others = [row for row in best.values() if row["method"] not in (baseline, METHODS.baseline("lower"))]
     if whole and others and beyond_weights(whole) > 0:
         lean = min(others, key=beyond_weights)
-        share = theme.percent(beyond_weights(lean) / beyond_weights(whole))
-        name = theme.plain(theme.method_in_text(baseline))
+        share = words.percent(beyond_weights(lean) / beyond_weights(whole))
+        name = words.plain(method_in_text(baseline))
         return f"{_title(lean)} keeps {share} of what {name} keeps above its weights"
     most = max(best.values(), key=total_bytes)
     if len(best) > 1 and len({row["method"] for row in best.values()}) == 1:
         least = min(best.values(), key=total_bytes)
-        more = theme.percent(total_bytes(most) / max(total_bytes(least), 1) - 1)
+        more = words.percent(total_bytes(most) / max(total_bytes(least), 1) - 1)
         return f"{_title(most)} takes {more} more than {_title(least)}"
-    part = max(theme.COMPONENTS, key=lambda name: most.get(name) or 0)
-    share = theme.percent((most.get(part) or 0) / max(total_bytes(most), 1))
-    peak = theme.si_bytes(total_bytes(most))
-    return f"{_title(most)} peaks at {peak}, {share} of it {theme.component_title(part)}"
+    part = max(COMPONENTS, key=lambda name: most.get(name) or 0)
+    share = words.percent((most.get(part) or 0) / max(total_bytes(most), 1))
+    peak = words.si_bytes(total_bytes(most))
+    return f"{_title(most)} peaks at {peak}, {share} of it {component_title(part)}"
 
 
 def memory_bar(
@@ -287,12 +188,12 @@ def memory_bar(
     height: int = 150,
 ) -> go.Figure:
     """One bar for a run about to be launched; `ghost`, the bytes of training everything, is outlined behind it."""
-    ghost_title = ghost_title or theme.method_in_text(METHODS.baseline("upper"))
+    ghost_title = ghost_title or method_in_text(METHODS.baseline("upper"))
     total = total_bytes(components)
-    divisor, unit = theme.byte_unit(max(total, ghost or 0))
-    figure, title = go.Figure(), f"Peak {theme.si_bytes(total)}"
+    divisor, unit = words.byte_unit(max(total, ghost or 0))
+    figure, title = go.Figure(), f"Peak {words.si_bytes(total)}"
     if ghost:
-        title += f", {theme.percent(total / ghost)} of what {ghost_title} takes"
+        title += f", {words.percent(total / ghost)} of what {ghost_title} takes"
         figure.add_bar(
             orientation="h",
             x=[ghost / divisor],
@@ -300,21 +201,21 @@ def memory_bar(
             width=0.9,
             showlegend=False,
             marker=dict(color="rgba(0,0,0,0)", line=dict(color=theme.muted(dark), width=1.2)),
-            hovertemplate=f"{ghost_title} {theme.si_bytes(ghost)}<extra></extra>",
+            hovertemplate=f"{ghost_title} {words.si_bytes(ghost)}<extra></extra>",
         )
         # Inside the outline where the bar leaves room for it, else above.
         at = dict(y=0, yanchor="middle") if total < 0.55 * ghost else dict(y=0.45, yanchor="bottom")
         figure.add_annotation(
-            x=ghost / divisor, xanchor="right", xshift=-6, **at, text=f"{ghost_title} {theme.si_bytes(ghost)}"
+            x=ghost / divisor, xanchor="right", xshift=-6, **at, text=f"{ghost_title} {words.si_bytes(ghost)}"
         )
-    for name in theme.COMPONENTS:
+    for name in COMPONENTS:
         if components.get(name):
             row = {**components, "title": "this run", "source": "predicted"}
             figure.add_bar(**_bars([row], name, "predicted", divisor, ["this run"], both=False))
-    pieces = {theme.component_title(name): components[name] for name in theme.COMPONENTS if components.get(name)}
+    pieces = {component_title(name): components[name] for name in COMPONENTS if components.get(name)}
     pieces |= {f"{ghost_title}, in all": ghost} if ghost else {}
     theme.numbered(figure, {"component": list(pieces), "bytes": list(pieces.values())})
-    reach = theme.ceiling(max(total, ghost or 0) * 1.03 / divisor)
+    reach = words.ceiling(max(total, ghost or 0) * 1.03 / divisor)
     figure.update_xaxes(title_text=unit, range=[0, reach], nticks=5)
     figure.update_yaxes(visible=False, range=[-0.6, 0.75], fixedrange=True)
     figure.update_layout(barmode="overlay", showlegend=False)

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
 from peftcore.figures.squares import ticks
 
 GAP = 6  # pixels between maps
@@ -82,8 +82,8 @@ def beside_layers(
     if differ:
         most = int(np.argmax(differ))
         title = (
-            f"Side modules look elsewhere than their layers: {theme.percent(float(np.mean(differ)))} of the attention "
-            f"differs on average, most in module {most + 1} ({theme.percent(differ[most])})"
+            f"Side modules look elsewhere than their layers: {words.percent(float(np.mean(differ)))} of the attention "
+            f"differs on average, most in module {most + 1} ({words.percent(differ[most])})"
         )
     line = max(24, (wide + MARGINS["l"] + MARGINS["r"]) // 8)
     top = theme.title_height(title, line)
@@ -115,27 +115,27 @@ def added(
     figure = go.Figure(
         go.Bar(
             x=at, y=list(sizes), marker=dict(color=theme.CATEGORIES[3]), textposition="outside", cliponaxis=False,
-            text=[theme.percent(share) for share in shares],
-            customdata=[[theme.plain(name), share] for name, share in zip(names, shares, strict=True)],
+            text=[words.percent(share) for share in shares],
+            customdata=[[words.plain(name), share] for name, share in zip(names, shares, strict=True)],
             hovertemplate="<b>%{customdata[0]}</b><br>%{y:.1%} of the frozen token's length<br>%{customdata[1]:.1%} of "
             "all that was added<extra></extra>",
         )
     )  # fmt: skip
     shown = ticks(len(names)) if len(names) > 12 else at
     word = names[0].split(" ")[0] if len({name.split(" ")[0] for name in names}) == 1 else ""
-    short = [theme.plain(names[i].removeprefix(word).strip() or names[i]) for i in shown]
-    figure.update_xaxes(tickvals=list(shown), ticktext=short, title_text=theme.plain(word))
+    short = [words.plain(names[i].removeprefix(word).strip() or names[i]) for i in shown]
+    figure.update_xaxes(tickvals=list(shown), ticktext=short, title_text=words.plain(word))
     figure.update_yaxes(title_text="length, of the frozen token's", tickformat=".1%", range=[0, 1.2 * max(sizes) or 1])
     theme.numbered(figure, {"module": names, "size": sizes, "share": shares})
     most = int(np.argmax(shares))
     title = "The side network adds nothing"
     if max(sizes) > 0:
         name = names[most][:1].upper() + names[most][1:]
-        title = f"{name} adds more than any other: {theme.percent(shares[most])}"
+        title = f"{name} adds more than any other: {words.percent(shares[most])}"
     return theme.finish(
         figure, title, name="added", dark=dark, height=height, width=width,
         note="numbers: each one's share of the sum; below zero, it takes away from what the others add",
-        line=theme.TITLE_WIDTH if width is None else max(24, width // 8),
+        line=words.TITLE_WIDTH if width is None else max(24, width // 8),
     )  # fmt: skip
 
 

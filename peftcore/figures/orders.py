@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
 
 KINDS = {  # colour, dash, marker, words; chance is a band and its mean
     "chance": ("#7F8C9A", "dot", "square", "by chance"),
@@ -40,7 +40,7 @@ def orders(
         raise BadData(f"A figure of orders needs curves and a metric of {', '.join(METRICS)}, not {metric!r}.")
     figure = go.Figure()
     columns: dict[str, list] = {"order": [], "draw": [], "heads off": [], "loss (nats)": [], "accuracy": []}
-    for name, (colour, dash, symbol, words) in KINDS.items():
+    for name, (colour, dash, symbol, said) in KINDS.items():
         several = curves.get(name) or []
         if not several:
             continue
@@ -51,9 +51,9 @@ def orders(
                 fillcolor="rgba(127,140,154,0.22)", line=dict(width=0), hoverinfo="skip",
                 showlegend=False, name="range",
             )  # fmt: skip
-            words += f", mean and range of {len(several)}"
+            said += f", mean and range of {len(several)}"
         figure.add_scatter(
-            x=off, y=values.mean(0), mode="lines+markers", name=words,
+            x=off, y=values.mean(0), mode="lines+markers", name=said,
             line=dict(color=colour, dash=dash, width=3 if name == "own" else 2.2),
             marker=dict(size=10 if name == "own" else 6, symbol=symbol),
             hovertemplate="%{x} heads off<br>"
@@ -78,7 +78,7 @@ def orders(
     title, note = _finding(curves, metric)
     return theme.finish(
         figure, title, name="orders", dark=dark, height=height, note=note, margin=dict(l=60, r=16, b=110),
-        line=theme.NARROW - 6,  # beside the menu
+        line=words.NARROW - 6,  # beside the menu
     )  # fmt: skip
 
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
+from peftcore.figures.method_style import kind_symbol, method_colour, method_kind, method_title
 
 
 def predicted_against_measured(
@@ -23,7 +24,7 @@ def predicted_against_measured(
     if not rows:
         raise BadData("A figure of predictions needs at least one run with its predicted and measured bytes.")
     sizes = [row[name] for row in rows for name in ("predicted", "measured")]
-    divisor, unit = theme.byte_unit(min(sizes))
+    divisor, unit = words.byte_unit(min(sizes))
     low, high = min(sizes) / divisor * 0.8, max(sizes) / divisor * 1.25
     figure = go.Figure()
     figure.add_scatter(
@@ -36,18 +37,18 @@ def predicted_against_measured(
     )
     for method in dict.fromkeys(row["method"] for row in rows):
         mine = [row for row in rows if row["method"] == method]
-        kind = theme.method_kind(method, (kinds or {}).get(method))
+        kind = method_kind(method, (kinds or {}).get(method))
         figure.add_scatter(
             x=[row["measured"] / divisor for row in mine],
             y=[row["predicted"] / divisor for row in mine],
             mode="markers",
-            name=theme.plain(theme.method_title(method)),
+            name=words.plain(method_title(method)),
             marker=dict(
-                color=theme.method_colour(method, kind, dark), symbol=theme.symbol(kind), size=10, opacity=0.85
+                color=method_colour(method, kind, dark), symbol=kind_symbol(kind), size=10, opacity=0.85
             ),
             customdata=[
-                [row["run"], theme.plain(row["title"]), theme.si_bytes(row["predicted"]),
-                 theme.si_bytes(row["measured"]), f"{100 * error(row):+.2f} %"]
+                [row["run"], words.plain(row["title"]), words.si_bytes(row["predicted"]),
+                 words.si_bytes(row["measured"]), f"{100 * error(row):+.2f} %"]
                 for row in mine
             ],
             hovertemplate="run %{customdata[0]}: %{customdata[1]}<br>predicted %{customdata[2]}, measured "

@@ -10,8 +10,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from peftcore.figures import theme
+from peftcore.figures import theme, words
 from peftcore.figures.curves import mark_chance, smooth
+from peftcore.figures.method_style import kind_dash, method_colour, method_kind
 
 MOST_POINTS = 400  # of one curve
 
@@ -36,7 +37,7 @@ def lane_colours(methods: Sequence[str], dark: bool = False) -> list[str]:
     """A colour for each variation: its method's, in a shade for each of its variations, light to dark."""
     colours = []
     for nth, method in enumerate(methods):
-        base, many = theme.method_colour(method, dark=dark), methods.count(method)
+        base, many = method_colour(method, dark=dark), methods.count(method)
         if many == 1:
             colours.append(base)
             continue
@@ -80,8 +81,8 @@ def race_curves(
         mark_chance(figure, chance, max(1.0, epochs), **second_panel, dark=dark)
     for nth in sorted(range(len(lanes)), key=lambda nth: nth != leader):  # the thick line lies under the others
         lane, first = lanes[nth], nth == leader
-        name, thin = theme.plain(lane.label), slice(None, None, -(-len(lane.steps) // MOST_POINTS) or 1)
-        dash = theme.dash(theme.method_kind(lane.method, lane.kind))
+        name, thin = words.plain(lane.label), slice(None, None, -(-len(lane.steps) // MOST_POINTS) or 1)
+        dash = kind_dash(method_kind(lane.method, lane.kind))
         common = dict(
             name=name, legendgroup=name, line=dict(color=colours[nth], width=3.6 if first else 1.8, dash=dash)
         )
@@ -112,7 +113,7 @@ def race_curves(
             **second_panel,
             **common,
         )
-    top = theme.ceiling(highest * 1.02) if highest else 2.5
+    top = words.ceiling(highest * 1.02) if highest else 2.5
     figure.update_xaxes(title_text="epoch", range=[0, max(1.0, epochs)], dtick=max(1, round(epochs / 6)))
     figure.update_yaxes(title_text="training loss (nats)", range=[0, top], **first_panel)
     figure.update_yaxes(

@@ -8,7 +8,8 @@ from statistics import mean
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
+from peftcore.figures.method_style import kind_symbol, method_colour, method_in_text, method_kind, method_title
 from peftcore.registry import METHODS
 
 
@@ -18,7 +19,7 @@ def reached(
     chance: float | None = None,
     dark: bool = False,
     height: int | None = None,
-    line: int = theme.TITLE_WIDTH,
+    line: int = words.TITLE_WIDTH,
 ) -> go.Figure:
     """Methods from the best down: a small dot for each seed, a large one for their mean, and a line for chance.
 
@@ -33,7 +34,7 @@ def reached(
     order = sorted(means, key=means.__getitem__, reverse=True)
     figure = go.Figure()
     for method in order:
-        colour, title = theme.method_colour(method, dark=dark), theme.method_title(method)
+        colour, title = method_colour(method, dark=dark), method_title(method)
         values = list(accuracies[method])
         figure.add_scatter(
             x=values, y=[title] * len(values), mode="markers", hoverinfo="skip",
@@ -41,7 +42,7 @@ def reached(
         )  # fmt: skip
         figure.add_scatter(
             x=[means[method]], y=[title], mode="markers+text", text=f"{means[method]:.0f}", textposition="top center",
-            marker=dict(color=colour, size=12, symbol=theme.symbol(theme.method_kind(method)),
+            marker=dict(color=colour, size=12, symbol=kind_symbol(method_kind(method)),
                         line=dict(width=1, color="#11151A" if dark else "#FFFFFF")),
             hovertemplate=f"<b>{title}</b><br>{means[method]:.1f} %, mean of "
             f"{', '.join(f'{value:.1f}' for value in values)}<extra></extra>",
@@ -58,9 +59,9 @@ def reached(
     best, base = order[0], METHODS.baseline("lower")
     return theme.finish(
         figure,
-        f"{theme.method_title(best)} reaches {means[best]:.0f} %",
+        f"{method_title(best)} reaches {means[best]:.0f} %",
         name="reached",
-        note=f"{theme.method_in_text(base)} {means[base]:.0f} %" if base in means and best != base else "",
+        note=f"{method_in_text(base)} {means[base]:.0f} %" if base in means and best != base else "",
         dark=dark,
         height=height or 110 + 34 * len(order),
         line=line,

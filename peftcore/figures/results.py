@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from peftcore.figures import lettering, theme
+from peftcore.figures import lettering, theme, words
 from peftcore.figures.squares import cell_side, ticks
 
 WRITTEN = 26  # pixels: in a cell at least this wide its count is written
@@ -30,7 +30,7 @@ def confusion(
     Args:
         counts: (classes, classes). Colour is the share of the label's images, so that rare classes are seen too.
     """
-    counts, names = np.asarray(counts), [theme.plain(name) for name in classes]
+    counts, names = np.asarray(counts), [words.plain(name) for name in classes]
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     many, margins = len(names), LONG if max(map(len, map(str, classes))) > 2 else SIDES
     side = cell_side(many, many, width, height, margins)
@@ -68,7 +68,7 @@ def confusion(
         figure.add_shape(**box, line=dict(color="#D55E00", width=2.5))
     shown = ticks(many, 25)
     bare = dict(showgrid=False, fixedrange=True, showline=False, ticks="", automargin=False)
-    short = [theme.plain(_short(str(classes[i]))) for i in shown]
+    short = [words.plain(_short(str(classes[i]))) for i in shown]
     figure.update_xaxes(range=[-0.5, many - 0.5], tickvals=shown, ticktext=short, title_text="predicted", **bare)
     figure.update_xaxes(tickangle=-40 if max(map(len, short)) > 2 else 0, title_standoff=4)
     figure.update_yaxes(range=[many - 0.5, -0.5], tickvals=shown, ticktext=short, title_text="label", **bare)
@@ -120,7 +120,7 @@ def by_class(
     """
     order = np.argsort(np.nan_to_num(np.asarray(recall, float), nan=2.0), kind="stable")
     known = [n for n in order if np.isfinite(recall[n])]
-    names = [theme.plain(classes[n]) for n in known]
+    names = [words.plain(classes[n]) for n in known]
     figure = go.Figure(
         go.Scatter(
             x=[recall[n] for n in known],
@@ -156,7 +156,7 @@ def by_class(
     title = "No class has test images"
     if known:
         worst, best = known[0], known[-1]
-        title = f"From {recall[worst]:.2f} for {theme.plain(classes[worst])} to {recall[best]:.2f} for " + theme.plain(
+        title = f"From {recall[worst]:.2f} for {words.plain(classes[worst])} to {recall[best]:.2f} for " + words.plain(
             classes[best]
         )
     tall = height or min(900, max(240, 110 + 22 * len(names)))

@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
+from peftcore.figures.method_style import method_colour
 
 PARTS = ("q", "k", "v")
 
@@ -28,16 +29,16 @@ def weight_counts(
     figure = go.Figure()
     figure.add_bar(
         x=list(counts.values()), y=names, orientation="h", name="trained weights",
-        text=[theme.human_count(value) for value in counts.values()], textposition="outside", cliponaxis=False,
-        marker=dict(color=[theme.method_colour(methods[name], dark=dark) for name in names]),
+        text=[words.human_count(value) for value in counts.values()], textposition="outside", cliponaxis=False,
+        marker=dict(color=[method_colour(methods[name], dark=dark) for name in names]),
         hovertemplate="<b>%{y}</b><br>%{x:,} trained weights<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(title_text="trained weights", rangemode="tozero", range=[0, 1.15 * last])
     figure.update_yaxes(autorange="reversed", ticks="")
     figure.update_layout(showlegend=False, bargap=0.35)
     return theme.finish(
-        figure, f"{names[0]} trains {theme.human_count(first)} weights, {names[-1]} {last / first:.3g} times as many",
-        name="weight-counts", dark=dark, height=height, line=theme.NARROW,
+        figure, f"{names[0]} trains {words.human_count(first)} weights, {names[-1]} {last / first:.3g} times as many",
+        name="weight-counts", dark=dark, height=height, line=words.NARROW,
     )  # fmt: skip
 
 
@@ -79,11 +80,11 @@ def wanted_and_made(
     title = (
         "One shared pair makes exactly this"
         if missed < 5e-3
-        else f"The best shared pair misses {theme.percent(missed)}"
+        else f"The best shared pair misses {words.percent(missed)}"
     )
     return theme.finish(
         figure, title, name="wanted-and-made", dark=dark, height=height, margin=dict(l=12, r=12, b=12, t=88),
-        note=f"of what is wanted, by length; rank {rank}", line=theme.NARROW,
+        note=f"of what is wanted, by length; rank {rank}", line=words.NARROW,
     )  # fmt: skip
 
 
@@ -107,16 +108,16 @@ def missed_by_rank(
     )  # fmt: skip
     figure.add_scatter(
         x=labels, y=middle, mode="lines+markers", name="mean over layers", showlegend=False,
-        line=dict(color=theme.method_colour("serial_lora", dark=dark), width=2.2),
+        line=dict(color=method_colour("serial_lora", dark=dark), width=2.2),
         hovertemplate="rank %{x}: %{y:.0%} missed<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(title_text="rank of the shared pair", type="category")
     figure.update_yaxes(title_text="missed of the update (length)", tickformat=".0%", range=[0, 1])
     theme.numbered(figure, {"rank": labels, "mean missed": middle, "least missed": low, "most missed": high})
     return theme.finish(
-        figure, f"At any rank a shared pair misses {theme.percent(float(middle.min()))} or more of LoRA's update",
+        figure, f"At any rank a shared pair misses {words.percent(float(middle.min()))} or more of LoRA's update",
         name="missed-by-rank", dark=dark, height=height, note=f"LoRA's own rank is {own}; band: all layers",
-        line=theme.NARROW - 6,
+        line=words.NARROW - 6,
     )  # fmt: skip
 
 

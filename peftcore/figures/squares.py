@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
 
 GAP = 2  # pixels between neighbouring cells
 SIDES = dict(l=58, r=92, t=66, b=50)  # the colour bar stands at the right
@@ -63,11 +63,11 @@ class Scale:
         """'3.7 times the median', or '+0.012 nats'."""
         if not self.multiples:
             return f"{value:+.2g} {self.name}".replace("-", "\N{MINUS SIGN}")
-        return f"{theme.times(value / self.unit)} the {self.name}"
+        return f"{words.times(value / self.unit)} the {self.name}"
 
     def bar(self, reach: float, low: float = 0.0) -> dict:
         """A colour bar's ticks from `low` to `reach`, both scores, as multiples."""
-        step = theme.ceiling((reach - low) / self.unit / 4)
+        step = words.ceiling((reach - low) / self.unit / 4)
         at = [
             n * step for n in range(math.ceil(low / self.unit / step), math.floor(reach / self.unit / step + 1e-9) + 1)
         ]

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
 from peftcore.figures.effects import rank_correlation
 from peftcore.figures.words import correlation, percent
 
@@ -34,7 +34,7 @@ def correlation_matrix(
     cell = max(30, min(max(74, width // 6), (width - left - 16) // count))
     np.fill_diagonal(values, np.nan)
     texts = [["" if np.isnan(v) else correlation(v) for v in row] for row in values]
-    labels = [theme.plain(name) for name in names]
+    labels = [words.plain(name) for name in names]
     figure = go.Figure(
         go.Heatmap(
             z=values, text=texts, texttemplate="%{text}", x=labels, y=labels, zmin=-1, zmax=1, xgap=1, ygap=1,
@@ -114,7 +114,7 @@ def over_steps(
     return theme.finish(
         figure, title, name="over-steps", dark=dark, height=height, width=width, margin=dict(l=64, r=16, b=104),
         note=note,
-        line=theme.TITLE_WIDTH if width is None else max(24, width // 8),
+        line=words.TITLE_WIDTH if width is None else max(24, width // 8),
     )  # fmt: skip
 
 
@@ -150,14 +150,14 @@ def over_images(
         title = f"{count} images and {count} others rank heads {alike(rho)}: {RHO} {correlation(rho)}"
     return theme.finish(
         figure, title, name="over-images", dark=dark, height=height, width=width, margin=dict(l=64, r=16, b=96),
-        line=theme.TITLE_WIDTH if width is None else max(24, width // 8),
+        line=words.TITLE_WIDTH if width is None else max(24, width // 8),
     )  # fmt: skip
 
 
 def alike(rho: float) -> str:
     """How two rankings compare: 'alike', 'roughly alike', 'only faintly alike', or 'differently'."""
     bounds = ((0.7, "alike"), (0.4, "roughly alike"), (0.2, "only faintly alike"))
-    return next((words for least, words in bounds if rho >= least), "differently")
+    return next((said for least, said in bounds if rho >= least), "differently")
 
 
 def pairwise(grids: Sequence[np.ndarray]) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
 from peftcore.figures.attention import picture_layer
 
 GAP = 6  # pixels between neighbouring images
@@ -52,7 +52,7 @@ def image_strip(
         mode="markers",
         name="images",
         customdata=[[int(number)] for number in numbers],
-        text=[f"image {number}: {theme.plain(name)}" for number, name in zip(numbers, names, strict=True)],
+        text=[f"image {number}: {words.plain(name)}" for number, name in zip(numbers, names, strict=True)],
         hovertemplate="%{text}<extra></extra>",
         marker=dict(symbol="square", size=side, line=dict(width=0), opacity=1, color="rgba(0,0,0,0)"),
     )

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme
+from peftcore.figures import theme, words
 
 # Greys, since splits are neither methods nor components; patterns tell them apart.
 SPLITS = {"train": ("#5F6B7A", ""), "val": ("#9AA5B1", "/"), "test": ("#C9D0D8", ".")}
@@ -22,7 +22,7 @@ def class_balance(
     *,
     dark: bool = False,
     height: int | None = None,
-    line: int = theme.TITLE_WIDTH,
+    line: int = words.TITLE_WIDTH,
 ) -> go.Figure:
     """Images per class, stacked by split.
 
@@ -40,7 +40,7 @@ def class_balance(
         colour, pattern = SPLITS.get(split, ("#8DA0B3", ""))
         figure.add_bar(
             orientation="h",
-            y=[theme.plain(name) for name in classes],
+            y=[words.plain(name) for name in classes],
             x=[part.get(name, 0) for name in classes],
             name=split,
             marker=dict(
@@ -117,7 +117,7 @@ def projection(
                 x=points[chosen, 0],
                 y=points[chosen, 1],
                 mode="markers",
-                name=theme.plain(name),
+                name=words.plain(name),
                 customdata=chosen.tolist(),
                 marker=dict(
                     color=theme.CATEGORIES[index % len(theme.CATEGORIES)],
@@ -126,9 +126,9 @@ def projection(
                     symbol=theme.SYMBOLS[(index + index // len(theme.CATEGORIES)) % len(theme.SYMBOLS)],
                     line=dict(width=0.4, color="#11151A" if dark else "#FFFFFF"),
                 ),
-                hovertemplate=f"{theme.plain(name)}, image %{{customdata}}<extra></extra>",
+                hovertemplate=f"{words.plain(name)}, image %{{customdata}}<extra></extra>",
             )
-    agree = f"{theme.percent(nearest_agreement(points, labels))} of the images lie nearest to one of their own class"
+    agree = f"{words.percent(nearest_agreement(points, labels))} of the images lie nearest to one of their own class"
     bare = dict(showticklabels=False, ticks="", showgrid=False)
     figure.update_xaxes(**bare, title_text=axes[0])
     figure.update_yaxes(**bare, title_text=axes[1], scaleanchor="x")

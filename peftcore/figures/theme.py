@@ -1,92 +1,13 @@
-"""What all figures share: template, fixed colours and dashes, titles and numbers as people read them."""
+"""What all figures share: palettes, template, the title with its small lines, the numbers beside the picture."""
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
-from peftcore.events import COMPONENTS as COMPONENTS  # their order in every stack
-from peftcore.figures.words import (
-    NARROW,
-    TITLE_WIDTH,
-    byte_unit,
-    ceiling,
-    human_count,
-    percent,
-    plain,
-    si_bytes,
-    times,
-    wrap,
-)
-from peftcore.registry import METHODS, Facts
-
-__all__ = [
-    "NARROW",
-    "byte_unit",
-    "ceiling",
-    "component_colour",
-    "component_title",
-    "dash",
-    "finish",
-    "human_count",
-    "ink",
-    "larger",
-    "marked",
-    "method_colour",
-    "method_in_text",
-    "method_kind",
-    "method_title",
-    "muted",
-    "narrowed",
-    "numbered",
-    "percent",
-    "plain",
-    "si_bytes",
-    "symbol",
-    "times",
-    "title_height",
-    "wrap",
-]
-
-COMPONENT_TITLES = {
-    "frozen_weights": "frozen weights",
-    "trainable_weights": "trainable weights",
-    "gradients": "gradients",
-    "optimizer": "optimizer state",
-    "cached_features": "cached features",
-    "features": "frozen features",
-    "activations": "kept activations",
-    "workspace": "workspace",
-}
-COMPONENT_COLOURS = {
-    "frozen_weights": "#8DA0B3",
-    "trainable_weights": "#0072B2",
-    "gradients": "#56B4E9",
-    "optimizer": "#CC79A7",
-    "cached_features": "#009E73",
-    "features": "#7CCBB0",
-    "activations": "#E69F00",
-    "workspace": "#BBBBBB",
-}
-# A pattern each, so that the components can be told apart in grey and by the colour-blind.
-COMPONENT_PATTERNS = {
-    "frozen_weights": "|",
-    "trainable_weights": "x",
-    "gradients": "/",
-    "optimizer": "\\",
-    "cached_features": ".",
-    "features": "+",
-    "activations": "",
-    "workspace": "-",
-}
-PATTERN = dict(fgcolor="#FFFFFF", fgopacity=0.55, fillmode="replace")
-
-# For methods that have no colour of their own yet: greens and blues in the backbone, purples beside it.
-_OTHERS = {"in-backbone": ("#3949AB", "#00897B", "#558B2F", "#0288D1"), "side": ("#7E57C2", "#9C27B0", "#B39DDB")}
+from peftcore.figures.words import TITLE_WIDTH, wrap
 
 SEQUENTIAL = "Cividis"
 # Blue below zero, orange above, nearly white at zero: told apart by every common kind of colour vision.
@@ -120,58 +41,6 @@ SMALL_LETTER = 6.4  # of the small lines under a title
 def muted(dark: bool = False) -> str:
     """The colour of what should stay in the background: tick labels, notes, ghosts."""
     return "#A3AEBA" if dark else "#55606D"
-
-
-def _facts(name: str) -> Facts | None:
-    """None where a run, an older one or from another machine, has a method that is not here."""
-    return METHODS.facts(name) if name in METHODS.names() else None
-
-
-def method_kind(name: str, kind: str | None = None) -> str:
-    """`kind` where it is known, else from the method's file; methods that are not here count as in-backbone."""
-    facts = _facts(name)
-    return kind or (facts.kind if facts else "in-backbone")
-
-
-def method_colour(name: str, kind: str | None = None, dark: bool = False) -> str:
-    """The method's fixed colour; a method without one always gets the same one of its kind's."""
-    facts = _facts(name)
-    if facts and facts.colour:
-        return facts.dark_colour or facts.colour if dark else facts.colour
-    others = _OTHERS[method_kind(name, kind)]
-    return others[zlib.crc32(name.encode()) % len(others)]
-
-
-def component_colour(name: str) -> str:
-    """The fixed colour of a memory component."""
-    return COMPONENT_COLOURS[name]
-
-
-def dash(kind: str) -> str:
-    """Line style by kind: in-backbone methods draw solid lines, side methods dashed."""
-    return "dash" if kind == "side" else "solid"
-
-
-def symbol(kind: str) -> str:
-    """Marker by kind, for scatters."""
-    return "diamond" if kind == "side" else "circle"
-
-
-def method_title(name: str) -> str:
-    """How the field writes the method's name."""
-    facts = _facts(name)
-    return facts.title if facts else name.replace("_", " ")
-
-
-def method_in_text(name: str) -> str:
-    """The method in the middle of a sentence."""
-    facts = _facts(name)
-    return facts.called or facts.title if facts else method_title(name)
-
-
-def component_title(name: str) -> str:
-    """The memory component in words."""
-    return COMPONENT_TITLES[name]
 
 
 def _template(dark: bool) -> go.layout.Template:
@@ -235,6 +104,11 @@ def _template(dark: bool) -> go.layout.Template:
 TEMPLATES = {False: _template(False), True: _template(True)}
 
 
+def title_height(title: str, line: int = TITLE_WIDTH, note: str = "") -> int:
+    """Pixels that the title and its note take at the top of a figure."""
+    return 18 + 21 * (wrap(title, line).count("<br>") + 1) + (NOTE_HEIGHT if note else 0)
+
+
 def finish(
     figure: go.Figure,
     title: str,
@@ -286,59 +160,3 @@ def marked(figure: go.Figure, text: str, dark: bool = False) -> go.Figure:
     if figure.layout.height and figure.layout.autosize is False:
         figure.update_layout(height=figure.layout.height + NOTE_HEIGHT)
     return figure
-
-
-def narrowed(figure: go.Figure, width: int) -> go.Figure:
-    """Wraps the title and the small lines under it again where they are wider than `width` pixels. What the figure
-    draws keeps its size where that is fixed."""
-    title, *notes = (figure.layout.title.text or "").split("<br><span")
-    said, fits = title, int(width / LETTER)
-    if max(map(len, title.split("<br>"))) > fits:
-        said = wrap(title.replace("<br>", " "), fits)
-    small = [_note_wrapped(note, int(width / SMALL_LETTER)) for note in notes]
-    more = 21 * (said.count("<br>") - title.count("<br>")) + NOTE_HEIGHT * sum(note.count("<br>") for note in small)
-    text = "<br><span".join([said, *small])
-    if text == figure.layout.title.text:
-        return figure
-    figure.update_layout(title=dict(text=text, pad_t=20), margin_t=(figure.layout.margin.t or 0) + more)
-    if figure.layout.height and figure.layout.autosize is False:
-        figure.update_layout(height=figure.layout.height + more)
-    return figure
-
-
-def _note_wrapped(note: str, letters: int) -> str:
-    """A small line as `_small` writes it, from its style on, in lines of at most so many letters."""
-    style, _, rest = note.partition(">")
-    text = rest.removesuffix("</span>")
-    return note if len(text) <= letters or "<" in text else f"{style}>{wrap(text, letters)}</span>"
-
-
-def larger(figure: go.Figure, factor: float) -> go.Figure:
-    """The figure with its type and height grown, for a projector. What it draws keeps its size where that is fixed."""
-    grown, height = go.Figure(_grown(figure.to_dict(), factor)), figure.layout.height
-    more = round((factor - 1) * (figure.layout.margin.t or 0))
-    grown.update_layout(margin_t=(figure.layout.margin.t or 0) + more)
-    if height:
-        grown.update_layout(height=height + more if figure.layout.autosize is False else round(factor * height))
-    return grown
-
-
-def _grown(part: Any, factor: float) -> Any:
-    """A part of a figure as plain values, its fonts `factor` times as large."""
-    if isinstance(part, list | tuple):
-        return [_grown(one, factor) for one in part]
-    if isinstance(part, str) and "font-size:" in part:
-        return re.sub(r"(?<=font-size:)[\d.]+", lambda size: f"{factor * float(size[0]):g}", part)
-    if not isinstance(part, dict):
-        return part
-    return {
-        name: value | {"size": factor * value["size"]}
-        if name.endswith("font") and isinstance(value, dict) and isinstance(value.get("size"), int | float)
-        else _grown(value, factor)
-        for name, value in part.items()
-    }
-
-
-def title_height(title: str, line: int = TITLE_WIDTH, note: str = "") -> int:
-    """Pixels that the title and its note take at the top of a figure."""
-    return 18 + 21 * (wrap(title, line).count("<br>") + 1) + (NOTE_HEIGHT if note else 0)

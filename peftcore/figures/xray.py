@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
-from peftcore.figures import lettering, theme
+from peftcore.figures import lettering, theme, words
 from peftcore.figures.words import MINUS
 
 
@@ -46,8 +46,8 @@ def by_layer(
     figure = go.Figure(
         go.Heatmap(
             z=values,
-            customdata=[[f"layer {layer + 1}, {theme.plain(name)}" for name in columns] for layer in range(rows)],
-            hovertemplate=f"<b>%{{customdata}}</b><br>{theme.plain(what)} %{{z:.4g}}<extra></extra>",
+            customdata=[[f"layer {layer + 1}, {words.plain(name)}" for name in columns] for layer in range(rows)],
+            hovertemplate=f"<b>%{{customdata}}</b><br>{words.plain(what)} %{{z:.4g}}<extra></extra>",
             colorscale=scale,
             zmin=low,
             zmax=reach,
@@ -64,7 +64,7 @@ def by_layer(
         said = [f"{value:.3g}".replace("-", MINUS) for value in there]
         lettering.write(figure, (places, layers), said, (there - low) / (reach - low), size=11, scale=scale)
     bare = dict(showgrid=False, showline=False, ticks="", fixedrange=True, automargin=False)
-    figure.update_xaxes(tickvals=list(range(len(columns))), ticktext=[theme.plain(name) for name in columns], **bare)
+    figure.update_xaxes(tickvals=list(range(len(columns))), ticktext=[words.plain(name) for name in columns], **bare)
     figure.update_yaxes(
         tickvals=list(range(rows)), ticktext=[str(layer + 1) for layer in range(rows)], title_text="layer", **bare
     )
@@ -75,7 +75,7 @@ def by_layer(
     columns_of: dict[str, list] = {
         "layer": list(layers + 1),
         columns_are: place,
-        theme.plain(what): list(values[layers, places]),
+        words.plain(what): list(values[layers, places]),
     }
     theme.numbered(figure, columns_of)
     return theme.finish(

@@ -13,7 +13,7 @@ from drawn import click, figures
 from app import forms, libraries, subjects
 from app.heads import edit_mask
 from app.runs.following import Follower
-from peftcore.figures.theme import human_count
+from peftcore.figures.words import human_count
 from peftcore.spec import RunSpec
 from peftcore.task import Split
 

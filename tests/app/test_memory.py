@@ -7,7 +7,7 @@ from drawn import figures
 
 from app.memory import batch_sizes, cases, measuring
 from peftcore.errors import OutOfMemory
-from peftcore.figures.theme import si_bytes
+from peftcore.figures.words import si_bytes
 
 
 def text(app) -> str:

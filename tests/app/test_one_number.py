@@ -10,7 +10,7 @@ from app.launch import costs
 from app.memory import cases
 from app.runs import predictions
 from peftcore.engine.worker import finetune, race
-from peftcore.figures.theme import si_bytes
+from peftcore.figures.words import si_bytes
 from peftcore.memory import predict_memory
 from peftcore.spec import RunSpec
 from peftcore.task import Split

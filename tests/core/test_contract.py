@@ -15,7 +15,7 @@ from backbones import BOTH, MICRO, images
 import peftcore as pc
 import peftcore.methods
 from peftcore import errors
-from peftcore.figures import theme
+from peftcore.figures.method_style import method_colour, method_title
 from peftcore.memory import COMPONENTS
 from peftcore.methods import SideNetwork
 from peftcore.methods._scores import head_pairs
@@ -57,7 +57,7 @@ def test_its_facts_are_its_class_attributes(name):
     """Facts read from the source equal those that Python sees, and the card repeats none of them."""
     facts, cls = METHODS.facts(name), METHODS.load(name).METHOD
     assert facts == Facts(**{field: getattr(cls, field) for field in Facts.__dataclass_fields__})
-    assert cls.card.title == facts.title == theme.method_title(name)
+    assert cls.card.title == facts.title == method_title(name)
     assert cls().settings()["name"] == name
     for colour in (facts.colour, facts.dark_colour):
         assert re.fullmatch("(#[0-9A-F]{6})?", colour)
@@ -68,7 +68,7 @@ def test_methods_are_told_apart():
     for said in ([f.title for f in facts], [f.colour for f in facts if f.colour]):
         assert len(set(said)) == len(said)
     coloured = [f.name for f in facts if f.colour]
-    assert len({theme.method_colour(name, dark=True) for name in coloured}) == len(coloured)
+    assert len({method_colour(name, dark=True) for name in coloured}) == len(coloured)
     for bound in ("upper", "lower"):
         assert len(METHODS.names(baseline=bound)) == 1
 

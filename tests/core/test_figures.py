@@ -19,17 +19,20 @@ import pytest
 from plotly import colors
 
 from peftcore.errors import BadData
+from peftcore.events import COMPONENTS
 from peftcore.figures import (
     accuracy,
     attention,
     compare,
     cost,
     curves,
+    fitted,
     heads,
     kept,
     lettering,
     masks,
     memory,
+    memory_curves,
     modules,
     predictions,
     races,
@@ -41,6 +44,8 @@ from peftcore.figures import (
     theme,
     words,
 )
+from peftcore.figures.components import COMPONENT_PATTERNS, component_colour
+from peftcore.figures.method_style import kind_dash, method_colour, method_title
 from peftcore.registry import METHODS
 
 RNG = np.random.default_rng(0)
@@ -186,9 +191,9 @@ EXAMPLES: list[tuple[Callable[..., go.Figure], dict]] = [
     (curves.loss_curve, dict(steps=pd.DataFrame(), evaluations=pd.DataFrame(), total_steps=200)),
     (curves.learning_rate_curve, dict(steps=training(50)[0], total_steps=200)),
     (curves.gradient_norm, dict(steps=training(50)[0], total_steps=200)),
-    (curves.memory_over_steps, dict(steps=training(50)[0], total_steps=200)),
-    (curves.memory_over_steps, dict(steps=pd.DataFrame(), total_steps=200)),
-    (memory.step_memory, dict(curve=one_step())),
+    (memory_curves.memory_over_steps, dict(steps=training(50)[0], total_steps=200)),
+    (memory_curves.memory_over_steps, dict(steps=pd.DataFrame(), total_steps=200)),
+    (memory_curves.step_memory, dict(curve=one_step())),
     (memory.memory_bars, dict(rows=bars(), cards=memory.CARDS)),
     (memory.memory_bar, dict(components=bars()[1], ghost=4.3e9)),
     (kept.kept_activations, dict(rows=kept_rows(), block="blocks.6")),
@@ -304,32 +309,31 @@ def test_figures_import_neither_torch_nor_streamlit() -> None:
     ],
 )
 def test_bytes_are_powers_of_ten(number: float, text: str) -> None:
-    assert theme.si_bytes(number) == text
+    assert words.si_bytes(number) == text
 
 
 @pytest.mark.parametrize(
     ("number", "text"), [(0, "0"), (999, "999"), (617_472, "617 k"), (85_798_656, "85.8 M"), (1_167e6, "1.17 G")]
 )
 def test_counts(number: float, text: str) -> None:
-    assert theme.human_count(number) == text
+    assert words.human_count(number) == text
 
 
 @pytest.mark.parametrize(
     ("share", "text"), [(0.0642, "6 %"), (0.0072, "0.7 %"), (1.234, "123 %"), (0.0149, "1 %"), (0, "0 %")]
 )
 def test_percent(share: float, text: str) -> None:
-    assert theme.percent(share) == text
+    assert words.percent(share) == text
 
 
 @pytest.mark.parametrize("number", [1e-4, 0.7, 1.0, 1.01, 9.9, 63, 1234.5])
 def test_an_axis_ends_at_a_round_number_not_far_above(number: float) -> None:
-    assert number <= theme.ceiling(number) <= 1.5 * number
+    assert number <= words.ceiling(number) <= 1.5 * number
 
 
 def test_colours_are_those_of_the_look() -> None:
     assert {
-        name: theme.method_colour(name)
-        for name in ("full", "linear", "lora", "bi_lora", "heart_lora", "serial_lora", "last")
+        name: method_colour(name) for name in ("full", "linear", "lora", "bi_lora", "heart_lora", "serial_lora", "last")
     } == {
         "full": "#444444",
         "linear": "#999999",
@@ -339,7 +343,7 @@ def test_colours_are_those_of_the_look() -> None:
         "serial_lora": "#009E73",
         "last": "#CC79A7",
     }
-    assert [theme.component_colour(name) for name in theme.COMPONENTS] == [
+    assert [component_colour(name) for name in COMPONENTS] == [
         "#8DA0B3",
         "#0072B2",
         "#56B4E9",
@@ -351,14 +355,14 @@ def test_colours_are_those_of_the_look() -> None:
     ]
     own = [colour for name in METHODS.names() if (colour := METHODS.facts(name).colour)]
     assert len(set(own)) == len(own)
-    assert len(set(theme.COMPONENT_PATTERNS.values())) >= len(theme.COMPONENTS) - 1  # told apart in grey
+    assert len(set(COMPONENT_PATTERNS.values())) >= len(COMPONENTS) - 1  # told apart in grey
 
 
 def test_a_new_method_has_a_steady_colour_of_its_kind() -> None:
-    assert theme.method_colour("my_side", "side") == theme.method_colour("my_side", "side")
-    assert theme.method_colour("my_side", "side") != theme.method_colour("my_side", "in-backbone")
-    assert theme.method_title("my_side") == "my side"
-    assert (theme.dash("side"), theme.dash("in-backbone")) == ("dash", "solid")
+    assert method_colour("my_side", "side") == method_colour("my_side", "side")
+    assert method_colour("my_side", "side") != method_colour("my_side", "in-backbone")
+    assert method_title("my_side") == "my side"
+    assert (kind_dash("side"), kind_dash("in-backbone")) == ("dash", "solid")
 
 
 # Live curves
@@ -431,7 +435,7 @@ def test_chance_is_drawn_and_named(reached: float, labels: list[int] | None, tit
 def test_memory_without_a_measurement_is_left_out() -> None:
     steps = training(30)[0]
     steps["memory"] = [value if index % 2 else None for index, value in enumerate(steps["memory"])]
-    figure = curves.memory_over_steps(steps, 200)
+    figure = memory_curves.memory_over_steps(steps, 200)
     assert len(figure.data[0].x) == 15 and figure.layout.title.text.startswith("Peak 435 MB, 78 % of it frozen weights")
 
 
@@ -443,7 +447,7 @@ def stacked(figure: go.Figure) -> np.ndarray:
 
 
 def test_a_steps_areas_add_up_and_the_title_names_the_peak() -> None:
-    figure = memory.step_memory(one_step())
+    figure = memory_curves.step_memory(one_step())
     total = next(trace for trace in figure.data if trace.name == "total")
     np.testing.assert_allclose(stacked(figure), total.y)
     assert titled(figure) == "Peak in backward at layer 4: 57 % of it kept activations"
@@ -453,8 +457,8 @@ def test_a_steps_areas_add_up_and_the_title_names_the_peak() -> None:
 
 def test_thinning_a_long_step_keeps_its_peak_and_phases() -> None:
     long = one_step(blocks=12, each=400)
-    figure = memory.step_memory(long)
-    assert len(figure.data[0].x) < 1.1 * memory.MOST_MOMENTS
+    figure = memory_curves.step_memory(long)
+    assert len(figure.data[0].x) < 1.1 * memory_curves.MOST_MOMENTS
     assert stacked(figure).max() * 1e9 == pytest.approx(max(memory.total_bytes(row) for row in long))
 
 
@@ -644,7 +648,7 @@ def test_changes_are_read_in_their_unit() -> None:
 def test_variations_have_colours_and_marks_of_their_own_and_methods_keep_theirs(dark: bool) -> None:
     methods = ["last"] * 8 + ["lora"] + ["lst"] * 2
     colours = races.lane_colours(methods, dark)
-    assert len(set(colours)) == len(methods) and colours[8] == theme.method_colour("lora", dark=dark)
+    assert len(set(colours)) == len(methods) and colours[8] == method_colour("lora", dark=dark)
     brightness = [sum(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in colours[:8]]
     assert brightness == sorted(brightness, reverse=True)
     assert len(set(races.lane_symbols(10))) == 10
@@ -725,7 +729,7 @@ def test_the_best_method_stands_on_top_beside_the_linear_probe() -> None:
     assert (
         figure.layout.title.text.startswith("LoRA reaches 62 %") and "a linear probe 41 %" in figure.layout.title.text
     )
-    assert means[0].marker.color == theme.method_colour("lora") and list(figure.data[0].x) == [60, 64]
+    assert means[0].marker.color == method_colour("lora") and list(figure.data[0].x) == [60, 64]
     assert "linear" not in reached.reached({"linear": [40]}).layout.title.text
     with pytest.raises(BadData, match="at least one accuracy"):
         reached.reached({"lora": []})
@@ -770,7 +774,7 @@ def test_names_from_outside_are_not_markup() -> None:
         lambda: heads.head_grid(np.ones(3), score="s", projection="v"),
         lambda: heads.head_grid(np.full((2, 2), np.nan), score="s", projection="v"),
         lambda: heads.scores_over_steps([], score="s", projection="v"),
-        lambda: memory.step_memory([{"t": 0}]),
+        lambda: memory_curves.step_memory([{"t": 0}]),
         lambda: memory.memory_bars([]),
         lambda: kept.kept_activations([], "blocks.6"),
         lambda: kept.training_needs({}),
@@ -814,18 +818,18 @@ def test_chance_is_in_sight_where_accuracies_are_compared(against):
 def test_a_title_is_broken_anew_for_a_phone_and_squares_stay_square():
     grid = heads.head_grid(np.arange(1.0, 65).reshape(8, 8), score="taylor", projection="q", width=640, height=560)
     before, inner = grid.layout.title.text, grid.layout.height - grid.layout.margin.t
-    narrow = theme.narrowed(grid, 240)
+    narrow = fitted.narrowed(grid, 240)
     assert narrow.layout.title.text.count("<br>") > before.count("<br>")
     assert narrow.layout.height - narrow.layout.margin.t == inner
 
 
 def test_a_note_is_wrapped_on_a_phone_too() -> None:
     noted = theme.finish(go.Figure(), "Short", name="n", note="a note that is much too long for the window of a phone")
-    narrow = theme.narrowed(go.Figure(noted), 240)
+    narrow = fitted.narrowed(go.Figure(noted), 240)
     title, note = narrow.layout.title.text.split("<br><span")
     assert title == "Short" and note.count("<br>") == 1 and note.endswith("</span>")
     assert narrow.layout.margin.t == noted.layout.margin.t + theme.NOTE_HEIGHT
-    assert theme.narrowed(go.Figure(noted), 600) == noted
+    assert fitted.narrowed(go.Figure(noted), 600) == noted
 
 
 def test_side_modules_stand_in_bands_where_the_window_is_narrow() -> None:
@@ -841,7 +845,7 @@ def test_side_modules_stand_in_bands_where_the_window_is_narrow() -> None:
 
 def test_type_grows_on_a_projector_and_squares_keep_their_size():
     grid = heads.head_grid(np.arange(1.0, 65).reshape(8, 8), score="taylor", projection="q", width=640, height=560)
-    large = theme.larger(grid, 1.5)
+    large = fitted.larger(grid, 1.5)
     sizes = [figure.layout.template.layout.title.font.size for figure in (grid, large)]
     assert sizes[1] == 1.5 * sizes[0] and "font-size:18.75px" in large.layout.title.text
     assert large.layout.height - large.layout.margin.t == grid.layout.height - grid.layout.margin.t

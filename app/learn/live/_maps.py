@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 
 from peftcore.figures import theme
 from peftcore.figures.attention import heat_colours, picture_layer
+from peftcore.figures.words import plain
 
 GAP, UNDER = 8, 22  # pixels between maps, and for the name under each
 SIDES = dict(l=4, r=4, b=4)
@@ -57,14 +58,14 @@ def maps(
             colorscale=colours, showscale=False, customdata=np.moveaxis(np.indices(grid.shape), 0, -1).tolist(),
             text=[[f"row {r + 1}, column {c + 1}: {words.format(value)}" for c, value in enumerate(line)]
                   for r, line in enumerate(grid)],
-            hovertemplate=f"{theme.plain(names[index])}<br>%{{text}}<extra></extra>", **where,
+            hovertemplate=f"{plain(names[index])}<br>%{{text}}<extra></extra>", **where,
         )  # fmt: skip
         if marked is not None:
             box = dict(type="rect", x0=marked[1] / across, x1=(marked[1] + 1) / across, y0=marked[0] / rows,
                        y1=(marked[0] + 1) / rows, fillcolor="rgba(0,0,0,0)")  # fmt: skip
             figure.add_shape(**box, line=dict(color="#FFFFFF", width=4), **where)
             figure.add_shape(**box, line=dict(color="#D55E00", width=2), **where)
-        figure.update_xaxes(title_text=theme.plain(names[index]), **where)
+        figure.update_xaxes(title_text=plain(names[index]), **where)
     bare = dict(showticklabels=False, ticks="", showgrid=False, showline=False, fixedrange=True, automargin=False)
     figure.update_xaxes(**bare, title_standoff=0, title_font_size=11.5, range=[0, 1])
     figure.update_yaxes(**bare, range=[1, 0])

@@ -12,7 +12,7 @@ from app import captions, theme
 from app.drawn import plan
 from app.learn.live._recorded import part, slider
 from peftcore.figures.memory import memory_bars
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 
 
 def draw(settings: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from app.captions import caption
 from app.drawn import plan
 from app.learn import facts
 from peftcore.figures.bits import accuracy_by_bits, values_and_levels
-from peftcore.figures.theme import si_bytes
+from peftcore.figures.words import si_bytes
 
 HOW = {"after": "rounded after training", "while": "trained with its bits"}
 

@@ -12,7 +12,7 @@ from app.captions import caption
 from app.drawn import plan
 from app.learn import facts, mini
 from peftcore.figures.choice import within_budget
-from peftcore.figures.theme import human_count
+from peftcore.figures.words import human_count
 
 MEMORY = {
     "small": (10, 50, 100, 150, 200, 250, 300, 400),

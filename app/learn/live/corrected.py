@@ -11,6 +11,8 @@ from app import captions, theme
 from app.drawn import plan
 from app.learn.live._recorded import part
 from peftcore.figures import theme as look
+from peftcore.figures.method_style import method_colour
+from peftcore.figures.words import percent
 from peftcore.store import gallery
 from peftcore.store.results import wilson
 
@@ -32,9 +34,9 @@ def bars(known: Mapping[str, Any], dark: bool) -> go.Figure:
     for name, key, shape in (("with the correction", "with", ""), ("without it", "without", "/")):
         rates = [known["switched"][key], known["trained"][key]]
         low, high = zip(*(wilson(rate, images) for rate in rates), strict=True)
-        colour, letters = look.method_colour("last", dark=dark), "#FFFFFF" if not shape else look.ink(dark)
+        colour, letters = method_colour("last", dark=dark), "#FFFFFF" if not shape else look.ink(dark)
         figure.add_bar(
-            x=ways, y=rates, name=name, text=[look.percent(rate) for rate in rates], textposition="inside",
+            x=ways, y=rates, name=name, text=[percent(rate) for rate in rates], textposition="inside",
             insidetextanchor="middle", constraintext="none", textfont_color=letters,
             marker=dict(color=colour, line=dict(color=colour, width=1.5),
                         pattern=dict(shape=shape, fgcolor=colour, bgcolor="rgba(0,0,0,0)", solidity=0.15)),

@@ -14,6 +14,9 @@ from app import captions, theme, words
 from app.drawn import plan
 from app.learn.live._recorded import part, slider
 from peftcore.figures import theme as look
+from peftcore.figures.components import PATTERN, component_colour
+from peftcore.figures.method_style import method_colour
+from peftcore.figures.words import percent
 
 COUNTS = (1, 2, 5, 10, 20, 50, 100)
 
@@ -31,14 +34,14 @@ def draw(_settings: Mapping[str, Any]) -> None:
 
 def bars(epoch: Mapping[str, float], count: int, dark: bool) -> go.Figure:
     names = ["LoRA", "LAST, features computed each time", "LAST, features from a cache"]
-    colours = [look.method_colour("lora", dark=dark), *[look.method_colour("last", dark=dark)] * 2]
+    colours = [method_colour("lora", dark=dark), *[method_colour("last", dark=dark)] * 2]
     runs = [epoch["lora"] * count, epoch["computed"] * count, epoch["cached"] * count]
     once = [0.0, 0.0, epoch["filling"]]
     figure = go.Figure()
     figure.add_bar(
         orientation="h", y=[0, 1, 2], x=once, name="filling the cache, once",
-        marker=dict(color=look.component_colour("cached_features"), pattern=look.PATTERN | dict(
-            shape=".", bgcolor=look.component_colour("cached_features"), solidity=0.3)),
+        marker=dict(color=component_colour("cached_features"), pattern=PATTERN | dict(
+            shape=".", bgcolor=component_colour("cached_features"), solidity=0.3)),
         hovertemplate="filling the cache: %{x:.1f} s<extra></extra>",
     )  # fmt: skip
     figure.add_bar(
@@ -55,5 +58,5 @@ def bars(epoch: Mapping[str, float], count: int, dark: bool) -> go.Figure:
     figure.update_yaxes(visible=False, range=[2.5, -0.75])
     figure.update_layout(barmode="stack", bargap=0.5)
     plural = "s" * (count != 1)
-    title = f"{count} epoch{plural} from the cache take {look.percent(totals[2] / totals[1])} of the time without it"
+    title = f"{count} epoch{plural} from the cache take {percent(totals[2] / totals[1])} of the time without it"
     return look.finish(figure, title, name="epochs", dark=dark, height=330, line=90, margin=dict(l=16, b=80))

@@ -11,7 +11,8 @@ from app import captions, screen, theme
 from app.drawn import plan
 from app.learn.live._recorded import part
 from peftcore.figures import theme as look
-from peftcore.figures.words import wrap
+from peftcore.figures.components import component_colour
+from peftcore.figures.words import percent, plain, si_bytes, wrap
 
 COLUMN = 64  # characters of a reason per line
 NAME, PITCH = {False: 140, True: 44}, {False: 58, True: 84}  # characters of a bar's name per line, pixels per bar
@@ -35,14 +36,14 @@ def bars(rows: Sequence[Mapping[str, Any]], dark: bool, narrow: bool = False) ->
     figure = go.Figure(
         go.Bar(
             orientation="h", y=list(range(len(shown))), x=[row["bytes"] / 1e6 for row in shown], name="kept",
-            marker_color=look.component_colour("activations"),
-            customdata=[[row["kind"], wrap(look.plain(row["reason"]), COLUMN)] for row in shown],
-            text=[look.si_bytes(row["bytes"]) for row in shown], textposition="outside", cliponaxis=False,
+            marker_color=component_colour("activations"),
+            customdata=[[row["kind"], wrap(plain(row["reason"]), COLUMN)] for row in shown],
+            text=[si_bytes(row["bytes"]) for row in shown], textposition="outside", cliponaxis=False,
             hovertemplate="%{customdata[0]}: %{x:,.0f} MB<br>%{customdata[1]}<extra></extra>",
         )
     )  # fmt: skip
     for place, row in enumerate(shown):
-        name = wrap(f"{row['kind']}: {look.plain(short(row['reason']))}", NAME[narrow])
+        name = wrap(f"{row['kind']}: {plain(short(row['reason']))}", NAME[narrow])
         figure.add_annotation(
             x=0, xanchor="left", y=place + 0.57 - GAP[narrow] / 2 + 0.02, yanchor="bottom", text=name, align="left",
             font=dict(color=look.ink(dark), size=12.5),
@@ -57,7 +58,7 @@ def bars(rows: Sequence[Mapping[str, Any]], dark: bool, narrow: bool = False) ->
     )
     figure.update_yaxes(visible=False, range=[-0.6, len(shown) - 0.1])
     figure.update_layout(bargap=GAP[narrow])
-    title = f"{look.percent(others / whole)} of it is needed by layers that LoRA does not train"
+    title = f"{percent(others / whole)} of it is needed by layers that LoRA does not train"
     return look.finish(figure, title, name="kept-by", dark=dark, height=110 + PITCH[narrow] * len(shown), line=90,
                        margin=dict(l=16))  # fmt: skip
 

@@ -17,6 +17,7 @@ from app.drawn import plan
 from app.learn.live._recorded import choose, part, slider, unpacked
 from peftcore.figures import theme as look
 from peftcore.figures.attention import patch_picker
+from peftcore.figures.words import percent
 from peftcore.store import gallery
 
 HEIGHT = 330
@@ -66,7 +67,7 @@ def bars(known: Mapping[str, Any], image: int, layer: int, dark: bool) -> go.Fig
     figure.update_xaxes(title_text="class", type="category")
     figure.update_yaxes(title_text="probability", range=[0, 1.12], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
     where = f"After {layer} layer{'s' * (layer != 1)}" if layer else "Before the first layer"
-    title = f"{where} it says {classes[said]}, {'rightly' if right else 'wrongly'}, at {look.percent(values[said])}"
+    title = f"{where} it says {classes[said]}, {'rightly' if right else 'wrongly'}, at {percent(values[said])}"
     return look.finish(figure, title, name="lens-bars", dark=dark, height=HEIGHT)
 
 

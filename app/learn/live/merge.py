@@ -11,6 +11,8 @@ from app import captions, theme
 from app.drawn import plan
 from app.learn.live._recorded import choose, part
 from peftcore.figures import theme as look
+from peftcore.figures.components import PATTERN, component_colour
+from peftcore.figures.method_style import method_colour
 from peftcore.store import gallery
 
 
@@ -31,12 +33,12 @@ def draw(_settings: Mapping[str, Any]) -> None:
 def bars(sample: Mapping[str, Any], classes: Sequence[str], dark: bool) -> go.Figure:
     figure = go.Figure()
     for name, key, colour, shape in (
-        ("W and BA apart", "before", look.method_colour("lora", dark=dark), ""),
-        ("W + BA in one matrix", "after", look.component_colour("frozen_weights"), "/"),
+        ("W and BA apart", "before", method_colour("lora", dark=dark), ""),
+        ("W + BA in one matrix", "after", component_colour("frozen_weights"), "/"),
     ):
         figure.add_bar(
             x=classes, y=sample[key], name=name,
-            marker=dict(color=colour, pattern=look.PATTERN | dict(shape=shape, bgcolor=colour, solidity=0.3)),
+            marker=dict(color=colour, pattern=PATTERN | dict(shape=shape, bgcolor=colour, solidity=0.3)),
             hovertemplate=f"class %{{x}}: %{{y:.4f}}<extra>{name}</extra>",
         )  # fmt: skip
     figure.update_xaxes(title_text="class", type="category")

@@ -12,9 +12,12 @@ from app import captions, theme
 from app.drawn import plan
 from app.learn.live._recorded import choose, part, slider
 from peftcore.figures import theme as look
+from peftcore.figures.components import PATTERN, component_colour
+from peftcore.figures.method_style import method_colour
+from peftcore.figures.words import times
 from peftcore.store import gallery
 
-FROZEN, CARRIED = look.component_colour("frozen_weights"), look.component_colour("activations")
+FROZEN, CARRIED = component_colour("frozen_weights"), component_colour("activations")
 
 
 def draw(_settings: Mapping[str, Any]) -> None:
@@ -38,11 +41,11 @@ def bars(steps: Sequence[Mapping[str, float]], group: int, correct: bool, dark: 
     for name, key, colour, shape in (
         ("the frozen feature z of this group", "z", FROZEN, ""),
         ("the sum of all z so far, which u carries", "sum", CARRIED, "/" if correct else ""),
-        ("what the side network has added", "added", look.method_colour("last", dark=dark), "x"),
+        ("what the side network has added", "added", method_colour("last", dark=dark), "x"),
     ):
         values = [step[key] for step in upto]
         pattern = dict(shape=shape, fgcolor=colour, bgcolor="rgba(0,0,0,0)", solidity=0.35) if shape == "/" else (
-            look.PATTERN | dict(shape=shape, bgcolor=colour, solidity=0.2))  # fmt: skip
+            PATTERN | dict(shape=shape, bgcolor=colour, solidity=0.2))  # fmt: skip
         figure.add_bar(
             x=names[: len(upto)], y=values, name=name, marker=dict(color=colour, pattern=pattern),
             hovertemplate=f"%{{x}}: {name}<br>length %{{y:.3g}}<extra></extra>",
@@ -58,7 +61,7 @@ def bars(steps: Sequence[Mapping[str, float]], group: int, correct: bool, dark: 
         title = f"With the correction the outcome is {frozen} and what was added, {_parts(now['added'], now['z'])}"
     else:
         title = (
-            f"Without it the frozen part is {look.times(now['sum'] / now['z'])} as long as {frozen}, and what was "
+            f"Without it the frozen part is {times(now['sum'] / now['z'])} as long as {frozen}, and what was "
             f"added is {_parts(now['added'], now['sum'])}"
         )
     return look.finish(figure, title, name="recursion", dark=dark, height=400, line=130, margin=dict(b=90))

@@ -13,7 +13,7 @@ from app.captions import caption
 from app.drawn import plan
 from app.learn import mini
 from peftcore.figures.choice import seed_rolls
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 
 
 def draw(settings: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from app.drawn import plan
 from app.learn.live._recorded import choose, part, slider
 from peftcore.figures import theme as look
 from peftcore.figures.heads import head_grid
+from peftcore.figures.words import percent
 from peftcore.store import gallery
 
 MINUS = "\N{MINUS SIGN}"
@@ -144,5 +145,5 @@ def scatter(known: Mapping[str, Any], size: float, dark: bool) -> go.Figure:
         title = "At the whole update nothing has changed: move the slider"
     else:
         error = float(np.abs(found - said).sum() / max(np.abs(found).sum(), 1e-12))
-        title = f"At size {size:g} the tangents of {said.size} updates miss {look.percent(error)} of the change"
+        title = f"At size {size:g} the tangents of {said.size} updates miss {percent(error)} of the change"
     return look.finish(figure, title, name="shrink-all", dark=dark, height=470, line=90, margin=dict(b=84))

@@ -18,6 +18,8 @@ from app import captions, repeated, screen, theme
 from app.drawn import plan
 from app.learn.live._recorded import choose, part, slider
 from peftcore.figures import theme as look
+from peftcore.figures.method_style import method_colour
+from peftcore.figures.words import percent
 from peftcore.store import gallery
 
 GREY = "#9AA5B1"
@@ -94,7 +96,7 @@ def matrices(U: np.ndarray, S: np.ndarray, V: np.ndarray, rank: int, where: str,
         figure.update_layout({f"yaxis{number}": dict(scaleanchor=f"x{number}", scaleratio=1)})
     look.numbered(figure, {"singular value": S.tolist(), "number": list(range(1, len(S) + 1))})
     figure.update_layout(dragmode=False)
-    title = f"Rank {rank} of {len(S)} holds {look.percent(energy)} of the squared size of {where}"
+    title = f"Rank {rank} of {len(S)} holds {percent(energy)} of the squared size of {where}"
     return look.finish(
         figure, title, name="spectrum-matrices", dark=dark, height=210 if narrow else 400, margin=dict(l=8, r=8, b=34),
         line=80,
@@ -107,7 +109,7 @@ def values(S: np.ndarray, rank: int, dark: bool) -> go.Figure:
         go.Bar(
             x=list(range(1, len(S) + 1)), y=S, name="singular value",
             marker=dict(
-                color=[look.method_colour("lora", dark=dark) if n < rank else GREY for n in range(len(S))],
+                color=[method_colour("lora", dark=dark) if n < rank else GREY for n in range(len(S))],
                 pattern=dict(shape=["" if n < rank else "/" for n in range(len(S))]),
             ),
             text=["kept" if n < rank else "" for n in range(len(S))], textposition="outside",
@@ -127,7 +129,7 @@ def accuracies(rank: int, dark: bool) -> go.Figure:
     figure = go.Figure()
     figure.add_scatter(
         x=list(range(len(rates))), y=rates, mode="lines+markers", name="accuracy", showlegend=False,
-        line_color=look.method_colour("lora", dark=dark), hovertemplate="rank %{x}: %{y:.1%}<extra></extra>",
+        line_color=method_colour("lora", dark=dark), hovertemplate="rank %{x}: %{y:.1%}<extra></extra>",
     )  # fmt: skip
     figure.add_scatter(
         x=[rank], y=[rates[rank]], mode="markers", name="rank shown", hoverinfo="skip", showlegend=False,
@@ -135,5 +137,5 @@ def accuracies(rank: int, dark: bool) -> go.Figure:
     )  # fmt: skip
     figure.update_xaxes(title_text="rank kept of all updates", tickvals=list(range(len(rates))))
     figure.update_yaxes(title_text="test accuracy", range=[0, 1.05], tickformat=".0%")
-    title = f"With rank {rank} of every update {look.percent(rates[rank])} are right"
+    title = f"With rank {rank} of every update {percent(rates[rank])} are right"
     return look.finish(figure, title, name="spectrum-accuracy", dark=dark, height=300)

@@ -18,7 +18,7 @@ from app.drawn import plan
 from app.learn.live._maps import maps
 from app.learn.live._recorded import choose, part, slider, unpacked
 from peftcore.figures.attention import attention_overlay, patch_picker
-from peftcore.figures.theme import percent
+from peftcore.figures.words import percent
 
 Patch = tuple[int, int]
 SIDE, WIDE = 262, 640  # pixels of the picture, and of the maps beside it

@@ -9,7 +9,7 @@ from textwrap import fill
 from peftcore import errors
 from peftcore.backbone import embedded
 from peftcore.cli.exports._source import Source
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 from peftcore.spec import RunSpec
 
 TITLE = "Plain timm and PyTorch"

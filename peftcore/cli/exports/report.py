@@ -15,7 +15,8 @@ from peftcore import errors
 from peftcore.cli.exports import script
 from peftcore.cli.exports._source import Source
 from peftcore.cli.exports.events import rows
-from peftcore.figures.theme import human_count, method_title, percent, si_bytes
+from peftcore.figures.method_style import method_title
+from peftcore.figures.words import human_count, percent, si_bytes
 from peftcore.registry import METHODS
 from peftcore.store import conditions
 
@@ -123,7 +124,7 @@ def figures(source: Source) -> Iterator[tuple[str, Any]]:
     drawn any more."""
     import pandas as pd
 
-    from peftcore.figures import curves, masks, memory
+    from peftcore.figures import curves, masks, memory_curves
     from peftcore.figures.accuracy import Ground
 
     settings, started = source.settings or {}, source.started
@@ -145,9 +146,9 @@ def figures(source: Source) -> Iterator[tuple[str, Any]]:
     yield "Training loss, and accuracy on the validation and test images.", loss
     yield "The learning rate at each step.", curves.learning_rate_curve(steps, total, peak=settings["lr"])
     yield "The norm of the gradient at each step, before any clipping.", curves.gradient_norm(steps, total)
-    yield "Memory at the peak of each traced step; MB are powers of ten.", curves.memory_over_steps(steps, total)
+    yield "Memory at the peak of each traced step; MB are powers of ten.", memory_curves.memory_over_steps(steps, total)
     if within := source.events("step_memory"):
-        figure = memory.step_memory(within[-1]["report"]["curve"])
+        figure = memory_curves.step_memory(within[-1]["report"]["curve"])
         yield "Memory through one training step, operator by operator.", figure
     yield from _answers(source)
     if source.no_model:

@@ -7,7 +7,7 @@ from pprint import pformat
 from typing import Any
 
 from peftcore.cli.exports._source import Source
-from peftcore.figures.theme import method_title
+from peftcore.figures.method_style import method_title
 from peftcore.spec import RunSpec
 
 TITLE = "Python script"

@@ -203,7 +203,7 @@ def scores_by_epoch(subject: Subject) -> list[tuple[int, Scores]]:
 
 
 def frames(history: Sequence[tuple[int, Scores]], projection: str | None) -> list[dict[str, Any]]:
-    """What `figures.heads.scores_over_steps` plays; without a projection, the sum over all."""
+    """What `figures.score_steps.scores_over_steps` plays; without a projection, the sum over all."""
     return [
         {"step": step, "values": scores.of_projection(projection)[0] if projection else scores.summed()}
         for step, scores in history

@@ -6,6 +6,7 @@ from app import captions, screen, subjects, theme, words
 from app.drawn import plan
 from app.heads import controls, edit_mask, effects, look, opinions, shown, stability
 from peftcore.figures import heads as figures
+from peftcore.figures.score_steps import scores_over_steps
 from peftcore.figures.squares import Scale
 
 st.title("Which heads did this task move?")
@@ -67,7 +68,7 @@ with places[0]:
 if len(frames) > 1:
     with places[1]:
         grown = plan(
-            figures.scores_over_steps,
+            scores_over_steps,
             frames,
             score=history[-1][1].score,
             projection=of,

@@ -20,6 +20,7 @@ from app.runs.following import Follower
 from peftcore.errors import HeadroomError
 from peftcore.figures import heads as figures
 from peftcore.figures import masks
+from peftcore.figures.score_steps import scores_over_steps
 from peftcore.figures.squares import Scale
 from peftcore.figures.words import percent
 from peftcore.store import RunRecord
@@ -186,7 +187,7 @@ def draw(record: RunRecord, follower: Follower) -> None:
     size = {**screen.fit(WIDE), "height": TALL - EDGE, "dark": theme.is_dark()}
     with left:
         frames = [{"step": step, "values": scores.summed()} for step, scores in history]
-        grown = plan(figures.scores_over_steps, frames, score=history[-1][1].score, projection=shown, **size)
+        grown = plan(scores_over_steps, frames, score=history[-1][1].score, projection=shown, **size)
         theme.show(grown, f"scores_{record.id}", spec=record.spec)
     if follower.cut:
         scores = subjects.Scores.of(follower.cut["scores"])

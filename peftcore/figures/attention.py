@@ -5,34 +5,13 @@ All pictures keep the image's proportions and have a fixed size in pixels.
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Sequence
-
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
-from plotly.colors import get_colorscale, sample_colorscale
 
 from peftcore.errors import BadData
 from peftcore.figures import lettering, theme, words
-
-MARGIN = dict(l=4, r=4, t=50, b=4)
-
-
-def picture_layer(image: np.ndarray, shortest: int = 320) -> tuple[str, np.ndarray]:
-    """A PNG data URL of the image, enlarged smoothly if small, and the checked image itself."""
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        given = f"{image.dtype} of shape {image.shape}"
-        raise BadData(f"An image must be uint8 of shape (height, width, 3), but got {given}.")
-    drawn = Image.fromarray(image)
-    factor = max(1, round(shortest / min(image.shape[:2])))
-    if factor > 1:
-        drawn = drawn.resize((image.shape[1] * factor, image.shape[0] * factor), Image.Resampling.BICUBIC)
-    buffer = io.BytesIO()
-    drawn.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(), image
+from peftcore.figures.overlay import canvas, finished, frame, heat_colours, heat_layer, map_columns, picture_layer
 
 
 def _grid(grid: np.ndarray) -> np.ndarray:
@@ -40,112 +19,6 @@ def _grid(grid: np.ndarray) -> np.ndarray:
     if grid.ndim != 2 or not np.isfinite(grid).all():
         raise BadData(f"An attention map must be finite numbers (rows, columns), but got shape {grid.shape}.")
     return grid
-
-
-def canvas(image: np.ndarray, width: int) -> tuple[go.Figure, tuple[float, float]]:
-    """The image in a bare figure, x from 0 to 1, y from 0 (top) to 1; and its size in pixels."""
-    address, image = picture_layer(image)
-    across = width - MARGIN["l"] - MARGIN["r"]
-    down = round(across * image.shape[0] / image.shape[1])
-    figure = go.Figure()
-    figure.add_layout_image(
-        source=address, xref="x", yref="y", x=0, y=0, sizex=1, sizey=1, sizing="stretch", layer="below"
-    )
-    hidden = dict(visible=False, fixedrange=True, showgrid=False)
-    figure.update_xaxes(range=[0, 1], **hidden)
-    figure.update_yaxes(range=[1, 0], **hidden)
-    figure.update_layout(autosize=False, dragmode=False, hovermode="closest", showlegend=False)
-    return figure, (across, down)
-
-
-def finished(
-    figure: go.Figure, size: tuple[float, float], width: int, title: str, note: str, name: str, dark: bool
-) -> go.Figure:
-    line = max(20, int(width / 7.6))
-    top = theme.title_height(title, line, note)
-    return theme.finish(
-        figure,
-        title,
-        name=name,
-        dark=dark,
-        width=width,
-        height=int(size[1] + top + MARGIN["b"]),
-        note=note,
-        margin=MARGIN | dict(t=top),
-        line=line,
-    )
-
-
-def _frame(figure: go.Figure, patch: tuple[int, int], shape: tuple[int, int]) -> None:
-    """Outline one patch in two colours, so that it is seen on any image."""
-    (row, column), (rows, columns) = patch, shape
-    box = dict(
-        type="rect",
-        x0=column / columns,
-        x1=(column + 1) / columns,
-        y0=row / rows,
-        y1=(row + 1) / rows,
-        fillcolor="rgba(0,0,0,0)",
-    )
-    figure.add_shape(**box, line=dict(color="#FFFFFF", width=5))
-    figure.add_shape(**box, line=dict(color="#D55E00", width=2.5))
-
-
-def heat_colours(strength: float) -> list[list]:
-    """Cividis, from half transparent to `strength`: where nothing is attended, the image stays visible."""
-    stops = np.linspace(0, 1, 9)
-    colours = sample_colorscale(get_colorscale(theme.SEQUENTIAL), stops.tolist(), colortype="tuple")
-    return [
-        [float(stop), f"rgba({r * 255:.0f},{g * 255:.0f},{b * 255:.0f},{0.45 + (strength - 0.45) * stop:.3f})"]
-        for stop, (r, g, b) in zip(stops, colours, strict=True)
-    ]
-
-
-def heat_layer(
-    figure: go.Figure,
-    grid: np.ndarray,
-    scale: list,
-    low: float,
-    high: float,
-    smooth: bool,
-    texts: Sequence[str] | None = None,
-) -> None:
-    """The map as a heat layer, one cell per patch, or interpolated between their centres.
-
-    `texts`: what each patch says when pointed at, in reading order; a click's `customdata` is then [row, column].
-    Without them the layer takes neither.
-    """
-    rows, columns = grid.shape
-    said = (
-        dict(
-            name="patches",
-            text=np.reshape(texts, grid.shape).tolist(),
-            customdata=np.moveaxis(np.indices(grid.shape), 0, -1).tolist(),
-            hovertemplate="%{text}<extra></extra>",
-        )
-        if texts is not None
-        else dict(hoverinfo="skip")
-    )
-    figure.add_heatmap(
-        z=grid,
-        x0=0.5 / columns,
-        dx=1 / columns,
-        y0=0.5 / rows,
-        dy=1 / rows,
-        zmin=low,
-        zmax=high,
-        colorscale=scale,
-        zsmooth="best" if smooth else False,
-        showscale=False,
-        **said,
-    )
-
-
-def map_columns(shape: tuple[int, ...], **grids: np.ndarray) -> dict[str, list]:
-    """The numbers of maps as columns: row and column, both from 1, and each map's value."""
-    rows, columns = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
-    places = {"row": (rows + 1).tolist(), "column": (columns + 1).tolist()}
-    return places | {name: grid.ravel().tolist() for name, grid in grids.items()}
 
 
 def attention_overlay(
@@ -182,7 +55,7 @@ def attention_overlay(
     ]
     heat_layer(figure, grid, heat_colours(strength), 0.0, zmax or float(grid.max()) or 1.0, smooth, texts)
     if query is not None:
-        _frame(figure, query, grid.shape)
+        frame(figure, query, grid.shape)
     theme.numbered(figure, map_columns(grid.shape, attention=grid))
     if not title:
         top = np.sort(grid.ravel())[::-1][: max(1, round(grid.size / 10))].sum() / total
@@ -209,7 +82,7 @@ def patch_picker(
     for column in range(1, columns):
         figure.add_shape(type="line", x0=column / columns, x1=column / columns, y0=0, y1=1, line=line)
     if selected is not None:
-        _frame(figure, selected, grid_shape)
+        frame(figure, selected, grid_shape)
     texts = [f"row {r + 1}, column {c + 1}" for r in range(rows) for c in range(columns)]
     clear = [[0, "rgba(0,0,0,0)"], [1, "rgba(0,0,0,0)"]]
     heat_layer(figure, np.zeros(grid_shape), clear, 0.0, 1.0, smooth=False, texts=texts)
@@ -258,7 +131,7 @@ def attention_difference(
     rows, columns = (axis.ravel() + 0.5 for axis in np.indices(gap.shape))
     lettering.signs(figure, (columns / a.shape[1], rows / a.shape[0]), gap.ravel(), reach, size=12)
     if query is not None:
-        _frame(figure, query, a.shape)
+        frame(figure, query, a.shape)
     theme.numbered(figure, map_columns(a.shape, **{names[0]: a, names[1]: b, "difference": gap}))
     moved = 0.5 * np.abs(gap).sum()  # total variation distance
     return finished(

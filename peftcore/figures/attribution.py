@@ -11,7 +11,7 @@ from plotly.colors import hex_to_rgb
 
 from peftcore.errors import BadData
 from peftcore.figures import theme, words
-from peftcore.figures.attention import canvas, finished, heat_colours, heat_layer, map_columns
+from peftcore.figures.overlay import canvas, finished, heat_colours, heat_layer, map_columns
 from peftcore.figures.squares import ticks
 
 MOST_LINES = 6  # classes of a lens

@@ -1,4 +1,4 @@
-"""Layer x head pictures: the clickable grid of scores, its profile by layer, its growth over steps.
+"""Layer x head pictures: the clickable grid of scores, and its profile by layer.
 
 Layers count from 1 at the bottom and heads from 1 at the left, in every picture. A grid is a scatter of
 square markers that fill their cells: they stay sharp in an SVG, where a heatmap becomes pixels. Marker sizes
@@ -7,12 +7,11 @@ are pixels, so a grid has a fixed size and must be drawn at it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
-from peftcore.errors import BadData
 from peftcore.figures import lettering, theme, words
 from peftcore.figures.squares import (
     GAP,
@@ -22,6 +21,7 @@ from peftcore.figures.squares import (
     cells,
     checked,
     colour_axis,
+    colour_bar,
     crosses,
     lay_square,
     rank_heads,
@@ -29,7 +29,7 @@ from peftcore.figures.squares import (
 )
 
 
-def _finding(values: np.ndarray, projection: str) -> str:
+def finding(values: np.ndarray, projection: str) -> str:
     """Which head stands out, and by how much."""
     layer, head = np.unravel_index(int(np.nanargmax(np.abs(values))), values.shape)
     median = float(np.nanmedian(np.abs(values)))
@@ -108,7 +108,7 @@ def head_grid(
                 opacity=1,
                 color=values[where[:, 0], where[:, 1]],
                 line=dict(width=0),
-                colorbar=_colour_bar(score, projection, scale, colours),
+                colorbar=colour_bar(score, projection, scale, colours),
                 **colours,
             ),
             hovertemplate="<b>%{text}</b>%{customdata[5]}<br>"
@@ -130,7 +130,7 @@ def head_grid(
     note = _selection_note(values, ranks, count, selected, score, scale) if note is None else note
     return theme.finish(
         figure,
-        title or _finding(values, projection),
+        title or finding(values, projection),
         name="head-grid",
         dark=dark,
         margin=SIDES,
@@ -148,23 +148,6 @@ def _state(mask: np.ndarray | None, decided: np.ndarray | None, layer: int, head
         return "<br>switched off"
     score = Scale.of(decided[layer]).text(decided[layer, head])
     return f"<br>switched off: {score} of its layer by the deciding score"
-
-
-def _colour_bar(score: str, projection: str, scale: Scale, colours: Mapping) -> dict:
-    title = f"{score}<br>{projection}" if projection else score
-    title += f"<br>{scale.title}"
-    return dict(
-        title=dict(text=title, side="top", font=dict(size=12)),
-        thickness=12,
-        len=1,
-        lenmode="fraction",
-        y=0.5,
-        x=1,
-        xpad=10,
-        outlinewidth=0,
-        tickfont=dict(size=11),
-        **scale.bar(colours["cmax"], colours["cmin"]),
-    )
 
 
 def _selection_note(
@@ -237,118 +220,3 @@ def _profile_title(values: np.ndarray, means: np.ndarray) -> str:
         top = int(sums.argmax())
         return f"Layer {top + 1} holds {words.percent(sums[top] / sums.sum())} of the score, the sum over all heads"
     return f"Layer {int(np.nanargmax(np.abs(means))) + 1} stands out by its mean"
-
-
-def scores_over_steps(
-    frames: Sequence[Mapping], *, score: str, projection: str, width: int = 560, height: int = 560, dark: bool = False
-) -> go.Figure:
-    """The grid at each recorded step, with a slider and a play button; colours and axes stay fixed.
-
-    Args:
-        frames: dicts of `step` and `values` (layers, heads), all of one shape, in step order.
-    """
-    if not frames:
-        raise BadData("Scores over steps need at least one recorded step.")
-    grids = np.stack([checked(frame["values"]) for frame in frames])  # (steps, layers, heads)
-    rows, columns = grids.shape[1:]
-    margins = SIDES | dict(b=128)
-    cell = cell_side(rows, columns, width, height, margins)
-    where = np.argwhere(~np.isnan(grids[-1]))
-    colours, scale = colour_axis(grids), Scale.of(grids[-1])
-
-    def squares(grid: np.ndarray) -> go.Scatter:
-        return go.Scatter(
-            x=where[:, 1],
-            y=where[:, 0],
-            mode="markers",
-            showlegend=False,
-            name=score,
-            marker=dict(
-                symbol="square",
-                size=cell - GAP,
-                color=grid[where[:, 0], where[:, 1]],
-                line=dict(width=0),
-                colorbar=_colour_bar(score, projection, scale, colours),
-                **colours,
-            ),
-            text=[f"layer {layer + 1}, head {head + 1}: {scale.text(grid[layer, head])}" for layer, head in where],
-            hovertemplate="%{text}<extra></extra>",
-        )
-
-    names = [str(frame["step"]) for frame in frames]
-    by_step = [cells(grid, score) for grid in grids]
-    table = {column: [one for each in by_step for one in each[column]] for column in by_step[0]}
-    steps = [name for name, each in zip(names, by_step, strict=True) for _ in each["layer"]]
-    figure = go.Figure(
-        squares(grids[-1]),
-        frames=[go.Frame(data=[squares(grid)], name=name) for grid, name in zip(grids, names, strict=True)],
-    )
-    theme.numbered(figure, {"step": steps} | table)
-    lay_square(figure, rows, columns, cell, margins)
-    _player(figure, names, dark)
-    return theme.finish(
-        figure,
-        _finding(grids[-1], projection),
-        name="scores-over-steps",
-        dark=dark,
-        margin=margins,
-        note=f"{len(names)} recorded steps; play, or drag the slider",
-        width=figure.layout.width,
-        height=figure.layout.height,
-        line=max(24, int(figure.layout.width / 8)),
-    )
-
-
-def _player(figure: go.Figure, names: list[str], dark: bool) -> None:
-    """Play, pause and a slider over the frames."""
-    still = dict(mode="immediate", transition=dict(duration=0))
-    play = dict(
-        label="&#9654;",
-        method="animate",
-        args=[None, dict(frame=dict(duration=250, redraw=True), fromcurrent=False, **still)],
-    )
-    pause = dict(
-        label="&#10073;&#10073;", method="animate", args=[[None], dict(frame=dict(duration=0, redraw=True), **still)]
-    )
-    # Light buttons on dark pages too: Plotly paints a button light while it is pointed at.
-    figure.update_layout(
-        updatemenus=[
-            dict(
-                type="buttons",
-                direction="left",
-                showactive=False,
-                x=0,
-                xanchor="left",
-                y=0,
-                yanchor="top",
-                pad=dict(t=58, l=-40),
-                buttons=[play, pause],
-                bgcolor="#E8ECF0",
-                bordercolor="#B8C0C9",
-                font=dict(color="#1F2933", size=12),
-            )
-        ],
-        sliders=[
-            dict(
-                active=len(names) - 1,
-                x=0.18,
-                len=0.82,
-                xanchor="left",
-                y=0,
-                yanchor="top",
-                pad=dict(t=44, b=4),
-                currentvalue=dict(prefix="step ", font=dict(size=13, color=theme.ink(dark)), xanchor="right"),
-                bgcolor=theme.muted(dark),
-                bordercolor="rgba(0,0,0,0)",
-                ticklen=0,
-                minorticklen=0,
-                font=dict(size=11, color="rgba(0,0,0,0)"),
-                steps=[
-                    dict(
-                        label=name, method="animate", args=[[name], dict(frame=dict(duration=0, redraw=True), **still)]
-                    )
-                    for name in names
-                ],
-            )
-        ],
-    )

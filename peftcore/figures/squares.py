@@ -83,6 +83,24 @@ def colour_axis(values: np.ndarray) -> dict:
     return dict(colorscale=theme.SEQUENTIAL, cmin=0.0, cmax=high or 1.0)
 
 
+def colour_bar(score: str, projection: str, scale: Scale, colours: Mapping) -> dict:
+    """The bar beside a grid: what the colours of `colour_axis` mean, read in a scale."""
+    title = f"{score}<br>{projection}" if projection else score
+    title += f"<br>{scale.title}"
+    return dict(
+        title=dict(text=title, side="top", font=dict(size=12)),
+        thickness=12,
+        len=1,
+        lenmode="fraction",
+        y=0.5,
+        x=1,
+        xpad=10,
+        outlinewidth=0,
+        tickfont=dict(size=11),
+        **scale.bar(colours["cmax"], colours["cmin"]),
+    )
+
+
 def cell_side(layers: int, heads: int, width: int, height: int, margins: Mapping[str, int]) -> int:
     """The side in pixels of a cell that fits the figure both ways."""
     across = (width - margins["l"] - margins["r"]) / heads

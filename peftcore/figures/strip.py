@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import theme, words
-from peftcore.figures.attention import picture_layer
+from peftcore.figures.overlay import picture_layer
 
 GAP = 6  # pixels between neighbouring images
 

@@ -38,6 +38,7 @@ from peftcore.figures import (
     races,
     reached,
     results,
+    score_steps,
     squares,
     strip,
     tasks,
@@ -202,7 +203,7 @@ EXAMPLES: list[tuple[Callable[..., go.Figure], dict]] = [
     (heads.head_grid, dict(values=SCORES, score="taylor", projection="v", selected=(2, 3))),
     (heads.layer_profile, dict(values=SCORES, score="taylor")),
     (
-        heads.scores_over_steps,
+        score_steps.scores_over_steps,
         dict(frames=[{"step": 10 * i, "values": SCORES * i} for i in (1, 2, 3)], score="taylor", projection="v"),
     ),
     (
@@ -585,7 +586,7 @@ def test_signed_scores_centre_on_zero_and_show_their_sign() -> None:
 
 
 def test_scores_over_steps_keep_one_scale() -> None:
-    figure = heads.scores_over_steps(
+    figure = score_steps.scores_over_steps(
         [{"step": 10 * i, "values": SCORES * i} for i in range(1, 5)], score="taylor", projection="v"
     )
     scales = {(frame.data[0].marker.cmin, frame.data[0].marker.cmax) for frame in figure.frames}
@@ -773,7 +774,7 @@ def test_names_from_outside_are_not_markup() -> None:
     [
         lambda: heads.head_grid(np.ones(3), score="s", projection="v"),
         lambda: heads.head_grid(np.full((2, 2), np.nan), score="s", projection="v"),
-        lambda: heads.scores_over_steps([], score="s", projection="v"),
+        lambda: score_steps.scores_over_steps([], score="s", projection="v"),
         lambda: memory_curves.step_memory([{"t": 0}]),
         lambda: memory.memory_bars([]),
         lambda: kept.kept_activations([], "blocks.6"),

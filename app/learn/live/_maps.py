@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from peftcore.figures import theme
-from peftcore.figures.attention import heat_colours, picture_layer
+from peftcore.figures.overlay import heat_colours, picture_layer
 from peftcore.figures.words import plain
 
 GAP, UNDER = 8, 22  # pixels between maps, and for the name under each

@@ -12,37 +12,26 @@ import os
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from peftcore import errors, events
+from peftcore import errors
 from peftcore.engine import caps
 from peftcore.engine.caps import Caps
 from peftcore.engine.forecast import Forecast, Oracle
+from peftcore.engine.held import Held
 from peftcore.engine.host import RECOVER_SECONDS, Host
 from peftcore.engine.job import Job
-from peftcore.engine.lease import Lease
-from peftcore.engine.line import Line, Turn
+from peftcore.engine.line import Line, Turn, shared_forward
 from peftcore.engine.pool import Pool
 from peftcore.engine.sizes import ARTIFACT, Sizes
-from peftcore.spec import RunSpec
-from peftcore.store import WAITING, RunRecord, Store, custody
+from peftcore.store import Store, custody
 
 log = logging.getLogger(__name__)
 
 FINETUNE, RACE = "peftcore.engine.worker:finetune", "peftcore.engine.worker:race"
 STOPPED = ("interrupted", "failed", "cancelled")  # statuses from which a run can go on
 MOST_PASSED = 4  # turns that may pass one that waits for memory, after which nobody is handed over before it
-
-
-def shared_forward(settings: Mapping[str, Any]) -> Hashable:
-    """What decides the frozen forward that a side method's run reads; None for other methods."""
-    try:
-        spec = RunSpec.from_dict(settings)
-    except errors.HeadroomError:
-        return None  # run alone, it will fail with the reason
-    return spec.forward if spec.method.kind == "side" else None
 
 
 class Engine:
@@ -81,6 +70,7 @@ class Engine:
         self.cpus_per_run = cpus_per_run or int(os.environ.get("HEADROOM_CPUS_PER_RUN", 0))
         self.runs_per_gpu = runs_per_gpu
         self.function, self.race = function, race
+        self._held = Held(store)
         self._line = Line(store, forward)
         self._oracle = Oracle(store)
         self._sizes = Sizes(store, self._predict, self._hand_over_soon) if function == FINETUNE else None
@@ -88,21 +78,17 @@ class Engine:
         self._host = Host(
             store.folder, self.address, num_cpus, self._make_pool, began=self.recover,
             duties=[
-                (0, self._stop_wanted), (RECOVER_SECONDS, self._measure), (RECOVER_SECONDS, self.recover),
+                (0, self._held.stop_wanted), (RECOVER_SECONDS, self._measure), (RECOVER_SECONDS, self.recover),
                 (0, self._hand_over),  # what a command could not do: the store was full, a cluster has grown
                 (0, self._foretell),
             ],
-            is_busy=lambda: bool(self._jobs),
+            is_busy=lambda: bool(self._held.jobs),
         )  # fmt: skip
         self._filling = False  # a command to hand runs over is under way
-        self._jobs: dict[int, Job] = {}
-        self._lock = threading.RLock()  # of _jobs and of what is decided by looking at it
-        self._leases = store.folder / "engines"
-        self._lease = Lease(self._leases)
 
     def start(self) -> Engine:
         """Begins to start Ray in the background; runs may be submitted already."""
-        with self._lock:
+        with self._held.lock:
             self._host.start()
         return self
 
@@ -125,7 +111,7 @@ class Engine:
     def shutdown(self) -> None:
         """Ends Ray with every run in it, and waits until it is done; the next engine on this store resumes them."""
         self._host.close()
-        self._lease.release()
+        self._held.release()
 
     def submit(self, spec: Any, owner: str = "", title: str = "", predicted: Mapping[str, int] | None = None) -> int:
         """Queues a RunSpec, or the settings of one, and returns the run's number.
@@ -138,7 +124,7 @@ class Engine:
         """
         settings = settings_of(spec)
         self._allow(owner, [settings])
-        run = self.store.create_run(settings, owner=owner, title=title, engine=self._lease.id)
+        run = self.store.create_run(settings, owner=owner, title=title, engine=self._held.engine)
         if predicted:
             self.store.put_artifact(run, ARTIFACT, json.dumps(dict(predicted)).encode())
         self._hand_over_soon()
@@ -153,7 +139,7 @@ class Engine:
         if not settings:
             raise errors.InvalidSetting("A race needs at least one RunSpec.")
         self._allow(owner, settings)
-        runs = self.store.create_race(settings, owner=owner, title=title, engine=self._lease.id)
+        runs = self.store.create_race(settings, owner=owner, title=title, engine=self._held.engine)
         self._hand_over_soon()
         return runs[0]
 
@@ -166,21 +152,17 @@ class Engine:
         return self._cancel([record.id for record in self.store.runs(race=race)])
 
     def _cancel(self, runs: Sequence[int]) -> bool:
-        wanted = [run for run in runs if self.store.want_stop(run)]
-        with self._lock:
-            for run in wanted:
-                if run not in self._jobs:  # Ray does not have it yet
-                    self._note_cancelled(run, only_from=("queued",), held_by=self._lease.id)
+        wanted = self._held.cancel(runs)
         if wanted:
-            self._host.do(self._stop_wanted)
-        return bool(wanted)
+            self._host.do(self._held.stop_wanted)
+        return wanted
 
     def resume(self, run: int) -> None:
         """Queues a run that stopped before its end again, from its last checkpoint where it has one."""
         record = self.store.run(run)
         status = record.status
         self._allow(record.owner, [record.spec])
-        if status not in STOPPED or not custody.resume(self.store, run, self._lease.id, status):
+        if status not in STOPPED or not custody.resume(self.store, run, self._held.engine, status):
             raise errors.InvalidSetting(f"Run {run} is {status}; only one that stopped before its end can go on.")
         self._hand_over_soon()
 
@@ -190,7 +172,7 @@ class Engine:
         for owner in {record.owner for record in stopped}:
             self._allow(owner, [record.spec for record in stopped if record.owner == owner])
         for record in reversed(stopped):
-            custody.resume(self.store, record.id, self._lease.id, record.status)
+            custody.resume(self.store, record.id, self._held.engine, record.status)
         self._hand_over_soon()
 
     def wake(self) -> None:
@@ -199,9 +181,9 @@ class Engine:
 
     def queue(self) -> list[int]:
         """The queued runs, the next one first."""
-        with self._lock:
-            handed = set(self._jobs)
-            order = self._line.order(self._working(), handed)
+        with self._held.lock:
+            handed = set(self._held.jobs)
+            order = self._line.order(self._held.working(), handed)
         first = [run for run in self.store.waiting() if run in handed]  # Ray has them already
         order.sort(key=lambda turn: self._most(turn.owner) == 0)
         return first + [run for turn in order for run in turn.runs]
@@ -213,9 +195,9 @@ class Engine:
 
     def forecast(self, owner: str = "") -> Forecast:
         """When the queued runs will begin, and one more that this person would queue now."""
-        with self._lock:
-            jobs = {job: job.runs for job in self._jobs.values()}
-            working, handed = self._working(), set(self._jobs)
+        with self._held.lock:
+            jobs = {job: job.runs for job in self._held.jobs.values()}
+            working, handed = self._held.working(), set(self._held.jobs)
         return self._oracle.look(
             owner, lambda more: self._line.order(working, handed, more), list(jobs.values()), max(1, self.slots),
             self._most,
@@ -237,22 +219,7 @@ class Engine:
 
         Several engines may share a store. Each holds a lease, and of two that find one orphan one gets it.
         """
-        self._lease.keep()
-        orphans = [record for record in self.store.runs(status=WAITING) if not self._held(record)]
-        for record in sorted(orphans, key=lambda record: (record.queued, record.id)):
-            if record.stop_wanted:
-                self._note_cancelled(record.id, held_by=record.engine)
-            elif record.status == "queued":
-                custody.adopt(self.store, record.id, self._lease.id, record.engine)
-            elif not custody.lost(self.store, record.id, self._lease.id, record.engine):
-                self.store.set_status(
-                    record.id,
-                    "interrupted",
-                    error=f"The app or its Ray ended while this run was working, {custody.MOST_LOSSES} times before it "
-                    "came further. Resume it to run it again.",
-                    only_from=("running",),
-                    held_by=record.engine,
-                )
+        self._held.take_over()
         self._hand_over_soon()
 
     # In the engine's own thread
@@ -270,20 +237,20 @@ class Engine:
 
     def _hand_over(self) -> None:
         """Gives Ray the next turns, as many as there are slots free."""
-        with self._lock:
+        with self._held.lock:
             self._filling = False
             if self._host.is_hopeless:
                 for record in self.store.runs(status="queued"):
-                    if record.engine == self._lease.id and record.id not in self._jobs:
+                    if record.engine == self._held.engine and record.id not in self._held.jobs:
                         self.store.set_status(record.id, "failed", error=f"Runs cannot be started: {self._host.reason}")
             if not self._host.takes_runs:
                 return  # where Ray has died, they stay queued for the next one
-            for turn in self._line.order(working := self._working(), self._jobs):
-                at_work = set(self._jobs.values())
+            for turn in self._line.order(working := self._held.working(), self._held.jobs):
+                at_work = set(self._held.jobs.values())
                 if len(at_work) >= self.slots or any(job.pid is None and job.passed >= MOST_PASSED for job in at_work):
                     return
                 most = self._most(turn.owner)
-                if turn.engine == self._lease.id and (most is None or working[turn.owner] < most):
+                if turn.engine == self._held.engine and (most is None or working[turn.owner] < most):
                     working[turn.owner] += self._launch(turn)
 
     def _launch(self, turn: Turn) -> bool:
@@ -292,7 +259,7 @@ class Engine:
         assert pool is not None, "asked once Ray is there"
         # Without those that were cancelled, or taken over, meanwhile.
         records = [record for record in map(self.store.run, turn.runs) if record.status == "queued"]
-        runs = [record.id for record in records if record.engine == self._lease.id and not record.stop_wanted]
+        runs = [record.id for record in records if record.engine == self._held.engine and not record.stop_wanted]
         if not runs:
             return False
         settings = [record.spec for record in records if record.id in runs]
@@ -313,12 +280,12 @@ class Engine:
             stream = pool.begin_together(self.race, settings, checkpoints, name, need)
         else:
             stream = pool.begin(self.function, settings[0], checkpoints[0], need)
-        for other in set(self._jobs.values()):
+        for other in set(self._held.jobs.values()):
             other.passed += other.pid is None
         job = Job(
-            self.store, runs, stream, self._lease.id, self._host.leave, self._forget, name, turn.owner, need.memory
+            self.store, runs, stream, self._held.engine, self._host.leave, self._forget, name, turn.owner, need.memory
         )
-        self._jobs |= dict.fromkeys(runs, job)
+        self._held.jobs |= dict.fromkeys(runs, job)
         self._line.begun(turn)
         job.start()
         self._oracle.told.came(runs, time.time())
@@ -347,49 +314,23 @@ class Engine:
         if self.address and self._host.pool and self.state == "ready":
             self._host.pool.measure()
 
-    def _working(self) -> Counter[str]:
-        """How many slots each person's runs take."""
-        return Counter(job.owner for job in set(self._jobs.values()))
-
-    def _stop_wanted(self) -> None:
-        """Stops the runs that this process, or another one, asked to stop."""
-        stopping: dict[Job, list[int]] = {}
-        for record in self.store.runs(status=WAITING):
-            job = self._jobs.get(record.id)
-            if record.stop_wanted and job and record.id not in job.unwanted:
-                stopping.setdefault(job, []).append(record.id)
-            elif record.stop_wanted and not job and (record.engine == self._lease.id or not self._held(record)):
-                self._note_cancelled(record.id, held_by=record.engine)
-        for job, runs in stopping.items():
-            job.stop(runs)
-
     # Shared
 
     def _hand_over_soon(self) -> None:
         """The engine's thread will see whose turn it is; many calls in a row are one look."""
-        with self._lock:
+        with self._held.lock:
             if not self._filling:
                 self._filling = True
                 self._host.do(self._hand_over)
 
     def _forget(self, job: Job, run: int) -> None:
-        self._jobs.pop(run, None)
+        self._held.jobs.pop(run, None)
         if self._host.leave.is_set() or run in job.live:  # it did not end: `recover` will find it
             return
         if job.crashed and not job.live and not job.again:
             self._host.do(self._warm_up)
         if not (job.again and job.live):  # what goes on together is handed over together
             self._hand_over_soon()
-
-    def _held(self, record: RunRecord) -> bool:
-        """Whether a living engine works on a run, or will."""
-        if record.engine == self._lease.id:
-            return record.id in self._jobs or record.status == "queued"
-        return Lease.held(self._leases, record.engine)
-
-    def _note_cancelled(self, run: int, only_from: tuple[str, ...] = WAITING, held_by: str | None = None) -> None:
-        if self.store.set_status(run, "cancelled", only_from=only_from, held_by=held_by):
-            self.store.append(run, [events.Cancelled().to_dict()])
 
 
 def settings_of(spec: Any) -> dict[str, Any]:

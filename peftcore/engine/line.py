@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from peftcore import errors
+from peftcore.spec import RunSpec
 from peftcore.store import Store
 
 REMEMBERED_SECONDS = 24 * 3600.0  # a turn that is longer ago gives nobody else precedence
@@ -27,6 +28,15 @@ class Turn:
     owner: str
     queued: float
     engine: str = ""
+
+
+def shared_forward(settings: Mapping[str, Any]) -> Hashable:
+    """What decides the frozen forward that a side method's run reads; None for other methods."""
+    try:
+        spec = RunSpec.from_dict(settings)
+    except errors.HeadroomError:
+        return None  # run alone, it will fail with the reason
+    return spec.forward if spec.method.kind == "side" else None
 
 
 def fair(turns: Iterable[Turn], working: Mapping[str, int], served: Mapping[str, float]) -> list[Turn]:

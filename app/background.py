@@ -36,6 +36,7 @@ STALE_SECONDS = 5.0  # after which a fault is no longer believed that may have b
 # Of a folder, a file, a network; what is wrong with a setting stays wrong.
 MENDED_OUTSIDE = (errors.BadData, errors.DataUnavailable, errors.WeightsUnavailable, OSError)
 BUSY_SECONDS = 60.0  # after which what took too much is tried again: the machine may have been busy
+PROCESSES = True  # False: calls work in the app's own threads, as tests of pages have it
 Work = Callable[[], Any] | Call
 
 
@@ -134,7 +135,7 @@ class Desk:
     def is_wanted(self, job: Job) -> bool:
         """Whether somebody looked at it lately; very lately, where others wait."""
         with self._changed:
-            patience = HURRIED if any(map(_is_waited_for, self._waiting.values())) else PATIENCE
+            patience = HURRIED if any(one.is_wanted for jobs in self._waiting.values() for one in jobs) else PATIENCE
         now = monotonic()
         return now - job.looked < patience or (job.looked > -inf and now - job.began < SHORT)
 
@@ -197,9 +198,6 @@ def _do(job: Job, worker: Worker) -> None:
     job.set_result(result)
 
 
-PROCESSES = True  # False: calls work in the app's own threads, as tests of pages have it
-
-
 def _is_stale(job: Job) -> bool:
     if not job.done():
         return False
@@ -207,10 +205,6 @@ def _is_stale(job: Job) -> bool:
     if not isinstance(fault, (*MENDED_OUTSIDE, OverLimit)):
         return False
     return monotonic() - job.ended > (BUSY_SECONDS if isinstance(fault, OverLimit) else STALE_SECONDS)
-
-
-def _is_waited_for(jobs: OrderedDict[Job, None]) -> bool:
-    return any(job.is_wanted for job in jobs)
 
 
 def _session() -> str:

@@ -19,8 +19,8 @@ from app import recordings
 from app.looks import ROLLOUT, Look, look_of
 from app.subjects import Run, Scores, Subject, adapter, run
 from peftcore import errors
+from peftcore.uploads.decoding import decode
 from peftcore.uploads.images import picture
-from peftcore.uploads.pictures import decode
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from load import Person, Server, Tally
+from load import Server
+from person import Person, Tally
 
 from peftcore.registry import METHODS
 

@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import load  # noqa: E402
 from find_browser import find  # noqa: E402
+from person import Person, Tally  # noqa: E402
 
 from peftcore.engine.lease import Lease  # noqa: E402
 from peftcore.store import Store, gallery  # noqa: E402
@@ -36,9 +37,9 @@ EXAMPLE = "lora-digits"
 
 async def room(server: load.Server, people: int, minutes: float, runs: list[int]) -> list[tuple[float, float]]:
     """Minutes since the beginning and megabytes of the server."""
-    tally, began = load.Tally(), time.monotonic()
+    tally, began = Tally(), time.monotonic()
     until = began + 60 * minutes
-    everybody = [load.Person(server.address, tally, seed, runs) for seed in range(people)]
+    everybody = [Person(server.address, tally, seed, runs) for seed in range(people)]
     memory: list[tuple[float, float]] = []
 
     async def watch() -> None:

@@ -1,4 +1,4 @@
-"""What a run will cost, before it is launched: weights it trains, peak memory, time, and its place in the queue."""
+"""What a run will cost, before it is launched: weights it trains, and its peak memory."""
 
 from __future__ import annotations
 
@@ -19,12 +19,9 @@ if TYPE_CHECKING:
     from peftcore.cli.image_size import Smaller
     from peftcore.model import TunedModel
     from peftcore.spec import RunSpec
-    from peftcore.store import Store
 
 DECIDE_MEMORY = ("backbone", "method", "task", "batch_size", "precision", "device", "augmentation", "cache_features",
                  "cache_precision", "select", "image_size")  # fmt: skip
-ALIKE = ("backbone", "method", "task", "batch_size")  # runs that agree on it take as long
-LOOK_BACK = 60  # newest finished runs among which one like this is looked for
 
 
 @dataclass(frozen=True)
@@ -224,29 +221,3 @@ def _held(specs: Sequence[RunSpec], each: Sequence[Cost]) -> dict[str, int]:
         in_one_call[call] = in_one_call.get(call, 0) + cost.components["activations"]
     held = together([cost.components for cost in each])
     return {name: held[name] for name in each[0].components} | {"activations": max(in_one_call.values())}
-
-
-def seconds(specs: Sequence[RunSpec], store: Store) -> tuple[float, int] | None:
-    """Seconds these runs take one by one, and the number of an earlier run that this is taken from; None where one of
-    them has none like it.
-
-    Like it: the newest finished run of the same backbone, method, task and batch size that shared its time with no
-    other. What that run spent outside its epochs (loading, caching) is taken once, its mean epoch as often as this
-    run has epochs.
-    """
-    total, earlier = 0.0, 0
-    records = [record for record in store.runs(limit=LOOK_BACK, status="finished") if record.race is None]
-    for spec in specs:
-        settings = spec.to_dict()
-        like = (r for r in records if all(_trait(r.spec, name) == _trait(settings, name) for name in ALIKE))
-        ends = ((record.id, store.last_event(record.id, "finished")) for record in like)
-        earlier, end = next(((run, end) for run, end in ends if end and end["epochs"]), (0, None))
-        if end is None:
-            return None
-        epochs = sum(epoch["seconds"] for epoch in end["epochs"])
-        total += end["seconds"] - epochs + epochs / len(end["epochs"]) * spec.epochs
-    return total, earlier
-
-
-def _trait(settings: dict[str, Any], name: str) -> Any:
-    return settings[name]["name"] if name == "method" else settings[name]

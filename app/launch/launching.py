@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import backbone_choice, caps, errors, forms, glossary, links, navigation, screen, state, theme, turns, words
 from app.heads import cut
-from app.launch import cost_card, costs, race_form, raced, rates, request, task_choice
+from app.launch import cost_card, costs, durations, race_form, raced, rates, request, task_choice
 from app.launch.request import CHOSEN_ABOVE, Request
 from app.memory import cases
 from app.runs import races
@@ -186,7 +186,7 @@ def _launch(form: Request, place: DeltaGenerator) -> None:
 
 
 def _time(specs: Sequence[RunSpec]) -> str:
-    estimate = costs.seconds(specs, state.store())
+    estimate = durations.seconds(specs, state.store())
     if estimate is None:
         each = [state.engine().forecast().lasts(spec.to_dict()) for spec in specs]
         known = [one for one in each if one]

@@ -14,8 +14,8 @@ from app import background, errors, libraries, links, pictures
 from app.try_it import burst, images, learning
 from peftcore import uploads
 from peftcore.errors import HeadroomError
+from peftcore.uploads.decoding import decode
 from peftcore.uploads.division import FEWEST
-from peftcore.uploads.pictures import decode
 
 ABOUT = 10  # pictures of a class that are asked for
 MOST_CLASSES, MOST_PICTURES = 10, 60  # of a class

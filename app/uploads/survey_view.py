@@ -16,9 +16,9 @@ from peftcore import uploads
 from peftcore.errors import BadData
 from peftcore.figures import tasks as figures
 from peftcore.figures.words import percent, si_bytes
+from peftcore.uploads.decoding import FITS, in_all_fits
 from peftcore.uploads.division import SHARES, divide
 from peftcore.uploads.intake import Tell
-from peftcore.uploads.pictures import FITS, in_all_fits
 from peftcore.uploads.sets import staying
 from peftcore.uploads.survey import Survey
 

@@ -6,25 +6,19 @@ import json
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from peftcore.bench._accuracies import spread
+from peftcore.bench._head_probes import FEWER, probed
 from peftcore.bench.tasks import MINI_VTAB
 from peftcore.cli.output import JSON, answer, console, names_of
-from peftcore.figures.effects import rank_correlation
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import Store, recipes
 
-FEWER = 48  # images of conductance and of attention's traits, as on the Heads page: they cost most
-POINTS = 9  # of a deletion curve
-RANKED = 0.95  # Spearman's rho with the last scores, from which on ranks count as settled
 SCORES = ("taylor", "energy", "conductance", "distance", "entropy")
-ORDERS = ("least", "most", "random")
 
 
 def specs(tasks: Sequence[str], seeds: int, method: str, backbone: str, epochs: int) -> list[RunSpec]:
@@ -63,7 +57,7 @@ def measure(
         key = key_of(spec, images)
         if key not in known:
             history, blob, accuracy = _trained(spec) if run is None or store is None else _kept(store, run)
-            known[key] = {"key": key, **_about(spec), "test_accuracy": accuracy, **_probed(spec, history, blob, images)}
+            known[key] = {"key": key, **_about(spec), "test_accuracy": accuracy, **probed(spec, history, blob, images)}
             if log is not None:
                 log.parent.mkdir(parents=True, exist_ok=True)
                 with log.open("a") as file:
@@ -107,76 +101,6 @@ def _kept(store: Store, run: int) -> tuple[list[tuple[int, Any]], bytes, float]:
         raise errors.NotMeasurable(f"Run {run} has no {'adapter' if blob is None else 'head scores'} to measure.")
     history = [(event["step"], HeadScores.from_dict(event["scores"])) for event in events]
     return history, blob, float(store.run(run).summary["test_accuracy"])
-
-
-def _probed(spec: RunSpec, history: list[tuple[int, Any]], blob: bytes, images: int) -> dict[str, Any]:
-    import torch
-
-    from peftcore.adapters import from_bytes
-    from peftcore.backbone.preprocess import prepare
-    from peftcore.bench._deletion import head_deletion
-    from peftcore.bench._opinions import attention_traits, head_conductance
-    from peftcore.bench._stability import over_steps, settled, summed
-    from peftcore.methods import make_method
-    from peftcore.probes.effects import head_effects
-    from peftcore.probes.responsiveness import head_energy
-    from peftcore.task import load_task
-
-    model, val, seconds = from_bytes(blob), load_task(spec.task).val, {}
-    x = prepare(val.images[:images], model.backbone, spec.normalisation, resize=spec.resize)
-    y = torch.tensor(val.labels[:images])
-
-    def timed(name: str, probe: Any, *given: Any) -> Any:
-        began = perf_counter()
-        found = probe(model, *given)
-        seconds[name] = round(perf_counter() - began, 2)
-        return found
-
-    taylor = history[-1][1]
-    scores = {
-        "taylor": taylor,
-        "energy": timed("energy", head_energy),
-        "conductance": timed("conductance", head_conductance, x[:FEWER], y[:FEWER]),
-    }
-    scores["distance"], scores["entropy"] = timed("distance and entropy", attention_traits, x[:FEWER])
-    effects = {of: timed(of, head_effects, x, y, of) for of in ("update", "head")}
-    curve = timed("deletion", head_deletion, x, y, taylor, "update", POINTS)
-    rho: dict[str, float | None] = {}
-    sizes: dict[str, float | None] = {}
-    for of, found in effects.items():
-        changes = summed(found.loss)
-        for name, one in scores.items():
-            values, causes = _together(summed(one.values), changes)
-            for table, against in ((rho, causes), (sizes, np.abs(causes))):
-                value = rank_correlation(values, against)[0]
-                table[f"{name}/{of}"] = round(value, 4) if np.isfinite(value) else None
-    own = spec.method if spec.method.name == "heart_lora" else make_method("heart_lora")
-    steps = over_steps(history, own)
-    last = int(steps["step"].iloc[-1])
-    shares = {"settled": settled(steps) / last, "ranked": settled(steps, "rho", RANKED) / last}
-    return {
-        **rho, "heads": int(np.isfinite(summed(taylor.values)).sum()), "sizes": sizes, "areas": _areas(curve),
-        **{name: round(share, 4) for name, share in shares.items()},
-        "records": len(steps), "steps": last, "images": len(x), "before": list(effects["update"].before),
-        "seconds": seconds,
-    }  # fmt: skip
-
-
-def _together(scores: np.ndarray, changes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both over the layers that both have: scores of updates end at the last layer that has one."""
-    layers = min(len(scores), len(changes))
-    return scores[:layers], changes[:layers]
-
-
-def _areas(curve: Any) -> dict[str, dict[str, list[float]]]:
-    """The mean height of each deletion curve, by metric and order; a number for each draw."""
-    return {
-        metric: {order: [
-            round(float(np.trapezoid(one[metric], one["off"]) / np.ptp(one["off"])), 4)
-            for _, one in curve[curve["order"] == order].groupby("draw")
-        ] for order in ORDERS}
-        for metric in ("loss", "accuracy")
-    }  # fmt: skip
 
 
 def summary(rows: Sequence[dict[str, Any]], of: str = "update") -> list[dict[str, str]]:

@@ -7,9 +7,8 @@ Reads what `save_adapter` wrote, Hugging Face PEFT's folders (of timm's and of t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +16,7 @@ import numpy as np
 import typer
 
 from peftcore import errors
-from peftcore.bench._spectra import Spectrum, decompose
+from peftcore.bench._updates import ORDER, Update, block_of, numbers, projections_of, split
 from peftcore.cli.output import JSON, answer
 from peftcore.registry import METHODS
 
@@ -25,35 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from peftcore.methods._scores import HeadScores
-    from peftcore.model import TunedModel
 
 HEAD_WIDTH = 64  # of ViT, DeiT, DINOv2 and CLIP in every size; a guess where a file does not name a model of timm
-# The Linear layers of a block by the names of timm and of transformers, matched at the end of a path.
-_NAMES = {
-    r"qkv": ("q", "k", "v"),
-    r"q|query|q_proj": ("q",),
-    r"k|key|k_proj": ("k",),
-    r"v|value|v_proj": ("v",),
-    r"attn\.proj|out_proj|o_proj|attention\.output\.dense": ("proj",),
-    r"fc1|intermediate\.dense": ("fc1",),
-    r"fc2|output\.dense": ("fc2",),
-}
-ORDER = ("q", "k", "v", "proj", "fc1", "fc2")
-
-
-@dataclass(frozen=True)
-class Update:
-    """dW = B A of one projection: A (r, d_in), B (d_out, r) scale included. `layer`: from 0; None outside blocks."""
-
-    path: str
-    layer: int | None
-    projection: str
-    A: np.ndarray
-    B: np.ndarray
-
-    @cached_property
-    def spectrum(self) -> Spectrum:
-        return decompose(self.A, self.B)
 
 
 @dataclass(frozen=True)
@@ -163,11 +135,8 @@ def from_bytes(blob: bytes) -> Adapter:
         "trained for": ", ".join(str(part) for part in (spec.get("task"), f"{classes} classes") if part),
         "settings": _words({n: v for n, v in settings.items() if isinstance(v, int | float | str)}),
     }
-    return _assembled("Headroom", METHODS.facts(method).title, facts, pairs, scores, why, others=_head_norms(model))
-
-
-def _head_norms(model: TunedModel) -> dict[str, float]:
-    return {f"classifier.{name}": float(tensor.norm()) for name, tensor in model.head.state_dict().items()}
+    others = {f"classifier.{name}": float(tensor.norm()) for name, tensor in model.head.state_dict().items()}
+    return _assembled("Headroom", METHODS.facts(method).title, facts, pairs, scores, why, others=others)
 
 
 def _of_peft(source: Path, heads: int | None) -> Adapter:
@@ -197,7 +166,7 @@ def _of_peft(source: Path, heads: int | None) -> Adapter:
 def _width(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> int | None:
     """How many rows q, k or v has, where all have as many."""
     found = {
-        len(B) // len(names) for path, (_, B) in pairs.items() if (names := _projections(path)) and names[0] in "qkv"
+        len(B) // len(names) for path, (_, B) in pairs.items() if (names := projections_of(path)) and names[0] in "qkv"
     }
     return found.pop() if len(found) == 1 else None
 
@@ -239,41 +208,15 @@ def _assembled(
     guessed: int | None = None,
     others: Mapping[str, float] | None = None,
 ) -> Adapter:
-    blocks = dict.fromkeys(block for path in sorted(pairs, key=_numbers) if (block := _block(path)))
+    blocks = dict.fromkeys(block for path in sorted(pairs, key=numbers) if (block := block_of(path)))
     layers = scores.layers if scores else tuple(blocks)
     place = {path: layer for layer, path in enumerate(layers)}
     updates = tuple(
-        Update(path, place.get(_block(path)), name, A, B)
-        for path in sorted(pairs, key=_numbers)
-        for name, A, B in _split(path, *(tensor.detach().float().numpy() for tensor in pairs[path]))
+        Update(path, place.get(block_of(path)), name, A, B)
+        for path in sorted(pairs, key=numbers)
+        for name, A, B in split(path, *(tensor.detach().float().numpy() for tensor in pairs[path]))
     )
     return Adapter(writer, method, facts, layers, updates, scores, why if not scores else "", guessed, others or {})
-
-
-def _numbers(path: str) -> tuple[list[int], str]:
-    return [int(number) for number in re.findall(r"\d+", path)], path
-
-
-def _block(path: str) -> str:
-    """A path up to its last number, where it is a layer of a block; '' elsewhere."""
-    match = re.match(r"(.*\d)\.", path)
-    return match[1] if match and _projections(path) else ""
-
-
-def _projections(path: str) -> tuple[str, ...]:
-    return next((names for ending, names in _NAMES.items() if re.search(rf"(^|\.)({ending})$", path)), ())
-
-
-def _split(path: str, A: np.ndarray, B: np.ndarray) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """The projections of a fused Linear. What was not trained in it has only zeros and is left out; so are the columns
-    of B that belong to the others."""
-    names = _projections(path) or (path.rpartition(".")[2],)
-    for name, rows in zip(names, np.split(B, len(names)), strict=True):
-        used = rows.any(0)
-        if len(names) == 1 or not B.any():
-            yield name, A, rows
-        elif used.any():
-            yield name, A[used], rows[:, used]
 
 
 def command(

@@ -18,8 +18,8 @@ import numpy as np
 from peftcore import errors
 from peftcore.home import home
 from peftcore.uploads import kinds
+from peftcore.uploads.decoding import FORMATS, decode, deep_values, to_rgb
 from peftcore.uploads.limits import Limits, more, size
-from peftcore.uploads.pictures import FORMATS, decode, deep_values, to_rgb
 
 if TYPE_CHECKING:
     from PIL import ImageFile

@@ -38,7 +38,7 @@ class Kept:
     made: float  # seconds since 1970
     left_out: int
     query: str = ""  # settings chosen with it, '?fit=crop' or ''
-    bits: int = 16  # depth of the values in 16-bit images; see pictures.decode
+    bits: int = 16  # depth of the values in 16-bit images; see decoding.decode
 
     def __len__(self) -> int:
         return len(self.files)

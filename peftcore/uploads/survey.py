@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -19,13 +19,12 @@ import numpy as np
 
 from peftcore import errors
 from peftcore.home import home
-from peftcore.uploads import archives, kinds, layout
-from peftcore.uploads.images import Pixels, bits_of, measure, read_pixels
+from peftcore.uploads import archives, kinds, layout, notes
+from peftcore.uploads.images import Pixels, measure, read_pixels
 from peftcore.uploads.intake import CHUNK, Intake, Tell, silent
 from peftcore.uploads.limits import Limits
 from peftcore.uploads.names import shown
 from peftcore.uploads.placed import Skipped
-from peftcore.uploads.splits import SPLITS
 
 WORKERS = 2
 LARGE = 8_000_000  # pixels; larger images take hundreds of megabytes each and are decoded one at a time
@@ -57,7 +56,7 @@ class Survey:
     duplicates: tuple[Duplicate, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
-    bits: int = 16  # depth of the values in 16-bit images; see pictures.decode
+    bits: int = 16  # depth of the values in 16-bit images; see decoding.decode
     _temporary: tempfile.TemporaryDirectory | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -184,12 +183,12 @@ def _survey(
     number = {name: index for index, name in enumerate(classes)}
     labels = np.array([number[one.label] for one in images], np.int64)
     given = np.array([one.split for one in images], np.int8)
-    bits, deep = _depth(pixels)
-    notes = (*guesses, *found.notes, *deep, *_notes(found.classes, classes, labels, given))
+    bits, deep = notes.of_depth(pixels)
+    told = (*guesses, *found.notes, *deep, *notes.of_classes(found.classes, classes, labels, given))
     return Survey(
         folder, found.kind, tuple(one.file for one in images), labels, given,
         np.array([seen.size for _, seen in good], np.int64), classes, sum(seen.bytes for _, seen in good),
-        _duplicates([one.fingerprint for one in pixels], labels, given), tuple(skipped), notes, bits, temporary,
+        _duplicates([one.fingerprint for one in pixels], labels, given), tuple(skipped), told, bits, temporary,
     )  # fmt: skip
 
 
@@ -230,50 +229,3 @@ def _duplicates(prints: Sequence[bytes], labels: np.ndarray, given: np.ndarray) 
         for group in groups.values()
         if len(group) > 1
     )
-
-
-def _depth(pixels: Sequence[Pixels]) -> tuple[int, list[str]]:
-    """The depth of the values in 16-bit images, and notes on files that hold more, or less, than is read."""
-    notes, bits = [], 16
-    grey = [one.largest for one in pixels if one.largest is not None and not one.is_colour]
-    colour = [one.largest for one in pixels if one.largest is not None and one.is_colour]
-    if grey and (bits := bits_of(max(grey))) < 16:
-        notes.append(
-            f"{_images(len(grey))} of 16 bits with no value above {max(grey):,} of 65,535: kept here, they are read as "
-            f"{bits}-bit images, since as 16-bit images they would be almost black. The task folder:PATH?bits={bits} "
-            "reads them the same way."
-        )
-    if colour and bits_of(max(colour)) < 16:
-        notes.append(
-            f"{_images(len(colour))} with 16 bits per colour and no value above {max(colour):,} of 65,535. Only the "
-            "upper 8 bits of such images are read, so they are almost black: stretch them to the whole range, or "
-            "convert them to 8 bits, and upload them again."
-        )
-    if several := sum(one.has_more for one in pixels):
-        notes.append(f"{_images(several)} with more than one picture in the file: only the first is read.")
-    return bits, notes
-
-
-def _images(count: int) -> str:
-    return "There is 1 image" if count == 1 else f"There are {count:,} images"
-
-
-def _notes(before: Sequence[str], classes: Sequence[str], labels: np.ndarray, given: np.ndarray) -> Iterator[str]:
-    """What a user should know before training."""
-    if gone := [name for name in before if name not in classes]:
-        yield f"No image of {_listed(gone)} is intact, so {'it is' if len(gone) == 1 else 'they are'} left out."
-    count = Counter(labels.tolist())
-    if few := [name for index, name in enumerate(classes) if count[index] < 3]:
-        what = "has" if len(few) == 1 else "have"
-        yield f"{_listed(few)} {what} fewer than three images, which all go into training."
-    if (given >= 0).any():
-        trained = {*labels[given <= 0].tolist()}  # images without a split are for training, or drawn from
-        if new := [name for index, name in enumerate(classes) if index not in trained]:
-            yield f"There is no training image of {_listed(new)}."
-        if missing := [name for index, name in enumerate(SPLITS) if not (given == index).any()]:
-            yield f"There is no {' and no '.join(missing)} folder; it is drawn from training."
-
-
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    text = ", ".join(shown(name, 40) for name in names[:most])
-    return text + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from peftcore import errors
+from peftcore.bench import _device_checks, _machine_checks
 from peftcore.bench import _doctor as doctor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,14 +36,14 @@ def test_it_answers_in_json_and_its_exit_status_says_whether_all_works(tmp_path)
 def test_a_folder_that_cannot_be_written_is_a_finding(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("HEADROOM_HOME", str(tmp_path / "file" / "home"))
-    [found] = doctor.examined(doctor._disk)
+    [found] = doctor.examined(_machine_checks.disk)
     assert found.state == "fails" and "HEADROOM_HOME" in found.remedy
 
 
 def test_a_library_of_another_version_is_named_with_the_one_that_was_tried(monkeypatch):
-    monkeypatch.setattr(doctor, "_pins", lambda: {"timm": "9.9.9", "peft": "9.9.9"})
-    monkeypatch.setattr(doctor, "LIBRARIES", ("timm", "no-such-library"))
-    found = by_name(doctor.examined(doctor._libraries))
+    monkeypatch.setattr(_machine_checks, "_pins", lambda: {"timm": "9.9.9", "peft": "9.9.9"})
+    monkeypatch.setattr(_machine_checks, "LIBRARIES", ("timm", "no-such-library"))
+    found = by_name(doctor.examined(_machine_checks.libraries))
     assert found["timm"].state == "limited" and "timm==9.9.9" in found["timm"].remedy
     assert found["no-such-library"].state == "fails"
 
@@ -58,5 +59,5 @@ def test_errors_raised_by_a_check_are_findings_too(error):
 
 
 def test_a_device_that_is_not_there_fails_with_a_sentence():
-    [found] = doctor.examined(doctor._trial("cuda:7"))
+    [found] = doctor.examined(_device_checks.trial("cuda:7"))
     assert found.state == "fails" and "cuda:7" in found.name + found.found

@@ -15,7 +15,8 @@ from peftcore import errors
 from peftcore.task import embedded_tasks, load_task, task_card
 from peftcore.tasks.files import vtab
 from peftcore.uploads import pictures as reading
-from peftcore.uploads.pictures import Pictures, decode
+from peftcore.uploads.decoding import decode
+from peftcore.uploads.pictures import Pictures
 
 SHARED = Path(__file__).parents[3] / "shared"
 CIFAR10 = SHARED / "data/vtab-1k/cifar10"

@@ -14,7 +14,8 @@ from peftcore import errors
 from peftcore.task import Split, load_task
 from peftcore.train import loop
 from peftcore.uploads import pictures as reading
-from peftcore.uploads.pictures import Pictures, decode, look
+from peftcore.uploads.decoding import decode, look
+from peftcore.uploads.pictures import Pictures
 
 STREAMED, KEPT = 0, 2**20
 

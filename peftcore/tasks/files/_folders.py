@@ -16,7 +16,8 @@ import numpy as np
 from peftcore import errors
 from peftcore.fetch.confined import VARIABLE, confined
 from peftcore.task import SYMMETRIES, Split
-from peftcore.uploads.pictures import FITS, Pictures
+from peftcore.uploads.decoding import FITS
+from peftcore.uploads.pictures import Pictures
 
 SIZE = 224  # pixels on a side, unless the argument says otherwise
 # Values of the setting `symmetries`: which of task.SYMMETRIES keep the labels, comma-separated.

@@ -32,7 +32,7 @@ from peftcore.task import Task
 from peftcore.tasks.files import _folders
 from peftcore.tasks.remote import _named
 from peftcore.tasks.remote._parquet import Table, columns, numbered
-from peftcore.uploads.pictures import decode
+from peftcore.uploads.decoding import decode
 
 TITLE = "Hugging Face data set"
 DESCRIPTION = (

@@ -21,7 +21,7 @@ from peftcore.task import SYMMETRIES, Task
 from peftcore.tasks.files import _folders
 from peftcore.tasks.remote import _named
 from peftcore.tasks.remote._torchvision import DAMAGED, kept, our_downloads
-from peftcore.uploads.pictures import fitted
+from peftcore.uploads.decoding import fitted
 
 TITLE = "torchvision data set"
 DESCRIPTION = (

@@ -9,7 +9,7 @@ from backbones import nudge, small
 
 import peftcore as pc
 from peftcore.adapters.save import to_bytes
-from peftcore.bench import heads
+from peftcore.bench import _head_probes, heads
 from peftcore.methods._scores import HeadScores
 from peftcore.spec import RunSpec
 
@@ -33,7 +33,7 @@ def test_a_row_is_measured_once_and_means_are_over_seeds(tmp_path, monkeypatch):
     assert made == [0] and both[0] == first and first["settled"] == 0.5
     tested = [f"{name}/{of}" for name in heads.SCORES for of in ("update", "head")]
     assert all(row[name] is None or -1 <= row[name] <= 1 for row in both for name in tested)
-    assert {len(first["areas"]["loss"][order]) for order in heads.ORDERS} == {1, 5}
+    assert {len(first["areas"]["loss"][order]) for order in _head_probes.ORDERS} == {1, 5}
     [digits, whole] = heads.summary(both)
     assert digits["seeds"] == "2" and "±" in digits["taylor"] and whole["task"] == "all"
     assert {row["probe"] for row in heads.durations(both)} == set(first["seconds"])

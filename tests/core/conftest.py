@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+from remote_data import endpoint
+from serving import Files, serving
 
 
 @pytest.fixture(scope="module")
@@ -14,3 +19,32 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """An empty home; the folder around it."""
+    monkeypatch.setenv("HEADROOM_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    """An empty home, and no network beyond this machine; the folder around it."""
+    from peftcore.tasks.remote import hf, torchvision
+
+    monkeypatch.setenv("HEADROOM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    endpoint(monkeypatch, "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    for loaded in (torchvision._task, hf._task):
+        loaded.cache_clear()
+    return tmp_path
+
+
+@pytest.fixture
+def server() -> Iterator[Files]:
+    """A file server in place of the hub and other hosts."""
+    with serving() as server:
+        yield server

@@ -9,8 +9,6 @@ from PIL import Image
 from peftcore import errors
 from peftcore.uploads.decoding import decode
 
-# ------------------------------------------------------------------------------------------- kinds of images
-
 RED, LIGHT = (255, 0, 0), (255, 127, 127)
 
 

@@ -17,9 +17,6 @@ def test_memory_without_a_measurement_is_left_out() -> None:
     assert len(figure.data[0].x) == 15 and figure.layout.title.text.startswith("Peak 435 MB, 78 % of it frozen weights")
 
 
-# Memory
-
-
 def stacked(figure: go.Figure) -> np.ndarray:
     return np.sum([trace.y for trace in figure.data if trace.stackgroup], axis=0)
 

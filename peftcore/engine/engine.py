@@ -1,37 +1,30 @@
 """Runs on Ray: queue, follow, cancel, crash, resume. The store keeps the queue and the events.
 
-Ray is given as many runs as work at once, each when it is its owner's turn (line.py), and places them.
+Ray is given as many runs as work at once (dispatch.py), each when it is its owner's turn (line.py), and places them.
 """
 
 from __future__ import annotations
 
 import atexit
 import json
-import logging
 import os
 import threading
-import time
-import uuid
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from peftcore import errors
 from peftcore.engine import caps
 from peftcore.engine.caps import Caps
+from peftcore.engine.dispatch import FINETUNE, RACE, Dispatch
 from peftcore.engine.forecast import Forecast, Oracle
 from peftcore.engine.held import Held
 from peftcore.engine.host import RECOVER_SECONDS, Host
-from peftcore.engine.job import Job
-from peftcore.engine.line import Line, Turn, shared_forward
+from peftcore.engine.line import Line, shared_forward
 from peftcore.engine.pool import Pool
-from peftcore.engine.sizes import ARTIFACT, Sizes
+from peftcore.engine.sizes import ARTIFACT
 from peftcore.store import Store, custody
 
-log = logging.getLogger(__name__)
-
-FINETUNE, RACE = "peftcore.engine.worker:finetune", "peftcore.engine.worker:race"
 STOPPED = ("interrupted", "failed", "cancelled")  # statuses from which a run can go on
-MOST_PASSED = 4  # turns that may pass one that waits for memory, after which nobody is handed over before it
 
 
 class Engine:
@@ -68,23 +61,24 @@ class Engine:
         self.store = store
         self.address = address or os.environ.get("RAY_ADDRESS") or None
         self.cpus_per_run = cpus_per_run or int(os.environ.get("HEADROOM_CPUS_PER_RUN", 0))
-        self.runs_per_gpu = runs_per_gpu
-        self.function, self.race = function, race
+        self.runs_per_gpu, self.function = runs_per_gpu, function
         self._held = Held(store)
         self._line = Line(store, forward)
         self._oracle = Oracle(store)
-        self._sizes = Sizes(store, self._predict, self._hand_over_soon) if function == FINETUNE else None
         self.caps_of: Callable[[str], Caps] = lambda owner: Caps.here()
         self._host = Host(
             store.folder, self.address, num_cpus, self._make_pool, began=self.recover,
             duties=[
                 (0, self._held.stop_wanted), (RECOVER_SECONDS, self._measure), (RECOVER_SECONDS, self.recover),
-                (0, self._hand_over),  # what a command could not do: the store was full, a cluster has grown
+                # What a command could not do: the store was full, a cluster has grown.
+                (0, lambda: self._dispatch.hand_over()),
                 (0, self._foretell),
             ],
             is_busy=lambda: bool(self._held.jobs),
         )  # fmt: skip
-        self._filling = False  # a command to hand runs over is under way
+        self._dispatch = Dispatch(
+            self._host, self._held, self._line, self._oracle.told, lambda owner: self.caps_of(owner), function, race
+        )
 
     def start(self) -> Engine:
         """Begins to start Ray in the background; runs may be submitted already."""
@@ -102,7 +96,7 @@ class Engine:
     @property
     def slots(self) -> int:
         """How many runs work at once; 0 until Ray is there."""
-        return self._host.pool.slots if self._host.pool else 0
+        return self._dispatch.slots
 
     def wait_ready(self, seconds: float | None = None) -> bool:
         """Waits until Ray takes runs; False where it does not, or not within this time."""
@@ -127,7 +121,7 @@ class Engine:
         run = self.store.create_run(settings, owner=owner, title=title, engine=self._held.engine)
         if predicted:
             self.store.put_artifact(run, ARTIFACT, json.dumps(dict(predicted)).encode())
-        self._hand_over_soon()
+        self._dispatch.soon()
         return run
 
     def submit_race(self, specs: Iterable[Any], owner: str = "", title: str = "") -> int:
@@ -140,7 +134,7 @@ class Engine:
             raise errors.InvalidSetting("A race needs at least one RunSpec.")
         self._allow(owner, settings)
         runs = self.store.create_race(settings, owner=owner, title=title, engine=self._held.engine)
-        self._hand_over_soon()
+        self._dispatch.soon()
         return runs[0]
 
     def cancel(self, run: int) -> bool:
@@ -152,8 +146,7 @@ class Engine:
         return self._cancel([record.id for record in self.store.runs(race=race)])
 
     def _cancel(self, runs: Sequence[int]) -> bool:
-        wanted = self._held.cancel(runs)
-        if wanted:
+        if wanted := self._held.cancel(runs):
             self._host.do(self._held.stop_wanted)
         return wanted
 
@@ -164,7 +157,7 @@ class Engine:
         self._allow(record.owner, [record.spec])
         if status not in STOPPED or not custody.resume(self.store, run, self._held.engine, status):
             raise errors.InvalidSetting(f"Run {run} is {status}; only one that stopped before its end can go on.")
-        self._hand_over_soon()
+        self._dispatch.soon()
 
     def resume_race(self, race: int) -> None:
         """Queues all variations of a race again that stopped before their end."""
@@ -173,11 +166,11 @@ class Engine:
             self._allow(owner, [record.spec for record in stopped if record.owner == owner])
         for record in reversed(stopped):
             custody.resume(self.store, record.id, self._held.engine, record.status)
-        self._hand_over_soon()
+        self._dispatch.soon()
 
     def wake(self) -> None:
         """Looks at the queue again: what held it back has changed."""
-        self._hand_over_soon()
+        self._dispatch.soon()
 
     def queue(self) -> list[int]:
         """The queued runs, the next one first."""
@@ -185,7 +178,7 @@ class Engine:
             handed = set(self._held.jobs)
             order = self._line.order(self._held.working(), handed)
         first = [run for run in self.store.waiting() if run in handed]  # Ray has them already
-        order.sort(key=lambda turn: self._most(turn.owner) == 0)
+        order.sort(key=lambda turn: self._dispatch.most(turn.owner) == 0)
         return first + [run for turn in order for run in turn.runs]
 
     def ahead(self, run: int) -> int:
@@ -200,7 +193,7 @@ class Engine:
             working, handed = self._held.working(), set(self._held.jobs)
         return self._oracle.look(
             owner, lambda more: self._line.order(working, handed, more), list(jobs.values()), max(1, self.slots),
-            self._most,
+            self._dispatch.most,
         )  # fmt: skip
 
     def refusal(
@@ -208,21 +201,18 @@ class Engine:
     ) -> errors.HeadroomError | None:
         """Why a run of this person would never begin that takes so many bytes by component, and `peak`, {} where nobody
         can predict them; None where it would, or where Ray, which knows the machines, is not there yet."""
-        if owner and (predicted or self._sizes) and (capped := self.caps_of(owner).memory(predicted.get("peak"))):
-            return capped
-        pool = self._host.pool
-        return pool.refusal(pool.need(settings, predicted)) if pool else None
+        return self._dispatch.refusal(settings, predicted, owner)
 
     def recover(self) -> None:
         """Takes over the runs whose app or Ray has died: each goes on from its last checkpoint, or from the start. One
-        that was lost too often without having come further is interrupted.
-
-        Several engines may share a store. Each holds a lease, and of two that find one orphan one gets it.
-        """
+        that was lost too often without having come further is interrupted."""
         self._held.take_over()
-        self._hand_over_soon()
+        self._dispatch.soon()
 
-    # In the engine's own thread
+    def _allow(self, owner: str, specs: list[dict[str, Any]]) -> None:
+        """Raises InvalidSetting: this person may not queue runs with these settings."""
+        if owner:
+            caps.check(self.store, self.caps_of(owner), owner, specs)
 
     def _make_pool(self) -> Pool:
         pool = Pool(self.cpus_per_run, self.runs_per_gpu)
@@ -230,80 +220,6 @@ class Engine:
             pool.warm_up(pool.slots)
         atexit.register(self.shutdown)  # registered after Ray's own, so it comes before it
         return pool
-
-    def _warm_up(self) -> None:
-        if self._host.pool and self.function == FINETUNE:
-            self._host.pool.warm_up(1)
-
-    def _hand_over(self) -> None:
-        """Gives Ray the next turns, as many as there are slots free."""
-        with self._held.lock:
-            self._filling = False
-            if self._host.is_hopeless:
-                for record in self.store.runs(status="queued"):
-                    if record.engine == self._held.engine and record.id not in self._held.jobs:
-                        self.store.set_status(record.id, "failed", error=f"Runs cannot be started: {self._host.reason}")
-            if not self._host.takes_runs:
-                return  # where Ray has died, they stay queued for the next one
-            for turn in self._line.order(working := self._held.working(), self._held.jobs):
-                at_work = set(self._held.jobs.values())
-                if len(at_work) >= self.slots or any(job.pid is None and job.passed >= MOST_PASSED for job in at_work):
-                    return
-                most = self._most(turn.owner)
-                if turn.engine == self._held.engine and (most is None or working[turn.owner] < most):
-                    working[turn.owner] += self._launch(turn)
-
-    def _launch(self, turn: Turn) -> bool:
-        """Gives Ray a turn; False where there is nothing to begin, or nobody knows yet how much memory it takes."""
-        pool = self._host.pool
-        assert pool is not None, "asked once Ray is there"
-        # Without those that were cancelled, or taken over, meanwhile.
-        records = [record for record in map(self.store.run, turn.runs) if record.status == "queued"]
-        runs = [record.id for record in records if record.engine == self._held.engine and not record.stop_wanted]
-        if not runs:
-            return False
-        settings = [record.spec for record in records if record.id in runs]
-        try:
-            predicted = self._sizes.of(runs, settings) if self._sizes else {}
-            if predicted is None:
-                return False
-            need, refusal = pool.need(settings[0], predicted), self.refusal(settings[0], predicted, turn.owner)
-        except errors.OutOfMemory as error:
-            refusal = error
-        if refusal:
-            for run in runs:
-                self.store.set_status(run, "failed", error=str(refusal), only_from=("queued",))
-            return False
-        name = f"headroom-{uuid.uuid4().hex}" if len(runs) > 1 else ""
-        checkpoints = [self.store.get_artifact(run, "checkpoint") for run in runs]
-        if name:
-            stream = pool.begin_together(self.race, settings, checkpoints, name, need)
-        else:
-            stream = pool.begin(self.function, settings[0], checkpoints[0], need)
-        for other in set(self._held.jobs.values()):
-            other.passed += other.pid is None
-        job = Job(
-            self.store, runs, stream, self._held.engine, self._host.leave, self._forget, name, turn.owner, need.memory
-        )
-        self._held.jobs |= dict.fromkeys(runs, job)
-        self._line.begun(turn)
-        job.start()
-        self._oracle.told.came(runs, time.time())
-        return True
-
-    def _predict(self, settings: Mapping[str, Any]) -> Any:
-        if self._host.pool is None:
-            raise errors.EngineUnavailable("Ray is not there.")
-        return self._host.pool.predict(settings)
-
-    def _allow(self, owner: str, specs: list[dict[str, Any]]) -> None:
-        """Raises InvalidSetting: this person may not queue runs with these settings."""
-        if owner:
-            caps.check(self.store, self.caps_of(owner), owner, specs)
-
-    def _most(self, owner: str) -> int | None:
-        """How many turns of this person may work at once; 0 where the room is paused, None where there is no cap."""
-        return self.caps_of(owner).running if owner else None
 
     def _foretell(self) -> None:
         """Says of each run that was queued what its wait will be, whether or not a page asks, to learn from it."""
@@ -313,24 +229,6 @@ class Engine:
     def _measure(self) -> None:
         if self.address and self._host.pool and self.state == "ready":
             self._host.pool.measure()
-
-    # Shared
-
-    def _hand_over_soon(self) -> None:
-        """The engine's thread will see whose turn it is; many calls in a row are one look."""
-        with self._held.lock:
-            if not self._filling:
-                self._filling = True
-                self._host.do(self._hand_over)
-
-    def _forget(self, job: Job, run: int) -> None:
-        self._held.jobs.pop(run, None)
-        if self._host.leave.is_set() or run in job.live:  # it did not end: `recover` will find it
-            return
-        if job.crashed and not job.live and not job.again:
-            self._host.do(self._warm_up)
-        if not (job.again and job.live):  # what goes on together is handed over together
-            self._hand_over_soon()
 
 
 def settings_of(spec: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pytest
 from peftcore import errors
 from peftcore.engine import Engine, cluster, host, job, sizes
 from peftcore.engine.caps import Caps
-from peftcore.engine.engine import MOST_PASSED
+from peftcore.engine.dispatch import MOST_PASSED
 from peftcore.engine.lease import Lease
 from peftcore.store import Store, custody
 
@@ -148,7 +148,7 @@ def test_a_run_begins_only_where_its_memory_is_and_is_passed_by_a_few_at_most(en
     import ray
 
     pool, all_of_it = engine._host.pool, engine._host.pool.memory
-    monkeypatch.setattr(engine, "_sizes", Sized())
+    monkeypatch.setattr(engine._dispatch, "sizes", Sized())
     never = engine.submit({"steps": 1, "bytes": all_of_it})
     assert ended(engine, never).status == "failed"
     assert all(word in engine.store.run(never).error for word in ("so it is not begun", "GB for runs", "smaller batch"))
@@ -186,7 +186,7 @@ def test_a_small_run_waits_for_no_large_ones_prediction_and_what_nobody_can_pred
         return {"peak": 1}
 
     monkeypatch.setattr(sizes, "LONGEST", 600.0)
-    monkeypatch.setattr(engine, "_sizes", sizes.Sizes(engine.store, predict.remote, engine._hand_over_soon))
+    monkeypatch.setattr(engine._dispatch, "sizes", sizes.Sizes(engine.store, predict.remote, engine._dispatch.soon))
     large = engine.submit({"steps": 1, "backbone": "large"}, owner="ann")
     small = engine.submit({"steps": 1, "backbone": "vit_micro"})
     assert ended(engine, small).status == "finished" and engine.queue() == [large]
@@ -221,7 +221,7 @@ def test_a_prediction_is_dropped_with_its_run_and_made_again_where_its_process_w
             raise ValueError("no such thing")
         return {"peak": 1}
 
-    monkeypatch.setattr(engine, "_sizes", sizes.Sizes(engine.store, predict.remote, engine._hand_over_soon))
+    monkeypatch.setattr(engine._dispatch, "sizes", sizes.Sizes(engine.store, predict.remote, engine._dispatch.soon))
     endless = engine.submit({"steps": 1, "backbone": "endless"})
     until((tmp_path / "endless").exists)
     killed = engine.submit({"steps": 1, "backbone": "killed"})
@@ -251,7 +251,7 @@ def test_caps_of_a_person_hold_where_runs_are_queued(engine, gate, monkeypatch):
         engine.submit({"steps": 1}, owner="ann")
         engine.resume(race)
     engine.caps_of = lambda owner: Caps.here()
-    monkeypatch.setattr(engine, "_sizes", Sized())
+    monkeypatch.setattr(engine._dispatch, "sizes", Sized())
     too_large = engine.submit({"steps": 1, "bytes": 4_000_000}, owner="bob")
     gate.touch()
     assert "a run may take 3 MB here (HEADROOM_RUN_MB)" in ended(engine, too_large).error

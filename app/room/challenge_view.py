@@ -88,7 +88,7 @@ def _board() -> None:
            "images say is shown when the teacher reveals it.")
     )  # fmt: skip
     st.download_button(
-        "Leaderboard (CSV)", table.to_csv(index=False).encode(), file_name="challenge.csv", mime="text/csv",
+        "Leaderboard (CSV)", overview.file(table), file_name="challenge.csv", mime="text/csv",
         key="challenge_csv", icon=":material/download:", on_click="ignore",
     )  # fmt: skip
 

@@ -6,10 +6,9 @@ It stands before Streamlit, so that a stranger gets no session, no file and no e
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import jinja2
@@ -27,7 +26,8 @@ from peftcore.engine.room import Person, Room, names
 from peftcore.errors import HeadroomError
 
 ENTER, LEAVE, TEACHER = "/enter", "/leave", "/teacher"
-OPEN = (ENTER, TEACHER, "/_stcore/health", "/favicon.png", *accounts.ROUTES)  # served to strangers
+OPEN = (ENTER, TEACHER, "/_stcore/health", "/favicon.png")  # served to strangers
+FORM_BYTES = 16_384  # of what somebody sends to enter
 ASKED = "headroom_asked"  # a cookie: the code of a link and where it leads, while a service signs somebody in
 PAGE = Path(__file__).resolve().parents[1] / "assets" / "enter.html"
 _FRAMES = (("content-security-policy", "frame-ancestors 'self'"), ("x-frame-options", "SAMEORIGIN"))
@@ -64,7 +64,7 @@ class Door:
         path = asked.url.path
         if not is_host_allowed(asked.headers.get("host")):
             return PlainTextResponse("This app does not answer to that name.", 400)
-        if path.startswith(OPEN) or cookie.person(self.room(), asked.cookies):
+        if path in OPEN or path.startswith(accounts.ROUTES) or cookie.person(self.room(), asked.cookies):
             return None
         if asked.scope["method"] not in ("GET", "HEAD") or "text/html" not in asked.headers.get("accept", ""):
             return PlainTextResponse("Enter the room first.", 403)
@@ -82,7 +82,9 @@ def routes(room: Callable[[], Room], guesses: Guesses | None = None) -> list[Bas
     guesses = guesses or Guesses()
 
     async def enter(asked: Request) -> Response:
-        form = await asked.form() if asked.method == "POST" else asked.query_params
+        form = await _sent(asked) if asked.method == "POST" else asked.query_params
+        if form is None:
+            return PlainTextResponse("That is more than a code and a name.", 413)
         said = {name: str(form.get(name, ""))[:2000] for name in ("code", "name", "next")}
         here = room()
         account = accounts.account(asked.cookies, str(asked.base_url))
@@ -113,7 +115,7 @@ def routes(room: Callable[[], Room], guesses: Guesses | None = None) -> list[Bas
     async def teach(asked: Request) -> Response:
         here, address = room(), asked.client.host if asked.client else ""
         given = hashlib.sha256(asked.query_params.get("key", "").encode()).digest()
-        if guesses.wait(address) or given != hashlib.sha256(here.teacher_secret.encode()).digest():
+        if given != hashlib.sha256(here.teacher_secret.encode()).digest():  # too long to be guessed
             guesses.wrong(address)
             return PlainTextResponse("That is not the teacher's link of this room; the terminal shows it.", 403)
         return _greeted(_go("/room"), here, here.teacher, asked)
@@ -129,6 +131,8 @@ def routes(room: Callable[[], Room], guesses: Guesses | None = None) -> list[Bas
         return FileResponse(path, media_type="application/zip", filename=f"headroom-{whose}.zip")
 
     async def leave(asked: Request) -> Response:
+        if not _own(asked):
+            return PlainTextResponse("This was sent from another site.", 403)
         answer = RedirectResponse(ENTER, 303)
         cookie.forget(answer, room())
         return answer
@@ -161,15 +165,28 @@ def _greeted(answer: Response, room: Room, who: Person, asked: Request) -> Respo
 
 def _go(wanted: str) -> Response:
     """To a page of this app and of no other site."""
-    parts = urlsplit(wanted)
+    try:
+        parts = urlsplit(wanted)
+    except ValueError:  # 'http://['
+        return RedirectResponse("/", 303)
     is_here = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
     return RedirectResponse(wanted if is_here else "/", 303)
 
 
 def _own(asked: Request) -> bool:
     """Whether a form comes from a page of this app: browsers say from where."""
-    origin: Any = asked.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == asked.headers.get("host")
+    origin = asked.headers.get("origin")
+    return origin is None or origin.partition("://")[2] == asked.headers.get("host")
+
+
+async def _sent(asked: Request) -> Mapping[str, str] | None:
+    """A form's fields; None where it is larger than anybody's. Whoever sends it has not entered yet."""
+    body = b""
+    async for part in asked.stream():
+        body += part
+        if len(body) > FORM_BYTES:
+            return None
+    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, errors="replace"))
 
 
 @cache

@@ -60,7 +60,15 @@ def test_a_stranger_gets_no_page_no_session_and_no_file(browser):
     stranger = browser()
     sent = stranger.get("/runs?run=3", headers=HTML)
     assert (sent.status_code, sent.headers["location"]) == (303, "/enter?next=%2Fruns%3Frun%3D3")
-    for path in ("/media/abc.csv", "/_stcore/upload_file/a/b", "/static/index.js", "/room"):
+    for path in (
+        "/enterprise",
+        "/teacher/media/abc.csv",
+        "/_stcore/healthy",
+        "/media/abc.csv",
+        "/_stcore/upload_file/a/b",
+        "/static/index.js",
+        "/room",
+    ):
         assert stranger.get(path).status_code == 403 and stranger.put(path).status_code == 403
     with pytest.raises(WebSocketDisconnect):
         session(stranger)
@@ -84,7 +92,15 @@ def test_entering_leads_where_one_wanted_and_a_cookie_keeps_the_name(browser, ro
     enter(other, room.code)
     names = [cookie.person(room, client.cookies).name for client in (ana, other)]
     assert names == ["Ana", "Ana (2)"]
-    for bad in ("//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", ""):
+    for bad in (
+        "//evil.example",
+        "https://evil.example/",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "",
+        "http://[",
+        "/\t/evil.example",
+    ):
         assert enter(browser(), room.code, next=bad).headers["location"] == "/"
 
 
@@ -126,8 +142,24 @@ def test_a_wrong_code_is_a_sentence_and_guessing_gets_slow(browser, room, clock)
     assert other_site.status_code == 403 and "another site" in other_site.text
 
 
+def test_nobody_is_sent_out_and_nothing_is_filled_by_a_stranger(browser, room):
+    ana = browser()
+    enter(ana, room.code)
+    sent = ana.post("/leave", headers=HTML | {"origin": "http://evil.example"})
+    assert sent.status_code == 403 and "set-cookie" not in sent.headers
+    assert "set-cookie" in ana.post("/leave", headers=OWN).headers
+    stranger = browser()
+    for large in ({"data": {"code": "x" * 20_000}}, {"content": iter([b"code=" + b"x" * 9000] * 3)},
+                  {"files": {"code": b"x" * 20_000}}):  # fmt: skip
+        assert stranger.post("/enter", headers=OWN, **large).status_code == 413
+    assert stranger.post("/enter", headers=OWN, content=b"code=%ff\xff&name=%00").status_code == 403
+    assert stranger.post("/enter", data={"code": room.code}, headers=HTML | {"origin": "http://["}).status_code == 403
+
+
 def test_the_teachers_link_makes_the_teacher(browser, room):
     teacher, stranger = browser(), browser()
+    for _ in range(FREE + 2):
+        enter(stranger, "AAA-111")  # of the teacher's own address: a class behind one router
     answer = teacher.get("/teacher", params={"key": room.teacher_secret}, headers=HTML)
     assert (answer.status_code, answer.headers["location"]) == (303, "/room")
     assert cookie.person(room, teacher.cookies).is_teacher

@@ -7,11 +7,12 @@ import logging
 import time
 import zipfile
 
+import pandas as pd
 import pytest
 
 from app import room as rooms
 from app import state
-from app.room import archives, greeting, who
+from app.room import archives, greeting, overview, who
 from peftcore import errors
 from peftcore.engine.room import archive, challenge
 from peftcore.fetch.confined import VARIABLE
@@ -163,6 +164,7 @@ def test_the_archive_holds_what_its_owner_may_see(as_, room, store, trained, tmp
     assert b"test_accuracy" not in summary and b"val_accuracy" in summary
     assert b"test_accuracy" not in b"".join(packed.read(n) for n in packed.namelist() if n.endswith("curves.csv"))
     as_("Teacher")
+    assert "\n'=Ana," in overview.csv().decode() and b"'=1" in overview.file(pd.DataFrame({"name": ["=1"], "n": [-1]}))
     assert archive.write(state.store(), archives.file("room"), room=room) == 2
     whole = zipfile.ZipFile(archives.file("room"))
     assert {"challenge.csv", "runs.csv"} <= set(whole.namelist())

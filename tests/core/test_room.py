@@ -46,6 +46,23 @@ def test_the_same_name_twice_is_told_apart_and_a_restart_keeps_all(room, tmp_pat
     again.close()
 
 
+def test_names_that_look_the_same_are_told_apart(room):
+    for taken, lookalikes in {
+        "Teacher": ("Teacher\ufe0f", "Теасher", "Teacher.", "Tea\u3164cher", "TEACHER\u2800", "Τeacher"),
+        "Ana": ("Аnа", "A\u034fna", "ana!"),
+    }.items():
+        assert taken == "Teacher" or room.enter(taken).name == taken
+        for name in lookalikes:
+            assert room.enter(name).name.rstrip(")")[-1].isdigit(), f"{name!a} passes for {taken}"
+    for name in ("José", "Jose", "कि", "की", "Анна", "Ελένη", "李", "ไก่", "Việt Ễ"):
+        assert room.enter(name).name == name
+    piled = room.enter("Z" + "\u0336\u0337\u0338\u0335" * 6 + "o").name
+    assert len(piled) == 4 and room.enter("\u202eevil\u2066").name == "evil"
+    for unseen in ("\u3164", "\u115f\u1160", "\u2800"):
+        with pytest.raises(errors.InvalidSetting):
+            room.enter(unseen)
+
+
 def test_a_code_is_read_as_people_type_it(room):
     assert names.same_code(f" {room.code.lower().replace('-', ' ')} ", room.code)
     assert not names.same_code(room.code[:-1], room.code) and not names.same_code("", room.code)
@@ -285,6 +302,9 @@ def test_the_test_accuracy_is_sealed_until_the_teacher_reveals_it(room, store):
     assert "0.456" not in shown(ana) and "predictions" not in shown(ana) and "0.123" in str(ana.runs())
     assert "'split': 'test'" not in shown(ana) and ana.rights.sight() != teacher.rights.sight()
     assert "0.456" in shown(teacher) and "'split': 'test'" in shown(teacher)
+    same = finish(store, "Ana", 0.7, test=0.456, task="digits?size=32")  # the same images under another name
+    assert "0.456" not in str(ana.run(same)) and not challenge.challenge(room).enters(store.run(same))
+    assert "0.456" in str(ana.run(finish(store, "Ana", 0.7, test=0.456, task="letters")))
     with pytest.raises(errors.NotYours, match="when the teacher reveals it"):
         ana.put_artifact(run, "predictions", b"z")
     challenge.reveal(room)

@@ -94,12 +94,12 @@ def _csv(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(head)
-    writer.writerows([_inert(value) for value in row] for row in rows)
+    writer.writerows([inert(value) for value in row] for row in rows)
     return text.getvalue()
 
 
-def _inert(value: Any) -> Any:
-    """What a person typed is no formula of a spreadsheet."""
+def inert(value: Any) -> Any:
+    """A cell of a CSV: what a person typed is no formula of a spreadsheet."""
     return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import unicodedata
 
 from peftcore import errors
 
 LONGEST = 32
+# Letters and marks that are drawn as nothing or as a space, whatever their category says.
+_UNSEEN = re.compile(r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+MOST_MARKS = 2  # accents on one letter: more are drawn over the lines above and below
+# Cyrillic and Greek letters that are drawn as these Latin ones, in capitals or small.
+_DRAWN_AS = str.maketrans("авекмнорстухіјѕԁԛԝαβεζηικμνορτυχ", "abekmhopctyxijsdqwabezhikmnoptyx")
 LETTERS = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"  # none that is taken for another
 
 
@@ -17,7 +23,12 @@ def clean(name: str) -> str:
     Raises:
         InvalidSetting: nothing is left of it, or it is too long.
     """
-    seen = "".join(" " if unicodedata.category(c)[0] in "ZC" else c for c in unicodedata.normalize("NFKC", name))
+    whole = _UNSEEN.sub("", unicodedata.normalize("NFKC", name))
+    seen, marks = "", 0
+    for c in whole:
+        marks = marks + 1 if unicodedata.combining(c) else 0
+        if marks <= MOST_MARKS:
+            seen += " " if unicodedata.category(c)[0] in "ZC" else c
     found = " ".join(seen.split())
     if not any(c.isalnum() for c in found):
         raise errors.InvalidSetting("A name needs a letter or a digit; write the one that others know you by.")
@@ -27,8 +38,10 @@ def clean(name: str) -> str:
 
 
 def alike(name: str) -> str:
-    """What two names have in common that are taken for the same."""
-    return unicodedata.normalize("NFKC", name.casefold())
+    """What two names have in common that are taken for the same: their letters, digits and accents, a letter of
+    another script as the Latin one that looks like it."""
+    letters = unicodedata.normalize("NFKC", name.casefold()).translate(_DRAWN_AS)
+    return "".join(c for c in letters if unicodedata.category(c)[0] in "LMN")
 
 
 def new_code() -> str:

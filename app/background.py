@@ -23,6 +23,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app import stopped
+from app.room import who
 from app.worker import Call, Left, OverLimit, Worker
 from app.worker_process import telling
 from peftcore import errors
@@ -208,8 +209,12 @@ def _is_stale(job: Job) -> bool:
 
 
 def _session() -> str:
+    """Whose share it is: in a room a person's, however many pages they have open; alone a page's."""
     context = get_script_run_ctx(suppress_warning=True)
-    return context.session_id if context else ""
+    if context is None:
+        return ""
+    person = who.me()
+    return person.id if person else context.session_id
 
 
 @st.cache_resource(show_spinner=False)

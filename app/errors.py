@@ -86,6 +86,7 @@ _MARKS = re.compile(rf"[\\*_\[\]`$~#<>&|]|:(?=(?:{_NAMES})\b)")
 # icon (:star:). A joiner of no width keeps their parts from each other; within an address a browser would drop it.
 _LINKS = re.compile(r"(?<=:)(?=//)|(?<=\bwww)(?=\.)|(?<=[\w.+-]@)(?=\w)|(?<=:)(?=[\w+/-]+:)", re.IGNORECASE)
 _JOINER = "\N{WORD JOINER}"
+_TURNING = re.compile(r"[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # which turn the text beside them around
 
 
 def plain(text: str) -> str:
@@ -93,7 +94,7 @@ def plain(text: str) -> str:
 
     Nothing of it is a mark, a link, an image, a formula or an element of HTML. Lines become one.
     """
-    return _LINKS.sub(_JOINER, _MARKS.sub(r"\\\g<0>", " ".join(text.split("\n"))))
+    return _LINKS.sub(_JOINER, _MARKS.sub(r"\\\g<0>", " ".join(_TURNING.sub("", text).split("\n"))))
 
 
 def code(text: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from app import errors, navigation, state
-from app.room import greeting
+from app.room import greeting, overview
 from peftcore.engine.room import Person
 from peftcore.store import WAITING
+
+MANY = 20  # who have launched nothing, from which they can be removed together
 
 
 def draw() -> None:
@@ -47,6 +49,20 @@ def draw() -> None:
                 "Let in again", key="room_restore", icon=":material/person_add:", on_click=_remove,
                 args=(person, False),
             )  # fmt: skip
+    idle = [row.person.id for row in overview.progress() if row.person and row.newest is None]
+    if len(idle) > MANY:
+        with st.popover(f"Remove {len(idle)} people", icon=":material/group_remove:", type="tertiary"):
+            st.markdown(
+                f"{len(idle)} people have launched nothing; they leave the room at once. Where somebody fills it with "
+                "names, draw a new code as well."
+            )
+            st.button("Remove them", key="room_remove_idle", type="primary", on_click=_remove_all, args=(idle,))
+
+
+def _remove_all(people: list[str]) -> None:
+    for id in people:
+        with errors.sentences(stop=False):
+            greeting.room().remove(id)
 
 
 def _stop(runs: list[int]) -> None:

@@ -116,6 +116,10 @@ def _header(record: RunRecord, follower: Follower) -> DeltaGenerator:
             st.rerun()
         labels.star(record)
         labels.editor(record)
+        if who.is_teacher():
+            navigation.link(
+                "room", "Project", icon=":material/slideshow:", view="projector", shows="run", run=record.id
+            )
         return st.container(horizontal=True, vertical_alignment="center", width="content")
 
 

@@ -17,7 +17,9 @@ from peftcore.store.runs import Store
 
 LONGEST_NAME, LONGEST_NOTE, LONGEST_TAG, MOST_TAGS = 80, 4000, 32, 12
 KEPT_DAYS = 7  # after which a deleted run is purged when the app starts
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Bidirectional controls would turn what stands beside them around: a name is part of other people's lists.
+_TURNING = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+_CONTROL = re.compile(rf"[\x00-\x1f\x7f-\x9f{_TURNING}]")
 
 
 def mark(
@@ -38,7 +40,7 @@ def mark(
     if name is not None:
         values["name"] = _short("A name", _CONTROL.sub(" ", name).strip(), LONGEST_NAME)
     if note is not None:
-        values["note"] = _short("A note", note.strip(), LONGEST_NOTE)
+        values["note"] = _short("A note", re.sub(f"[{_TURNING}]", "", note).strip(), LONGEST_NOTE)
     if tags is not None:
         values["tags"] = json.dumps(_tags(tags), ensure_ascii=False)
     if starred is not None:

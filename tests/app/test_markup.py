@@ -99,6 +99,7 @@ def test_marks_links_and_tags_are_text():
         assert not MARKUP.search(re.sub(r"\\.", "", plain)) and "\n" not in plain
         assert re.sub(r"\\(.)|\N{WORD JOINER}", r"\1", plain) == " ".join(text.split("\n"))
     assert "www." not in errors.plain("www.evil.example") and "@e" not in errors.plain("me@evil.example")
+    assert errors.plain("\u202ecats\u2066") == "cats"
     assert errors.code("a`b") == "`a'b`"
 
 

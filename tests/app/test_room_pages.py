@@ -10,9 +10,9 @@ import zipfile
 import pandas as pd
 import pytest
 
+from app import background, state
 from app import room as rooms
-from app import state
-from app.room import archives, greeting, overview, who
+from app.room import archives, greeting, overview, people, who
 from peftcore import errors
 from peftcore.engine.room import archive, challenge
 from peftcore.fetch.confined import VARIABLE
@@ -84,7 +84,13 @@ def test_a_run_of_somebody_else_has_no_buttons_and_no_traceback(at, as_, store, 
     with pytest.raises(errors.NotYours):
         marks.mark(state.store(), [run], name="mine")
     as_("Teacher")
-    assert any("secret path" in code.value for code in at("runs", run=run).code)
+    taught = at("runs", run=run)
+    assert any("secret path" in code.value for code in taught.code)
+
+    def wall(page) -> list[str]:
+        return [link.proto.query_string for link in page.get("page_link") if link.proto.label == "Project"]
+
+    assert wall(taught) == [f"view=projector&shows=run&run={run}"] and not wall(other)
     greeting.room().set(looking="own")
     as_("Bo")
     hidden = at("runs", run=run)
@@ -116,6 +122,23 @@ def test_the_teacher_sees_all_and_sets_all(at, as_, room, store, engine, trained
     assert launch.button("launch").disabled and "closed launching" in text(launch)
     shown = at("home")
     assert any("Lunch at \\*noon\\*" in info.value for info in shown.info) and "Launching is closed" in text(shown)
+
+
+def test_pages_of_one_person_are_one_share_of_what_pages_compute(as_, monkeypatch):
+    tab = type("Tab", (), {"session_id": "1"})
+    monkeypatch.setattr(background, "get_script_run_ctx", lambda suppress_warning: tab)
+    ana = as_("Ana")
+    assert background._session() == ana.id
+    tab.session_id = "2"
+    assert background._session() == ana.id != as_("Bo").id
+
+
+def test_who_fills_the_room_with_names_is_removed_at_once(at, as_, room, store, trained):
+    for _ in range(people.MANY + 1):
+        room.enter("x")
+    as_("Teacher")
+    at("room").button("room_remove_idle").click().run()
+    assert [one.name for one in room.now().people.values() if one.removed is None] == ["Teacher"]
 
 
 def test_a_challenge_is_led_by_validation_and_sealed(at, as_, room, store, trained):

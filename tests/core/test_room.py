@@ -63,6 +63,23 @@ def test_names_that_look_the_same_are_told_apart(room):
             room.enter(unseen)
 
 
+def test_who_was_removed_takes_no_place_and_keeps_the_name(room, monkeypatch):
+    monkeypatch.setattr("peftcore.engine.room.room.MOST_PEOPLE", 3)  # the teacher is one
+    crowd = [room.enter("x") for _ in range(2)]
+    with pytest.raises(errors.InvalidSetting, match="This room is full"):
+        room.enter("Ana")
+    for one in crowd:
+        room.remove(one.id)
+    assert [room.enter(name).name for name in ("Ana", "x")] == ["Ana", "x (3)"]
+
+
+def test_no_name_turns_what_stands_beside_it(room, store):
+    run = store.create_run(SPEC)
+    marks.mark(store, [run], name="a\u202eb\x85c", note="one\ntwo\u2066", tags=["t\u200fag"])
+    record = store.run(run)
+    assert (record.name, record.note, record.tags) == ("a b c", "one\ntwo", ("t ag",))
+
+
 def test_a_code_is_read_as_people_type_it(room):
     assert names.same_code(f" {room.code.lower().replace('-', ' ')} ", room.code)
     assert not names.same_code(room.code[:-1], room.code) and not names.same_code("", room.code)

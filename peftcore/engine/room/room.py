@@ -25,7 +25,7 @@ from peftcore.store.database import Database
 
 FILE = "room.sqlite3"
 TEACHER = "Teacher"
-MOST_PEOPLE = 500  # who ever entered a room
+MOST_PEOPLE = 500  # in a room at once
 _PERSON = "id, name, teacher, joined, removed, lifted"
 
 
@@ -125,9 +125,12 @@ class Room:
                 if row:
                     return Person(row[0], row[1], bool(row[2]), row[3], row[4], bool(row[5]))
             taken = {row[0] for row in db.execute("SELECT alike FROM people")}
-            if len(taken) >= MOST_PEOPLE:
-                raise errors.InvalidSetting(f"This room is full: {MOST_PEOPLE} people have entered it.")
-            tries = [wanted, *(f"{wanted} ({number})" for number in range(2, MOST_PEOPLE + 2))]
+            [present] = db.execute("SELECT count(*) FROM people WHERE removed IS NULL").fetchone()
+            if present >= MOST_PEOPLE:
+                raise errors.InvalidSetting(
+                    f"This room is full: {MOST_PEOPLE} people are in it. The teacher can remove some."
+                )
+            tries = [wanted, *(f"{wanted} ({number})" for number in range(2, len(taken) + 3))]
             free = next(one for one in tries if names.alike(one) not in taken)
             found = Person(secrets.token_hex(8), free, False, now)
             insert = "INSERT INTO people (id, name, alike, teacher, joined, account) VALUES (?,?,?,0,?,?)"

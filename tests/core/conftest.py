@@ -29,6 +29,19 @@ def home(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
+def stocked(tmp_path, monkeypatch) -> Path:
+    """A home with one set kept already."""
+    from bad_uploads import good, zipped
+
+    from peftcore import uploads
+
+    monkeypatch.setenv("HEADROOM_HOME", str(tmp_path / "home"))
+    (tmp_path / "first").mkdir()
+    uploads.keep(uploads.examine(zipped(tmp_path / "first", good())), "first")
+    return tmp_path / "home"
+
+
+@pytest.fixture
 def place(tmp_path, monkeypatch) -> Path:
     """An empty home, and no network beyond this machine; the folder around it."""
     from peftcore.tasks.remote import hf, torchvision

@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
-from app.room import accounts, archives, cookie
+from app.room import accounts, archives, cookie, uploading
 from app.room.guesses import Guesses
 from peftcore.engine.room import Person, Room, names
 from peftcore.errors import HeadroomError
@@ -38,7 +38,7 @@ class Door:
     showing the app in a frame."""
 
     def __init__(self, app: ASGIApp, room: Callable[[], Room]):
-        self.app, self.room = app, room
+        self.app, self.room, self.held = app, room, uploading.Held()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -57,7 +57,17 @@ class Door:
                     headers[name] = value
             await send(message)
 
-        await (self._answer(asked) or self.app)(scope, receive, framed)
+        if answer := self._answer(asked):
+            return await answer(scope, receive, framed)
+        who = cookie.person(self.room(), asked.cookies)
+        if scope["method"] != "PUT" or who is None or not asked.url.path.startswith(uploading.ROUTE):
+            return await self.app(scope, receive, framed)
+        session = asked.url.path.removeprefix(uploading.ROUTE).partition("/")[0]
+        try:
+            with self.held.coming(who.id, session, asked.headers.get("content-length")):
+                await self.app(scope, receive, framed)
+        except uploading.TooMuch as error:
+            await PlainTextResponse(str(error), error.status)(scope, receive, framed)
 
     def _answer(self, asked: HTTPConnection) -> Response | None:
         """What a stranger gets; None lets the request through."""

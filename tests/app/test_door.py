@@ -9,7 +9,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from app.room import accounts, cookie, door
+from app.room import accounts, cookie, door, uploading
 from app.room.guesses import FREE, Guesses
 from peftcore.engine.room import Room
 
@@ -154,6 +154,25 @@ def test_nobody_is_sent_out_and_nothing_is_filled_by_a_stranger(browser, room):
         assert stranger.post("/enter", headers=OWN, **large).status_code == 413
     assert stranger.post("/enter", headers=OWN, content=b"code=%ff\xff&name=%00").status_code == 403
     assert stranger.post("/enter", data={"code": room.code}, headers=HTML | {"origin": "http://["}).status_code == 403
+
+
+def test_what_one_persons_pages_hold_is_counted(browser, room, monkeypatch):
+    """Other people, and the same person's other sessions."""
+    held, largest = {"s1": 0, "s2": 0, "s3": 0}, uploading.st.get_option("server.maxUploadSize") * 2**20
+    monkeypatch.setattr(uploading, "stored", lambda: held)
+    ana, bo = browser(), browser()
+    for one in (ana, bo):
+        enter(one, room.code)
+
+    def put(client: TestClient, session: str) -> int:
+        return client.put(f"/_stcore/upload_file/{session}/f", content=b"x" * 10, headers=OWN).status_code
+
+    assert put(ana, "s1") == put(ana, "s2") == put(bo, "s3") == 200
+    held |= {"s1": 2 * largest, "s2": largest - 5}
+    assert put(ana, "s1") == put(ana, "s9") == 413 and put(bo, "s3") == 200
+    del held["s2"]  # that page was closed
+    assert put(ana, "s1") == 200
+    assert ana.put("/_stcore/upload_file/s1/f", content=iter([b"x"]), headers=OWN).status_code == 411
 
 
 def test_the_teachers_link_makes_the_teacher(browser, room):

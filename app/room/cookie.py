@@ -30,6 +30,11 @@ def person(room: Room, cookies: Mapping[str, str]) -> Person | None:
     return None if id is None else room.person(id)
 
 
+def was_here(room: Room, cookies: Mapping[str, str]) -> bool:
+    """Whether a browser's cookie is one of this room, if of somebody who was removed meanwhile."""
+    return _id(room.key, cookies.get(name(room), "")) is not None
+
+
 @lru_cache(maxsize=4096)  # a page asks many times
 def _id(key: str, value: str) -> str | None:
     try:

@@ -27,6 +27,7 @@ from peftcore.errors import HeadroomError
 
 ENTER, LEAVE, TEACHER = "/enter", "/leave", "/teacher"
 OPEN = (ENTER, TEACHER, "/_stcore/health", "/favicon.png")  # served to strangers
+BUNDLE = "/static/"  # Streamlit's own scripts, the same for everybody
 FORM_BYTES = 16_384  # of what somebody sends to enter
 ASKED = "headroom_asked"  # a cookie: the code of a link and where it leads, while a service signs somebody in
 PAGE = Path(__file__).resolve().parents[1] / "assets" / "enter.html"
@@ -76,6 +77,8 @@ class Door:
             return PlainTextResponse("This app does not answer to that name.", 400)
         if path in OPEN or path.startswith(accounts.ROUTES) or cookie.person(self.room(), asked.cookies):
             return None
+        if path.startswith(BUNDLE) and cookie.was_here(self.room(), asked.cookies):
+            return None  # the page that says so to somebody who was removed asks for parts that it had not yet
         if asked.scope["method"] not in ("GET", "HEAD") or "text/html" not in asked.headers.get("accept", ""):
             return PlainTextResponse("Enter the room first.", 403)
         wanted = path + (f"?{asked.url.query}" if asked.url.query else "")

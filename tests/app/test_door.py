@@ -117,7 +117,8 @@ def test_the_cookie_cannot_be_made_up_and_ends_with_the_person(browser, room, tm
     for forged in (forged_one, room.teacher.id, "", "x.y", words):
         assert cookie.person(room, {cookie.name(room): forged}) is None
     room.remove(cookie.person(room, ana.cookies).id)
-    assert ana.get("/runs", headers=HTML).status_code == 303
+    assert ana.get("/runs", headers=HTML).status_code == 303 and ana.get("/media/x.csv").status_code == 403
+    assert ana.get("/static/js/LinkButton.js").status_code == 200  # or the page that tells them goes blank
     with pytest.raises(WebSocketDisconnect):
         session(ana)
 

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from peftcore import errors
+from peftcore.engine.revival import Revival
 
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds the package and its assets
 # A client of Ray ends its whole process, here the app, where the GCS has been away for so long; Ray's own is 60. It is
@@ -65,7 +66,7 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address is None:
-            with _importable_in_children():
+            with _importable_in_children(), Revival() as revival:
                 ray.init(
                     address="local",
                     num_cpus=num_cpus,
@@ -74,6 +75,8 @@ def start(folder: Path, address: str | None = None, num_cpus: int | None = None)
                     _memory=_memory(),
                     **quiet,
                 )
+            if revival.was_needed:
+                raise ChildProcessError("its GCS was killed while it started")
         else:
             # A cluster's machines need not have this code: Ray sends it, once for each state of it.
             excluded = [".git", ".venv", "tests", "docs", "__pycache__", "*.sqlite3*"]

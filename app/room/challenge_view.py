@@ -124,16 +124,16 @@ def manage() -> None:
             began = time.time()
             with errors.sentences():
                 wanted = Challenge(task, began, budget, most, began + 60 * minutes if minutes else None)
-                challenge.begin(greeting.room(), wanted)
+                challenge.begin(who.room(), wanted)
             links.write(part="challenge")
             st.rerun()
 
 
 def _begin(wanted: Challenge | None) -> None:
     with errors.sentences(stop=False):
-        challenge.begin(greeting.room(), wanted)
+        challenge.begin(who.room(), wanted)
 
 
 def _reveal(on: bool) -> None:
     with errors.sentences(stop=False):
-        challenge.reveal(greeting.room(), on)
+        challenge.reveal(who.room(), on)

@@ -8,7 +8,7 @@ import segno
 import streamlit as st
 
 from app import errors
-from app.room import greeting
+from app.room import greeting, who
 
 
 def link() -> str:
@@ -36,4 +36,4 @@ def draw() -> None:
 
 def _renew() -> None:
     with errors.sentences(stop=False):
-        greeting.room().renew_code()
+        who.room().renew_code()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import errors, navigation, state
-from app.room import greeting, overview
+from app.room import greeting, overview, who
 from peftcore.engine.room import Person
 from peftcore.store import WAITING
 
@@ -62,7 +62,7 @@ def draw() -> None:
 def _remove_all(people: list[str]) -> None:
     for id in people:
         with errors.sentences(stop=False):
-            greeting.room().remove(id)
+            who.room().remove(id)
 
 
 def _stop(runs: list[int]) -> None:
@@ -73,9 +73,9 @@ def _stop(runs: list[int]) -> None:
 
 def _lift(person: Person) -> None:
     with errors.sentences(stop=False):
-        greeting.room().lift(person.id, not person.lifted)
+        who.room().lift(person.id, not person.lifted)
 
 
 def _remove(person: Person, gone: bool) -> None:
     with errors.sentences(stop=False):
-        greeting.room().remove(person.id, gone)
+        who.room().remove(person.id, gone)

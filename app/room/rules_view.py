@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import errors, navigation, state, words
 from app.launch import request
-from app.room import greeting, who
+from app.room import who
 from peftcore.engine.room import LOOKING
 from peftcore.spec import RunSpec
 
@@ -93,6 +93,6 @@ def remind() -> None:
 
 def _set(**values: Any) -> None:
     with errors.sentences(stop=False):
-        greeting.room().set(**values)
+        who.room().set(**values)
         if values.get("paused") is False:
             state.engine().wake()

@@ -9,6 +9,7 @@ import streamlit as st
 from app.room import cookie, greeting, is_room
 from peftcore.engine.room import Person, Settings
 from peftcore.engine.room.rights import SHELF, Rights
+from peftcore.engine.room.ruling import RoomAs
 from peftcore.errors import HeadroomError, NotYours
 from peftcore.spec import RunSpec
 from peftcore.store import RunRecord
@@ -30,6 +31,17 @@ def rights() -> Rights | None:
     if (person := me()) is None:
         raise NotYours("Enter the room first.")
     return Rights(greeting.room(), person.id)
+
+
+def room() -> RoomAs:
+    """The room as theirs: only the teacher changes anything in it.
+
+    Raises:
+        NotYours: a stranger, or alone, where there is no room.
+    """
+    if (may := rights()) is None:
+        raise NotYours("There is no room: this Headroom is somebody's own.")
+    return RoomAs(may)
 
 
 def settings() -> Settings:

@@ -30,7 +30,7 @@ class StoreAs(Store):
         self.folder, self.rights = store.folder, rights
         self._db = store._db
         self.read = store.read  # for lists, which take `seen` with them
-        self.write = self.close = _refusal("write")  # raises whatever it is given
+        self.write = self.close = refusal_of("write")  # raises whatever it is given
 
     def seen(self) -> tuple[str, list[Any]]:
         owners = self.rights.seen()
@@ -149,7 +149,7 @@ class EngineAs:
             raise AttributeError(name)
         if not hasattr(self._engine, name):
             raise AttributeError(f"the engine has no {name}")
-        return _refusal(name)
+        return refusal_of(name)
 
     def submit(self, spec: Any, owner: str = "", title: str = "", predicted: Mapping[str, int] | None = None) -> int:
         """As the engine's; the run is this person's. Raises NotYours, InvalidSetting: see Rights.launch."""
@@ -207,7 +207,7 @@ class EngineAs:
         return me.name
 
 
-def _refusal(name: str) -> Any:
+def refusal_of(name: str) -> Any:
     def refused(*_: Any, **__: Any) -> Any:
         raise errors.NotYours(LOCAL.format(name))
 
@@ -215,4 +215,4 @@ def _refusal(name: str) -> Any:
 
 
 for _name in {name for name in vars(Store) if not name.startswith("_")} - set(vars(StoreAs)):
-    setattr(StoreAs, _name, _refusal(_name))
+    setattr(StoreAs, _name, refusal_of(_name))

@@ -13,6 +13,7 @@ import streamlit as st
 
 from app import errors
 from app.drawn import Drawn
+from peftcore.store import spreadsheet
 
 DRAWN = "drawn_figures"  # in the session: figures that no caption has taken yet
 
@@ -50,7 +51,7 @@ def _has_rows(figure: go.Figure | Drawn) -> bool:
 
 
 def _csv(figure: go.Figure | Drawn) -> bytes:
-    return table(figure.figure() if isinstance(figure, Drawn) else figure).to_csv(index=False).encode()
+    return spreadsheet.file(table(figure.figure() if isinstance(figure, Drawn) else figure))
 
 
 def table(figure: go.Figure) -> pd.DataFrame:

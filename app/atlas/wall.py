@@ -19,6 +19,7 @@ from app.tasks.task_cards import GROUPS
 from peftcore.figures.atlas import Range, multiples, sheet, small_grid
 from peftcore.figures.method_style import method_title
 from peftcore.figures.squares import Scale
+from peftcore.store import spreadsheet
 
 _CSS = """
 section {margin: 0 0 1.1rem; color: var(--st-text-color); font-family: var(--st-font); font-size: 0.93rem}
@@ -168,7 +169,7 @@ def offer(chosen: Chosen) -> None:
     """The numbers of all grids and their picture, to take away."""
     with st.popover(":small[:gray[numbers and picture]]", type="tertiary", icon=":material/download:"):
         for name, kind, made in (
-            ("numbers (CSV)", "text/csv", lambda: table(chosen).to_csv(index=False).encode()),
+            ("numbers (CSV)", "text/csv", lambda: spreadsheet.file(table(chosen))),
             ("picture (SVG)", "image/svg+xml", lambda: _sheet(chosen).encode()),
             ("picture (PNG)", "image/png", lambda: _png(chosen)),
         ):

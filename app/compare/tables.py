@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from app import links
+from peftcore.store import spreadsheet
 
 
 def show(frame: pd.DataFrame, name: str, formats: Mapping[str, str]) -> None:
@@ -26,7 +27,7 @@ def show(frame: pd.DataFrame, name: str, formats: Mapping[str, str]) -> None:
         )  # fmt: skip
         left = filtered(frame, said)
         st.download_button(
-            "Table (CSV)", left.to_csv(index=False).encode(), file_name=f"{name}.csv", mime="text/csv",
+            "Table (CSV)", spreadsheet.file(left), file_name=f"{name}.csv", mime="text/csv",
             key=f"{name}_csv", icon=":material/download:", on_click="ignore",
         )  # fmt: skip
     if frame.shape[0] and left.empty:

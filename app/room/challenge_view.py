@@ -13,6 +13,7 @@ from app.room import greeting, overview, who
 from peftcore.engine.room import challenge
 from peftcore.engine.room.challenge import BUDGETS, Challenge, Entry
 from peftcore.figures.method_style import method_title
+from peftcore.store import spreadsheet
 
 NO_BUDGET = ""
 MOST = {  # by budget, what follows its number
@@ -88,7 +89,7 @@ def _board() -> None:
            "images say is shown when the teacher reveals it.")
     )  # fmt: skip
     st.download_button(
-        "Leaderboard (CSV)", overview.file(table), file_name="challenge.csv", mime="text/csv",
+        "Leaderboard (CSV)", spreadsheet.file(table), file_name="challenge.csv", mime="text/csv",
         key="challenge_csv", icon=":material/download:", on_click="ignore",
     )  # fmt: skip
 

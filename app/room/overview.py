@@ -7,9 +7,9 @@ import streamlit as st
 
 from app import state, words
 from app.room import greeting
-from peftcore.engine.room.archive import inert
 from peftcore.engine.room.progress import Progress
 from peftcore.engine.room.progress import progress as of_all
+from peftcore.store import spreadsheet
 
 SECONDS = 2.0
 WHOLE, TALL = 18, 640  # people whose rows all show; pixels of the table of more
@@ -89,9 +89,4 @@ def csv() -> bytes:
     found = frame(progress())
     if len(found):
         found["validation accuracy"] = [" ".join(f"{value:.4f}" for value in curve) for curve in found.iloc[:, 3]]
-    return file(found)
-
-
-def file(table: pd.DataFrame) -> bytes:
-    """A table with names in it, as a CSV that a spreadsheet opens without running anything."""
-    return table.map(inert).to_csv(index=False).encode()
+    return spreadsheet.file(found)

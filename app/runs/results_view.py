@@ -10,7 +10,7 @@ from app import captions, errors, links, screen, theme, words
 from app.drawn import plan
 from app.runs import kept_predictions
 from peftcore.figures import results as figures
-from peftcore.store import RunRecord
+from peftcore.store import RunRecord, spreadsheet
 from peftcore.store.results import Results
 
 ORDERS = {
@@ -122,7 +122,7 @@ def _images(found: Results, cell: tuple[int, int] | None) -> None:
 
 
 def _csv(found: Results, name: str) -> bytes:
-    return (found.per_class if name == "classes" else found.table()).to_csv(index=False).encode()
+    return spreadsheet.file(found.per_class if name == "classes" else found.table())
 
 
 def _tables(record: RunRecord, found: Results) -> None:

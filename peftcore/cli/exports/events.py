@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 from peftcore.cli.exports._source import Source
 from peftcore.events import COMPONENTS
+from peftcore.store import spreadsheet
 
 TITLE = "Events as CSV"
 PURPOSE = "Every step and every evaluation as a row, for a spreadsheet, pandas or R; memory is in bytes."
@@ -24,10 +24,9 @@ def why_not(source: Source) -> str | None:
 
 def write(source: Source, folder: Path) -> Path:
     path = folder / f"{source.name}-events.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, [*COLUMNS, *(f"memory_{name}" for name in COMPONENTS)], extrasaction="ignore")
-        table.writeheader()
-        table.writerows({"run": source.name, **row} for row in rows(source))
+    names = [*COLUMNS, *(f"memory_{name}" for name in COMPONENTS)]
+    lines = ([{"run": source.name, **row}.get(name, "") for name in names] for row in rows(source))
+    path.write_text(spreadsheet.text(names, lines), encoding="utf-8", newline="")
     return path
 
 

@@ -7,8 +7,6 @@ challenge.csv          of the whole room, where a challenge is on
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 import zipfile
@@ -18,7 +16,7 @@ from typing import Any
 
 from peftcore.engine.room.challenge import board, challenge
 from peftcore.engine.room.room import Room
-from peftcore.store import RunRecord, Store
+from peftcore.store import RunRecord, Store, spreadsheet
 from peftcore.store.results import ARTIFACT
 
 ARTIFACTS = {"adapter": "adapter.safetensors", ARTIFACT: "predictions.npz"}
@@ -52,10 +50,12 @@ def write(
             for done, record in enumerate(records):
                 tell(done, len(records))
                 _run(archive, store, record)
-            archive.writestr("runs.csv", _csv(RUNS, map(_row, records)))
+            archive.writestr("runs.csv", spreadsheet.text(RUNS, map(_row, records)))
             if room and (now := challenge(room)):
                 rows = [[n, e.owner, e.run, e.val, e.test, e.cost] for n, e in enumerate(board(store, now), 1)]
-                archive.writestr("challenge.csv", _csv(("place", "name", "run", "val", "test", now.budget), rows))
+                archive.writestr(
+                    "challenge.csv", spreadsheet.text(("place", "name", "run", "val", "test", now.budget), rows)
+                )
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -68,7 +68,7 @@ def _run(archive: zipfile.ZipFile, store: Store, record: RunRecord) -> None:
     archive.writestr(f"{folder}/spec.json", json.dumps(record.spec, indent=2))
     archive.writestr(f"{folder}/summary.json", json.dumps({"status": record.status, **record.summary}, indent=2))
     events = store.events(record.id, kinds=("step", "evaluation"))
-    archive.writestr(f"{folder}/curves.csv", _csv(CURVES, _curves(events)))
+    archive.writestr(f"{folder}/curves.csv", spreadsheet.text(CURVES, _curves(events)))
     for name, file in ARTIFACTS.items():
         if blob := store.get_artifact(record.id, name):
             archive.writestr(f"{folder}/{file}", blob, zipfile.ZIP_STORED)
@@ -88,19 +88,6 @@ def _row(record: RunRecord) -> list[Any]:
     told = [end.get(name) for name in ("val_accuracy", "test_accuracy", "seconds")]
     about = [spec["method"]["name"], *(spec.get(name) for name in ("backbone", "task", "seed"))]
     return [record.id, record.owner, record.status, *about, *told, end.get("memory", {}).get("peak"), record.name]
-
-
-def _csv(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(head)
-    writer.writerows([inert(value) for value in row] for row in rows)
-    return text.getvalue()
-
-
-def inert(value: Any) -> Any:
-    """A cell of a CSV: what a person typed is no formula of a spreadsheet."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
 
 
 def _safe(name: str) -> str:

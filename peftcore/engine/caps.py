@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from peftcore.errors import InvalidSetting
@@ -13,15 +13,20 @@ from peftcore.uploads.limits import size
 
 PREFIX = "HEADROOM_"
 MOST = 10**9
+# Of a room, where the environment says nothing. Fifty people who all fill their share take 25 GB and 100,000 files: a
+# laptop has that free. 250 MB let in the largest upload, whose archive has at most 210 MB.
+# 100 epochs are ten times what a run begins with, and more than any recorded recipe asks for: on a backbone and a task
+# that come with Headroom they end within a workshop, and no run holds a place of the queue for a night.
+IN_A_ROOM = {"epochs": 100, "kept_mb": 250, "images": 2_000}
 
 
 @dataclass(frozen=True)
 class Caps:
-    """None: no cap. `Caps.here()` reads the environment: HEADROOM_WAITING and so on.
+    """None: no cap. `Caps.here()` reads the environment: HEADROOM_WAITING and so on; `Caps.in_a_room()` does so too.
 
     waiting, waiting_all: runs that wait, of this person and of all. running: turns of this person that work at once.
     epochs, image_size, run_mb: of one run, the last one as its memory is predicted. kept_mb: adapters, checkpoints,
-    predictions of this person's runs. images: that this person uploaded and keeps.
+    predictions of this person's runs, and as much again of uploaded images. images: uploaded, that this person keeps.
     """
 
     waiting: int | None = 32
@@ -38,6 +43,12 @@ class Caps:
         """Raises InvalidSetting: one is set to something that is not a whole number of at least 1."""
         said = {f.name: text for f in fields(cls) if (text := os.environ.get(variable(f.name)))}
         return cls(**{name: _number(variable(name), text) for name, text in said.items()})
+
+    @classmethod
+    def in_a_room(cls) -> Caps:
+        """With a room's own caps where the environment says nothing. Raises as `here`."""
+        found = cls.here()
+        return replace(found, **{n: most for n, most in IN_A_ROOM.items() if getattr(found, n) is None})
 
     def queue(self, own: int, everybody: int, more: int) -> None:
         """Whether so many runs more may be queued, beside those that wait already.
@@ -65,12 +76,18 @@ class Caps:
                     f"whoever started Headroom to raise {variable(name)}."
                 )
 
-    def keep(self, there: int) -> None:
-        """Whether somebody who keeps so many bytes may have another run. Raises InvalidSetting."""
-        if self.kept_mb is not None and there > self.kept_mb * 10**6:
+    def keep(self, there: int, more: int = 0) -> None:
+        """Whether somebody whose runs keep so many bytes may have another one, which will keep `more`.
+
+        Raises:
+            InvalidSetting: they keep too much, or would.
+        """
+        if self.kept_mb is not None and there + more > self.kept_mb * 10**6:
+            adds = f", this one would add {size(more)}" if more else ""
             raise InvalidSetting(
-                f"Your runs keep {size(there)} of adapters and predictions, and {self.kept_mb:,} MB are allowed. "
-                "Delete some of them for good, then launch again."
+                f"Your runs keep {size(there)} of adapters and predictions{adds}, and {self.kept_mb:,} MB are allowed. "
+                f"Delete some of them for good, then launch again, or ask whoever started Headroom to raise "
+                f"{variable('kept_mb')}."
             )
 
     def memory(self, peak: int | None) -> InvalidSetting | None:
@@ -85,12 +102,22 @@ class Caps:
             f"begun. Take {instead}."
         )
 
-    def upload(self, there: int, more: int) -> None:
-        """Whether somebody who keeps so many uploaded images may keep more. Raises InvalidSetting."""
+    def upload(self, there: int, more: int, kept: int = 0, adds: int = 0) -> None:
+        """Whether somebody who keeps so many uploaded images, of `kept` bytes, may keep more, of `adds` bytes.
+
+        Raises:
+            InvalidSetting: too many, or too large.
+        """
         if self.images is not None and there + more > self.images:
             raise InvalidSetting(
                 f"You keep {there:,} uploaded images, and this would add {more:,}: {self.images:,} are allowed. Remove "
-                "a set of yours, or upload fewer."
+                f"a set of yours, upload fewer, or ask whoever started Headroom to raise {variable('images')}."
+            )
+        if self.kept_mb is not None and kept + adds > self.kept_mb * 10**6:
+            raise InvalidSetting(
+                f"You keep {size(kept)} of uploaded images, and this would add {size(adds)}: {self.kept_mb:,} MB are "
+                "allowed. Remove a set of yours, upload smaller images, or ask whoever started Headroom to raise "
+                f"{variable('kept_mb')}."
             )
 
 
@@ -108,14 +135,20 @@ def check(store: Store, caps: Caps, owner: str, specs: list[dict[str, Any]]) -> 
     with store.read() as db:
         query = "SELECT coalesce(sum(owner = ?), 0), count(*) FROM runs WHERE status = 'queued'"
         own, everybody = db.execute(query, (owner,)).fetchone()
-        kept = 0
-        if caps.kept_mb is not None:
-            query = "SELECT sum(length(data)) FROM artifacts JOIN runs ON runs.id = artifacts.run WHERE owner = ?"
-            kept = db.execute(query, (owner,)).fetchone()[0] or 0
     caps.queue(own, everybody, len(specs))
-    caps.keep(kept)
+    check_kept(store, caps, owner)
     for settings in specs:
         caps.run(settings)
+
+
+def check_kept(store: Store, caps: Caps, owner: str, more: int = 0) -> None:
+    """Whether this person may keep `more` bytes: asked where runs are queued, and of each again before it begins, since
+    those that waited beside it have kept something meanwhile. Raises InvalidSetting."""
+    if caps.kept_mb is None:
+        return
+    with store.read() as db:
+        query = "SELECT sum(length(data)) FROM artifacts JOIN runs ON runs.id = artifacts.run WHERE owner = ?"
+        caps.keep(db.execute(query, (owner,)).fetchone()[0] or 0, more)
 
 
 def _number(name: str, text: str) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from peftcore import errors
-from peftcore.engine.caps import Caps
+from peftcore.engine.caps import Caps, check_kept
 from peftcore.engine.held import Held
 from peftcore.engine.host import Host
 from peftcore.engine.job import Job
@@ -102,7 +102,9 @@ class Dispatch:
             if predicted is None:
                 return False
             need, refusal = pool.need(settings[0], predicted), self.refusal(settings[0], predicted, turn.owner)
-        except errors.OutOfMemory as error:
+            if turn.owner:
+                check_kept(self.store, self._caps_of(turn.owner), turn.owner, predicted.get("trainable_weights", 0))
+        except (errors.OutOfMemory, errors.InvalidSetting) as error:
             refusal = error
         if refusal:
             for run in runs:

@@ -253,7 +253,11 @@ def test_caps_of_a_person_hold_where_runs_are_queued(engine, gate, monkeypatch):
     engine.caps_of = lambda owner: Caps.here()
     monkeypatch.setattr(engine._dispatch, "sizes", Sized())
     too_large = engine.submit({"steps": 1, "bytes": 4_000_000}, owner="bob")
+    monkeypatch.setenv("HEADROOM_KEPT_MB", "1")
+    full = engine.submit({"steps": 1, "bytes": 1}, owner="cat")
+    engine.store.put_artifact(full, "adapter", bytes(2_000_000))  # as runs do that waited beside it
     gate.touch()
+    assert "keep 2 MB of adapters" in ended(engine, full).error, "queued while there was room"
     assert "a run may take 3 MB here (HEADROOM_RUN_MB)" in ended(engine, too_large).error
     assert {ended(engine, run).status for run in (first, race + 1, *free)} == {"finished"}
 

@@ -9,6 +9,7 @@ import pytest
 
 from peftcore import errors
 from peftcore.engine import Engine
+from peftcore.engine.caps import IN_A_ROOM
 from peftcore.engine.room import Room, challenge, names, rules
 from peftcore.engine.room import shelf as shelf_module
 from peftcore.engine.room.acting import EngineAs, StoreAs
@@ -16,7 +17,7 @@ from peftcore.engine.room.progress import progress
 from peftcore.engine.room.rights import Rights
 from peftcore.engine.room.shelf import ShelfAs
 from peftcore.spec import RunSpec
-from peftcore.store import Store, leaderboard, listing, marks, measured, results
+from peftcore.store import Store, leaderboard, listing, marks, measured, recipes, results
 
 SPEC = RunSpec().to_dict()
 
@@ -248,6 +249,14 @@ def test_launching_obeys_the_teacher(room, store):
     EngineAs(engine, acting(room, store, "Teacher")).submit(SPEC)
 
 
+class Fake(list):
+    """So many images of so many bytes."""
+
+    def __init__(self, count: int, bytes: int = 0):
+        super().__init__([0] * count)
+        self.bytes = bytes
+
+
 def test_images_belong_to_who_brought_them(room, store, monkeypatch):
     from peftcore import uploads
 
@@ -265,12 +274,20 @@ def test_images_belong_to_who_brought_them(room, store, monkeypatch):
     with pytest.raises(errors.NotYours):
         bo.rights.task("upload:cats?fit=crop")
     ana.rights.task("upload:cats?fit=crop")
-    monkeypatch.setattr(shelf_module, "kept_set", lambda name: [0] * 30)
+    monkeypatch.setattr(shelf_module, "kept_set", lambda name: Fake(30, 5 * 10**6))
     monkeypatch.setenv("HEADROOM_IMAGES", "40")
     with pytest.raises(errors.InvalidSetting, match="You keep 30 uploaded images"):
         ana.keep_collected({"a": [b""] * 6, "b": [b""] * 5}, "more")
     with pytest.raises(errors.InvalidSetting, match="You keep 0 uploaded images"):
-        bo.keep([0] * 41, "many")
+        bo.keep(Fake(41), "many")
+    monkeypatch.delenv("HEADROOM_IMAGES")
+    with pytest.raises(errors.InvalidSetting, match="this would add 1,971: 2,000 are allowed.*HEADROOM_IMAGES"):
+        ana.keep(Fake(1971), "many")
+    with pytest.raises(errors.InvalidSetting, match="keep 5 MB of .* would add 246 MB: 250 MB.*HEADROOM_KEPT_MB"):
+        ana.keep(Fake(9, 246 * 10**6), "large")
+    monkeypatch.setenv("HEADROOM_KEPT_MB", "5")
+    with pytest.raises(errors.InvalidSetting, match="would add 2 bytes: 5 MB are allowed"):
+        ana.keep_collected({"a": [b"x"], "b": [b"y"]}, "more")
     ana.remove("cats")
     assert gone == ["cats"]
 
@@ -337,3 +354,28 @@ def test_limits_of_the_teacher_and_of_whom_they_were_lifted_for(room):
     assert caps("Ana").waiting is None and caps("Ana").running is None
     room.set(paused=True)
     assert caps("Ana").running == caps("Teacher").running == 0
+
+
+def test_nobody_fills_the_disk_of_a_room_and_alone_nothing_is_capped(room, store, monkeypatch):
+    ana = room.enter("Ana")
+    engine = Engine(store)
+    long = SPEC | {"epochs": 101}
+    Engine(store).submit(long)
+    engine.submit(long, owner="Ana")  # whoever uses the library
+    engine.caps_of = rules.caps_of(room)
+    assert max(entry["values"].get("epochs", 0) for entry in recipes.recorded()) <= IN_A_ROOM["epochs"]
+    with pytest.raises(errors.InvalidSetting, match="100 epochs. Take at most 100, .* raise HEADROOM_EPOCHS"):
+        engine.submit(long, owner="Ana")
+    monkeypatch.setenv("HEADROOM_EPOCHS", "101")
+    run = engine.submit(long, owner="Ana")
+    store.put_artifact(run, "adapter", bytes(2 * 10**6))
+    for megabytes in ("2", "1"):
+        monkeypatch.setenv("HEADROOM_KEPT_MB", megabytes)
+        if megabytes == "2":
+            engine.submit(SPEC, owner="Ana")
+    for ask in (lambda: engine.submit(SPEC, owner="Ana"), lambda: engine.submit_race([SPEC], owner="Ana")):
+        with pytest.raises(errors.InvalidSetting, match="keep 2 MB of .* 1 MB are allowed.*raise HEADROOM_KEPT_MB"):
+            ask()
+    engine.submit(SPEC, owner="Teacher")
+    room.lift(ana.id)
+    engine.submit(SPEC | {"epochs": 102}, owner="Ana")

@@ -17,7 +17,7 @@ def caps_of(room: Room) -> Callable[[str], Caps]:
     def of(owner: str) -> Caps:
         now = room.now()
         person = next((one for one in now.people.values() if one.name == owner), None)
-        caps = NONE if person and (person.is_teacher or person.lifted) else Caps.here()
+        caps = NONE if person and (person.is_teacher or person.lifted) else Caps.in_a_room()
         return replace(caps, running=0) if now.settings.paused else caps
 
     return of

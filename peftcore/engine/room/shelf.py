@@ -24,12 +24,12 @@ class ShelfAs:
 
     def keep(self, survey: Any, name: str, **how: Any) -> Kept:
         """As `uploads.keep`; the set is this person's. Raises InvalidSetting: they keep too many images already."""
-        self._allow(len(survey))
+        self._allow(len(survey), survey.bytes)
         return self._noted(uploads.keep(survey, name, **how))
 
     def keep_collected(self, pictures: Mapping[str, Sequence[bytes]], name: str) -> Kept:
         """As `uploads.keep_collected`; the set is this person's. Raises InvalidSetting: as `keep`."""
-        self._allow(sum(map(len, pictures.values())))
+        self._allow(sum(map(len, pictures.values())), sum(len(one) for each in pictures.values() for one in each))
         return self._noted(uploads.keep_collected(pictures, name))
 
     def remove(self, name: str) -> None:
@@ -41,10 +41,11 @@ class ShelfAs:
         """Whether it may be removed."""
         return self.rights.owns(self.rights.room.now().owners.get(SHELF + name, ""))
 
-    def _allow(self, more: int) -> None:
+    def _allow(self, more: int, adds: int) -> None:
         me, owners = self.rights.person.name, self.rights.room.now().owners
-        mine = [name for name in uploads.kept() if owners.get(SHELF + name) == me]
-        caps_of(self.rights.room)(me).upload(sum(len(kept_set(name)) for name in mine), more)
+        mine = [kept_set(name) for name in uploads.kept() if owners.get(SHELF + name) == me]
+        caps = caps_of(self.rights.room)(me)
+        caps.upload(sum(map(len, mine)), more, sum(kept.bytes for kept in mine), adds)
 
     def _noted(self, kept: Kept) -> Kept:
         self.rights.room.own(SHELF + kept.name, self.rights.person.name)

@@ -5,7 +5,7 @@ import streamlit as st
 from app import libraries
 from app.heads import cut
 from app.launch import cost_card, costs, drop_zone, launching, preview
-from app.room import rules_view, who
+from app.room import noticing, rules_view, who
 
 title, zone, field = st.columns([9, 4, 4], vertical_alignment="center")
 title.title("Which backbone, which method, which task?")
@@ -24,6 +24,8 @@ with price:
     rules_view.remind()
     refused = None if fault else costs.known_refusal(form.specs)
     place = launching.launcher(form, fault, refused is not None)
+
+noticing.watch()
 
 # All that is quick stands; now what takes a while.
 images = preview.draw(pictures, task)

@@ -11,9 +11,10 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import backbone_choice, caps, errors, forms, glossary, links, navigation, screen, state, theme, turns, words
 from app.heads import cut
-from app.launch import cost_card, costs, durations, race_form, raced, rates, request, task_choice
+from app.launch import closed, cost_card, costs, durations, race_form, raced, rates, request, task_choice
 from app.launch.request import CHOSEN_ABOVE, Request
 from app.memory import cases
+from app.room import who
 from app.runs import races
 from peftcore.errors import HeadroomError
 from peftcore.figures.method_style import method_title
@@ -130,6 +131,7 @@ def launcher(form: Request, fault: HeadroomError | None, is_too_large: bool = Fa
     st.header("What it will cost", anchor=False)
     height = BILL_HEIGHT + WARNING_HEIGHT * is_too_large
     place = st.container(height=screen.tall(height), border=False).empty()
+    is_shut = who.is_shut()
     specs, wrong = form.specs, [*form.faults.values(), *([fault] if fault else [])]
     if wrong:
         with place.container():
@@ -149,14 +151,16 @@ def launcher(form: Request, fault: HeadroomError | None, is_too_large: bool = Fa
     if not wrong:
         backbone_choice.download_note(specs[0])
         task_choice.download_note(specs[0].task)
-        if not is_too_large:
+        if not is_too_large and not is_shut:
             st.markdown(_time(specs) + turns.new())
+    if is_shut:
+        closed.draw()
     label = f"Launch {len(specs)} runs" if len(specs) > 1 else "Launch"
     pressed = st.button(
         label, type="primary", width="stretch", key="launch", icon=":material/rocket_launch:",
-        disabled=bool(wrong) or is_too_large,
+        disabled=bool(wrong) or is_too_large or is_shut,
     )  # fmt: skip
-    if pressed and not wrong and not is_too_large:
+    if pressed and not wrong and not is_too_large and not is_shut:
         with errors.sentences(stop=False):
             _launch(form, place)
     if specs:

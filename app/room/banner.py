@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import errors
+from app import errors, navigation
 from app.room import is_room, who
 
 SECONDS = 10.0
@@ -23,7 +23,11 @@ def _banner() -> None:
     now = who.settings()
     if now.message:
         st.info(errors.plain(now.message), icon=":material/campaign:")
-    said = ["Launching is closed."] if not now.launching else []
+    if who.has_ended():
+        st.info("The teacher has ended the room. You can still look at everything.", icon=":material/door_front:")
+        navigation.link("room", "Take home what was done here", part="archive" if who.is_teacher() else None)
+        return
+    said = ["The teacher has closed launching."] if not now.launching else []
     if now.paused:
         said.append("The queue is paused: runs that wait begin when the teacher lets it go on.")
     if said:

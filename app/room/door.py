@@ -30,7 +30,7 @@ OPEN = (ENTER, TEACHER, "/_stcore/health", "/favicon.png")  # served to stranger
 BUNDLE = "/static/"  # Streamlit's own scripts, the same for everybody
 FORM_BYTES = 16_384  # of what somebody sends to enter
 ASKED = "headroom_asked"  # a cookie: the code of a link and where it leads, while a service signs somebody in
-PAGE = Path(__file__).resolve().parents[1] / "assets" / "enter.html"
+PAGES = Path(__file__).resolve().parents[1] / "assets"
 _FRAMES = (("content-security-policy", "frame-ancestors 'self'"), ("x-frame-options", "SAMEORIGIN"))
 
 
@@ -130,17 +130,27 @@ def routes(room: Callable[[], Room], guesses: Guesses | None = None) -> list[Bas
         given = hashlib.sha256(asked.query_params.get("key", "").encode()).digest()
         if given != hashlib.sha256(here.teacher_secret.encode()).digest():  # too long to be guessed
             guesses.wrong(address)
-            return PlainTextResponse("That is not the teacher's link of this room; the terminal shows it.", 403)
+            return _refused(
+                "This is not the teacher's link of this room",
+                "The key in it is wrong or cut off, or belongs to another room.",
+                "The right link stands in the terminal where Headroom was started, behind \u201cFor the teacher\u201d: "
+                "copy it from there to its end. It stays the same after a restart.",
+            )
         return _greeted(_go("/room"), here, here.teacher, asked)
 
     async def take(asked: Request) -> Response:
         here, whose = room(), asked.path_params["whose"]
         who = cookie.person(here, asked.cookies)
         if who is None or whose not in (archives.WHOLE, archives.OWN) or (whose == archives.WHOLE) > who.is_teacher:
-            return PlainTextResponse("Only the teacher takes everybody's runs home.", 403)
+            return _refused(
+                "Only the teacher takes everybody's runs home",
+                "Your own are packed on the page Room.", link="/room", label="To the room",
+            )  # fmt: skip
         path = archives.file(archives.WHOLE if whose == archives.WHOLE else who.id)
         if not path.exists():
-            return PlainTextResponse("It is not packed yet; the page Room does that.", 404)
+            return _refused(
+                "This is not packed yet", "The page Room packs it.", status=404, link="/room", label="To the room"
+            )
         return FileResponse(path, media_type="application/zip", filename=f"headroom-{whose}.zip")
 
     async def leave(asked: Request) -> Response:
@@ -160,7 +170,7 @@ def routes(room: Callable[[], Room], guesses: Guesses | None = None) -> list[Bas
 
 def _page(said: dict[str, str], account: accounts.Account | None, fault: str, status: int) -> Response:
     offered = [] if account else accounts.providers()
-    text = _template().render(
+    text = _template("enter.html").render(
         **said, action=ENTER, fault=fault, account=account.name if account else "", providers=offered
     )
     answer = HTMLResponse(text, status, headers={"cache-control": "no-store"})
@@ -168,6 +178,14 @@ def _page(said: dict[str, str], account: accounts.Account | None, fault: str, st
         link = urlencode({name: said[name] for name in ("code", "next")})
         answer.set_cookie(ASKED, link, max_age=600, httponly=True, samesite="lax")
     return answer
+
+
+def _refused(
+    title: str, *lines: str, status: int = 403, link: str = ENTER, label: str = "Enter as a participant"
+) -> Response:
+    """What happened and what to do, as a page like the one that lets people in."""
+    text = _template("refused.html").render(title=title, lines=lines, link=link, label=label)
+    return HTMLResponse(text, status, headers={"cache-control": "no-store"})
 
 
 def _greeted(answer: Response, room: Room, who: Person, asked: Request) -> Response:
@@ -203,5 +221,5 @@ async def _sent(asked: Request) -> Mapping[str, str] | None:
 
 
 @cache
-def _template() -> jinja2.Template:
-    return jinja2.Environment(autoescape=True).from_string(PAGE.read_text())
+def _template(name: str) -> jinja2.Template:
+    return jinja2.Environment(autoescape=True, loader=jinja2.FileSystemLoader(PAGES)).get_template(name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import io
+from urllib.parse import urlsplit
 
 import segno
 import streamlit as st
@@ -14,6 +16,13 @@ from app.room import greeting, who
 def link() -> str:
     """The participants' link, as this browser reaches the app."""
     return greeting.link(st.context.headers.get("Host", ""))
+
+
+def readable(address: str) -> str:
+    """An address as HTML that breaks between its parts alone: scheme and host, path, query."""
+    parts = urlsplit(address)
+    pieces = [f"{parts.scheme}://{parts.netloc}", parts.path, f"?{parts.query}" if parts.query else ""]
+    return "<wbr>".join(f'<span style="white-space: nowrap">{html.escape(piece)}</span>' for piece in pieces if piece)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -28,7 +37,9 @@ def draw() -> None:
     """Code, link and picture, and the button that draws another code."""
     st.header(f"Code {greeting.room().code}", anchor=False)
     st.image(picture(link(), 5), width=200)
-    st.code(link(), language=None, wrap_lines=True)
+    st.html(f'<div style="font-family: var(--st-code-font, monospace); font-size: 0.9rem">{readable(link())}</div>')
+    with st.popover("Copy link", icon=":material/content_copy:", type="tertiary"):
+        st.code(link(), language=None)
     with st.popover("New code", icon=":material/refresh:", type="tertiary"):
         st.markdown("The old code lets nobody in any more; who is in stays.")
         st.button("Draw a new code", key="room_new_code", type="primary", on_click=_renew)

@@ -5,10 +5,21 @@ from __future__ import annotations
 import streamlit as st
 
 from app import captions, errors, links, navigation, state
-from app.room import challenge_view, entrance, is_room, overview, people, rules_view, take_home, who
+from app.room import (
+    challenge_view,
+    ending_view,
+    entrance,
+    is_room,
+    noticing,
+    overview,
+    people,
+    rules_view,
+    take_home,
+    who,
+)
 from peftcore.engine.room import LOOKING
 
-PARTS = {"people": "People", "rules": "Rules", "challenge": "Challenge", "archive": "Take home"}
+PARTS = {"people": "People", "rules": "Rules", "challenge": "Challenge", "archive": "End and take home"}
 
 
 def draw() -> None:
@@ -37,7 +48,7 @@ def draw() -> None:
             challenge_view.board()
             challenge_view.manage()
         case "archive":
-            take_home.draw(None)
+            ending_view.draw()
 
 
 def _people() -> None:
@@ -59,28 +70,44 @@ def _people() -> None:
 
 
 def _participant(name: str) -> None:
-    st.title("What is this room doing?")
-    now = who.settings()
-    st.markdown(
-        f"You are **{errors.plain(name)}**. What you launch is yours: others never stop, change or delete it. "
-        f"In this room one looks at {LOOKING[now.looking].replace('their', 'one' + chr(39) + 's')}."
-    )
-    rules_view.remind()
-    challenge_view.board()
-    st.header("Your runs", anchor=False)
-    mine = [record for record in state.store().runs(limit=200) if record.owner == name]
-    if not mine:
-        st.caption("You have launched nothing yet.")
-        navigation.link("launch", "Launch a run")
+    noticing.watch()
+    if who.has_ended():
+        st.title("The room has ended")
+        st.markdown(
+            f"You are **{errors.plain(name)}**. Nothing more is launched, and what worked or waited was stopped; you "
+            "can still look at everything. Take your runs home below."
+        )
+        _own_runs(name)
+        challenge_view.board()
     else:
-        navigation.link("runs", f"Your {len(mine)} runs" if len(mine) > 1 else f"Run {mine[0].id}", run=mine[0].id)
-        take_home.draw(name)
+        st.title("What is this room doing?")
+        looked_at = LOOKING[who.settings().looking].replace("their", "one's")
+        st.markdown(
+            f"You are **{errors.plain(name)}**. What you launch is yours: others never stop, change or delete it. "
+            f"In this room one looks at {looked_at}."
+        )
+        rules_view.remind()
+        challenge_view.board()
+        _own_runs(name)
     st.caption("On a machine that others use after you, leave the room; its code lets you in under another name.")
     st.html(
         '<form method="post" action="/leave"><button style="font:inherit;color:inherit;background:none;cursor:pointer;'
         'border:1px solid rgba(128,128,128,.4);border-radius:.4rem;padding:.4rem .9rem">Leave the room'
         "</button></form>"
     )
+
+
+def _own_runs(name: str) -> None:
+    st.header("Your runs", anchor=False)
+    mine = [record for record in state.store().runs(limit=200) if record.owner == name]
+    if mine:
+        navigation.link("runs", f"Your {len(mine)} runs" if len(mine) > 1 else f"Run {mine[0].id}", run=mine[0].id)
+        take_home.draw(name)
+    elif who.has_ended():
+        st.caption("You have launched nothing, so there is nothing to take home.")
+    else:
+        st.caption("You have launched nothing yet.")
+        navigation.link("launch", "Launch a run")
 
 
 def _alone() -> None:

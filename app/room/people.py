@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from app import errors, navigation, state
@@ -9,6 +11,7 @@ from app.room import greeting, overview, who
 from peftcore.engine.room import Person
 from peftcore.store import WAITING
 
+STOP_TOO = "room_remove_stop"  # a key
 MANY = 20  # who have launched nothing, from which they can be removed together
 
 
@@ -40,10 +43,14 @@ def draw() -> None:
         if person.removed is None:
             with st.popover("Remove", icon=":material/person_remove:"):
                 st.markdown(
-                    f"**{errors.plain(person.name)}** leaves the room at once; their runs stay. Draw a new code if "
-                    "they are not to come back under another name."
+                    f"**{errors.plain(person.name)}** leaves the room at once. Their runs stay under their name"
+                    + (", and what works or waits goes on to its end." if busy else ".")
+                    + " Draw a new code if they are not to come back under another name."
                 )
-                st.button("Remove", key="room_remove", type="primary", on_click=_remove, args=(person, True))
+                if busy:
+                    many = f"their {len(busy)} runs that work or wait" if len(busy) > 1 else "their run"
+                    st.checkbox(f"Stop {many} as well", key=STOP_TOO)
+                st.button("Remove", key="room_remove", type="primary", on_click=_remove, args=(person, True, busy))
         else:
             st.button(
                 "Let in again", key="room_restore", icon=":material/person_add:", on_click=_remove,
@@ -65,7 +72,7 @@ def _remove_all(people: list[str]) -> None:
             who.room().remove(id)
 
 
-def _stop(runs: list[int]) -> None:
+def _stop(runs: Sequence[int]) -> None:
     with errors.sentences(stop=False):
         for run in runs:
             state.engine().cancel(run)
@@ -76,6 +83,8 @@ def _lift(person: Person) -> None:
         who.room().lift(person.id, not person.lifted)
 
 
-def _remove(person: Person, gone: bool) -> None:
+def _remove(person: Person, gone: bool, busy: Sequence[int] = ()) -> None:
     with errors.sentences(stop=False):
         who.room().remove(person.id, gone)
+        if gone and st.session_state.pop(STOP_TOO, False):
+            _stop(busy)

@@ -72,7 +72,7 @@ def _room() -> None:
     with right:
         st.html(f'<div class="wallcode">{greeting.room().code}</div>')
         st.image(entrance.picture(entrance.link(), 10), width="stretch")
-        st.html(f'<div class="wallsaid">{html.escape(entrance.link().partition("?")[0])}</div>')
+        st.html(f'<div class="wallsaid">{entrance.readable(entrance.link().partition("?")[0])}</div>')
     with left:
         st.fragment(_everybody, run_every=SECONDS)()
 
@@ -84,6 +84,8 @@ def _everybody() -> None:
         st.html(f'<div class="wallsaid"><b>{html.escape(now.message)}</b></div>')
     if now.looking != "all" and not who.is_teacher():
         raise NotYours("In this room one looks at one's own runs; the teacher projects the room.")
+    if who.has_ended():
+        st.html('<div class="wallsaid"><b>The room has ended.</b> Take your runs home on the page Room.</div>')
     rows = [row for row in overview.progress() if row.name][:MOST_ROWS]
     if not rows:
         st.html('<div class="wallsaid">Nobody is here yet. Scan the picture, or type the address and the code.</div>')

@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import errors, navigation, state, words
 from app.launch import request
-from app.room import who
+from app.room import ending_view, who
 from peftcore.engine.room import LOOKING
 from peftcore.spec import RunSpec
 
@@ -19,6 +19,8 @@ LONGEST = 500  # characters of a message
 def switches() -> None:
     """The two that are in haste."""
     now = who.settings()
+    if who.has_ended():
+        return ending_view.reopen()
     st.button(
         "Close launching" if now.launching else "Open launching", key="room_launching",
         icon=":material/block:" if now.launching else ":material/rocket_launch:", on_click=_set,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app.room import cookie, greeting, is_room
-from peftcore.engine.room import Person, Settings
+from peftcore.engine.room import Person, Settings, ending
 from peftcore.engine.room.rights import SHELF, Rights
 from peftcore.engine.room.ruling import RoomAs
 from peftcore.errors import HeadroomError, NotYours
@@ -49,6 +49,21 @@ def settings() -> Settings:
     return greeting.room().now().settings if is_room() else Settings()
 
 
+def has_ended() -> bool:
+    """Whether the teacher has ended the room."""
+    return is_room() and ending.ended(greeting.room()) is not None
+
+
+def is_shut() -> bool:
+    """Whether this person launches nothing now, whatever it is: launching is closed, or the room has ended."""
+    return (has_ended() or not settings().launching) and not is_teacher()
+
+
+def ended_with(record: RunRecord) -> bool:
+    """Whether a run was stopped because the room ended."""
+    return is_room() and ending.stopped(greeting.room(), record)
+
+
 def is_alone() -> bool:
     """Whether this is somebody's own machine, where nobody has a name."""
     return not is_room()
@@ -85,8 +100,9 @@ def task(name: str) -> None:
 
 
 def refused(specs: Sequence[RunSpec]) -> HeadroomError | None:
-    """Why runs with these settings may not be launched by whoever looks at the page; None where they may."""
-    if (may := rights()) is None:
+    """Why runs with these settings may not be launched by whoever looks at the page; None where they may, and while
+    nothing at all is launched (`is_shut`), which no other settings would mend."""
+    if (may := rights()) is None or is_shut():
         return None
     try:
         for spec in specs:

@@ -154,7 +154,8 @@ def _state(record: RunRecord, follower: Follower) -> None:
             again = "It resumes from its last checkpoint, the end of an epoch."
             if follower.download:
                 where, again = "while it was downloading", "What has come is kept: it goes on from there."
-            st.info(f"Stopped {where}. {again}", icon=":material/cancel:")
+            why = ", as the teacher ended the room" if who.ended_with(record) else ""
+            st.info(f"Stopped {where}{why}. {again}", icon=":material/cancel:")
 
 
 def _progress(record: RunRecord, follower: Follower) -> tuple[float, str]:

@@ -184,7 +184,9 @@ def test_the_teachers_link_makes_the_teacher(browser, room):
     assert (answer.status_code, answer.headers["location"]) == (303, "/room")
     assert cookie.person(room, teacher.cookies).is_teacher
     for key in ("", room.code, room.teacher_secret[:-1]):
-        assert stranger.get("/teacher", params={"key": key}, headers=HTML).status_code == 403
+        said = stranger.get("/teacher", params={"key": key}, headers=HTML)
+        assert said.status_code == 403 and "<h1>This is not the teacher&#39;s link" in said.text
+        assert "the terminal" in said.text and room.teacher_secret not in said.text
     assert cookie.person(room, stranger.cookies) is None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import time
 import zipfile
 
@@ -11,9 +12,9 @@ import pytest
 
 from app import background, state
 from app import room as rooms
-from app.room import archives, greeting, overview, people, who
+from app.room import archives, entrance, greeting, noticing, overview, people, who
 from peftcore import errors
-from peftcore.engine.room import archive, challenge
+from peftcore.engine.room import archive, challenge, ending
 from peftcore.fetch.confined import VARIABLE
 from peftcore.store import marks
 
@@ -110,7 +111,14 @@ def test_the_teacher_sees_all_and_sets_all(at, as_, room, store, engine, trained
     page.button("room_stop").click().run()
     assert not room.now().settings.launching and store.run(run).status == "cancelled"
     page.button("room_lift").click().run()
+    other = engine.submit(store.run(trained["lora"]).spec, owner="Ana")
+    at("room").button("room_remove").click().run()
+    assert store.run(other).status == "queued" and room.person(ana.id) is None
+    room.remove(ana.id, on=False)
+    page = at("room")
+    page.checkbox(people.STOP_TOO).check().run()
     page.button("room_remove").click().run()
+    assert store.run(other).status == "cancelled"
     assert room.person(ana.id) is None and room.now().people[ana.id].lifted
     rules = at("room", part="rules")
     rules.text_area("room_message").set_value("Lunch at *noon*").run()
@@ -118,9 +126,59 @@ def test_the_teacher_sees_all_and_sets_all(at, as_, room, store, engine, trained
     assert room.now().settings.looking == "own"
     as_("Bo")
     launch = at("launch", method="last")
-    assert launch.button("launch").disabled and "closed launching" in text(launch)
+    assert launch.button("launch").disabled and "closed launching" in text(launch) and not launch.error
+    assert "this is mended" not in text(launch)
     shown = at("home")
-    assert any("Lunch at \\*noon\\*" in info.value for info in shown.info) and "Launching is closed" in text(shown)
+    assert any("Lunch at \\*noon\\*" in info.value for info in shown.info) and "has closed launching" in text(shown)
+
+
+def test_a_room_ends_and_opens_again(at, as_, room, store, engine, trained):
+    spec = store.run(trained["lora"]).spec
+    as_("Ana")
+    works, waits = (engine.submit(spec, owner="Ana") for _ in range(2))
+    store.set_status(works, "running")
+    with pytest.raises(errors.NotYours):
+        ending.end(who.room(), state.engine())
+    assert ending.ended(room) is None and room.now().settings.launching
+    as_("Teacher")
+    at("room", part="archive").button("room_end").click().run()
+    assert {store.run(run).status for run in (works, waits)} == {"cancelled"}
+    ended = at("room", part="archive")
+    assert "The room ended just now" in text(ended) and {"archive_make", "room_reopen"} <= keys(ended)
+    assert "room_launching" not in keys(ended)
+    as_("Ana")
+    with pytest.raises(errors.NotYours, match="has ended the room"):
+        state.engine().submit(spec)
+    home, launch = at("room"), at("launch", method="last")
+    assert home.title[0].value == "The room has ended" and "archive_make" in keys(home)
+    assert launch.button("launch").disabled and "ended the room" in text(launch) and not launch.error
+    assert "as the teacher ended the room" in text(at("runs", run=waits))
+    as_("Teacher")
+    at("room").button("room_reopen").click().run()
+    as_("Ana")
+    assert not at("launch", method="last").button("launch").disabled
+    state.engine().resume(waits)
+    state.engine().cancel(waits)
+    assert who.ended_with(store.run(works)) and not who.ended_with(store.run(waits))  # which its owner stopped
+
+
+def test_a_page_takes_notice_of_what_may_be_launched(as_, room, monkeypatch):
+    as_("Ana")
+    again, seen = [], noticing._seen()
+    monkeypatch.setattr(noticing.st, "rerun", lambda: again.append(1))
+    noticing._look(seen)
+    room.set(message="Hello")
+    noticing._look(seen)
+    assert not again
+    room.set(launching=False)
+    noticing._look(seen)
+    assert again
+
+
+def test_a_link_to_enter_breaks_between_its_parts_alone():
+    found = entrance.readable("http://10.0.0.7:8501/enter?code=<b>")
+    assert re.sub("<[^>]*>", "", found) == "http://10.0.0.7:8501/enter?code=&lt;b&gt;" and found.count("<wbr>") == 2
+    assert all(part in found for part in (">http://10.0.0.7:8501<", ">/enter<"))
 
 
 def test_pages_of_one_person_are_one_share_of_what_pages_compute(as_, monkeypatch):

@@ -9,6 +9,7 @@ from typing import Any
 from peftcore import errors
 from peftcore.backbone.weights import REMOTE
 from peftcore.engine.room.challenge import challenge
+from peftcore.engine.room.ending import ended
 from peftcore.engine.room.record import Person, Settings
 from peftcore.engine.room.room import Room
 from peftcore.store import RunRecord
@@ -99,12 +100,14 @@ class Rights:
         """Whether a run with these settings may be queued.
 
         Raises:
-            NotYours: launching is closed, or a link or form names what only the teacher may name.
+            NotYours: the room has ended or launching is closed, or a link or form names what only the teacher may name.
             InvalidSetting: it is not what the teacher has pinned.
         """
         me, now = self.person, self.settings
         if me.is_teacher:
             return
+        if ended(self.room) is not None:
+            raise errors.NotYours("The teacher has ended the room: nothing more is launched in it.")
         if not now.launching:
             raise errors.NotYours("The teacher has closed launching for now. What is queued goes on.")
         fetched(str(settings.get("backbone", "")), str(settings.get("task", "")))

@@ -13,11 +13,13 @@ import typer
 
 from peftcore import errors
 from peftcore.bench._accuracies import spread
+from peftcore.bench._real_recipes import recipes_of
 from peftcore.bench._real_runs import ENTRIES, SEEDS, Entry, Plan, reached
 from peftcore.bench._run_log import RunLog
-from peftcore.bench.recipes import leave, loaded_task
+from peftcore.bench.recipes import leave, loaded_task, write
 from peftcore.bench.tasks import pipes
 from peftcore.cli.output import JSON, answer, command_line, console
+from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import conditions
 
@@ -32,6 +34,7 @@ def command(
     image_size: Annotated[int | None, typer.Option(help="Pixels; positions are resampled.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Of methods in the backbone.")] = 5,
     side_epochs: Annotated[int, typer.Option(min=1, help="Of side methods, whose features are cached.")] = 20,
+    write_to: Annotated[Path | None, typer.Option("--write", help="A file of recipes, for those found here.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a page.")] = False,
     json: JSON = False,
 ) -> None:
@@ -45,9 +48,11 @@ def command(
     plan = Plan(plain, epochs, side_epochs, _backbone(plain).heads[0])
     if minutes:
         _make(plan, log, until)
+    if write_to is not None:
+        write(recipes_of(plan, log, of_what, command_line()), write_to)
     rows, cuts = table(plan, log), heads(plan, log)
     if markdown:
-        print(page(plan, rows, cuts, of_what, command_line(), sum(row["cpu"] for row in log) / 3600))
+        print(page(plan, log, rows, cuts, of_what, command_line()))
         return
     answer(json, {"methods": rows, "heads": cuts}, f"{backbone} on {task}", [_shown(row) for row in rows])
 
@@ -123,7 +128,6 @@ def table(plan: Plan, log: RunLog) -> list[dict[str, Any]]:
 def _bytes(spec: RunSpec) -> int:
     from peftcore.features.plan import CachePlan
     from peftcore.memory.predict import predict_memory
-    from peftcore.registry import METHODS
 
     side = METHODS.facts(spec.method.name).kind == "side"
     plan = CachePlan(0, "disk", {}, "") if side else None
@@ -159,7 +163,7 @@ def apart(cut: dict[str, Any]) -> tuple[float, float] | None:
 
 
 def page(
-    plan: Plan, rows: Sequence[dict[str, Any]], cuts: Sequence[dict[str, Any]], of_what: str, words: str, hours: float
+    plan: Plan, log: RunLog, rows: Sequence[dict[str, Any]], cuts: Sequence[dict[str, Any]], of_what: str, words: str
 ) -> str:
     """Markdown of what is there."""
     task, spec = loaded_task(plan.plain.task), plan.plain
@@ -171,18 +175,33 @@ def page(
         f"validate, {len(task.test):,} to test, read at {spec.image_size or 'their own'} pixels. Each method's rate is "
         f"the best by validation with seed {plan.seeds[0]}, with worse ones tried on both sides; no epoch was picked. "
         f"Side methods train for {plan.side_epochs} epochs from cached features, the others for {plan.epochs}. "
-        f"Conditions: {said}. All runs together took {hours:.1f} core-hours, one thread each.",
+        f"Conditions: {said}. All runs together took {sum(row['cpu'] for row in log) / 3600:.1f} core-hours, one "
+        "thread each.",
         "",
         f"```\n{words}\n```",
         "",
         *pipes([_shown(row) for row in rows]),
         "",
-        "*Seconds*: training and frozen features, of the processor, seed 0. *MB above the weights*: of a step, as "
-        f"`predict` gives them, batch {spec.batch_size}.",
+        f"*Seconds*: training, of the processor, seed 0. {_once(log, len(task.train) + len(task.val) + len(task.test))}"
+        f"*MB above the weights*: of a step, as `predict` gives them, batch {spec.batch_size}.",
     ]
     if cuts:
         lines += ["", "## Heads off, by the score and at random", "", *_cuts(plan, cuts)]
     return "\n".join(lines)
+
+
+def _once(log: RunLog, images: int) -> str:
+    """What frozen features cost, by the first run of each side method, which computes what the others read."""
+    paid = {}
+    for method in dict.fromkeys(entry.settings["name"] for entry in ENTRIES if entry.is_side):
+        rows = [row for row in log if row["spec"]["method"]["name"] == method and "train_cpu" in row]
+        seconds = sorted(row["train_cpu"] for row in rows)
+        if len(seconds) > 1:
+            paid[METHODS.facts(method).title] = seconds[-1] - seconds[-2]
+    if not paid:
+        return ""
+    each = " and ".join(f"{seconds:.0f} s for {title}" for title, seconds in paid.items())
+    return f"Side methods read frozen features from disk; those of all {images:,} images took {each} more, once. "
 
 
 def _cuts(plan: Plan, cuts: Iterable[dict[str, Any]]) -> list[str]:

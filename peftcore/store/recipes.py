@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from math import floor, log10
 from pathlib import Path
 from statistics import median_low
 from typing import Any
@@ -24,13 +25,17 @@ from peftcore.spec import RunSpec
 FILE = Path(__file__).resolve().parents[2] / "assets" / "recipes.json"
 NUMBERS = ("lr", "epochs")  # what every recipe of a search has; the rest departs from a method as published
 
+WIDTHS = {"tiny": 192, "small": 384, "base": 768, "large": 1024, "huge": 1280, "giant": 1408, "gigantic": 1664}
+SWIN_WIDTHS = {"tiny": 768, "small": 768, "base": 1024, "large": 1536}
+
 
 @dataclass(frozen=True)
 class Recipe:
     """A recipe for a method on a backbone, and the measured ones that it comes from (none: the default).
 
     values: fields of RunSpec, and under "method" settings of the method. lr: the best rate of the method as published,
-    with no option of the recipe's.
+    with no option of the recipe's. narrower: how many times wider this backbone is than the one that was measured, by
+    which its rates were lowered; 1 where they were not.
     """
 
     method: str
@@ -38,6 +43,7 @@ class Recipe:
     values: Mapping[str, Any]
     lr: float
     evidence: tuple[Mapping[str, Any], ...] = ()
+    narrower: float = 1.0
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -65,6 +71,10 @@ class Recipe:
         weights = self.evidence[0]["evidence"].get("weights")
         if weights and weights != weights_digest(self.evidence[0]["backbone"]):
             source += " with earlier weights"
+        if of_what := self.evidence[0]["evidence"].get("of"):
+            source += f" ({of_what})"
+        if self.narrower != 1:
+            source += f", at a rate lowered for a backbone {self.narrower:.3g} times as wide"
         if self.measured:
             return f"best of {len(self.evidence[0]['evidence']['tried'])} tried with {source}"
         gaps = [f"for {METHODS.facts(self.method).title}"] * (self.method not in (e["method"] for e in self.evidence))
@@ -90,17 +100,24 @@ def recorded() -> tuple[Mapping[str, Any], ...]:
 def best(method: str, backbone: str) -> Recipe:
     """The recipe for a method on a backbone.
 
-    Where it was not measured: that of the same method on the other embedded backbone, if both are small embedded ones;
-    else the middle rate of its kind's methods as published, on this backbone or, likewise, on the other. Else RunSpec's
-    own default. Raises UnknownName.
+    Where it was not measured: that of the same method on another backbone, an embedded one for an embedded one, for
+    all others one of those; else the middle rate of its kind's methods as published, on this backbone or, likewise, on
+    another. Else RunSpec's own default. For a wider backbone than the measured one rates are lowered: see `_narrowed`.
+    Raises UnknownName.
     """
+    small = embedded.names()
     entries = sorted(recorded(), key=lambda entry: entry["backbone"] != backbone)
-    if backbone not in embedded.names():
-        entries = [entry for entry in entries if entry["backbone"] == backbone]
+    entries = [entry for entry in entries if (entry["backbone"] in small) == (backbone in small)]
+    return _narrowed(_nearest(method, backbone, entries))
+
+
+def _nearest(method: str, backbone: str, entries: list[Mapping[str, Any]]) -> Recipe:
+    """From entries, those of this backbone first."""
     of_its_kind = METHODS.names(kind=METHODS.facts(method).kind, baseline="")
     if same := [entry for entry in entries if entry["method"] == method]:
         return Recipe(method, backbone, same[0]["values"], _published(same[0]), tuple(same[:1]))
-    if alike := [entry for entry in entries if entry["method"] in of_its_kind]:
+    alike = [entry for entry in entries if entry["method"] in of_its_kind]
+    if alike and not METHODS.facts(method).baseline:  # full fine-tuning wants another rate than what trains little
         alike = [entry for entry in alike if entry["backbone"] == alike[0]["backbone"]]
         values = {"lr": median_low(map(_published, alike))}
         if all("epochs" in entry["values"] for entry in alike):
@@ -108,6 +125,32 @@ def best(method: str, backbone: str) -> Recipe:
         return Recipe(method, backbone, values, values["lr"], tuple(alike))
     lr = RunSpec.model_fields["lr"].default
     return Recipe(method, backbone, {"lr": lr}, lr)
+
+
+def width(backbone: str) -> int | None:
+    """Channels of a block, the last one's in a Swin, by timm's names for sizes; None for a name without one."""
+    sizes = SWIN_WIDTHS if "swin" in backbone else WIDTHS
+    return next((sizes[word] for word in backbone.split("_") if word in sizes), None)
+
+
+def _narrowed(recipe: Recipe) -> Recipe:
+    """The recipe for a wider backbone than the one that it comes from: AdamW's best rate falls as one over the width
+    (Yang et al., Tensor Programs V, arXiv 2203.03466), down to the next one of the ladder on which rates are searched
+    [ours]."""
+    if not recipe.evidence or recipe.backbone in embedded.names():
+        return recipe
+    there, here = width(recipe.evidence[0]["backbone"]), width(recipe.backbone)
+    if there is None or here is None or here <= there:
+        return recipe
+    lower = {"lr": _on_the_ladder(recipe.values["lr"] * there / here)}
+    return replace(recipe, values={**recipe.values, **lower}, lr=_on_the_ladder(recipe.lr * there / here),
+                   narrower=here / there)  # fmt: skip
+
+
+def _on_the_ladder(rate: float) -> float:
+    """The largest of 1, 3, 10, 30, ... times a power of ten that is no larger."""
+    power = 10.0 ** floor(log10(rate * (1 + 1e-9)))
+    return float(f"{3 * power if 3 * power <= rate * (1 + 1e-9) else power:.0e}")
 
 
 def _published(entry: Mapping[str, Any]) -> float:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from peftcore.bench import real
+from peftcore.bench._real_recipes import recipes_of
 from peftcore.bench._real_runs import ENTRIES, MASKS, Plan
 from peftcore.bench._run_log import RunLog
 from peftcore.spec import RunSpec
@@ -56,8 +57,29 @@ def test_every_rate_is_the_best_of_its_neighbours_and_no_run_is_made_twice(plan,
         assert len({*masks}) == len(masks) and all(len(mask) == cut["off"] for mask in masks)
         difference, error = real.apart(cut)  # the toy's score spares heads 0 and 1, which a random mask hits
         assert difference > 0 and error > 0
-    text = real.page(plan, rows, cuts, "Toys", "python -m peftcore bench real", 1.0)
+    text = real.page(plan, log, rows, cuts, "Toys", "python -m peftcore bench real")
     assert "| LAST |" in text and "3 of 6" in text and "nan" not in text
+
+
+def test_recipes_are_of_what_is_whole_and_options_must_win_by_a_point(plan, tmp_path):
+    log = RunLog(tmp_path / "runs.jsonl")
+
+    def found(bonus: float) -> dict:
+        log = RunLog(tmp_path / f"{bonus}.jsonl")
+        for spec in plan.runs(log):
+            more = bonus if spec.method.name == "last" and spec.method.qk_norm else 0.0
+            log.row(spec, lambda spec, more=more: toy(spec) | {"val": toy(spec)["val"] + more})
+        return {one["method"]: one for one in recipes_of(plan, log, "mine", "python -m peftcore bench real")}
+
+    made(plan, log, most=4)
+    assert [one["method"] for one in recipes_of(plan, log, "mine", "")] in ([], ["linear"])
+    plain, better = found(0.005), found(0.02)
+    assert {name: one["values"]["lr"] for name, one in plain.items()} == BEST
+    assert "method" not in plain["last"]["values"] and plain["last"]["values"]["epochs"] == 3
+    assert better["last"]["values"] == {"lr": 0.001, "epochs": 3, "method": {"qk_norm": True}, "clip": 1.0}
+    for one in better.values():
+        chosen = [row for row in one["evidence"]["tried"] if one["values"].items() <= row.items()]
+        assert len(chosen) == 1 and chosen[0]["seeds"] == [0, 1, 2]
 
 
 def test_a_run_that_diverges_is_a_worse_rate(plan, tmp_path):

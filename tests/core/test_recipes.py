@@ -32,7 +32,7 @@ def known(monkeypatch):
 
 def test_the_recorded_rate_is_the_best_by_validation_and_every_rate_is_valid():
     for each in recipes.recorded():
-        assert each["method"] in METHODS.names() and each["backbone"] in embedded.names()
+        assert each["method"] in METHODS.names() and (each["backbone"] in embedded.names() or each["evidence"]["of"])
         tried = [row for row in each["evidence"]["tried"] if row["val"] is not None]
         chosen = next(row for row in tried if all(row.get(name) == value for name, value in each["values"].items()))
         others = [row for row in tried if len(row["seeds"]) == len(chosen["seeds"])]
@@ -66,6 +66,30 @@ def test_where_a_rate_comes_from(known, method, backbone, lr, basis):
     found = recipes.best(method, backbone)
     assert found.values["lr"] == lr and found.basis == basis
     assert found.measured == (backbone == "vit_micro" and method in rates)
+
+
+@pytest.mark.parametrize(
+    "backbone, lora, last, source",
+    [
+        ("vit_small_patch14_dinov2", 0.003, 0.01, "best of 2 tried with LoRA on vit_small_patch14_dinov2 (mine)"),
+        ("vit_tiny_patch16_224", 0.003, 0.01, "on vit_tiny_patch16_224; from LoRA on vit_small_patch14_dinov2 (mine)"),
+        ("vit_base_patch16_224", 0.001, 0.003, "(mine), at a rate lowered for a backbone 2 times as wide"),
+        ("vit_large_patch16_224", 0.001, 0.003, "lowered for a backbone 2.67 times as wide"),
+        ("vit_giant_patch14_dinov2", 0.0003, 0.001, "lowered for a backbone 3.67 times as wide"),
+        ("swin_base_patch4_window7_224", 0.001, 0.003, "lowered for a backbone 2.67 times as wide"),
+        ("my_own", 0.003, 0.01, "not measured on my_own; from LoRA on vit_small_patch14_dinov2 (mine)"),
+    ],
+)  # fmt: skip
+def test_a_wider_backbone_than_the_measured_one_has_lower_rates(known, backbone, lora, last, source):
+    measured = [entry("lora", "vit_small_patch14_dinov2", 0.003), entry("last", "vit_small_patch14_dinov2", 0.01)]
+    for each in measured:
+        each["evidence"]["of"] = "mine"
+    known(entry("lora", "vit_micro", 0.1), entry("last", "vit_micro", 0.1), *measured)
+    assert (recipes.best("lora", backbone).lr, recipes.best("last", backbone).lr) == (lora, last)
+    assert recipes.best("ssf", backbone).values["lr"] == lora, "the middle rate of its kind"
+    assert recipes.best("full", backbone).evidence == (), "a baseline takes no rate of those that train little"
+    assert recipes.best("lora", backbone).basis.endswith(source)
+    assert recipes.best("lora", "vit_micro").lr == recipes.best("lora", "swin_micro").lr == 0.1, "small ones by small"
 
 
 def test_what_is_measured_on_a_backbone_takes_nothing_from_its_other_methods(known):

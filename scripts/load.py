@@ -2,6 +2,7 @@
 
     make load                                                  # 50 people for 10 minutes, an action every 10 s, work
     python scripts/load.py --people 20 --minutes 1 --every 3   # a smaller room, in more of a hurry
+    python scripts/load.py --watch --minutes 2                 # all look at one run that works
     python scripts/load.py --no-work --home FOLDER             # on a copy of this store, and nothing runs beside
 
 Starts the app on a copy of a store (by default an empty one), joins with so many websockets, and lets each do something
@@ -34,6 +35,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from person import PATIENCE, Person, Tally  # noqa: E402
+
+from peftcore.store import Store  # noqa: E402
 
 LAUNCHES = 0.04  # of all actions, where there is work
 LONG = {"method": "lora", "epochs": "1000"}  # what works beside the pages all the time
@@ -96,12 +99,10 @@ def prepared(home: str | None) -> Path:
 
 
 def runs_of(folder: Path) -> list[int]:
-    from peftcore.store import Store
-
     return [record.id for record in Store(folder).runs(status="finished")]
 
 
-async def play(server: Server, options: argparse.Namespace, runs: list[int]) -> dict[str, Any]:
+async def play(server: Server, options: argparse.Namespace, home: Path, runs: list[int]) -> dict[str, Any]:
     """Lets people in, and returns what was measured."""
     tally = Tally()
     warm = Person(server.address, Tally(), 0, runs)
@@ -111,11 +112,15 @@ async def play(server: Server, options: argparse.Namespace, runs: list[int]) -> 
     until = began + 60 * options.minutes
     launches = LAUNCHES if options.work else 0.0
     people = [Person(server.address, tally, seed, runs, launches) for seed in range(1, options.people + 1)]
-    await asyncio.gather(*(one.live(until, options.every) for one in people))
+    if options.watch:
+        [run] = [record.id for record in Store(home).runs(status="running")]
+        await asyncio.gather(*(one.watch(run, until) for one in people))
+    else:
+        await asyncio.gather(*(one.live(until, options.every) for one in people))
     wall, seconds = time.monotonic() - began, tally.seconds or [0.0]
     at = server.rss
     return {
-        "people": options.people, "minutes": round(wall / 60, 2), "every": options.every, "work": options.work,
+        "people": options.people, "minutes": round(wall / 60, 2), "every": options.every, "work": options.work, "watch": options.watch,
         "pages": len(tally.seconds), "errors": dict(tally.errors), "launched": tally.launched,
         "p50": float(np.quantile(seconds, 0.5)), "p95": float(np.quantile(seconds, 0.95)), "most": max(seconds),
         "ticks": len(tally.ticks), "tick_p95": float(np.quantile(tally.ticks or [0.0], 0.95)),
@@ -134,8 +139,10 @@ async def play(server: Server, options: argparse.Namespace, runs: list[int]) -> 
 def say(found: dict[str, Any]) -> None:
     """The numbers, for people."""
     with_work = "with" if found["work"] else "without"
-    print(f"{found['people']} people for {found['minutes']} min, an action every {found['every']:g} s, {with_work} "
-          f"running work; load of the machine {found['load']:.1f}")  # fmt: skip
+    do = (
+        "at one run that works" if found["watch"] else f"an action every {found['every']:g} s, {with_work} running work"
+    )
+    print(f"{found['people']} people for {found['minutes']} min, {do}; load of the machine {found['load']:.1f}")  # fmt: skip
     print(
         f"  {found['pages']} pages: p50 {found['p50']:.2f} s, p95 {found['p95']:.2f} s, longest {found['most']:.1f} s"
     )
@@ -154,13 +161,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--every", type=float, default=10.0, help="seconds between two actions of a person")
     parser.add_argument("--work", action=argparse.BooleanOptionalAction, default=True, help="runs beside the pages")
+    parser.add_argument(
+        "--watch", action="store_true", help="everybody looks at the one run that works, and does nothing"
+    )
     parser.add_argument("--home", help="a HEADROOM_HOME with finished runs, which is copied")
     parser.add_argument("--json", type=Path, help="where the numbers are written")
     options = parser.parse_args()
     home = prepared(options.home)
     server = Server(home, options.work)
     try:
-        found = asyncio.run(play(server, options, runs_of(home)))
+        found = asyncio.run(play(server, options, home, runs_of(home)))
     finally:
         server.end()
     say(found)

@@ -67,6 +67,15 @@ class Person:
         except (OSError, websockets.WebSocketException) as error:
             self.tally.errors[f"connection: {type(error).__name__}"] += 1
 
+    async def watch(self, run: int, until: float) -> None:
+        """Opens the page of a run, and looks on while it changes."""
+        async with self.joined() as self.socket:
+            reader = asyncio.create_task(self.read())
+            await self.open("runs", {"run": run})
+            await asyncio.sleep(max(0.0, until - time.monotonic()))
+            self.stop()
+            reader.cancel()
+
     async def go_round(self) -> None:
         """Looks at everything once, and leaves."""
         async with self.joined() as self.socket:

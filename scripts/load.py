@@ -120,7 +120,8 @@ async def play(server: Server, options: argparse.Namespace, home: Path, runs: li
     wall, seconds = time.monotonic() - began, tally.seconds or [0.0]
     at = server.rss
     return {
-        "people": options.people, "minutes": round(wall / 60, 2), "every": options.every, "work": options.work, "watch": options.watch,
+        "people": options.people, "minutes": round(wall / 60, 2), "every": options.every,
+        "work": options.work, "watch": options.watch,
         "pages": len(tally.seconds), "errors": dict(tally.errors), "launched": tally.launched,
         "p50": float(np.quantile(seconds, 0.5)), "p95": float(np.quantile(seconds, 0.95)), "most": max(seconds),
         "ticks": len(tally.ticks), "tick_p95": float(np.quantile(tally.ticks or [0.0], 0.95)),
@@ -142,7 +143,7 @@ def say(found: dict[str, Any]) -> None:
     do = (
         "at one run that works" if found["watch"] else f"an action every {found['every']:g} s, {with_work} running work"
     )
-    print(f"{found['people']} people for {found['minutes']} min, {do}; load of the machine {found['load']:.1f}")  # fmt: skip
+    print(f"{found['people']} people for {found['minutes']} min, {do}; load of the machine {found['load']:.1f}")
     print(
         f"  {found['pages']} pages: p50 {found['p50']:.2f} s, p95 {found['p95']:.2f} s, longest {found['most']:.1f} s"
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from peftcore.backbone import embedded
 from peftcore.engine.line import Turn
 from peftcore.engine.schedule import DRAWS, EXPECTED, begins
 from peftcore.engine.told import Told, Wait
@@ -48,8 +49,10 @@ class Forecast:
         return bool(self.learnt.took)
 
     def lasts(self, settings: Mapping[str, Any]) -> tuple[float, float] | None:
-        """Seconds from its begin to its end, low and high, of a run with these settings; None where none is known."""
-        if (found := self.learnt.estimate(settings)) is None:
+        """Seconds from its begin to its end, low and high, of a run with these settings; None where no run has
+        finished that it is like: on its backbone, or on any where it is one of the small ones."""
+        found = self.learnt.estimate(settings)
+        if found is None or not (self.learnt.knows(settings) or settings["backbone"] in embedded.names()):
             return None
         reach = math.exp(LIKELY_SPREAD * found.spread)
         return found.seconds / reach, found.seconds * reach

@@ -96,6 +96,10 @@ class Learnt:
         """None before any run has finished."""
         return self.of(groups(settings), int(settings.get("epochs", 1)))
 
+    def knows(self, settings: Mapping[str, Any]) -> bool:
+        """Whether any run on this backbone has finished: one on another says little, at a hundred times its size."""
+        return groups(settings)[1] in self._sums
+
     def of(self, chain: tuple[Hashable, ...], epochs: int) -> Estimate | None:
         """The same of `groups`, and a number of epochs."""
         if (found := self._found(chain)) is None:

@@ -275,7 +275,9 @@ def test_unknown_backbone_names_the_nearest(at):
 def test_cost_names_weights_memory_and_the_queue(at, engine, store):
     page = at("launch", method="lora")
     text = " ".join(m.value for m in page.markdown)
-    assert "32,768 in LoRA" in text and "No time estimate yet" in text and "It begins at once." in text
+    assert (
+        "32,768 in LoRA" in text and "no run on `vit_micro` has finished here" in text and "It begins at once." in text
+    )
     engine.submit(RunSpec())
     page.run()
     assert "It would be second of 2." in " ".join(m.value for m in page.markdown)

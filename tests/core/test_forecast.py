@@ -107,6 +107,8 @@ def test_a_queue_in_a_store_is_foretold_for_each_person(tmp_path):
     assert (found.new.place, found.new.of) == (1, 3) and found.new.middle == pytest.approx(first.middle, rel=0.2)
     assert look("ann").new.place == 3, "Ann has turns; Bob has had none"
     low, high = found.lasts(SPEC)
+    assert found.lasts(SPEC | {"backbone": "swin_micro"}), "as small"
+    assert found.lasts(SPEC | {"backbone": "vit_base_patch16_224"}) is None, "nobody knows"
     assert low < 45.0 < high and look("bob") is found, "all who look within a second see one forecast"
 
     order = lambda more: line.order({"ann": 1}, (), more)  # noqa: E731

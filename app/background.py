@@ -23,7 +23,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app import stopped
-from app.room import who
+from app.room import is_room, who
 from app.worker import Call, Left, OverLimit, Worker
 from app.worker_process import telling
 from peftcore import errors
@@ -235,9 +235,26 @@ def later(key: Hashable, work: Callable[[], Any]) -> Job:
 def apart(key: Hashable, function: Callable[..., Any], *args: Any) -> Job:
     """The future of `function(*args)`, begun once per key in a process of its own: for what a link may ask for.
 
-    The result is an OverLimit where it took more than it may.
+    The result is an OverLimit where it took more than it may. In a room it asks no network.
     """
-    return _apart().ask(key, Call(function, args))
+    return _apart().ask(key, Call(_offline, (function, *args)) if is_room() else Call(function, args))
+
+
+def settled(result: Any = None, fault: Exception | None = None) -> Future:
+    """A future that is done."""
+    job: Future = Future()
+    if fault is None:
+        job.set_result(result)
+    else:
+        job.set_exception(fault)
+    return job
+
+
+def _offline(function: Callable[..., Any], *args: Any) -> Any:
+    from peftcore.fetch import places
+
+    with places.offline():
+        return function(*args)
 
 
 def wait(job: Future, tell: Callable[[], object], place: DeltaGenerator) -> None:

@@ -5,12 +5,14 @@ and where the machine has the memory for it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import psutil
 import streamlit as st
 
 from app import background, errors
+from app.room import who
 from peftcore.backbone import embedded
 from peftcore.errors import HeadroomError
 from peftcore.figures.words import si_bytes
@@ -81,8 +83,10 @@ def _agree(backbone: str) -> None:
     st.session_state[_AGREED] = {*st.session_state.get(_AGREED, ()), backbone}
 
 
-def needed(backbone: str) -> background.Job:
+def needed(backbone: str) -> Future:
     """A future of the bytes that it takes to load a backbone and to run images through it, or of a HeadroomError."""
+    if refused := who.unpredicted(backbone):
+        return background.settled(refused)
     return background.apart(("needed", backbone), _needed, backbone)
 
 

@@ -16,6 +16,7 @@ from streamlit.delta_generator import DeltaGenerator
 from app import background, screen, subjects, theme, words
 from app.captions import caption
 from app.drawn import plan
+from app.room import who
 from app.runs.following import Follower
 from peftcore.errors import HeadroomError
 from peftcore.figures import heads as figures
@@ -80,6 +81,8 @@ def preview(place: DeltaGenerator, spec: RunSpec, images: int) -> None:
 
     `images`: how many the task trains on.
     """
+    if who.unpredicted(spec.backbone, spec.task):
+        return place.empty()  # the bill says why
     job = background.later(("skeleton", spec.backbone), lambda: _skeleton(spec.backbone))
     background.wait(job, lambda: place.caption("Counting the backbone's heads."), place)
     backbone, method = job.result(), spec.method

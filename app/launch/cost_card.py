@@ -36,7 +36,7 @@ def draw(
     with place.container():
         if isinstance(broken, DataUnavailable):
             st.caption(
-                "What it will cost is known once the task's images are here, and with them the number of classes."
+                "What it will cost is known once the task's images, or what the hub says of the backbone, are here."
             )
         elif broken:
             log.error("no prediction for %s", specs[0].to_json(), exc_info=broken)

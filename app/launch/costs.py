@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from app import background, state
+from app.room import who
 from app.worker import OverLimit
 from peftcore.engine.sizes import ARTIFACT, together
 from peftcore.errors import DataUnavailable, HeadroomError
@@ -106,6 +107,9 @@ def of(spec: RunSpec) -> Future:
 
     It raises DataUnavailable where the data set is still to be downloaded, so that its classes are not known.
     """
+    if refused := who.unpredicted(spec.backbone, spec.task):
+        is_to_come = isinstance(refused, DataUnavailable)  # and may be launched
+        return background.settled(fault=refused) if is_to_come else background.settled(refused)
     return background.apart(("cost", _key(spec)), _predict, spec)
 
 

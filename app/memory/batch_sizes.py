@@ -11,6 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import background, errors, glossary
 from app.memory.cases import Case
+from app.room import who
 from app.worker import Call
 from peftcore.errors import HeadroomError
 from peftcore.figures.memory import CARDS
@@ -22,12 +23,14 @@ SECONDS = 600  # of a processor, for one method: about fifty predictions
 def begin(cases: Iterable[Case]) -> None:
     """Begins a search for every case that has none yet."""
     for case in map(_on_a_card, cases):
+        if who.unpredicted(case.backbone, case.task):
+            continue  # the prediction of its step says why
         _desk().ask(case, Call(_search, (case,), seconds=SECONDS))
 
 
 def found(case: Case) -> Future | None:
     """A future of {card in GB: batch} or of a HeadroomError; None where nobody asked."""
-    return _desk().jobs.get(_on_a_card(case))
+    return None if who.unpredicted(case.backbone, case.task) else _desk().jobs.get(_on_a_card(case))
 
 
 def stop(cases: Iterable[Case]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from app import background, forms, plain_options, words
+from app.room import who
 from peftcore.errors import HeadroomError, InvalidSetting
 from peftcore.figures.method_style import method_kind
 from peftcore.registry import METHODS
@@ -118,6 +119,8 @@ def _features(spec: Mapping[str, Any]) -> str:
 
 def predicted(case: Case) -> Future:
     """A future of a MemoryReport, or of the HeadroomError that says why there is none."""
+    if refused := who.unpredicted(case.backbone, case.task):
+        return background.settled(refused)
     return background.apart(("predicted", case), or_error, predict, case)
 
 

@@ -14,6 +14,7 @@ import streamlit as st
 
 from app import background, links
 from app.memory.cases import Case, fault, or_error, predict
+from app.room import who
 from app.worker import Call
 from peftcore.errors import OutOfMemory
 from peftcore.figures.method_style import method_title
@@ -64,6 +65,8 @@ def _doubt() -> None:
 
 def measure(case: Case, by: str = LEDGER) -> Future:
     """Begins to measure one real step, once: a future of a MemoryReport, or of the witness's dict, or of an error."""
+    if refused := who.unpredicted(case.backbone, case.task):
+        return background.settled(refused)
     work = {LEDGER: _measure, PROCESS: _witness}[by]
     return _bench().ask((by, case), Call(or_error, (work, case), seconds=SECONDS, size=_free()))
 
@@ -80,7 +83,7 @@ def measure_all(cases: Iterable[Case], doubted: bool = False) -> None:
 
 def measured(case: Case, by: str = LEDGER) -> Future | None:
     """What `measure` began, or None."""
-    return _bench().jobs.get((by, case))
+    return None if who.unpredicted(case.backbone, case.task) else _bench().jobs.get((by, case))
 
 
 def jobs(cases: Iterable[Case]) -> dict[tuple[str, Case], Future]:

@@ -99,6 +99,24 @@ def task(name: str) -> None:
         may.task(name)
 
 
+def unpredicted(backbone: str, task: str = "") -> HeadroomError | None:
+    """Why nobody tells whoever looks at the page what these take; None where it is told. Asked before it is looked
+    whether it is known: somebody else may have asked."""
+    if (may := rights()) is None:
+        return None
+    try:
+        may.predict(backbone, task)
+    except HeadroomError as error:
+        return error
+    return None
+
+
+def fetch(what: str) -> None:
+    """Whether a page may have something downloaded for whoever looks at it. Raises NotYours."""
+    if may := rights():
+        may.fetch(what)
+
+
 def refused(specs: Sequence[RunSpec]) -> HeadroomError | None:
     """Why runs with these settings may not be launched by whoever looks at the page; None where they may, and while
     nothing at all is launched (`is_shut`), which no other settings would mend."""

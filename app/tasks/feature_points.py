@@ -15,6 +15,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from app import background, pictures
+from app.room import who
 from app.worker import BYTES, Call
 from app.worker_process import say
 from peftcore.errors import BadData, HeadroomError, StoreUnavailable
@@ -92,11 +93,14 @@ def drawn(task: str) -> background.Job:
 def features(wish: Wish, download: bool = False, size: int = 0) -> background.Job:
     """A future of Features, or of a HeadroomError. `download`: weights may be downloaded first; `size`: bytes that it
     may take, where that is more than any work may."""
+    if download:
+        who.fetch("weights")
     return _ask(_slow(), wish, Call(_features, (wish, download), seconds=SECONDS, size=max(BYTES, size)))
 
 
 def images(task: str) -> background.Job:
     """A future of None once a task's images were downloaded, or of a HeadroomError."""
+    who.fetch("a task's images")
     return _ask(_slow(), ("images", task), lambda: _images(task))
 
 

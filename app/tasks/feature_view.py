@@ -9,6 +9,7 @@ from streamlit.delta_generator import DeltaGenerator
 from app import background, errors, glossary, heavy, links, screen, theme
 from app.captions import caption
 from app.drawn import plan
+from app.room import who
 from app.tasks import feature_points, hover, reading
 from app.tasks.feature_points import Features, Reading, Wish
 from peftcore.backbone import embedded, weights
@@ -106,7 +107,9 @@ def _offer(backbone: str) -> None:
             f"{places.hub()}.",
             icon=":material/download:",
         )
-        feature_points.download_button(FETCH, backbone, "Download them and look")
+        with errors.sentences(stop=False):
+            who.fetch("weights")
+            feature_points.download_button(FETCH, backbone, "Download them and look")
 
 
 def _await(wish: Wish, place: DeltaGenerator, fetch: bool) -> Features | None:

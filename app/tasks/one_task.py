@@ -24,6 +24,7 @@ from app import (
 )
 from app.captions import caption
 from app.drawn import plan
+from app.room import who
 from app.tasks import feature_points, image_data, reached, reading
 from app.tasks.image_data import Facts, Seen, Wish
 from peftcore.errors import HeadroomError
@@ -56,6 +57,7 @@ def await_facts(task: str) -> Facts:
 
 def _download(task: str) -> None:
     """Offers to download a task's images, and does; the page ends here unless they have come."""
+    who.fetch("a task's images")
     if st.session_state.get(FETCH) != task:
         st.info("The images of this task are not on this machine yet.", icon=":material/download:")
         feature_points.download_button(FETCH, task, "Download them")
@@ -118,6 +120,8 @@ def images(task: str, facts: Facts, backbone: str) -> None:
         below = st.container()
     with right:
         about(task, facts, backbone)
+    if refused := who.unpredicted(wish.backbone, wish.task):
+        return errors.show(refused)
     job = image_data.seen(wish)
     background.wait(job, lambda: None, place)
     with place.container():

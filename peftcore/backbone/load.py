@@ -61,7 +61,7 @@ def load_backbone(
         with (
             torch.random.fork_rng(),
             torch.device("cpu" if arrival else device),
-            places.no_waiting_for_an_unreachable_hub(),
+            places.no_waiting_for_an_unreachable_hub() if arrival or name.startswith(REMOTE) else nullcontext(),
             arrival.loads() if arrival else nullcontext(),
         ):
             torch.manual_seed(seed)

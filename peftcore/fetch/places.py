@@ -44,6 +44,18 @@ def no_waiting_for_an_unreachable_hub() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
+@contextmanager
+def offline() -> Iterator[None]:
+    """Within it the hub's client answers from the local cache alone."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
 def _resolves(host: str) -> bool:
     if getproxies() and not proxy_bypass(host):  # then the proxy resolves names, not this machine
         return True

@@ -15,8 +15,11 @@ from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
 from app import background, drawn, figure, state, theme
+from app import room as rooms
+from app.room import greeting, who
 from peftcore.engine.forecast import Oracle
 from peftcore.engine.line import Line
+from peftcore.fetch.confined import VARIABLE
 from peftcore.store import Store
 from peftcore.task import Split
 
@@ -177,3 +180,27 @@ def trained(store, recorded) -> dict[str, int]:
         store.append(run, told, artifacts)
         store.set_status(run, "finished", summary=summary)
     return numbers
+
+
+@pytest.fixture
+def room(store, monkeypatch):
+    """A room on this test's store."""
+    monkeypatch.setenv(rooms.OPEN, "1")
+    monkeypatch.setenv(VARIABLE, "none")
+    here = greeting.room()
+    yield here
+    here.close()
+    greeting._room.cache_clear()
+
+
+@pytest.fixture
+def as_(room, monkeypatch):
+    """as_("Ana"): from here on the pages are this person's; None is a stranger."""
+
+    def be(name: str | None):
+        known = {person.name: person for person in room.now().people.values()}
+        person = known.get(name) or (room.enter(name) if name else None)
+        monkeypatch.setattr(who, "me", lambda: person and room.person(person.id))
+        return person
+
+    return be

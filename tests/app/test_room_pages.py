@@ -11,36 +11,10 @@ import zipfile
 import pytest
 
 from app import background, state
-from app import room as rooms
 from app.room import archives, entrance, greeting, noticing, overview, people, who
 from peftcore import errors
 from peftcore.engine.room import archive, challenge, ending
-from peftcore.fetch.confined import VARIABLE
 from peftcore.store import marks
-
-
-@pytest.fixture
-def room(store, monkeypatch):
-    """A room on this test's store."""
-    monkeypatch.setenv(rooms.OPEN, "1")
-    monkeypatch.setenv(VARIABLE, "none")
-    here = greeting.room()
-    yield here
-    here.close()
-    greeting._room.cache_clear()
-
-
-@pytest.fixture
-def as_(room, monkeypatch):
-    """as_("Ana"): from here on the pages are this person's; None is a stranger."""
-
-    def be(name: str | None):
-        known = {person.name: person for person in room.now().people.values()}
-        person = known.get(name) or (room.enter(name) if name else None)
-        monkeypatch.setattr(who, "me", lambda: person and room.person(person.id))
-        return person
-
-    return be
 
 
 def keys(app) -> set[str]:

@@ -16,6 +16,8 @@ from peftcore.engine.room.acting import EngineAs, StoreAs
 from peftcore.engine.room.progress import progress
 from peftcore.engine.room.rights import Rights
 from peftcore.engine.room.shelf import ShelfAs
+from peftcore.fetch import places
+from peftcore.fetch.curated import CURATED
 from peftcore.spec import RunSpec
 from peftcore.store import Store, leaderboard, listing, marks, measured, recipes, results
 
@@ -379,3 +381,16 @@ def test_nobody_fills_the_disk_of_a_room_and_alone_nothing_is_capped(room, store
     engine.submit(SPEC, owner="Teacher")
     room.lift(ana.id)
     engine.submit(SPEC | {"epochs": 102}, owner="Ana")
+
+
+def test_only_curated_backbones_are_downloaded_for_a_participant(room, store, monkeypatch):
+    engine, there = Engine(store), {"vit_tiny_patch16_224.augreg_in21k"}
+    monkeypatch.setattr(places, "here", lambda name: name in there or name.startswith("vit_micro"))
+    mine = EngineAs(engine, acting(room, store, "Ana"))
+    huge = SPEC | {"backbone": "vit_huge_patch14_224"}
+    with pytest.raises(errors.NotYours, match="would be downloaded"):
+        mine.submit(huge)
+    mine.submit(huge | {"pretrained": False})
+    for known in (next(iter(CURATED)), *there):
+        mine.submit(SPEC | {"backbone": known})
+    EngineAs(engine, acting(room, store, "Teacher")).submit(huge)

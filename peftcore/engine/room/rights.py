@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from peftcore import errors
+from peftcore import errors, uploads
 from peftcore.backbone.weights import REMOTE
 from peftcore.engine.room.challenge import challenge
 from peftcore.engine.room.ending import ended
 from peftcore.engine.room.record import Person, Settings
 from peftcore.engine.room.room import Room
+from peftcore.fetch import places
+from peftcore.fetch.curated import CURATED
 from peftcore.store import RunRecord
 from peftcore.task import here
 
+HUB = ("hf-hub:", "hf_hub:")  # whose configuration timm asks of the hub before anything else
 SHELF = "upload:"  # of tasks whose images somebody in the room brought
 
 
@@ -91,10 +94,37 @@ class Rights:
             raise errors.NotYours(f"Only the teacher {what}.")
 
     def task(self, name: str) -> None:
-        """Raises NotYours: the task's images are somebody else's and may not be looked at."""
-        base = name.partition("?")[0]
-        if base.startswith(SHELF):
-            self.look(f"{base.removeprefix(SHELF)}, a set of uploaded images,", self.room.now().owners.get(base, ""))
+        """Raises NotYours: the task's images are somebody else's and may not be looked at; the same where there are
+        none, so that nobody learns which names there are."""
+        base, seen = name.partition("?")[0], self.seen()
+        if not base.startswith(SHELF) or seen is None:
+            return
+        shelf, set_ = self.room.now().owners.get(base, ""), base.removeprefix(SHELF)
+        if shelf not in seen or set_ not in uploads.kept():
+            raise errors.NotYours(
+                f"You have no set of uploaded images {set_!r}, and in this room one looks at "
+                f"{_whose(self.settings.looking)}."
+            )
+
+    def predict(self, backbone: str, task: str = "") -> None:
+        """Whether what these take, or what a backbone is made of, may be found out: nothing is fetched for it.
+
+        Raises:
+            NotYours: as `task`, or a link or form names what only the teacher may name. DataUnavailable: it would have
+            to be fetched first.
+        """
+        self.task(task)
+        if not self.person.is_teacher:
+            fetched(backbone, task)
+        elif backbone.startswith(HUB) and not places.here(backbone):
+            raise errors.DataUnavailable(
+                f"{backbone} is not on this machine, and in a room nothing is fetched to predict what it takes. It "
+                "can be launched, which fetches it."
+            )
+
+    def fetch(self, what: str) -> None:
+        """Raises NotYours: only the teacher has something downloaded by a page."""
+        self.teach(f"has {what} downloaded in a room")
 
     def launch(self, settings: Mapping[str, Any]) -> None:
         """Whether a run with these settings may be queued.
@@ -111,6 +141,8 @@ class Rights:
         if not now.launching:
             raise errors.NotYours("The teacher has closed launching for now. What is queued goes on.")
         fetched(str(settings.get("backbone", "")), str(settings.get("task", "")))
+        if settings.get("pretrained", True):
+            _curated(str(settings.get("backbone", "")))
         if settings.get("weights"):
             raise errors.NotYours("In a room only the teacher names a file of weights.")
         self.task(str(settings.get("task", "")))
@@ -127,14 +159,28 @@ def fetched(backbone: str, task: str) -> None:
 
     A data set that is here already is anybody's.
     """
-    name = backbone if backbone.startswith(REMOTE) else task
-    if name == task:
-        try:
-            if here(task):
-                return
-        except errors.HeadroomError:
-            return  # which says better what is wrong, where the task is loaded
-    raise errors.NotYours(
+    if backbone.startswith(REMOTE):
+        raise _would_come(backbone)
+    try:
+        if task and not here(task):
+            raise _would_come(task)
+    except errors.NotYours:
+        raise
+    except errors.HeadroomError:
+        return  # which says better what is wrong, where the task is loaded
+
+
+def _curated(backbone: str) -> None:
+    """Raises NotYours: the backbone's weights would be downloaded, and it is not one of the few that are known."""
+    try:
+        if backbone not in CURATED and not places.here(backbone):
+            raise _would_come(backbone)
+    except errors.UnknownName:
+        return  # which says better what is wrong, where it is loaded
+
+
+def _would_come(name: str) -> errors.NotYours:
+    return errors.NotYours(
         f"{name} would be downloaded, or read from a folder of this machine; in a room only the teacher does that. "
         "Take one of the backbones and tasks that are here, or upload images."
     )

@@ -15,7 +15,7 @@ if __name__ == "__main__":  # a page is drawn
     theme.apply()
     room.confine()
     who.admit()
-    banner.draw()
+    banner.draw(page.url_path)
     with errors.sentences():
         tour.draw(page.url_path)
         page.run()

@@ -10,20 +10,23 @@ from app.room import is_room, who
 SECONDS = 10.0
 
 
-def draw() -> None:
-    """Nothing alone; in a room the message, and whether launching is closed or the queue is held."""
+def draw(page: str) -> None:
+    """Nothing alone; in a room the message, and whether launching is closed, the queue is held or the room has ended,
+    which its own page says itself."""
     if is_room():
         with st.container(key="room_banner"):
-            st.fragment(_banner, run_every=SECONDS)()
+            st.fragment(_banner, run_every=SECONDS)(page)
 
 
-def _banner() -> None:
+def _banner(page: str) -> None:
     if who.me() is None:
         st.rerun()  # removed meanwhile: the whole page says so
     now = who.settings()
     if now.message:
         st.info(errors.plain(now.message), icon=":material/campaign:")
     if who.has_ended():
+        if page == "room":
+            return
         st.info("The teacher has ended the room. You can still look at everything.", icon=":material/door_front:")
         navigation.link("room", "Take home what was done here", part="archive" if who.is_teacher() else None)
         return

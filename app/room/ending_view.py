@@ -18,11 +18,12 @@ def draw() -> None:
     st.header("End the room" if since is None else f"The room ended {words.age(since)}", anchor=False)
     if since is None:
         st.markdown(
-            "Launching closes, and every run that works or waits is stopped and says why. Everybody reads that the "
-            "room has ended and how to take their runs home, and can still look at everything. It can be opened again."
+            "Launching closes. Every run that works or waits is stopped, your own too, and says why. Everybody reads "
+            "that the room has ended and how to take their runs home, and can still look at everything. It can be "
+            "opened again."
         )
         with st.popover("End the room", icon=":material/door_front:"):
-            st.markdown(f"{_runs(len(_busy()))} now, yours as well.")
+            st.markdown(f"{_runs(len(_busy()))}.")
             st.button("End it now", key="room_end", type="primary", on_click=_end)
     else:
         st.fragment(_stopping, run_every=SECONDS if _busy() else None)()
@@ -42,11 +43,13 @@ def _stopping() -> None:
         "can resume the runs that were stopped."
     )
     if busy:
-        st.caption(f"{_runs(len(busy))}; then everything is ready to be packed.")
+        st.caption(f"{_runs(len(busy))}: pack when they have.")
 
 
 def _runs(many: int) -> str:
-    return "No run works or waits: none stops" if not many else "1 run stops" if many == 1 else f"{many} runs stop"
+    return (
+        "No run works or waits: none stops" if not many else "1 run stops now" if many == 1 else f"{many} runs stop now"
+    )
 
 
 def _busy() -> list[int]:

@@ -9,6 +9,7 @@ from app.room import (
     challenge_view,
     ending_view,
     entrance,
+    greeting,
     is_room,
     noticing,
     overview,
@@ -17,7 +18,7 @@ from app.room import (
     take_home,
     who,
 )
-from peftcore.engine.room import LOOKING
+from peftcore.engine.room import LOOKING, challenge
 
 PARTS = {"people": "People", "rules": "Rules", "challenge": "Challenge", "archive": "End and take home"}
 
@@ -78,7 +79,8 @@ def _participant(name: str) -> None:
             "can still look at everything. Take your runs home below."
         )
         _own_runs(name)
-        challenge_view.board()
+        if challenge.challenge(greeting.room()):
+            challenge_view.board()
     else:
         st.title("What is this room doing?")
         looked_at = LOOKING[who.settings().looking].replace("their", "one's")

@@ -59,7 +59,11 @@ def _header(race: int, runners: Sequence[Runner]) -> None:
                 state.engine().cancel_race(race)
                 st.rerun()
         elif any(record.status != "finished" for record in records) and st.button(
-            "Resume", key="resume", type="primary", icon=":material/resume:"
+            "Resume",
+            key="resume",
+            type="primary",
+            icon=":material/resume:",
+            disabled=who.is_shut(),
         ):
             caps.resume_race(race)
             st.rerun()

@@ -110,7 +110,11 @@ def _header(record: RunRecord, follower: Follower) -> DeltaGenerator:
                 state.engine().cancel(record.id)
                 st.rerun()
         elif record.status != "finished" and st.button(
-            "Resume", key="resume", type="primary", icon=":material/resume:"
+            "Resume",
+            key="resume",
+            type="primary",
+            icon=":material/resume:",
+            disabled=who.is_shut(),
         ):
             caps.resume(record.id)
             st.rerun()

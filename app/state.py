@@ -48,6 +48,10 @@ def whole_store() -> Store:
 def _store(folder: str) -> Store:
     found = Store(folder)
     marks.purge(found)  # what was deleted days ago
+    if is_room():
+        with found.read() as db:
+            owners = [owner for (owner,) in db.execute("SELECT DISTINCT owner FROM runs")]
+        greeting.room().reserve(owners)
     return found
 
 

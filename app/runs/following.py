@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from app.room import who
 from peftcore.store import RunRecord, Store
 
 KINDS = ("started", "progress", "download", "step", "evaluation", "step_memory", "side_entropy", "heads_cut")
@@ -132,13 +133,14 @@ class _Shared:
             return self.seen
 
 
-_followers: OrderedDict[tuple[str, int], _Shared] = OrderedDict()
+_followers: OrderedDict[tuple[str, int, bool], _Shared] = OrderedDict()
 _lock = threading.Lock()
 
 
 def follow(store: Store, record: RunRecord) -> Follower:
     """What a run has told so far."""
-    key = (str(store.folder), record.id)
+    may = who.rights()  # what a challenge keeps from one is not kept from the teacher
+    key = (str(store.folder), record.id, may is not None and may.sealed(record))
     with _lock:
         if key not in _followers:
             # Scores are many numbers, so they are read where the page shows them: for a method that switches heads off.

@@ -174,6 +174,7 @@ def test_who_fills_the_room_with_names_is_removed_at_once(at, as_, room, store, 
 
 def test_a_challenge_is_led_by_validation_and_sealed(at, as_, room, store, trained):
     for run, name in zip(trained.values(), ("Ana", "<b>Bo</b>"), strict=True):
+        as_(name)
         with store.write() as db:
             db.execute("UPDATE runs SET owner = ? WHERE id = ?", (name, run))
     as_("Teacher")

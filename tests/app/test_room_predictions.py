@@ -7,10 +7,12 @@ import socket
 
 import pytest
 
-from app import heavy
+from app import heavy, state
 from app.launch import costs
 from app.memory import batch_sizes, cases, measuring
+from app.runs import following
 from peftcore import errors, uploads
+from peftcore.engine.room import challenge
 from peftcore.fetch import places
 from peftcore.spec import RunSpec
 
@@ -112,3 +114,18 @@ def test_pages_with_such_names_ask_no_network(at, as_, asked):
     shown = at("tasks", task="hf:somebody/images")
     assert "Only the teacher has a task's images downloaded" in text(shown)
     assert not any(button.key and "download" in button.key for button in shown.button) and not asked
+
+
+def test_what_the_teacher_looked_at_stays_sealed_for_all_others(as_, room, store, engine, trained):
+    """One reader of a run feeds all who may see the same of it."""
+    run = trained["lora"]
+    store.append(run, [{"kind": "evaluation", "epoch": 1, "step": 1, "split": "test", "accuracy": 0.456, "loss": 1.0}])
+    challenge.begin(room, challenge.Challenge("digits", 0.0))
+    told = {}
+    for name in ("Teacher", "Ana"):
+        as_(name)
+        found = following.follow(state.store(), store.run(run))
+        told[name] = "0.456" in str(found.evaluations)
+    assert told == {"Teacher": True, "Ana": False}
+    challenge.reveal(room)
+    assert "0.456" in str(following.follow(state.store(), store.run(run)).evaluations)

@@ -325,8 +325,9 @@ def test_a_challenge_ranks_by_validation_within_the_budget(room, store):
 
 def test_the_test_accuracy_is_sealed_until_the_teacher_reveals_it(room, store):
     """In lists, events and artifacts of participants, their own runs included, of which exports are made."""
-    old = finish(store, "Ana", 0.7, test=0.123)
-    challenge.begin(room, challenge.Challenge("digits", store.run(old).finished))
+    finish(store, "Ana", 0.7, test=0.123)
+    waited = store.create_run(SPEC, owner="Ana")
+    challenge.begin(room, challenge.Challenge("digits", store.run(waited).created + 1e-6))
     run = finish(store, "Ana", 0.8, test=0.456)
     ana, teacher = acting(room, store, "Ana"), acting(room, store, "Teacher")
 
@@ -341,6 +342,10 @@ def test_the_test_accuracy_is_sealed_until_the_teacher_reveals_it(room, store):
     same = finish(store, "Ana", 0.7, test=0.456, task="digits?size=32")  # the same images under another name
     assert "0.456" not in str(ana.run(same)) and not challenge.challenge(room).enters(store.run(same))
     assert "0.456" in str(ana.run(finish(store, "Ana", 0.7, test=0.456, task="letters")))
+    store.append(waited, [{"kind": "evaluation", "epoch": 1, "split": "test", "accuracy": 0.456}])
+    assert "0.456" not in str(ana.events(waited)), "queued before it began, and working within it"
+    store.set_status(waited, "finished", summary={"test_accuracy": 0.456})
+    assert "0.456" not in str(ana.run(waited)) and not challenge.challenge(room).enters(store.run(waited))
     with pytest.raises(errors.NotYours, match="when the teacher reveals it"):
         ana.put_artifact(run, "predictions", b"z")
     challenge.reveal(room)
@@ -394,3 +399,10 @@ def test_only_curated_backbones_are_downloaded_for_a_participant(room, store, mo
     for known in (next(iter(CURATED)), *there):
         mine.submit(SPEC | {"backbone": known})
     EngineAs(engine, acting(room, store, "Teacher")).submit(huge)
+
+
+def test_a_new_room_gives_no_name_out_again_that_has_runs(room):
+    room.enter("Bo")
+    room.reserve(["Ana", "", "Bo", "Teacher"])
+    assert [room.enter(name).name for name in ("Ana", "ana", "Bo")] == ["Ana (2)", "ana (3)", "Bo (2)"]
+    assert [one.name for one in room.now().people.values() if one.removed] == ["Ana"]

@@ -51,12 +51,10 @@ class Challenge:
 
     def seals(self, record: RunRecord) -> bool:
         """Whether what the run answered on the test images is kept from participants: of the task's images read another
-        way too, with a setting behind its name, which would tell as much."""
-        return (
-            not self.revealed
-            and _images(record.spec.get("task", "")) == _images(self.task)
-            and (record.created >= self.began)
-        )
+        way too, with a setting behind its name, which would tell as much, and of a run that was queued before the
+        challenge began and ends within it."""
+        late = record.created >= self.began or record.finished is None or record.finished > self.began
+        return not self.revealed and late and _images(record.spec.get("task", "")) == _images(self.task)
 
 
 @dataclass(frozen=True)

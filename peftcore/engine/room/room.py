@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -143,6 +143,14 @@ class Room:
             sql = "UPDATE people SET removed = ? WHERE id = ? AND teacher = 0"
             if not db.execute(sql, (time.time() if on else None, id)).rowcount:
                 raise errors.UnknownName("There is no such participant in the room.")
+
+    def reserve(self, owners: Iterable[str]) -> None:
+        """Gives the names of these owners of runs to nobody: where the room's file was deleted, whoever enters first as
+        Ana has not the runs of the Ana of before."""
+        now, named = time.time(), [owner for owner in owners if owner]
+        insert = "INSERT OR IGNORE INTO people (id, name, alike, teacher, joined, removed) VALUES (?,?,?,0,?,?)"
+        with self._db.write() as db:
+            db.executemany(insert, [(secrets.token_hex(8), one, names.alike(one), now, now) for one in named])
 
     def lift(self, id: str, on: bool = True) -> None:
         """Lifts the limits for somebody, or sets them again."""

@@ -82,7 +82,8 @@ def preview(place: DeltaGenerator, spec: RunSpec, images: int) -> None:
     `images`: how many the task trains on.
     """
     if who.unpredicted(spec.backbone, spec.task):
-        return place.empty()  # the bill says why
+        place.empty()  # the bill says why
+        return
     job = background.later(("skeleton", spec.backbone), lambda: _skeleton(spec.backbone))
     background.wait(job, lambda: place.caption("Counting the backbone's heads."), place)
     backbone, method = job.result(), spec.method

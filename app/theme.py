@@ -19,6 +19,8 @@ RANDOM = "random weights"  # what such a figure says
 # What the theme cannot say: under the navigation Streamlit leaves a gap a fifth of a laptop's screen high, and a list
 # made of buttons is centred. A link to another view of the same page is no place where one is already. In one row all
 # controls are as high as a select box. Columns that hold pictures of a fixed size stack where both have no room.
+# Where the app does not answer Streamlit asks about the internet; in a room it is the teacher's machine that stopped.
+_LOST = 'body:has([data-testid="stConnectionStatus"]) section[role="dialog"]:not(:has([data-testid]))'
 _STYLE = """<style>
 [data-testid="stLayoutWrapper"]:has(> :is(.st-key-screen, .st-key-screen_tour)) {display: none}
 .stMainBlockContainer {padding-top: 4.25rem; padding-bottom: 3rem}
@@ -37,7 +39,16 @@ _STYLE = """<style>
   }
 }
 [class*="st-key-run_"] button, [class*="st-key-run_"] button > div {justify-content: flex-start; text-align: left}
-</style>"""
+LOST > h2[slot="title"], LOST > h2 + div > div {font-size: 0}
+LOST > h2[slot="title"]::after {content: "Headroom does not answer"; font-size: 1.5rem}
+LOST > h2 + div > div::after {
+  content: "It has been stopped, or the line to it is cut. Leave this page open: it goes on by itself as soon as "
+    "Headroom answers again. What is launched is kept, and goes on from its last checkpoint.";
+  font-size: 1rem
+}
+</style>""".replace(
+    "LOST", 'body:has([data-testid="stConnectionStatus"]) section[role="dialog"]:not(:has([data-testid]))'
+)
 
 
 def apply() -> None:

@@ -19,6 +19,7 @@ RANDOM = "random weights"  # what such a figure says
 # What the theme cannot say: under the navigation Streamlit leaves a gap a fifth of a laptop's screen high, and a list
 # made of buttons is centred. A link to another view of the same page is no place where one is already. In one row all
 # controls are as high as a select box. Columns that hold pictures of a fixed size stack where both have no room.
+# A table whose text people typed has a CSV of ours; Streamlit's own would hold their formulas.
 # Where the app does not answer Streamlit asks about the internet; in a room it is the teacher's machine that stopped.
 _LOST = 'body:has([data-testid="stConnectionStatus"]) section[role="dialog"]:not(:has([data-testid]))'
 _STYLE = """<style>
@@ -39,6 +40,7 @@ _STYLE = """<style>
   }
 }
 [class*="st-key-run_"] button, [class*="st-key-run_"] button > div {justify-content: flex-start; text-align: left}
+[class*="st-key-own_csv_"] [aria-label="Download as CSV"] {display: none}
 LOST > h2[slot="title"], LOST > h2 + div > div {font-size: 0}
 LOST > h2[slot="title"]::after {content: "Headroom does not answer"; font-size: 1.5rem}
 LOST > h2 + div > div::after {

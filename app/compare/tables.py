@@ -34,7 +34,8 @@ def show(frame: pd.DataFrame, name: str, formats: Mapping[str, str]) -> None:
         st.caption(f"None of {len(frame)} rows has these words.")
         return
     columns = {column: st.column_config.NumberColumn(format=form) for column, form in formats.items()}
-    st.dataframe(left, hide_index=True, key=f"{name}_table", column_config=columns, placeholder="")
+    place = st.container(key=f"own_csv_{name}")
+    place.dataframe(left, hide_index=True, key=f"{name}_table", column_config=columns, placeholder="")
 
 
 def filtered(frame: pd.DataFrame, said: str) -> pd.DataFrame:

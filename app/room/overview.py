@@ -63,7 +63,7 @@ def draw() -> None:
 
 def _table() -> None:
     everybody = progress()
-    st.dataframe(
+    st.container(key="own_csv_room").dataframe(
         frame(everybody),
         hide_index=True,
         key="room_overview",

@@ -128,7 +128,9 @@ def _csv(found: Results, name: str) -> bytes:
 def _tables(record: RunRecord, found: Results) -> None:
     table = found.per_class
     with st.expander("Numbers by class"):
-        st.dataframe(table.round(3), hide_index=True, key="runs_by_class", height="content" if len(table) < 25 else 480)
+        place = st.container(key="own_csv_classes")
+        tall = "content" if len(table) < 25 else 480
+        place.dataframe(table.round(3), hide_index=True, key="runs_by_class", height=tall)
     with st.container(horizontal=True):
         for name, title in (("classes", "Classes"), ("answers", "Every image")):
             st.download_button(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 import streamlit as st
 
@@ -129,7 +130,7 @@ def _tables(record: RunRecord, found: Results) -> None:
     table = found.per_class
     with st.expander("Numbers by class"):
         place = st.container(key="own_csv_classes")
-        tall = "content" if len(table) < 25 else 480
+        tall: int | Literal["content"] = "content" if len(table) < 25 else 480
         place.dataframe(table.round(3), hide_index=True, key="runs_by_class", height=tall)
     with st.container(horizontal=True):
         for name, title in (("classes", "Classes"), ("answers", "Every image")):

@@ -55,7 +55,7 @@ class Request:
 def opened(query: Query) -> dict[str, list[str]]:
     """What a link means that was made before learning rates were measured: naming none meant the general one.
 
-    Those links, and no others, name all that is always in a preset, and no learning rate at all.
+    Those links, and no others, name all that is always in a preset, and no learning rate at all, or only raced ones.
     """
     said = raced.lists(query)
     if is_like_old(said):
@@ -66,7 +66,8 @@ def opened(query: Query) -> dict[str, list[str]]:
 def is_like_old(query: Query) -> bool:
     """Whether it reads like a preset link of then. An address of now says `lr=` where the rate is the default."""
     named = {*query, *raced.named(raced.lists(query))}
-    return {*words.ALWAYS} - {"lr"} <= named and "lr" not in named and not any(name.endswith(".lr") for name in query)
+    rates = [name for name in query if name == "lr" or (name.endswith(".lr") and name != "race.lr")]
+    return {*words.ALWAYS} - {"lr"} <= named and not rates
 
 
 # From the address
@@ -192,13 +193,16 @@ def _own(method: str) -> list[str]:
 def to_query(
     spec: Mapping[str, Any], values: Mapping[str, Sequence[Any]] | None = None, rates: Mapping[str, float] | None = None
 ) -> dict[str, str | list[str]]:
-    """The address whose form asks for these runs: a spec as a dict, what is raced, and rates by method."""
+    """The address whose form asks for these runs: a spec as a dict, what is raced, and rates by method.
+
+    It names the spec's own rate where rates are raced, too: whatever else stands in it is then all that is meant.
+    """
     query, values = forms.preset(spec), values or {}
     if not values:
         return query
     cls: type[Any] = METHODS.load(spec["method"]["name"]).METHOD
     for name in values:
-        if name != "method":
+        if name not in ("method", "lr"):
             query.pop(f"{cls.name}.{name}" if name in cls.model_fields else name, None)
     query["race"] = ",".join(values)
     for name, each in values.items():

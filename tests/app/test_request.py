@@ -144,6 +144,18 @@ def test_a_race_comes_back_from_the_store(race):
     assert request.from_query(races.preset(**kept)).specs == raced.runs(spec, values, rates)
 
 
+def test_a_link_that_races_rates_means_what_it_says_and_no_recipe():
+    spec, values = RunSpec(method="last", task="cells"), {"lr": [0.001, 0.003]}
+    assert recipes.best("last", "vit_micro").fields["clip"] and spec.clip is None
+    query = through_the_address(races.preset(spec.to_dict(), values, {}))
+    found = request.from_query(query)
+    assert found.specs == raced.runs(spec, values, {}) and {one.clip for one in found.specs} == {None}
+    before = {name: texts for name, texts in query.items() if name != "lr"}  # as such links were written once
+    assert request.from_query(request.opened(before)).specs == found.specs
+    form = request.from_query({"method": ["last"], "race": ["lr"]})  # a form in which rates were just chosen
+    assert {one.clip for one in form.specs} == {recipes.best("last", "vit_micro").fields["clip"]}
+
+
 @many
 @given(specs(), st.data())
 def test_any_words_in_a_link_are_runs_or_reasons(spec, data):

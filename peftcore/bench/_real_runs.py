@@ -32,6 +32,7 @@ class Entry:
         return METHODS.facts(self.settings["name"]).kind == "side"
 
 
+HEART = Entry("Heart-LoRA, no head off", {"name": "heart_lora", "n_off": 0})  # from which heads are taken off
 ENTRIES = (
     Entry("Linear probe", {"name": "linear"}),
     Entry("LAST", {"name": "last"}),
@@ -40,7 +41,7 @@ ENTRIES = (
     Entry("Serial LoRA", {"name": "serial_lora"}),
     Entry("LoRA on all four projections", {"name": "lora", "projections": EVERYWHERE}),
     Entry("Full fine-tuning", {"name": "full"}),
-    Entry("Heart-LoRA, no head off", {"name": "heart_lora", "n_off": 0}),
+    HEART,
 )
 
 
@@ -53,6 +54,7 @@ class Plan:
     side_epochs: int
     heads: int
     seeds: tuple[int, ...] = SEEDS
+    entries: tuple[Entry, ...] = ENTRIES
 
     def spec(self, entry: Entry, lr: float, seed: int, **settings: Any) -> RunSpec:
         epochs, cached = (self.side_epochs, {"cache_features": "disk"}) if entry.is_side else (self.epochs, {})
@@ -83,12 +85,14 @@ class Plan:
 
     def runs(self, log: RunLog) -> Iterator[RunSpec]:
         """Every run, to be made while this is read: an entry's rates, its seeds, the next entry; then the heads."""
-        for entry in ENTRIES:
+        for entry in self.entries:
             while not (found := self.rate(entry, log))[1]:
                 yield self.spec(entry, found[0], self.seeds[0])
             for seed in self.seeds[1:]:
                 yield self.spec(entry, found[0], seed)
-        heart, lr = ENTRIES[-1], self.rate(ENTRIES[-1], log)[0]
+        if HEART not in self.entries:
+            return
+        heart, lr = HEART, self.rate(HEART, log)[0]
         for count in range(self.heads // 2, 0, -1):
             for seed in self.seeds:
                 yield self.spec(heart, lr, seed, n_off=count)

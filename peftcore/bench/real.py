@@ -14,11 +14,11 @@ import typer
 from peftcore import errors
 from peftcore.bench._accuracies import spread
 from peftcore.bench._real_recipes import recipes_of
-from peftcore.bench._real_runs import ENTRIES, SEEDS, Entry, Plan, reached
+from peftcore.bench._real_runs import ENTRIES, HEART, SEEDS, Entry, Plan, reached
 from peftcore.bench._run_log import RunLog
 from peftcore.bench.recipes import leave, loaded_task, write
 from peftcore.bench.tasks import pipes
-from peftcore.cli.output import JSON, answer, command_line, console
+from peftcore.cli.output import JSON, answer, command_line, console, names_of
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import conditions
@@ -32,6 +32,7 @@ def command(
     weights: Annotated[str | None, typer.Option(help="A file of the backbone's weights.")] = None,
     of_what: Annotated[str, typer.Option(help="What these weights are, for the page.")] = "",
     image_size: Annotated[int | None, typer.Option(help="Pixels; positions are resampled.")] = None,
+    methods: Annotated[str, typer.Option(help="Names, comma-separated; all where empty.")] = "",
     epochs: Annotated[int, typer.Option(min=1, help="Of methods in the backbone.")] = 5,
     side_epochs: Annotated[int, typer.Option(min=1, help="Of side methods, whose features are cached.")] = 20,
     write_to: Annotated[Path | None, typer.Option("--write", help="A file of recipes, for those found here.")] = None,
@@ -45,7 +46,7 @@ def command(
     signal.signal(signal.SIGTERM, leave)
     plain = RunSpec(backbone=backbone, weights=weights, task=task, image_size=image_size, method="linear")
     log, until = RunLog(storage), time.monotonic() + 60 * minutes
-    plan = Plan(plain, epochs, side_epochs, _backbone(plain).heads[0])
+    plan = Plan(plain, epochs, side_epochs, _backbone(plain).heads[0], entries=_entries(names_of(methods)))
     if minutes:
         _make(plan, log, until)
     if write_to is not None:
@@ -55,6 +56,13 @@ def command(
         print(page(plan, log, rows, cuts, of_what, command_line()))
         return
     answer(json, {"methods": rows, "heads": cuts}, f"{backbone} on {task}", [_shown(row) for row in rows])
+
+
+def _entries(methods: Sequence[str]) -> tuple[Entry, ...]:
+    known = list(dict.fromkeys(entry.settings["name"] for entry in ENTRIES))
+    if wrong := [name for name in methods if name not in known]:
+        raise typer.BadParameter(f"There is no line for {wrong[0]!r}; there are {', '.join(known)}.")
+    return tuple(entry for entry in ENTRIES if entry.settings["name"] in (methods or known))
 
 
 def _make(plan: Plan, log: RunLog, until: float) -> None:
@@ -104,7 +112,7 @@ def table(plan: Plan, log: RunLog) -> list[dict[str, Any]]:
     """A row for each entry whose rate is found: rate, accuracies by seed in percent, seconds of training, bytes of a
     step above the weights."""
     rows = []
-    for entry in ENTRIES:
+    for entry in plan.entries:
         lr, done = plan.rate(entry, log)
         specs = [plan.spec(entry, lr, seed) for seed in plan.seeds]
         known = {spec.seed: row for spec in specs if (row := log.known(spec)) is not None}
@@ -137,15 +145,14 @@ def _bytes(spec: RunSpec) -> int:
 def heads(plan: Plan, log: RunLog) -> list[dict[str, Any]]:
     """For each number of heads off: accuracies with the score's choice by seed, and of each random mask with its seed,
     in percent."""
-    heart: Entry = ENTRIES[-1]
-    lr, done = plan.rate(heart, log)
+    lr, done = plan.rate(HEART, log)
     found = []
     for count in range(1, plan.heads // 2 + 1) if done else ():
-        own = {seed: reached(log.known(plan.spec(heart, lr, seed, n_off=count))) for seed in plan.seeds}
+        own = {seed: reached(log.known(plan.spec(HEART, lr, seed, n_off=count))) for seed in plan.seeds}
         masks = [
             (list(mask), seed, value)
             for mask, seed in plan.masks(count)
-            if (value := reached(log.known(plan.spec(heart, lr, seed, n_off=None, off=(mask,))))) is not None
+            if (value := reached(log.known(plan.spec(HEART, lr, seed, n_off=None, off=(mask,))))) is not None
         ]
         kept = {seed: value for seed, value in own.items() if value is not None}
         if kept:

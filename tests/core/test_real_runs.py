@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
+from typer import BadParameter
 
 from peftcore.bench import real
 from peftcore.bench._real_recipes import recipes_of
@@ -102,3 +104,13 @@ def test_the_command_shows_what_is_known_of_a_log_that_holds_nothing(tmp_path):
     words = ["bench", "real", "--minutes", "0", "--storage", str(tmp_path / "runs.jsonl"), "--json"]
     found = CliRunner().invoke(app, [*words, "--task", "digits", "--backbone", "vit_micro"])
     assert found.exit_code == 0 and json.loads(found.stdout) == {"methods": [], "heads": []}
+
+
+def test_the_methods_asked_for_are_all_that_runs(plan, tmp_path):
+    def of(*names: str) -> set[str]:
+        own = replace(plan, entries=real._entries(names))
+        return {spec.method.name for spec in made(own, RunLog(tmp_path / f"{'-'.join(names)}.jsonl"))}
+
+    assert of("linear", "last") == {"linear", "last"} and of("heart_lora") == {"heart_lora"}
+    with pytest.raises(BadParameter, match=r"no line for 'ssf'; there are linear, last"):
+        real._entries(["ssf"])

@@ -14,6 +14,7 @@ import numpy as np
 import streamlit as st
 
 from app import background, cached, heavy, subjects
+from app.desk import Desk, Job
 from app.heads.measuring import Stopped
 from app.worker import BYTES, Call
 from app.worker_process import say
@@ -88,7 +89,7 @@ def pixels(run: subjects.Run, image: int | str) -> Tensor:
     return prepare(cached.test_image(run, image)[None], models(run.subject).tuned.backbone, **how)
 
 
-def said(run: subjects.Run, image: int | str) -> background.Job:
+def said(run: subjects.Run, image: int | str) -> Job:
     """A future of what both models say of an image (Said), or of an error."""
     return _apart(run, ("said", run.subject, run.finished, image), _said, run, image)
 
@@ -98,7 +99,7 @@ def key_of(run: subjects.Run, image: int | str, target: int, how: Mapping[str, A
     return "explained", run.subject, run.finished, image, target, tuple(how.items()), tuned
 
 
-def explained(run: subjects.Run, image: int | str, target: int, how: Mapping[str, Any], tuned: bool) -> background.Job:
+def explained(run: subjects.Run, image: int | str, target: int, how: Mapping[str, Any], tuned: bool) -> Job:
     """A future of a map (Explained), or of an error, or of Stopped. `how`: by, layer and steps, as `pc.attribute` takes
     them. It says which share of its work is done."""
     return _apart(run, key_of(run, image, target, how, tuned), _explained, run, image, target, dict(how), tuned)
@@ -115,19 +116,19 @@ def again(key: Hashable) -> None:
     _desk().forget(key)
 
 
-def patches(run: subjects.Run, image: int | str) -> background.Job:
+def patches(run: subjects.Run, image: int | str) -> Job:
     """A future of what the classifier would say of every patch, (depth + 1, rows, columns, classes), or of an error."""
     return _apart(run, ("patches", run.subject, run.finished, image), _patches, run, image)
 
 
-def _apart(run: subjects.Run, key: Hashable, work: Callable[..., Any], *args: Any) -> background.Job:
+def _apart(run: subjects.Run, key: Hashable, work: Callable[..., Any], *args: Any) -> Job:
     size = BYTES if run.spec["backbone"] in embedded.names() else heavy.free()
     return _desk().ask(key, Call(_or_error, (work, *args), seconds=SECONDS, size=size))
 
 
 @st.cache_resource(show_spinner=False)
-def _desk() -> background.Desk:
-    return background.Desk(2)
+def _desk() -> Desk:
+    return Desk(2)
 
 
 def result(job: Future, place: Any, what: str) -> Any:

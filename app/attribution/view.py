@@ -12,6 +12,7 @@ import streamlit as st
 from app import background, cached, captions, errors, links, screen, subjects, theme, words
 from app.attribution import maps
 from app.attribution.choice import BY, PREDICTED, TRUE, Chosen
+from app.desk import Job
 from app.drawn import plan
 from app.heads import image_choice
 from app.heads.measuring import Stopped
@@ -76,7 +77,7 @@ def draw(run: subjects.Run, image: int | str, target: int, chosen: Chosen, class
     _caption(run, image, target, chosen, classes, there[-1])
 
 
-def _followed(job: background.Job, key: Hashable, when: str, what: str) -> maps.Explained | None:
+def _followed(job: Job, key: Hashable, when: str, what: str) -> maps.Explained | None:
     """The map, with progress and a stop until it is there; None where the reader stopped it."""
     place = st.empty()
     if not job.done():
@@ -93,7 +94,7 @@ def _followed(job: background.Job, key: Hashable, when: str, what: str) -> maps.
     return maps.result(job, place, what)
 
 
-def _progress(bar: Any, job: background.Job, what: str) -> None:
+def _progress(bar: Any, job: Job, what: str) -> None:
     share = float(job.said[0]) if job.said else 0.0
     bar.progress(share, f"{what}: {100 * share:.0f} %" if share else f"{what}: waiting for its turn, then loading.")
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 from app import background, errors, state, subjects, words
+from app.desk import Desk
 from app.worker_process import say
 from peftcore.errors import HeadroomError, NotMeasurable
 from peftcore.store import measured
@@ -153,8 +154,8 @@ def wait(job: Future, key: Key, name: str, what: str, place: Any) -> Any:
 
 
 @st.cache_resource(show_spinner=False)
-def _bench() -> background.Desk:
-    return background.Desk()
+def _bench() -> Desk:
+    return Desk()
 
 
 @st.cache_resource(show_spinner=False)

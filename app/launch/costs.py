@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from app import background, state
+from app import desk as desk_module
 from app.room import who
 from app.worker import OverLimit
 from peftcore.engine.sizes import ARTIFACT, together
@@ -160,7 +161,7 @@ def _predict(spec: RunSpec) -> Cost | HeadroomError:
     return Cost(counts, parts, report.peak, full, report.batch_size, cache, proposed, less)
 
 
-@lru_cache(maxsize=background.MOST_KEPT)
+@lru_cache(maxsize=desk_module.MOST_KEPT)
 def _peak(key: str) -> int:
     """Bytes at the peak of a step of a spec with this `_key`: full fine-tuning's is the same beside every method."""
     from peftcore.memory import predict_memory

@@ -9,7 +9,8 @@ from dataclasses import replace
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors, glossary
+from app import errors, glossary
+from app.desk import Desk
 from app.memory.cases import Case
 from app.room import who
 from app.worker import Call
@@ -129,5 +130,5 @@ def _search(case: Case) -> dict[int, int] | HeadroomError:
 
 
 @st.cache_resource(show_spinner=False)
-def _desk() -> background.Desk:
-    return background.Desk()
+def _desk() -> Desk:
+    return Desk()

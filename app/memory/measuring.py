@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import background, links
+from app.desk import Desk
 from app.memory.cases import Case, fault, or_error, predict
 from app.room import who
 from app.worker import Call
@@ -106,8 +107,8 @@ def stop(cases: Iterable[Case]) -> None:
 
 
 @st.cache_resource(show_spinner=False)
-def _bench() -> background.Desk:
-    return background.Desk()
+def _bench() -> Desk:
+    return Desk()
 
 
 def _free() -> int:

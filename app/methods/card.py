@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from app import background, captions, errors, navigation, screen, theme, words
+from app.desk import Job
 from app.methods import known
 from peftcore.figures.block import block
 from peftcore.figures.method_style import method_title
@@ -38,7 +39,7 @@ def _short(name: str) -> None:
     kind = METHODS.facts(name).kind
     mark = words.mark(name, theme.is_dark())
     facts = known.facts(name)
-    if isinstance(facts, background.Job):
+    if isinstance(facts, Job):
         st.markdown(f"{mark} {KINDS[kind]}.")
         return
     st.markdown(f"{mark} {_said(facts['card']['trains'])}")
@@ -48,7 +49,7 @@ def _short(name: str) -> None:
 
 def one(name: str) -> None:
     facts = known.facts(name)
-    if isinstance(facts, background.Job):
+    if isinstance(facts, Job):
         place = st.empty()
         said = "Looking at one block with the ledger ..."
         background.wait(facts, lambda: place.info(said, icon=":material/memory:"), place)

@@ -10,6 +10,7 @@ from statistics import mean
 from typing import Any
 
 from app import background
+from app.desk import Job
 from peftcore.backbone import embedded
 from peftcore.bench import cards
 from peftcore.registry import METHODS
@@ -37,7 +38,7 @@ def names() -> list[str]:
     return sorted(METHODS.names(), key=lambda name: (order.get(name, 9), METHODS.facts(name).title.lower()))
 
 
-def facts(name: str) -> dict[str, Any] | background.Job:
+def facts(name: str) -> dict[str, Any] | Job:
     """As `cards.facts` gives them, or the future of them."""
     return _recorded().get(name) or background.apart(("card", name), cards.facts, name)
 

@@ -15,6 +15,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from app import background, pictures
+from app.desk import Desk, Job, Work
 from app.room import who
 from app.worker import BYTES, Call
 from app.worker_process import say
@@ -85,12 +86,12 @@ class Features:
     commonest: float
 
 
-def drawn(task: str) -> background.Job:
+def drawn(task: str) -> Job:
     """A future of Drawn, or of a HeadroomError."""
     return _ask(_quick(), ("sheet", task), lambda: _drawn(task))
 
 
-def features(wish: Wish, download: bool = False, size: int = 0) -> background.Job:
+def features(wish: Wish, download: bool = False, size: int = 0) -> Job:
     """A future of Features, or of a HeadroomError. `download`: weights may be downloaded first; `size`: bytes that it
     may take, where that is more than any work may."""
     if download:
@@ -98,13 +99,13 @@ def features(wish: Wish, download: bool = False, size: int = 0) -> background.Jo
     return _ask(_slow(), wish, Call(_features, (wish, download), seconds=SECONDS, size=max(BYTES, size)))
 
 
-def images(task: str) -> background.Job:
+def images(task: str) -> Job:
     """A future of None once a task's images were downloaded, or of a HeadroomError."""
     who.fetch("a task's images")
     return _ask(_slow(), ("images", task), lambda: _images(task))
 
 
-def stay(job: background.Job, tell: Callable[[Reading], None], place: DeltaGenerator) -> background.Job:
+def stay(job: Job, tell: Callable[[Reading], None], place: DeltaGenerator) -> Job:
     """Waits for a job, and tells in `place` how far it is."""
     background.wait(job, lambda: tell(Reading(*job.said)), place)
     return job
@@ -123,12 +124,12 @@ def perplexity_of(found: Features, asked: float) -> float:
     return min(asked, max(1.0, (len(found.labels) - 1) // 3))
 
 
-def tsne(wish: Wish, perplexity: float, found: Features) -> background.Job:
+def tsne(wish: Wish, perplexity: float, found: Features) -> Job:
     """A future of points (n, 2), or of a HeadroomError."""
     return _ask(_quick(), ("tsne", wish, perplexity), lambda: _tsne(found.values, perplexity))
 
 
-def _ask(desk: background.Desk, key: Hashable, work: background.Work) -> background.Job:
+def _ask(desk: Desk, key: Hashable, work: Work) -> Job:
     """What went wrong before is done again."""
     job = desk.jobs.get(key)
     if job and job.done() and (job.exception() or isinstance(job.result(), HeadroomError)):
@@ -137,13 +138,13 @@ def _ask(desk: background.Desk, key: Hashable, work: background.Work) -> backgro
 
 
 @st.cache_resource(show_spinner=False)
-def _quick() -> background.Desk:
-    return background.Desk()
+def _quick() -> Desk:
+    return Desk()
 
 
 @st.cache_resource(show_spinner=False)
-def _slow() -> background.Desk:
-    return background.Desk(2)
+def _slow() -> Desk:
+    return Desk(2)
 
 
 def _images(task: str) -> HeadroomError | None:

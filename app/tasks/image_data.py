@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import streamlit as st
 
-from app import background, pictures
+from app import pictures
+from app.desk import Desk
 from peftcore.errors import HeadroomError
 from peftcore.task import Split, Task, load_task
 
@@ -97,8 +98,8 @@ def _ask(key: Hashable, work: Callable[[], Any]) -> Future:
 
 
 @st.cache_resource(show_spinner=False)
-def _desk() -> background.Desk:
-    return background.Desk(2)
+def _desk() -> Desk:
+    return Desk(2)
 
 
 def _facts(name: str) -> Facts | HeadroomError:

@@ -14,7 +14,8 @@ from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
-from app import background, drawn, figure, state, theme
+from app import desk as desk_module
+from app import drawn, figure, state, theme
 from app import room as rooms
 from app.room import greeting, who
 from peftcore.engine.forecast import Oracle
@@ -82,7 +83,7 @@ def _components_are_looked_for_once() -> Iterator[None]:
 def in_threads(monkeypatch):
     """What pages compute is computed in the test's own process, where its monkeypatches are; a process is cheap once
     and not in each of pytest's workers. tests/app/test_background.py has the processes."""
-    monkeypatch.setattr(background, "PROCESSES", False)
+    monkeypatch.setattr(desk_module, "PROCESSES", False)
 
 
 @pytest.fixture

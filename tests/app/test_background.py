@@ -12,19 +12,21 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app import background, libraries, stopped
+from app import desk as desk_module
+from app.desk import Desk
 from app.worker import Call, Left, OverLimit, Worker
 from app.worker_process import say
 from peftcore import errors
 
 
-def ask(desk: background.Desk, work):
+def ask(desk: Desk, work):
     job = desk.ask("key", work)
     background.wait(job, lambda: None, st.empty())
     return job
 
 
 def test_a_fault_that_may_be_mended_outside_is_looked_at_again(monkeypatch):
-    desk, made = background.Desk(), []
+    desk, made = Desk(), []
 
     def work():
         made.append(1)
@@ -32,23 +34,23 @@ def test_a_fault_that_may_be_mended_outside_is_looked_at_again(monkeypatch):
 
     assert isinstance(ask(desk, work).result(), errors.BadData)
     assert isinstance(ask(desk, work).result(), errors.BadData) and len(made) == 1  # a page that begins again sees it
-    monkeypatch.setattr(background, "STALE_SECONDS", -1.0)
+    monkeypatch.setattr(desk_module, "STALE_SECONDS", -1.0)
     assert ask(desk, work).result() == "images"
     assert ask(desk, work).result() == "images" and len(made) == 2
 
 
 def test_results_and_impossible_settings_stay(monkeypatch):
-    monkeypatch.setattr(background, "STALE_SECONDS", -1.0)
+    monkeypatch.setattr(desk_module, "STALE_SECONDS", -1.0)
     for result in (None, 3, errors.DoesNotFit("It has no q.")):
-        desk, made = background.Desk(), []
+        desk, made = Desk(), []
         for _ in range(2):
             assert ask(desk, lambda made=made, result=result: made.append(1) or result).result() is result
         assert len(made) == 1
 
 
 def test_what_raises_outside_is_tried_again(monkeypatch):
-    desk = background.Desk()
-    monkeypatch.setattr(background, "STALE_SECONDS", -1.0)
+    desk = Desk()
+    monkeypatch.setattr(desk_module, "STALE_SECONDS", -1.0)
 
     def absent():
         raise errors.DataUnavailable("Not here.")
@@ -64,12 +66,12 @@ def test_what_raises_outside_is_tried_again(monkeypatch):
 def sessions(monkeypatch):
     """sessions("ann"): what is asked for from now on, she asks for."""
     now = [""]
-    monkeypatch.setattr(background, "_session", lambda: now[0])
+    monkeypatch.setattr(desk_module, "session", lambda: now[0])
     return lambda name: now.__setitem__(0, name)
 
 
 def test_ten_pending_of_one_session_do_not_hold_up_another(sessions):
-    desk, gate, done = background.Desk(), threading.Event(), []
+    desk, gate, done = Desk(), threading.Event(), []
     sessions("ann")
     first = desk.ask("first", gate.wait)
     more = [desk.ask(nth, lambda nth=nth: done.append(f"ann {nth}")) for nth in range(10)]
@@ -83,7 +85,7 @@ def test_ten_pending_of_one_session_do_not_hold_up_another(sessions):
 
 
 def test_one_session_leaves_a_place_to_others(sessions):
-    desk, gate = background.Desk(2), threading.Event()
+    desk, gate = Desk(2), threading.Event()
     sessions("ann")
     hers = [desk.ask(nth, gate.wait) for nth in range(5)]
     sessions("bob")
@@ -93,11 +95,11 @@ def test_one_session_leaves_a_place_to_others(sessions):
 
 
 def test_what_nobody_waits_for_is_put_aside_and_done_when_somebody_does(sessions, monkeypatch):
-    desk, gate, made = background.Desk(), threading.Event(), []
+    desk, gate, made = Desk(), threading.Event(), []
     sessions("ann")
     desk.ask("long", gate.wait)
     left = desk.ask("left", lambda: made.append(1) or "made")
-    left.looked -= background.PATIENCE + 1  # she closed her page
+    left.looked -= desk_module.PATIENCE + 1  # she closed her page
     last = desk.ask("last", lambda: "last")
     gate.set()
     assert last.result(10) == "last" and not made and not left.done() and not left.cancelled()
@@ -106,8 +108,8 @@ def test_what_nobody_waits_for_is_put_aside_and_done_when_somebody_does(sessions
 
 
 def test_many_pending_are_never_thrown_out(sessions, monkeypatch):
-    monkeypatch.setattr(background, "MOST_KEPT", 4)
-    desk, gate = background.Desk(), threading.Event()
+    monkeypatch.setattr(desk_module, "MOST_KEPT", 4)
+    desk, gate = Desk(), threading.Event()
     sessions("ann")
     first = desk.ask("first", gate.wait)
     sessions("bob")

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from app import background, caps, heavy, room
+from app import caps, heavy, room
+from app.desk import Desk
 from peftcore import errors
 from peftcore.fetch.confined import VARIABLE
 from peftcore.spec import RunSpec
@@ -58,7 +59,7 @@ def large(trained, store, monkeypatch) -> int:
         raise AssertionError(f"{name} was loaded by opening a page")
 
     monkeypatch.setattr("peftcore.backbone.load.load_backbone", load)
-    monkeypatch.setattr(heavy, "needed", lambda name: background.Desk().know(name, 2_000_000_000))
+    monkeypatch.setattr(heavy, "needed", lambda name: Desk().know(name, 2_000_000_000))
     monkeypatch.setattr(heavy, "free", lambda: 8_000_000_000)
     return run
 

@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from app import background, state
+from app import desk, state
 from app.room import archives, entrance, greeting, noticing, overview, people, who
 from peftcore import errors
 from peftcore.engine.room import archive, challenge, ending
@@ -157,11 +157,11 @@ def test_a_link_to_enter_breaks_between_its_parts_alone():
 
 def test_pages_of_one_person_are_one_share_of_what_pages_compute(as_, monkeypatch):
     tab = type("Tab", (), {"session_id": "1"})
-    monkeypatch.setattr(background, "get_script_run_ctx", lambda suppress_warning: tab)
+    monkeypatch.setattr(desk, "get_script_run_ctx", lambda suppress_warning: tab)
     ana = as_("Ana")
-    assert background._session() == ana.id
+    assert desk.session() == ana.id
     tab.session_id = "2"
-    assert background._session() == ana.id != as_("Bo").id
+    assert desk.session() == ana.id != as_("Bo").id
 
 
 def test_who_fills_the_room_with_names_is_removed_at_once(at, as_, room, store, trained):

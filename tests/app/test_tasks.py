@@ -10,7 +10,9 @@ import torch
 from drawn import figures
 from PIL import Image
 
-from app import background, libraries, words
+from app import desk as desk_module
+from app import libraries, words
+from app.desk import Job
 from app.tasks import feature_points, feature_view, image_data, one_task, reached
 from peftcore.backbone import embedded
 from peftcore.backbone.arrival import sha256
@@ -167,10 +169,10 @@ def test_features_are_those_of_the_frozen_backbone_and_are_computed_once(store, 
 def test_a_computation_that_nobody_watches_stops_and_begins_again_when_asked(store, few, monkeypatch):
     wish = feature_points.Wish("digits", "vit_micro", True, "backbone", "stretch")
     with monkeypatch.context() as patch:
-        patch.setattr(background, "PATIENCE", -1.0)
-        patch.setattr(background, "HURRIED", -1.0)
-        left = background.Job(feature_points._slow(), lambda: feature_points._features(wish, False))
-        background._do(left, None)
+        patch.setattr(desk_module, "PATIENCE", -1.0)
+        patch.setattr(desk_module, "HURRIED", -1.0)
+        left = Job(feature_points._slow(), lambda: feature_points._features(wish, False))
+        desk_module._do(left, None)
         assert not left.done(), "it stopped at the first thing that it told"
     assert feature_points.features(wish).result().values.shape == (56, 128)
 

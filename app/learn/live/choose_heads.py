@@ -13,6 +13,7 @@ import streamlit as st
 
 from app import background, errors, links, repeated, screen, subjects, theme
 from app.captions import caption
+from app.desk import Job
 from app.drawn import plan
 from app.learn import facts, heads_off, predictions
 from app.learn.heads_off import Head
@@ -178,6 +179,6 @@ def _measured(key: str, run: subjects.Run, chosen: list[Head]) -> dict[str, list
     return result
 
 
-def _progress(job: background.Job) -> tuple[float, str]:
+def _progress(job: Job) -> tuple[float, str]:
     share = float(job.said[0]) if job.said else 0.0
     return share, f"Measuring: {share:.0%}" if share else "Loading the model and the images"

@@ -104,7 +104,8 @@ def record(log: RunLog, sheet: Sheet, found: Sequence[Entry], tasks: Sequence[st
         })  # fmt: skip
         one["tasks"].setdefault(spec.task, {})[str(spec.seed)] = round(100 * row["test"], 2)
         curve = [[int(epoch), round(100 * share, 2)] for epoch, share in row["val"].items()]
-        one["curves"].setdefault(spec.task, {})[str(spec.seed)] = curve
+        if curve:
+            one["curves"].setdefault(spec.task, {})[str(spec.seed)] = curve
     return {
         "command": words,
         "tasks": list(tasks),

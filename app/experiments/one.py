@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import background, caps, captions, errors, libraries, navigation, screen, state, theme, words
+from app import background, caps, captions, errors, libraries, live, navigation, screen, state, theme, words
 from app.drawn import plan
 from peftcore.bench.experiments import experiment
 from peftcore.bench.experiments._known import Standing, expected_seconds, from_record, recorded_specs, standing
@@ -16,7 +16,6 @@ from peftcore.figures.experiments import outcome
 from peftcore.spec import RunSpec
 from peftcore.store import WAITING, RunRecord, conditions
 
-LIVE_SECONDS = 2.0
 LINE = {True: 38, False: 110}  # letters of a title's line, on a phone and elsewhere
 _ASKED = "experiments_asked"  # in the session: experiments whose predictions were asked for
 MEASURED = {"memory": "Predict", "time": "Measure"}  # on the button, of what needs no run
@@ -35,8 +34,7 @@ def draw(name: str) -> None:
         st.rerun()
     of = standing(own, state.store())
     if of.experiment.measure == "accuracy":
-        live = bool(_working(of))
-        st.fragment(_view, run_every=LIVE_SECONDS if live else None)(name, live)
+        live.draw(_view, name, is_live=bool(_working(of)), least=2.0)
         return
     _outcome(of, _specs(of))
     _measure(of)

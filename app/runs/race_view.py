@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import caps, errors, navigation, screen, state, theme, turns, words
+from app import caps, errors, live, navigation, screen, state, theme, turns, words
 from app.captions import caption
 from app.drawn import plan
 from app.room import who
@@ -16,15 +16,13 @@ from peftcore.figures import races as figures
 from peftcore.figures.accuracy import apart
 from peftcore.store import WAITING, RunRecord, conditions
 
-LIVE_SECONDS = 1.0
 HEIGHT, STACKED = 330, 620  # of the curves' place, pixels: beside each other, and on a phone
 EDGE = 8  # of which the place needs for itself
 
 
 def draw(race: int) -> None:
     """The race, live until its last variation ends."""
-    live = races.busy(state.store().runs(race=race))
-    st.fragment(_view, run_every=LIVE_SECONDS if live else None)(race, live)
+    live.draw(_view, race, is_live=races.busy(state.store().runs(race=race)))
 
 
 @errors.sentences()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import caps, errors, glossary, links, navigation, state, theme, turns, words
+from app import caps, errors, glossary, links, live, navigation, state, theme, turns, words
 from app.captions import POWERS
 from app.heads import cut
 from app.memory import cases
@@ -30,15 +30,13 @@ from peftcore.figures.words import human_count, percent, si_bytes
 from peftcore.store import WAITING, RunRecord, conditions, listing
 from peftcore.store.plateau import plateau
 
-LIVE_SECONDS = 1.0
 MOST_ALIKE = 5  # other runs on the task that the link to Compare brings
 MOST_TITLED = 100  # newest runs with the same title, from which a run is told apart
 
 
 def draw(run: int) -> None:
     """The run, live until it ends."""
-    live = not state.store().run(run).ended
-    st.fragment(_view, run_every=LIVE_SECONDS if live else None)(run, live)
+    live.draw(_view, run, is_live=not state.store().run(run).ended)
 
 
 @errors.sentences()

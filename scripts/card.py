@@ -29,14 +29,6 @@ def _continued(training: dict) -> list[str]:
     ]
 
 
-def _of_earlier(card: dict) -> list[str]:
-    """What stands beside learning rates that were measured before the weights went on; `pretrain.py rates` ends it."""
-    before = card.get("training", {}).get("before")
-    if not before or card.get("rates_after") == card["training"]["images"]:
-        return []
-    return [f"Measured with the weights after {before['images']:,} pictures."]
-
-
 def render(card: dict, config: dict) -> str:
     """Markdown. Tables of what has not been measured yet are left out."""
     lines = [f"# {config['title']}", "", config["data"], ""]
@@ -76,33 +68,10 @@ def render(card: dict, config: dict) -> str:
         ]
         lines += [f"| {k} | {v['accuracy']:.3f} | {v['twin']:.3f} | {v['chance']:.3f} |" for k, v in probes.items()]
         lines.append("")
-    again = []
-    if rates := card.get("learning_rates"):
-        [epochs] = {facts["epochs"] for facts in rates.values()}
-        values = list(dict.fromkeys(lr for facts in rates.values() for lr in facts["rates"]))
-        again = [
-            f"python -m peftcore bench tasks --backbones {config['name']} "
-            f"--methods {','.join(rates)} --epochs {epochs} --lrs {','.join(values)} --log build/tasks.jsonl",
-            f"python scripts/pretrain.py rates {config['name']} build/tasks.jsonl --epochs {epochs}",
-        ]
-        lines += [
-            "## Learning rates",
-            "",
-            f"Mean test accuracy over the nine tasks of the mini-VTAB, seed 0, {epochs} epochs, by peak learning rate. "
-            "The best in mean",
-            "validation accuracy is the one that the launch page proposes, here in bold.",
-            *_of_earlier(card),
-            "",
-            f"| method | {' | '.join(values)} |",
-            f"|---|{'---|' * len(values)}",
-        ]
-        for method, facts in rates.items():
-            cells = [f"{both['test']:.3f}" if (both := facts["rates"].get(lr)) else "–" for lr in values]
-            cells = [
-                f"**{cell}**" if float(lr) == facts["lr"] else cell for lr, cell in zip(values, cells, strict=True)
-            ]
-            lines.append(f"| {method} | {' | '.join(cells)} |")
-        lines.append("")
+    lines += [
+        "The recipes measured for each method on it, which Launch proposes: [Recipes](../../../docs/recipes.md).",
+        "",
+    ]
     if training:
         row = training["held_out"]
         lines += [
@@ -121,7 +90,6 @@ def render(card: dict, config: dict) -> str:
         "```",
         f"python scripts/pretrain.py train {config['name']} --help",
         f"python scripts/pretrain.py probe {config['name']}",
-        *again,
         "```",
         "",
     ]

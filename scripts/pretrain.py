@@ -3,7 +3,6 @@
     python scripts/pretrain.py train vit_micro --images 200000   # starts, or resumes from build/pretrain
     python scripts/pretrain.py train vit_micro --images 600000 --start --no-export   # anew, from today's weights
     python scripts/pretrain.py probe vit_micro                   # linear probes beside the random-init twin
-    python scripts/pretrain.py rates vit_micro build/tasks.jsonl --epochs 5   # best rates of `bench tasks --lrs`
     python scripts/pretrain.py look 1.0                          # a sheet of drawn pictures, to look at
 
 Architecture and preprocessing come from assets/backbones/<name>/config.json; the weights, the curve and the
@@ -118,18 +117,6 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
         compare(options)
 
     p.set_defaults(run=probe)
-    r = verbs.add_parser("rates", help="write the learning rates that a benchmark found best to the card")
-    r.add_argument("name")
-    r.add_argument("logs", nargs="+", help="logs of `python -m peftcore bench tasks --lrs ... --log FILE`")
-
-    r.add_argument("--epochs", type=int, default=10, help="of which runs")
-
-    def rates(options: argparse.Namespace) -> None:
-        from rates import record
-
-        record(options)
-
-    r.set_defaults(run=rates)
     k = verbs.add_parser("look", help="draw a sheet of pictures to look at")
     k.add_argument("level", type=float, help="0 easy to 1 hard")
     k.add_argument("--seed", type=int, default=0)

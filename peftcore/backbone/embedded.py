@@ -41,9 +41,8 @@ def config(name: str) -> dict[str, Any]:
 def card(name: str) -> dict[str, Any]:
     """config.json and card.json as one dict.
 
-    title, data, training (images, steps, seed, seconds, machine, parameters, held_out), probes
-    ({task: {"accuracy", "twin", "chance"}}) and learning_rates ({method: {"lr", "epochs", "rates": {lr: {"val",
-    "test"}}}}, means over the mini-VTAB). What was not measured yet is absent. Raises UnknownName.
+    title, data, training (images, steps, seed, seconds, machine, parameters, held_out) and probes
+    ({task: {"accuracy", "twin", "chance"}}). What was not measured yet is absent. Raises UnknownName.
     """
     path = folder(name) / "card.json"
     return config(name) | (json.loads(path.read_text()) if path.exists() else {})

@@ -12,7 +12,6 @@ import torch
 
 from peftcore import load_backbone
 from peftcore.backbone import embedded
-from peftcore.bench.tasks import MINI_VTAB
 from peftcore.errors import UnknownName, WeightsUnavailable
 from peftcore.task import embedded_tasks
 
@@ -167,20 +166,3 @@ def test_pretraining_resumes_exactly(scripts, tmp_path):
     for key, value in whole.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[key]), key
     assert all(torch.equal(v, second.average[k]) for k, v in whole.average.items())
-
-
-def test_a_proposed_learning_rate_is_best_on_validation_over_all_nine_tasks(scripts):
-    from rates import chosen
-
-    def row(lr, task, val, test, **other):
-        shared = {"backbone": "vit_micro", "method": "lora", "seed": 0, "epochs": 5, "lr": lr, "task": task}
-        return shared | {"val_accuracy": val, "test_accuracy": test} | other
-
-    rows = [row(lr, task, val, test) for task in MINI_VTAB for lr, val, test in ((1e-3, 0.2, 0.9), (5e-3, 0.3, 0.4))]
-    rows += [row(0.02, task, 0.9, 0.9) for task in MINI_VTAB[1:]]  # one task is missing
-    rows += [row(1e-3, task, 0.9, 0.9, seed=1) for task in MINI_VTAB]
-    rows += [row(1e-3, task, 0.9, 0.9, epochs=10) for task in MINI_VTAB]
-    rows += [row(1e-3, task, 0.9, 0.9, method="last") for task in MINI_VTAB]  # nothing to choose from
-    rates = {"0.001": {"val": 0.2, "test": 0.9}, "0.005": {"val": 0.3, "test": 0.4}}
-    assert chosen(rows, "vit_micro", 5) == {"lora": {"lr": 5e-3, "epochs": 5, "rates": rates}}
-    assert not chosen(rows, "swin_micro", 5)

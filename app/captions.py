@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import errors, numbers, screen
+from app import errors, numbers
 
 POWERS = "MB and GB are powers of ten: 1 MB = 1,000,000 bytes."
 
 
 def caption(text: str, command: str | None = None) -> None:
     """A line under a figure, none of it markup; two spaces and a new line break it. `command` makes the figure again;
-    it is one click away, with a button that copies it. So are the numbers of the figures above it. On a phone these
-    stand under the text, which would be squeezed."""
-    text = "  \n".join(errors.plain(line) for line in text.split("  \n"))
-    if screen.is_phone():
-        st.caption(text)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
-        if not screen.is_phone():
-            st.caption(text)
+    it is one click away, with a button that copies it. So are the numbers of the figures above it. They stand beside a
+    short text, and under one that they would squeeze."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.caption("  \n".join(errors.plain(line) for line in text.split("  \n")))
         numbers.offer()
         if command is None:
             return

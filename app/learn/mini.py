@@ -1,4 +1,4 @@
-"""The mini-VTAB's record as lessons read it: test accuracy by method, task and seed, whichever way it was recorded."""
+"""The mini-VTAB's record as lessons read it: test accuracy by method, task and seed, under an equal budget."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from peftcore.figures.budgets import whole
+from peftcore.figures.budgets import EQUAL, by_task, equal, even, whole
+from peftcore.figures.budgets import after as curves_after
 from peftcore.figures.method_style import method_kind, method_title
 from peftcore.store import recipes
 
 RECORD = Path(__file__).resolve().parents[2] / "assets" / "mini_vtab.json"
 BACKBONE = "vit_micro"
-EPOCHS = 5  # of which seconds are said
 
 Results = dict[str, dict[str, list[float]]]  # by method and task, a percentage for each seed
 
@@ -27,25 +27,26 @@ def record() -> dict[str, Any]:
     return json.loads(RECORD.read_text(encoding="utf-8"))
 
 
+def budget() -> str:
+    """What was equal, "in equal time"."""
+    return EQUAL[equal(record()["rows"], BACKBONE)[0]]
+
+
 @lru_cache(maxsize=1)
 def results() -> Results:
-    """Test accuracies in percent of the methods that were all run on the same tasks with the same seeds, in as many
-    epochs where there is such a record."""
-    found = record()
-    if "rows" not in found:
-        own = [entry for entry in found["entries"] if entry["backbone"] == BACKBONE]
-        return {entry["method"]: dict(entry["tasks"]) for entry in own}
-    for budget in ("epochs", "time"):
-        rows = [r for r in found["rows"] if (r["backbone"], r["budget"], r["published"]) == (BACKBONE, budget, False)]
-        pairs = whole(rows, "tasks")
-        if pairs:
-            return {row["method"]: _by_task(row["tasks"], pairs) for row in rows}
-    return {}
+    """Test accuracies in percent of the methods that were all run on the same tasks with the same seeds, as many on
+    each task."""
+    pairs = even(whole(_all(), "tasks"))
+    return {row["method"]: by_task(row, pairs) for row in _all() if not row["published"]}
 
 
-def _by_task(tasks: dict[str, dict[str, float]], pairs: Sequence[tuple[str, str]]) -> dict[str, list[float]]:
-    names = dict.fromkeys(task for task, _ in pairs)
-    return {name: [tasks[task][seed] for task, seed in pairs if task == name] for name in names}
+def rows() -> list[dict[str, Any]]:
+    """The record's rows of BACKBONE under that budget, each method with its measured recipe."""
+    return [row for row in _all() if not row["published"]]
+
+
+def _all() -> list[Any]:
+    return list(equal(record()["rows"], BACKBONE)[1])
 
 
 def since() -> str:
@@ -63,8 +64,8 @@ def tasks() -> tuple[str, ...]:
 
 
 def seeds() -> int:
-    """Of the task with the fewest."""
-    return min(len(values) for by_task in results().values() for values in by_task.values())
+    """Of each task."""
+    return len(next(iter(next(iter(results().values())).values())))
 
 
 def mean(method: str) -> float:
@@ -74,9 +75,12 @@ def mean(method: str) -> float:
 
 def weights(method: str) -> int:
     """How many weights it trains beside the classifier."""
-    found = record()
-    rows = found["rows"] if "rows" in found else found["entries"]
-    return next(r["parameters"] for r in rows if (r["backbone"], r["method"]) == (BACKBONE, method))
+    return next(row["parameters"] for row in rows() if row["method"] == method)
+
+
+def epochs(method: str) -> int:
+    """How many it trained."""
+    return next(row["epochs"] for row in rows() if row["method"] == method)
 
 
 def best_of(kind: str) -> str:
@@ -95,16 +99,28 @@ def title(method: str) -> str:
 
 
 def costs_of(costs: Mapping[str, Any], of: str = "small") -> list[dict[str, Any]]:
-    """Accuracy, bytes of a step, seconds of EPOCHS epochs and trained weights of each method, from what
+    """Accuracy, seconds of training and trained weights of each method, and the bytes of a step that
     scripts/lesson_parts/costs.py measured; `of`: "small" or "large", the backbone whose bytes these are."""
-    rows = []
-    for name in methods():
-        if cost := costs["methods"].get(name):
-            seconds = costs["epoch_of_lora"] * (cost["features"] + EPOCHS * cost["ratio"])
-            size = cost["bytes" if of == "small" else "large_bytes"]
-            found = {"method": name, "accuracy": mean(name), "bytes": size, "seconds": seconds}
-            rows.append(found | {"weights": cost["weights"]})
-    return rows
+    size = "bytes" if of == "small" else "large_bytes"
+    seconds = {row["method"]: row["seconds"] for row in rows()}
+    return [
+        {
+            "method": name,
+            "accuracy": mean(name),
+            "bytes": cost[size],
+            "seconds": seconds[name],
+            "weights": cost["weights"],
+        }
+        for name in methods()
+        if (cost := costs["methods"].get(name))
+    ]
+
+
+def after(seconds: float) -> dict[str, float]:
+    """Validation accuracy in percent after so much training, by method, from the curves of equal time."""
+    timed = [row for row in rows() if row["budget"] == "time"]
+    titles = {method_title(row["method"]): row["method"] for row in timed}
+    return {titles[title]: value for title, value in curves_after(timed, seconds).items()} if timed else {}
 
 
 def best(rows: Sequence[Mapping[str, Any]], **most: float) -> dict[str, Any] | None:

@@ -129,7 +129,7 @@ def _accuracies(name: str) -> None:
         old = " with earlier weights" if ours["is_old"] else ""
         st.markdown(
             f"In the table of the embedded tasks: **{ours['mean']:.1f} %**{spread} of the test images, the mean of "
-            f"{ours['tasks']} tasks on {ours['backbone']}{old}, {ours['epochs']}."
+            f"{ours['tasks']} tasks on {ours['backbone']}{old}, {ours['under']}."
         )
     elif not searched:
         st.markdown("Here: not measured on an embedded backbone yet. This does it, and goes on if called again:")

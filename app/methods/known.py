@@ -13,6 +13,7 @@ from app import background
 from app.desk import Job
 from peftcore.backbone import embedded
 from peftcore.bench import cards
+from peftcore.figures.budgets import EQUAL, by_task, equal, even, whole
 from peftcore.registry import METHODS
 from peftcore.store import published, recipes
 
@@ -65,29 +66,22 @@ def letters(expression: str, settings: Mapping[str, Any]) -> str:
 
 
 def ours(method: str) -> dict[str, Any] | None:
-    """What it reached on the mini-VTAB, in percent: the mean over tasks, lowest and highest over seeds, backbone,
-    and whether its weights were earlier ones."""
+    """What it reached on the mini-VTAB, in percent: the mean over tasks, lowest and highest over seeds, backbone, under
+    which equal budget, and whether its weights were earlier ones. None where it was not run."""
     record = json.loads(MINI.read_text())
-    for row in record.get("rows", []):
-        if row["method"] == method and not row["published"] and row["budget"] == "epochs":
-            seeds = sorted(set.intersection(*(set(by_seed) for by_seed in row["tasks"].values())))
-            means = [mean(by_seed[seed] for by_seed in row["tasks"].values()) for seed in seeds]
-            return _reached(record, row["backbone"], means, len(row["tasks"]), f"{row['epochs']} epochs")
-    for entry in record.get("entries", []):
-        if entry["method"] == method:
-            epochs = f"{record['epochs']} epochs"
-            return _reached(record, entry["backbone"], entry["mean of tasks"], len(entry["tasks"]), epochs)
+    for backbone in sorted(record["weights"], key=MAIN.__ne__):
+        budget, rows = equal(record["rows"], backbone)
+        pairs = even(whole(rows, "tasks"))
+        for row in rows:
+            if row["method"] == method and not row["published"]:
+                tasks = by_task(row, pairs).values()
+                means = [mean(values[seed] for values in tasks) for seed in range(len(next(iter(tasks))))]
+                return {
+                    "backbone": backbone, "mean": mean(map(mean, tasks)), "low": min(means), "high": max(means),
+                    "seeds": len(means), "tasks": len(tasks), "under": EQUAL[budget],
+                    "is_old": record["weights"][backbone] != recipes.weights_digest(backbone),
+                }  # fmt: skip
     return None
-
-
-def _reached(
-    record: dict[str, Any], backbone: str, means: list[float], tasks: int, epochs: str
-) -> dict[str, Any] | None:
-    if not means:
-        return None
-    return {"backbone": backbone, "mean": mean(means), "low": min(means), "high": max(means), "seeds": len(means),
-            "tasks": tasks, "epochs": epochs,
-            "is_old": record["weights"].get(backbone) != recipes.weights_digest(backbone)}  # fmt: skip
 
 
 def searched(method: str) -> list[dict[str, Any]]:

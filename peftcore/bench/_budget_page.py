@@ -10,7 +10,7 @@ from peftcore.bench._accuracies import spread
 from peftcore.bench._budgets import BATCH, BUDGETS, EPOCHS, LORA_EPOCHS, MOST_EPOCHS, Entry
 from peftcore.bench.recipes import TASKS as OF_THE_SEARCH
 from peftcore.bench.tasks import grouped, pipes
-from peftcore.figures.budgets import whole
+from peftcore.figures.budgets import by_task, whole
 from peftcore.spec import RunSpec
 from peftcore.store import conditions
 from peftcore.store.results import wilson
@@ -32,9 +32,14 @@ HOW = {
 
 def page(record: Mapping[str, Any]) -> str:
     """Markdown of everything that is whole: tasks and seeds on which every entry of a budget was run."""
-    rows, tasks = record["rows"], record["tasks"]
+    rows = record["rows"]
+    parts = [(backbone, budget) for backbone in dict.fromkeys(row["backbone"] for row in rows) for budget in BUDGETS]
+    of = {part: [row for row in rows if (row["backbone"], row["budget"]) == part] for part in parts}
+    pairs = {part: found for part, own in of.items() if (found := whole(own, "tasks"))}
+    covered = {task for found in pairs.values() for task, _ in found}
+    tasks = [task for task in record["tasks"] if task in covered]
     lines = [
-        "# Mini-VTAB under three budgets",
+        "# Mini-VTAB under equal budgets",
         "",
         f"Test accuracy in percent of each method with the recipe measured for it (`assets/recipes.json`), on "
         f"{len(tasks)} embedded tasks of VTAB's three groups. The recipes were chosen by validation on three others, "
@@ -45,13 +50,26 @@ def page(record: Mapping[str, Any]) -> str:
         "",
         f"```\n{record['command']}\n```",
         "",
+        "shows the runs that its storage holds, one a line with settings and validation curve; with more minutes it "
+        f"goes on from there.{_missing(pairs)}",
+        "",
     ]
-    for backbone in dict.fromkeys(row["backbone"] for row in rows):
-        for budget, what in BUDGETS.items():
-            own = [row for row in rows if (row["backbone"], row["budget"]) == (backbone, budget)]
-            if own and (pairs := whole(own, "tasks")):
-                lines += [f"## {backbone}: {what}", "", HOW[budget], "", *_tables(own, pairs), ""]
+    for (backbone, budget), found in pairs.items():
+        tables = _tables(of[backbone, budget], found)
+        lines += [f"## {backbone}: {BUDGETS[budget]}", "", HOW[budget], "", *tables, ""]
     return "\n".join([*lines, *_reading(tasks)])
+
+
+def _missing(pairs: Iterable[tuple[str, str]]) -> str:
+    """What the page has no table of yet."""
+    there = set(pairs)
+    lacking = [
+        f"{backbone} with {what}"
+        for backbone in dict.fromkeys(backbone for backbone, _ in there)
+        for budget, what in BUDGETS.items()
+        if (backbone, budget) not in there
+    ]
+    return f" Not measured yet: {'; '.join(lacking)}." if lacking else ""
 
 
 def difference(row: Row, peer: Row, pairs: Iterable[tuple[str, str]]) -> tuple[float, float | None]:
@@ -63,14 +81,13 @@ def difference(row: Row, peer: Row, pairs: Iterable[tuple[str, str]]) -> tuple[f
 
 def _tables(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> list[str]:
     tasks = list(dict.fromkeys(task for task, _ in pairs))
-    seeds = {task: [seed for one, seed in pairs if one == task] for task in tasks}
-    counts = sorted({len(own) for own in seeds.values()})
+    counts = sorted({len(own) for own in by_task(rows[0], pairs).values()})
     peer = next(row for row in rows if row["method"] == "lora")
-    means = {id(row): statistics.mean(row["tasks"][task][seed] for task, seed in pairs) for row in rows}
+    means = {id(row): statistics.mean(map(statistics.mean, by_task(row, pairs).values())) for row in rows}
     ordered = sorted(rows, key=lambda row: -means[id(row)])
-    summary, by_task = [], []
+    summary, tasks_of = [], []
     for row in ordered:
-        values = {task: [row["tasks"][task][seed] for seed in seeds[task]] for task in tasks}
+        values = by_task(row, pairs)
         groups = {
             group: f"{statistics.mean(statistics.mean(values[task]) for task in own):.1f}"
             for group, own in grouped(tasks).items()
@@ -91,7 +108,7 @@ def _tables(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> list[str]:
                 "to LoRA": to_lora,
             }
         )
-        by_task.append({"method": _title(row), **{task: spread(values[task]) for task in tasks}})
+        tasks_of.append({"method": _title(row), **{task: spread(values[task]) for task in tasks}})
     chance = {task: f"{100 / len(task_card(task).classes):.1f}" for task in tasks}
     widest = max(_half_width(row["tasks"][task][seed]) for row in rows for task, seed in pairs)
     said = " to ".join(map(str, counts)) + (" seed" if counts == [1] else " seeds")
@@ -100,7 +117,7 @@ def _tables(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> list[str]:
         "",
         *pipes(summary),
         "",
-        *pipes([*by_task, {"method": "Chance", **chance}]),
+        *pipes([*tasks_of, {"method": "Chance", **chance}]),
         "",
         f"The 95 % interval (Wilson) of one run's accuracy reaches {widest:.1f} points to either side at most.",
     ]

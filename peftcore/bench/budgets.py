@@ -117,9 +117,9 @@ def record(log: RunLog, sheet: Sheet, found: Sequence[Entry], tasks: Sequence[st
 
 def with_others(made: dict[str, Any], backbone: str, path: Path) -> dict[str, Any]:
     """A record with what the file has of other backbones."""
-    known = json_.loads(path.read_text()) if path.exists() else {}
-    if "rows" not in known:
+    if not path.exists():
         return made
+    known = json_.loads(path.read_text())
     kept = {name: known[name] | made[name] for name in ("weights", "core_hours")}
     return made | kept | {"rows": [*(row for row in known["rows"] if row["backbone"] != backbone), *made["rows"]]}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from statistics import mean, stdev
 from typing import Any
 
@@ -14,19 +16,26 @@ from peftcore.figures.method_style import kind_symbol, method_colour, method_kin
 
 Row = Mapping[str, Any]
 Pair = tuple[str, str]  # a task and a seed
+EQUAL = {"time": "in equal time", "epochs": "in equally many epochs"}  # what accuracies are told of, the first there is
 
 
 def against_time(
-    rows: Sequence[Row], *, dark: bool = False, height: int | None = 420, line: int = words.TITLE_WIDTH
+    rows: Sequence[Row],
+    *,
+    at: float | None = None,
+    dark: bool = False,
+    height: int | None = 420,
+    line: int = words.TITLE_WIDTH,
 ) -> go.Figure:
     """Mean accuracy on validation images by seconds of training: a curve per method, its band the spread over seeds.
 
     Args:
         rows: of one backbone and the budget of equal time, as assets/mini_vtab.json has them.
+        at: seconds at which a line stands, and of which the title tells.
         line: the title's characters per line.
     """
     pairs = _pairs(rows, "curves")
-    figure, ends = go.Figure(), {}
+    figure, ends = go.Figure(), after(rows, inf if at is None else at)
     for row in rows:
         title, colour, dash = _title(row), method_colour(row["method"], dark=dark), _dash(row)
         curve = _curve(row, pairs)
@@ -42,14 +51,26 @@ def against_time(
             line=dict(color=colour, width=2, dash=dash),
             hovertemplate=f"<b>{title}</b><br>%{{y:.1f}} % after %{{x:.0f}} s<extra></extra>",
         )  # fmt: skip
-        ends[title] = curve[-1][1]
     figure.update_xaxes(title_text="seconds of training on one core", rangemode="tozero")
     figure.update_yaxes(title_text="validation accuracy (%)")
-    best = max(ends, key=ends.__getitem__)
+    said = "In equal time" if at is None else f"After {at:.0f} s"
+    if at is not None:
+        figure.add_vline(x=at, line=dict(color=theme.muted(dark), width=1.5, dash="dash"))
+    best = max(ends, key=ends.__getitem__, default=None)
+    reached = "none has finished an epoch" if best is None else f"{best} reaches {ends[best]:.0f} %"
     return theme.finish(
-        figure, f"In equal time {best} reaches {ends[best]:.0f} %", name="against_time", note=_note(pairs), dark=dark,
-        height=height, line=line,
+        figure, f"{said} {reached}", name="against_time", note=_note(pairs), dark=dark, height=height, line=line,
     )  # fmt: skip
+
+
+def after(rows: Sequence[Row], seconds: float) -> dict[str, float]:
+    """What the curves of `against_time` have reached by then, in percent by method as published or with its recipe;
+    methods that had no epoch validated are left out."""
+    pairs, reached = _pairs(rows, "curves"), {}
+    for row in rows:
+        if passed := [middle for when, middle, _ in _curve(row, pairs) if when <= seconds]:
+            reached[_title(row)] = passed[-1]
+    return reached
 
 
 def against_memory(
@@ -59,11 +80,13 @@ def against_memory(
     line to what it reaches with the batches that fit the equal memory.
 
     Args:
-        rows: of one backbone, with the budgets of equal epochs and, where it was run, equal memory.
+        rows: of one backbone, with the budgets of equal epochs and, where it was run, equal memory; equal time where
+            there is nothing of equal epochs.
         line: the title's characters per line.
     """
-    pairs = _pairs(full := [row for row in rows if row["budget"] == "epochs"], "tasks")
-    small, shared = [row for row in rows if row["budget"] == "memory"], set(pairs)
+    of = next((budget for budget in ("epochs", "time") if any(row["budget"] == budget for row in rows)), "epochs")
+    pairs = _pairs(full := [row for row in rows if row["budget"] == of], "tasks")
+    small, shared = [row for row in rows if of == "epochs" and row["budget"] == "memory"], set(pairs)
     figure, reached = go.Figure(), {}
     for row in full:
         title, colour = _title(row), method_colour(row["method"], dark=dark)
@@ -88,7 +111,9 @@ def against_memory(
     figure.update_yaxes(title_text="test accuracy (%)")
     best = max(reached, key=reached.__getitem__)
     return theme.finish(
-        figure, f"{best} reaches {reached[best][0]:.0f} % with {reached[best][1] / 1e6:.0f} MB above the weights",
+        figure,
+        f"{EQUAL[of].capitalize()} {best} reaches {reached[best][0]:.0f} % with {reached[best][1] / 1e6:.0f} MB above "
+        "the weights",
         name="against_memory", note=_note(pairs), dark=dark, height=height, line=line,
     )  # fmt: skip
 
@@ -105,6 +130,29 @@ def whole(rows: Sequence[Row], what: str) -> list[Pair]:
     """The pairs of task and seed of which every row has `what` ("tasks" or "curves"), in the first one's order."""
     found = [[(task, seed) for task, by_seed in row[what].items() for seed in by_seed] for row in rows]
     return [pair for pair in found[0] if all(pair in own for own in found)] if found else []
+
+
+def even(pairs: Sequence[Pair]) -> list[Pair]:
+    """Those of the tasks that have the most seeds: where a spread over seeds is told, each task has as many."""
+    seeds = Counter(task for task, _ in pairs)
+    return [pair for pair in pairs if seeds[pair[0]] == max(seeds.values())]
+
+
+def equal(rows: Sequence[Row], backbone: str) -> tuple[str, list[Row]]:
+    """The first budget of EQUAL under which all methods ran on some task and seed, and its rows; "" and none else."""
+    for budget in EQUAL:
+        own = [row for row in rows if (row["backbone"], row["budget"]) == (backbone, budget)]
+        if whole(own, "tasks"):
+            return budget, own
+    return "", []
+
+
+def by_task(row: Row, pairs: Sequence[Pair]) -> dict[str, list[float]]:
+    """A row's accuracies on test images in percent: for each task one for each seed."""
+    return {
+        name: [row["tasks"][task][seed] for task, seed in pairs if task == name]
+        for name in dict.fromkeys(task for task, _ in pairs)
+    }
 
 
 def _pairs(rows: Sequence[Row], what: str) -> list[Pair]:

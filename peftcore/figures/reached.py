@@ -50,7 +50,7 @@ def reached(
     if chance is not None:
         figure.add_vline(x=chance, line=dict(color=theme.muted(dark), width=1, dash="dot"))
         figure.add_annotation(
-            x=chance, y=0, yref="paper", yanchor="bottom", xanchor="left", text=f"chance {chance:.0f} %",
+            x=chance, y=1, yref="paper", yanchor="top", xanchor="left", text=f"chance {chance:.0f} %",
             showarrow=False, font=dict(color=theme.muted(dark), size=11),
         )  # fmt: skip
     figure.update_xaxes(title_text="test accuracy (%)", range=[0, 103])

@@ -135,8 +135,15 @@ def test_the_figures_show_what_is_whole_in_seconds_and_bytes(recorded):
     assert set(lines) == {"LoRA", "LAST", "LAST, as published"} and "2 tasks, 2 seeds" in time.layout.title.text
     assert list(lines["LAST"].x) == [1.0, 20.0] and lines["LAST"].y[1] == pytest.approx(61.5)
     assert "LAST reaches 62 %" in time.layout.title.text
+    early = against_time([row for row in rows if row["budget"] == "time"], at=1.5)
+    assert early.layout.title.text.startswith("After 2 s ") and len(early.layout.shapes) == 1
+    assert (
+        "none has finished" in against_time([row for row in rows if row["budget"] == "time"], at=0.1).layout.title.text
+    )
     memory = {trace.name: trace for trace in against_memory(rows).data}
     assert list(memory["LoRA"].x) == [10, 100] and list(memory["LAST"].x) == [100]
+    timed = against_memory([row for row in rows if row["budget"] == "time"])
+    assert timed.layout.title.text.startswith("In equal time") and all(len(trace.x) == 1 for trace in timed.data)
     assert memory["LAST"].error_y.array[0] == pytest.approx(0.707, abs=0.001)
     with pytest.raises(BadData, match="at least one task and seed"):
         against_time([])
@@ -147,10 +154,7 @@ def test_the_page_is_made_of_the_record_and_a_backbone_joins_the_others(recorded
     assets = Path(budgets.__file__).resolve().parents[2]
     record, page = (assets / "assets/mini_vtab.json", assets / "docs/tasks.md")
     known = json.loads(record.read_text())
-    if "rows" in known:
-        assert page.read_text() == _budget_page.page(known) + "\n"
-    else:  # of before there were budgets
-        assert known["command"] in page.read_text()
+    assert page.read_text() == _budget_page.page(known) + "\n"
     path = tmp_path / "record.json"
     path.write_text(json.dumps(recorded))
     swin = recorded | {"weights": {"swin_micro": "1"}, "core_hours": {"swin_micro": 1.0}}

@@ -1,4 +1,4 @@
-"""Which method for one's own budget of memory, time and trained weights."""
+"""Which method for one's own budget of memory and trained weights, all with equal time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ MEMORY = {
     "small": (10, 50, 100, 150, 200, 250, 300, 400),
     "large": (400, 600, 1000, 1500, 2500, 3000, 4000, 5000),
 }  # MB
-SECONDS = (5, 10, 20, 30, 45, 60)
 WEIGHTS = (2_000, 20_000, 50_000, 100_000, 200_000, 2_000_000)
 
 
@@ -28,23 +27,21 @@ def draw(settings: Mapping[str, Any]) -> None:
         st.segmented_control, "learn", "budget_memory_of", "memory of", ["small", "large"], default="large",
         required=True, show=lambda one: _model(costs, one),
     )  # fmt: skip
-    places = st.columns(3)
+    places = st.columns(2)
     with places[0]:
         memory = _most("memory", "memory (MB)", MEMORY[of], lambda one: f"{one:,}")
     with places[1]:
-        seconds = _most("seconds", f"seconds of {mini.EPOCHS} epochs", SECONDS, str)
-    with places[2]:
         weights = _most("weights", "trained weights", WEIGHTS, human_count)
     rows = mini.costs_of(costs, of)
-    budget = {"bytes": 1e6 * memory, "seconds": seconds, "weights": weights}
+    budget = {"bytes": 1e6 * memory, "weights": weights}
     figure = plan(within_budget, rows, budget, lines={"your memory": 1e6 * memory}, dark=theme.is_dark())
     theme.show(figure, "budget")
-    beside = "" if of == "small" else f" Accuracies, seconds and weights are {costs['backbone']}'s all the same."
+    beside = "" if of == "small" else f" Accuracies and weights are {costs['backbone']}'s all the same."
     caption(
-        f"Accuracy: mean over {len(mini.tasks())} tasks and {mini.seeds()} seeds, {costs['backbone']}{mini.since()}. "
+        f"Accuracy: mean over {len(mini.tasks())} tasks and {mini.seeds()} seeds, {costs['backbone']}{mini.since()}, "
+        f"{mini.budget()}. "
         f"Memory: the highest moment of a training step of {_model(costs, of)}, predicted; of side methods with "
-        "cached features. "
-        f"Seconds: {mini.EPOCHS} epochs of {costs['task']} on one core, features included.{beside}",
+        f"cached features.{beside}",
         costs["command"],
     )
 

@@ -46,6 +46,14 @@ def offer() -> None:
             )
 
 
+def button(label: str, frame: pd.DataFrame, name: str) -> None:
+    """A button that downloads a whole table as `name`.csv, in which no text is a formula."""
+    st.download_button(
+        label, partial(spreadsheet.file, frame), file_name=f"{name}.csv", mime="text/csv", key=f"{name}_csv",
+        icon=":material/download:", on_click="ignore",
+    )  # fmt: skip
+
+
 def _has_rows(figure: go.Figure | Drawn) -> bool:
     return figure.has_numbers if isinstance(figure, Drawn) else not table(figure).empty
 

@@ -24,5 +24,5 @@ with sentences():
         {"cost": view.cost, "curves": view.curves, "mistakes": mistakes.draw}[shown](same)
         st.header("What differs", anchor=False)
         view.settings(entries)
-        view.numbers(entries)
+        view.listed(entries)
     board.papers()

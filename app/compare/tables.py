@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 import streamlit as st
 
-from app import links
-from peftcore.store import spreadsheet
+from app import links, numbers
 
 
 def show(frame: pd.DataFrame, name: str, formats: Mapping[str, str]) -> None:
@@ -26,10 +25,7 @@ def show(frame: pd.DataFrame, name: str, formats: Mapping[str, str]) -> None:
             label_visibility="collapsed", on_change=lambda: links.write(filter=st.session_state[key] or None),
         )  # fmt: skip
         left = filtered(frame, said)
-        st.download_button(
-            "Table (CSV)", spreadsheet.file(left), file_name=f"{name}.csv", mime="text/csv",
-            key=f"{name}_csv", icon=":material/download:", on_click="ignore",
-        )  # fmt: skip
+        numbers.button("Table (CSV)", left, name)
     if frame.shape[0] and left.empty:
         st.caption(f"None of {len(frame)} rows has these words.")
         return

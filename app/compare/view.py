@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from app import captions, errors, links, navigation, theme, words
+from app import captions, errors, links, navigation, numbers, theme, words
 from app.compare import board, tables
 from app.compare.entries import LEAST, MOST, Entry, Group, first_choice, groups, offered
 from app.drawn import plan
@@ -154,7 +154,9 @@ def settings(entries: Sequence[Entry]) -> None:
         st.caption("These runs have the same settings.")
         return
     table = {entry.name: [_said(one, name) for name in rows] for entry, one in zip(entries, found, strict=True)}
-    st.dataframe(pd.DataFrame(table, index=[words.setting(name) for name in rows]), key="compare_settings")
+    frame = pd.DataFrame(table, index=pd.Index([words.setting(name) for name in rows], name="setting"))
+    st.container(key="own_csv_settings").dataframe(frame, key="compare_settings")
+    numbers.button("Settings (CSV)", frame.reset_index(), "settings")
     common = conditions.in_common([entry.spec for entry in entries], [entry.started for entry in entries])
     st.caption(
         errors.plain(f"What differs between them. In common: {common or 'none of the conditions of an accuracy'}.")
@@ -167,7 +169,7 @@ def _said(differs: dict, name: str) -> str:
     return method_title(differs[name]) if name == "method" else words.value(differs[name])
 
 
-def numbers(entries: Sequence[Entry]) -> None:
+def listed(entries: Sequence[Entry]) -> None:
     """A table that sorts by a click on a column, searches and downloads."""
     labels = {entry.code: group for group in groups(entries) for entry in group.entries}
     tables.show(table(entries, labels), "comparison", FORMATS)

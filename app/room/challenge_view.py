@@ -7,13 +7,12 @@ import time
 import pandas as pd
 import streamlit as st
 
-from app import captions, errors, links, navigation, state, words
+from app import captions, errors, links, navigation, numbers, state, words
 from app.launch import task_choice
 from app.room import greeting, overview, who
 from peftcore.engine.room import challenge
 from peftcore.engine.room.challenge import BUDGETS, Challenge, Entry
 from peftcore.figures.method_style import method_title
-from peftcore.store import spreadsheet
 
 NO_BUDGET = ""
 MOST = {  # by budget, what follows its number
@@ -90,10 +89,7 @@ def _board() -> None:
         + ("earlier one leads. Test accuracies chose nothing." if now.revealed else "earlier one leads. What the test "
            "images say is shown when the teacher reveals it.")
     )  # fmt: skip
-    st.download_button(
-        "Leaderboard (CSV)", spreadsheet.file(table), file_name="challenge.csv", mime="text/csv",
-        key="challenge_csv", icon=":material/download:", on_click="ignore",
-    )  # fmt: skip
+    numbers.button("Leaderboard (CSV)", table, "challenge")
 
 
 def manage() -> None:

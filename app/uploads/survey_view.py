@@ -123,14 +123,7 @@ def _skipped(survey: Survey) -> bool:
     count = len(survey.skipped)
     title = f"{count:,} {'file' if count == 1 else 'files'} cannot be used"
     with st.expander(title, expanded=count <= NAMED_AT_ONCE):
-        st.dataframe(
-            pd.DataFrame(survey.skipped[:LISTED], columns=["file", "why"]),
-            hide_index=True,
-            width="stretch",
-            height="content",
-        )
-        if count > LISTED:
-            st.caption(f"And {count - LISTED:,} more.")
+        _listed(pd.DataFrame(survey.skipped, columns=["file", "why"]), "skipped")
     return st.checkbox(
         f"Go on without {'it' if count == 1 else f'these {count:,}'}",
         key="upload_consent",
@@ -157,14 +150,24 @@ def _duplicates(survey: Survey) -> bool:
                 "labels": ", ".join(dict.fromkeys(survey.classes[survey.labels[index]] for index in one.files)),
                 "splits": "more than one" if one.across_splits else "",
             }
-            for one in survey.duplicates[:LISTED]
+            for one in survey.duplicates
         ]
         listed = pd.DataFrame(rows)
-        st.dataframe(listed.loc[:, (listed != "").any()], hide_index=True, width="stretch", height="content")
+        _listed(listed.loc[:, (listed != "").any()], "duplicates")
     return st.checkbox(
         "Keep one of each, and none that has different labels", value=True, key="upload_once",
         help="The one in test stays rather than the one in training, so that test images are new.",
     )  # fmt: skip
+
+
+def _listed(rows: pd.DataFrame, name: str) -> None:
+    """The first rows, and all of them as a file."""
+    place = st.container(key=f"own_csv_upload_{name}")
+    place.dataframe(rows.head(LISTED), hide_index=True, width="stretch", height="content")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if len(rows) > LISTED:
+            st.caption(f"And {len(rows) - LISTED:,} more.", width="content")
+        numbers.button("List (CSV)", rows, f"upload_{name}")
 
 
 def _division(survey: Survey, chosen: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:

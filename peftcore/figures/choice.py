@@ -14,7 +14,14 @@ from peftcore.figures import theme, words
 from peftcore.figures.method_style import kind_symbol, method_colour, method_in_text, method_kind, method_title
 
 FADED = 0.25
-LABELS = ("top center", "middle {}", "bottom {}", "bottom center")  # around a point, where others are near; {}: inwards
+# Where a name may stand beside its point, and how far its box then reaches: left and right in widths of the name, down
+# and up in lines.
+LABELS = {
+    "top center": (-0.5, 0.5, 0.5, 1.7), "middle right": (0.0, 1.0, -0.5, 0.5), "middle left": (-1.0, 0.0, -0.5, 0.5),
+    "bottom center": (-0.5, 0.5, -1.7, -0.5),
+}  # fmt: skip
+PLOT = (330.0, 240.0)  # pixels of a plot in which names are set apart: about as on a phone
+LETTER, LINE, POINT = 7.0, 15.0, 9.0  # of a name's letter and line, and of half a point
 TICKS = [n * 10**power for power in range(6) for n in (1, 2, 5)]  # MB
 
 
@@ -38,12 +45,13 @@ def within_budget(
     fits = [all(row[name] <= most for name, most in budget.items()) for row in rows]
     best = max((row for row, fit in zip(rows, fits, strict=True) if fit), key=lambda row: row["accuracy"], default=None)
     figure = go.Figure()
-    places = _labels(rows)
+    places = _labels(rows, best)
     for row, fit, place in zip(rows, fits, places, strict=True):
         kind = method_kind(row["method"])
         figure.add_scatter(
-            x=[row["bytes"] / 1e6], y=[row["accuracy"]], mode="markers+text", text=[method_title(row["method"])],
-            textposition=place, opacity=1 if fit else FADED, showlegend=False, cliponaxis=False,
+            x=[row["bytes"] / 1e6], y=[row["accuracy"]], mode="markers+text" if place else "markers",
+            text=[method_title(row["method"])], textposition=place or "top center", showlegend=not place,
+            opacity=1 if fit else FADED, cliponaxis=False,
             name=method_title(row["method"]),
             marker=dict(
                 color=method_colour(row["method"], dark=dark), size=20 if row is best else 13,
@@ -78,24 +86,23 @@ def within_budget(
     )  # fmt: skip
 
 
-def _labels(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Where each point's name stands: points that are close to each other have theirs on different sides."""
+def _labels(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None) -> list[str]:
+    """Where each point's name stands: on no other's name or point; "" where it has no room, and is in the legend."""
     sizes = [math.log(row["bytes"]) for row in rows]
-    middle = (min(sizes) + max(sizes)) / 2
-    spread = max(row["accuracy"] for row in rows) - min(row["accuracy"] for row in rows) or 1.0
-    order = sorted(range(len(rows)), key=lambda i: -rows[i]["accuracy"])
-    places = dict.fromkeys(order, "")
-    for i in order:
-        near = [
-            places[j] for j in order if places[j]
-            and abs(math.log(rows[i]["bytes"] / rows[j]["bytes"])) < 0.6
-            and abs(rows[i]["accuracy"] - rows[j]["accuracy"]) < 0.2 * spread
-        ]  # fmt: skip
-        around = [place.format("right" if sizes[i] < middle else "left") for place in LABELS]
-        places[i] = next((place for place in around if place not in near), LABELS[0])
-        if near and sizes[i] == max(sizes):
-            places[i] = "middle right"
-    return [places[i] for i in range(len(rows))]
+    across, up = (max(max(values) - min(values), 1e-9) for values in (sizes, [row["accuracy"] for row in rows]))
+    at = [(PLOT[0] * size / across, PLOT[1] * row["accuracy"] / up) for size, row in zip(sizes, rows, strict=True)]
+    points = [(x - POINT, x + POINT, y - POINT, y + POINT) for x, y in at]
+    taken, places = list[tuple[float, ...]](), dict[int, str]()
+    for i in sorted(range(len(rows)), key=lambda i: (rows[i] is not best, -rows[i]["accuracy"])):
+        width, (x, y) = LETTER * len(method_title(rows[i]["method"])) + 2 * POINT, at[i]
+        for place, (left, right, down, top) in LABELS.items():
+            box = (x + left * width, x + right * width, y + down * LINE, y + top * LINE)
+            others = [*taken, *(point for j, point in enumerate(points) if j != i)]
+            if not any(a < box[1] and box[0] < b and c < box[3] and box[2] < d for a, b, c, d in others):
+                places[i] = place
+                taken.append(box)
+                break
+    return [places.get(i, "") for i in range(len(rows))]
 
 
 def seed_rolls(

@@ -26,7 +26,7 @@ def draw(settings: Mapping[str, Any]) -> None:
     with places[1]:
         shown = links.choice(
             st.segmented_control, "learn", "seconds_of", "methods", ["few", "all"], default="few", required=True,
-            show={"few": "the papers'", "all": "all"}.__getitem__,
+            show={"few": "six", "all": "all"}.__getitem__,
         )  # fmt: skip
     rows = [row for row in mini.rows() if row["budget"] == "time" and (shown == "all" or row["method"] in FEW)]
     theme.show(plan(against_time, rows, at=at, dark=theme.is_dark()), "seconds")

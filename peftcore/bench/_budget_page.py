@@ -113,7 +113,7 @@ def _tables(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> list[str]:
     widest = max(_half_width(row["tasks"][task][seed]) for row in rows for task, seed in pairs)
     said = " to ".join(map(str, counts)) + (" seed" if counts == [1] else " seeds")
     return [
-        f"{len(pairs)} runs each: {len(tasks)} tasks, {said}.",
+        f"{len(pairs)} runs each: {len(tasks)} tasks, {said}.{_without_curves(rows, pairs)}",
         "",
         *pipes(summary),
         "",
@@ -121,6 +121,12 @@ def _tables(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> list[str]:
         "",
         f"The 95 % interval (Wilson) of one run's accuracy reaches {widest:.1f} points to either side at most.",
     ]
+
+
+def _without_curves(rows: Sequence[Row], pairs: Iterable[tuple[str, str]]) -> str:
+    curved = whole(rows, "curves")
+    lacking = sum(pair not in curved for pair in pairs)
+    return f" Of {lacking} of them no validation curve was kept." if lacking else ""
 
 
 def _half_width(percent: float) -> float:

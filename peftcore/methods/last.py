@@ -29,8 +29,8 @@ class LAST(Method):
         forward. Where a task needs other features than the backbone has, methods that change it reach more.
     Keeps: The frozen features between groups, and the side network's own thin activations; nothing inside the backbone.
     Ours: One head, bias on U only, U zero at the start, dropout off. On Swin each stage is a LAST of its own, and what
-        one stage adds goes through the frozen patch merging into the next. qk_norm, off by default, is ours too: cosine
-        attention as in Swin V2, without a further parameter.
+        one stage adds goes through the frozen patch merging into the next. qk_norm is ours too, off unless a
+        recipe sets it: cosine attention as in Swin V2, without a further parameter.
     """
 
     title = "LAST"

@@ -23,7 +23,7 @@ class LST(Method):
         U\,\mathrm{LN}(h_m)
     Trains: Per rung, a projection D down to width d / reduction, a gate a, and a transformer block T of that width; at
         the end, a projection U up.
-    Choose: As LAST where memory is short, with a stronger and dearer side network.
+    Choose: As LAST where memory is short, with transformer blocks beside the backbone, which take more time and memory.
     Keeps: The frozen features at the rungs, and the thin ladder's own activations; nothing inside the backbone.
     Ours: y adds to the backbone's last tokens with U zero at the start, so that training begins at the linear probe
         (residual off: y is the ladder's alone, as in the paper). Ladder weights start at random (the paper prunes the

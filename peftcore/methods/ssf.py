@@ -22,7 +22,8 @@ class SSF(Method):
     Equation: y \leftarrow \gamma \odot y + \beta
     Trains: A scale and a shift per channel after each norm, each linear layer and the patch embedding.
     Counts: 22 * L * d + 4 * d
-    Choose: Small shifts between domains, merged without cost; in training it keeps most of all methods here.
+    Choose: Small shifts between domains, merged without cost; in training it keeps more activations than any
+        other method here.
     Keeps: The activations of every block, and the output of every operation that is scaled: the scale's gradient needs
         it.
     Ours: Where timm's operation has no bias (patch merging, some patch embeddings) there is a scale but no shift, so

@@ -97,7 +97,7 @@ class TunedModel(nn.Module):
             yield f"head.{name}", parameter
 
     def adapter_state(self) -> dict[str, Tensor]:
-        """What training changes, by the names in METHODS.md, and the classifier as head.weight and head.bias."""
+        """What training changes, by its method's own names, and the classifier as head.weight and head.bias."""
         return {name: tensor.detach().clone() for name, tensor in self._named_state()}
 
     def load_adapter_state(self, state: dict[str, Tensor]) -> None:

@@ -142,9 +142,7 @@ class RunSpec(Settings):
     lr: float = Field(1e-3, gt=0, le=10, description="Peak learning rate of AdamW; cosine decay to zero.")
     weight_decay: float | None = Field(None, ge=0, le=10, description="AdamW's; default 1e-4, side methods 0.05.")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises linearly.")
-    clip: float | None = Field(
-        None, gt=0, le=1e4, description="Largest norm of all gradients; off unless a recipe sets it."
-    )
+    clip: float | None = Field(None, gt=0, le=1e4, description="Largest norm of all gradients; none by default.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the forward under autocast.")
     image_size: int | None = Field(
         None, ge=1, le=4096, description="Pixels on a side, a multiple of the backbone's patch; by default its own."
@@ -193,7 +191,7 @@ class RunSpec(Settings):
 
     @property
     def decay(self) -> float:
-        """The weight decay in force: the one given or the kind's default (METHODS.md)."""
+        """The weight decay in force: the one given or its kind's default."""
         usual = 0.05 if self.method.kind == "side" else 1e-4
         return usual if self.weight_decay is None else self.weight_decay
 

@@ -129,7 +129,7 @@ class Method(Settings):
         """Installs the method on a private clone of a backbone and returns the module of its trainable parts.
 
         In-backbone: registers hooks on the clone's modules (or thaws copies of its weights). Side: returns a
-        SideNetwork. The names in the returned module's state_dict are those of METHODS.md. A hook is a method of a
+        SideNetwork. The names in the returned module's state_dict are those of saved adapters. A hook is a method of a
         module, or another object that is copied and pickled with the model; a closure would keep the original's.
         """
         raise NotImplementedError

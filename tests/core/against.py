@@ -268,7 +268,7 @@ def written_again(files: list[Path]) -> int:
 
 
 def counts() -> dict[str, tuple[int, int]]:
-    """(ours, the paper's or METHODS.md's) numbers of ViT-B/16, without weights."""
+    """(ours, the paper's or the formula's) numbers of ViT-B/16, without weights."""
     backbone = pc.load_backbone("vit_base_patch16_224", device="meta")
 
     def tuner(name: str, **settings):

@@ -16,7 +16,7 @@ import peftcore as pc
 from peftcore import adapters, errors
 from peftcore.methods.hf_peft import tuners
 
-# METHODS.md's list, each with what its own defaults ask too much of on a narrow backbone.
+# Tuners, each with what its own defaults ask too much of on a narrow backbone.
 SEEN = {
     "lora": {},
     "dora": {},

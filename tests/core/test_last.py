@@ -1,4 +1,4 @@
-"""LAST: the laws of METHODS.md, on ViT and on Swin, and the paper's recursion as a second derivation."""
+"""LAST: its laws, on ViT and on Swin, and the paper's recursion as a second derivation."""
 
 from __future__ import annotations
 

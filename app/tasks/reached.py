@@ -19,6 +19,7 @@ from peftcore.store import conditions
 from peftcore.store.recipes import weights_digest
 from peftcore.task import task_card
 
+HEIGHT = 680  # of a figure whose legend names all methods, in a narrow place
 RECORD = Path(__file__).resolve().parents[2] / "assets" / "mini_vtab.json"
 
 
@@ -57,8 +58,8 @@ def _costs(rows: list[dict[str, Any]]) -> None:
     timed = [row for row in rows if row["budget"] == "time"]
     with st.expander("All tasks of the mini-VTAB: accuracy by seconds and by memory"):
         if whole(timed, "curves"):
-            theme.show(plan(against_time, timed, dark=theme.is_dark(), line=48), "tasks_against_time")
+            theme.show(plan(against_time, timed, dark=theme.is_dark(), line=48, height=HEIGHT), "tasks_against_time")
             numbers.offer()
         if whole([row for row in rows if row["budget"] == "epochs"] or timed, "tasks"):
-            theme.show(plan(against_memory, rows, dark=theme.is_dark(), line=48), "tasks_against_memory")
+            theme.show(plan(against_memory, rows, dark=theme.is_dark(), line=48, height=HEIGHT), "tasks_against_memory")
             numbers.offer()

@@ -111,7 +111,7 @@ def _tables(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> list[str]:
         tasks_of.append({"method": _title(row), **{task: spread(values[task]) for task in tasks}})
     chance = {task: f"{100 / len(task_card(task).classes):.1f}" for task in tasks}
     widest = max(_half_width(row["tasks"][task][seed]) for row in rows for task, seed in pairs)
-    said = " to ".join(map(str, counts)) + (" seed" if counts == [1] else " seeds")
+    said = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) + (" seed" if counts == [1] else " seeds")
     return [
         f"{len(pairs)} runs each: {len(tasks)} tasks, {said}.{_without_curves(rows, pairs)}",
         "",

@@ -43,7 +43,7 @@ def against_time(
         low, high = ([middle + sign * spread for _, middle, spread in curve] for sign in (-1, 1))
         if any(spread for _, _, spread in curve):
             figure.add_scatter(
-                x=[*x, *x[::-1]], y=[*high, *low[::-1]], fill="toself", fillcolor=colour, opacity=0.15,
+                x=[*x, *x[::-1]], y=[*high, *low[::-1]], mode="lines", fill="toself", fillcolor=colour, opacity=0.15,
                 line=dict(width=0), hoverinfo="skip", showlegend=False, legendgroup=title,
             )  # fmt: skip
         figure.add_scatter(
@@ -156,7 +156,7 @@ def by_task(row: Row, pairs: Sequence[Pair]) -> dict[str, list[float]]:
 
 
 def _pairs(rows: Sequence[Row], what: str) -> list[Pair]:
-    if pairs := whole(rows, what):
+    if pairs := even(whole(rows, what)):
         return pairs
     raise BadData("A figure of budgets needs at least one task and seed that every method was run on.")
 

@@ -151,8 +151,8 @@ def deletion(
     figure = go.Figure()
     figure.add_scatter(
         x=[*counts, *counts[::-1]], y=[*(one.max() for one in several), *(one.min() for one in several[::-1])],
-        mode="lines", fill="toself", fillcolor="rgba(127,140,154,0.25)", line=dict(width=0), hoverinfo="skip", name="random, range",
-        showlegend=False,
+        mode="lines", fill="toself", fillcolor="rgba(127,140,154,0.25)", line=dict(width=0), hoverinfo="skip",
+        name="random, range", showlegend=False,
     )  # fmt: skip
     unit = "loss %{y:.4f} nats" if metric == "loss" else "accuracy %{y:.1%}"
     hover = f"%{{x}} heads off<br>{unit}<extra>%{{fullData.name}}</extra>"

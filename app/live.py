@@ -14,14 +14,17 @@ EACH = 0.05  # seconds more for each session: to draw a run anew takes 0.025 of 
 SLACK = 1.5  # by which what is right must differ from what is kept to before a page is drawn anew for it
 
 
-def draw(view: Callable[..., object], *args: Any, is_live: bool, least: float = SECONDS) -> None:
+def draw(
+    view: Callable[..., object], *args: Any, is_live: bool, least: float = SECONDS, idle: float | None = None
+) -> None:
     """Draws `view(*args, is_live)`, again and again while it is live; it calls `st.rerun` when that has changed.
 
     Args:
         least: seconds between two looks where few have the app open.
+        idle: seconds between two looks where nothing is live; None for no second look.
     """
     every = seconds(least) if is_live else None
-    st.fragment(_look, run_every=every)(view, args, every, least)
+    st.fragment(_look, run_every=every or idle)(view, args, every, least)
 
 
 def seconds(least: float = SECONDS) -> float:

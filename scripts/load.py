@@ -102,6 +102,15 @@ def runs_of(folder: Path) -> list[int]:
     return [record.id for record in Store(folder).runs(status="finished")]
 
 
+async def at_work(home: Path) -> int:
+    """The run that works; where Ray starts for the first time it takes a while to begin."""
+    for _ in range(120):
+        if found := Store(home).runs(status="running"):
+            return found[0].id
+        await asyncio.sleep(0.5)
+    raise SystemExit("No run has begun in a minute: nothing to watch.")
+
+
 async def play(server: Server, options: argparse.Namespace, home: Path, runs: list[int]) -> dict[str, Any]:
     """Lets people in, and returns what was measured."""
     tally = Tally()
@@ -113,7 +122,7 @@ async def play(server: Server, options: argparse.Namespace, home: Path, runs: li
     launches = LAUNCHES if options.work else 0.0
     people = [Person(server.address, tally, seed, runs, launches) for seed in range(1, options.people + 1)]
     if options.watch:
-        [run] = [record.id for record in Store(home).runs(status="running")]
+        run = await at_work(home)
         await asyncio.gather(*(one.watch(run, until) for one in people))
     else:
         await asyncio.gather(*(one.live(until, options.every) for one in people))
@@ -147,7 +156,8 @@ def say(found: dict[str, Any]) -> None:
     print(
         f"  {found['pages']} pages: p50 {found['p50']:.2f} s, p95 {found['p95']:.2f} s, longest {found['most']:.1f} s"
     )
-    print(f"  {found['ticks']} timed updates: p95 {found['tick_p95']:.2f} s; {found['launched']} launches; "
+    print(f"  {found['ticks']} timed updates: p95 {found['tick_p95']:.2f} s; "
+          f"{found['launched']} launches; "
           f"errors: {found['errors'] or 'none'}")  # fmt: skip
     print(f"  server: {found['cpu_seconds']:.1f} s of CPU, {found['cpu_share']:.0%} of a core, "
           f"{found['cpu_ms_per_page']:.0f} ms a page or update; {found['rss_mb']:.0f} MB, "

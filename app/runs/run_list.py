@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import errors, links, screen, state, subjects, theme, words
+from app import errors, links, live, screen, state, subjects, theme, words
 from app.runs import alerts, filters, labels, picked, put_away, race_card, trouble
 from app.runs.selection import ICONS, Choice, choose, chosen
 from peftcore.store import WAITING, RunRecord, conditions, listing
@@ -12,7 +12,7 @@ from peftcore.store.listing import Filter, Page
 
 PER_PAGE = 25
 HEIGHT, SHORT = 560, 280  # pixels: what a laptop's screen leaves; on a phone, where the run stands below
-EVERY = {True: 1.5, False: 10.0}  # seconds between looks, while runs are under way and while none is
+BUSY, IDLE = 1.5, 10.0  # seconds between looks, while runs are under way and while none is
 
 
 def any_put_away() -> bool:
@@ -23,7 +23,7 @@ def any_put_away() -> bool:
 def draw(choice: Choice | None) -> None:
     """The list, which refreshes on a timer."""
     busy = bool(state.store().runs(limit=1, status=WAITING))
-    st.fragment(_list, run_every=EVERY[busy])(choice, busy)
+    live.draw(_list, choice, is_live=busy, least=BUSY, idle=IDLE)
 
 
 @errors.sentences()

@@ -87,7 +87,8 @@ def within_budget(
 
 
 def _labels(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None) -> list[str]:
-    """Where each point's name stands: on no other's name or point; "" where it has no room, and is in the legend."""
+    """Where each point's name stands: on no other's name or point; "" where it has no room, and is in the legend. The
+    best has its name in any case."""
     sizes = [math.log(row["bytes"]) for row in rows]
     across, up = (max(max(values) - min(values), 1e-9) for values in (sizes, [row["accuracy"] for row in rows]))
     at = [(PLOT[0] * size / across, PLOT[1] * row["accuracy"] / up) for size, row in zip(sizes, rows, strict=True)]
@@ -102,7 +103,7 @@ def _labels(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None) -
                 places[i] = place
                 taken.append(box)
                 break
-    return [places.get(i, "") for i in range(len(rows))]
+    return [places.get(i, next(iter(LABELS)) if row is best else "") for i, row in enumerate(rows)]
 
 
 def seed_rolls(

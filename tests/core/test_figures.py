@@ -250,3 +250,16 @@ def test_type_grows_on_a_projector_and_squares_keep_their_size():
     assert sizes[1] == 1.5 * sizes[0] and "font-size:18.75px" in large.layout.title.text
     assert large.layout.height - large.layout.margin.t == grid.layout.height - grid.layout.margin.t
     assert large.data[0].marker.size == grid.data[0].marker.size
+
+
+def test_a_name_stands_on_no_other_point_or_is_in_the_legend():
+    from peftcore.figures.choice import within_budget
+
+    def row(method: str, accuracy: float, size: float) -> dict:
+        return {"method": method, "accuracy": accuracy, "bytes": size, "seconds": 1.0, "weights": 1}
+
+    near = [row(name, 70 + 0.1 * n, 2e8) for n, name in enumerate(("lora", "bi_lora", "serial_lora", "bitfit", "ssf"))]
+    traces = within_budget([row("linear", 30, 1e7), *near], {}).data
+    named = {trace.name for trace in traces if "text" in trace.mode}
+    assert named | {trace.name for trace in traces if trace.showlegend} == {trace.name for trace in traces}
+    assert {"SSF", "Linear probe"} <= named and len(named) < len(traces), "the best and what is alone have their names"

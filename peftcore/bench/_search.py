@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from peftcore.bench import _candidates as candidates
 from peftcore.bench._candidates import DEFAULT, PUBLISHED, RATES, SEEDS, Candidate, Space
@@ -25,7 +25,7 @@ from peftcore.bench._run_log import RunLog
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store.recipes import best as known_best
-from peftcore.store.recipes import weights_digest
+from peftcore.store.recipes import recorded, weights_digest
 
 # What a method may be given beside the recipe's numbers; what is not the published method must win by a margin.
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
@@ -33,6 +33,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 }
 DECAYS = {"side": "0.0001", "in-backbone": "0.05"}  # the other kind's default
 EPOCHS = {"side": (20, 80), "in-backbone": (10, 20)}  # where the search begins, and the most it tries
+_REACHED = ("seeds", "val")  # of a row of evidence
 Run = Callable[[RunSpec], dict[str, Any]]  # a row with "val", a share; raises Diverged
 
 # Trials go on unless they are in the lowest quarter after a task.
@@ -74,7 +75,38 @@ class Search:
         )
         if "start" not in made.user_attrs:  # kept, since the recipe known by then may be the search's own
             made.set_user_attr("start", known_best(self.method, self.backbone).values["lr"])
+            made.add_trials(list(self._recorded()))
         return made
+
+    def _recorded(self) -> Iterator[FrozenTrial]:
+        """Trials that assets/recipes.json tells of, with these weights and tasks: a new study goes on from there.
+
+        Of a recipe that was tried with several seeds it has the mean, which then stands for each of them.
+        """
+        for entry in recorded():
+            if (entry["method"], entry["backbone"]) != (self.method, self.backbone):
+                continue
+            evidence = entry["evidence"]
+            if (evidence["weights"], evidence["tasks"]) != (weights_digest(self.backbone), list(self.tasks)):
+                continue
+            for row in evidence["tried"]:
+                if (candidate := self._told(row)) is None:
+                    continue
+                for seed in row["seeds"]:
+                    reached = {} if row["val"] is None else {"value": 100 * row["val"]}
+                    state = TrialState.COMPLETE if reached else TrialState.PRUNED
+                    params = {**vars(candidate), "seed": seed}
+                    yield create_trial(state=state, params=params, distributions=_DISTRIBUTIONS, **reached)
+
+    def _told(self, row: Mapping[str, Any]) -> Candidate | None:
+        """The recipe of a row of evidence; None where it has what the search no longer tries."""
+        own = {name: value for name, value in row.items() if name not in ("lr", "epochs", "weight_decay", *_REACHED)}
+        variants = {PUBLISHED: dict[str, Any](), **VARIANTS.get(self.method, {})}
+        decay = str(row.get("weight_decay", DEFAULT))
+        if row["lr"] not in RATES or decay not in (DEFAULT, *DECAYS.values()) or own not in variants.values():
+            return None
+        variant = next(name for name, settings in variants.items() if settings == own)
+        return Candidate(row["lr"], row["epochs"], variant, decay)
 
     @property
     def space(self) -> Space:

@@ -152,6 +152,39 @@ def test_other_weights_are_another_search(tmp_path, made, monkeypatch):
     assert len(made) == 2 * first
 
 
+@pytest.mark.parametrize("method", ["lora", "last"])
+def test_a_new_study_goes_on_from_what_the_file_of_recipes_tells(tmp_path, made, monkeypatch, method):
+    (tmp_path / "new").mkdir()
+    first = search(tmp_path, made, method=method)
+    list(first.advance("rates"))
+    entry = json.loads(json.dumps(first.entry("python")))
+    monkeypatch.setattr(_search, "recorded", lambda: (entry,))
+    made.clear()
+    again = search(tmp_path / "new", made, method=method)
+    list(again.advance("rates"))
+    assert not made and again.entry("python") == entry
+    list(again.advance("epochs"))
+    assert {spec.epochs for spec in made} == {2 * entry["values"]["epochs"]}
+
+
+@pytest.mark.parametrize("change", [{"weights": "other"}, {"tasks": ["cells"]}])
+def test_what_was_tried_with_other_weights_or_on_other_tasks_counts_for_nothing(tmp_path, made, monkeypatch, change):
+    rows = [{"lr": lr, "epochs": 10, "seeds": [0, 1, 2], "val": 0.5} for lr in RATES]
+    evidence = {"weights": "one", "tasks": ["cells", "counting"], "tried": rows} | change
+    entry = {"method": "lora", "backbone": "vit_micro", "values": {"lr": 0.01, "epochs": 10}, "evidence": evidence}
+    monkeypatch.setattr(_search, "recorded", lambda: (entry,))
+    one = search(tmp_path, made, method="lora")
+    assert not one.tried() and list(one.advance("rates"))
+
+
+def test_what_the_search_no_longer_tries_is_passed_over(tmp_path, made):
+    one = search(tmp_path, made)
+    assert one._told({"lr": 0.01, "epochs": 20, "method": {"gap": 3}}) is None
+    assert one._told({"lr": 0.02, "epochs": 20}) is None and one._told({"lr": 0.01, "epochs": 9, "clip": 1.0}) is None
+    own = {"method": {"qk_norm": True}, "clip": 1.0}
+    assert one._told({"lr": 0.01, "epochs": 20, "weight_decay": 0.05} | own).decay == "0.05"
+
+
 def test_a_run_that_diverges_is_a_row_without_an_accuracy(monkeypatch):
     from peftcore.bench import _curve
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import streamlit as st
 
-from app import numbers, theme
+from app import links, numbers, theme
 from app.captions import caption
 from app.drawn import plan
-from peftcore.figures.budgets import EQUAL, against_memory, against_time, by_task, equal, whole
+from peftcore.figures.budgets import EQUAL, against_memory, against_time, by_task, equals, whole
 from peftcore.figures.reached import reached
 from peftcore.spec import RunSpec
 from peftcore.store import conditions
@@ -32,10 +32,11 @@ def _record() -> dict[str, Any]:
 def draw(task: str, backbone: str) -> None:
     """The recorded accuracies on a task with a backbone; nothing where there are none."""
     recorded = _record()
-    budget, own = equal(recorded["rows"], backbone)
-    pairs = [pair for pair in whole(own, "tasks") if pair[0] == task]
-    if not pairs:
+    budgets = {name: own for name, own in equals(recorded["rows"], backbone).items() if _pairs(own, task)}
+    if not budgets:
         return
+    budget = _choose(list(budgets))
+    own, pairs = budgets[budget], _pairs(budgets[budget], task)
     found = {row["method"]: by_task(row, pairs)[task] for row in own if not row["published"]}
     classes = task_card(task).classes
     theme.show(plan(reached, found, chance=100 / len(classes), dark=theme.is_dark(), line=40), "tasks_reached")
@@ -47,6 +48,22 @@ def draw(task: str, backbone: str) -> None:
         said += f" {backbone} had earlier weights then, of fewer pictures."
     caption(said, recorded["command"])
     _costs([row for row in recorded["rows"] if row["backbone"] == backbone])
+
+
+def _pairs(rows: list[dict[str, Any]], task: str) -> list[tuple[str, str]]:
+    return [pair for pair in whole(rows, "tasks") if pair[0] == task]
+
+
+def _choose(budgets: list[str]) -> str:
+    """Which budget is equal: `equal` in the address; nothing is asked where there is one."""
+    if len(budgets) == 1:
+        return budgets[0]
+    return links.choice(
+        st.segmented_control, "tasks", "equal", "What is equal", budgets, default=budgets[0], show=str.capitalize,
+        required=True,
+        help="Time: each method trains for as long as LoRA does. Epochs: each for equally many. Memory: likewise, with "
+        "the largest batches that fit into what a step of LAST takes.",
+    )  # fmt: skip
 
 
 def _conditions(task: str, backbone: str) -> str:

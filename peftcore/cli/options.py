@@ -28,9 +28,11 @@ def spec_options(function: Callable[..., None]) -> Callable[..., None]:
             kind = next(k for k in get_args(kind) if k is not type(None))
         kind = kind if kind in (int, float, bool, str) else str
         flag = "--" + name.replace("_", "-")
-        text = (field.description or "") + (
-            " By default the best known for the method and backbone." if name in recipes.NUMBERS else ""
-        )
+        text = field.description or ""
+        if name in recipes.NUMBERS:
+            text += " By default the best known for the method and backbone" + (
+                "." if name == "lr" else f", or {field.default} where --lr is given."
+            )
         option = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, help=text)
         default = None if name in recipes.NUMBERS else field.default
         parameters.append(

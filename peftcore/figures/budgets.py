@@ -16,7 +16,11 @@ from peftcore.figures.method_style import kind_symbol, method_colour, method_kin
 
 Row = Mapping[str, Any]
 Pair = tuple[str, str]  # a task and a seed
-EQUAL = {"time": "in equal time", "epochs": "in equally many epochs"}  # what accuracies are told of, the first there is
+EQUAL = {  # what accuracies are told of, the first there is
+    "time": "in equal time",
+    "epochs": "in equally many epochs",
+    "memory": "in equal memory",
+}
 
 
 def against_time(
@@ -138,13 +142,15 @@ def even(pairs: Sequence[Pair]) -> list[Pair]:
     return [pair for pair in pairs if seeds[pair[0]] == max(seeds.values())]
 
 
+def equals(rows: Sequence[Row], backbone: str) -> dict[str, list[Row]]:
+    """The rows of each budget of EQUAL under which all methods ran on some task and seed."""
+    own = {name: [row for row in rows if (row["backbone"], row["budget"]) == (backbone, name)] for name in EQUAL}
+    return {name: found for name, found in own.items() if whole(found, "tasks")}
+
+
 def equal(rows: Sequence[Row], backbone: str) -> tuple[str, list[Row]]:
-    """The first budget of EQUAL under which all methods ran on some task and seed, and its rows; "" and none else."""
-    for budget in EQUAL:
-        own = [row for row in rows if (row["backbone"], row["budget"]) == (backbone, budget)]
-        if whole(own, "tasks"):
-            return budget, own
-    return "", []
+    """The first budget of `equals` and its rows; "" and none where there is none."""
+    return next(iter(equals(rows, backbone).items()), ("", []))
 
 
 def by_task(row: Row, pairs: Sequence[Pair]) -> dict[str, list[float]]:

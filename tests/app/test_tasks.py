@@ -17,6 +17,7 @@ from app.tasks import feature_points, feature_view, image_data, one_task, reache
 from peftcore.backbone import embedded
 from peftcore.backbone.arrival import sha256
 from peftcore.bench.tasks import MINI_VTAB
+from peftcore.figures.budgets import EQUAL
 from peftcore.spec import RunSpec
 from peftcore.store.conditions import NORMALISATIONS as NORMS
 from peftcore.store.recipes import weights_digest
@@ -89,6 +90,9 @@ def test_a_record_of_budgets_shows_equal_time_and_what_all_tasks_cost(at, tmp_pa
         assert titles[0].startswith(shown) and "in equal time" in text(app) and "2 seeds and their mean" in text(app)
         assert any(title.startswith("In equal time LAST reaches 61 %") for title in titles)
         assert any("above the weights" in title for title in titles)
+        for budget in ("epochs", "memory"):
+            assert f"of vit_micro {EQUAL[budget]}" in text(at("tasks", task="cells", equal=budget))
+        assert "in equal time" in text(at("tasks", task="cells", equal="nothing"))
     reached._record.cache_clear()
 
 

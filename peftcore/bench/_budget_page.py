@@ -11,6 +11,7 @@ from peftcore.bench._budgets import BATCH, BUDGETS, EPOCHS, LORA_EPOCHS, MOST_EP
 from peftcore.bench.recipes import TASKS as OF_THE_SEARCH
 from peftcore.bench.tasks import grouped, pipes
 from peftcore.figures.budgets import by_task, whole
+from peftcore.figures.words import how_many
 from peftcore.spec import RunSpec
 from peftcore.store import conditions
 from peftcore.store.results import wilson
@@ -111,9 +112,9 @@ def _tables(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> list[str]:
         tasks_of.append({"method": _title(row), **{task: spread(values[task]) for task in tasks}})
     chance = {task: f"{100 / len(task_card(task).classes):.1f}" for task in tasks}
     widest = max(_half_width(row["tasks"][task][seed]) for row in rows for task, seed in pairs)
-    said = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) + (" seed" if counts == [1] else " seeds")
+    seeds = f"{counts[0]} to " * (len(counts) > 1) + how_many(counts[-1], "seed")
     return [
-        f"{len(pairs)} runs each: {len(tasks)} tasks, {said}.{_without_curves(rows, pairs)}",
+        f"{how_many(len(pairs), 'run')} each: {how_many(len(tasks), 'task')}, {seeds}.{_without_curves(rows, pairs)}",
         "",
         *pipes(summary),
         "",

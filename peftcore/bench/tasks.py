@@ -13,6 +13,7 @@ import typer
 from peftcore.backbone import embedded
 from peftcore.bench._accuracies import Row, by_task, mean_over, measure, printed, spread
 from peftcore.cli.output import JSON, answer, names_of
+from peftcore.figures.words import how_many
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import conditions
@@ -114,9 +115,9 @@ def markdown(entries: Sequence[dict[str, Any]], seeds: int, epochs: int, words: 
     lines = [
         "# Mini-VTAB" if tuple(tasks) == MINI_VTAB else "# Embedded tasks",
         "",
-        f"Test accuracy in percent of {_count(len({e['method'] for e in entries}), 'method')} with {settings} on "
-        f"{_count(len(tasks), 'embedded task')} in VTAB's groups: mean ± standard deviation over "
-        f"{_count(seeds, 'seed')}, {_count(epochs, 'epoch')} each. Every task has 800 images to train on, 200 to "
+        f"Test accuracy in percent of {how_many(len({e['method'] for e in entries}), 'method')} with {settings} on "
+        f"{how_many(len(tasks), 'embedded task')} in VTAB's groups: mean ± standard deviation over "
+        f"{how_many(seeds, 'seed')}, {how_many(epochs, 'epoch')} each. Every task has 800 images to train on, 200 to "
         "validate and 1,000 to test, all of 64 x 64 pixels, drawn by Headroom (the digits of the house numbers are "
         "scikit-learn's). Conditions: "
         f"{conditions.words(RunSpec(task=tasks[0]).to_dict(), (64, 64))}. No epoch was picked on any split. "
@@ -145,10 +146,6 @@ def markdown(entries: Sequence[dict[str, Any]], seeds: int, epochs: int, words: 
         *(f"| `{c.name}` {c.title} | {c.group} | {len(c.classes)} | {c.description} |" for c in cards),
     ]
     return "\n".join(lines)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def pipes(rows: Sequence[dict[str, str]]) -> list[str]:

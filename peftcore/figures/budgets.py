@@ -188,11 +188,7 @@ def _over_seeds(values: Mapping[Pair, float]) -> tuple[float, float]:
 
 def _note(pairs: Iterable[Pair]) -> str:
     tasks, seeds = ({pair[at] for pair in pairs} for at in (0, 1))
-    return f"mean over {_count(len(tasks), 'task')}, {_count(len(seeds), 'seed')}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
+    return f"mean over {words.how_many(len(tasks), 'task')}, {words.how_many(len(seeds), 'seed')}"
 
 
 _ROW = dict(

@@ -42,6 +42,11 @@ def human_count(number: float) -> str:
     return _scaled(number, ("", "k", "M", "G", "T"))
 
 
+def how_many(number: int, noun: str) -> str:
+    """'1 seed', '3 seeds'."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def percent(share: float) -> str:
     """0.0642 -> '6 %', 0.0072 -> '0.7 %', 1.234 -> '123 %'."""
     value = 100 * share

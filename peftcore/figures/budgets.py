@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import theme, words
-from peftcore.figures.method_style import kind_symbol, method_colour, method_kind, method_title
+from peftcore.figures.method_style import kind_dash, kind_symbol, method_colour, method_kind, method_title
 
 Row = Mapping[str, Any]
 Pair = tuple[str, str]  # a task and a seed
@@ -127,7 +127,7 @@ def _title(row: Row) -> str:
 
 
 def _dash(row: Row) -> str:
-    return "dot" if row["published"] else "solid"
+    return "dot" if row["published"] else kind_dash(method_kind(row["method"]))
 
 
 def whole(rows: Sequence[Row], what: str) -> list[Pair]:

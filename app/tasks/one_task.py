@@ -108,7 +108,7 @@ def choose(facts: Facts) -> str:
 
 
 def images(task: str, facts: Facts, backbone: str) -> None:
-    """The grid at the left; the task in words and numbers at the right."""
+    """The grid at the left; the task in words and numbers at the right; below, what methods cost on all tasks."""
     wish = _wish(task, facts, backbone)
     with st.container(key="wrap_task"):
         left, right = st.columns([7, 4], gap="large")
@@ -120,6 +120,7 @@ def images(task: str, facts: Facts, backbone: str) -> None:
         below = st.container()
     with right:
         about(task, facts, backbone)
+    reached.costs(task, backbone)
     if refused := who.unpredicted(wish.backbone, wish.task):
         return errors.show(refused)
     job = image_data.seen(wish)

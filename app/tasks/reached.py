@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import links, numbers, theme
+from app import links, numbers, screen, theme
 from app.captions import caption
 from app.drawn import plan
 from peftcore.figures.budgets import EQUAL, against_memory, against_time, by_task, equals, whole
@@ -19,7 +19,7 @@ from peftcore.store import conditions
 from peftcore.store.recipes import weights_digest
 from peftcore.task import task_card
 
-HEIGHT = 680  # of a figure whose legend names all methods, in a narrow place
+HEIGHT, TALL = 620, 960  # of a figure whose legend names all methods: in columns, or on a phone in one
 RECORD = Path(__file__).resolve().parents[2] / "assets" / "mini_vtab.json"
 
 
@@ -47,7 +47,6 @@ def draw(task: str, backbone: str) -> None:
     if recorded["weights"].get(backbone) != weights_digest(backbone):
         said += f" {backbone} had earlier weights then, of fewer pictures."
     caption(said, recorded["command"])
-    _costs([row for row in recorded["rows"] if row["backbone"] == backbone])
 
 
 def _pairs(rows: list[dict[str, Any]], task: str) -> list[tuple[str, str]]:
@@ -70,13 +69,23 @@ def _conditions(task: str, backbone: str) -> str:
     return conditions.words(RunSpec(task=task, backbone=backbone).to_dict())
 
 
-def _costs(rows: list[dict[str, Any]]) -> None:
-    """Over all tasks of the record: accuracy by seconds and by memory."""
+def costs(task: str, backbone: str) -> None:
+    """Over all tasks of the record: accuracy by seconds and by memory; nothing where this one is not among them."""
+    recorded = _record()
+    rows = [row for row in recorded["rows"] if row["backbone"] == backbone]
+    if not any(task in row["tasks"] for row in rows):
+        return
     timed = [row for row in rows if row["budget"] == "time"]
+    height = TALL if screen.is_phone() else HEIGHT
+    looks = {"chances": recorded["chance"], "dark": theme.is_dark(), "line": 64, "height": height}
     with st.expander("All tasks of the mini-VTAB: accuracy by seconds and by memory"):
-        if whole(timed, "curves"):
-            theme.show(plan(against_time, timed, dark=theme.is_dark(), line=48, height=HEIGHT), "tasks_against_time")
-            numbers.offer()
-        if whole([row for row in rows if row["budget"] == "epochs"] or timed, "tasks"):
-            theme.show(plan(against_memory, rows, dark=theme.is_dark(), line=48, height=HEIGHT), "tasks_against_memory")
-            numbers.offer()
+        with st.container(key="wrap_costs"):
+            left, right = st.columns(2, gap="large")
+        with left:
+            if whole(timed, "curves"):
+                theme.show(plan(against_time, timed, **looks), "tasks_against_time")
+                numbers.offer()
+        with right:
+            if whole([row for row in rows if row["budget"] == "epochs"] or timed, "tasks"):
+                theme.show(plan(against_memory, rows, **looks), "tasks_against_memory")
+                numbers.offer()

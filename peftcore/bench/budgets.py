@@ -20,6 +20,7 @@ from peftcore.bench.recipes import leave, loaded_backbone, loaded_task
 from peftcore.cli.output import JSON, answer, command_line, console, names_of
 from peftcore.spec import RunSpec
 from peftcore.store.recipes import weights_digest
+from peftcore.task import task_card
 
 POINTS = (1, 2, 3, 5, 7, 10, 14, 20, 28, 40, 56, 80)  # epochs after which a run is validated, and its last
 
@@ -87,7 +88,8 @@ class Sheet:
 def record(log: RunLog, sheet: Sheet, found: Sequence[Entry], tasks: Sequence[str], words: str) -> dict[str, Any]:
     """What was measured so far, as assets/mini_vtab.json keeps it: one object for each entry and budget.
 
-    Accuracies are in percent, by task and seed; `curves`: [epoch, accuracy on validation images] of each run.
+    Accuracies are in percent, by task and seed, as is `chance`; `curves`: [epoch, accuracy on validation images] of
+    each run.
     """
     paces, made, hours = sheet.paces(found), sheet.sizes(found), sum(row["cpu"] for row in log) / 3600
     rows: dict[tuple[str, str], dict[str, Any]] = {}
@@ -109,6 +111,7 @@ def record(log: RunLog, sheet: Sheet, found: Sequence[Entry], tasks: Sequence[st
     return {
         "command": words,
         "tasks": list(tasks),
+        "chance": {task: round(100 / len(task_card(task).classes), 2) for task in tasks},
         "weights": {sheet.backbone: weights_digest(sheet.backbone)},
         "core_hours": {sheet.backbone: round(hours, 2)},
         "rows": list(rows.values()),

@@ -27,6 +27,7 @@ def against_time(
     rows: Sequence[Row],
     *,
     at: float | None = None,
+    chances: Mapping[str, float] | None = None,
     dark: bool = False,
     height: int | None = 420,
     line: int = words.TITLE_WIDTH,
@@ -36,6 +37,7 @@ def against_time(
     Args:
         rows: of one backbone and the budget of equal time, as assets/mini_vtab.json has them.
         at: seconds at which a line stands, and of which the title tells.
+        chances: by task, the accuracy of guessing in percent; a line stands at the mean of those in the figure.
         line: the title's characters per line.
     """
     pairs = _pairs(rows, "curves")
@@ -56,8 +58,9 @@ def against_time(
             hovertemplate=f"<b>{title}</b><br>%{{y:.1f}} % after %{{x:.0f}} s<extra></extra>",
         )  # fmt: skip
     figure.update_xaxes(title_text="seconds of training on one core", rangemode="tozero")
-    figure.update_yaxes(title_text="validation accuracy (%)")
+    figure.update_yaxes(title_text="validation accuracy (%)", rangemode="tozero")
     said = "In equal time" if at is None else f"After {at:.0f} s"
+    _guessing(figure, pairs, chances, dark)
     if at is not None:
         figure.add_vline(x=at, line=dict(color=theme.muted(dark), width=1.5, dash="dash"))
     best = max(ends, key=ends.__getitem__, default=None)
@@ -78,7 +81,12 @@ def after(rows: Sequence[Row], seconds: float) -> dict[str, float]:
 
 
 def against_memory(
-    rows: Sequence[Row], *, dark: bool = False, height: int | None = 420, line: int = words.TITLE_WIDTH
+    rows: Sequence[Row],
+    *,
+    chances: Mapping[str, float] | None = None,
+    dark: bool = False,
+    height: int | None = 420,
+    line: int = words.TITLE_WIDTH,
 ) -> go.Figure:
     """Mean test accuracy by the bytes of a step above the weights: a point per method with the spread over seeds, and a
     line to what it reaches with the batches that fit the equal memory.
@@ -86,6 +94,7 @@ def against_memory(
     Args:
         rows: of one backbone, with the budgets of equal epochs and, where it was run, equal memory; equal time where
             there is nothing of equal epochs.
+        chances: as in `against_time`.
         line: the title's characters per line.
     """
     of = next((budget for budget in ("epochs", "time") if any(row["budget"] == budget for row in rows)), "epochs")
@@ -106,13 +115,14 @@ def against_memory(
             x=[x for x, *_ in points], y=[y for _, y, *_ in points], mode="lines+markers", name=title,
             error_y=dict(type="data", array=[error for _, _, error, _ in points], thickness=1, width=3),
             line=dict(color=colour, width=1, dash=_dash(row)),
-            marker=dict(color=colour, size=10, symbol=kind_symbol(method_kind(row["method"]))),
+            marker=dict(color=colour, size=10, symbol=_symbol(row)),
             customdata=[batch for *_, batch in points],
             hovertemplate=f"<b>{title}</b><br>%{{y:.1f}} %, %{{x:.0f}} MB, batches of %{{customdata}}<extra></extra>",
         )  # fmt: skip
         reached[title] = (middle, row["bytes"])
-    figure.update_xaxes(title_text="MB of a step above the weights", type="log")
-    figure.update_yaxes(title_text="test accuracy (%)")
+    figure.update_xaxes(title_text="MB of a step above the weights", type="log", dtick=1)  # powers of ten
+    figure.update_yaxes(title_text="test accuracy (%)", rangemode="tozero")
+    _guessing(figure, pairs, chances, dark)
     best = max(reached, key=reached.__getitem__)
     return theme.finish(
         figure,
@@ -128,6 +138,10 @@ def _title(row: Row) -> str:
 
 def _dash(row: Row) -> str:
     return "dot" if row["published"] else kind_dash(method_kind(row["method"]))
+
+
+def _symbol(row: Row) -> str:
+    return kind_symbol(method_kind(row["method"])) + ("-open" if row["published"] else "")
 
 
 def whole(rows: Sequence[Row], what: str) -> list[Pair]:
@@ -186,6 +200,16 @@ def _over_seeds(values: Mapping[Pair, float]) -> tuple[float, float]:
     return mean(means), stdev(means) if len(means) > 1 else 0.0
 
 
+def _guessing(figure: go.Figure, pairs: Iterable[Pair], chances: Mapping[str, float] | None, dark: bool) -> None:
+    if chances:
+        level = mean(chances[task] for task in {task for task, _ in pairs})
+        muted = theme.muted(dark)
+        figure.add_hline(
+            y=level, line=dict(color=muted, width=1, dash="dot"), annotation_text=f"chance {level:.0f} %",
+            annotation_position="top right", annotation_font=dict(color=muted, size=11),
+        )  # fmt: skip
+
+
 def _note(pairs: Iterable[Pair]) -> str:
     tasks, seeds = ({pair[at] for pair in pairs} for at in (0, 1))
     return f"mean over {words.how_many(len(tasks), 'task')}, {words.how_many(len(seeds), 'seed')}"
@@ -197,6 +221,8 @@ _ROW = dict(
     curves={"cells": {"0": [(1, 40.0), (2, 52.0)], "1": [(1, 44.0), (2, 56.0)]}},
 )  # fmt: skip
 EXAMPLES = {
-    "against_time": dict(rows=[_ROW, _ROW | dict(method="lora", seconds=9.0)]),
-    "against_memory": dict(rows=[_ROW, _ROW | dict(budget="memory", batch_size=16, bytes=2e7)]),
+    "against_time": dict(rows=[_ROW, _ROW | dict(method="lora", seconds=9.0)], chances={"cells": 16.7}),
+    "against_memory": dict(
+        rows=[_ROW, _ROW | dict(budget="memory", batch_size=16, bytes=2e7)], chances={"cells": 16.7}
+    ),
 }

@@ -76,7 +76,8 @@ def test_a_record_of_budgets_shows_equal_time_and_what_all_tasks_cost(at, tmp_pa
     rows = [row(m, b, reached) for m, reached in (("last", 61.0), ("lora", 50.0)) for b in ("epochs", "time", "memory")]
     weights = {"vit_micro": "another digest"}
     record = tmp_path / "record.json"
-    record.write_text(json.dumps({"command": "python -m x", "rows": rows, "tasks": ["cells"], "weights": weights}))
+    named = {"command": "python -m x", "tasks": ["cells"], "weights": weights, "chance": {"cells": 16.7}}
+    record.write_text(json.dumps({"rows": rows} | named))
     monkeypatch.setattr(reached, "RECORD", record)
     reached._record.cache_clear()
     app = at("tasks", task="cells")

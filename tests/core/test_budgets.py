@@ -136,6 +136,10 @@ def test_the_figures_show_what_is_whole_in_seconds_and_bytes(recorded):
     assert list(lines["LAST"].x) == [1.0, 20.0] and lines["LAST"].y[1] == pytest.approx(61.5)
     assert "LAST reaches 62 %" in time.layout.title.text
     assert [lines[name].line.dash for name in ("LoRA", "LAST", "LAST, as published")] == ["solid", "dash", "dot"]
+    chances = dict.fromkeys((task for row in rows for task in row["tasks"]), 12.5)
+    for figure in (against_time, against_memory):
+        drawn = figure([row for row in rows if row["budget"] == "time"], chances=chances)
+        assert [note.text for note in drawn.layout.annotations] == ["chance 12 %"]
     early = against_time([row for row in rows if row["budget"] == "time"], at=1.5)
     assert early.layout.title.text.startswith("After 2 s ") and len(early.layout.shapes) == 1
     assert (

@@ -29,7 +29,7 @@ def draw(settings: Mapping[str, Any]) -> None:
             show={"few": "six", "all": "all"}.__getitem__,
         )  # fmt: skip
     rows = [row for row in mini.rows() if row["budget"] == "time" and (shown == "all" or row["method"] in FEW)]
-    theme.show(plan(against_time, rows, at=at, dark=theme.is_dark()), "seconds")
+    theme.show(plan(against_time, rows, at=at, chances=mini.record()["chance"], dark=theme.is_dark()), "seconds")
     caption(
         f"Recorded runs of {mini.BACKBONE} on the mini-VTAB{mini.since()}, each with as many epochs as fit into the "
         "time of ten epochs of LoRA on one core; its learning rate falls to zero by then. A side method first computes "

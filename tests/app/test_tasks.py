@@ -90,7 +90,7 @@ def test_a_record_of_budgets_shows_equal_time_and_what_all_tasks_cost(at, tmp_pa
     if seeds:
         assert titles[0].startswith(shown) and "in equal time" in text(app) and "2 seeds and their mean" in text(app)
         assert any(title.startswith("In equal time LAST reaches 61 %") for title in titles)
-        assert any("above the weights" in title for title in titles)
+        assert any("10 MB above" in title for title in titles)
         for budget in ("epochs", "memory"):
             assert f"of vit_micro {EQUAL[budget]}" in text(at("tasks", task="cells", equal=budget))
         assert "in equal time" in text(at("tasks", task="cells", equal="nothing"))

@@ -61,3 +61,25 @@ def server() -> Iterator[Files]:
     """A file server in place of the hub and other hosts."""
     with serving() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    """One Ray with room for one run at a time, whose workers find the toys."""
+    from toys_on_ray import started
+
+    yield from started(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture
+def patience(monkeypatch):
+    """However busy the machine is, a run that responds has time to stop on its own."""
+    from peftcore.engine import job
+
+    monkeypatch.setattr(job, "GRACE_SECONDS", 60.0)
+
+
+@pytest.fixture
+def gate(tmp_path) -> Path:
+    """Runs that wait for it keep working until it exists."""
+    return tmp_path / "gate"

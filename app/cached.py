@@ -72,13 +72,17 @@ def task(name: str) -> Task:
 def test_image(run: Run, image: int | str) -> np.ndarray:
     """A test image by its number, or a reader's own by its name; uint8 (H, W, 3). Raises BadData: it is not kept."""
     if image in PHOTOS:
-        from importlib.resources import files
-
-        file = str(files("sklearn.datasets.images") / PHOTOS[str(image)])
-        return decode(file, max(anatomy(run.subject).input_size), "crop")
+        return photograph(str(image), max(anatomy(run.subject).input_size))
     if isinstance(image, str):
         return picture(image.removeprefix(OWN), max(anatomy(run.subject).input_size))
     return task(run.spec["task"]).test.images[image]
+
+
+def photograph(code: str, side: int) -> np.ndarray:
+    """One of PHOTOS, uint8 (side, side, 3): its shorter side brought to that, and its middle taken."""
+    from importlib.resources import files
+
+    return decode(str(files("sklearn.datasets.images") / PHOTOS[code]), side, "crop")
 
 
 def image_name(image: int | str) -> str:

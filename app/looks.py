@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,6 +60,13 @@ class Pair:
         both = self.first.head(head)[0], self.second.head(self.second_head)[0]
         a, b = (grid / (grid.sum() or 1.0) for grid in both)
         return 0.5 * float(np.abs(b - a).sum())
+
+
+def recorded(kept: Mapping[str, Any]) -> Look:
+    """Where the class token looks in one layer, as scripts/record_looks.py keeps it: float16 (heads, rows, columns)."""
+    prefix = np.array(kept["prefix"])
+    maps = np.frombuffer(base64.b64decode(kept["maps"]), "<f2").reshape(len(prefix), *kept["grid"])
+    return Look(maps.astype(float), prefix, None, True)
 
 
 def look_of(

@@ -2,7 +2,9 @@
 
 A file is JSON: title, source, licence, command, and `entries`, each with id, task, title, group, method, backbone,
 command and `scores` {name: HeadScores as JSON}; a recorded run also has seed, spec, summary, started, `off` and
-`history`, its scores by epoch. Of these the weights are not kept. Whatever is there is shown.
+`history`, its scores by epoch. Of these the weights are not kept. A run of a backbone whose weights do not travel has
+`of`, what they are, and `looks`: by photograph its `side` in pixels, and for each layer `before` and `after` tuning
+where the class token looks (scripts/record_looks.py). Whatever is there is shown.
 """
 
 from __future__ import annotations
@@ -35,6 +37,11 @@ def run(name: str) -> Recorded:
     if (found := runs().get(name)) is None:
         raise unknown("recorded run", name, runs())
     return found
+
+
+def looks(name: str) -> Mapping[str, Recorded]:
+    """By photograph, where a recorded run's class token looks; {} where that was not kept."""
+    return run(name).get("looks", {})
 
 
 def events(name: str, kind: str) -> list[dict[str, Any]]:

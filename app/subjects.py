@@ -32,7 +32,7 @@ class Subject(NamedTuple):
 @dataclass(frozen=True)
 class Run:
     """What a page says of a subject. `accuracy` is the test accuracy, 0 to 1, of a finished run; `ground` is what it
-    stands on."""
+    stands on. `of`: what the backbone's weights are, of a recording whose weights do not travel."""
 
     subject: Subject
     spec: dict[str, Any]
@@ -42,6 +42,7 @@ class Run:
     example: bool = False
     ground: Ground | None = None
     apart: str = ""  # from runs with the same title, of those that a page offers
+    of: str = ""
 
     @property
     def method(self) -> str:
@@ -133,13 +134,20 @@ def runs(needs: str) -> list[Run]:
     return found
 
 
+def looked_through() -> list[Run]:
+    """Recordings of the atlas that say where heads look, though their weights do not travel."""
+    return [run(Subject(ATLAS, name)) for name, recorded in recordings.runs().items() if recorded.get("looks")]
+
+
 def run(subject: Subject) -> Run:
     """What there is to say of a subject. Raises UnknownName where there is no such run."""
     if subject.home != GALLERY and subject.home != ATLAS:
         return replace(_of_store(state.store().run(int(subject.id))), subject=subject)
     recorded = gallery.record(subject.id) if subject.home == GALLERY else recordings.run(subject.id)
     ground = Ground.of(events(subject, "started")[0], "test")
-    return Run(subject, recorded["spec"], "finished", None, recorded["summary"]["test_accuracy"], True, ground)
+    of, accuracy = recorded.get("of", ""), recorded["summary"]["test_accuracy"]
+    apart = f", {of}" if of else ""
+    return Run(subject, recorded["spec"], "finished", None, accuracy, True, ground, apart, of)
 
 
 def named(code: str) -> Subject:

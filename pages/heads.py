@@ -12,7 +12,8 @@ from peftcore.figures.squares import Scale
 st.title("Which heads did this task move?")
 row = st.columns([5, 2, 3], vertical_alignment="bottom")
 with row[0]:
-    run = controls.choose_run("heads", subjects.runs("scores"), method="heart_lora")
+    offered = [*subjects.runs("scores"), *subjects.looked_through()]
+    run = controls.choose_run("heads", offered, method="heart_lora")
 with row[2]:
     score = shown.choose_score()
 history = subjects.scores_by_epoch(run.subject)

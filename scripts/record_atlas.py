@@ -14,7 +14,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from peftcore.backbone.load import load_backbone
 from peftcore.events import Finished
 from peftcore.fetch.petl_vit import SCALES
 from peftcore.methods._scores import HeadScores
+from peftcore.model import TunedModel
 from peftcore.probes.responsiveness import head_energy
 from peftcore.spec import RunSpec
 from peftcore.store import recipes
@@ -99,7 +100,7 @@ def planned(epochs: int = EPOCHS) -> Iterator[RunSpec]:
 
 def name_of(spec: RunSpec) -> str:
     """'digits-lora-vit_micro-0', the file's name and the entry's in links."""
-    return f"{spec.task}-{spec.method.name}-{spec.backbone}-{spec.seed}"
+    return f"{spec.task.replace(':', '-')}-{spec.method.name}-{spec.backbone}-{spec.seed}"
 
 
 def is_recorded(file: Path, spec: RunSpec) -> bool:
@@ -110,8 +111,8 @@ def is_recorded(file: Path, spec: RunSpec) -> bool:
     return entry["spec"] == spec.to_dict() and entry["fingerprint"] == load_backbone(spec.backbone).fingerprint
 
 
-def recorded(spec: RunSpec) -> dict[str, Any]:
-    """Trains one run and keeps its head scores by epoch, its accuracies and its conditions."""
+def recorded(spec: RunSpec, more: Callable[[TunedModel], dict[str, Any]] = lambda model: {}) -> dict[str, Any]:
+    """Trains one run and keeps its head scores by epoch, its accuracies and its conditions, and what `more` finds."""
     history, newest, entry = [], {}, {}
     for event in finetune(spec):
         if event.kind in ("scores", "started", "finished", "heads_cut"):
@@ -120,7 +121,7 @@ def recorded(spec: RunSpec) -> dict[str, Any]:
             history.append({name: newest["scores"][name] for name in ("step", "epoch", "scores")})
         if isinstance(event, Finished) and event.blob is not None:
             model = adapters.from_bytes(event.blob)
-            entry = {"fingerprint": model.fingerprint, "scores": {"energy": short(head_energy(model))}}
+            entry = {"fingerprint": model.fingerprint, "scores": {"energy": short(head_energy(model))}} | more(model)
     card, settings = task_card(spec.task), spec.to_dict()
     finished = {
         name: newest["finished"][name] for name in ("test_accuracy", "val_accuracy", "seconds", "selected_epoch")

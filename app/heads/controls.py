@@ -12,6 +12,7 @@ from app import cached, errors, links, looks, navigation, subjects, theme, words
 from app.drawn import plan
 from peftcore.errors import HeadroomError
 from peftcore.figures.attention import attention_overlay, patch_picker
+from peftcore.figures.method_style import method_title
 from peftcore.figures.words import percent
 
 
@@ -51,7 +52,10 @@ def choose_run(page: str, offered: Sequence[subjects.Run], method: str) -> subje
 
 def invite(run: subjects.Run) -> None:
     """Under a recorded example: what it is, and the way to one's own."""
-    if run.example:
+    if run.of:
+        st.caption(f"This is a recorded run of {run.of}. Those weights do not travel with Headroom.")
+        navigation.link("launch", f"Launch {method_title(run.method)} on other weights", method=run.method)
+    elif run.example:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.caption(
                 "This is a recorded example: a real run that travels with Headroom. Make your own:", width="content"
@@ -153,9 +157,10 @@ def overlay(
     *,
     spec: Mapping[str, Any],
     zmax: float | None = None,
+    fixed: bool = False,
     width: int = 300,
 ) -> None:
-    """One map over the image, of a run with this spec; a click on it picks the next query."""
+    """One map over the image, of a run with this spec; a click on it picks the next query, unless that is `fixed`."""
     grid, prefix = look.head(head)
     note = f"at most {percent(float(grid.max()))} on one patch"
     if look.has_prefix:
@@ -164,7 +169,7 @@ def overlay(
         if registers is not None:
             note += f", {_share(registers)} to registers"
     figure = plan(attention_overlay, image, grid, look.asked, title, zmax, note=note, width=width, dark=theme.is_dark())
-    theme.show(figure, key, spec=spec, on_click=lambda: pick_query(key))
+    theme.show(figure, key, spec=spec, on_click=None if fixed else lambda: pick_query(key))
 
 
 def _share(value: float) -> str:

@@ -23,9 +23,9 @@ WIDTH, HEIGHT = 620, 560  # the most the grid may take, pixels
 
 
 def draw(run: subjects.Run, scores: subjects.Scores, chosen: tuple[int, int]) -> None:
-    """The section of the Heads page; nothing for a run whose method switches no heads off. `chosen`: layer and head of
-    the select boxes, which a button switches."""
-    if not cut.has_one(run.spec["method"]):
+    """The section of the Heads page; nothing for a run whose method switches no heads off, or whose backbone's weights
+    do not travel. `chosen`: layer and head of the select boxes, which a button switches."""
+    if not cut.has_one(run.spec["method"]) or run.of:
         return
     values = scores.summed()  # (layers, heads)
     there = np.isfinite(values).sum(1)

@@ -107,9 +107,9 @@ def _bring(page: str) -> None:
         st.caption("Its shorter side is brought to what the backbone reads, and its middle taken.")
 
 
-def photographs(page: str) -> None:
-    """Real photographs to look at in place of a task's images."""
-    said = links.read("image")
+def photographs(page: str, shown: str | None = None) -> None:
+    """Real photographs to look at in place of a task's images. `shown`: the one that is, whatever the address says."""
+    said = shown or links.read("image")
     for code, file in cached.PHOTOS.items():
         st.button(
             file, key=f"{page}_{code}", icon=":material/photo_camera:", type="tertiary", disabled=said == code,

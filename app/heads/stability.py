@@ -66,7 +66,8 @@ def _seeds(run: subjects.Run, history: History) -> None:
                 f"of each: {always}.",
                 f"python -m peftcore heads {'RUN' if run.example else run.subject.id} --stability",
             )
-    _offer(run, set(found))
+    if not run.of:
+        _offer(run, set(found))
 
 
 def _offer(run: subjects.Run, found: set[int]) -> None:

@@ -117,6 +117,7 @@ def test_without_runs_there_is_an_example_or_an_invitation(at, monkeypatch):
     from peftcore.store import gallery
 
     monkeypatch.setattr(gallery, "names", lambda: ())
+    monkeypatch.setattr(subjects, "looked_through", list)
     assert "no run to look at yet" in text(at("heads"))
 
 

@@ -98,7 +98,8 @@ def scores_of(run: Run, score: str, history: History) -> Scores:
         st.stop()
     if score in opinions.TRAITS:
         return opinions.scores(run, score)
-    if score != TRAINING and not heavy.agreed_for(run.spec, "to score its heads", key="heads_score"):
+    measured = run.has_weights and score != TRAINING  # of a recording they are there, or never will be
+    if measured and not heavy.agreed_for(run.spec, "to score its heads", key="heads_score"):
         st.stop()
     with sentences(), st.spinner(f"Scoring heads: {SCORES[score]} ..."):
         return history[-1][1] if score == TRAINING else cached.head_scores(run.subject, score)

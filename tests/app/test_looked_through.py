@@ -72,6 +72,12 @@ def test_heads_shows_both_maps_on_a_photograph_and_offers_no_launch_of_missing_w
     assert figures(other)["heads_before"]["data"] != drawn["heads_before"]["data"]
 
 
+@pytest.mark.parametrize("score, said", [("energy", "energy, from the weights"), ("taylor_signed", "not its weights")])
+def test_scores_that_were_kept_are_shown_and_others_are_said_to_need_weights(at, score, said):
+    app = at("heads", run=KEPT[0], score=score)
+    assert ("heads_grid" in figures(app)) == (score == "energy") and said in text(app)
+
+
 def test_they_are_offered_beside_runs_and_examples(at):
     app = at("heads")
     offered = next(box for box in app.selectbox if box.key == "heads_run").options

@@ -57,6 +57,7 @@ captions.caption(
     words.command(run.spec),
 )
 controls.invite(run)
+look.all_heads(run, (layer, head))
 edit_mask.draw(run, history[-1][1] if history else scores, (layer, head))
 
 frames, of = view.in_training(history)

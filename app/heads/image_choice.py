@@ -25,7 +25,7 @@ def choose_image(page: str, run: subjects.Run, *, count: int, side: int = 64) ->
     own = _own_image(page, run)
     task = cached.task(run.spec["task"])
     split = task.test
-    image = links.number("image", 0, len(split) - 1, 0)
+    image = _numbered(run)
     first = image // count * count
     numbers = list(range(first, min(first + count, len(split))))
     key = f"{page}_images"
@@ -75,6 +75,15 @@ def choose_image(page: str, run: subjects.Run, *, count: int, side: int = 64) ->
                 on_change=lambda: links.write(image=st.session_state[number]),
             )  # fmt: skip
     return own or image
+
+
+def asked(page: str, run: subjects.Run) -> int | str:
+    """The image that the address names, as `choose_image` returns it."""
+    return _own_image(page, run) or _numbered(run)
+
+
+def _numbered(run: subjects.Run) -> int:
+    return links.number("image", 0, len(cached.task(run.spec["task"]).test) - 1, 0)
 
 
 def _own_image(page: str, run: subjects.Run) -> str | None:

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from drawn import figures
+from drawn import click, figures
 from streamlit.testing.v1 import AppTest
 
 from app import cached, looks, recordings, subjects
@@ -76,6 +76,21 @@ def test_heads_shows_both_maps_on_a_photograph_and_offers_no_launch_of_missing_w
 def test_scores_that_were_kept_are_shown_and_others_are_said_to_need_weights(at, score, said):
     app = at("heads", run=KEPT[0], score=score)
     assert ("heads_grid" in figures(app)) == (score == "energy") and said in text(app)
+
+
+def test_all_heads_stand_at_once_and_a_click_chooses_one(at):
+    drawn = figures(at("heads", run=KEPT[0], layer=2, head=3))
+    for when in ("before", "after"):
+        figure = drawn[f"heads_all_{when}"]
+        picture, marks = figure["data"]
+        assert picture["type"] == "heatmap" and len(marks["customdata"]) == 72
+        assert {"x0": 1.5, "x1": 2.5, "y0": 0.5, "y1": 1.5}.items() <= figure["layout"]["shapes"][-1].items()
+    app = at("heads", run="heart-digits", all=1)
+    assert not app.error and {"heads_all_before", "heads_all_after"} <= set(figures(app))
+    click(app, "heads_all_after", 4, 1)
+    app.run()
+    assert (app.query_params["layer"], app.query_params["head"]) == ("5", "2")
+    assert "heads_all_after" not in figures(at("heads", run="heart-digits"))
 
 
 def test_they_are_offered_beside_runs_and_examples(at):

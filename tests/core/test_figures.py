@@ -24,6 +24,7 @@ from peftcore.figures import (
     cost,
     curves,
     fitted,
+    head_maps,
     heads,
     kept,
     memory,
@@ -263,3 +264,21 @@ def test_a_name_stands_on_no_other_point_or_is_in_the_legend():
     named = {trace.name for trace in traces if "text" in trace.mode}
     assert named | {trace.name for trace in traces if trace.showlegend} == {trace.name for trace in traces}
     assert {"SSF", "Linear probe"} <= named and len(named) < len(traces), "the best and what is alone have their names"
+
+
+def test_maps_of_all_heads_stand_where_their_heads_do() -> None:
+    """Layers from the bottom and rows of patches from the top; each map is as bright as its own brightest patch."""
+    maps = np.full((2, 3, 4, 5), 1e-3)
+    maps[1, 2, 0, 4] = 0.5  # of the last head of the upper layer, the upper right patch
+    maps[0, 0, 3, 0] = 0.1  # of the first head of the lower layer, the lower left one
+    figure = head_maps.head_maps(maps)
+    picture = figure.data[0]
+    assert picture.z.shape == (8, 15) and picture.z[7, 14] == 255 and picture.z[0, 0] == 255
+    assert (picture.z[4:, 10:] < 255).sum() == 19
+    assert (picture.x0 + 14 * picture.dx, picture.y0 + 7 * picture.dy) == pytest.approx((2.4, 1.375))
+    even, one = head_maps.patches(np.ones((1, 1, 4, 5))), head_maps.patches(maps)
+    assert even[0, 0] == pytest.approx(20) and one[1, 2] == one.min() < 2
+    assert "Head 3 of layer 2 looks at the fewest patches" in figure.layout.title.text.replace("<br>", " ")
+    for wrong in (np.ones((2, 3, 4)), np.zeros((1, 1, 2, 2))):
+        with pytest.raises(BadData, match="need shape"):
+            head_maps.head_maps(wrong)

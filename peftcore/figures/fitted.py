@@ -37,7 +37,10 @@ def _note_wrapped(note: str, letters: int) -> str:
 
 
 def larger(figure: go.Figure, factor: float) -> go.Figure:
-    """The figure with its type and height grown, for a projector. What it draws keeps its size where that is fixed."""
+    """The figure with its type and height grown, for a projector. What it draws keeps its size where that is fixed; its
+    title is broken anew where it would then be wider."""
+    if figure.layout.width:
+        figure = narrowed(go.Figure(figure), int(figure.layout.width / factor))
     grown, height = go.Figure(_grown(figure.to_dict(), factor)), figure.layout.height
     more = round((factor - 1) * (figure.layout.margin.t or 0))
     grown.update_layout(margin_t=(figure.layout.margin.t or 0) + more)

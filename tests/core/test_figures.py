@@ -253,6 +253,15 @@ def test_type_grows_on_a_projector_and_squares_keep_their_size():
     assert large.data[0].marker.size == grid.data[0].marker.size
 
 
+def test_a_title_that_grows_is_broken_where_it_would_run_out_of_a_figure_of_fixed_width():
+    grid = heads.head_grid(np.arange(1.0, 73).reshape(12, 6), score="taylor", projection="q", width=640, height=560)
+    before = grid.layout.title.text
+    for factor in (1.2, 1.5):
+        lines = fitted.larger(grid, factor).layout.title.text.split("<br><span")[0].split("<br>")
+        assert max(map(len, lines)) * theme.LETTER * factor <= grid.layout.width
+    assert grid.layout.title.text == before
+
+
 def test_a_name_stands_on_no_other_point_or_is_in_the_legend():
     from peftcore.figures.choice import within_budget
 

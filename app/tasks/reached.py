@@ -86,6 +86,6 @@ def costs(task: str, backbone: str) -> None:
                 theme.show(plan(against_time, timed, **looks), "tasks_against_time")
                 numbers.offer()
         with right:
-            if whole([row for row in rows if row["budget"] == "epochs"] or timed, "tasks"):
+            if any(whole([row for row in rows if row["budget"] == name], "tasks") for name in ("epochs", "time")):
                 theme.show(plan(against_memory, rows, **looks), "tasks_against_memory")
                 numbers.offer()

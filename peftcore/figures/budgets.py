@@ -93,12 +93,13 @@ def against_memory(
 
     Args:
         rows: of one backbone, with the budgets of equal epochs and, where it was run, equal memory; equal time where
-            there is nothing of equal epochs.
+            that covers more tasks and seeds.
         chances: as in `against_time`.
         line: the title's characters per line.
     """
-    of = next((budget for budget in ("epochs", "time") if any(row["budget"] == budget for row in rows)), "epochs")
-    pairs = _pairs(full := [row for row in rows if row["budget"] == of], "tasks")
+    by = {budget: [row for row in rows if row["budget"] == budget] for budget in ("epochs", "time")}
+    of = max(by, key=lambda budget: len(even(whole(by[budget], "tasks"))))  # of equals, epochs
+    pairs, full = _pairs(by[of], "tasks"), by[of]
     small, shared = [row for row in rows if of == "epochs" and row["budget"] == "memory"], set(pairs)
     figure, reached = go.Figure(), {}
     for row in full:

@@ -18,8 +18,8 @@ ODD = (
 NAMES = {
     "runs": ("run", "race", "view", "page", "images", "label", "predicted"),
     "launch": ("backbone", "method", "task", "race", "race.lr", "race.method", "lora.rank", "device", "weights"),
-    "tasks": ("task", "class", "more", "split", "values", "by", "perplexity", "view"),
-    "heads": ("run", "layer", "head", "image", "query", "score", "projection", "of"),
+    "tasks": ("task", "class", "more", "split", "values", "by", "perplexity", "view", "equal"),
+    "heads": ("run", "layer", "head", "image", "query", "score", "projection", "of", "all"),
     "attention": ("run", "layer", "head", "module", "image", "query"),
     "attribution": ("run", "image", "class", "by", "layer", "steps"),
     "xray": ("adapter", "beside", "heads", "scale", "projection", "spectrum"),

@@ -4,7 +4,7 @@ import streamlit as st
 
 from app import captions, screen, subjects, theme, words
 from app.drawn import plan
-from app.heads import controls, edit_mask, effects, look, opinions, shown, stability
+from app.heads import all_heads, controls, edit_mask, effects, look, opinions, shown, stability
 from peftcore.figures import heads as figures
 from peftcore.figures.score_steps import scores_over_steps
 from peftcore.figures.squares import Scale
@@ -57,7 +57,7 @@ captions.caption(
     words.command(run.spec),
 )
 controls.invite(run)
-look.all_heads(run, (layer, head))
+all_heads.draw(run, (layer, head))
 edit_mask.draw(run, history[-1][1] if history else scores, (layer, head))
 
 frames, of = view.in_training(history)

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from app import cached, captions, heavy, links, looks, recordings, screen, theme
-from app.drawn import plan
+from app import cached, heavy, links, looks, recordings, screen
 from app.errors import sentences
 from app.heads import controls, image_choice
 from app.subjects import Run
-from peftcore.figures.head_maps import finding, head_maps
 from peftcore.figures.words import percent
 
 SIDE = 235  # pixels of a picture in a laptop's window
@@ -45,7 +43,7 @@ def _recorded(run: Run, layer: int, head: int) -> None:
     if not kept:
         st.info(cached.ONLY_SCORES, icon=":material/grid_on:")
         return
-    photo = _photograph(kept)
+    photo = kept_photograph(kept)
     side, *looked = (kept[photo][name] for name in ("side", "before", "after"))
     before, after = (looks.recorded(layers[layer]) for layers in looked)
     _both(run, cached.photograph(photo, side), before, after, head, cached.image_name(photo), recorded=True)
@@ -74,52 +72,7 @@ def _both(
     )
 
 
-def all_heads(run: Run, chosen: tuple[int, int]) -> None:
-    """The section of the Heads page where every head's map stands at once, before tuning and after; nothing for a
-    recording that kept none. `chosen`: layer and head of the select boxes."""
-    kept = {} if run.has_weights else recordings.looks(run.subject.id)
-    if not run.has_weights and not kept:
-        return
-    st.header("Where do all heads look?", anchor="all-heads")
-    key, on = "heads_all", links.read("all") == "1" or bool(kept)
-    if not kept:
-        st.session_state[key] = on
-        st.toggle(
-            "Look through every head", key=key, on_change=lambda: links.write(all=1 if st.session_state[key] else None)
-        )
-    if not on or (not kept and not heavy.agreed_for(run.spec, "to look through all of its heads", key="heads_all")):
-        return
-    with sentences(stop=False), st.spinner("Looking through all heads ..."):
-        if kept:
-            image: int | str = _photograph(kept)
-            each = {when: [looks.recorded(one) for one in kept[image][when]] for when in ("before", "after")}
-        else:
-            image, known = image_choice.asked("heads", run), cached.anatomy(run.subject)
-            if not known.prefix_tokens:
-                st.caption("This backbone has no class token that could ask in all heads.")
-                return
-            each = {
-                when: [cached.attention(run.subject, image, layer, None, tuned) for layer in range(len(known.grids))]
-                for when, tuned in (("before", False), ("after", True))
-            }
-    with st.container(key="wrap_all_heads"):
-        places = st.columns(2, gap="medium")
-    for place, (when, layers) in zip(places, each.items(), strict=True):
-        key, maps = f"heads_all_{when}", np.stack([one.maps for one in layers])
-        with place:
-            figure = plan(
-                head_maps, maps, selected=chosen, title=f"{when.capitalize()} tuning: {finding(maps)}",
-                **screen.fit(480, 900), dark=theme.is_dark(),
-            )  # fmt: skip
-            theme.show(figure, key, spec=run.spec, on_click=lambda key=key: controls.pick_head(key))
-    captions.caption(
-        f"{run.title}: where the class token looks in each head, on {cached.image_name(image)}. Each map is brightest "
-        "where its head looks most. Patches looked at: the exponential of the entropy over patches. Click a head to "
-        "look through it.",
-    )
-
-
-def _photograph(kept: Mapping[str, Any]) -> str:
+def kept_photograph(kept: Mapping[str, Any]) -> str:
     """The one that the address names, else the first."""
     said = links.read("image")
     return said if said in kept else next(iter(kept))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from app import cached, looks, recordings, subjects
 from app.looks import look_of
+from peftcore import errors
 
 KEPT = [name for name, run in recordings.runs().items() if run.get("looks")]
 
@@ -91,6 +93,17 @@ def test_all_heads_stand_at_once_and_a_click_chooses_one(at):
     app.run()
     assert (app.query_params["layer"], app.query_params["head"]) == ("5", "2")
     assert "heads_all_after" not in figures(at("heads", run="heart-digits"))
+
+
+def test_a_backbone_without_a_class_token_says_that_nobody_asks_in_all_heads(at):
+    """Of what may be looked through; other heads of a Swin are looked through one by one."""
+    from app.heads import all_heads
+
+    example = subjects.run(subjects.named("heart-digits"))
+    known = cached.anatomy(example.subject)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(errors.NotMeasurable, match="no class token"):
+        patch.setattr(cached, "anatomy", lambda subject: replace(known, prefix_tokens=0))
+        all_heads._measured(example, 0)
 
 
 def test_they_are_offered_beside_runs_and_examples(at):

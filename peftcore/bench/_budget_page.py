@@ -83,7 +83,7 @@ def difference(row: Row, peer: Row, pairs: Iterable[tuple[str, str]]) -> tuple[f
 def _tables(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> list[str]:
     tasks = list(dict.fromkeys(task for task, _ in pairs))
     counts = sorted({len(own) for own in by_task(rows[0], pairs).values()})
-    peer = next(row for row in rows if row["method"] == "lora")
+    peer = next((row for row in rows if row["method"] == "lora"), None)  # none where no image fits
     means = {id(row): statistics.mean(map(statistics.mean, by_task(row, pairs).values())) for row in rows}
     ordered = sorted(rows, key=lambda row: -means[id(row)])
     summary, tasks_of = [], []
@@ -93,8 +93,10 @@ def _tables(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> list[str]:
             group: f"{statistics.mean(statistics.mean(values[task]) for task in own):.1f}"
             for group, own in grouped(tasks).items()
         }
-        apart, error = difference(row, peer, pairs)
-        to_lora = "" if row is peer else f"{apart:+.1f}" + (f" ± {error:.1f}" if error is not None else "")
+        to_lora = ""
+        if peer and row is not peer:
+            apart, error = difference(row, peer, pairs)
+            to_lora = f"{apart:+.1f}" + (f" ± {error:.1f}" if error is not None else "")
         summary.append(
             {
                 "method": _title(row),

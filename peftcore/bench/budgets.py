@@ -86,15 +86,20 @@ class Sheet:
 
 
 def record(log: RunLog, sheet: Sheet, found: Sequence[Entry], tasks: Sequence[str], words: str) -> dict[str, Any]:
-    """What was measured so far, as assets/mini_vtab.json keeps it: one object for each entry and budget.
+    """What was measured so far, as assets/mini_vtab.json keeps it: one object for each entry and budget, of the tasks
+    and seeds that all entries were run on.
 
     Accuracies are in percent, by task and seed, as is `chance`; `curves`: [epoch, accuracy on validation images] of
     each run.
     """
     paces, made, hours = sheet.paces(found), sheet.sizes(found), sum(row["cpu"] for row in log) / 3600
+    planned = list(runs(found, sheet.backbone, paces, made, tasks))
+    # What is under way stays out: entries share runs between budgets, and some are done long before the others.
+    lacking = {(budget, spec.task, spec.seed) for _, budget, spec in planned if log.known(spec) is None}
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for entry, budget, spec in runs(found, sheet.backbone, paces, made, tasks):
-        if (row := log.known(spec)) is None or row["test"] is None:
+    for entry, budget, spec in planned:
+        row = log.known(spec)
+        if row is None or row["test"] is None or (budget, spec.task, spec.seed) in lacking:
             continue
         own = made[entry.name]
         one = rows.setdefault((entry.name, budget), {

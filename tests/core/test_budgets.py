@@ -110,7 +110,19 @@ def recorded(tmp_path):
     return budgets.record(log, Sheet(tmp_path / "sheet.json", "vit_micro"), FOUND, _budgets.TASKS, "python -m x")
 
 
-def test_the_record_has_every_run_and_the_page_what_is_whole(recorded):
+def test_what_shares_its_runs_with_another_budget_stands_nowhere_alone(tmp_path):
+    """LAST with all of its batch is the same run under equal epochs and equal memory."""
+    log = RunLog(tmp_path / "runs.jsonl")
+    for _, budget, spec in runs(FOUND, "vit_micro", PACES, SIZES, seeds=(0,)):
+        if budget == "epochs":
+            log.row(spec, lambda _: {"val": {}, "test": 0.5, "parameters": 7, "cpu": 36.0})
+    sheet = Sheet(tmp_path / "sheet.json", "vit_micro")
+    found = budgets.record(log, sheet, FOUND, _budgets.TASKS, "python -m x")
+    assert {row["budget"] for row in found["rows"]} == {"epochs"} and len(found["rows"]) == len(FOUND)
+    assert "Not measured yet: vit_micro with the CPU time" in _budget_page.page(found)
+
+
+def test_the_record_and_the_page_have_what_is_whole(recorded):
     rows = {(row["method"], row["published"], row["budget"]): row for row in recorded["rows"]}
     assert len(rows) == 9 and json.loads(json.dumps(recorded)) == recorded
     one = rows["last", False, "time"]

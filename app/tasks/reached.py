@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import links, numbers, screen, theme
+from app import glossary, links, numbers, screen, theme
 from app.captions import caption
 from app.drawn import plan
 from peftcore.figures.budgets import EQUAL, against_memory, against_time, by_task, equals, whole
@@ -60,8 +60,10 @@ def _choose(budgets: list[str]) -> str:
     return links.choice(
         st.segmented_control, "tasks", "equal", "What is equal", budgets, default=budgets[0], show=str.capitalize,
         required=True,
-        help="Time: each method trains for as long as LoRA does. Epochs: each for equally many. Memory: likewise, with "
-        "the largest batches that fit into what a step of LAST takes.",
+        help=glossary.linked(
+            "Time: each method trains for as long as LoRA does. Epochs: each for equally many. Memory: likewise, with "
+            "the largest batches that fit into what a step of LAST takes."
+        ),
     )  # fmt: skip
 
 

@@ -27,7 +27,8 @@ HOW = {
     "epochs. Evaluation counts for nobody.",
     "memory": f"Every method has the bytes that a step of LAST with its recipe and batches of {BATCH} takes in all, "
     "weights included, as `predict` gives them; cached features lie on disk, mapped. Its batch is the largest that "
-    f"fits, its rate goes down by the square root of the batch, and it trains for {EPOCHS} epochs.",
+    f"fits, its rate goes down by the square root of the batch, and it trains for {EPOCHS} epochs. Seconds are "
+    f"those of as many epochs with batches of {BATCH}.",
 }
 
 

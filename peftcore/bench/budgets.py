@@ -92,7 +92,8 @@ def record(log: RunLog, sheet: Sheet, found: Sequence[Entry], tasks: Sequence[st
     Accuracies are in percent, by task and seed, as is `chance`; `curves`: [epoch, accuracy on validation images] of
     each run.
     """
-    paces, made, hours = sheet.paces(found), sheet.sizes(found), sum(row["cpu"] for row in log) / 3600
+    paces, made = sheet.paces(found), sheet.sizes(found)
+    hours = sum(row["cpu"] for row in log if row["spec"]["backbone"] == sheet.backbone) / 3600
     planned = list(runs(found, sheet.backbone, paces, made, tasks))
     # What is under way stays out: entries share runs between budgets, and some are done long before the others.
     lacking = {(budget, spec.task, spec.seed) for _, budget, spec in planned if log.known(spec) is None}
@@ -124,12 +125,14 @@ def record(log: RunLog, sheet: Sheet, found: Sequence[Entry], tasks: Sequence[st
 
 
 def with_others(made: dict[str, Any], backbone: str, path: Path) -> dict[str, Any]:
-    """A record with what the file has of other backbones."""
+    """A record with what the file has of other backbones, in the file's order."""
     if not path.exists():
         return made
     known = json_.loads(path.read_text())
     kept = {name: known[name] | made[name] for name in ("weights", "core_hours")}
-    return made | kept | {"rows": [*(row for row in known["rows"] if row["backbone"] != backbone), *made["rows"]]}
+    order = list(dict.fromkeys([*(row["backbone"] for row in known["rows"]), backbone]))
+    rows = [*(row for row in known["rows"] if row["backbone"] != backbone), *made["rows"]]
+    return made | kept | {"rows": sorted(rows, key=lambda row: order.index(row["backbone"]))}
 
 
 def command(

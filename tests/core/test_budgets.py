@@ -180,6 +180,8 @@ def test_the_page_is_made_of_the_record_and_a_backbone_joins_the_others(recorded
     swin["rows"] = [row | {"backbone": "swin_micro"} for row in recorded["rows"]]
     both = budgets.with_others(swin, "swin_micro", path)
     assert len(both["rows"]) == 2 * len(recorded["rows"]) and set(both["core_hours"]) == {"vit_micro", "swin_micro"}
+    assert [row["backbone"] for row in both["rows"]][:: len(recorded["rows"])] == ["vit_micro", "swin_micro"]
     path.write_text(json.dumps(both))
+    assert [row["backbone"] for row in budgets.with_others(recorded, "vit_micro", path)["rows"]][0] == "vit_micro"
     assert budgets.with_others(swin, "swin_micro", path) == both
     assert budgets.with_others(swin, "swin_micro", tmp_path / "none.json") == swin

@@ -12,7 +12,14 @@ import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import theme, words
-from peftcore.figures.method_style import kind_dash, kind_symbol, method_colour, method_kind, method_title
+from peftcore.figures.method_style import (
+    kind_dash,
+    kind_symbol,
+    method_colour,
+    method_in_text,
+    method_kind,
+    method_title,
+)
 
 Row = Mapping[str, Any]
 Pair = tuple[str, str]  # a task and a seed
@@ -64,7 +71,7 @@ def against_time(
     if at is not None:
         figure.add_vline(x=at, line=dict(color=theme.muted(dark), width=1.5, dash="dash"))
     best = max(ends, key=ends.__getitem__, default=None)
-    reached = "none has finished an epoch" if best is None else f"{best} reaches {ends[best]:.0f} %"
+    reached = "none has finished an epoch" if best is None else f"{_in_text(best, rows)} reaches {ends[best]:.0f} %"
     return theme.finish(
         figure, f"{said} {reached}", name="against_time", note=_note(pairs), dark=dark, height=height, line=line,
     )  # fmt: skip
@@ -127,14 +134,20 @@ def against_memory(
     best = max(reached, key=reached.__getitem__)
     return theme.finish(
         figure,
-        f"{EQUAL[of].capitalize()} {best} reaches {reached[best][0]:.0f} % with {reached[best][1] / 1e6:.0f} MB above "
-        "the weights",
+        f"{EQUAL[of].capitalize()} {_in_text(best, full)} reaches {reached[best][0]:.0f} % with "
+        f"{reached[best][1] / 1e6:.0f} MB above the weights",
         name="against_memory", note=_note(pairs), dark=dark, height=height, line=line,
     )  # fmt: skip
 
 
 def _title(row: Row) -> str:
     return method_title(row["method"]) + (", as published" if row["published"] else "")
+
+
+def _in_text(title: str, rows: Iterable[Row]) -> str:
+    """A row's title in the middle of a sentence."""
+    row = next(row for row in rows if _title(row) == title)
+    return title.replace(method_title(row["method"]), method_in_text(row["method"]), 1)
 
 
 def _dash(row: Row) -> str:

@@ -152,6 +152,9 @@ def test_the_figures_show_what_is_whole_in_seconds_and_bytes(recorded):
     for figure in (against_time, against_memory):
         drawn = figure([row for row in rows if row["budget"] == "time"], chances=chances)
         assert [note.text for note in drawn.layout.annotations] == ["chance 12 %"]
+    full = [row | {"method": "full"} if row["method"] == "last" else row for row in rows if row["budget"] == "time"]
+    for figure in (against_time, against_memory):
+        assert figure(full).layout.title.text.startswith("In equal time full fine-tuning reaches")
     early = against_time([row for row in rows if row["budget"] == "time"], at=1.5)
     assert early.layout.title.text.startswith("After 2 s ") and len(early.layout.shapes) == 1
     assert (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import streamlit as st
 
@@ -65,7 +67,7 @@ def _show(run: Run, each: Looks, chosen: tuple[int, int], name: str) -> None:
                 head_maps, maps, selected=chosen, title=f"{when.capitalize()} tuning: {finding(maps)}",
                 **screen.fit(480, 900), dark=theme.is_dark(),
             )  # fmt: skip
-            theme.show(figure, key, spec=run.spec, on_click=lambda key=key: controls.pick_head(key))
+            theme.show(figure, key, spec=run.spec, on_click=partial(controls.pick_head, key))
     captions.caption(
         f"{run.title}: where the class token looks in each head, on {name}. Each map is brightest where its head looks "
         "most. Patches looked at: the exponential of the entropy over patches. Click a head to look through it."

@@ -74,5 +74,5 @@ def _both(
 
 def kept_photograph(kept: Mapping[str, Any]) -> str:
     """The one that the address names, else the first."""
-    said = links.read("image")
+    said = links.read("image") or ""
     return said if said in kept else next(iter(kept))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import streamlit as st
 from app import glossary, links, numbers, screen, theme
 from app.captions import caption
 from app.drawn import plan
-from peftcore.figures.budgets import EQUAL, against_memory, against_time, by_task, equals, whole
+from peftcore.figures.budgets import EQUAL, Row, against_memory, against_time, by_task, equals, whole
 from peftcore.figures.reached import reached
 from peftcore.spec import RunSpec
 from peftcore.store import conditions
@@ -49,7 +50,7 @@ def draw(task: str, backbone: str) -> None:
     caption(said, recorded["command"])
 
 
-def _pairs(rows: list[dict[str, Any]], task: str) -> list[tuple[str, str]]:
+def _pairs(rows: Sequence[Row], task: str) -> list[tuple[str, str]]:
     return [pair for pair in whole(rows, "tasks") if pair[0] == task]
 
 

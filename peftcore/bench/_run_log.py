@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ Row = dict[str, Any]
 
 
 class RunLog:
-    """The rows of a file, by spec and by the digest of the embedded weights: with others, it is another run."""
+    """The rows of a file, by spec and by the digest of the weights, embedded or a file of one's own: with others, it is
+    another run. A file's folder is none of the run's business, so that a log may travel."""
 
     def __init__(self, path: Path):
         self.path, self._rows, self._read = path, dict[tuple[str, str], Row](), 0
@@ -25,7 +28,7 @@ class RunLog:
         self._look()
         if (found := self._rows.get(_identity(spec))) is None:
             key, weights = _identity(spec)
-            found = {"key": key, "weights": weights, "spec": spec.to_dict(), **make(spec)}
+            found = {"key": key, "weights": weights, "spec": _named(spec).to_dict(), **make(spec)}
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
@@ -56,4 +59,17 @@ class RunLog:
 
 
 def _identity(spec: RunSpec) -> tuple[str, str]:
-    return spec.key, weights_digest(spec.backbone)
+    if spec.weights is None:
+        return spec.key, weights_digest(spec.backbone)
+    file = Path(spec.weights)
+    return _named(spec).key, _digest(file, file.stat().st_mtime_ns) if file.exists() else ""
+
+
+def _named(spec: RunSpec) -> RunSpec:
+    return spec if spec.weights is None else spec.replace(weights=Path(spec.weights).name)
+
+
+@lru_cache(maxsize=8)
+def _digest(file: Path, _changed: int) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

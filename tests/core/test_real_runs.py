@@ -114,3 +114,17 @@ def test_the_methods_asked_for_are_all_that_runs(plan, tmp_path):
     assert of("linear", "last") == {"linear", "last"} and of("heart_lora") == {"heart_lora"}
     with pytest.raises(BadParameter, match=r"no line for 'ssf'; there are linear, last"):
         real._entries(["ssf"])
+
+
+def test_a_log_travels_with_the_weights_name_and_digest_not_their_folder(tmp_path):
+    here, there = tmp_path / "here" / "w.safetensors", tmp_path / "there" / "w.safetensors"
+    for file in (here, there):
+        file.parent.mkdir()
+        file.write_bytes(b"weights")
+    log = RunLog(tmp_path / "runs.jsonl")
+    log.row(RunSpec(weights=str(here)), lambda _: {"test": 0.5})
+    assert str(tmp_path) not in log.path.read_text() and '"w.safetensors"' in log.path.read_text()
+    other = RunLog(log.path)
+    assert other.known(RunSpec(weights=str(there)))["test"] == 0.5 and other.known(RunSpec()) is None
+    there.write_bytes(b"others")
+    assert other.known(RunSpec(weights=str(there))) is None

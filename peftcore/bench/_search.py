@@ -36,8 +36,9 @@ EPOCHS = {"side": (20, 80), "in-backbone": (10, 20)}  # where the search begins,
 _REACHED = ("seeds", "val")  # of a row of evidence
 Run = Callable[[RunSpec], dict[str, Any]]  # a row with "val", a share; raises Diverged
 
-# Trials go on unless they are in the lowest quarter after a task.
-PRUNER = optuna.pruners.PercentilePruner(75, n_startup_trials=2)
+# Trials go on unless they are in the lowest quarter after a task, of four at least: what a file of recipes tells of has
+# no value after a task.
+PRUNER = optuna.pruners.PercentilePruner(75, n_startup_trials=2, n_min_trials=4)
 
 
 class Stopped(Exception):

@@ -165,6 +165,8 @@ def test_a_new_study_goes_on_from_what_the_file_of_recipes_tells(tmp_path, made,
     assert not made and again.entry("python") == entry
     list(again.advance("epochs"))
     assert {spec.epochs for spec in made} == {2 * entry["values"]["epochs"]}
+    more = [trial for trial in again.study.get_trials() if trial.params["epochs"] == made[0].epochs]
+    assert [trial.state.name for trial in more[:3]] == ["COMPLETE"] * 3, "too few were seen after a task to stop one"
 
 
 @pytest.mark.parametrize("change", [{"weights": "other"}, {"tasks": ["cells"]}])

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import base64
 import sys
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from record_atlas import name_of, recorded, write
 
 from app import recordings, words
-from app.cached import PHOTOS
+from app.cached import PHOTOS, photograph
 from app.looks import look_of
 from peftcore.backbone.load import Backbone, load_backbone
 from peftcore.backbone.preprocess import prepare
@@ -32,7 +31,6 @@ from peftcore.model import TunedModel
 from peftcore.probes.attention import attention_maps
 from peftcore.spec import RunSpec
 from peftcore.store import recipes
-from peftcore.uploads.decoding import decode
 
 
 def packed(source: Backbone | TunedModel, backbone: Backbone, images: np.ndarray) -> list[dict[str, Any]]:
@@ -52,8 +50,8 @@ def looks(model: TunedModel, spec: RunSpec, times: int) -> dict[str, Any]:
     backbone = load_backbone(spec.backbone, weights=spec.weights, img_size=spec.image_size)
     before, after = finer_backbone(backbone, times), finer(model, backbone, times)
     side, made = max(before.input_size), {}
-    for code, name in PHOTOS.items():
-        image = decode(str(files("sklearn.datasets.images") / name), side, "crop")[None]
+    for code in PHOTOS:
+        image = photograph(code, side)[None]
         made[code] = {
             "side": side,
             "before": packed(before, before, image),

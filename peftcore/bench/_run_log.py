@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -71,5 +70,6 @@ def _named(spec: RunSpec) -> RunSpec:
 
 @lru_cache(maxsize=8)
 def _digest(file: Path, _changed: int) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    from peftcore.backbone.arrival import sha256
+
+    return sha256([file])

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import theme
-from peftcore.figures.squares import GAP, SIDES, cell_side, lay_square
+from peftcore.figures.squares import GAP, SIDES, cell_side, cells, lay_square, outline
 
 MARGINS = SIDES | dict(r=12)
 
@@ -56,27 +56,15 @@ def head_maps(
         hovertemplate="<b>%{text}</b><br>looks at about %{customdata[2]} of "
         f"{rows * columns} patches<extra></extra>",
     )  # fmt: skip
-    page = "#11151A" if dark else "#FFFFFF"
-    for count, along in ((heads, "x"), (layers, "y")):
-        for at in range(1, count):
-            getattr(figure, f"add_{'v' if along == 'x' else 'h'}line")(
-                **{along: at - 0.5}, line=dict(color=page, width=GAP)
-            )
+    gap = dict(color=theme.page(dark), width=GAP)
+    for at in range(1, heads):
+        figure.add_vline(x=at - 0.5, line=gap)
+    for at in range(1, layers):
+        figure.add_hline(y=at - 0.5, line=gap)
     if selected is not None:
-        layer, head = selected
-        figure.add_shape(
-            type="rect", x0=head - 0.5, x1=head + 0.5, y0=layer - 0.5, y1=layer + 0.5, fillcolor="rgba(0,0,0,0)",
-            line=dict(color="#D55E00", width=3),
-        )  # fmt: skip
+        outline(figure, *selected)
     lay_square(figure, layers, heads, cell, MARGINS)
-    theme.numbered(
-        figure,
-        {
-            "layer": (where[:, 0] + 1).tolist(),
-            "head": (where[:, 1] + 1).tolist(),
-            "patches": looked[where[:, 0], where[:, 1]].round(1).tolist(),
-        },
-    )
+    theme.numbered(figure, cells(looked.round(1), "patches"))
     return theme.finish(
         figure, title or finding(maps), name="head-maps", dark=dark, margin=MARGINS, width=figure.layout.width,
         height=figure.layout.height, line=max(24, int(figure.layout.width / 8)),

@@ -24,6 +24,7 @@ from peftcore.figures.squares import (
     colour_bar,
     crosses,
     lay_square,
+    outline,
     rank_heads,
     ticks,
 )
@@ -125,7 +126,7 @@ def head_grid(
     if mask is not None:
         crosses(figure, np.argwhere(~np.asarray(mask, bool) & ~np.isnan(values)), cell)
     if selected is not None:
-        _outline(figure, *selected)
+        outline(figure, *selected)
     lay_square(figure, rows, columns, cell, SIDES)
     note = _selection_note(values, ranks, count, selected, score, scale) if note is None else note
     return theme.finish(
@@ -158,13 +159,6 @@ def _selection_note(
     layer, head = selected
     said = scale.text(values[selected])
     return f"head {head + 1} of layer {layer + 1}: rank {int(ranks[selected])} of {count}, {score} {said}"
-
-
-def _outline(figure: go.Figure, layer: int, head: int) -> None:
-    """A double frame around one cell, visible on any colour and in grey."""
-    box = dict(type="rect", x0=head - 0.5, x1=head + 0.5, y0=layer - 0.5, y1=layer + 0.5, fillcolor="rgba(0,0,0,0)")
-    figure.add_shape(**box, line=dict(color="#FFFFFF", width=6))
-    figure.add_shape(**box, line=dict(color="#D55E00", width=3))
 
 
 def layer_profile(

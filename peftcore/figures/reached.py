@@ -43,7 +43,7 @@ def reached(
         figure.add_scatter(
             x=[means[method]], y=[title], mode="markers+text", text=f"{means[method]:.0f}", textposition="top center",
             marker=dict(color=colour, size=12, symbol=kind_symbol(method_kind(method)),
-                        line=dict(width=1, color="#11151A" if dark else "#FFFFFF")),
+                        line=dict(width=1, color=theme.page(dark))),
             hovertemplate=f"<b>{title}</b><br>{means[method]:.1f} %, mean of "
             f"{', '.join(f'{value:.1f}' for value in values)}<extra></extra>",
         )  # fmt: skip

@@ -150,3 +150,10 @@ def crosses(figure: go.Figure, where: np.ndarray, cell: float) -> None:
             name="switched off",
             marker=dict(symbol="x-thin", size=0.5 * cell, opacity=1, line=dict(width=width, color=colour)),
         )
+
+
+def outline(figure: go.Figure, layer: int, head: int) -> None:
+    """A double frame around one cell, visible on any colour and in grey."""
+    box = dict(type="rect", x0=head - 0.5, x1=head + 0.5, y0=layer - 0.5, y1=layer + 0.5, fillcolor="rgba(0,0,0,0)")
+    figure.add_shape(**box, line=dict(color="#FFFFFF", width=6))
+    figure.add_shape(**box, line=dict(color="#D55E00", width=3))

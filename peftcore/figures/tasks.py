@@ -124,7 +124,7 @@ def projection(
                     size=7,
                     opacity=0.85,
                     symbol=theme.SYMBOLS[(index + index // len(theme.CATEGORIES)) % len(theme.SYMBOLS)],
-                    line=dict(width=0.4, color="#11151A" if dark else "#FFFFFF"),
+                    line=dict(width=0.4, color=theme.page(dark)),
                 ),
                 hovertemplate=f"{words.plain(name)}, image %{{customdata}}<extra></extra>",
             )

@@ -38,6 +38,11 @@ LETTER = 7.8  # pixels of a title's letter, about
 SMALL_LETTER = 6.4  # of the small lines under a title
 
 
+def page(dark: bool) -> str:
+    """The colour of what a figure stands on, for gaps and rims."""
+    return "#11151A" if dark else "#FFFFFF"
+
+
 def muted(dark: bool = False) -> str:
     """The colour of what should stay in the background: tick labels, notes, ghosts."""
     return "#A3AEBA" if dark else "#55606D"

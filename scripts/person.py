@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -157,7 +158,7 @@ class Person:
         self.tally.errors["the connection was closed"] += 1
 
     def take(self, message: ForwardMsg) -> None:
-        kind = message.WhichOneof("type")
+        kind, fragments = message.WhichOneof("type"), message.metadata.run.fragment_ids
         if message.metadata.cacheable:
             self.hashes.add(message.hash)
         if kind == "delta" and message.delta.WhichOneof("type") == "new_element":
@@ -169,18 +170,17 @@ class Person:
         elif kind == "auto_rerun":
             self.timer(message.auto_rerun.fragment_id, message.auto_rerun.interval)
         elif kind == "script_finished":
-            self.finished(message.script_finished)
+            self.finished(message.script_finished, fragments)
         elif kind == "page_not_found":
             self.tally.errors["page not found"] += 1
-        elif kind == "new_session" and not self.ticking:
+        elif kind == "new_session" and not fragments:  # the whole script; it starts its timers anew
             self.stop()
 
-    def finished(self, how: int) -> None:
-        """0: the whole script; 1: it could not be compiled; 2: it begins again; 3: a fragment."""
+    def finished(self, how: int, fragments: Iterable[str]) -> None:
+        """0: the whole script; 1: it could not be compiled; 2: it begins again; 3: these fragments."""
         if how == ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY:
-            for fragment in list(self.ticking):
-                self.tally.ticks.append(time.monotonic() - self.ticking.pop(fragment))
-                break
+            now = time.monotonic()
+            self.tally.ticks += [now - self.ticking.pop(one) for one in fragments if one in self.ticking]
         elif how == ForwardMsg.FINISHED_SUCCESSFULLY and self.ended and not self.ended.done():
             self.ended.set_result("")
         elif how == ForwardMsg.FINISHED_WITH_COMPILE_ERROR and self.ended and not self.ended.done():

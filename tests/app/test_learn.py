@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -199,3 +200,18 @@ def test_what_was_measured_is_of_the_recorded_weights():
         run, rows = facts.TABLES["runs"][bits[how]["run"]], bits[how]["by_bits"]
         reached = rows[str(bits[how]["trained_bits"])]["accuracy"]
         assert reached == pytest.approx(run["summary"]["test_accuracy"], abs=1e-4), bits[how]["run"]
+
+
+def test_cuts_on_real_weights_are_those_of_the_log():
+    """Every number is a run's that docs/runs keeps; else run scripts/record_lessons.py real_cuts."""
+    known = facts.TABLES["measured"]["real_cuts"]
+    log = (lesson.FOLDER.parents[1] / "docs" / "runs" / "real_weights.jsonl").read_text().splitlines()
+    runs = [row for row in map(json.loads, log) if row["spec"]["method"]["name"] == "heart_lora"]
+    ran = {(str(row["spec"]["method"]["off"]), row["spec"]["method"]["n_off"], row["spec"]["seed"]): row["test"]
+           for row in runs if row["spec"]["lr"] == known["spec"]["lr"]}  # fmt: skip
+    for cut in known["cuts"]:
+        own = [100 * ran["None", cut["off"], int(seed)] for seed in cut["own"]]
+        lots = [100 * ran[str([mask]), None, seed] for mask, seed, _ in cut["random"]]
+        assert cut["mean"] == pytest.approx(np.mean(own), abs=0.01) and len(own) > 1
+        assert cut["chance"] == pytest.approx(np.mean(lots), abs=0.01) and len(lots) > 1
+        assert list(cut["own"].values()) == pytest.approx(own, abs=0.01)

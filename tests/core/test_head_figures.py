@@ -7,9 +7,22 @@ import pytest
 from figure_examples import IMAGE, MAP, OTHER, RNG, SCORES
 from plotly import colors
 
-from peftcore.figures import attention, heads, lettering, modules, results, score_steps, squares, theme
+from peftcore.figures import attention, cuts, heads, lettering, modules, results, score_steps, squares, theme
 
 # Heads
+
+
+def test_every_run_with_heads_off_is_a_point_and_the_title_tells_both_means() -> None:
+    own, lots = {"0": 71.0, "1": 69.0}, [([0, 2], 0, 66.0), ([1, 3], 1, 65.0), ([2, 3], 0, 67.0)]
+    figure = cuts.cuts([dict(off=2, own=own, random=lots)], {"0": 73.0, "1": 72.0}, heads=4)
+    points = [trace for trace in figure.data if trace.mode == "markers"]
+    assert sorted(y for trace in points for y in trace.y) == [65, 66, 67, 69, 71, 72, 73]
+    for line, end in zip((trace for trace in figure.data if trace.mode == "lines"), (66.0, 70.0), strict=True):
+        assert list(line.y) == [72.5, end]  # both begin where no head is off
+    assert "2 of 4 heads" in figure.layout.title.text and "70.0 %" in figure.layout.title.text
+    assert "66.0 %" in figure.layout.title.text
+    assert len(figure.layout.meta["numbers"]["seed"]) == 7
+    assert [one[1] for one in points[0].customdata] == [": 1, 3", ": 2, 4", ": 3, 4"]  # heads count from 1
 
 
 def test_cells_are_square_and_filled_to_the_pixel() -> None:

@@ -230,7 +230,7 @@ def several(
 ) -> list[str]:
     """`st.multiselect` whose values stand in the address with commas between; 'none' is the empty choice."""
     key = repeated.key_of(f"{page}_{name}")
-    parts = (read(name) or "").split(",")
+    parts = list(dict.fromkeys((read(name) or "").split(",")))
     said = [part for part in parts if part in options] or ([] if parts == ["none"] else list(default))
     st.session_state[key] = said
 

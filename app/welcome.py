@@ -69,7 +69,7 @@ def _picture(scores: dict[str, Any], name: int | str) -> Picture:
     index = int(np.nanargmax(np.nanmax(np.abs(values), axis=(0, 2))))
     projection = scores["projections"][index]
     run = subjects.run(subjects.named(str(name)))
-    accuracy = subjects.reached(run.accuracy or 0.0, run.ground)
+    accuracy = "sealed" if run.accuracy is None else subjects.reached(run.accuracy, run.ground)
     layers = list(scores["layers"])
     return Picture(values[:, index], scores["score"], projection, layers, run.spec, name, accuracy, run.example)
 

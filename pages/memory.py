@@ -25,6 +25,7 @@ job, search = ledgers.under_way(asked), batch_sizes.next_job(cases)
 
 measuring.buttons(cases)
 busy, (share, text) = st.empty(), ledgers.progress(asked)
+text = errors.plain(text)
 if job:
     busy.progress(share, text=text)
 for fault in ledgers.faults(cases):

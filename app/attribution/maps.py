@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from peftcore.model import TunedModel
 
+_STOPPED = "attribution_stopped"  # in the session: keys of the maps that this reader stopped
 CELLS = 64  # of a map's side, at most
 SECONDS = 1800  # of a processor, at most: it ends sooner where nobody waits
 
@@ -99,21 +100,24 @@ def key_of(run: subjects.Run, image: int | str, target: int, how: Mapping[str, A
     return "explained", run.subject, run.finished, image, target, tuple(how.items()), tuned
 
 
-def explained(run: subjects.Run, image: int | str, target: int, how: Mapping[str, Any], tuned: bool) -> Job:
+def explained(run: subjects.Run, image: int | str, target: int, how: Mapping[str, Any], tuned: bool) -> Future:
     """A future of a map (Explained), or of an error, or of Stopped. `how`: by, layer and steps, as `pc.attribute` takes
     them. It says which share of its work is done."""
-    return _apart(run, key_of(run, image, target, how, tuned), _explained, run, image, target, dict(how), tuned)
+    key = key_of(run, image, target, how, tuned)
+    if key in st.session_state.get(_STOPPED, ()):
+        return background.settled(Stopped())
+    return _apart(run, key, _explained, run, image, target, dict(how), tuned)
 
 
 def stop(key: Hashable) -> None:
     """Ends a map under way; it stays so until `again`."""
     _desk().forget(key)
-    _desk().know(key, Stopped())
+    st.session_state.setdefault(_STOPPED, set()).add(key)
 
 
 def again(key: Hashable) -> None:
     """A map that was stopped may be begun again."""
-    _desk().forget(key)
+    st.session_state.get(_STOPPED, set()).discard(key)
 
 
 def patches(run: subjects.Run, image: int | str) -> Job:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Hashable
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -77,10 +78,10 @@ def draw(run: subjects.Run, image: int | str, target: int, chosen: Chosen, class
     _caption(run, image, target, chosen, classes, there[-1])
 
 
-def _followed(job: Job, key: Hashable, when: str, what: str) -> maps.Explained | None:
+def _followed(job: Future, key: Hashable, when: str, what: str) -> maps.Explained | None:
     """The map, with progress and a stop until it is there; None where the reader stopped it."""
     place = st.empty()
-    if not job.done():
+    if isinstance(job, Job) and not job.done():
         with place.container():
             bar = st.empty()
             st.button("Stop", key=f"attribution_stop_{when}", icon=":material/stop:", on_click=maps.stop, args=(key,))
@@ -146,8 +147,8 @@ def _caption(
         )
     colours = "Orange speaks for the class, blue against it" if chosen.by != "rollout" else "Bright is looked at"
     captions.caption(
-        f"{run.caption}. {cached.image_title(run, image)}; explained is {classes[target]}. {how} {colours}; both maps "
-        "share one scale. Before: the backbone with this run's classifier, its update off."
+        f"{run.caption}. {cached.image_title(run, image)}; the class explained is {classes[target]}. {how} {colours}; "
+        "both maps share one scale. Before: the backbone with this run's classifier, its update off."
         + image_choice.size_note(run),
         _command(run, image, target, chosen),
     )

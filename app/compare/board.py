@@ -44,8 +44,8 @@ def draw() -> None:
             st.segmented_control, "board", "ranked", "ranked", list(SHOWN), default="best", show=SHOWN.__getitem__,
             label_visibility="collapsed",
         )  # fmt: skip
-    newest = tuple(r.finished for r in store.runs(limit=1, status="finished"))
-    board = _board(str(store.folder), task, newest, who.sight())
+    finished = tuple((run.id, run.finished) for run in store.runs(status="finished"))
+    board = _board(str(store.folder), task, finished, who.sight())
     some = board.best if ranked == "best" else board.standings
     theirs = published.on_task(task)
     figure = plan(standings,
@@ -63,8 +63,8 @@ def draw() -> None:
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _board(folder: str, task: str, newest: tuple[float | None, ...], sight: str) -> Leaderboard:
-    """Read again when another run has finished."""
+def _board(folder: str, task: str, finished: tuple[tuple[int, float | None], ...], sight: str) -> Leaderboard:
+    """Read again when another run has finished, or one was deleted or restored."""
     return boards.leaderboard(task, state.store())
 
 

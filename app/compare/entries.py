@@ -44,7 +44,8 @@ class Entry:
 
     @cached_property
     def started(self) -> dict[str, Any] | None:
-        return _started(str(state.store().folder), self.code, self.record.attempts if self.record else 0)
+        found = subjects.events(subjects.named(self.code), "started")  # a run that works may not have told it yet
+        return found[-1] if found else None
 
     @property
     def ground(self) -> Ground | None:
@@ -106,12 +107,6 @@ class Group:
 
 def _losses(steps: Sequence[dict[str, Any]]) -> np.ndarray:
     return np.array([step["loss"] for step in steps], float)
-
-
-@lru_cache(maxsize=512)
-def _started(folder: str, code: str, attempts: int) -> dict[str, Any] | None:
-    found = subjects.events(subjects.named(code), "started")
-    return found[-1] if found else None
 
 
 @lru_cache(maxsize=512)

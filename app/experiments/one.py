@@ -118,9 +118,8 @@ def _bill(of: Standing, working: Sequence[RunRecord]) -> None:
                 for run in working:
                     state.engine().cancel(run.id)
                 st.rerun()
-            races = dict.fromkeys(run.race or run.id for run in working)
-            for race in races:
-                navigation.link("runs", f"Watch race {race}", race=race)
+            for race, alone in dict.fromkeys((run.race, None if run.race else run.id) for run in working):
+                navigation.link("runs", f"Watch race {race}" if race else f"Watch run {alone}", race=race, run=alone)
         return
     seconds = expected_seconds(of.missing, state.store())
     takes = f"about **{words.duration(seconds)}** of one core" if seconds else "no time estimate yet"

@@ -91,7 +91,7 @@ def read(run: str, before: Mask, there: Sequence[int]) -> Mask:
     whose, _, said = (links.read("off") or "").partition(":")
     try:
         mask = [sorted({int(head) for head in heads}) for heads in json.loads(said)] if whose == run else before
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return before
     fits = len(mask) == len(there) and all(0 <= h < n for heads, n in zip(mask, there, strict=True) for h in heads)
     return mask if fits else before

@@ -69,7 +69,10 @@ def of_text(text: str, host: str = "") -> Found:
     text = text.strip()
     if text[:1] in ("{", "["):
         return _of_json("The text", text)
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # 'http://['
+        raise BadData(f"{text[:80]!r} is no link that can be read.") from None
     query = parse_qs(parts.query, keep_blank_values=True)
     page = parts.path.rstrip("/").rpartition("/")[2]
     if not query:
@@ -98,7 +101,7 @@ def of_text(text: str, host: str = "") -> Found:
 def _of_json(name: str, text: str) -> Found:
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BadData(f"{name} is not JSON that can be read: {error}. Drop {TAKEN}.") from None
     if isinstance(value, list) and value and all(_has_spec(one) for one in value):
         return _of_runs([one["spec"] for one in value], name)

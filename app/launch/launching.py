@@ -196,7 +196,7 @@ def _time(specs: Sequence[RunSpec]) -> str:
         known = [one for one in each if one]
         if len(known) < len(specs):
             strange = next(spec.backbone for spec, one in zip(specs, each, strict=True) if not one)
-            return f"How long it takes is not known, as no run on `{strange}` has finished here. "
+            return f"How long it takes is not known, as no run on {errors.code(strange)} has finished here. "
         low, high = (sum(one[end] for one in known) for end in (0, 1))
         return f"Probably **{words.span(low, high)}**, going by other runs here. "
     if len(specs) > 1:

@@ -63,7 +63,7 @@ class Case:
         """Pixels; None is the backbone's own size."""
         if self.size == OWN:
             return None
-        if not self.size.isdecimal():
+        if not (self.size.isdecimal() and len(self.size) < 10):
             raise InvalidSetting(f"An image size is a number of pixels such as 224; got {self.size!r}.")
         return int(self.size)
 
@@ -95,7 +95,7 @@ class Case:
 
 def _whole(text: str) -> int | str:
     """A whole number where the text is one; the schema says what is wrong with the rest."""
-    return int(text) if text.isdecimal() else text
+    return int(text) if text.isdecimal() and len(text) < 19 else text
 
 
 def preset(spec: Mapping[str, Any]) -> dict[str, Any]:

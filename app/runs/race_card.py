@@ -11,6 +11,7 @@ from app import errors, state, subjects, theme, words
 from app.runs import labels, picked, races
 from app.runs.selection import ICONS, ORDER, Choice, choose
 from peftcore.figures import races as figures
+from peftcore.figures.words import how_many
 from peftcore.store import RunRecord
 
 WIDTH, HEIGHT, EDGE = 240, 44, 5  # of the picture, pixels
@@ -27,7 +28,7 @@ def draw(records: Sequence[RunRecord], choice: Choice | None) -> None:
         default=None,
     )
     ended = sum(record.ended for record in records)
-    text = f"{ended} of {len(records)} ended" if ended < len(records) else f"{len(records)} runs"
+    text = f"{ended} of {len(records)} ended" if ended < len(records) else how_many(len(records), "run")
     if best is not None:
         accuracy, ground = best.summary["test_accuracy"], subjects.ground(best)
         sure = f" :gray[{ground.text(accuracy)}]" if ground and ground.images else ""

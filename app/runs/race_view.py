@@ -14,6 +14,7 @@ from app.runs import put_away, races, ranking, selection
 from app.runs.races import Runner
 from peftcore.figures import races as figures
 from peftcore.figures.accuracy import apart
+from peftcore.figures.words import how_many
 from peftcore.store import WAITING, RunRecord, conditions
 
 HEIGHT, STACKED = 330, 620  # of the curves' place, pixels: beside each other, and on a phone
@@ -78,9 +79,10 @@ def _state(runners: Sequence[Runner]) -> str:
     """'4 runs, 3 finished, 1 failed'."""
     states = [runner.record.status for runner in runners]
     counts = [f"{states.count(status)} {status}" for status in dict.fromkeys(sorted(states, key=selection.ORDER.index))]
-    return (
-        f"{len(states)} runs, all {states[0]}" if len(set(states)) == 1 else ", ".join([f"{len(states)} runs", *counts])
-    )
+    said = how_many(len(states), "run")
+    if len(set(states)) == 1:
+        return f"{said}, {'all ' * (len(states) > 1)}{states[0]}"
+    return ", ".join([said, *counts])
 
 
 def _progress(runners: Sequence[Runner]) -> tuple[float, str]:
@@ -88,7 +90,7 @@ def _progress(runners: Sequence[Runner]) -> tuple[float, str]:
     share = sum(runner.share for runner in runners) / len(runners)
     if not races.busy([runner.record for runner in runners]):
         ended = sum(runner.record.status == "finished" for runner in runners)
-        return share, "Finished." if ended == len(runners) else f"Ended: {ended} of {len(runners)} came to the finish."
+        return share, "Finished." if ended == len(runners) else f"Ended: {ended} of {len(runners)} finished."
     working = [runner for runner in runners if runner.record.status == "running"]
     if not working:
         return share, _why_it_waits(runners)
@@ -142,7 +144,8 @@ def _finding(runners: Sequence[Runner]) -> str:
     reached = ground.read(best)
     over = "leads" if races.busy([runner.record for runner in runners]) else "wins"
     if len(order) == 1:
-        return _capital(f"{first.label} has {reached} on validation images; no other has a value yet")
+        others = f"; no other has a value{' yet' * (over == 'leads')}" if len(runners) > 1 else ""
+        return _capital(f"{first.label} has {reached} on validation images{others}")
     second, behind, other = order[1], order[1].accuracy, order[1].ground
     assert behind is not None and other is not None
     gap = best - behind

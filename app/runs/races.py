@@ -84,6 +84,10 @@ def runners(race: int) -> list[Runner]:
     records = state.store().runs(race=race)[::-1]
     if not records:
         alone = state.store().run(race)  # which says where there is none
+        if alone.race is not None:
+            raise UnknownName(
+                f"The runs of race {race} were deleted. The list of runs brings them back: its filters have Deleted."
+            )
         raise UnknownName(f"Run {alone.id} is no race: it was launched alone. Its address says run={alone.id}.")
     followers = [following.follow(state.store(), record) for record in records]
     names = labels([record.spec for record in records])

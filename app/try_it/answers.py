@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,12 +51,19 @@ def ask(run: subjects.Run, image: str) -> Future:
 
 def classes(run: subjects.Run) -> list[str]:
     """The names of the classes that a run knows, without its task."""
-    return list(map(str, subjects.events(run.subject, "started")[-1]["classes"]))
+    return list(map(str, _started(run)["classes"]))
 
 
 def weights(run: subjects.Run) -> int:
     """Of the backbone."""
-    return subjects.events(run.subject, "started")[-1]["parameters"]["backbone"]
+    return _started(run)["parameters"]["backbone"]
+
+
+def _started(run: subjects.Run) -> dict[str, Any]:
+    """Raises NotMeasurable: the run has not begun."""
+    if found := subjects.events(run.subject, "started"):
+        return found[-1]
+    raise NotMeasurable(f"Run {run.subject.id} has not begun, so there is no trained model of it to ask yet.")
 
 
 def _or_error(run: subjects.Run, image: str) -> Answer | HeadroomError:

@@ -24,7 +24,7 @@ def settings() -> str:
     names = list(embedded.names())
     return links.choice(
         st.segmented_control, "teach", "backbone", "Backbone", names, default=RunSpec.model_fields["backbone"].default,
-        help="Both come with Headroom. Launch takes the set of images on any other one.",
+        help="Both come with Headroom. For any other, use this set of images on Launch.",
     )  # fmt: skip
 
 
@@ -70,7 +70,8 @@ def follow(run: int) -> None:
 
 
 def _stop(run: int) -> None:
-    state.engine().cancel(run)
+    with errors.sentences(stop=False):
+        state.engine().cancel(run)
 
 
 def _progress(record: RunRecord) -> tuple[float, str]:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 import streamlit as st
 
-from app import background, errors, libraries, links, pictures
+from app import background, errors, libraries, links, pictures, subjects
 from app.try_it import burst, images, learning
 from peftcore import uploads
 from peftcore.errors import HeadroomError
@@ -92,8 +92,8 @@ def lesson() -> Lesson:
 def draw() -> None:
     """The classes at the left, the camera at the right, and the button below; or how the learning goes."""
     background.later("libraries", libraries.load)  # meanwhile somebody takes pictures
-    if (run := links.read("learning")) and run.isdigit():
-        learning.follow(int(run))
+    if (run := subjects.number(links.read("learning") or "")) is not None:
+        learning.follow(run)
         return
     state = lesson()
     left, right = st.columns([6, 5], gap="large")
@@ -132,11 +132,11 @@ def _class(state: Lesson, one: Shown) -> None:
             on_change=lambda: setattr(one, "name", st.session_state[key]), label_visibility="collapsed",
         )  # fmt: skip
         st.button(
-            "", key=f"teach_clear_{one.id}", icon=":material/backspace:", type="tertiary", help="Its last picture away",
-            disabled=not one.files, on_click=one.undo,
+            "", key=f"teach_clear_{one.id}", icon=":material/backspace:", type="tertiary",
+            help="Remove the last picture", disabled=not one.files, on_click=one.undo,
         )  # fmt: skip
         st.button(
-            "", key=f"teach_gone_{one.id}", icon=":material/delete:", type="tertiary", help="This class away",
+            "", key=f"teach_gone_{one.id}", icon=":material/delete:", type="tertiary", help="Remove this class",
             disabled=len(state.classes) <= 2, on_click=lambda: state.classes.remove(one),
         )  # fmt: skip
     count = f"{len(one.files)} of about {ABOUT} pictures"

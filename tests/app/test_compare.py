@@ -9,7 +9,7 @@ from drawn import figures
 
 from app.compare import entries, mistakes
 from peftcore.store import again as again_
-from peftcore.store import gallery, results
+from peftcore.store import gallery, marks, results
 
 
 def text(page) -> str:
@@ -134,6 +134,44 @@ def test_the_leaderboard_ranks_a_task_and_filters(at, trained, recorded, store):
     assert f"None of {examples + 2} rows" in text(page)
     page.text_input(key="leaderboard_filter").set_value("lora lora-digits").run()
     assert list(page.dataframe[0].value["method"]) == ["LoRA"]
+
+
+def test_the_leaderboard_is_of_the_runs_there_are(at, recorded, store):
+    """Also where the run that was launched first ends last, and where one is deleted."""
+    spec, told, artifacts, summary = recorded["lora"]
+    long, short = (store.create_run(spec | {"seed": seed}) for seed in (7, 8))
+    for run in (long, short):
+        store.set_status(run, "running")
+        store.append(run, told, artifacts)
+
+    def runs(page) -> str:
+        return " ".join(page.dataframe[0].value["runs"])
+
+    store.set_status(short, "finished", summary=summary)
+    page = at("compare", view="board", task="digits")
+    assert str(short) in runs(page) and str(long) not in runs(page)
+    store.set_status(long, "finished", summary=summary)
+    assert f"{long}, {short}" in runs(page.run())
+    marks.delete(store, [long])
+    assert str(long) not in runs(page.run())
+
+
+def test_runs_that_had_not_begun_when_they_were_compared_first_tell_all_later(at, recorded, store):
+    spec, told, artifacts, summary = recorded["lora"]
+    runs = [store.create_run(spec | {"seed": seed}) for seed in (1, 2)]
+    for run in runs:
+        store.set_status(run, "running")
+    at("compare", runs=f"{runs[0]},{runs[1]}")
+    for run in runs:
+        store.append(run, told, artifacts)
+        store.set_status(run, "finished", summary=summary)
+    table = next(d.value for d in at("compare", runs=f"{runs[0]},{runs[1]}").dataframe if "from" in d.value)
+    assert table[["from", "to", "trained weights"]].notna().all(axis=None)
+
+
+def test_a_run_that_is_named_twice_is_compared_once(at):
+    page = at("compare", runs="lora-digits,lora-digits,last-digits")
+    assert page.multiselect(key="compare_runs").value == ["lora-digits", "last-digits"]
 
 
 def test_published_numbers_stand_beside_runs_on_a_task_of_vtab(at, trained, recorded, store):

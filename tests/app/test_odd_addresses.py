@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 
@@ -19,16 +20,18 @@ NAMES = {
     "runs": ("run", "race", "view", "page", "images", "label", "predicted"),
     "launch": ("backbone", "method", "task", "race", "race.lr", "race.method", "lora.rank", "device", "weights"),
     "tasks": ("task", "class", "more", "split", "values", "by", "perplexity", "view", "equal"),
-    "heads": ("run", "layer", "head", "image", "query", "score", "projection", "of", "all"),
+    "heads": ("run", "layer", "head", "image", "query", "score", "projection", "of", "all", "off"),
     "attention": ("run", "layer", "head", "module", "image", "query"),
     "attribution": ("run", "image", "class", "by", "layer", "steps"),
     "xray": ("adapter", "beside", "heads", "scale", "projection", "spectrum"),
     "compare": ("runs", "view", "curve", "task"),
+    "try_it": ("view", "learning", "runs", "image", "from"),
     "memory": ("backbone", "batch", "size", "methods", "curve", "epochs", "task", "block", "lora.rank"),
     "atlas": ("open", "score", "of"),
     "home": (),
 }
 ROUNDS = 1
+EVIL = "x`![p](https://evil.example/p.png)`y"  # closes a code span, and draws a picture
 
 
 @pytest.fixture
@@ -63,6 +66,33 @@ ATTACKS = [
     ("launch", {"method": "hf_peft", "hf_peft.options": '{"rank_pattern": {"(a+)+$": 4}}'}, "must be a plain name"),
     ("memory", {"methods": "hf_peft", "hf_peft.options": '{"layers_pattern": "(a+)+$"}'}, "must be a plain name"),
 ]
+
+
+UNFORESEEN = [  # each ended in a traceback once
+    ("try_it", {"view": "teach", "learning": "²"}),
+    ("try_it", {"view": "teach", "learning": "9" * 20}),
+    ("memory", {"methods": "lora,lora"}),
+    ("memory", {"batch": "9" * 5000}),
+    ("memory", {"size": "9" * 5000}),
+    ("launch", {"method": "heart_lora", "heart_lora.off": "9" * 5000}),
+    ("heads", {"run": "heart-digits", "off": "heart-digits:[[1e999]]"}),
+    ("memory", {"backbone": EVIL}),
+    ("launch", {"backbone": EVIL}),
+]
+
+
+@pytest.mark.parametrize("page, said", UNFORESEEN)
+def test_what_nobody_foresaw_is_foreseen(at, store, no_traceback, page, said):
+    shown = at(page, **said)
+    drawn = [one.value for kind in ("markdown", "caption", "error", "warning") for one in getattr(shown, kind)]
+    assert not any(re.search("(?<!`)`x`!", text) for text in drawn), "typed text ends the code span it stands in"
+
+
+@pytest.mark.parametrize("pasted", ["http://[", f"[{'9' * 5000}]"])
+def test_what_is_pasted_and_cannot_be_read_is_a_sentence(at, store, no_traceback, pasted):
+    page = at("launch")
+    page.text_input("launch_paste").input(pasted).run()
+    assert not page.exception and page.error
 
 
 @pytest.mark.parametrize("page, said, sentence", ATTACKS)

@@ -15,7 +15,7 @@ from peftcore import errors
 from peftcore.cli.options import choices
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
-from peftcore.store import recipes
+from peftcore.store import marks, recipes
 from peftcore.store.variations import variations
 
 
@@ -232,7 +232,7 @@ def test_stop_all_stops_all(at, store, race):
     page = at("runs", race=race[0])
     page.button("stop").click().run()
     assert [store.run(run).status for run in race] == ["cancelled"] * 3
-    assert page.get("progress")[0].proto.text == "Ended: 0 of 3 came to the finish."
+    assert page.get("progress")[0].proto.text == "Ended: 0 of 3 finished."
 
 
 def test_a_race_is_one_card_in_the_list_and_leads_to_its_runs_and_back(at, store, race):
@@ -248,6 +248,20 @@ def test_a_race_is_one_card_in_the_list_and_leads_to_its_runs_and_back(at, store
     assert order(page) == ["rank 4", "rank 8", "rank 16"]
     page = at("runs", race=99)
     assert "There is no run 99" in page.error[0].value
+
+
+def test_a_race_whose_runs_were_deleted_says_so(at, store, race):
+    for number, run in enumerate(race):
+        tell(store, run, [0.5 + 0.1 * number])
+        store.set_status(run, "finished", summary={"test_accuracy": 0.5})
+    marks.delete(store, race[1:])
+    page = at("runs", race=race[0])
+    assert "1 run, finished" in text(page) and "no other has" not in text(page)
+    assert at("runs").button(f"run_race_{race[0]}").label.count("1 runs") == 0
+    marks.delete(store, race[:1])
+    assert f"The runs of race {race[0]} were deleted" in at("runs", race=race[0]).error[0].value
+    marks.restore(store, race)
+    assert not at("runs", race=race[0]).error
 
 
 def test_the_newest_is_shown_be_it_a_race(at, race):

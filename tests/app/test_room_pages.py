@@ -188,6 +188,7 @@ def test_a_challenge_is_led_by_validation_and_sealed(at, as_, room, store, train
     accuracy = f"{store.run(trained['lora']).summary['test_accuracy']:.3f}"
     page = at("runs", run=trained["lora"])
     assert next(metric for metric in page.metric if metric.label == "Test accuracy").value == "sealed"
+    assert "test accuracy sealed" in text(at("home")), "the picture is of this run's heads"
     board = at("room").dataframe[0].value
     assert set(board["name"]) == {"Ana", "<b>Bo</b>"} and "test" not in board.columns
     wall = at("room", view="projector", shows="board")

@@ -54,7 +54,7 @@ def test_a_swin_has_no_map_and_says_so(at):
     assert len(label) == 12 and "Test image 0 of Koi heading" in text(page)
 
 
-def test_what_a_link_names_and_is_not_there_is_a_sentence(at, trained):
+def test_what_a_link_names_and_is_not_there_is_a_sentence(at, trained, recorded, store):
     for image, says in (
         ("own-0000000000000000", "no longer kept"), ("test-9999-digits", "test images 0 to 796"), ("x", "names no"),
     ):  # fmt: skip
@@ -62,6 +62,8 @@ def test_what_a_link_names_and_is_not_there_is_a_sentence(at, trained):
         assert says in text(page) and not page.exception
     page = at("try_it", runs=f"{trained['last']},99")
     assert "There is no run 99" in text(page)
+    waiting = store.create_run(recorded["lora"][0])
+    assert f"Run {waiting} has not begun" in text(at("try_it", runs=waiting))
     assert "Choose up to 4 runs" in text(at("try_it", runs="none"))
 
 

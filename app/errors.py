@@ -51,12 +51,12 @@ def no_such(kind: str, name: str | None, names: Sequence[str]) -> None:
 
 
 def unexpected(error: Exception) -> None:
-    """An error that nobody foresaw: one sentence with a number, under which the log has its traceback."""
+    """An unexpected error: one sentence with a number, under which the log has its traceback."""
     number = secrets.token_hex(3)
     log.error("error %s on a page", number, exc_info=error)
     st.error(
-        "This part of the page stopped at an error that nobody foresaw. Reload the page; if it comes again, the app's "
-        f"log (its terminal) says under number {number} what happened.",
+        "This part of the page stopped at an unexpected error. Reload the page; if it comes again, the app's log (its "
+        f"terminal) says under number {number} what happened.",
         icon=":material/error:",
     )
 

@@ -42,10 +42,10 @@ _STYLE = """<style>
 [class*="st-key-run_"] button, [class*="st-key-run_"] button > div {justify-content: flex-start; text-align: left}
 [class*="st-key-own_csv_"] [aria-label="Download as CSV"] {display: none}
 LOST > h2[slot="title"], LOST > h2 + div > div {font-size: 0}
-LOST > h2[slot="title"]::after {content: "Headroom does not answer"; font-size: 1.5rem}
+LOST > h2[slot="title"]::after {content: "Headroom is not responding"; font-size: 1.5rem}
 LOST > h2 + div > div::after {
-  content: "It has been stopped, or the line to it is cut. Leave this page open: it goes on by itself as soon as "
-    "Headroom answers again. What is launched is kept, and goes on from its last checkpoint.";
+  content: "It has been stopped, or the connection was lost. Leave this page open: it goes on by itself as soon as "
+    "Headroom responds again. What is launched is kept, and goes on from its last checkpoint.";
   font-size: 1rem
 }
 </style>""".replace(

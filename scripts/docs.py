@@ -58,8 +58,8 @@ def mini_vtab() -> str:
     titles = {name: METHODS.facts(name).title for name in ("linear", "last", "lora", "full")}
     reached = [f"{title} {mini.mean(name):.0f} %" for name, title in titles.items() if name in mini.methods()]
     return (
-        f"On {len(mini.tasks())} of the tasks, a mini-VTAB in three groups, `{mini.BACKBONE}` reaches on average, over "
-        f"{mini.seeds()} seeds{mini.since()}: {', '.join(reached)}. [The table](docs/tasks.md) has all methods."
+        f"On {len(mini.tasks())} tasks of the mini-VTAB, `{mini.BACKBONE}` reaches, {mini.budget()} and on average "
+        f"over {mini.seeds()} seeds{mini.since()}: {', '.join(reached)}. [The table](docs/tasks.md) has all methods."
     )
 
 

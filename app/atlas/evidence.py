@@ -156,8 +156,8 @@ def answer(by_task: Mapping[str, Sequence[Row]]) -> str:
     if count < FEWEST:
         how = "Too few tasks were measured for an answer"
     return (
-        f"{how}: on {beyond} of {count} tasks a head's Taylor score tells, beyond chance, what switching its update "
-        f"off does to the loss (rank correlation {fmean(taylor):.2f} on average, {fmean(sizes):.2f} with the "
+        f"{how}: on {beyond} of {count} tasks a head's Taylor score predicts, better than chance, what switching its "
+        f"update off does to the loss (rank correlation {fmean(taylor):.2f} on average, {fmean(sizes):.2f} with the "
         f"size of that change). Switching off the least responsive heads first costs less than random order on "
         f"{better} of {count}."
     )
@@ -183,15 +183,15 @@ def _known(rows: Sequence[Row], score: str, of: str) -> list[float]:
 
 
 def foretold(rhos: Mapping[str, Sequence[Sequence[float]]], of: str, heads: int) -> str:
-    """What the figure of the same name shows: the score that tells best, if it tells more than chance does."""
+    """What the figure of the same name shows: the score that predicts best, if it is better than chance."""
     known = {name: [fmean(v) for v in by_task if np.isfinite(v).all()] for name, by_task in rhos.items()}
     means = {name: fmean(values) for name, values in known.items() if values}
     best = max(means, key=lambda name: means[name])
     what = {"update": "what an update is worth", "size": "how much an update does", "head": "what a head is worth"}[of]
     tasks = f"{len(known[best])} task{'s' * (len(known[best]) > 1)}"
     if means[best] <= evidence.by_chance(heads):
-        return f"No score tells {what} beyond chance: {best} comes nearest, {means[best]:.2f} on {tasks}"
-    return f"{best[0].upper()}{best[1:]} tells best {what}: rank correlation {means[best]:.2f} on {tasks}"
+        return f"No score predicts {what} better than chance: {best} comes nearest, {means[best]:.2f} on {tasks}"
+    return f"{best[0].upper()}{best[1:]} predicts best {what}: rank correlation {means[best]:.2f} on {tasks}"
 
 
 def _caption(rows: Sequence[Row], of: str) -> None:

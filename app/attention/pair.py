@@ -31,7 +31,7 @@ def pair_of(
     if known.in_backbone:
         second = cached.attention(subject, image, layer, query)
         titles = (f"Before tuning, {where}", f"After tuning, {where}")
-        note = f"{method_title(method)} has no side network: compared is the backbone, before and after tuning."
+        note = f"{method_title(method)} has no side network, so the backbone is compared before and after tuning."
         return Pair(first, second, head, titles, ("before", "after"), note=note)
     able = " or ".join(map(method_title, METHODS.names(shows="attention")))
     remark = (

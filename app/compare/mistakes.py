@@ -54,8 +54,8 @@ def draw(entries: Sequence[Entry]) -> None:
         _pairs(runs, whole)
     captions.caption(
         f"{len(whole.labels):,} test images of {words.task_title(runs[0].spec['task'])}, in percent. A vote: the class "
-        "that most runs predict; of several, the one with the larger mean probability. McNemar's test, exact: how "
-        "likely is so uneven a split of the images that only one of the two gets right, if both were equally good. "
+        "that most runs predict; in a tie, the one with the largest mean probability. McNemar's test, exact: how "
+        "likely a split this uneven is, of the images that only one of the two gets right, if both were equally good. "
         "Many pairs make a small p likely by chance.",
         f"python -m peftcore compare {' '.join(codes)}" if all(map(str.isdigit, codes)) else None,
     )

@@ -87,7 +87,7 @@ def _offer(run: subjects.Run, found: set[int]) -> None:
     missing = [seed for seed in range(SEEDS) if seed not in known][: max(0, SEEDS - len(known))]
     if missing:
         told = "This is the only seed of this run. " if len(known) == 1 else ""
-        st.caption(f"{told}Other seeds tell what of a score is chance:")
+        st.caption(f"{told}Other seeds show how much of a score is chance:")
         values = {"seed": missing} if len(missing) > 1 else {}
         form: dict[str, Any] = {**request.to_query(run.spec | {"seed": missing[0]}, values)}
         navigation.link("launch", f"Launch seed {' and '.join(map(str, missing))}", **form)

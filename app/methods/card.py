@@ -138,7 +138,7 @@ def _accuracies(name: str) -> None:
         )
         st.code(command, language="bash", wrap_lines=True)
     if not theirs:
-        st.caption("The published VTAB-1K numbers that come with Headroom have none of it.")
+        st.caption("The published VTAB-1K numbers that come with Headroom do not include it.")
         return
     groups = ("natural", "specialised", "structured", "mean of groups")
     rows = [

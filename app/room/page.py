@@ -83,10 +83,10 @@ def _participant(name: str) -> None:
             challenge_view.board()
     else:
         st.title("What is this room doing?")
-        looked_at = LOOKING[who.settings().looking].replace("their", "one's")
+        looked_at = LOOKING[who.settings().looking].replace("their", "your")
         st.markdown(
             f"You are **{errors.plain(name)}**. What you launch is yours: others never stop, change or delete it. "
-            f"In this room one looks at {looked_at}."
+            f"In this room you can look at {looked_at}."
         )
         rules_view.remind()
         challenge_view.board()

@@ -83,7 +83,7 @@ def _everybody() -> None:
     if now.message:
         st.html(f'<div class="wallsaid"><b>{html.escape(now.message)}</b></div>')
     if now.looking != "all" and not who.is_teacher():
-        raise NotYours("In this room one looks at one's own runs; the teacher projects the room.")
+        raise NotYours("In this room you can look at your own runs; the teacher projects the room.")
     if who.has_ended():
         st.html('<div class="wallsaid"><b>The room has ended.</b> Take your runs home on the page Room.</div>')
     rows = [row for row in overview.progress() if row.name][:MOST_ROWS]

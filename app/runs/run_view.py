@@ -149,7 +149,7 @@ def _state(record: RunRecord, follower: Follower) -> None:
         case "finished":
             _result(record, follower)
         case "failed" | "interrupted":
-            errors.show(record.error or "The run ended without a reason.")
+            errors.show(record.error or "The run ended, and no reason was recorded.")
             errors.traceback(f"run {record.id}", state.store().get_artifact(record.id, "traceback"))
         case "cancelled":
             where = f"at step {follower.done:,} of {follower.total:,}" if follower.total else "before it began"
@@ -225,7 +225,7 @@ def _result(record: RunRecord, follower: Follower) -> None:
 
 def _accuracy(place: DeltaGenerator, accuracy: float, ground: Ground, told_conditions: str) -> None:
     """The test accuracy, with what it stands on."""
-    share = f"Share of the test images that are classified rightly. {told_conditions[0].upper()}{told_conditions[1:]}."
+    share = f"Share of the test images classified correctly. {told_conditions[0].upper()}{told_conditions[1:]}."
     sure = f"95 %: {ground.text(accuracy)}" if ground.images else None
     if ground.images:
         share += f" Of {ground.images:,} images, so its 95 % interval (Wilson) is {ground.text(accuracy)}."

@@ -97,7 +97,7 @@ def _agreement(runs: Sequence[subjects.Run], jobs: Sequence, image: str) -> None
         name, count = Counter(said).most_common(1)[0]
         every = "both" if len(said) == 2 else f"all {len(said)}"
         who = every if count == len(said) else f"{count} of {len(said)}"
-        about += f": {who} runs say **{errors.plain(name)}**" if count > 1 else ": each run says something else"
+        about += f": {who} runs say **{errors.plain(name)}**" if count > 1 else ": each run says something different"
     if len(said) < len(runs):
         about += ". Runs that know other classes choose among theirs"
     st.markdown(f"{about}.")

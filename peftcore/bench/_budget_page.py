@@ -21,10 +21,10 @@ TEST_IMAGES = 1000
 Row = Mapping[str, Any]
 HOW = {
     "epochs": f"Every method trains for {EPOCHS} epochs with batches of {BATCH}.",
-    "time": f"Every method trains for as many epochs as fit into the CPU time of {LORA_EPOCHS} epochs of LoRA, by "
-    "steps of both in turns in one process; side methods also pay for the frozen features of all training images "
-    f"once, and none takes more than {MOST_EPOCHS} epochs. Each is a run of its own, whose rate decays over just these "
-    "epochs. Evaluation counts for nobody.",
+    "time": f"Every method trains for as many epochs as fit into the CPU time of {LORA_EPOCHS} epochs of LoRA, "
+    "timed by alternating steps of both in one process; side methods also pay for the frozen features of all training "
+    f"images once, and none takes more than {MOST_EPOCHS} epochs. Each is a run of its own, whose rate decays over "
+    "just these epochs. Evaluation is not counted for any method.",
     "memory": f"Every method has the bytes that a step of LAST with its recipe and batches of {BATCH} takes in all, "
     "weights included, as `predict` gives them; cached features lie on disk, mapped. Its batch is the largest that "
     f"fits, its rate goes down by the square root of the batch, and it trains for {EPOCHS} epochs. Seconds are "
@@ -130,7 +130,7 @@ def _tables(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> list[str]:
 def _without_curves(rows: Sequence[Row], pairs: Iterable[tuple[str, str]]) -> str:
     curved = whole(rows, "curves")
     lacking = sum(pair not in curved for pair in pairs)
-    return f" Of {lacking} of them no validation curve was kept." if lacking else ""
+    return f" No validation curve was kept for {lacking} of them." if lacking else ""
 
 
 def _half_width(percent: float) -> float:

@@ -147,7 +147,7 @@ def command(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/tasks.md.")] = False,
     json: JSON = False,
 ) -> None:
-    """The mini-VTAB under equal epochs, time and memory; stops and goes on, and any part of it is whole."""
+    """The mini-VTAB under equal epochs, time and memory; can be stopped and resumed, and any part of it is whole."""
     import torch
 
     torch.set_num_threads(1)

@@ -39,7 +39,7 @@ def command(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a page.")] = False,
     json: JSON = False,
 ) -> None:
-    """Methods on a backbone with weights of one's own; stops and goes on, and any part of it is whole."""
+    """Methods on a backbone with weights of one's own; can be stopped and resumed, and any part of it is whole."""
     import torch
 
     torch.set_num_threads(1)

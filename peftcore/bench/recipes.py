@@ -94,7 +94,7 @@ def command(
     write_to: Annotated[Path, typer.Option("--write", help="The recipes' file.")] = recipes.FILE,
     json: JSON = False,
 ) -> None:
-    """Search each method's recipe on embedded backbones, by validation; what stops goes on where it was."""
+    """Search each method's recipe on embedded backbones, by validation; can be stopped and resumed."""
     try:
         from peftcore.bench._search import Search, Stopped
     except ImportError as error:

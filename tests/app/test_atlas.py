@@ -146,9 +146,9 @@ def test_what_a_score_is_worth_is_said_by_task(at, monkeypatch):
     least, most, random = evidence.areas({"digits": rows[:2], "cells": rows[2:]})
     assert np.allclose([*least, *most], [0.1, 0.3, 0.9, 0.9]) and np.allclose(random, [(0.2, 0.4)] * 2)
     foretold = figures(app)["atlas_foretold"]
-    assert "No score tells what a head is worth beyond chance" in foretold["layout"]["title"]["text"]
+    assert "No score predicts what a head is worth better than chance" in foretold["layout"]["title"]["text"]
     said = evidence.foretold({"Taylor": [[0.6, 0.4], [0.1]], "energy": [[0.1], [0.1]]}, "update", heads=64)
-    assert said == "Taylor tells best what an update is worth: rank correlation 0.30 on 2 tasks"
+    assert said == "Taylor predicts best what an update is worth: rank correlation 0.30 on 2 tasks"
 
 
 # The recorder

@@ -28,7 +28,7 @@ def command(
     ] = False,
     json: JSON = False,
 ) -> None:
-    """Answer a question of the three papers by runs or predictions; what is finished is never made again."""
+    """Answer a question that the three papers leave open by runs or predictions; nothing finished is run again."""
     store = Store()
     if not name:
         found = everything(store)

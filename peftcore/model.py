@@ -177,9 +177,10 @@ def _prove_it_runs(model: TunedModel) -> None:
             torch.manual_seed(0)
             image = torch.randn(1, *model.backbone.input_size, device=model.backbone.device).to(model.head.weight.dtype)
             with torch.no_grad():
-                start = functional_call(model.eval(), norms, (image,))
+                start = functional_call(model.eval(), norms, (image,), tie_weights=False)
             nudged = {name: torch.randn_like(p).mul_(0.1).requires_grad_() for name, p in zeros.items()}
-            logits = functional_call(model, norms | nudged, (image,))
+            # With tied weights torch would leave the nudged tensor in a place that has a second name.
+            logits = functional_call(model, norms | nudged, (image,), tie_weights=False)
             moved = {p: nudged[name] for name, p in zeros.items()}
             asked = [moved.get(p, p) for p in named.values()]
             gradients = torch.autograd.grad(logits.sum(), asked, allow_unused=True)

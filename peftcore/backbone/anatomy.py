@@ -14,10 +14,8 @@ PROJECTIONS = {
     "q": (("attn.qkv", 0), ("attn.q_proj", None), ("attn.q", None)),
     "k": (("attn.qkv", 1), ("attn.k_proj", None)),
     "v": (("attn.qkv", 2), ("attn.v_proj", None)),
-    "proj": (("attn.proj", None),),
-    "fc1": (("mlp.fc1", None),),
-    "fc2": (("mlp.fc2", None),),
-}
+    "proj": (("attn.proj", None),), "fc1": (("mlp.fc1", None),), "fc2": (("mlp.fc2", None),),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

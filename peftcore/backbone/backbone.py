@@ -139,20 +139,18 @@ class Backbone:
         return self.module.forward_head(self.module.forward_features(images), pre_logits=True)
 
     def check_images(self, images: Tensor) -> None:
-        """Raises BadData unless `images` is a float tensor of images of this backbone's size."""
+        """Raises BadData unless `images` is a float tensor of one or more images of this backbone's size."""
         channels, *size = self.input_size
-        what = "x".join(map(str, images.shape)) if isinstance(images, Tensor) else type(images).__name__
         if not isinstance(images, Tensor) or not images.is_floating_point():
-            kind = images.dtype if isinstance(images, Tensor) else f"an object of type {what}"
+            kind = images.dtype if isinstance(images, Tensor) else f"an object of type {type(images).__name__}"
             raise errors.BadData(
-                f"{self.name} takes a float tensor of normalised images (batch, {channels}, height, width); got {kind}."
+                f"{self.name} takes a float tensor of normalised images (B, {channels}, H, W); got {kind}."
             )
         strict = getattr(getattr(self.module, "patch_embed", None), "strict_img_size", True)
-        if images.ndim != 4 or images.shape[1] != channels or (strict and list(images.shape[2:]) != size):
-            raise errors.BadData(
-                f"{self.name} takes images (batch, {channels}, {size[0]}, {size[1]}); got {what}. Resize them, or load "
-                "the backbone with img_size=(height, width)."
-            )
+        fits = images.ndim == 4 and len(images) and images.shape[1] == channels
+        if not fits or (strict and list(images.shape[2:]) != size):
+            what = f"images (batch, {channels}, {size[0]}, {size[1]}); got {'x'.join(map(str, images.shape))}"
+            raise errors.BadData(f"{self.name} takes {what}. Resize them, or load it with img_size=(height, width).")
 
     def finish(self, tokens: Tensor) -> Tensor:
         """The last block's tokens -> pooled features (B, width): the backbone's own final norm and pooling."""

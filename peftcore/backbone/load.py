@@ -50,11 +50,7 @@ def load_backbone(
 
     architecture = {option: value for option, value in architecture.items() if value is not None}
     _check_name(name)
-    try:
-        meta = torch.device(device).type == "meta"
-    except RuntimeError:
-        raise errors.InvalidSetting(f"There is no device {device!r}; use 'cpu', 'cuda' or 'meta'.") from None
-    places, arrival = FETCH.load("places"), None
+    meta, places, arrival = device_type(device) == "meta", FETCH.load("places"), None
     if (pretrained or weights is not None) and not meta:
         arrival = Arrival(name, places.fetched(name) if weights is None else places.weights_file(Path(weights)))
     try:
@@ -82,24 +78,25 @@ def load_backbone(
         _check_size(name, module.patch_embed)
     channels = architecture.get("in_chans") or config["input_size"][0]
     backbone = Backbone(
-        name=name,
-        module=module,
-        blocks=blocks,
-        input_size=(channels, *module.patch_embed.img_size),
-        prefix_tokens=getattr(module, "num_prefix_tokens", 0),
-        mean=by_channel(config["mean"], channels),
-        std=by_channel(config["std"], channels),
-        interpolation=config["interpolation"],
-        pretrained=arrival is not None,
-        origin=arrival.origin if arrival else None,
-        crop_pct=config["crop_pct"],
+        name=name, module=module, blocks=blocks, input_size=(channels, *module.patch_embed.img_size),
+        prefix_tokens=getattr(module, "num_prefix_tokens", 0), mean=by_channel(config["mean"], channels),
+        std=by_channel(config["std"], channels), interpolation=config["interpolation"], crop_pct=config["crop_pct"],
+        pretrained=arrival is not None, origin=arrival.origin if arrival else None,
         options=tuple(sorted(architecture.items())),
-    )
+    )  # fmt: skip
     # An architecture is understood or not, whatever its weights, so it is checked once; the meta device shows less.
     if not {(name, repr(backbone.options), kind) for kind in {meta, False}} & _understood:
         check_understood(backbone)
         _understood.add((name, repr(backbone.options), meta))
     return backbone
+
+
+def device_type(name: str) -> str:
+    """'cpu', 'cuda' or 'meta', whether it is there or not. Raises InvalidSetting: there is no such device."""
+    try:
+        return torch.device(name).type
+    except RuntimeError:
+        raise errors.InvalidSetting(f"There is no device {name!r}; use 'auto', 'cpu' or 'cuda'.") from None
 
 
 def _check_size(name: str, patches: nn.Module) -> None:

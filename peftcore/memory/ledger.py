@@ -170,13 +170,10 @@ class Ledger(TorchDispatchMode):
         """What was seen so far."""
         top = self.peak
         return MemoryReport(
-            peak=top["total"],
-            components={name: top[name] for name in COMPONENTS},
-            at={"phase": top["phase"], "where": top["where"]},
-            curve=self.timeline.curve(),
-            activations=[life.row() for life in self.timeline.lives if life.pieces and life.role is None],
-            **extra,
-        )
+            peak=top["total"], components={name: top[name] for name in COMPONENTS},
+            at={"phase": top["phase"], "where": top["where"]}, curve=self.timeline.curve(),
+            activations=[life.row() for life in self.timeline.lives if life.pieces and life.role is None], **extra,
+        )  # fmt: skip
 
 
 @cache

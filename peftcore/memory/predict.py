@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from peftcore import errors
-from peftcore.backbone.load import load_backbone
+from peftcore.backbone.load import device_type, load_backbone
 from peftcore.features.plan import CachePlan, plan_cache
 from peftcore.memory.kernels import AsOnCuda, WithoutData
 from peftcore.memory.report import MemoryReport
@@ -53,7 +53,7 @@ def predict_memory(
         with without_data(model, target, spec.precision):
             plan = plan or plan_cache(model, len(task.train) + len(task.val) if task else 0, spec)
             images = (batch, *model.backbone.input_size)
-            report = step_without_data(model, images, spec.precision, plan.place != "none", plan.held(target))
+            report = step_without_data(model, images, spec, plan.place != "none", plan.held(target))
     except (RuntimeError, ValueError, AssertionError) as error:
         _attached(spec, num_classes, "cpu")  # raises DoesNotFit where it does not run with data either
         raise errors.NotMeasurable(
@@ -80,11 +80,11 @@ def target_device(device: str) -> str:
     """'cpu' or 'cuda': what a spec's device means on this machine."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device).type
+    return device_type(device)
 
 
 def step_without_data(
-    model: TunedModel, images: tuple[int, ...], precision: str, cached: bool = False, held: int = 0
+    model: TunedModel, images: tuple[int, ...], spec: RunSpec, cached: bool = False, held: int = 0
 ) -> MemoryReport:
     """A steady step on images of shape (B, C, H, W), within `without_data`. The optimizer is AdamW, as in training.
 
@@ -97,12 +97,13 @@ def step_without_data(
     )
     features = None
     if cached:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=spec.precision == "bf16"):
             one, batch = model.features(batch[:1]), None
-        features = tuple(t.new_empty((images[0], *t.shape[1:])) for t in one)
+        dtype = torch.float32 if spec.cache_precision == "bf16" else None  # FeatureCache.batch gives float32 then
+        features = tuple(t.new_empty((images[0], *t.shape[1:]), dtype=dtype) for t in one)
     cache = [torch.empty(held, dtype=torch.uint8)] if held else []
-    ledger = followed(model, batch, labels, optimizer, features, cache, precision)
-    return ledger.report(precision=precision, batch_size=images[0], predicted=True)
+    ledger = followed(model, batch, labels, optimizer, features, cache, spec.precision)
+    return ledger.report(precision=spec.precision, batch_size=images[0], predicted=True)
 
 
 @contextmanager

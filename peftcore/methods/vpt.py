@@ -74,6 +74,7 @@ class Prompts(nn.Module):
     def __init__(self, sets: int, tokens: int, backbone: Backbone, dropout: float):
         super().__init__()
         self.prefix, self.tokens, self.dropout = backbone.prefix_tokens, tokens, dropout
+        self.fresh = slice(self.prefix, self.prefix + tokens) if sets > 1 else None  # tokens that no block hands on
         width, patch = backbone.blocks[0].width, backbone.module.patch_embed.patch_size
         bound = math.sqrt(6 / (backbone.input_size[0] * math.prod(patch) + width))  # Xavier of the patch embedding
         self.prompts = nn.ParameterList(torch.empty(tokens, width).uniform_(-bound, bound) for _ in range(sets))

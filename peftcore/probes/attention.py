@@ -49,6 +49,7 @@ def attention_flow(source: Backbone | TunedModel, images: Tensor) -> Tensor:
         NotMeasurable: as `attention_maps`.
     """
     blocks = source.backbone.blocks if isinstance(source, TunedModel) else source.blocks
+    fresh = getattr(getattr(source, "tuner", None), "fresh", None)  # prompts that each block gets anew
     flow: Any = None
     for layer, block in enumerate(blocks):
         A = attention_maps(source, images, layer).mean(1)  # (B, N, N); zero outside a Swin's window
@@ -56,6 +57,8 @@ def attention_flow(source: Backbone | TunedModel, images: Tensor) -> Tensor:
         if flow is not None and len(flow[0]) != len(step[0]):
             grid = flow.mT.unflatten(-1, blocks[layer - 1].grid)  # (B, patches, rows, columns)
             flow = F.adaptive_avg_pool2d(grid, block.grid).flatten(2).mT
+        if flow is not None and fresh:
+            flow[:, fresh] = torch.eye(flow.shape[-1], device=flow.device)[fresh]
         flow = step if flow is None else step @ flow
     return flow
 

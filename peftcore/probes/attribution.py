@@ -40,13 +40,9 @@ class Attribution:
 
 
 def attribute(
-    model: TunedModel,
-    images: Tensor,
-    target: int | Sequence[int] | Tensor | None = None,
-    by: By = "integrated_gradients",
-    layer: int | None = None,
-    steps: int = 50,
-) -> Attribution:
+    model: TunedModel, images: Tensor, target: int | Sequence[int] | Tensor | None = None,
+    by: By = "integrated_gradients", layer: int | None = None, steps: int = 50,
+) -> Attribution:  # fmt: skip
     """Explains the logit of `target` (by default the class that the model chooses) on normalised images (B, C, H, W).
 
     `layer` is Grad-CAM's block; by default the last one whose patches the classifier depends on. `steps` of integrated
@@ -54,12 +50,14 @@ def attribute(
 
     Raises:
         UnknownName: `by` is not one of By.
-        BadData: images that do not fit the backbone, or no such class.
+        BadData: images that do not fit the backbone, or no such class. InvalidSetting: no step.
         NotMeasurable: no such layer, or one whose patches get no gradient; an attention without a map, for rollout.
     """
     if by not in get_args(By):
         raise errors.unknown("attribution", by, get_args(By))
     model.backbone.check_images(images)
+    if steps < 1:
+        raise errors.InvalidSetting(f"steps = {steps}; integrated gradients take one step or more.")
     with evaluating(model):
         target = _target(model, images, target)
         if by == "integrated_gradients":
@@ -76,7 +74,10 @@ def _target(model: TunedModel, images: Tensor, target: Any) -> Tensor:
     if target is None:
         with torch.no_grad():
             return torch.cat([model(part).argmax(1) for part in images.split(AT_ONCE)])
-    target = torch.as_tensor(target, device=images.device).expand(len(images))
+    try:
+        target = torch.as_tensor(target, device=images.device).expand(len(images))
+    except (RuntimeError, TypeError, ValueError):
+        raise errors.BadData(f"target = {target!r} is no class, and no list of {len(images)} of them.") from None
     if target.is_floating_point() or not ((target >= 0) & (target < classes)).all():
         raise errors.BadData(f"target = {target.tolist()}; the classifier has classes 0 to {classes - 1}.")
     return target.long()
@@ -153,9 +154,10 @@ class _OnGrid(nn.Module):
 
 
 def _rollout(model: TunedModel, images: Tensor) -> Tensor:
-    """The rollout's row of the pooled token, or the mean of all rows."""
+    """The rollout's row of the pooled token (two in a distilled DeiT), or the mean of all patches' rows."""
     backbone, flow = model.backbone, attention_flow(model, images)  # (B, last tokens, first tokens)
     token = getattr(backbone.module, "global_pool", "") == "token"
-    rows = flow[:, 0] if token else flow[:, -math.prod(backbone.blocks[-1].grid) :].mean(1)
+    pooled = 1 + hasattr(backbone.module, "dist_token")
+    rows = (flow[:, :pooled] if token else flow[:, -math.prod(backbone.blocks[-1].grid) :]).mean(1)
     grid = rows[:, -math.prod(backbone.grid) :].unflatten(-1, backbone.grid)[:, None]
     return F.interpolate(grid.float(), images.shape[2:], mode="bilinear")[:, 0]

@@ -161,7 +161,8 @@ def _replay(backbone: Backbone) -> Iterator[Callable[[int], None]]:
 def _class_token_alone(model: TunedModel) -> Iterator[None]:
     """Where nothing but the class token of the last block is read, its MLP runs on that one; adding it broadcasts."""
     backbone, handles = model.backbone, ExitStack()
-    if not model.is_side and getattr(backbone.module, "global_pool", "") == "token":
+    module = backbone.module  # a distilled DeiT reads a second token
+    if not model.is_side and getattr(module, "global_pool", "") == "token" and not hasattr(module, "dist_token"):
         mlp = backbone.part(backbone.blocks[-1], "mlp")
         handles.enter_context(mlp.register_forward_pre_hook(lambda _, args: (args[0][:, :1], *args[1:])))
     with handles:

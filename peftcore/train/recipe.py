@@ -29,9 +29,7 @@ def choose_device(name: str) -> torch.device:
             raise NotImplementedError
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise errors.InvalidSetting(
-            f"There is no device {name!r} on this machine; use device='auto' or 'cpu'."
-        ) from None
+        raise errors.InvalidSetting(f"There is no device {name!r} on this machine; use 'auto' or 'cpu'.") from None
     return device
 
 

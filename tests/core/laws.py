@@ -120,4 +120,4 @@ def predicted_step(
 ) -> pc.MemoryReport:
     """Of a model on the meta device, whose tensors become fake ones."""
     with without_data(model, target, precision):
-        return replace(step_without_data(model, images, precision, cached), device=target)
+        return replace(step_without_data(model, images, pc.RunSpec(precision=precision), cached), device=target)

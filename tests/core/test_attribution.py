@@ -132,8 +132,14 @@ def test_bad_input_is_a_sentence():
         pc.attribute(model, x, by="grad_cam")
     with pytest.raises(errors.BadData, match="classes 0 to 2"):
         pc.attribute(model, x, 3)
-    with pytest.raises(errors.BadData, match="takes images"):
-        pc.attribute(model, x[..., :16])
+    for target in ([0, 1, 2], "cat"):
+        with pytest.raises(errors.BadData, match="no list of 2"):
+            pc.attribute(model, x, target)
+    with pytest.raises(errors.InvalidSetting, match="steps = 0"):
+        pc.attribute(model, x, steps=0)
+    for wrong in (x[..., :16], x[:0]):
+        with pytest.raises(errors.BadData, match="takes images"):
+            pc.attribute(model, wrong)
     with pytest.raises(errors.NotMeasurable, match="no layer 9"):
         pc.attribute(model, x, 0, "gradcam", layer=9)
 

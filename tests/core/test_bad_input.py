@@ -108,6 +108,7 @@ def test_names_and_dicts_are_taken_where_they_are_meant():
         (torch.zeros(2, 3, 32, 32), "takes images (batch, 3, 32, 48); got 2x3x32x32. Resize them"),
         (torch.zeros(2, 1, 32, 48), "got 2x1x32x48"),
         (torch.zeros(3, 32, 48), "got 3x32x48"),
+        (torch.zeros(0, 3, 32, 48), "got 0x3x32x48"),
         (torch.zeros(2, 3, 32, 48, dtype=torch.uint8), "a float tensor of normalised images"),
         (np.zeros((2, 3, 32, 48)), "got an object of type ndarray"),
     ],

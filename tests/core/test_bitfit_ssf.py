@@ -67,6 +67,13 @@ def test_ssf_merges_in_every_family(family):
         assert not torch.allclose(pooled, toy(family).pooled(batch), atol=1e-2)
 
 
+def test_ssf_is_not_merged_where_a_layer_undoes_a_scale_of_its_weight():
+    """A hybrid's convolutions standardise their weights in every forward."""
+    hybrid = pc.load_backbone("vit_tiny_r_s16_p8_224", pretrained=False, depth=1)
+    with pytest.raises(errors.CannotMerge, match="patch_embed.backbone.conv standardises its weight"):
+        pc.merge(pc.attach(hybrid, "ssf", 3))
+
+
 def test_ssf_leaves_out_layers_that_are_never_called():
     names = pc.attach(toy("beit"), pc.make_method("ssf"), 3, verify=False).adapter_state()
     assert not any("qkv" in name for name in names) and "blocks.0.attn.proj.scale" in names

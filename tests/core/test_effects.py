@@ -14,6 +14,7 @@ import peftcore as pc
 from peftcore import errors
 from peftcore.bench._deletion import grid_of, head_deletion
 from peftcore.methods._scores import HeadScores
+from peftcore.probes.attention import attention_flow
 from peftcore.probes.effects import without
 
 METHODS = [
@@ -155,6 +156,16 @@ def test_batches_give_what_one_batch_gives_and_the_model_stays_as_it_was():
     np.testing.assert_allclose(whole.loss, parts.loss, atol=1e-6)
     assert model.training and state_bytes(model) == before
     assert not any("forward" in vars(module) or module._forward_pre_hooks for module in model.trunk.modules())
+
+
+def test_a_distilled_backbone_reads_two_tokens():
+    backbone = pc.load_backbone("deit_tiny_distilled_patch16_224", pretrained=False, depth=2, img_size=32)
+    model, x, y = nudge(pc.attach(backbone, LORA, 3), 0.1).eval(), images(backbone, 4), labels(4)
+    assert pc.head_effects(model, x, y).before[0] == pytest.approx(loss_of(model, x, y), abs=1e-6)
+    flow = attention_flow(model, x)  # (B, class, distillation and patches, the same)
+    row = flow[:, :2].mean(1)[:, 2:].reshape(-1, 1, *backbone.grid)
+    maps = F.interpolate(row, x.shape[2:], mode="bilinear")[:, 0]
+    torch.testing.assert_close(pc.attribute(model, x, 0, "rollout").maps, maps)
 
 
 def test_what_progress_raises_ends_the_measurement_and_leaves_the_model_whole():

@@ -65,6 +65,15 @@ def test_each_tuner_trains_on_vit_micro(micro, tuner):
     assert state_bytes(micro.module) == before
 
 
+@pytest.mark.parametrize("tuner", ["tinylora", "lily"])
+def test_what_layers_share_is_what_trains(micro, tuner):
+    """Under every name that a shared tensor has, it is the one that the optimizer holds."""
+    model = pc.attach(micro, pc.make_method("hf_peft", tuner=tuner, options={}), CLASSES)
+    own = {id(p) for p in model.trainable_parameters()}
+    held = [(path, p) for path, module in model.trunk.named_modules() for p in module._parameters.values()]
+    assert [path for path, p in held if p is not None and p.requires_grad and id(p) not in own] == []
+
+
 @pytest.mark.parametrize("tuner", [*SEEN, "lokr", "unilora", "poly", "waveft"])
 def test_its_memory_is_predicted_to_the_byte_or_not_at_all(micro, tuner):
     """Also for tuners that draw numbers, read frozen weights, or keep tensors that are neither weights nor buffers."""

@@ -120,6 +120,9 @@ def test_impossible_predictions_say_why():
     spec = RunSpec(backbone="vit_tiny_patch16_224", method="lora", device="cpu")
     with pytest.raises(errors.InvalidSetting, match="cache_features=True is not possible: this method changes"):
         predict_memory(spec.replace(cache_features=True), num_classes=10)
+    for device in ("banana", "cuda:x"):
+        with pytest.raises(errors.InvalidSetting, match=f"no device '{device}'"):
+            predict_memory(spec.replace(device=device), num_classes=10)
     with pytest.raises(errors.InvalidSetting, match="tpu"):
         predicted_step(chain(), (1, 3, 8, 8), target="tpu")
 
@@ -252,6 +255,7 @@ def few_digits(monkeypatch):
         {"method": "last", "cache_features": False},
         {"method": "lora", "augmentation": "light"},
         {"method": {"name": "heart_lora", "warmup_epochs": 1}},
+        {"method": "last", "backbone": "swin_micro", "precision": "bf16", "cache_precision": "bf16"},
     ],
 )
 def test_a_run_keeps_its_prediction_and_it_is_what_was_measured(settings, few_digits):

@@ -18,6 +18,7 @@ from low_rank_toys import toy
 
 import peftcore as pc
 from peftcore import errors
+from peftcore.probes.attention import attention_flow
 
 DEPTHS = ("shallow", "deep")
 
@@ -108,6 +109,19 @@ def test_one_block_shallow_is_deep():
     shallow, deep = (pc.attach(backbone, pc.make_method("vpt", depth=d), 4).eval() for d in DEPTHS)
     with torch.no_grad():
         assert torch.equal(shallow(images(backbone)), deep(images(backbone)))
+
+
+def test_nothing_flows_through_a_prompt_that_a_block_does_not_hand_on():
+    """Rollout by hand: before each block fresh prompts take the place of the old ones, and hold nothing of them."""
+    model = nudge(attached("vit", "vpt", depth="deep", tokens=3)).eval()
+    batch, flow = images(model.backbone), None
+    for layer in range(model.backbone.depth):
+        A = pc.attention_maps(model, batch, layer).mean(1)
+        I = torch.eye(A.shape[-1])  # noqa: E741
+        if flow is not None:
+            flow = torch.cat([flow[:, :1], I[1:4].expand(len(A), -1, -1), flow[:, 4:]], 1)
+        flow = (A + I) / 2 if flow is None else (A + I) / 2 @ flow
+    torch.testing.assert_close(attention_flow(model, batch), flow)
 
 
 def test_starts_within_xavier_bounds():

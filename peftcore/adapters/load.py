@@ -113,8 +113,12 @@ def _rebuild(tensors: dict[str, Tensor], about: dict[str, Any], backbone: Backbo
         known, settings, classes = about["backbone"], dict(about["method"]), about["num_classes"]
         name, fingerprint, method = known["name"], known["fingerprint"], settings.pop("name")
         size, source = list(known["input_size"]), trained_on(about)
-    except (KeyError, TypeError) as error:
+        if not all(isinstance(text, str) for text in (name, fingerprint, method)):
+            raise TypeError("its names and its fingerprint are texts")
+    except KeyError as error:
         raise errors.BadAdapter(f"The description of this adapter is incomplete: {error} is missing.") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise errors.BadAdapter(f"The description of this adapter is damaged: {error}.") from None
     backbone = backbone or load_backbone(**source)
     if list(backbone.input_size) != size:
         raise errors.AdapterMismatch(

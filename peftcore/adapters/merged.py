@@ -58,10 +58,18 @@ def merge(model: TunedModel) -> nn.Module:
     """A plain timm module, classifier included, that computes what `model` computes in eval mode.
 
     Raises:
-        CannotMerge: the method has no such module.
+        CannotMerge: the method has no such module, or it does not compute the same: a tuner's own merge may be wrong,
+            and some layers (a hybrid's convolutions) standardise what is folded into their weights.
     """
-    module = plain_copy(model)
+    module, was = plain_copy(model), model.training
     model.method.merge(model, module)
+    image = torch.randn(1, *model.backbone.input_size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        own, merged = (one.eval()(image.to(next(module.parameters()))) for one in (model, module))
+    model.train(was)
+    if not (own - merged).abs().max() <= torch.finfo(own.dtype).eps ** 0.5 * own.abs().max():
+        who = f"{model.method.title} on {model.backbone.name}"
+        raise errors.CannotMerge(f"{who} cannot be merged: the plain module would not compute what the model does.")
     return module
 
 

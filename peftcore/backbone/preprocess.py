@@ -47,15 +47,9 @@ def prepare(
 
 
 def augmented(
-    images: np.ndarray,
-    backbone: Backbone,
-    norm: str,
-    device: torch.device | str,
-    resize: str,
-    how: str,
-    generator: torch.Generator,
-    symmetries: Collection[str] = SYMMETRIES,
-) -> Tensor:
+    images: np.ndarray, backbone: Backbone, norm: str, device: torch.device | str, resize: str, how: str,
+    generator: torch.Generator, symmetries: Collection[str] = SYMMETRIES,
+) -> Tensor:  # fmt: skip
     """`prepare` with an augmentation: `how` is 'none', 'light' or 'randaugment'. Equal generators give equal images.
 
     `symmetries`: the changes that keep a label as it is (task.SYMMETRIES); no other is made.

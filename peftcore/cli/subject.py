@@ -45,7 +45,8 @@ def trained(source: str, task: str = "") -> tuple[TunedModel, RunSpec]:
         model = from_bytes(blob)
     else:
         model = load_adapter(source)
-        about = json.loads((Path(source) / ABOUT).read_text()).get("spec")
+        path = Path(source)
+        about = json.loads(((path.parent if path.is_file() else path) / ABOUT).read_text()).get("spec")
         if not about and not task:
             raise errors.BadAdapter(f"{source!r} does not say what it was trained on; give --task NAME.")
         spec = RunSpec.of(about or {"task": task})

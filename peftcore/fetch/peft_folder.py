@@ -142,12 +142,14 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
 
     tensors = load_file(file)
     for name, tensor in tensors.items():
-        if not (tensor.is_floating_point() and tensor.float().isfinite().all()):
+        places = str(tensor.dtype) in ("torch.int32", "torch.int64")  # where sparse updates go, as SHiRA keeps it
+        if not (places or tensor.is_floating_point() and tensor.float().isfinite().all()):
             raise errors.BadAdapter(f"{str(file)!r} holds something other than finite numbers in {name}.")
     adapters = {match[1] for name in tensors if (match := _NAMED.search(name))}
     if len(adapters) > 1:
         raise errors.BadAdapter(f"{str(file)!r} mixes adapters ({', '.join(sorted(adapters))}); save each on its own.")
-    return {name: tensor.float() for name, tensor in plain_names(tensors, *adapters, "default").items()}
+    named = plain_names(tensors, *adapters, "default")
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in named.items()}
 
 
 def plain_names(tensors: Mapping[str, Tensor], *adapters: str) -> dict[str, Tensor]:

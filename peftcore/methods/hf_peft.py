@@ -121,7 +121,11 @@ class HfPeft(Method):
 
     def merge(self, model: Any, module: nn.Module) -> None:
         with _peft(errors.CannotMerge, f"{self._who} cannot be merged"):
-            plain = copy.deepcopy(model.tuner.peft).merge_and_unload()
+            peft = copy.deepcopy(model.tuner.peft)
+            for path, part in list(peft.model.named_modules()):  # most tuners cannot unwrap what has no weight itself
+                if hasattr(part, "modules_to_save"):
+                    peft.model.set_submodule(path, part.modules_to_save[_ADAPTER])
+            plain = peft.merge_and_unload()
         added = module.load_state_dict(plain.state_dict(), strict=False).unexpected_keys
         if added:
             raise errors.CannotMerge(f"{self._who} cannot be merged: timm's model has no place for its {added[0]}.")

@@ -10,7 +10,6 @@ from timm.layers import RmsNorm
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from peftcore import errors
 from peftcore.backbone.load import Backbone
 from peftcore.methods import Method, graft
 
@@ -28,7 +27,7 @@ class SSF(Method):
     Keeps: The activations of every block, and the output of every operation that is scaled: the scale's gradient needs
         it.
     Ours: Where timm's operation has no bias (patch merging, some patch embeddings) there is a scale but no shift, so
-        that merging is exact; hybrids, which standardise the weights of their convolutions, are not merged. EVA, BEiT
+        that merging is exact; a hybrid, which standardises its convolutions' weights, cannot be merged. EVA, BEiT
         and Swin V2 read the weight of qkv without calling the layer: there qkv itself is left out, and the norm before
         it and the projection after it are scaled. Scales start at N(1, std) and shifts at N(0, std) with std 0.02, as
         in the authors' code.
@@ -50,11 +49,7 @@ class SSF(Method):
         with torch.no_grad():
             for path, part in model.tuner.named_modules():
                 if isinstance(part, ScaleShift):
-                    operation = module.get_submodule(path)
-                    if "StdConv" in type(operation).__name__:
-                        why = f"{path} standardises its weight in every forward, which would undo the scale"
-                        raise errors.CannotMerge(f"SSF cannot be merged into {model.backbone.name}: {why}.")
-                    part.fold_into(operation)
+                    part.fold_into(module.get_submodule(path))
 
 
 class ScaleShift(nn.Module):

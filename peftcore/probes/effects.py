@@ -77,13 +77,9 @@ def head_effects(
 
 @torch.no_grad()
 def without(
-    model: TunedModel,
-    images: Iterable[Any],
-    labels: Iterable[Any],
-    sets: Sequence[Sequence[Head]],
-    of: Of = "update",
-    progress: Progress | None = None,
-) -> tuple[np.ndarray, np.ndarray, int]:
+    model: TunedModel, images: Iterable[Any], labels: Iterable[Any], sets: Sequence[Sequence[Head]],
+    of: Of = "update", progress: Progress | None = None,
+) -> tuple[np.ndarray, np.ndarray, int]:  # fmt: skip
     """Mean losses (1 + sets,) and accuracies (1 + sets,), with everything on and without each set; how many images.
 
     Raises: as `head_effects`.

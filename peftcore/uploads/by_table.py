@@ -45,8 +45,8 @@ def by_table(folder: Path, files: Sequence[str], images: Sequence[str], inner: s
         both = []  # no table of its own for each
     of_splits = {file: split for file, split in of_splits.items() if file not in both}
     tables = sorted(of_splits, key=of_splits.__getitem__) or tables
-    if not of_splits and len(tables) > 1:
-        tables = [file for file in tables if "submission" not in _stem(file)] or tables  # Kaggle's empty answers
+    if not of_splits:  # Kaggle's empty answers
+        tables = [file for file in tables if "submission" not in _stem(file)] or ([] if has_classes else tables)
     tables = [file for file in tables if file not in both]
     if len(tables) > 1 and not of_splits:
         raise errors.BadData(
@@ -78,7 +78,7 @@ def by_table(folder: Path, files: Sequence[str], images: Sequence[str], inner: s
         notes += [found.note] if found.note else []
         for row in found.rows:
             _enter(row, name, known, entries, skipped, split)
-    if has_classes and not entries:
+    if has_classes and len({label for label, *_ in entries.values()}) < 2:
         return None
     placed = [Placed(image, *entries[image][:2]) for image in images if image in entries]
     skipped += [Skipped(image, "no table has a label for it") for image in images if image not in entries]

@@ -31,18 +31,14 @@ def decode(file: str | Path | BytesIO, size: int, fit: str = "stretch", name: st
     Raises:
         BadData: missing, not an image, broken, too large (Pillow's limit on pixels), or without a fixed range.
     """
-    from PIL import ImageOps
-
     with _opened(file, name) as opened:
-        return fitted(ImageOps.exif_transpose(opened), size, fit, bits)
+        return fitted(upright(opened), size, fit, bits)
 
 
 def in_all_fits(file: str | Path, size: int, bits: int = 16) -> dict[str, np.ndarray]:
     """An image file under each of FITS, as `decode` returns it; it is read once. Raises as `decode` does."""
-    from PIL import ImageOps
-
     with _opened(file) as opened:
-        image = ImageOps.exif_transpose(opened)
+        image = upright(opened)
         return {fit: fitted(image, size, fit, bits) for fit in FITS}
 
 
@@ -112,6 +108,17 @@ def _extremes(image: Image.Image) -> list[tuple[int, int]]:
     found: Any = image.getextrema()
     found = [found] if image.getbands() == ("L",) else list(found)
     return found[:-1] if image.mode in ("RGBA", "LA") else found
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A copy turned as its EXIF says. Pillow's `exif_transpose` writes the EXIF anew, which fails where any of its tags
+    is malformed, as some cameras' are."""
+    from PIL.Image import Transpose as T
+
+    image.load()
+    turns = (T.FLIP_LEFT_RIGHT, T.ROTATE_180, T.FLIP_TOP_BOTTOM, T.TRANSPOSE, T.ROTATE_270, T.TRANSVERSE, T.ROTATE_90)
+    turn = dict(enumerate(turns, 2)).get(image.getexif().get(0x0112, 1))
+    return image.copy() if turn is None else image.transpose(turn)
 
 
 def to_rgb(image: Image.Image, bits: int = 16) -> Image.Image:

@@ -18,7 +18,7 @@ import numpy as np
 from peftcore import errors
 from peftcore.home import home
 from peftcore.uploads import kinds
-from peftcore.uploads.decoding import FORMATS, decode, deep_values, to_rgb
+from peftcore.uploads.decoding import FORMATS, decode, deep_values, to_rgb, upright
 from peftcore.uploads.limits import Limits, more, size
 
 if TYPE_CHECKING:
@@ -56,13 +56,11 @@ class Pixels(NamedTuple):
 
 def read_pixels(file: Path | BinaryIO, limits: Limits) -> Pixels:
     """Reads every pixel. Raises BadData as `measure` does."""
-    from PIL import ImageOps
-
     with _opened(file, limits) as image:
         has_more = image.format != "MPO" and getattr(image, "is_animated", False)
         largest, is_colour = deep_values(image)
         bits = 16 if largest is None or is_colour else bits_of(largest)
-        picture = to_rgb(ImageOps.exif_transpose(image), bits)
+        picture = to_rgb(upright(image), bits)
         seen = hashlib.sha256(b"%d x %d " % picture.size + b"of %d bits " % bits * (bits < 16))
         seen.update(picture.tobytes())
         return Pixels(seen.digest(), largest, is_colour, has_more)
@@ -143,7 +141,7 @@ def clean_picture(file: BinaryIO, limits: Limits | None = None) -> bytes:
 
     Raises BadData: not an image, a broken one, or one beyond the limits.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     limits = limits or Limits.here()
     try:
@@ -152,7 +150,7 @@ def clean_picture(file: BinaryIO, limits: Limits | None = None) -> bytes:
         with _opened(file, limits) as opened:
             largest, is_colour = deep_values(opened)
             bits = 16 if largest is None or is_colour else bits_of(largest)
-            image = to_rgb(ImageOps.exif_transpose(opened), bits)
+            image = to_rgb(upright(opened), bits)
     except errors.BadData as error:
         raise errors.BadData(f"The image cannot be used: {error}. Choose another one.") from error
     image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)

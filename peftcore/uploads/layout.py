@@ -58,6 +58,8 @@ def walk(folder: Path, limits: Limits) -> list[str]:
 
     for here, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not means_nothing(name))
+        if link := next((name for name in folders if (Path(here) / name).is_symlink()), None):
+            raise errors.BadData(f"{Path(here) / link} is a link to a folder; replace it by the folder itself.")
         above = Path(here).relative_to(folder).as_posix()
         found += [name if above == "." else f"{above}/{name}" for name in sorted(files) if not means_nothing(name)]
         if len(found) > limits.files:

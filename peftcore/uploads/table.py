@@ -16,6 +16,7 @@ from peftcore import errors
 from peftcore.uploads import encodings
 from peftcore.uploads.limits import Limits, more, size
 from peftcore.uploads.names import shown
+from peftcore.uploads.splits import split_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +66,9 @@ class Known:
             for key, file in zip(keys, files, strict=True):
                 if count[key] == 1:
                     self._files.setdefault(key, file)
+        ends = [(end, file) for file in files for end in _ends(_path(file))]
+        count = Counter(end for end, _ in ends)
+        self._ends = {end: file for end, file in ends if count[end] == 1}
 
     def find(self, cell: str) -> str | None:
         """The file that a cell means, or None. 'images/1.png' means 'data/images/1.png' or '1.png', not 'b/1.png'."""
@@ -73,11 +77,28 @@ class Known:
             return file
         file = self._files.get(_name(cell))
         ours = None if file is None else _path(file)
-        return file if ours and (path.endswith("/" + ours) or ours.endswith("/" + path)) else self._others.get(path)
+        if ours and (path.endswith("/" + ours) or ours.endswith("/" + path)):
+            return file
+        if (file := self._others.get(path) or self._ends.get(path)) is not None:
+            return file
+        return next(filter(None, (self._files.get(end) or self._moved(path, end) for end in _ends(path))), None)
+
+    def _moved(self, path: str, end: str) -> str | None:
+        """The file that a whole path on another machine means by its end, whichever folder it lies in now. That of
+        another split may end alike, and is another file."""
+        file = self._ends.get(end) if re.match(r"/|[a-z]:/", path) else None
+        left = [*path.removesuffix(end).split("/"), *_path(file).removesuffix(end).split("/")] if file else []
+        return None if any(split_of(part) is not None for part in left if part) else file
 
 
 def _path(file: str) -> str:
     return unicodedata.normalize("NFC", file.strip().replace("\\", "/").removeprefix("./")).casefold()
+
+
+def _ends(path: str) -> list[str]:
+    """'a/b/c.png' -> ['b/c.png']: what is left without its first folders, as long as a folder is."""
+    parts = path.split("/")
+    return ["/".join(parts[at:]) for at in range(1, len(parts) - 1)]
 
 
 def _name(file: str) -> str:
@@ -169,7 +190,9 @@ def _frame(text: str, name: str) -> pd.DataFrame:
 
     lines = [line for line in text.splitlines()[:LOOKED_AT] if line.strip()]
     widths = {mark: _width(lines, mark) for mark in DELIMITERS}
-    delimiter = next((mark for mark, width in widths.items() if width > 1), ",")
+    able = [mark for mark, width in widths.items() if width > 1]
+    # The first line too: a decimal comma in every row of 'file;label;score' separates nothing.
+    delimiter = next((mark for mark in able if _width(lines[:1], mark) == widths[mark]), (*able, ",")[0])
     try:
         frame = pd.read_csv(
             io.StringIO(text), sep=delimiter, header=None, names=range(max(1, widths[delimiter])), index_col=False,

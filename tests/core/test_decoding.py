@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -66,6 +68,17 @@ def test_photographs_stand_upright(orientation, tmp_path):
     Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "photo.png", exif=exif)
     read = decode(tmp_path / "photo.png", 16, "crop")
     assert (read == scene[:, 4:20]).all()
+
+
+def test_a_malformed_tag_beside_the_orientation_costs_nothing(tmp_path):
+    """Cameras write them; a maker that is a number cannot be written again as text."""
+    tags = [(0x010F, 3, 1, struct.pack("<HH", 72, 0)), (0x0112, 3, 1, struct.pack("<HH", 6, 0))]
+    ifd = b"".join(struct.pack("<HHI", *tag[:3]) + tag[3] for tag in tags)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(tags)) + ifd + bytes(4)
+    Image.fromarray(np.repeat(np.arange(0, 240, 10, np.uint8)[:, None, None], 16, 1).repeat(3, 2)).save(
+        tmp_path / "photo.jpg", exif=exif, quality=100
+    )
+    assert (np.diff(decode(tmp_path / "photo.jpg", 16).astype(int).mean((0, 2))) < 0).all(), "turned by a quarter"
 
 
 def test_fit_stretches_all_of_it_or_takes_the_middle(tmp_path):

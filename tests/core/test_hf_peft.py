@@ -206,6 +206,13 @@ def test_a_tuner_that_cannot_merge_says_so():
         pc.merge(attached("vit", "hf_peft", tuner="lily"))
 
 
+def test_what_peft_merges_is_not_trusted(micro):
+    """Its RandLoRA computes another model once it is merged."""
+    model = nudge(pc.attach(micro, pc.make_method("hf_peft", tuner="randlora"), CLASSES), 0.2)
+    with pytest.raises(errors.CannotMerge, match="would not compute what the model does"):
+        pc.merge(model)
+
+
 def test_peft_is_imported_when_it_is_attached_and_not_before():
     code = (
         "import sys; from peftcore.methods import make_method; m = make_method('hf_peft', tuner='VeRA'); "

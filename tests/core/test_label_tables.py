@@ -14,7 +14,7 @@ from bad_uploads import picture, zipped
 from uploading import examine, in_splits, pictures
 
 from peftcore import errors, uploads
-from peftcore.uploads import encodings
+from peftcore.uploads import encodings, table
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -179,6 +179,43 @@ def test_a_table_of_all_and_an_empty_answer_beside_it(home):
     rows = "id,breed\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(6))
     files = pictures("images", each=6) | {"labels.csv": rows.encode(), "sample_submission.csv": b"id,a,b\n0,1,0\n"}
     assert len(examine(home, files)) == 6
+
+
+REPEATED = {  # where the images lie, and what a table calls them
+    "a folder around all": ("mine/", ""),
+    "paths on another machine": ("", "/content/data/"),
+    "paths on another machine, and a folder around all": ("mine/", "C:\\data\\"),
+}
+
+
+@pytest.mark.parametrize("how", REPEATED)
+def test_names_that_repeat_in_folders_are_told_apart_by_their_paths(home, how):
+    """The folders are patients, not classes: a table that is passed over would leave wrong labels."""
+    around, called = REPEATED[how]
+    rows = "image,diagnosis\n" + "".join(
+        f"{called}{p}/{i}.png,{'ill' if i % 2 else 'well'}\n" for p in "pq" for i in range(4)
+    )
+    files = {f"{around}{name}": data for name, data in pictures("p", "q").items()} | {f"{around}t.csv": rows.encode()}
+    found = uploads.examine(zipped(home, files))
+    assert found.kind == "table" and found.classes == ("ill", "well") and len(found) == 8 and not found.skipped
+
+
+def test_an_image_of_another_split_is_another_image():
+    known = table.Known([f"test/{p}/{i}.png" for p in "pq" for i in range(4)])
+    assert known.find("/data/train/p/0.png") is None and known.find("train/p/0.png") is None
+    assert known.find("p/0.png") == known.find("/data/test/p/0.png") == "test/p/0.png"
+
+
+def test_an_empty_answer_beside_folders_of_classes_is_no_table_of_theirs(home):
+    rows = "file,species\n" + "".join(f"{i}.png,maize\n" for i in range(4))
+    files = pictures("train/maize", "train/beet") | {"test/0.png": picture(99), "sample_submission.csv": rows.encode()}
+    assert examine(home, files).classes == ("beet", "maize")
+
+
+def test_a_decimal_comma_separates_nothing(home):
+    rows = "file;label;score\r\n" + "".join(f"{i}.png;{'ab'[i % 2]};0,{i}3\r\n" for i in range(8))
+    found = examine(home, pictures("images", each=8) | {"labels.csv": rows.encode()})
+    assert found.classes == ("a", "b") and len(found) == 8
 
 
 def test_labels_in_a_spreadsheet_are_asked_for_as_csv(home):

@@ -107,8 +107,8 @@ def reloaded(family, folder, classes=6):
     return PeftModel.from_pretrained(timms_own(family, classes), str(folder)).eval()
 
 
-def compare(ours, theirs, tolerance=1e-5):
-    x = images_of(ours.backbone)
+def compare(ours, theirs, x=None, tolerance=1e-5):
+    x = images_of(ours.backbone) if x is None else x
     with torch.no_grad():
         mine, reference = ours(x), theirs(x)
     difference = (mine - reference).abs().max() / reference.abs().max()
@@ -131,6 +131,7 @@ TUNERS = {
     "ln_tuning": ("LNTuningConfig", {"target_modules": ["norm1"]}),
     "loha": ("LoHaConfig", {"r": 4}),
     "vblora": ("VBLoRAConfig", {"r": 4, "num_vectors": 8, "vector_length": 32, "topk": 2}),
+    "shira": ("ShiraConfig", {"r": 4}),  # keeps whole numbers: where its values go
 }
 
 
@@ -143,6 +144,7 @@ def test_other_tuners_come_in_as_peft_has_them(name, tmp_path):
     ours = pc.load_adapter(tmp_path, backbone("vit"))
     compare(ours, reloaded("vit", tmp_path))
     assert ours.method.tuner == name
+    compare(pc.merge(ours), ours, images_of(ours.backbone), 1e-4)
 
 
 def without(settings, *names):

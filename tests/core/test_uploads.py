@@ -384,3 +384,8 @@ def test_a_folder_is_a_task_without_any_upload(tmp_path):
         load_task(f"folder:{tmp_path}/set?skip=yes")
     with pytest.raises(errors.BadData, match="is a link or not a file"):
         uploads.examine(tmp_path / "set")
+    (tmp_path / "set/a/link.png").unlink()
+    (tmp_path / "set/d").symlink_to(tmp_path / "set/a")
+    for read in (load_task, lambda _: uploads.examine(tmp_path / "set")):
+        with pytest.raises(errors.BadData, match="set/d is a link to a folder"):  # it would be lost, as a class
+            read(f"folder:{tmp_path}/set?skip=yes")

@@ -72,7 +72,8 @@ class Plan:
         tried = {rate: value for rate in RATES if (value := self._val(entry, rate, log)) is not None}
         if not tried:
             return self.start(entry), False
-        chosen = max(tried, key=lambda rate: (tried[rate], -rate))
+        # Of equals the smaller, but none of the ladder's ends: what lies beyond is not known.
+        chosen = max(tried, key=lambda rate: (tried[rate], rate not in (RATES[0], RATES[-1]), -rate))
         place = RATES.index(chosen)
         for neighbour in RATES[place + 1 : place + 2] + RATES[max(0, place - 1) : place]:
             if neighbour not in tried:

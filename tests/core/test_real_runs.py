@@ -9,6 +9,7 @@ import pytest
 from typer import BadParameter
 
 from peftcore.bench import real
+from peftcore.bench._candidates import RATES
 from peftcore.bench._real_recipes import recipes_of
 from peftcore.bench._real_runs import ENTRIES, MASKS, Plan
 from peftcore.bench._run_log import RunLog
@@ -82,6 +83,14 @@ def test_recipes_are_of_what_is_whole_and_options_must_win_by_a_point(plan, tmp_
     for one in better.values():
         chosen = [row for row in one["evidence"]["tried"] if one["values"].items() <= row.items()]
         assert len(chosen) == 1 and chosen[0]["seeds"] == [0, 1, 2]
+
+
+def test_of_equal_rates_an_end_of_the_ladder_is_not_taken(plan, tmp_path):
+    log = RunLog(tmp_path / "runs.jsonl")
+    full = next(entry for entry in ENTRIES if entry.settings["name"] == "full")
+    for rate, value in zip(RATES, (0.7, 0.7, 0.6, 0.1), strict=False):
+        log.row(plan.spec(full, rate, 0), lambda spec, value=value: toy(spec) | {"val": value})
+    assert plan.rate(full, log) == (RATES[1], True)
 
 
 def test_a_run_that_diverges_is_a_worse_rate(plan, tmp_path):

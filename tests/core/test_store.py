@@ -147,6 +147,8 @@ def test_deleting_forgets_everything_and_never_a_run_at_work(store):
     for use in (store.run, store.delete_run):
         with pytest.raises(errors.UnknownName, match=f"no run {run}"):
             use(run)
+        with pytest.raises(errors.UnknownName, match="no run of that number"):
+            use(2**63)
     with pytest.raises(errors.UnknownName):
         store.append(run, STEPS)
     with pytest.raises(errors.UnknownName):

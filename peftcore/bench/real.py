@@ -222,10 +222,10 @@ def _cuts(plan: Plan, cuts: Iterable[dict[str, Any]]) -> list[str]:
                 "by the score": f"{spread(cut['own'].values())} ({len(cut['own'])} seeds)",
                 "random masks": f"{spread(values)} ({len(values)} masks)",
                 "lowest to highest": f"{min(values):.1f} to {max(values):.1f}" if values else "–",
-                "score less random": "–" if found is None else f"{found[0]:+.1f} ± {found[1]:.1f}",
+                "score minus random": "–" if found is None else f"{found[0]:+.1f} ± {found[1]:.1f}",
             }
         )
-    note = "*Score less random*: of the same seed, the mean of the differences in points ± its standard error."
+    note = "*Score minus random*: of the same seed, the mean of the differences in points ± its standard error."
     return [*pipes(shown), "", note]
 
 

@@ -110,7 +110,7 @@ def explained(run: subjects.Run, image: int | str, target: int, how: Mapping[str
 
 
 def stop(key: Hashable) -> None:
-    """Ends a map under way; it stays so until `again`."""
+    """Ends a map under way; for this reader it stays so until `again`."""
     _desk().forget(key)
     st.session_state.setdefault(_STOPPED, set()).add(key)
 

@@ -91,15 +91,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in the seed alone."""
+    """Runs that differ in the seed alone, or in nothing; of this machine, or recorded on another."""
 
     label: str
     entries: tuple[Entry, ...]
 
     def row(self) -> dict[str, Any]:
-        """Means over the finished runs, and `spread`, the standard deviation of the accuracy between seeds."""
-        found = pd.DataFrame([entry.numbers for entry in self.entries], columns=list(NUMBERS)).astype(float)
-        ended = found[found["accuracy"].notna()]
+        """Means over the seeds, each by its newest finished run, and `spread`, the standard deviation of the accuracy
+        between seeds."""
+        known = [(entry, entry.numbers) for entry in self.entries]
+        known = [(entry, numbers) for entry, numbers in known if numbers["accuracy"] is not None]
+        known.sort(key=lambda one: int(one[0].code) if one[0].record else 0)
+        newest = {entry.spec["seed"]: numbers for entry, numbers in known}
+        ended = pd.DataFrame(list(newest.values()), columns=list(NUMBERS)).astype(float)
         mean = {name: None if pd.isna(of) else float(of) for name, of in ended.mean().items()}
         spread = float(ended["accuracy"].std()) if len(ended) > 1 else None
         return {"method": self.entries[0].method, "title": self.label, **mean, "spread": spread, "runs": len(ended)}
@@ -153,8 +157,14 @@ def first_choice(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def groups(entries: Sequence[Entry]) -> list[Group]:
-    """In the order of the entries, each with what sets it apart from the others."""
+    """In the order of the entries, each with what sets it apart from the others. Recorded runs, which took the time
+    of another machine, stand for themselves."""
     found = [[entries[nth] for nth in same] for same in alike_but_seed([entry.spec for entry in entries])]
     specs = [{**same[0].spec, "seed": 0} for same in found]
     labels = races.labels(specs) if len(specs) > 1 else [words.run_title(spec) for spec in specs]
-    return [Group(label, tuple(same)) for label, same in zip(labels, found, strict=True)]
+    parted = []
+    for label, same in zip(labels, found, strict=True):
+        own, recorded = (tuple(entry for entry in same if bool(entry.record) == whose) for whose in (True, False))
+        parted += [Group(label, own)] if own else []
+        parted += [Group(f"{label}, recorded" if own else label, recorded)] if recorded else []
+    return parted

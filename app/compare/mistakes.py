@@ -14,7 +14,7 @@ from app.compare.entries import LEAST, Entry
 from app.drawn import plan
 from app.runs import kept_predictions
 from peftcore.figures import compare as figures
-from peftcore.figures.words import percent
+from peftcore.figures.words import p_value, percent
 from peftcore.store.comparison import Comparison, comparison, unlike
 from peftcore.store.results import Results
 
@@ -79,9 +79,9 @@ def verdict(first: str, second: str, pair: dict, images: int) -> str:
         return f"{first[0].upper()}{first[1:]} and {second} are right and wrong on the same images."
     counts = f"{first} alone gets {one} images right, {second} alone {two}"
     if pair["p"] >= RARE:
-        return f"No difference beyond chance (p = {pair['p']:.2g}): {counts}, of {images:,}."
+        return f"No difference beyond chance ({p_value(pair['p'])}): {counts}, of {images:,}."
     better, worse = (first, second) if one > two else (second, first)
-    return f"{better[0].upper()}{better[1:]} is better than {worse} (p = {pair['p']:.2g}): {counts}, of {images:,}."
+    return f"{better[0].upper()}{better[1:]} is better than {worse} ({p_value(pair['p'])}): {counts}, of {images:,}."
 
 
 def _pairs(runs: Sequence[Entry], whole: Comparison) -> None:
@@ -95,7 +95,7 @@ def _pairs(runs: Sequence[Entry], whole: Comparison) -> None:
             {
                 "runs": f"{runs[i].code} and {runs[j].code}", "differ": percent(whole.disagreement[i, j]),
                 "first alone right": pair["only_first"], "second alone right": pair["only_second"],
-                "p (McNemar)": f"{pair['p']:.2g}",
+                "p (McNemar)": p_value(pair["p"]).removeprefix("p ").removeprefix("= "),
             }
         )  # fmt: skip
     st.dataframe(pd.DataFrame(rows), hide_index=True, key="compare_pairs", height=260 if len(rows) > 6 else "content")

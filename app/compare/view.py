@@ -12,6 +12,7 @@ from app.compare import board, tables
 from app.compare.entries import LEAST, MOST, Entry, Group, first_choice, groups, offered
 from app.drawn import plan
 from peftcore.figures import compare as figures
+from peftcore.figures.accuracy import Ground
 from peftcore.figures.cost import accuracy_vs_cost
 from peftcore.figures.method_style import method_title
 from peftcore.store import conditions
@@ -119,14 +120,14 @@ def curves(entries: Sequence[Entry]) -> None:
     if not any(map(len, frames.values())):
         st.info("None of these runs has taken a step yet.", icon=":material/info:")
         return
-    ground = next((entry.ground for entry in entries if entry.ground), None)
+    started = next((entry.started for entry in entries if entry.started), None)
     figure = plan(
         figures.runs_overlay,
         frames,
         methods={labels[entry.code]: (entry.method, (entry.started or {}).get("method_kind")) for entry in entries},
         x=x,
         y=y,
-        chance=ground.chance if ground else None,
+        chance=Ground.of(started, "val").chance if started else None,
         dark=theme.is_dark(),
     )
     theme.show(figure, f"compare_{y}_{x}")

@@ -23,7 +23,10 @@ def recipes_of(plan: Plan, log: RunLog, of_what: str, command: str) -> list[dict
     for method in dict.fromkeys(entry.settings["name"] for entry in ENTRIES):
         own = [entry for entry in ENTRIES if entry.settings["name"] == method and _tells(entry)]
         tried = {entry.title: list(_tried(plan, entry, log)) for entry in own}
-        whole = {title: [row for row in rows if len(row["seeds"]) == len(plan.seeds)] for title, rows in tried.items()}
+        whole = {
+            title: [row for row in rows if len(row["seeds"]) == len(plan.seeds) and row["val"] is not None]
+            for title, rows in tried.items()
+        }  # a rate at which some seed diverged is none to recommend
         if not all(whole.values()) or not all(plan.rate(entry, log)[1] for entry in own):
             continue
         best = [max(rows, key=lambda row: row["val"]) for rows in whole.values()]

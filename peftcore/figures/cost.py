@@ -180,8 +180,9 @@ def _leanest(rows: Sequence[Mapping], column: str, noun: str) -> str:
     rows = [row for row in rows if row.get(column) and row.get("accuracy") is not None]
     if not rows:
         return ""
-    full = next((row for row in rows if row["method"] == METHODS.baseline("upper")), None)
-    others = [row for row in rows if row is not full]
+    upper = METHODS.baseline("upper")  # there may be several, by their rates: the best of them
+    full = max((row for row in rows if row["method"] == upper), key=lambda row: row["accuracy"], default=None)
+    others = [row for row in rows if row["method"] != upper]
     if full and others and full["accuracy"] > 0:
         good = [row for row in others if row["accuracy"] >= 0.97 * full["accuracy"]]
         lean = min(good or [max(others, key=lambda row: row["accuracy"])], key=lambda row: row[column])

@@ -60,8 +60,10 @@ def class_balance(
         title = f"{none} of {len(classes)} classes have no training image"
     elif largest - smallest == 1:
         title = f"Balanced: {smallest} or {largest} training images in each of {len(classes)} classes"
+    elif largest < 1.05 * smallest:
+        title = f"Nearly balanced: {smallest} to {largest} training images in each of {len(classes)} classes"
     else:
-        title = f"The largest class has {largest / smallest:.2g} times the training images of the smallest"
+        title = f"The largest class has {words.times(largest / smallest)} the training images of the smallest"
     figure.update_xaxes(title_text="images")
     # Strings such as "0" to "9" are names here, not numbers.
     figure.update_yaxes(

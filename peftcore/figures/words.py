@@ -48,9 +48,16 @@ def how_many(number: int, noun: str) -> str:
 
 
 def percent(share: float) -> str:
-    """0.0642 -> '6 %', 0.0072 -> '0.7 %', 1.234 -> '123 %'."""
+    """0.0642 -> '6 %', 0.0072 -> '0.7 %', 1.234 -> '123 %', 2e-7 -> 'under 0.001 %'."""
     value = 100 * share
+    if 0 < abs(value) < 0.00095:
+        return "under 0.001 %"
     return f"{value:.0f} %" if abs(value) >= 1.95 or value == 0 else f"{value:.1g} %"
+
+
+def p_value(p: float) -> str:
+    """'p = 0.034', 'p < 0.001'."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def correlation(value: float) -> str:

@@ -7,7 +7,8 @@ import pytest
 import streamlit as st
 from drawn import figures
 
-from app.compare import entries, mistakes
+from app.compare import entries, mistakes, view
+from peftcore.figures.accuracy import Ground
 from peftcore.store import again as again_
 from peftcore.store import gallery, marks, results
 
@@ -68,6 +69,27 @@ def test_runs_that_differ_in_the_seed_alone_are_a_group(at, trained, recorded, s
     assert "one standard deviation" in text(page)
 
 
+def test_a_seed_counts_once_and_recorded_runs_stand_for_themselves(at, trained, recorded, store):
+    twice, other = (again(store, recorded, "lora", seed=seed) for seed in (0, 1))
+    with store.write() as db:
+        db.execute("UPDATE runs SET summary = json_set(summary, '$.test_accuracy', 0.9) WHERE id = ?", (twice,))
+    row = entries.groups([entries.of(str(run)) for run in (twice, trained["lora"], other)])[0].row()
+    same = store.run(other).summary["test_accuracy"]
+    assert row["runs"] == 2 and row["accuracy"] == pytest.approx((0.9 + same) / 2), "the newest run of each seed"
+    mine = store.create_run(gallery.record("lora-digits")["spec"])
+    found = entries.groups([entries.of(code) for code in ("lora-digits", str(mine))])
+    assert [len(group.entries) for group in found] == [1, 1] and found[1].label.endswith(", recorded")
+
+
+def test_validation_curves_have_the_chance_of_validation_images(at, trained, monkeypatch):
+    chances = []
+    draw = view.figures.runs_overlay
+    monkeypatch.setattr(view.figures, "runs_overlay", lambda *a, chance, **k: chances.append(chance) or draw(*a, **k))
+    at("compare", runs=f"{trained['lora']},{trained['last']}", view="curves", y="val_accuracy")
+    started = entries.of(str(trained["lora"])).started
+    assert chances == [Ground.of(started, "val").chance]
+
+
 def test_a_run_that_knows_fewer_settings_is_compared_all_the_same(at, trained, recorded, store):
     spec = recorded["lora"][0]
     older = {name: of for name, of in spec["method"].items() if name in ("name", "rank")}
@@ -93,8 +115,8 @@ def test_runs_without_predictions_or_end_are_named(at, trained, store):
     assert page.button(f"predict_again_{trained['last']}").label == "Predict again"
     stopped = store.create_run(store.run(trained["lora"]).spec)
     store.set_status(stopped, "cancelled")
-    for view in ("cost", "curves", "mistakes"):
-        page = at("compare", runs=f"{trained['lora']},{stopped}", view=view)
+    for name in ("cost", "curves", "mistakes"):
+        page = at("compare", runs=f"{trained['lora']},{stopped}", view=name)
         assert not page.exception and not page.error
     assert "cancelled" in text(page)
 
@@ -106,6 +128,7 @@ def test_runs_without_predictions_or_end_are_named(at, trained, store):
         (9, 8, 1.0, "No difference beyond chance"),
         (3, 30, 1e-6, "Run 2 is better than run 1"),
         (30, 3, 1e-6, "Run 1 is better than run 2"),
+        (900, 0, 0.0, "Run 1 is better than run 2 (p < 0.001)"),
     ],
 )
 def test_verdicts(one, two, p, says):

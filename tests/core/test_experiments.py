@@ -103,6 +103,17 @@ def test_seeds_that_are_not_whole_do_not_answer(monkeypatch):
     assert at.failed == 2 and at.seeds == 1 and at.answer and not at.missing
 
 
+def test_numbers_of_different_seeds_are_not_compared(monkeypatch):
+    """One seed is easy; where each cell lacks another one, the means are of different seeds."""
+    value = {(2, 0): 0.5, (2, 1): None, (4, 0): None, (4, 1): 0.9}
+    monkeypatch.setattr(
+        _make, "measured", lambda measure, spec: {"test": value[spec.method.rank, spec.seed], "cpu": 1.0}
+    )
+    list(_make.make(toy(), None, time.monotonic() + 1e6))
+    at = _known.standing(toy())
+    assert at.failed == 2 and len(at.rows) == 2 and not at.answer
+
+
 def test_finished_runs_of_the_store_count_with_their_weights():
     store, of = Store(), toy(seeds=(0,))
     specs = [spec for *_, spec in of.points()]

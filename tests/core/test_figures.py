@@ -111,7 +111,8 @@ def test_counts(number: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "text"), [(0.0642, "6 %"), (0.0072, "0.7 %"), (1.234, "123 %"), (0.0149, "1 %"), (0, "0 %")]
+    ("share", "text"),
+    [(0.0642, "6 %"), (0.0072, "0.7 %"), (1.234, "123 %"), (0.0149, "1 %"), (0, "0 %"), (2e-7, "under 0.001 %")],
 )
 def test_percent(share: float, text: str) -> None:
     assert words.percent(share) == text
@@ -157,7 +158,9 @@ def test_a_new_method_has_a_steady_colour_of_its_kind() -> None:
 
 
 def test_class_balance_tells_the_worst() -> None:
-    assert "2 times" in example(tasks.class_balance).layout.title.text
+    assert "2.0 times" in example(tasks.class_balance).layout.title.text
+    assert "150 times" in tasks.class_balance({"0": 1, "1": 150}).layout.title.text
+    assert tasks.class_balance({"0": 1000, "1": 1002}).layout.title.text.startswith("Nearly balanced: 1000 to 1002")
     assert tasks.class_balance({"0": 5, "1": 5}).layout.title.text == "Balanced: 5 training images in each of 2 classes"
     assert (
         tasks.class_balance({"0": 5, "1": 6}).layout.title.text

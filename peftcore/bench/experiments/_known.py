@@ -108,10 +108,12 @@ class Standing:
 
     @property
     def answer(self) -> str:
-        """Empty as long as some cell has no number."""
+        """Empty as long as some cell has no number, or cells have numbers of different seeds."""
         if not self.whole:
-            cells = {(cell.group, cell.x) for cell in self.experiment.cells()}
-            if cells - {(row["group"], row["x"]) for row in self.rows}:
+            seeds: dict[tuple[str, Any], set[int]] = {(cell.group, cell.x): set() for cell in self.experiment.cells()}
+            for row in self.rows:
+                seeds.setdefault((row["group"], row["x"]), set()).add(row["seed"])
+            if not all(seeds.values()) or len(set(map(frozenset, seeds.values()))) > 1:
                 return ""
         return self.experiment.answer(self.found)
 

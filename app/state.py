@@ -84,6 +84,11 @@ async def lifespan(_app: Any = None) -> AsyncIterator[None]:
     It begins soon after, so that a browser that was waiting has its first page.
     """
     confine()
+    if is_room():
+        try:
+            whole_store()  # reserves the names of those who have runs, before anybody enters
+        except HeadroomError as error:
+            log.error("no names are reserved: %s", error)
     timer = threading.Timer(FIRST_PAINT_SECONDS, _begin)
     timer.daemon = True
     timer.start()

@@ -23,7 +23,7 @@ class Guesses:
         """Seconds until this address may try again; 0 where it may."""
         with self._lock:
             count, last = self._wrong.get(address, (0, 0.0))
-            pause = min(LONGEST, 2.0 ** (count - FREE)) if count >= FREE else 0.0
+            pause = min(LONGEST, 2.0 ** min(count - FREE, 60)) if count >= FREE else 0.0
             return max(0.0, last + pause - self._clock())
 
     def wrong(self, address: str) -> None:

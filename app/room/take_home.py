@@ -60,7 +60,7 @@ def draw(owner: str | None) -> None:
             place,
         )
         st.rerun()
-    if work and (fault := work.job.exception()) and not isinstance(fault, archive.Stopped):
+    if work and not work.job.cancelled() and (fault := work.job.exception()) and not isinstance(fault, archive.Stopped):
         errors.show(str(fault))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(

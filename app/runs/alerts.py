@@ -13,7 +13,7 @@ import streamlit as st
 
 from app import state, words
 from app.runs import trouble
-from peftcore.errors import UnknownName
+from peftcore.errors import NotYours, UnknownName
 from peftcore.store import RunRecord
 
 _WATCHED, _TOLD = "alerts_watched", "alerts_told"  # in the session: runs under way, and what has been told
@@ -77,7 +77,7 @@ def news(waiting: Sequence[RunRecord]) -> list[dict[str, Any]]:
     for run in sorted(watched - {record.id for record in waiting}):
         try:
             record = state.store().run(run)
-        except UnknownName:
+        except (UnknownName, NotYours):  # purged, or no longer theirs to look at
             continue
         _tell(told, record, record.status, _ending(record))
     for record in waiting:

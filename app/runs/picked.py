@@ -9,7 +9,7 @@ import streamlit as st
 from app import navigation, state
 from app.compare.entries import LEAST, MOST
 from app.runs import put_away
-from peftcore.errors import UnknownName
+from peftcore.errors import NotYours, UnknownName
 
 _PICKED = "runs_picked"  # in the session
 
@@ -36,7 +36,7 @@ def bar() -> None:
     for run in runs():
         try:
             known.append(state.store().run(run))
-        except UnknownName:  # purged meanwhile
+        except (UnknownName, NotYours):  # purged meanwhile, or no longer theirs to look at
             continue
     if not known:
         return

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import streamlit as st
 
-from app import errors, state, words
+from app import errors, links, state, words
+from app.room import who
 from peftcore.errors import HeadroomError
 from peftcore.store import RunRecord, Store, marks
 
@@ -15,7 +16,7 @@ _DONE, _SAID = "runs_put_away", "runs_said"  # in the session: what was done las
 
 
 class Done(NamedTuple):
-    """What was done to which runs: 'archive', 'unarchive', 'delete' or 'restore'."""
+    """What was done to which runs: 'archive', 'unarchive', 'delete', 'restore' or 'forget'."""
 
     how: str
     runs: tuple[int, ...]
@@ -26,6 +27,7 @@ HOW: dict[str, tuple[Callable[[Store, Iterable[int]], list[int]], str, str]] = {
     "unarchive": (lambda store, runs: marks.archive(store, runs, on=False), "taken out of the archive", "archive"),
     "delete": (marks.delete, "deleted", "restore"),
     "restore": (marks.restore, "restored", "delete"),
+    "forget": (marks.forget, "deleted for good", ""),
 }
 
 
@@ -49,7 +51,8 @@ def bar() -> None:
     which = f"Run {done.runs[0]}" if len(done.runs) == 1 else f"{len(done.runs)} runs"
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="runs_undo_bar"):
         st.caption(f"{which} {HOW[done.how][1]}.", width="content")
-        st.button("Undo", key="runs_undo", icon=":material/undo:", type="tertiary", on_click=_undo, args=(done,))
+        if HOW[done.how][2]:
+            st.button("Undo", key="runs_undo", icon=":material/undo:", type="tertiary", on_click=_undo, args=(done,))
 
 
 def _undo(done: Done) -> None:
@@ -65,17 +68,29 @@ def deleted(record: RunRecord) -> None:
         "after that it is forgotten with its events and its adapter.",
         icon=":material/delete:",
     )
-    st.button(
-        "Restore", key="restore", type="primary", icon=":material/restore_from_trash:", on_click=do,
-        args=("restore", [record.id]),
-    )  # fmt: skip
+    if not who.owns(record):
+        return
+    with st.container(horizontal=True):
+        st.button(
+            "Restore", key="restore", type="primary", icon=":material/restore_from_trash:", on_click=do,
+            args=("restore", [record.id]),
+        )  # fmt: skip
+        st.button(
+            "Delete for good", key="forget", icon=":material/delete_forever:", on_click=_forget, args=(record.id,),
+            help="Frees what it keeps. There is no way back.",
+        )  # fmt: skip
+
+
+def _forget(run: int) -> None:
+    do("forget", [run])
+    links.write(run=None)  # it would say that there is no such run
 
 
 def buttons(records: list[RunRecord], key: str) -> None:
     """Archive and Delete of runs, or what undoes them; disabled while one of them works."""
     runs, busy = [record.id for record in records], not all(record.ended for record in records)
     if all(record.deleted for record in records):
-        ways = [("restore", "Restore", "restore_from_trash")]
+        ways = [("restore", "Restore", "restore_from_trash"), ("forget", "Delete for good", "delete_forever")]
     elif all(record.archived for record in records):
         ways = [("unarchive", "Out of the archive", "unarchive"), ("delete", "Delete", "delete")]
     else:

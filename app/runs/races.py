@@ -112,7 +112,10 @@ def remember(
 
 def remembered(race: int) -> dict[str, Any] | None:
     """What `remember` kept: {"spec", "several", "rates"}; None for a race that was not launched on the launch page."""
-    kept = state.store().get_artifact(race, ARTIFACT)
+    try:
+        kept = state.store().get_artifact(race, ARTIFACT)
+    except UnknownName:  # its first run was forgotten
+        kept = None
     return None if kept is None else {"rates": {}} | json.loads(kept)
 
 

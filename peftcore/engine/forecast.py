@@ -6,6 +6,7 @@ by its own steps once it has taken some.
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
@@ -113,12 +114,25 @@ def left(store: Store, run: int, started: float | None, draws: np.ndarray, rng: 
     """Seconds that a run at work still takes, (DRAWS,). `draws`: what it takes as a whole."""
     now = time.time()
     begun, step = store.last_event(run, "started"), store.last_event(run, "step")
-    if begun and step and begun.get("steps") and step["step"] >= SHARE_DONE * begun["steps"]:
-        speed = max(0.1, step["time"] - begun["time"]) / step["step"]
-        rest = speed * (begun["steps"] - step["step"]) - (now - step["time"])
-        return np.maximum(rest, 0.0) * np.exp(STEPS_SPREAD * rng.standard_normal(DRAWS))
+    if begun and step and begun.get("steps"):
+        before = _resumed_at(store, run, begun, step)
+        taken, to_take = step["step"] - before, begun["steps"] - before
+        if taken and taken >= SHARE_DONE * to_take:
+            speed = max(0.1, step["time"] - begun["time"]) / taken
+            rest = speed * (begun["steps"] - step["step"]) - (now - step["time"])
+            return np.maximum(rest, 0.0) * np.exp(STEPS_SPREAD * rng.standard_normal(DRAWS))
+        if before:  # the steps of an earlier attempt are not taken again
+            draws, started = draws * to_take / begun["steps"], begun["time"]
     worked = now - started if started else 0.0
     return np.maximum(draws - worked, STILL * draws)
+
+
+def _resumed_at(store: Store, run: int, begun: Mapping[str, Any], step: Mapping[str, Any]) -> int:
+    """Steps that were taken before a run began the last time; 0 of one that was never resumed."""
+    query = "SELECT data FROM events INDEXED BY events_by_kind WHERE run = ? AND kind = 'step' AND seq > ?"
+    with store.read() as db:
+        first = db.execute(f"{query} ORDER BY seq LIMIT 1", (run, begun["seq"])).fetchone()
+    return json.loads(first[0])["step"] - 1 if first else step["step"]
 
 
 class Oracle:

@@ -18,7 +18,7 @@ def resume(store: Store, run: int, engine: str, status: str) -> bool:
     Returns False, and changes nothing, where the run is not of this status any more.
     """
     sets = "queued = ?, losses = 0, stop_wanted = 0"
-    return _requeue(store, run, engine, sets, [time.time()], "id = ? AND status = ?", [run, status])
+    return _requeue(store, run, engine, sets, [time.time()], "id = ? AND status = ? AND deleted IS NULL", [run, status])
 
 
 def adopt(store: Store, run: int, engine: str, held_by: str) -> bool:

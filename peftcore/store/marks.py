@@ -75,6 +75,18 @@ def restore(store: Store, runs: Iterable[int]) -> list[int]:
     return changed
 
 
+def forget(store: Store, runs: Iterable[int]) -> list[int]:
+    """Forgets runs now, with their events and artifacts, and returns their numbers. There is no way back.
+
+    Raises:
+        InvalidSetting: one of them waits or works; none is forgotten then. UnknownName: there is no such run.
+    """
+    gone = _ended(store, runs, "deleted")
+    for run in gone:
+        store.delete_run(run)
+    return gone
+
+
 def purge(store: Store, days: float = KEPT_DAYS) -> list[int]:
     """Forgets the runs that were deleted more than `days` ago, with their events and artifacts; returns their numbers.
     There is no way back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,26 @@ def test_a_run_that_stood_still_is_not_what_runs_take():
     said = {"epochs": [{"seconds": 10.0}] * 4, "seconds": 45.0}
     assert [took(SPEC, said, (1.0, 1.0 + end)).seconds for _, end in spans] == pytest.approx([45.0, 60.0, 45.0])
     assert took(SPEC, {"epochs": [], "seconds": 3.0}, (0.0, 0.0)) is None
+
+
+@pytest.mark.parametrize("taken, rest", [(0, 495), (10, 490), (100, 400)])
+def test_a_resumed_run_takes_no_step_twice(tmp_path, taken, rest):
+    """At a second a step, 1,000 of them, the first half taken hours ago; it began again a moment ago."""
+    store, now = Store(tmp_path), time.time()
+    run = store.create_run(SPEC)
+    store.set_status(run, "running")
+    began = now - max(5, taken)
+    events = [("started", now - 7200, {"steps": 1000}), ("step", now - 6700, {"step": 500})]
+    events += [
+        ("started", began, {"steps": 1000}),
+        *(("step", began + n, {"step": 500 + n}) for n in range(1, taken + 1)),
+    ]
+    for kind, at, data in events:
+        seq = store.append(run, [{"kind": kind, **data}])
+        with store.write() as db:
+            db.execute("UPDATE events SET time = ? WHERE run = ? AND seq = ?", (at, run, seq))
+    found = forecast.left(store, run, now - 7200, np.full(DRAWS, 1000.0), np.random.default_rng(0))
+    assert np.median(found) == pytest.approx(rest, rel=0.05)
 
 
 def test_turns_begin_when_slots_are_free():

@@ -1,0 +1,85 @@
+"""What becomes of pages when rights change under them, and whose runs a name brings."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from test_room_pages import keys, text
+
+from app import state
+from app.room import greeting, guesses, take_home
+from peftcore import errors
+from peftcore.engine import get_engine
+from peftcore.store import marks
+
+
+def test_a_page_lives_on_when_others_runs_are_closed_to_it(at, as_, room, store, engine, trained):
+    spec = store.run(trained["lora"]).spec
+    other = engine.submit(spec, owner="Bo")
+    as_("Ana")
+    own = engine.submit(spec, owner="Ana")
+    page = at("runs", run=own)
+    page.checkbox(f"pick_{other}").check().run()
+    room.set(looking="own")
+    for _ in range(2):
+        page.run()
+        assert not page.error and f"run_{own}" in keys(page) and f"run_{other}" not in keys(page)
+        assert page.subheader, "one's own run is drawn"
+
+
+def test_an_archive_that_was_stopped_before_its_turn_can_be_packed_again(at, as_, store, engine, trained):
+    with store.write() as db:
+        db.execute("UPDATE runs SET owner = 'Ana'")
+    as_("Ana")
+    page = at("room")
+    work = take_home.Work()
+    work.job.cancel()
+    page.session_state["room_archive"] = work
+    assert not page.run().error and "archive_make" in keys(page)
+
+
+def test_a_deleted_run_is_forgotten_by_its_owner_alone(at, as_, store, engine, trained):
+    run = trained["lora"]
+    with store.write() as db:
+        db.execute("UPDATE runs SET owner = 'Ana'")
+    as_("Ana")
+    marks.delete(state.store(), [run])
+    as_("Bo")
+    assert not {"restore", "forget"} & keys(at("runs", run=run))
+    as_("Ana")
+    page = at("runs", run=run)
+    page.button("forget").click().run()
+    assert "deleted for good" in text(page) and not page.error and "runs_undo" not in keys(page)
+    with pytest.raises(errors.UnknownName):
+        store.run(run)
+
+
+def test_a_name_with_runs_is_reserved_before_anybody_enters(store, room, monkeypatch):
+    """Also where the room's own file was lost: who comes first as Ana is not the Ana of these runs."""
+    store.create_run({"task": "digits"}, owner="Ana")
+    monkeypatch.setattr(state, "_begin", lambda: None)
+    state._store.clear()
+
+    async def opened() -> str:
+        async with state.lifespan():
+            return greeting.room().enter("Ana").name
+
+    assert asyncio.run(opened()) == "Ana (2)"
+    state._store.clear()
+
+
+def test_however_often_somebody_guesses_the_pause_is_a_number():
+    tries = guesses.Guesses(lambda: 0.0)
+    for _ in range(2000):
+        tries.wrong("10.0.0.1")
+    assert tries.wait("10.0.0.1") == guesses.LONGEST
+
+
+def test_a_deleted_run_does_not_go_on(engine, store):
+    run = store.create_run({"task": "digits"})
+    store.set_status(run, "cancelled")
+    marks.delete(store, [run])
+    with pytest.raises(errors.InvalidSetting, match="was deleted; restore it"):
+        get_engine().resume(run)
+    assert store.run(run).status == "cancelled"

@@ -111,7 +111,7 @@ def lens(
 def _test_image(source: str, task: str, image: int) -> tuple[Any, Any, int, list[str]]:
     """A trained model, one test image as it reads it (1, 3, H, W), the number of its class, and the classes' names.
 
-    Raises BadData: there is no such image.
+    Raises BadData: there is no such image, or the task has other classes than the model.
     """
     from peftcore import errors
     from peftcore.cli.subject import pictures, trained
@@ -120,6 +120,11 @@ def _test_image(source: str, task: str, image: int) -> tuple[Any, Any, int, list
     x, y, data = pictures(model, spec, slice(image, image + 1), "test")
     if not len(x):
         raise errors.BadData(f"{spec.task} has test images 0 to {len(data.test) - 1}; there is no image {image}.")
+    if len(data.classes) != model.head.out_features:
+        raise errors.BadData(
+            f"{spec.task} has {len(data.classes)} classes and this classifier {model.head.out_features}; name a task "
+            "with the adapter's own classes."
+        )
     return model, x, int(y[0]), list(map(str, data.classes))
 
 
@@ -130,7 +135,9 @@ def attribute(
         Literal["integrated_gradients", "gradcam", "occlusion", "rollout"], typer.Option(help="The method.")
     ] = "integrated_gradients",
     target: Annotated[str, typer.Option(help="'predicted', 'true', or a class by its name or number.")] = "predicted",
-    layer: Annotated[int | None, typer.Option(help="Grad-CAM's layer, from 1; the last that patches reach.")] = None,
+    layer: Annotated[
+        int | None, typer.Option(min=1, help="Grad-CAM's layer, from 1; the last that patches reach.")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Of integrated gradients.", min=1)] = 50,
     task: Annotated[str, typer.Option(help="Another task than the adapter's.")] = "",
     json: JSON = False,
@@ -142,6 +149,8 @@ def attribute(
     from peftcore.probes.attribution import attribute as probe
 
     model, x, true, classes = _test_image(source, task, image)
+    if layer is not None and layer > (depth := model.backbone.depth):
+        raise errors.NotMeasurable(f"{model.backbone.name} has layers 1 to {depth}; there is no layer {layer}.")
     wanted = {"predicted": None, "true": true}
     if target not in wanted:
         if target not in classes and not target.isdecimal():

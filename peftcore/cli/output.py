@@ -20,8 +20,11 @@ JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 
 
 def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    if not rows:  # a table without columns would print nothing, its title neither
+        Console().print(escape(title))
+        return
     table = Table(title=escape(title))
-    for column in rows[0] if rows else ():
+    for column in rows[0]:
         # A name is copied from here, so it is never cut short.
         table.add_column(column, overflow="fold", no_wrap=column == "name")
     for row in rows:

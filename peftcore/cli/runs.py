@@ -8,7 +8,7 @@ import typer
 
 from peftcore import errors
 from peftcore.cli.output import JSON, answer
-from peftcore.store import RunRecord, Store, listing, marks
+from peftcore.store import STATUSES, RunRecord, Store, listing, marks
 
 PER_PAGE = 25
 
@@ -59,6 +59,8 @@ def runs(
             marks.restore(store, chosen)
     if chosen:
         return _tell(json, [store.run(run) for run in chosen], "Runs")
+    if strange := [one for one in status or () if one not in STATUSES]:
+        raise errors.unknown("status", strange[0], STATUSES)
     shelf: listing.Shelf = "deleted" if deleted else "archived" if archived else "current"
     wanted = listing.Filter(
         search, tuple(status or ()), tuple(method or ()), tuple(task or ()), owner=tuple(owner or ()),

@@ -25,7 +25,8 @@ _PREFIX = "base_model.model."
 def export_peft(model: TunedModel, folder: str | Path) -> Path:
     """A Hugging Face PEFT adapter folder that computes what `model` computes: a LoRA, or what PEFT trained here itself.
 
-    Load it with `PeftModel.from_pretrained(timm.create_model(NAME, num_classes=...), folder)`.
+    Load it with `PeftModel.from_pretrained(timm.create_model(NAME, pretrained=True, num_classes=...), folder)`; pass
+    the `options` and weights of `model.backbone` where it has any, such as img_size.
 
     Raises:
         CannotExport: the method is not an exact LoRA on linear layers.

@@ -196,6 +196,10 @@ def test_the_command_explains_a_test_image_of_a_saved_adapter(tmp_path):
     said = json.loads(done.stdout)
     np.testing.assert_allclose(said["probabilities"], pc.layer_lens(model, x)[:, 0].softmax(-1), atol=1e-5)
     assert said["layers"][0] == "input" and said["true"] == found["true"]
-    for wrong in (["--target", "seven"], ["--image", "9999"]):
+    for wrong in (["--target", "seven"], ["--image", "9999"], ["--layer", "9"]):
         with pytest.raises(errors.HeadroomError, match=wrong[1]):
             CliRunner().invoke(app, [*words, *wrong], catch_exceptions=False)
+    assert CliRunner().invoke(app, [*words, "--by", "gradcam", "--layer", "0"]).exit_code == 2, "layers count from 1"
+    for command in (words, ["lens", str(tmp_path)]):
+        with pytest.raises(errors.BadData, match="cells has 6 classes and this classifier 10"):
+            CliRunner().invoke(app, [*command, "--task", "cells"], catch_exceptions=False)

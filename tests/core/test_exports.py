@@ -134,6 +134,13 @@ FRESH = {
 }
 
 
+@pytest.mark.parametrize("kind", FRESH)
+def test_the_line_that_is_told_is_the_one_that_works(kind):
+    told = " ".join(EXPORTS.load(kind).PURPOSE.split())
+    assert kind == "merged" or "pretrained=True" in told, "PEFT's file has no weights of the backbone"
+    assert "img_size" in told
+
+
 @pytest.fixture(scope="module")
 def loaded_by_others(trained, store, tmp_path_factory) -> dict[str, torch.Tensor]:
     """By kind of export, the logits (3, 10) that its own tool computes in a process without this one's models."""

@@ -166,6 +166,9 @@ def test_the_command_line_does_the_same(store, runs):
     assert last not in [row["id"] for row in said()] and [row["id"] for row in said("--deleted")] == [last]
     said(last, "--restore", "--archive")
     assert [row["id"] for row in said("--archived")] == [last]
+    with pytest.raises(errors.UnknownName, match="Did you mean 'finished'"):
+        said("--status", "finshed")
+    assert "Page 1 of 1" in CliRunner().invoke(app, ["runs", "--tagged", "nobody's"]).output, "what is empty says so"
     with pytest.raises(errors.InvalidSetting, match="Name the runs"):
         said("--star")
     said(last, "--delete")

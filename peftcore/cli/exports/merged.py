@@ -9,7 +9,8 @@ from peftcore.registry import METHODS
 
 TITLE = "Merged timm checkpoint"
 PURPOSE = (
-    "A plain timm model, as fast as the backbone: `timm.create_model(NAME, num_classes=..., checkpoint_path=FILE)`."
+    "A plain timm model, as fast as the backbone: `timm.create_model(NAME, num_classes=..., checkpoint_path=FILE)`, "
+    "and `img_size=...` where the run has an image size."
 )
 MAKES = "file"
 

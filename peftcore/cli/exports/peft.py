@@ -10,7 +10,8 @@ from peftcore.registry import METHODS
 TITLE = "Hugging Face PEFT adapter"
 PURPOSE = (
     "For Hugging Face PEFT, classifier inside: "
-    "`PeftModel.from_pretrained(timm.create_model(NAME, num_classes=...), FOLDER)`."
+    "`PeftModel.from_pretrained(timm.create_model(NAME, pretrained=True, num_classes=...), FOLDER)`, "
+    "with `img_size=...` where the run has an image size."
 )
 MAKES = "folder"
 

@@ -10,7 +10,7 @@ from test_room_pages import keys, text
 from app import state
 from app.room import greeting, guesses, take_home
 from peftcore import errors
-from peftcore.engine import get_engine
+from peftcore.engine import Engine
 from peftcore.store import marks
 
 
@@ -76,10 +76,10 @@ def test_however_often_somebody_guesses_the_pause_is_a_number():
     assert tries.wait("10.0.0.1") == guesses.LONGEST
 
 
-def test_a_deleted_run_does_not_go_on(engine, store):
+def test_a_deleted_run_does_not_go_on(store):
     run = store.create_run({"task": "digits"})
     store.set_status(run, "cancelled")
     marks.delete(store, [run])
     with pytest.raises(errors.InvalidSetting, match="was deleted; restore it"):
-        get_engine().resume(run)
+        Engine(store).resume(run)  # one that was not started
     assert store.run(run).status == "cancelled"

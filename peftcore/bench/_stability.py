@@ -107,9 +107,10 @@ def _cut(method: Any, scores: Any) -> set[tuple[int, int]]:
 
 
 def settled(table: pd.DataFrame, column: str = "same", least: float = 1.0) -> int:
-    """The first recorded step from which on `column` never falls below `least` again."""
+    """The first recorded step from which on `column` never falls below `least` again; the last one where it is below at
+    the end, as the rank correlation of equal scores is."""
     below = np.nonzero(table[column].to_numpy() < least - 1e-9)[0]
-    return int(table["step"].iloc[int(below[-1]) + 1 if len(below) else 0])
+    return int(table["step"].iloc[min(int(below[-1]) + 1, len(table) - 1) if len(below) else 0])
 
 
 def over_images(model: Any, images: Any, labels: Any, batch: int = BATCH, progress: Any = None) -> pd.DataFrame:

@@ -43,6 +43,8 @@ def test_a_warm_up_is_settled_where_the_cut_stays_what_it_is_at_the_end():
     assert settled(table) == 10 and settled(table, "rho", -1) == 5
     relapse = pd.DataFrame({"step": [1, 2, 3, 4], "same": [1.0, 0.5, 1.0, 1.0]})
     assert settled(relapse) == 3
+    equal = pd.DataFrame({"step": [1, 2], "rho": [0.0, 0.0]})  # a constant's correlation with itself
+    assert settled(equal, "rho") == 2
 
 
 def test_a_correlation_below_nought_has_a_minus_and_no_hyphen():

@@ -153,11 +153,10 @@ class Engine:
     def resume(self, run: int) -> None:
         """Queues a run that stopped before its end again, from its last checkpoint where it has one."""
         record = self.store.run(run)
-        status = record.status
         if record.deleted is not None:
             raise errors.InvalidSetting(f"Run {run} was deleted; restore it before it can go on.")
         self._allow(record.owner, [record.spec])
-        if status not in STOPPED or not custody.resume(self.store, run, self._held.engine, status):
+        if (status := record.status) not in STOPPED or not custody.resume(self.store, run, self._held.engine, status):
             raise errors.InvalidSetting(f"Run {run} is {status}; only one that stopped before its end can go on.")
         self._dispatch.soon()
 

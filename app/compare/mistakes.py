@@ -14,7 +14,7 @@ from app.compare.entries import LEAST, Entry
 from app.drawn import plan
 from app.runs import kept_predictions
 from peftcore.figures import compare as figures
-from peftcore.figures.words import p_value, percent
+from peftcore.figures.words import p_alone, p_value, percent
 from peftcore.store.comparison import Comparison, comparison, unlike
 from peftcore.store.results import Results
 
@@ -95,7 +95,7 @@ def _pairs(runs: Sequence[Entry], whole: Comparison) -> None:
             {
                 "runs": f"{runs[i].code} and {runs[j].code}", "differ": percent(whole.disagreement[i, j]),
                 "first alone right": pair["only_first"], "second alone right": pair["only_second"],
-                "p (McNemar)": p_value(pair["p"]).removeprefix("p ").removeprefix("= "),
+                "p (McNemar)": p_alone(pair["p"]),
             }
         )  # fmt: skip
     st.dataframe(pd.DataFrame(rows), hide_index=True, key="compare_pairs", height=260 if len(rows) > 6 else "content")

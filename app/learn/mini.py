@@ -145,9 +145,9 @@ def rolls(first: str, second: str) -> int:
 
 
 def against_mean(first: str, second: str) -> int:
-    """How many of them name another winner than the means over seeds on that task; a tie names none."""
+    """How many of them the method wins whose mean over seeds on that task is lower; a tie is no win."""
     return sum(
-        (a - b) * (fmean(results()[first][task]) - fmean(results()[second][task])) <= 0
+        (a - b) * (fmean(results()[first][task]) - fmean(results()[second][task])) < 0
         for task in tasks()
         for a, b in product(results()[first][task], results()[second][task])
     )

@@ -9,7 +9,7 @@ import typer
 from peftcore import errors
 from peftcore.cli.output import JSON, answer, progress_bars
 from peftcore.figures.method_style import method_title
-from peftcore.figures.words import human_count, p_value, si_bytes
+from peftcore.figures.words import human_count, p_alone, si_bytes
 from peftcore.store import Store
 from peftcore.store import comparison as compared
 from peftcore.store import leaderboard as boards
@@ -64,7 +64,7 @@ def compare(
                 "only the first right": pair["only_first"],
                 "only the second right": pair["only_second"],
                 "neither": pair["neither"],
-                "p (McNemar, exact)": p_value(pair["p"]).removeprefix("p ").removeprefix("= "),
+                "p (McNemar, exact)": p_alone(pair["p"]),
             }
         )
     alone = ", ".join(f"run {run} {share:.3f}" for run, share in zip(runs, value["accuracy"], strict=True))

@@ -67,6 +67,8 @@ def _by_block(pairs: Pairs) -> dict[str, dict[str, Tensor]]:
     for path, (A, B) in sorted(pairs.items(), key=lambda pair: [int(n) for n in re.findall(r"\d+", pair[0])]):
         block, names = re.match(r"(.*\d)\.", path), _ROWS.get(path.rpartition(".")[2], "")
         if block and names:
+            if B.ndim != 2 or len(B) % len(names):
+                raise errors.BadAdapter(f"lora_B of {path} is {tuple(B.shape)}, not rows of {', '.join(names)}.")
             found[block[1]] |= {
                 projection: rows @ A for projection, rows in zip(names, B.chunk(len(names)), strict=True)
             }

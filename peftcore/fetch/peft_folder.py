@@ -67,7 +67,7 @@ class PeftFolder:
         for path in (name.removesuffix(".lora_A.weight") for name in self.tensors if name.endswith(".lora_A.weight")):
             A, B = self.tensors[f"{path}.lora_A.weight"], self.tensors.get(f"{path}.lora_B.weight")
             rank = ranks.get(get_pattern_key(ranks, path), settings.get("r", 8))
-            if B is None or not len(A) == B.shape[1] == rank:
+            if B is None or not 1 < A.ndim == B.ndim or not len(A) == B.shape[1] == rank:
                 raise errors.BadAdapter(f"{str(self.source)!r} holds no lora_A and lora_B of rank {rank} for {path}.")
             alpha = alphas.get(get_pattern_key(alphas, path), settings.get("lora_alpha", 8))
             found[path] = A, alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank) * B

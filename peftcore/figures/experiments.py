@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from textwrap import wrap
 from typing import Any
 
@@ -81,12 +82,21 @@ def _looks(rows: Sequence[Mapping[str, Any]], groups: Sequence[str], dark: bool)
     """Colour and symbol of each group: its method's, and for a further group of that method one of the others."""
     methods = [next(row["method"] for row in rows if row["group"] == group) for group in groups]
     own = [(method_colour(name, dark=dark), kind_symbol(method_kind(name))) for name in methods]
-    taken = {colour for colour, _ in own}
-    rest = iter(pair for pair in zip(theme.CATEGORIES, theme.SYMBOLS, strict=True) if pair[0] not in taken)
+    rest = cycle(_others(own))
     return [
         look if name not in methods[:nth] else next(rest)
         for nth, (name, look) in enumerate(zip(methods, own, strict=True))
     ]
+
+
+def _others(own: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The looks that none of these is: first those of other colours, then the same colours with further symbols."""
+    symbols, taken = theme.SYMBOLS, {colour for colour, _ in own}
+    for turn in range(len(symbols)):
+        for nth, colour in enumerate(theme.CATEGORIES):
+            look = colour, symbols[(nth + turn) % len(symbols)]
+            if look not in own and (turn or colour not in taken):
+                yield look
 
 
 _ROWS = [

@@ -57,7 +57,12 @@ def percent(share: float) -> str:
 
 def p_value(p: float) -> str:
     """'p = 0.034', 'p < 0.001'."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    return f"p {bare}" if (bare := p_alone(p)).startswith("<") else f"p = {bare}"
+
+
+def p_alone(p: float) -> str:
+    """'0.034', '< 0.001': for a column whose name says that it is p."""
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def correlation(value: float) -> str:

@@ -53,6 +53,12 @@ def test_single_runs_against_means(recorded):
     assert mini.spread("lora") == pytest.approx((52 - 45) / 2**0.5)
 
 
+def test_a_tie_is_no_win(monkeypatch):
+    level = {"lora": {"cells": [50.0, 60.0]}, "last": {"cells": [50.0, 56.0]}}
+    monkeypatch.setattr(mini, "results", lambda: level)
+    assert mini.against_mean("lora", "last") == 1, "50 against 56, and not 50 against 50"
+
+
 def test_numbers_of_earlier_weights_say_so(monkeypatch):
     monkeypatch.setattr(mini, "record", lambda: {"weights": {mini.BACKBONE: "yesterday's"}})
     assert "earlier weights" in mini.since()

@@ -10,6 +10,7 @@ import petl_vit_writing
 import pytest
 import torch
 from backbones import BOTH, images, nudge, small
+from safetensors.torch import save_file
 
 import peftcore as pc
 from peftcore import errors
@@ -92,6 +93,20 @@ def test_head_energy_reads_all_formats_alike(family, tmp_path):
     index = [foreign.projections.index(p) for p in own.projections]
     np.testing.assert_allclose(foreign.values[:, index], own.values, rtol=1e-4)
     assert foreign.layers == own.layers
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("qkv", (6,)), ("query", (6,)), ("qkv", (7, 3)), ("qkv", (6, 3, 1, 1)), ("query", (6, 3, 1, 1))],
+)
+def test_energy_of_what_is_no_pair_of_matrices_is_refused(name, shape, tmp_path):
+    config = {"peft_type": "LORA", "r": 3, "lora_alpha": 3, "target_modules": [name]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    A, B = torch.zeros(3, 6, *(1,) * max(0, len(shape) - 2)), torch.zeros(shape)
+    path = f"base_model.model.blocks.0.attn.{name}"
+    save_file({f"{path}.lora_A.weight": A, f"{path}.lora_B.weight": B}, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(errors.BadAdapter, match=rf"blocks\.0\.attn\.{name}"):
+        pc.head_energy(tmp_path, heads=2)
 
 
 def test_an_exported_adapter_has_the_heads_of_its_backbone(tmp_path):

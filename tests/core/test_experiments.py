@@ -163,3 +163,10 @@ def test_each_name_on_the_axis_has_its_room():
     axis = outcome(rows, title="A finding", x="backbone", y="time").layout.xaxis
     assert tuple(axis.ticktext) == ("vit_micro", "vit_small_<br>patch16_224") and tuple(axis.range) == (-0.5, 1.5)
     assert axis.ticklabeloverflow == "allow" and max(axis.autotickangles) == 0
+
+
+def test_every_group_of_one_method_has_a_look_of_its_own():
+    rows = [dict(group=f"rank {n}", x=1, seed=0, value=1.0, method="lora") for n in range(60)]
+    marks = [trace.marker for trace in outcome(rows, title="A finding", x="epochs", y="time").data]
+    assert len({(mark.color, mark.symbol) for mark in marks}) == 60
+    assert len({mark.color for mark in marks[:10]}) == 10, "other colours before other symbols"

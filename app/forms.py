@@ -27,6 +27,7 @@ SWITCH = {"auto": "auto", "disk": "disk", True: "on", False: "off"}
 Draw = Mapping[str, Callable[[type[Settings], str], Any]]  # by the field's name, what draws it and returns its value
 DEVICE = r"auto|cpu|mps|cuda(:\d{1,2})?"
 TRUTH = {"true": True, "false": False}
+NONE = "none"  # of a number that may be left out, where the default is a number
 
 
 # What the address says of a field
@@ -58,7 +59,7 @@ def meant(model: type[Settings], name: str, texts: Sequence[str]) -> Any:
 
     An empty text is the default, but for a choice of several, which it leaves without any.
     """
-    kind, _ = unwrap(model.model_fields[name].annotation)
+    kind, optional = unwrap(model.model_fields[name].annotation)
     if options := options_of(kind):
         known = {str(option): option for option in options}
         return tuple(known.get(text, text) for text in texts if text) if texts else default_of(model, name)
@@ -72,7 +73,7 @@ def meant(model: type[Settings], name: str, texts: Sequence[str]) -> Any:
     if get_origin(kind) is Literal:
         return next((option for option in get_args(kind) if str(option) == text), _json(text))
     if kind in (int, float):
-        return number(text)
+        return None if optional and text == NONE else number(text)
     return text if kind is str else _json(text)
 
 
@@ -199,6 +200,9 @@ def field(model: type[Settings], name: str, key: str, defaults: Mapping[str, Any
         if options := options_of(unwrap(info.annotation)[0]):
             now = sorted(now, key=options.index)  # in whatever order they were clicked
         now = [now] if isinstance(now, str) else texts_of(model, name, now)
+        kind, optional = unwrap(info.annotation)
+        if optional and kind in (int, float) and default is not None and now == [""]:
+            now = [NONE]  # emptied, where empty would be the recipe's
         links.write(**{key: None if meant_or(model, name, now, default) == default else now})
 
     draw(words.setting(name), info, value, key, texts[-1] if texts else None, on_change=keep)

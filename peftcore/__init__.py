@@ -31,6 +31,7 @@ _NAMES = {
     "fetch.peft_export": "export_peft",
     "fetch.peft_import": "import_peft",
     "store.results": "results Results",
+    "store.recipes": "with_recipe",
     "store.comparison": "comparison Comparison",
     "store.leaderboard": "leaderboard Leaderboard",
     "cli.exports": "export",

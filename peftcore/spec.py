@@ -22,6 +22,8 @@ FORWARD = ("backbone", "pretrained", "weights", "device", "task", "normalisation
 # What `select` means, in the words that stand beside an accuracy.
 SELECTED = {"last": "last epoch", "val": "best epoch by validation accuracy"}
 
+LARGEST = 4096  # pixels on a side of an image
+
 # Fields added later, with the value that was implicit before.
 LATER = {"cache_precision": "fp32", "clip": None, "compile": False, "image_size": None, "resize": "stretch",
          "select": "last"}  # fmt: skip
@@ -142,10 +144,10 @@ class RunSpec(Settings):
     lr: float = Field(1e-3, gt=0, le=10, description="Peak learning rate of AdamW; cosine decay to zero.")
     weight_decay: float | None = Field(None, ge=0, le=10, description="AdamW's; default 1e-4, side methods 0.05.")
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps in which the learning rate rises linearly.")
-    clip: float | None = Field(None, gt=0, le=1e4, description="Largest norm of all gradients; none by default.")
+    clip: float | None = Field(None, gt=0, le=1e4, description="Largest norm of all gradients; none, or the recipe's.")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs the forward under autocast.")
     image_size: int | None = Field(
-        None, ge=1, le=4096, description="Pixels on a side, a multiple of the backbone's patch; by default its own."
+        None, ge=1, le=LARGEST, description="Pixels on a side, a multiple of the backbone's patch; by default its own."
     )
     normalisation: Literal["backbone", "imagenet", "half", "none"] = Field(
         "backbone", description="Mean and deviation of the inputs: the backbone's own, ImageNet's, 0.5/0.5, or none."

@@ -80,7 +80,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", default=RunSpec.model_fields[name].default)
     parser.add_argument("--epochs", type=int)
     options = parser.parse_args()
-    spec = recipes.with_its_own(RunSpec(backbone=options.backbone, method=options.method, task=options.task))
+    spec = recipes.with_recipe(RunSpec(backbone=options.backbone, method=options.method, task=options.task))
     spec = spec.replace(epochs=options.epochs) if options.epochs else spec
     print(f"{spec.method.title} on {spec.task}, {spec.epochs} epochs, rate {spec.lr:g}; {os.cpu_count()} CPUs, load "
           f"{os.getloadavg()[0]:.1f}; {'seconds of the CPU' if options.here else 'seconds'}")  # fmt: skip

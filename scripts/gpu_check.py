@@ -74,9 +74,11 @@ def run(options: argparse.Namespace) -> None:
     gpu_wheels.unpack(options.wheels)
     import gpu_parts
 
-    results = Results(Path(options.results))
     parts = gpu_parts.parts(options.rehearse)
-    wanted = options.parts.split(",") if options.parts else list(parts)
+    wanted = [name.strip() for name in options.parts.split(",")] if options.parts else list(parts)
+    if strange := [name for name in wanted if name not in parts]:
+        raise SystemExit(f"There is no part {strange[0]!r}; there are {', '.join(parts)}.")
+    results = Results(Path(options.results))
     left = [name for name in wanted if results.read(name)["state"] != "done"]
     for name in left:
         results.write(name, results.read(name) | {"state": "waiting"})
@@ -142,7 +144,10 @@ def work(options: argparse.Namespace) -> None:
 
 
 def write(options: argparse.Namespace) -> None:
-    text = gpu_report.section(Results(Path(options.results)).all())
+    folder = Path(options.results)
+    if not any([*folder.glob("results.json"), *folder.glob("parts/*.json")]):
+        raise SystemExit(f"{folder} holds no results; `run {folder}` makes them. {options.to} stays as it is.")
+    text = gpu_report.section(Results(folder).all())
     gpu_report.place(text, Path(options.to))
     print(f"wrote {len(text.splitlines())} lines into {options.to}")
 

@@ -95,7 +95,7 @@ def planned(epochs: int = EPOCHS) -> Iterator[RunSpec]:
     """Every run of the atlas, one seed after the other, so that a part of them is already of use."""
     for seed, (backbone, method), task in product(SEEDS, RECORDED, embedded_tasks()):
         spec = RunSpec(backbone=backbone, method=method, task=task, epochs=epochs, seed=seed)
-        yield recipes.with_its_own(spec, given=("epochs",))
+        yield recipes.with_recipe(spec, given=("epochs",))
 
 
 def name_of(spec: RunSpec) -> str:

@@ -25,7 +25,7 @@ RUNS = {
     "heart-digits": RunSpec(method="heart_lora", task="digits"),
     "heart-orientation": RunSpec(backbone="swin_micro", method="heart_lora", task="orientation"),
 }
-EXAMPLES = {name: recipes.with_its_own(spec) for name, spec in RUNS.items()}  # each with what is known to work best
+EXAMPLES = {name: recipes.with_recipe(spec) for name, spec in RUNS.items()}  # each with what is known to work best
 KEPT = ("started", "step", "step_memory", "evaluation", "scores", "heads_cut", "finished")  # events that the pages read
 SUMMARY = ("test_accuracy", "val_accuracy", "seconds", "memory")
 

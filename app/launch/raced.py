@@ -21,7 +21,6 @@ OF_THE_RECIPE = (
     "resize", "select",
 )  # fmt: skip
 ON_OFF = {"on": True, "off": False}
-NONE = "none"  # among the values of a race
 
 
 def lists(query: Query) -> dict[str, list[str]]:
@@ -127,7 +126,7 @@ def _choice(model: type[Settings], name: str, text: str) -> Any:
 
 def _number(model: type[Settings], name: str, text: str) -> Any:
     kind, optional = forms.unwrap(model.model_fields[name].annotation)
-    if optional and text == NONE:
+    if optional and text == forms.NONE:
         return None
     try:
         return kind(text)

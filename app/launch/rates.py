@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app import forms, glossary, links, words
-from app.launch.request import Request
+from app.launch.request import Request, recipe_of
 from peftcore.figures.method_style import method_title
 from peftcore.spec import Settings
 from peftcore.store import recipes
@@ -47,7 +47,8 @@ def hint(backbone: str, request: Request) -> None:
     """A line on where the recipe comes from, what it is based on one click away, and the way back to it."""
     written = [name for name in _methods(request) if links.texts(f"{name}.lr")]
     known = {name: recipes.best(name, backbone) for name in _methods(request)}
-    alone = len(known) == 1
+    if alone := len(known) == 1:
+        known = {name: recipe_of(name, backbone, links.shown()) for name in known}
     best = {name: recipe.values["lr"] if alone else recipe.lr for name, recipe in known.items()}
     own = any(links.texts("lr")) or any(request.rates.get(name) != best[name] for name in written)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):

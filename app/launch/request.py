@@ -87,7 +87,7 @@ def from_query(query: Query) -> Request:
     except errors.UnknownName as error:
         return Request(None, [], {}, {}, faults | {"method": error})
     varied = raced.chosen(cls, query)
-    defaults = {} if any(query.get("lr", ())) or "method" in varied else _recipe(method, backbone)
+    defaults = {} if any(query.get("lr", ())) or "method" in varied else _recipe(method, backbone, query)
     own = _read(cls, f"{method}.", [name for name in cls.model_fields if name not in varied], query, faults, defaults)
     names = [name for name in RunSpec.model_fields if name not in (*CHOSEN_ABOVE, *varied)]
     recipe = _read(RunSpec, "", names, query, faults, defaults)
@@ -102,7 +102,7 @@ def from_query(query: Query) -> Request:
         if "method" in values:
             rates = {name: _rate(name, backbone, query, faults) for name in values["method"]}
         else:
-            rates = {method: recipes.best(method, backbone).values["lr"]}
+            rates = {method: recipe_of(method, backbone, query).values["lr"]}
         recipe["lr"] = rates[method]
     if faults:
         return Request(cls, [], values, rates, faults, defaults)
@@ -113,11 +113,20 @@ def from_query(query: Query) -> Request:
         return Request(cls, [], values, rates, {"": error}, defaults)
 
 
-def _recipe(method: str, backbone: str) -> dict[str, Any]:
+def recipe_of(method: str, backbone: str, query: Query) -> recipes.Recipe:
+    """The recipe, or that of the method as published where the address switches off what departs from it."""
+    recipe, cls = recipes.best(method, backbone), METHODS.load(method).METHOD
+    for name, value in recipe.settings.items():
+        if any(texts := query.get(f"{method}.{name}", ())) and forms.meant(cls, name, texts) != value:
+            return recipe.as_published()
+    return recipe
+
+
+def _recipe(method: str, backbone: str, query: Query) -> dict[str, Any]:
     """What is known to work best beside the learning rate, by name in the address."""
-    recipe = recipes.best(method, backbone)
-    fields = {name: value for name, value in recipe.fields.items() if name != "lr"}
-    return fields | {f"{method}.{name}": value for name, value in recipe.settings.items()}
+    fields = {name: value for name, value in recipe_of(method, backbone, query).fields.items() if name != "lr"}
+    settings = recipes.best(method, backbone).settings
+    return fields | {f"{method}.{name}": value for name, value in settings.items()}
 
 
 def _read(
@@ -211,7 +220,7 @@ def to_query(
         elif raced.choices(raced.owner(cls, name), name):
             query[f"race.{name}"] = [words.value(one) for one in each]
         else:
-            query[f"race.{name}"] = ", ".join(raced.NONE if one is None else repr(one) for one in each)
+            query[f"race.{name}"] = ", ".join(forms.NONE if one is None else repr(one) for one in each)
     if rates:
         query.pop("lr", None)
         query |= {f"{name}.lr": repr(rate) for name, rate in rates.items()}

@@ -44,16 +44,26 @@ def suggestion(spec: RunSpec, name: str) -> Any:
 
 
 def changed(spec: RunSpec, name: str, value: Any) -> RunSpec:
-    """The spec with one thing changed; another method has its own learning rate, the best that is known for it.
+    """The spec with one thing changed; another method comes with its own recipe, in place of what the old one's set.
 
     Raises:
         InvalidSetting: nothing is changed, or the value is not possible; UnknownName: no such method or task.
     """
     [made] = variations(spec, {name: [value]})
-    made = recipes.with_its_own(made) if name == "method" else made
+    made = _with_its_recipe(spec, made) if name == "method" else made
     if made == spec:
         raise InvalidSetting(f"{words.setting(name)} is {words.value(_value(spec, name))} already; give another value.")
     return made
+
+
+def _with_its_recipe(spec: RunSpec, made: RunSpec) -> RunSpec:
+    """Another method's run: what the old one's recipe set goes with it, what somebody set stays, but for the rate."""
+    old = recipes.best(spec.method.name, spec.backbone).fields
+    usual = {name: forms.default_of(RunSpec, name) for name in RunSpec.model_fields}
+    set_now = {name for name, value in usual.items() if getattr(spec, name) not in (value, old.get(name, value))}
+    by_hand = set_now - {"lr"}
+    made = made.replace(**{name: usual[name] for name in old if name not in by_hand})
+    return recipes.with_recipe(made, by_hand)
 
 
 def why_not(record: RunRecord) -> str | None:
@@ -85,14 +95,16 @@ def _choose(record: RunRecord, spec: RunSpec) -> None:
     name = st.selectbox("Change", offered(spec), key=f"again_what_{record.id}", format_func=words.setting)
     key = f"again_{name}_{record.id}"
     value = _field(spec, name, key)
-    st.caption(f"It was {words.value(_value(spec, name))}. All else stays as it is.")
+    st.caption(f"It was {words.value(_value(spec, name))}." + " All else stays as it is." * (name != "method"))
     try:
         made = changed(spec, name, value)
     except HeadroomError as error:
         forms.complain(error)
         return
-    if name == "method" and made.lr != spec.lr:
-        st.caption(f"Its own learning rate, {made.lr:g}, comes with it: the best that is known for it here.")
+    if name == "method":
+        recipe = recipes.best(made.method.name, made.backbone)
+        now = words.recipe(recipe.values | {name: getattr(made, name) for name in recipe.fields})
+        st.caption(f"Its own recipe comes with it: {now[:1].lower()}{now[1:]}; {recipe.basis}.")
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Launch", key="again_launch", type="primary", icon=":material/rocket_launch:"):
             with errors.sentences(stop=False):

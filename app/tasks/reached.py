@@ -17,7 +17,7 @@ from peftcore.figures.budgets import EQUAL, Row, against_memory, against_time, b
 from peftcore.figures.reached import reached
 from peftcore.spec import RunSpec
 from peftcore.store import conditions
-from peftcore.store.recipes import weights_digest
+from peftcore.store.recipes import unmeasured, weights_digest
 from peftcore.task import task_card
 
 HEIGHT, TALL = 620, 960  # of a figure whose legend names all methods: in columns, or on a phone in one
@@ -44,7 +44,7 @@ def draw(task: str, backbone: str) -> None:
     said = (
         f"Recorded runs of {backbone} {EQUAL[budget]}, each method with its measured recipe; {len(pairs)} "
         f"seed{'s and their mean' if len(pairs) > 1 else ''}. Conditions: {_conditions(task, backbone)}."
-    )
+    ) + unmeasured((name, backbone) for name in found)
     if recorded["weights"].get(backbone) != weights_digest(backbone):
         said += f" {backbone} had earlier weights then, of fewer pictures."
     caption(said, recorded["command"])

@@ -18,6 +18,7 @@ from peftcore.backbone.backbone import Backbone, by_channel
 from peftcore.backbone.understood import check_understood
 from peftcore.backbone.weights import REMOTE, first_line
 from peftcore.registry import FETCH
+from peftcore.spec import LARGEST
 
 _understood: set[tuple[str, str, bool]] = set()  # name, options, whether on the meta device
 
@@ -102,11 +103,10 @@ def device_type(name: str) -> str:
 def _check_size(name: str, patches: nn.Module) -> None:
     for pixels, patch in zip(patches.img_size, patches.patch_size, strict=True):
         if pixels % patch:
-            below = pixels // patch * patch
-            near = f"{below} or {below + patch}" if below else f"{patch}"
+            near = [n for n in range(min(pixels, LARGEST) // patch * patch, LARGEST + 1, patch) if n][:2]
             raise errors.InvalidSetting(
                 f"{name} cuts images into patches of {patch} pixels, which do not divide an image size of {pixels}; "
-                f"take a multiple, such as {near}."
+                f"take a multiple, such as {' or '.join(map(str, near))}."
             )
 
 

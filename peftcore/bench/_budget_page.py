@@ -13,7 +13,7 @@ from peftcore.bench.tasks import grouped, pipes
 from peftcore.figures.budgets import by_task, whole
 from peftcore.figures.words import how_many
 from peftcore.spec import RunSpec
-from peftcore.store import conditions
+from peftcore.store import conditions, recipes
 from peftcore.store.results import wilson
 from peftcore.task import task_card
 
@@ -40,6 +40,7 @@ def page(record: Mapping[str, Any]) -> str:
     pairs = {part: found for part, own in of.items() if (found := whole(own, "tasks"))}
     covered = {task for found in pairs.values() for task, _ in found}
     tasks = [task for task in record["tasks"] if task in covered]
+    borrowed = recipes.unmeasured((row["method"], row["backbone"]) for row in rows)
     lines = [
         "# Mini-VTAB under equal budgets",
         "",
@@ -48,7 +49,7 @@ def page(record: Mapping[str, Any]) -> str:
         f"one of each group: {', '.join(f'`{task}`' for task in OF_THE_SEARCH)}. Every task has 800 images to train "
         f"on, 200 to validate and {TEST_IMAGES:,} to test, of 64 x 64 pixels, drawn by Headroom. Conditions: "
         f"{conditions.words(RunSpec(task=tasks[0]).to_dict(), (64, 64))}. All runs together took "
-        f"{sum(record['core_hours'].values()):.1f} core-hours, one thread each.",
+        f"{sum(record['core_hours'].values()):.1f} core-hours, one thread each.{borrowed}",
         "",
         f"```\n{record['command']}\n```",
         "",

@@ -46,7 +46,7 @@ class Entry:
     def spec(self, backbone: str, task: str, seed: int, epochs: int = EPOCHS) -> RunSpec:
         """With the recipe but for its epochs, which are the budget's."""
         plain = RunSpec(backbone=backbone, method=self.method, task=task, seed=seed, epochs=epochs)
-        whole = recipes.at_its_rate(plain) if self.published else recipes.with_its_own(plain, ("epochs",))
+        whole = recipes.at_its_rate(plain) if self.published else recipes.with_recipe(plain, ("epochs",))
         return whole.replace(cache_features="disk") if METHODS.facts(self.method).kind == "side" else whole
 
 

@@ -44,7 +44,7 @@ def doctor(
 def checks(chosen: Iterable[str] = (), ray: bool = True) -> list[Callable[[], Iterable[Finding]]]:
     """What `doctor` looks at, in order; each is called by itself, so that one that fails does not hide the others."""
     return [libraries, processors, kernels, disk, database, *([ray_task] if ray else []), hub, weights,
-            *(trial(device) for device in (chosen or all_devices()))]  # fmt: skip
+            *(trial(device) for device in dict.fromkeys(chosen or all_devices()))]  # fmt: skip
 
 
 def examined(check: Callable[[], Iterable[Finding]]) -> list[Finding]:

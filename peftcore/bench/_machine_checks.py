@@ -131,7 +131,8 @@ def ray_task() -> Iterator[Finding]:
         finally:
             ray.shutdown()
     where = f"the cluster at {address}" if address else "of its own"
-    yield Finding("ray", "works", f"{where}: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs; a "
+    amount = f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    yield Finding("ray task", "works", f"{where}: {amount}; a "
                   f"task on {nodes} processors ran {time.perf_counter() - began:.0f} s after the start")  # fmt: skip
 
 

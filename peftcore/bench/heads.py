@@ -28,7 +28,7 @@ def specs(tasks: Sequence[str], seeds: int, method: str, backbone: str, epochs: 
         for seed in range(seeds)
         for task in tasks
     ]
-    return [recipes.with_its_own(spec, given=("epochs",)) for spec in made]
+    return [recipes.with_recipe(spec, given=("epochs",)) for spec in made]
 
 
 def measure(

@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -16,6 +17,8 @@ from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import recipes
 
+NONE = "none"
+
 
 def spec_options(function: Callable[..., None]) -> Callable[..., None]:
     """Gives a command one option per field of RunSpec but the method, with the field's own help."""
@@ -23,17 +26,21 @@ def spec_options(function: Callable[..., None]) -> Callable[..., None]:
     for name, field in RunSpec.model_fields.items():
         if name in ("method", "cache_features"):
             continue
-        kind = field.annotation
+        kind, is_optional = field.annotation, False
         if get_origin(kind) in (Union, UnionType):
+            is_optional = type(None) in get_args(kind)
             kind = next(k for k in get_args(kind) if k is not type(None))
         kind = kind if kind in (int, float, bool, str) else str
+        how: dict[str, Any] = {}
+        if is_optional and kind in (int, float):
+            how = {"parser": partial(_number_or_none, kind), "metavar": f"<{kind.__name__}|{NONE}>"}
         flag = "--" + name.replace("_", "-")
         text = field.description or ""
         if name in recipes.NUMBERS:
             text += " By default the best known for the method and backbone" + (
                 "." if name == "lr" else f", or {field.default} where --lr is given."
             )
-        option = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, help=text)
+        option = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, help=text, **how)
         default = None if name in recipes.NUMBERS else field.default
         parameters.append(
             inspect.Parameter(
@@ -60,6 +67,16 @@ def spec_options(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def _number_or_none(kind: Callable[[str], float], text: str) -> float | str:
+    """What an option says of a field that may be left out; NONE also where the recipe has a number there."""
+    if text == NONE:
+        return text
+    try:
+        return kind(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a number nor {NONE!r}.") from None
+
+
 def make_spec(fields: dict[str, Any], recipe: bool = True) -> RunSpec:
     """The RunSpec of the options. Without a learning rate among them, what they leave out is the best recipe known for
     the method and backbone, unless `recipe` is off; with one, it is the library's own default."""
@@ -72,9 +89,11 @@ def make_spec(fields: dict[str, Any], recipe: bool = True) -> RunSpec:
     fields["cache_features"] = {"true": True, "false": False}.get(
         fields["cache_features"].lower(), fields["cache_features"]
     )
-    given = {name: value for name, value in fields.items() if value is not None}
+    without = {name for name, value in fields.items() if value == NONE and RunSpec.model_fields[name].default is None}
+    given = {name: value for name, value in fields.items() if value is not None and name not in without}
     spec = RunSpec(method=settings, **given)
-    return spec if "lr" in given or not recipe else recipes.with_its_own(spec, _chosen(given) | set(settings))
+    chosen = _chosen(given) | without | set(settings)
+    return spec if "lr" in given or not recipe else recipes.with_recipe(spec, chosen)
 
 
 def _chosen(given: dict[str, Any]) -> set[str]:

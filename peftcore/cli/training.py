@@ -9,8 +9,10 @@ import typer
 from peftcore import events as ev
 from peftcore.cli.options import choices, make_spec, spec_options
 from peftcore.cli.output import JSON, answer, console, progress_bars
+from peftcore.figures.words import how_many
 from peftcore.spec import RunSpec
 from peftcore.store import conditions, recipes
+from peftcore.store.collapse import collapse
 from peftcore.store.variations import differences, variations
 
 
@@ -26,19 +28,31 @@ def run(
     from peftcore.cli.image_size import note
     from peftcore.train.loop import Returning, finetune
 
+    by_hand = fields["lr"] is not None
     spec = make_spec(fields)
+    if not by_hand:
+        basis = recipes.recipe_of(spec).basis
+        console.print(f"Recipe: learning rate {spec.lr:g}, {how_many(spec.epochs, 'epoch')}; {basis}.", highlight=False)
     if text := note(spec):
         console.print(text)
     if save:
         writable(save)  # a folder that cannot be written is refused before the training, not after it
     started: Any = None
     last: Any = None
+    seen: dict[str, list[dict[str, Any]]] = {ev.Evaluation.kind: [], ev.SideEntropy.kind: []}
+    warned = ""
     with progress_bars(json) as progress:
         bar = progress.add_task("loading", total=None, say="")
         events = Returning(finetune(spec))
         for last in events:
             if isinstance(last, ev.Started):
                 started = last
+            if last.kind in seen:
+                seen[last.kind].append(last.to_dict())
+                found = collapse(spec.to_dict(), started.to_dict(), *seen.values())
+                if found and found.name != warned:  # once, while there is time to stop it
+                    warned = found.name
+                    progress.console.print(f"{found.name.capitalize()}. {found.sentence}", style="yellow")
             if shown := _shown(last, started):
                 progress.update(bar, **shown)
     model = events.value

@@ -48,7 +48,7 @@ class LAST(Method):
     bias_correction: bool = Field(True, description="Subtract the frozen features' sum: y = z_m + what was added.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the attention's output inside the side network.")
     qk_norm: bool = Field(
-        False, description="Cosine attention (ours): q and k of length sqrt(r / heads), so it cannot become one-hot."
+        False, description="Cosine attention (ours): q and k of length sqrt(r / heads), which no logit then exceeds."
     )
 
     @model_validator(mode="after")

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from peftcore.registry import METHODS
+from peftcore.store import recipes
+
 ONE_HOT = 0.15  # normalised entropy below which an attention counts as one-hot; uniform is 1
 # One-hot attention can still be right (digits at a rate of 0.02 reach 0.96): below this share of the way from chance to
 # 1 it is not.
@@ -66,7 +69,7 @@ def collapse(
         last["epoch"],
         f"After epoch {last['epoch']}, with the warm-up over, the validation loss is {last['loss']:.2f}, and guessing "
         f"has {guess:.2f}: nothing is learnt.",
-        *_remedy(spec),
+        *(_higher(spec) or _remedy(spec)),
     )
 
 
@@ -77,12 +80,22 @@ def _narrow(values: Iterable[float]) -> int:
     return count if 2 * count >= len(values) else 0
 
 
+def _higher(spec: Mapping[str, Any]) -> tuple[str, float] | None:
+    """The rate that is known to work, where nothing was learnt at a smaller one."""
+    if spec["method"]["name"] not in METHODS.names():
+        return None
+    known = recipes.best(spec["method"]["name"], spec["backbone"])
+    if spec["lr"] >= known.lr:
+        return None
+    return f"Try a higher learning rate than {spec['lr']:g}, such as {known.lr:g} ({known.basis}).", known.lr
+
+
 def _remedy(spec: Mapping[str, Any]) -> tuple[str, float]:
     """What of the recipe may help, and is not in it yet; and the learning rate to try."""
     lower = float(f"{spec['lr'] / 4:.2g}")
     ways = [f"a lower learning rate than {spec['lr']:g}, such as {lower:g}"]
     if spec["method"].get("qk_norm") is False:
-        ways.append("qk_norm, which keeps attention from becoming one-hot")
+        ways.append("qk_norm, which bounds how sharply a token can look at one other")
     if spec.get("clip") is None:
         ways.append("clip=1, which bounds each step's gradient")
     return f"Try {', or '.join(ways)}.", lower

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from math import floor, log10
@@ -25,8 +25,20 @@ from peftcore.spec import RunSpec
 FILE = Path(__file__).resolve().parents[2] / "assets" / "recipes.json"
 NUMBERS = ("lr", "epochs")  # what every recipe of a search has; the rest departs from a method as published
 
-WIDTHS = {"tiny": 192, "small": 384, "base": 768, "large": 1024, "huge": 1280, "giant": 1408, "gigantic": 1664}
+WIDTHS = {  # by timm's words for sizes
+    "tiny": 192, "wee": 256, "dwee": 256, "xsmall": 256, "little": 320, "dlittle": 320, "small": 384, "medium": 512,
+    "mediumd": 512, "betwixt": 640, "base": 768, "so150m2": 832, "so150m": 896, "large": 1024, "large2": 1024,
+    "intern300m": 1024, "so400m": 1152, "xlarge": 1152, "huge": 1280, "giant": 1408, "giantopt": 1536, "gigantic": 1664,
+    "enormous": 1792, "1b": 2048, "5b": 2432, "3b": 3072, "7b": 4096,
+}  # fmt: skip
 SWIN_WIDTHS = {"tiny": 768, "small": 768, "base": 1024, "large": 1536}
+UNLIKE = {  # beginnings of names whose word says another width than elsewhere
+    "vit_giant_patch14_dinov2": 1536, "vit_giant_patch14_reg": 1536, "vit_giant_patch16_lingbot": 1536,
+    "vit_giant_patch16_sapiens2": 1536, "vit_giant_patch16_radio": 1536, "vit_pe_core_gigantic": 1536,
+    "vit_pe_lang_gigantic": 1536, "vit_pe_spatial_gigantic": 1536, "aimv2_huge": 1536, "swin_s3_base": 768,
+    "vit_base_patch16_plus": 896, "vit_base_patch32_plus": 896, "vit_relpos_base_patch16_plus": 896,
+    "vit_relpos_base_patch32_plus": 896, "vit_small_resnet": 768,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,8 @@ class Recipe:
 
     values: fields of RunSpec, and under "method" settings of the method. lr: the best rate of the method as published,
     with no option of the recipe's. narrower: how many times wider this backbone is than the one that was measured, by
-    which its rates were lowered; 1 where they were not.
+    which its rates were lowered; 1 where they were not. published: whether it is that of the method as published, of
+    which the evidence has more.
     """
 
     method: str
@@ -44,6 +57,7 @@ class Recipe:
     lr: float
     evidence: tuple[Mapping[str, Any], ...] = ()
     narrower: float = 1.0
+    published: bool = False
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -54,6 +68,11 @@ class Recipe:
     def fields(self) -> dict[str, Any]:
         """Fields of RunSpec, without the method."""
         return {name: value for name, value in self.values.items() if name != "method"}
+
+    def as_published(self) -> Recipe:
+        """Without what departs from the method as published, at the rate that was best for that."""
+        kept = {name: value for name, value in self.values.items() if name in NUMBERS}
+        return replace(self, values={**kept, "lr": self.lr}, published=True)
 
     @property
     def measured(self) -> bool:
@@ -75,8 +94,13 @@ class Recipe:
             source += f" ({of_what})"
         if self.narrower != 1:
             source += f", at a rate lowered for a backbone {self.narrower:.3g} times as wide"
+        elif self.backbone not in embedded.names() and width(self.backbone) is None:
+            source += ", at its rate as it is: how wide this backbone is, its name does not say"
         if self.measured:
-            return f"best of {len(self.evidence[0]['evidence']['tried'])} tried with {source}"
+            tried = self.evidence[0]["evidence"]["tried"]
+            if self.published and len(plain := _plain(self.evidence[0])) < len(tried):
+                return f"best of {len(plain)} tried as published with {source}"
+            return f"best of {len(tried)} tried with {source}"
         gaps = [f"for {METHODS.facts(self.method).title}"] * (self.method not in (e["method"] for e in self.evidence))
         gaps += [f"on {self.backbone}"] * (self.backbone != self.evidence[0]["backbone"])
         return f"not measured {' '.join(gaps)}; from {source}"
@@ -129,8 +153,10 @@ def _nearest(method: str, backbone: str, entries: list[Mapping[str, Any]]) -> Re
 
 def width(backbone: str) -> int | None:
     """Channels of a block, the last one's in a Swin, by timm's names for sizes; None for a name without one."""
-    sizes = SWIN_WIDTHS if "swin" in backbone else WIDTHS
-    return next((sizes[word] for word in backbone.split("_") if word in sizes), None)
+    name = backbone.rpartition("/")[2].partition(".")[0]
+    sizes = SWIN_WIDTHS if "swin" in name else WIDTHS
+    words = (sizes[word] for word in name.split("_") if word in sizes)
+    return next((size for start, size in UNLIKE.items() if name.startswith(start)), next(words, None))
 
 
 def _narrowed(recipe: Recipe) -> Recipe:
@@ -155,19 +181,43 @@ def _on_the_ladder(rate: float) -> float:
 
 def _published(entry: Mapping[str, Any]) -> float:
     """The best rate that was tried with the method as published, over as many seeds as any."""
-    of_ours = set(entry["values"]) - set(NUMBERS)
-    if not of_ours:
+    if set(entry["values"]) <= set(NUMBERS):
         return entry["values"]["lr"]
-    tried = [row for row in entry["evidence"]["tried"] if row["val"] is not None and not of_ours & set(row)]
+    tried = [row for row in _plain(entry) if row["val"] is not None]
     return max(tried, key=lambda row: (len(row["seeds"]), row["val"]), default=entry["values"])["lr"]
 
 
-def with_its_own(spec: RunSpec, given: Collection[str] = ()) -> RunSpec:
-    """The spec with the recipe of its method and backbone, but for the fields and settings that were `given`."""
+def _plain(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What was tried of the method as published."""
+    of_ours = set(entry["values"]) - set(NUMBERS)
+    return [row for row in entry["evidence"]["tried"] if not of_ours & set(row)]
+
+
+def with_recipe(spec: RunSpec, given: Collection[str] = ()) -> RunSpec:
+    """The spec with the recipe of its method and backbone, but for the fields and settings that were `given`; with that
+    of the method as published where a setting that was given is not the recipe's.
+
+    Raises UnknownName: no such method is registered.
+    """
     recipe = best(spec.method.name, spec.backbone)
+    if any(getattr(spec.method, name) != value for name, value in recipe.settings.items() if name in given):
+        recipe = recipe.as_published()
     settings = {name: value for name, value in recipe.settings.items() if name not in given}
     fields = {name: value for name, value in recipe.fields.items() if name not in given}
     return spec.replace(method=spec.method.replace(**settings), **fields)
+
+
+def recipe_of(spec: RunSpec) -> Recipe:
+    """The recipe of a spec's method as it is set: as published where a setting is not the recipe's."""
+    recipe = best(spec.method.name, spec.backbone)
+    is_whole = all(getattr(spec.method, name) == value for name, value in recipe.settings.items())
+    return recipe if is_whole else recipe.as_published()
+
+
+def unmeasured(pairs: Iterable[tuple[str, str]]) -> str:
+    """A sentence for each pair of method and backbone whose recipe comes from others, after a blank; '' of none."""
+    lacking = [recipe for pair in dict.fromkeys(pairs) if not (recipe := best(*pair)).measured]
+    return "".join(f" {METHODS.facts(one.method).title} on {one.backbone}: {one.basis}." for one in lacking)
 
 
 def at_its_rate(spec: RunSpec) -> RunSpec:

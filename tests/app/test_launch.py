@@ -29,7 +29,7 @@ def launched(store) -> RunSpec:
 def test_one_button_launches_the_defaults_and_opens_the_run(at, store):
     page = at("launch")
     page.button("launch").click().run()
-    assert launched(store) == recipes.with_its_own(RunSpec())
+    assert launched(store) == recipes.with_recipe(RunSpec())
     assert page.title[0].value.startswith("What did each run learn")
     assert page.query_params["run"] == "1"
 
@@ -56,7 +56,7 @@ def test_every_choice_is_in_the_link(at, store):
     page = at("launch", method="lora", task="counting", epochs=3, seed=7, **{"lora.rank": 4})
     page.button("launch").click().run()
     spec = RunSpec(method={"name": "lora", "rank": 4}, task="counting", epochs=3, seed=7)
-    assert launched(store) == recipes.with_its_own(spec, ("epochs",))
+    assert launched(store) == recipes.with_recipe(spec, ("epochs",))
 
 
 @pytest.mark.parametrize("name", METHODS.names())

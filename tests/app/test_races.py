@@ -42,7 +42,7 @@ def test_several_values_are_launched_as_one_race(at, store):
     page = at("launch", epochs=3, **RANKS)
     assert page.button("launch").label == "Launch 2 runs"
     page.button("launch").click().run()
-    base = recipes.with_its_own(RunSpec(epochs=3), ("epochs",))
+    base = recipes.with_recipe(RunSpec(epochs=3), ("epochs",))
     assert launched(store) == variations(base, {"rank": [4, 8]})
     assert {record.race for record in store.runs()} == {1} and page.query_params["race"] == "1"
     assert "Race 1: LAST on digits, vit_micro, over rank" in text(page)
@@ -53,7 +53,7 @@ def test_choosing_a_setting_gives_it_several_values_in_place(at, store):
     assert not any(one.key == "race.lr" for one in page.text_input)
     page.multiselect("launch_race").set_value(["lr", "seed"]).run()
     rates = [float(rate) for rate in page.text_input("race.lr").value.split(", ")]
-    base = recipes.with_its_own(RunSpec())
+    base = recipes.with_recipe(RunSpec())
     assert rates[0] < rates[1] == base.lr < rates[2], "around the best that is known"
     assert not any(one.key == "lr" for one in page.text_input)
     page.text_input("race.seed").set_value("1, 2").run()
@@ -113,7 +113,7 @@ def test_a_race_of_one_is_a_run(at, store):
     assert page.button("launch").label == "Launch"
     page.button("launch").click().run()
     assert store.run(1).race is None and launched(store) == [
-        recipes.with_its_own(RunSpec(method={"name": "last", "rank": 8}))
+        recipes.with_recipe(RunSpec(method={"name": "last", "rank": 8}))
     ]
 
 

@@ -100,8 +100,21 @@ def test_a_recipe_is_shown_and_launched_whole_and_each_part_of_it_can_be_changed
     page.text_input("epochs").set_value("10").run()
     page.toggle("last.qk_norm").set_value(False).run()
     assert page.query_params["epochs"] == "10" and page.query_params["last.qk_norm"] == "false"
+    published = recipes.best("last", "vit_micro").lr
+    assert f"Learning rate {published:g}, 20 epochs: " in text(page)
     page.button("launch").click().run()
-    assert specs(store)[-1] == whole.replace(epochs=10, method="last")
+    assert specs(store)[-1] == RunSpec(lr=published, epochs=10), "the rate and clip of q and k normalised went with it"
+
+
+def test_what_a_recipe_sets_can_be_left_out(at, store, whole):
+    page = at("launch", method="last")
+    page.text_input("clip").set_value("").run()
+    assert page.query_params["clip"] == "none"
+    page.button("launch").click().run()
+    assert specs(store)[-1] == whole.replace(clip=None)
+    page = at("launch", method="last", clip="none")
+    page.text_input("clip").set_value("1.0").run()
+    assert "clip" not in page.query_params, "it is the recipe's"
 
 
 def test_a_rate_that_is_written_leaves_the_rest_of_the_recipe_and_a_link_with_one_has_none(at, store, whole):

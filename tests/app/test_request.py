@@ -176,7 +176,7 @@ def test_any_words_in_a_link_are_runs_or_reasons(spec, data):
 @given(st.sampled_from(METHODS.names()), st.sampled_from(["vit_micro", "vit_base_patch16_224"]))
 def test_an_address_that_names_no_rate_has_the_best_known(method, backbone):
     found = request.from_query({"method": [method], "backbone": [backbone]})
-    assert found.spec == recipes.with_its_own(RunSpec(method=method, backbone=backbone))
+    assert found.spec == recipes.with_recipe(RunSpec(method=method, backbone=backbone))
     query = {"method": [method], "backbone": [backbone], "race": ["method"], "race.method": ["lora", "last"]}
     for one in request.from_query(query).specs:
         assert one == recipes.at_its_rate(one)
@@ -191,7 +191,7 @@ def test_a_preset_without_a_rate_is_of_the_days_before_recipes():
     spec = RunSpec(method="lora", epochs=3)
     old = {name: texts for name, texts in request.to_query(spec.to_dict()).items() if name != "lr"}
     assert request.from_query(request.opened(old)).specs == [spec]
-    assert request.from_query(old).specs == [recipes.with_its_own(spec, ("epochs",))]
+    assert request.from_query(old).specs == [recipes.with_recipe(spec, ("epochs",))]
     race = {"epochs": [1, 2], "method": ["lora", "last"]}
     old = {name: texts for name, texts in request.to_query(spec.to_dict(), race).items() if name != "lr"}
     assert request.from_query(request.opened(old)).specs == variations(spec, race)

@@ -11,6 +11,7 @@ from app import errors
 from app.runs.following import MOST_POINTS, Follower
 from peftcore.errors import UnknownName
 from peftcore.spec import RunSpec
+from peftcore.store import recipes
 
 SPEC = RunSpec(epochs=2)
 STARTED = {
@@ -333,6 +334,16 @@ def test_what_is_typed_is_kept_and_is_no_markup(at, store, run):
     assert "&lt;script&gt;" in " ".join(str(block.proto.body) for block in page.get("html"))
     page.text_input(f"label_tags_{run}").set_value(",".join(map(str, range(13)))).run()
     assert "at most 12 tags" in page.error[0].value and store.run(run).tags == ("thesis", "a]b")
+
+
+def test_another_method_brings_its_recipe_and_keeps_what_was_set_by_hand():
+    from app.runs import again
+
+    last, lora = (recipes.with_recipe(RunSpec(method=name)) for name in ("last", "lora"))
+    assert last.clip and again.changed(last, "method", "lora") == lora, "nothing of LAST's recipe stays"
+    mine = last.replace(epochs=3, clip=5.0, batch_size=8, lr=0.5)
+    assert again.changed(mine, "method", "lora") == lora.replace(epochs=3, clip=5.0, batch_size=8)
+    assert again.changed(lora, "method", "last") == last
 
 
 def test_launch_again_with_one_thing_changed(at, store):

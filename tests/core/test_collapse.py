@@ -11,6 +11,7 @@ from trainings import cut, drain
 
 import peftcore as pc
 from peftcore.store.collapse import collapse
+from peftcore.store.recipes import best
 from peftcore.task import load_task
 
 SPEC = pc.RunSpec(lr=0.02, epochs=10, warmup=0.2).to_dict()
@@ -61,6 +62,15 @@ def test_methods_without_side_attention_have_no_entropy(monkeypatch):
     monkeypatch.setattr("peftcore.train.loop.load_task", lambda _: cut(load_task("digits"), 16, 16, 16))
     seen, _ = drain(pc.finetune(pc.RunSpec(method="linear", epochs=1, device="cpu")))
     assert "side_entropy" not in {event.kind for event in seen}
+
+
+def test_where_nothing_is_learnt_below_the_known_rate_the_remedy_is_a_higher_one():
+    bad, known = [evaluation(3, 0.25, math.log(4))], best("last", "vit_micro").lr
+    found = collapse(SPEC | {"lr": known / 100}, STARTED, bad, [])
+    assert found.lr == known and f"higher learning rate than {known / 100:g}, such as {known:g}" in found.remedy
+    assert collapse(SPEC | {"lr": 8 * known}, STARTED, bad, []).lr == 2 * known
+    strange = SPEC | {"lr": 1e-9, "method": {"name": "of_another_version"}}
+    assert "lower" in collapse(strange, STARTED, bad, []).remedy
 
 
 def test_the_remedy_names_what_the_recipe_has_not_got_yet():

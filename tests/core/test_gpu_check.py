@@ -12,6 +12,7 @@ from pathlib import Path
 import gpu_check
 import gpu_parts
 import gpu_report
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ABSENT = {
@@ -49,6 +50,24 @@ def test_a_machine_with_pytorch_and_timm_alone_works_through_its_parts(tmp_path)
     assert [row["weights apart"] for row in results["resume"]["rows"]] == [0, 0]
     gpu_check.main(["write", str(out), "--to", str(tmp_path / "page.md")])
     assert "| resume | done |" in (tmp_path / "page.md").read_text()
+
+
+def test_a_part_or_a_folder_that_is_not_there_is_told_and_changes_nothing(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("as it was")
+    with pytest.raises(SystemExit, match="holds no results"):
+        gpu_check.main(["write", str(tmp_path / "nowhere"), "--to", str(page)])
+    with pytest.raises(SystemExit, match="no part 'nonsense'; there are machine"):
+        gpu_check.main(["run", str(tmp_path / "out"), "--rehearse", "--parts", "machine,nonsense"])
+    assert [file.name for file in tmp_path.iterdir()] == ["page.md"] and page.read_text() == "as it was"
+
+
+def test_the_report_takes_the_place_of_the_section_that_asks_for_it(tmp_path):
+    page = tmp_path / "BENCHMARKS.md"
+    page.write_text((ROOT / "BENCHMARKS.md").read_text())
+    gpu_report.place("## On a GPU\n\nMachine: H.", page)
+    text = page.read_text()
+    assert text.count("## On a GPU") == 1 and "has not seen a GPU yet" not in text
 
 
 def test_what_is_done_is_not_done_again(tmp_path):

@@ -7,8 +7,11 @@ import subprocess
 import sys
 
 import pytest
+import timm
+import torch
 from typer.testing import CliRunner
 
+import peftcore as pc
 from peftcore import errors
 from peftcore.__main__ import app
 from peftcore.backbone import embedded
@@ -39,7 +42,7 @@ def test_the_recorded_rate_is_the_best_by_validation_and_every_rate_is_valid():
         assert chosen["val"] >= max(row["val"] for row in others) - 0.01 * len(each["values"])  # each has its margin
         found = recipes.best(each["method"], each["backbone"])
         assert found.measured and found.values == each["values"] and found.evidence == (each,)
-        recipes.with_its_own(RunSpec(backbone=each["backbone"], method=each["method"]))
+        recipes.with_recipe(RunSpec(backbone=each["backbone"], method=each["method"]))
         assert found.lr in {row["lr"] for row in tried}
 
 
@@ -75,9 +78,9 @@ def test_where_a_rate_comes_from(known, method, backbone, lr, basis):
         ("vit_tiny_patch16_224", 0.003, 0.01, "on vit_tiny_patch16_224; from LoRA on vit_small_patch14_dinov2 (mine)"),
         ("vit_base_patch16_224", 0.001, 0.003, "(mine), at a rate lowered for a backbone 2 times as wide"),
         ("vit_large_patch16_224", 0.001, 0.003, "lowered for a backbone 2.67 times as wide"),
-        ("vit_giant_patch14_dinov2", 0.0003, 0.001, "lowered for a backbone 3.67 times as wide"),
+        ("vit_giant_patch14_dinov2", 0.0003, 0.001, "lowered for a backbone 4 times as wide"),
         ("swin_base_patch4_window7_224", 0.001, 0.003, "lowered for a backbone 2.67 times as wide"),
-        ("my_own", 0.003, 0.01, "not measured on my_own; from LoRA on vit_small_patch14_dinov2 (mine)"),
+        ("my_own", 0.003, 0.01, "(mine), at its rate as it is: how wide this backbone is, its name does not say"),
     ],
 )  # fmt: skip
 def test_a_wider_backbone_than_the_measured_one_has_lower_rates(known, backbone, lora, last, source):
@@ -90,6 +93,22 @@ def test_a_wider_backbone_than_the_measured_one_has_lower_rates(known, backbone,
     assert recipes.best("full", backbone).evidence == (), "a baseline takes no rate of those that train little"
     assert recipes.best("lora", backbone).basis.endswith(source)
     assert recipes.best("lora", "vit_micro").lr == recipes.best("lora", "swin_micro").lr == 0.1, "small ones by small"
+
+
+def test_widths_are_those_of_timm_s_architectures():
+    """One architecture for each word and each exception, with one block: the width is what it is with all."""
+    names = [name for name in pc.backbones() if name not in embedded.names()]
+    assert all(recipes.width(name) for name in names)
+    for key in (*recipes.WIDTHS, *recipes.UNLIKE):
+        alike = [name for name in names if ("swin" in name) == ("swin" in key)]
+        name = next(n for n in alike if n.startswith(key) or key in n.partition(".")[0].split("_"))
+        blocks = {"depths": (1, 1, 1, 1)} if "swin" in name else {} if "sapiens" in name else {"depth": 1}
+        with torch.device("meta"):
+            assert timm.create_model(name, num_classes=0, **blocks).num_features == recipes.width(name), name
+    swins = [next(n for n in names if "swin" in n and word in n.split("_")) for word in recipes.SWIN_WIDTHS]
+    for name in swins:
+        with torch.device("meta"):
+            assert timm.create_model(name, depths=(1, 1, 1, 1), num_classes=0).num_features == recipes.width(name)
 
 
 def test_what_is_measured_on_a_backbone_takes_nothing_from_its_other_methods(known):
@@ -107,9 +126,12 @@ def test_a_whole_recipe_is_taken_but_for_what_is_given_and_a_race_takes_the_rate
     known(entry("last", "vit_micro", 0.01, tried, epochs=20, **OURS), entry("lst", "vit_micro", 0.1, epochs=40))
     spec = RunSpec(method={"name": "last", "rank": 8}, seed=3)
     ours = {"name": "last", "rank": 8, "qk_norm": True}
-    whole = recipes.with_its_own(spec)
+    whole = recipes.with_recipe(spec)
     assert whole == RunSpec(method=ours, seed=3, lr=0.01, epochs=20, clip=1.0)
-    assert recipes.with_its_own(spec, ("epochs", "qk_norm", "lr")) == spec.replace(clip=1.0)
+    assert recipes.with_recipe(spec, ("epochs", "lr")) == RunSpec(method=ours, seed=3, clip=1.0)
+    assert recipes.with_recipe(spec, ("qk_norm",)) == spec.replace(lr=0.003, epochs=20), "off, so as published"
+    plain = recipes.best("last", "vit_micro").as_published()
+    assert plain.basis == "best of 2 tried as published with LAST on vit_micro" and plain.measured
     assert recipes.at_its_rate(spec) == spec.replace(lr=0.003)
     swin = recipes.best("last", "swin_micro")
     assert swin.values == recipes.best("last", "vit_micro").values and not swin.measured
@@ -147,7 +169,8 @@ def test_the_command_line_takes_the_recipe_s_rate_unless_one_is_given(known):
     ours = {"name": "last", "qk_norm": True}
     assert spec_of() == RunSpec(method=ours, lr=0.01, epochs=20, clip=1.0)
     assert spec_of("--epochs", "10", "--clip", "2") == RunSpec(method=ours, lr=0.01, epochs=10, clip=2.0)
-    assert spec_of("--set", "qk_norm=false") == RunSpec(lr=0.01, epochs=20, clip=1.0)
+    assert spec_of("--set", "qk_norm=false") == RunSpec(lr=0.01, epochs=20), "as published"
+    assert spec_of("--clip", "none") == RunSpec(method=ours, lr=0.01, epochs=20)
     assert spec_of("--lr", "0.01") == RunSpec(lr=0.01)
 
 

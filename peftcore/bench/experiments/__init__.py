@@ -75,7 +75,7 @@ def tuned(
     """A method with its recipe (store/recipes.py) but for its epochs and the `settings` that the experiment is about.
     Side methods keep their features on disk, where the next run of the grid finds them."""
     plain = RunSpec(backbone=backbone, method={"name": method, **settings}, task=task, epochs=epochs)
-    spec = recipes.with_its_own(plain, ("epochs", *settings))
+    spec = recipes.with_recipe(plain, ("epochs", *settings))
     return spec.replace(cache_features="disk") if METHODS.facts(method).kind == "side" else spec
 
 

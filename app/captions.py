@@ -15,8 +15,9 @@ def caption(text: str, command: str | None = None) -> None:
     short text, and under one that they would squeeze."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption("  \n".join(errors.plain(line) for line in text.split("  \n")))
-        numbers.offer()
-        if command is None:
-            return
-        with st.popover(":small[:gray[command]]", type="tertiary", icon=":material/terminal:"):
-            st.code(command, language="bash", wrap_lines=True)
+        with st.container(horizontal=True, width="content", gap="small"):  # one row of them
+            numbers.offer()
+            if command is None:
+                return
+            with st.popover(":small[:gray[command]]", type="tertiary", icon=":material/terminal:"):
+                st.code(command, language="bash", wrap_lines=True)

@@ -214,6 +214,7 @@ def choice(
 
     # A select box shows what its options say; the others take it for Markdown.
     shown = show if marked or widget is st.selectbox else lambda option: errors.plain(show(option))
+    settings |= {"wrap": True} if widget is st.segmented_control else {}  # on a phone none is out of sight
     widget(label, options, key=key, format_func=shown, on_change=keep, **settings)
     return chosen
 

@@ -67,11 +67,18 @@ def apply() -> None:
         '[data-testid="stPageLink-NavLink"]:focus-visible '
         f"{{outline: 2px solid {'#3FA0DB' if is_dark() else '#0072B2'}; outline-offset: -2px}}"
     )
+    filled = (  # Streamlit writes white on the dark theme's light blue
+        '.stMain :is([data-testid="stBaseButton-primary"], [data-testid="stBaseButton-primaryFormSubmit"], '
+        '[data-testid="stMultiSelectTagsContainer"] [data-tag]) {color: #11151A}'
+        if is_dark()
+        else ""
+    )
     of = "[data-testid='stCaptionContainer']"
     small = f"{of}, {of} p {{color: {muted(is_dark())}; opacity: 1}}"
     st.html(
         _STYLE.replace(
-            "</style>", f"{small}\n{wrong}\n{focus}\n@media (min-width: 1800px) {{html {{font-size: 18px}}}}\n</style>"
+            "</style>",
+            f"{small}\n{wrong}\n{focus}\n{filled}\n@media (min-width: 1800px) {{html {{font-size: 18px}}}}\n</style>",
         )
     )
 

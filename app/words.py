@@ -170,9 +170,20 @@ def value(of: Any) -> str:
 def variation(differs: Mapping[str, Any]) -> str:
     """What sets a variation apart: 'rank 8', 'LoRA, learning rate 0.01'."""
     texts = [
-        method_title(what) if name == "method" else f"{setting(name)} {value(what)}" for name, what in differs.items()
-    ]
+        method_title(what) if name == "method" else "no clip" if (name, what) == ("clip", None)
+        else f"{setting(name)} {value(what)}"
+        for name, what in differs.items()
+    ]  # fmt: skip
     return ", ".join(texts) or "as the others"
+
+
+def labels(specs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What sets each of some runs apart from the others; where no two have the same method, that alone."""
+    differing = differences(specs)
+    methods = [own["method"] for own in differing if "method" in own]
+    if len({*methods}) == len(specs):
+        return [method_title(method) for method in methods]
+    return [variation(own) for own in differing]
 
 
 def race_title(specs: Sequence[Mapping[str, Any]]) -> str:

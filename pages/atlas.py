@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import captions, links, navigation
+from app import captions, links, navigation, screen
 from app.atlas import choice, contents, evidence, opened, sameness, wall
 
 st.title("Which heads do different tasks move?")
@@ -20,7 +20,7 @@ with place:
     if asked in cards and cards[asked].entry.subject is None:
         opened.draw(cards[asked], chosen)
 count = f"{len(cards)} adapters" if len(cards) > 1 else "One adapter"
-with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+with st.container(horizontal=not screen.is_phone(), vertical_alignment="center", gap="small"):
     captions.caption(
         f"{count}: {choice.SCORES[chosen.score]}, {chosen.of}, as multiples of each one's median head; one "
         "scale for all. Layers count from 1 at the bottom, heads from the left. Click one to open it."

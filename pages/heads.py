@@ -43,8 +43,8 @@ with left:
     theme.show(grid, "heads_grid", spec=run.spec, on_click=lambda: controls.pick_head("heads_grid"))
 with right:
     st.markdown(
-        f"**Head {head + 1} of layer {layer + 1}: rank {view.ranks[layer, head]:.0f} of {view.count}**, "
-        f"{Scale.of(view.values).text(view.values[layer, head])} by {view.what}"
+        f"**Head {head + 1} of layer {layer + 1}: rank {view.ranks[layer, head]:.0f} of {view.count}**"
+        f"{view.together(layer)}, {Scale.of(view.values).text(view.values[layer, head])} by {view.what}"
     )
     if why := view.why_off(run, layer, head):
         st.caption(why)

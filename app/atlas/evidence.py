@@ -190,7 +190,8 @@ def foretold(rhos: Mapping[str, Sequence[Sequence[float]]], of: str, heads: int)
     what = {"update": "what an update is worth", "size": "how much an update does", "head": "what a head is worth"}[of]
     tasks = f"{len(known[best])} task{'s' * (len(known[best]) > 1)}"
     if means[best] <= evidence.by_chance(heads):
-        return f"No score predicts {what} better than chance: {best} comes nearest, {means[best]:.2f} on {tasks}"
+        said = f"No score predicts {what} better than chance on average"
+        return f"{said}: {best} comes nearest, {means[best]:.2f} over {tasks}"
     return f"{best[0].upper()}{best[1:]} predicts best {what}: rank correlation {means[best]:.2f} on {tasks}"
 
 

@@ -21,13 +21,18 @@ def _close() -> None:
     links.write(open=None)
 
 
+def _fit() -> dict[str, int]:
+    """As `screen.fit`, within the dialog's own margins."""
+    return {"width": screen.width() - 76} if screen.is_phone() else screen.fit(545, 530)
+
+
 def _inside(card: Card, chosen: Chosen) -> None:
     entry, scores = card.entry, card.entry.scores[chosen.score]
     left, right = st.columns(2, gap="medium")
     with left:
         grid = plan(heads.head_grid,
             card.values, scores.layers, score=chosen.score, projection=chosen.short, mask=card.mask, note="",
-            **screen.fit(545, 530), dark=theme.is_dark(),
+            **_fit(), dark=theme.is_dark(),
         )  # fmt: skip
         theme.show(grid, "atlas_grid")
     with right:

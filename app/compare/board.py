@@ -26,7 +26,7 @@ WIDTH = {True: 38, False: 72}  # letters of a title's line, on a phone and elsew
 SHOWN = {"best": "Best of each method", "all": "All settings"}
 FORMATS = {
     "validation": "%.3f", "test": "%.3f", "from": "%.3f", "to": "%.3f", "spread": "%.3f", "memory (MB)": "%.1f",
-    "stored (kB)": "%.0f", "seconds": "%.1f", "trained weights": "%d",
+    "stored (kB)": "%.0f", "seconds": "%.1f", "trained weights": "localized",
 }  # fmt: skip
 
 

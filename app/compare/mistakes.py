@@ -76,12 +76,17 @@ def verdict(first: str, second: str, pair: dict, images: int) -> str:
     """'Run 3 is better than run 1 (p = 0.003): it alone gets 40 images, run 1 alone 12.'"""
     one, two = pair["only_first"], pair["only_second"]
     if not one + two:
-        return f"{first[0].upper()}{first[1:]} and {second} are right and wrong on the same images."
+        return f"{_first(first)} and {second} are right and wrong on the same images."
     counts = f"{first} alone gets {one} images right, {second} alone {two}"
     if pair["p"] >= RARE:
         return f"No difference beyond chance ({p_value(pair['p'])}): {counts}, of {images:,}."
     better, worse = (first, second) if one > two else (second, first)
-    return f"{better[0].upper()}{better[1:]} is better than {worse} ({p_value(pair['p'])}): {counts}, of {images:,}."
+    return f"{_first(better)} is better than {worse} ({p_value(pair['p'])}): {counts}, of {images:,}."
+
+
+def _first(name: str) -> str:
+    """A run's name where a sentence begins: 'Run 3', and an example's as it is."""
+    return name[:1].upper() + name[1:] if name.startswith("run ") else name
 
 
 def _pairs(runs: Sequence[Entry], whole: Comparison) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from app import captions, errors, links, navigation, numbers, theme, words
+from app import captions, errors, links, navigation, numbers, screen, theme, words
 from app.compare import board, tables
 from app.compare.entries import LEAST, MOST, Entry, Group, first_choice, groups, offered
 from app.drawn import plan
@@ -86,7 +86,10 @@ def cost(entries: Sequence[Entry]) -> None:
         st.info("None of these runs has come to its end, so there is no test accuracy yet.", icon=":material/info:")
         return
     ground = next((entry.ground for entry in entries if entry.ground), None)
-    figure = plan(accuracy_vs_cost, rows, by, chance=ground.chance if ground else None, dark=theme.is_dark())
+    across = screen.width() - screen.PADDING - 70 if screen.is_phone() else 850  # the place of the points, at least
+    figure = plan(
+        accuracy_vs_cost, rows, by, chance=ground.chance if ground else None, dark=theme.is_dark(), across=across
+    )
     theme.show(figure, f"compare_cost_{by}")
     several = any(row["spread"] is not None for row in rows)
     captions.caption(
@@ -139,7 +142,7 @@ def curves(entries: Sequence[Entry]) -> None:
 
 def names(entries: Sequence[Entry]) -> dict[str, str]:
     """'12 LoRA, seed 1' by code: the number of each run, and what sets it apart from the others."""
-    labels = [words.variation(differs) for differs in differences([entry.spec for entry in entries])]
+    labels = words.labels([entry.spec for entry in entries])
     return {entry.code: f"{entry.code} {apart}" for entry, apart in zip(entries, labels, strict=True)}
 
 

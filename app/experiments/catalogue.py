@@ -8,6 +8,7 @@ from app import errors, libraries, navigation, state, theme, words
 from peftcore.bench.experiments import PAPERS, experiment, names
 from peftcore.bench.experiments._known import Standing, everything, from_record
 from peftcore.figures.method_style import method_title
+from peftcore.figures.words import with_units
 from peftcore.registry import METHODS
 
 COLUMNS = 2
@@ -41,10 +42,10 @@ def _card(one: Standing) -> None:
     navigation.link(
         "experiments", one.experiment.title, icon=":material/science:", bold=True, experiment=one.experiment.name
     )
-    st.markdown(errors.plain(one.answer) or ":gray[Not measured yet.]")
+    st.markdown(errors.plain(with_units(one.answer)) or ":gray[Not measured yet.]")
     done = one.total - len(one.missing)
     st.caption(
-        f"{_of(one)}{' with earlier weights or recipes' if one.old else ''}"
+        f"{_of(one)}{', with earlier weights or recipes' if one.old else ''}"
         if one.answer
         else f"{done} of {one.total} measured"
     )

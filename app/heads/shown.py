@@ -48,13 +48,29 @@ class Shown:
     projection: str | None
 
     @cached_property
+    def _own(self) -> np.ndarray:
+        """Of each layer the first one with these very values: a score that is summed over layers stands in all."""
+        own = np.arange(len(self.values))
+        for layer in own[1:]:
+            if self.values.any() and np.array_equal(self.values[layer], self.values[layer - 1], equal_nan=True):
+                own[layer] = own[layer - 1]
+        return own
+
+    @cached_property
     def ranks(self) -> np.ndarray:
-        """Of each head, from 1 for the highest value; NaN where there is none."""
-        return rank_heads(self.values)
+        """Of each head, from 1 for the highest value; NaN where there is none. What stands in several layers counts
+        once."""
+        first, place = np.unique(self._own, return_inverse=True)
+        return rank_heads(self.values[first])[place]
 
     @property
     def count(self) -> int:
-        return int(np.isfinite(self.values).sum())
+        return int(np.isfinite(self.values[np.unique(self._own)]).sum())
+
+    def together(self, layer: int) -> str:
+        """', as in all of layers 1 to 8', where a layer's values are those of others as well."""
+        alike = np.flatnonzero(self._own == self._own[layer])
+        return f", as in all of layers {alike[0] + 1} to {alike[-1] + 1}" if len(alike) > 1 else ""
 
     def in_training(self, history: History) -> tuple[list[dict[str, Any]], str]:
         """The scores that training collected, step by step, of the same projection where it has one, and of which."""

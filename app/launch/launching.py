@@ -24,7 +24,7 @@ from peftcore.store import recipes
 
 UP_FRONT = ("epochs", "batch_size", "lr", "seed")
 FIRST_FIELDS = 4  # of a method: as many as stand in one row
-BILL_HEIGHT, WARNING_HEIGHT = 430, 130  # pixels
+BILL_HEIGHT, WARNING_HEIGHT, NARROWER = 430, 130, 60  # pixels; the last: more lines on a phone
 MOST_FAULTS = 3  # said beside the button; each stands at its field as well
 KINDS = {"side": "Reads the frozen backbone from its side", "in-backbone": "Changes what the backbone computes"}
 _LAST = "launch_last"  # in the session: the address of the form as it was left
@@ -129,7 +129,7 @@ def launcher(form: Request, fault: HeadroomError | None, is_too_large: bool = Fa
     """The button and what stands around it; returns the place of the bill. `fault`: what else is known to be wrong.
     `is_too_large`: the bill will say that this never begins, for lack of memory."""
     st.header("What it will cost", anchor=False)
-    height = BILL_HEIGHT + WARNING_HEIGHT * is_too_large
+    height = BILL_HEIGHT + WARNING_HEIGHT * is_too_large + NARROWER * screen.is_phone()
     place = st.container(height=screen.tall(height), border=False).empty()
     is_shut = who.is_shut()
     specs, wrong = form.specs, [*form.faults.values(), *([fault] if fault else [])]

@@ -94,6 +94,8 @@ def solution(asked: dict[str, Any]) -> str:
     true, unit = truth(asked), f" {asked['unit']}" if asked.get("unit") else ""
     if "choices" in asked or "click" in asked:
         return str(true)
+    if unit == " %" and abs(true) >= 10:  # the slider goes by whole ones
+        return f"{true:.0f}{unit}"
     return f"{f'{true:.3g}' if abs(true) < 100 else f'{true:,.0f}'}{unit}"
 
 

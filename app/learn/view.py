@@ -85,7 +85,7 @@ def _ways(current: Lesson, at: int, count: int) -> None:
         else:
             navigation.link("learn", "All lessons", icon=":material/list:")
         if at < count:
-            navigation.link("learn", "On", icon=":material/arrow_forward:", lesson=current.name, section=at + 1)
+            navigation.link("learn", "Next", icon=":material/arrow_forward:", lesson=current.name, section=at + 1)
         elif (place := names.index(current.name) + 1) < len(names):
             following = lesson.read(names[place])
             navigation.link("learn", f"Next: {following.title}", icon=":material/arrow_forward:", lesson=following.name)

@@ -14,7 +14,7 @@ from app.desk import Job
 from app.methods import known
 from peftcore.figures.block import block
 from peftcore.figures.method_style import method_title
-from peftcore.figures.words import percent, si_bytes
+from peftcore.figures.words import percent, si_bytes, with_units
 from peftcore.registry import METHODS
 
 COLUMNS, WIDTH = 3, 620
@@ -44,7 +44,8 @@ def _short(name: str) -> None:
         return
     st.markdown(f"{mark} {_said(facts['card']['trains'])}")
     share = facts["parameters"]["method"] / facts["parameters"]["backbone"]
-    st.caption(f"{percent(share)} of ViT-B/16's weights; a step of 32 images peaks at {si_bytes(facts['peak'])}")
+    trained = f"{percent(share)} of ViT-B/16's weights" if share else "No weights but the classifier's"
+    st.caption(with_units(f"{trained}; a step of 32 images peaks at {si_bytes(facts['peak'])}"))
 
 
 def one(name: str) -> None:
@@ -68,7 +69,11 @@ def one(name: str) -> None:
     with left:
         _picture(name, facts)
     with right:
-        for title, part in (("What trains", "trains"), ("What a step must keep", "keeps"), ("[ours]", "ours")):
+        for title, part in (
+            ("What trains", "trains"),
+            ("What a step must keep", "keeps"),
+            ("What Headroom adds", "ours"),
+        ):
             if text[part]:
                 st.markdown(f"**{errors.plain(title)}**  \n{_said(text[part])}")
         st.caption(_linked(text["paper"]) if text["paper"] else "No paper: it is a measure for the others.")

@@ -18,7 +18,6 @@ from peftcore.figures.accuracy import Ground
 from peftcore.figures.races import Lane
 from peftcore.spec import RunSpec
 from peftcore.store import WAITING, RunRecord
-from peftcore.store.variations import differences
 
 ARTIFACT = "race"  # of a race's first run: what was chosen on the launch page
 
@@ -72,7 +71,7 @@ class Runner:
 
 def labels(specs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What sets each apart, each label once: those that differ in nothing are counted."""
-    labels = [words.variation(each) for each in differences(specs)]
+    labels = words.labels(specs)
     return [
         label if labels.count(label) == 1 else f"{label} ({labels[:nth].count(label) + 1})"
         for nth, label in enumerate(labels)

@@ -30,7 +30,7 @@ from app.tasks.image_data import Facts, Seen, Wish
 from peftcore.errors import HeadroomError
 from peftcore.figures import tasks as figures
 from peftcore.figures.method_style import method_title
-from peftcore.figures.words import si_bytes
+from peftcore.figures.words import MINUS, si_bytes
 from peftcore.store import conditions
 from peftcore.task import here
 
@@ -186,7 +186,7 @@ def _caption(found: Seen, facts: Facts, wish: Wish) -> str:
         f"As {wish.backbone} reads them: {sized}, {said}, {conditions.part(spec, 'normalisation')} (less {mean}, "
         f"divided by {std}). What it gets lies between {found.low:.1f} and {found.high:.1f}, around "
         f"{found.average:.2f} with a deviation of {found.deviation:.2f}."
-    )
+    ).replace(" -", f" {MINUS}")
 
 
 def about(task: str, facts: Facts, backbone: str) -> None:

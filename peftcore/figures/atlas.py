@@ -121,7 +121,7 @@ def likeness(
 ) -> go.Figure:
     """Rank correlations between tasks (tasks, tasks) in the order given, each name with its group's mark."""
     count, longest = len(names), max(map(len, names))
-    margin = dict(l=26 + int(6.3 * longest), r=14, t=66, b=78 + int(6.3 * longest))
+    margin = dict(l=26 + int(6.3 * longest), r=14, t=66, b=92 + int(6.3 * longest))
     cell = max(9, min(46, (width - margin["l"] - margin["r"]) // count, (height - margin["t"] - margin["b"]) // count))
     others = correlations.astype(float).copy()
     np.fill_diagonal(others, np.nan)
@@ -159,7 +159,13 @@ def likeness(
         )
     )
     bare = dict(
-        showgrid=False, showline=False, ticks="", fixedrange=True, automargin=False, tickvals=list(range(count))
+        showgrid=False,
+        showline=False,
+        ticks="",
+        fixedrange=True,
+        automargin=False,
+        tickvals=list(range(count)),
+        tickfont=dict(size=max(8, min(12, cell - 3))),
     )
     figure.update_xaxes(ticktext=labels, tickangle=-90, range=[-0.5, count - 0.5], **bare)
     figure.update_yaxes(ticktext=labels, range=[count - 0.5, -0.5], **bare)

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from peftcore.errors import BadData
 from peftcore.figures import theme, words
 from peftcore.figures.curves import mark_chance
+from peftcore.figures.labels import label
 from peftcore.figures.method_style import kind_symbol, method_colour, method_in_text, method_kind, method_title
 from peftcore.registry import METHODS
 
@@ -19,6 +20,7 @@ COSTS = {  # column of the rows: the axis, how its numbers read, the noun of the
     "stored": ("bytes of the saved adapter", words.si_bytes, "stored bytes"),
     "seconds": ("time of the run (s)", lambda seconds: f"{seconds:.3g} s", "time"),
 }
+BESIDE = 160  # pixels of the height that title, axis and legend take
 
 
 def accuracy_vs_cost(
@@ -29,15 +31,17 @@ def accuracy_vs_cost(
     dark: bool = False,
     height: int = 440,
     width: int | None = None,
+    across: int = 560,
 ) -> go.Figure:
     """Accuracy against one of COSTS, with the Pareto front.
 
     rows: `method`, `accuracy` (0 to 1), the cost's column (`parameters`; `memory` and `stored` in bytes; `seconds`),
     optionally `kind`, `title` and `spread` (of the accuracy over seeds). chance: the accuracy of guessing, drawn as a
-    line. Raises BadData: no row has both.
+    line. across: the least pixels that the place of the points has, for which labels are laid out. Raises BadData: no
+    row has both.
     """
     axis, say, noun = COSTS[cost]
-    look = dict(name=f"accuracy-{cost}", chance=chance, dark=dark, height=height, width=width)
+    look = dict(name=f"accuracy-{cost}", chance=chance, dark=dark, height=height, width=width, across=across)
     return _against(rows, cost, axis, say, _leanest(rows, cost, noun), **look)  # type: ignore[arg-type]
 
 
@@ -67,6 +71,7 @@ def _against(
     dark: bool,
     height: int,
     width: int | None,
+    across: int,
 ) -> go.Figure:
     """Accuracy against a cost on a logarithmic axis: one labelled marker per row, its shape by kind, and a line along
     the rows that nothing beats in both."""
@@ -83,24 +88,16 @@ def _against(
             line=dict(color=theme.muted(dark), width=1.5, shape="hv", dash="dot"),
             hoverinfo="skip",
         )
-    places = _label_places(rows, column)
     for kind in ("in-backbone", "side"):
-        part = [
-            (row, place)
-            for row, place in zip(rows, places, strict=True)
-            if method_kind(row["method"], row.get("kind")) == kind
-        ]
-        if not part:
+        chosen = [row for row in rows if method_kind(row["method"], row.get("kind")) == kind]
+        if not chosen:
             continue
-        chosen = [row for row, _ in part]
         figure.add_scatter(
             x=[row[column] for row in chosen],
             y=[row["accuracy"] for row in chosen],
-            mode="markers+text",
+            mode="markers",
             name={"side": "side (reads the backbone)", "in-backbone": "in-backbone (changes it)"}[kind],
             text=[_title(row) for row in chosen],
-            textposition=[place for _, place in part],
-            textfont=dict(size=12, color=theme.ink(dark)),
             cliponaxis=False,
             error_y=dict(
                 type="data",
@@ -121,58 +118,32 @@ def _against(
         )
     costs = np.log10([row[column] for row in rows])
     pad = 0.14 * max(costs.max() - costs.min(), 0.8)
-    ticks = [
-        digit * 10.0**power
-        for power in range(int(costs.min()) - 1, int(costs.max()) + 2)
-        for digit in ((1,) if costs.max() - costs.min() > 1.6 else (1, 2, 5))
-    ]
+    ticks = _ticks(costs)
     if chance is not None:
-        ends = 10 ** (costs.min() - pad), 10 ** (costs.max() + pad)
-        mark_chance(figure, chance, ends[1], start=ends[0], dark=dark)
+        mark_chance(figure, chance, 10 ** (costs.max() + pad), start=10 ** (costs.min() - pad), dark=dark)
     low = min([row["accuracy"] - (row.get("spread") or 0) for row in rows] + ([] if chance is None else [chance]))
     high = max(row["accuracy"] + (row.get("spread") or 0) for row in rows)
     room = 0.12 * max(high - low, 0.02)
+    ends, heights = (costs.min() - pad, costs.max() + pad), (max(0, low - room), min(1.02, high + room))
+    points = list(costs), [row["accuracy"] for row in rows]
+    label(figure, [_title(row) for row in rows], *points, (ends, heights), (across, height - BESIDE), dark)
     figure.update_xaxes(
         type="log",
         title_text=x_title,
-        range=[costs.min() - pad, costs.max() + pad],
+        range=ends,
         tickvals=ticks,
         ticktext=[say(tick) for tick in ticks],
     )
-    figure.update_yaxes(title_text="accuracy", range=[max(0, low - room), min(1.02, high + room)])
+    figure.update_yaxes(title_text="accuracy", range=heights)
     figure.update_layout(showlegend=True)
     return theme.finish(figure, finding, name=name, dark=dark, height=height, width=width)
 
 
-def _label_places(rows: Sequence[Mapping], column: str) -> list[str]:
-    """A position for each label, chosen greedily where there are fewest neighbours."""
-    x = np.log10([row[column] for row in rows])
-    y = np.array([row["accuracy"] for row in rows], float)
-    # In a unit box stretched to the figure's shape, where a label is about 0.16 wide and 0.06 high.
-    x = (x - x.min()) / (np.ptp(x) or 1.0)
-    y = (y - y.min()) / (np.ptp(y) or 1.0)
-    shifts = {
-        "middle right": (0.11, 0),
-        "middle left": (-0.11, 0),
-        "top center": (0, 0.08),
-        "bottom center": (0, -0.08),
-        "top right": (0.09, 0.06),
-        "bottom right": (0.09, -0.06),
-        "top left": (-0.09, 0.06),
-        "bottom left": (-0.09, -0.06),
-    }
-    taken, places = list(zip(x, y, strict=True)), []
-    for index in range(len(rows)):
-
-        def crowd(place: str, index: int = index) -> float:
-            at = (x[index] + shifts[place][0], y[index] + shifts[place][1])
-            outside = max(0, at[0] - 1.04) + max(0, -0.04 - at[0])
-            near = [abs(at[0] - a) < 0.13 and abs(at[1] - b) < 0.065 for j, (a, b) in enumerate(taken) if j != index]
-            return sum(near) + 50 * outside
-
-        places.append(min(shifts, key=crowd))
-        taken.append((x[index] + shifts[places[-1]][0], y[index] + shifts[places[-1]][1]))
-    return places
+def _ticks(costs: np.ndarray) -> list[float]:
+    """Marks of an axis with these logarithms: the finer, the less they span."""
+    span = np.ptp(costs)
+    digits = (1,) if span > 1.6 else (1, 2, 5) if span > 0.5 else (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+    return [digit * 10.0**power for power in range(int(costs.min()) - 1, int(costs.max()) + 2) for digit in digits]
 
 
 def _leanest(rows: Sequence[Mapping], column: str, noun: str) -> str:

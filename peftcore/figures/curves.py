@@ -62,7 +62,7 @@ def loss_curve(
         y=loss,
         mode="lines",
         line=dict(color=colour, width=1),
-        opacity=0.3,
+        opacity=0.6 if dark else 0.3,
         name="each step",
         hovertemplate="step %{x}<br>loss %{y:.3f}<extra></extra>",
         row=1,

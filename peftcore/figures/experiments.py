@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import cycle
 from textwrap import wrap
 from typing import Any
 
@@ -15,6 +14,7 @@ from peftcore.figures import theme, words
 from peftcore.figures.method_style import kind_symbol, method_colour, method_kind
 
 AXIS = 30  # letters of a line of the y axis's title: a phone's long titles leave it little height
+DASHES = ("solid", "dash", "dot", "dashdot")
 OFFSET = 0.12  # between the marks of two groups where the x axis has names
 
 
@@ -43,6 +43,7 @@ def outcome(
     groups, places = list(dict.fromkeys(row["group"] for row in rows)), list(dict.fromkeys(row["x"] for row in rows))
     named = any(isinstance(place, str) for place in places)
     for nth, (group, (colour, symbol)) in enumerate(zip(groups, _looks(rows, groups, dark), strict=True)):
+        dash = DASHES[nth % len(DASHES)]
         by_place = {p: [r["value"] for r in rows if r["group"] == group and r["x"] == p] for p in places}
         own = [place for place in places if by_place[place]]
         means = [sum(by_place[place]) / len(by_place[place]) for place in own]
@@ -50,7 +51,7 @@ def outcome(
         figure.add_scatter(
             x=[places.index(place) + shift for place in own] if named else own, y=means, name=group,
             mode="markers" if named else "lines+markers", marker=dict(color=colour, size=9, symbol=symbol),
-            line=dict(color=colour, width=2), text=[str(place) for place in own],
+            line=dict(color=colour, width=2, dash=dash), text=[str(place) for place in own],
             error_y=dict(
                 type="data", symmetric=False, thickness=1.5, width=4, color=colour,
                 array=[max(by_place[place]) - mean for place, mean in zip(own, means, strict=True)],
@@ -79,14 +80,18 @@ def _broken(name: str) -> str:
 
 
 def _looks(rows: Sequence[Mapping[str, Any]], groups: Sequence[str], dark: bool) -> list[tuple[str, str]]:
-    """Colour and symbol of each group: its method's, and for a further group of that method one of the others."""
+    """Colour and symbol of each group: its method's, and for a further group of that method one of the others. As long
+    as there are symbols no two groups have the same."""
     methods = [next(row["method"] for row in rows if row["group"] == group) for group in groups]
     own = [(method_colour(name, dark=dark), kind_symbol(method_kind(name))) for name in methods]
-    rest = cycle(_others(own))
-    return [
-        look if name not in methods[:nth] else next(rest)
-        for nth, (name, look) in enumerate(zip(methods, own, strict=True))
-    ]
+    looks: list[tuple[str, str]] = []
+    for nth, (name, (colour, symbol)) in enumerate(zip(methods, own, strict=True)):
+        is_first = name not in methods[:nth]
+        free = [(colour, one) for one in (symbol, *theme.SYMBOLS)] if is_first else list(_others(own))
+        free = [look for look in free if look not in looks] or free
+        used = {symbol for _, symbol in looks}
+        looks.append(next((look for look in free if look[1] not in used), free[0]))
+    return looks
 
 
 def _others(own: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:

@@ -24,7 +24,7 @@ def narrowed(figure: go.Figure, width: int) -> go.Figure:
     if text == figure.layout.title.text:
         return figure
     figure.update_layout(title=dict(text=text, pad_t=20), margin_t=(figure.layout.margin.t or 0) + more)
-    if figure.layout.height and figure.layout.autosize is False:
+    if figure.layout.height:  # more lines do not press what is drawn flat
         figure.update_layout(height=figure.layout.height + more)
     return figure
 

@@ -38,6 +38,10 @@ def finding(values: np.ndarray, projection: str) -> str:
     where = f" in {projection}" if projection else ""
     if not np.nanmax(np.abs(values)):
         return f"No head has moved yet{where}"
+    alike = np.isclose(np.abs(values[:, head]), abs(values[layer, head]), rtol=1e-9)
+    if alike.sum() > 1:  # one score for the layers of a stage
+        which = "all layers" if alike.all() else f"layers {alike.argmax() + 1} to {len(alike) - alike[::-1].argmax()}"
+        return f"Head {head + 1} moved most{where}, {which} together{by}"
     return f"Head {head + 1} of layer {layer + 1} moved most{where}{by}"
 
 
@@ -81,7 +85,7 @@ def head_grid(
     cell, colours = cell_side(rows, columns, width, height, SIDES), colour_axis(values)
     scale = scale or Scale.of(values)
     where = np.argwhere(~np.isnan(values))
-    count = len(where)
+    count = len(np.unique(ranks[~np.isnan(ranks)]))  # a score that is summed over layers stands in several of them
     paths = [f" (module {words.plain(path)})" for path in layers] if layers is not None else [""] * rows
     data = [
         [
@@ -202,7 +206,7 @@ def layer_profile(
         title_text="layer",
         showgrid=False,
     )
-    figure.update_xaxes(title_text=f"{score}, times the {scale.name} head (bar: mean, ticks: heads)", nticks=5)
+    figure.update_xaxes(title_text=f"{score}, times the {scale.name} head<br>(bar: mean, ticks: heads)", nticks=5)
     return theme.finish(
         figure, _profile_title(values, means), name="layer-profile", dark=dark, height=height, width=width
     )

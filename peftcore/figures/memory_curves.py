@@ -62,6 +62,7 @@ def step_memory(
         arrowcolor=theme.ink(dark),
         ax=0,
         ay=-22,
+        xanchor="right" if frame["phase"][peak] == "forward" else "left",  # off the line between the two
         font=dict(color=theme.ink(dark)),
     )
     figure.update_xaxes(title_text="share of the step's operators that have run (%)", range=[t[0], t[-1]])

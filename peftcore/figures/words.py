@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from peftcore.memory.report import block_of
 
-MINUS = "\N{MINUS SIGN}"
+MINUS, NO_BREAK = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
 TITLE_WIDTH = 62  # characters of a title's line in half a page's width
 NARROW = 46  # and on a phone
 
@@ -120,5 +120,10 @@ def ceiling(number: float) -> float:
 
 
 def wrap(text: str, width: int = TITLE_WIDTH) -> str:
-    """Break a title into lines; Plotly would let it run out of the figure."""
-    return "<br>".join(textwrap.wrap(text, width)) or " "
+    """Break a title into lines; Plotly would let it run out of the figure. A number keeps its unit."""
+    return "<br>".join(textwrap.wrap(with_units(text), width)).replace(NO_BREAK, " ") or " "
+
+
+def with_units(text: str) -> str:
+    """No line breaks between a number and its unit: '2.91 GB', '6 %'."""
+    return re.sub(r"(?<=\d) (?=%|[kMGT]?B\b|m?s\b)", NO_BREAK, text)

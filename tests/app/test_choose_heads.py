@@ -24,7 +24,7 @@ def test_a_choice_is_made_measured_and_changed(at, monkeypatch):
     assert not page.exception and not page.error, [error.value for error in page.error]
     assert any("Your choice keeps" in title for title in titles(page))
     assert not any("the lowest loss is" in text.value for text in page.markdown), "the score has not chosen yet"
-    on = next(link for link in page.get("page_link") if link.label == "On")
+    on = next(link for link in page.get("page_link") if link.label == "Next")
     assert "section=3" in on.proto.query_string
     page.button("choose_heads_S").click().run()
     assert f"off {facts.TABLES['measured']['heads_off']['cut']} of" in off(page)

@@ -128,3 +128,18 @@ def test_energy_on_the_page_is_the_library_s(trained, store, engine):
     subject = subjects.named(str(trained["lora"]))
     model = adapters.from_bytes(store.get_artifact(trained["lora"], "adapter"))
     np.testing.assert_array_equal(cached.head_scores(subject, "energy").values, head_energy(model).values)
+
+
+def test_a_score_that_is_summed_over_layers_is_ranked_once():
+    from app.heads.shown import Shown
+
+    def shown(values):
+        return Shown(None, values, None, None, values, "", "q+v", None)
+
+    summed = shown(np.repeat([[3.0, 1.0, 2.0]], 4, axis=0))
+    assert summed.count == 3 and summed.ranks.tolist() == [[1, 3, 2]] * 4
+    assert summed.together(2) == ", as in all of layers 1 to 4"
+    stages = shown(np.array([[4.0, 1.0], [4.0, 1.0], [2.0, 3.0]]))
+    assert stages.count == 4 and stages.ranks.tolist() == [[1, 4], [1, 4], [3, 2]]
+    assert (stages.together(0), stages.together(2)) == (", as in all of layers 1 to 2", "")
+    assert shown(np.zeros((4, 3))).count == 12, "nothing has moved yet"

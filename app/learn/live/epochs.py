@@ -10,7 +10,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from app import captions, theme, words
+from app import captions, theme
 from app.drawn import plan
 from app.learn.live._recorded import part, slider
 from peftcore.figures import theme as look
@@ -46,7 +46,7 @@ def bars(epoch: Mapping[str, float], count: int, dark: bool) -> go.Figure:
     )  # fmt: skip
     figure.add_bar(
         orientation="h", y=[0, 1, 2], x=runs, name="the epochs", marker_color=colours, showlegend=False,
-        text=[words.duration(a + b) for a, b in zip(runs, once, strict=True)], textposition="outside",
+        text=[f"{a + b:.0f} s" for a, b in zip(runs, once, strict=True)], textposition="outside",
         cliponaxis=False, hovertemplate="the epochs: %{x:.1f} s<extra></extra>",
     )  # fmt: skip
     for place, name in enumerate(names):

@@ -20,7 +20,7 @@ LABELS = {
     "top center": (-0.5, 0.5, 0.5, 1.7), "middle right": (0.0, 1.0, -0.5, 0.5), "middle left": (-1.0, 0.0, -0.5, 0.5),
     "bottom center": (-0.5, 0.5, -1.7, -0.5),
 }  # fmt: skip
-PLOT = (330.0, 240.0)  # pixels of a plot in which names are set apart: about as on a phone
+PLOT = (262.0, 215.0)  # pixels of a plot in which names are set apart: about as on a phone
 LETTER, LINE, POINT = 7.0, 15.0, 9.0  # of a name's letter and line, and of half a point
 TICKS = [n * 10**power for power in range(6) for n in (1, 2, 5)]  # MB
 

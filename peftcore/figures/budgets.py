@@ -99,15 +99,17 @@ def against_memory(
     line to what it reaches with the batches that fit the equal memory.
 
     Args:
-        rows: of one backbone, with the budgets of equal epochs and, where it was run, equal memory; equal time where
-            that covers more tasks and seeds.
+        rows: of one backbone: equal epochs and equal memory where that was run on all of their tasks and seeds; else
+            the one of equal epochs and equal time that covers more of them.
         chances: as in `against_time`.
         line: the title's characters per line.
     """
-    by = {budget: [row for row in rows if row["budget"] == budget] for budget in ("epochs", "time")}
-    of = max(by, key=lambda budget: len(even(whole(by[budget], "tasks"))))  # of equals, epochs
+    by = {budget: [row for row in rows if row["budget"] == budget] for budget in ("epochs", "time", "memory")}
+    pairs_of = {budget: even(whole(own, "tasks")) for budget, own in by.items()}
+    both = bool(pairs_of["epochs"]) and set(pairs_of["epochs"]) <= set(whole(by["memory"], "tasks"))
+    of = "epochs" if both or len(pairs_of["epochs"]) >= len(pairs_of["time"]) else "time"
     pairs, full = _pairs(by[of], "tasks"), by[of]
-    small, shared = [row for row in rows if of == "epochs" and row["budget"] == "memory"], set(pairs)
+    small, shared = by["memory"] if of == "epochs" else [], set(pairs)
     figure, reached = go.Figure(), {}
     for row in full:
         title, colour = _title(row), method_colour(row["method"], dark=dark)

@@ -167,7 +167,9 @@ def test_the_figures_show_what_is_whole_in_seconds_and_bytes(recorded):
     assert list(memory["LoRA"].x) == [10, 100] and list(memory["LAST"].x) == [100]
     timed = against_memory([row for row in rows if row["budget"] == "time"])
     fewer = [row | ({"tasks": dict([*row["tasks"].items()][:1])} if row["budget"] == "epochs" else {}) for row in rows]
-    assert against_memory(fewer).layout.title.text.startswith("In equal time")
+    assert against_memory(fewer).layout.title.text.startswith("In equally many epochs"), "with lines to equal memory"
+    alone = [row for row in fewer if row["budget"] != "memory"]
+    assert against_memory(alone).layout.title.text.startswith("In equal time")
     assert timed.layout.title.text.startswith("In equal time") and all(len(trace.x) == 1 for trace in timed.data)
     assert memory["LAST"].error_y.array[0] == pytest.approx(0.707, abs=0.001)
     with pytest.raises(BadData, match="at least one task and seed"):

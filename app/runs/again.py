@@ -103,7 +103,7 @@ def _choose(record: RunRecord, spec: RunSpec) -> None:
         return
     if name == "method":
         recipe = recipes.best(made.method.name, made.backbone)
-        now = words.recipe(recipe.values | {name: getattr(made, name) for name in recipe.fields})
+        now = words.recipe({**recipe.values} | {name: getattr(made, name) for name in recipe.fields})
         st.caption(f"Its own recipe comes with it: {now[:1].lower()}{now[1:]}; {recipe.basis}.")
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Launch", key="again_launch", type="primary", icon=":material/rocket_launch:"):

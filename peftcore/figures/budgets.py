@@ -110,7 +110,8 @@ def against_memory(
     of = "epochs" if both or len(pairs_of["epochs"]) >= len(pairs_of["time"]) else "time"
     pairs, full = _pairs(by[of], "tasks"), by[of]
     small, shared = by["memory"] if of == "epochs" else [], set(pairs)
-    figure, reached = go.Figure(), {}
+    figure = go.Figure()
+    reached: list[tuple[float, float, str, int]] = []
     for row in full:
         title, colour = _title(row), method_colour(row["method"], dark=dark)
         middle, spread = _over_seeds({pair: row["tasks"][pair[0]][pair[1]] for pair in pairs})
@@ -129,15 +130,16 @@ def against_memory(
             customdata=[batch for *_, batch in points],
             hovertemplate=f"<b>{title}</b><br>%{{y:.1f}} %, %{{x:.0f}} MB, batches of %{{customdata}}<extra></extra>",
         )  # fmt: skip
-        reached[title] = (middle, row["bytes"])
+        reached += [(y, x, title, batch) for x, y, _, batch in points]
     figure.update_xaxes(title_text="MB of a step above the weights", type="log", dtick=1)  # powers of ten
     figure.update_yaxes(title_text="test accuracy (%)", rangemode="tozero")
     _guessing(figure, pairs, chances, dark)
-    best = max(reached, key=reached.__getitem__)
+    accuracy, megabytes, best, batch = max(reached)
+    said = f", in batches of {batch}" if batch < full[0]["batch_size"] else ""
     return theme.finish(
         figure,
-        f"{EQUAL[of].capitalize()} {_in_text(best, full)} reaches {reached[best][0]:.0f} % with "
-        f"{reached[best][1] / 1e6:.0f} MB above the weights",
+        f"{EQUAL[of].capitalize()} {_in_text(best, full)} reaches {accuracy:.0f} % with {megabytes:.0f} MB above the "
+        f"weights{said}",
         name="against_memory", note=_note(pairs), dark=dark, height=height, line=line,
     )  # fmt: skip
 

@@ -33,7 +33,10 @@ def spec_options(function: Callable[..., None]) -> Callable[..., None]:
         kind = kind if kind in (int, float, bool, str) else str
         how: dict[str, Any] = {}
         if is_optional and kind in (int, float):
-            how = {"parser": partial(_number_or_none, kind), "metavar": f"<{kind.__name__}|{NONE}>"}
+            how = {
+                "parser": partial(_number_or_none, int if kind is int else float),
+                "metavar": f"<{kind.__name__}|{NONE}>",
+            }
         flag = "--" + name.replace("_", "-")
         text = field.description or ""
         if name in recipes.NUMBERS:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -160,6 +160,7 @@ def fields(
     columns: int = 4,
     instead: Draw | None = None,
     defaults: Mapping[str, Any] | None = None,
+    kept: Collection[str] = (),
 ) -> dict[str, Any]:
     """Draws a widget for each field, in rows of `columns`, and returns what they say, also what the schema refuses.
 
@@ -168,15 +169,18 @@ def fields(
         prefix: before each key, as `last.` in `last.rank`.
         instead: what draws a field, by its name, in place of its own widget.
         defaults: by key, what a field is where nobody set it, other than the schema's own.
+        kept: keys that stay in the address with whatever value they have.
     """
     names = list(model.model_fields if names is None else names)
     values, others = {}, defaults or {}
-    _drop_defaults(model, [name for name in names if name not in (instead or {})], prefix, others)
+    _drop_defaults(model, [n for n in names if n not in (instead or {}) and prefix + n not in kept], prefix, others)
     for start in range(0, len(names), columns):
         row = names[start : start + columns]
         for name, place in zip(row, st.columns(columns), strict=False):
             with place:
-                draw = (instead or {}).get(name) or (lambda model, name: field(model, name, prefix + name, others))
+                draw = (instead or {}).get(name) or (
+                    lambda model, name: field(model, name, prefix + name, others, kept)
+                )
                 values[name] = draw(model, name)
     return values
 
@@ -189,8 +193,14 @@ def _drop_defaults(model: type[Settings], names: Iterable[str], prefix: str, oth
     links.write(**{prefix + name: None for name in same})
 
 
-def field(model: type[Settings], name: str, key: str, defaults: Mapping[str, Any] | None = None) -> Any:
-    """One field's widget, and its value. defaults: by key, where they are not the schema's own."""
+def field(
+    model: type[Settings],
+    name: str,
+    key: str,
+    defaults: Mapping[str, Any] | None = None,
+    kept: Collection[str] = (),
+) -> Any:
+    """One field's widget, and its value. defaults: by key, where not the schema's own. kept: as in `fields`."""
     texts, info = links.texts(key), model.model_fields[name]
     default = (defaults or {}).get(key, default_of(model, name))
     value = meant_or(model, name, texts, default)
@@ -203,7 +213,8 @@ def field(model: type[Settings], name: str, key: str, defaults: Mapping[str, Any
         kind, optional = unwrap(info.annotation)
         if optional and kind in (int, float) and default is not None and now == [""]:
             now = [NONE]  # emptied, where empty would be the recipe's
-        links.write(**{key: None if meant_or(model, name, now, default) == default else now})
+        is_default = key not in kept and meant_or(model, name, now, default) == default
+        links.write(**{key: None if is_default else now})
 
     draw(words.setting(name), info, value, key, texts[-1] if texts else None, on_change=keep)
     complain(refusal(model, name, value))

@@ -68,7 +68,7 @@ def apply() -> None:
         f"{{outline: 2px solid {'#3FA0DB' if is_dark() else '#0072B2'}; outline-offset: -2px}}"
     )
     filled = (  # Streamlit writes white on the dark theme's light blue
-        '.stMain :is([data-testid="stBaseButton-primary"], [data-testid="stBaseButton-primaryFormSubmit"], '
+        'body :is([data-testid="stBaseButton-primary"], [data-testid="stBaseButton-primaryFormSubmit"], '
         '[data-testid="stMultiSelectTagsContainer"] [data-tag]) {color: #11151A}'
         if is_dark()
         else ""

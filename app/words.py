@@ -29,6 +29,7 @@ SETTINGS = {
     "batch_size": "batch size",
     "select": "epoch kept",
 }
+OF_A_RECIPE = ("lr", "epochs", "clip", "weight_decay", "cache_features")  # what may come with a method
 # In every command and link, though they may be the defaults; the learning rate, since its default follows the method.
 ALWAYS = ("backbone", "task", "epochs", "lr", "seed")
 
@@ -178,11 +179,12 @@ def variation(differs: Mapping[str, Any]) -> str:
 
 
 def labels(specs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What sets each of some runs apart from the others; where no two have the same method, that alone."""
+    """What sets each of some runs apart from the others; where no two have the same method, without what comes with a
+    method's recipe."""
     differing = differences(specs)
     methods = [own["method"] for own in differing if "method" in own]
     if len({*methods}) == len(specs):
-        return [method_title(method) for method in methods]
+        differing = [{n: of for n, of in own.items() if n not in OF_A_RECIPE} for own in differing]
     return [variation(own) for own in differing]
 
 

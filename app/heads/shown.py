@@ -52,7 +52,8 @@ class Shown:
         """Of each layer the first one with these very values: a score that is summed over layers stands in all."""
         own = np.arange(len(self.values))
         for layer in own[1:]:
-            if self.values.any() and np.array_equal(self.values[layer], self.values[layer - 1], equal_nan=True):
+            now, before = self.values[layer], self.values[layer - 1]
+            if np.nan_to_num(now).any() and np.array_equal(now, before, equal_nan=True):  # zeros are no sum
                 own[layer] = own[layer - 1]
         return own
 

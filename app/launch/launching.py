@@ -100,17 +100,17 @@ def settings(backbone: str, form: Request) -> DeltaGenerator | None:
     first, rest = _split(own, own[:FIRST_FIELDS], varied)
     if first:
         st.markdown(f"**{cls.card.title}**")
-        forms.fields(cls, first, prefix=f"{cls.name}.", instead=draw, defaults=form.defaults)
+        forms.fields(cls, first, prefix=f"{cls.name}.", instead=draw, defaults=form.defaults, kept=form.kept)
     heads_off = cut.place_for_preview(cls)
     st.markdown("**Recipe**")
     up_front, others = _split([name for name in RunSpec.model_fields if name not in CHOSEN_ABOVE], UP_FRONT, varied)
-    forms.fields(RunSpec, up_front, instead=draw, defaults=form.defaults)
+    forms.fields(RunSpec, up_front, instead=draw, defaults=form.defaults, kept=form.kept)
     if "lr" not in varied:
         rates.hint(backbone, form)
     race_form.chooser(cls, form.faults)
     with st.expander("More settings", expanded=_has_a_fault(form, cls, [*rest, *others])):
-        forms.fields(cls, rest, prefix=f"{cls.name}.", defaults=form.defaults)
-        forms.fields(RunSpec, others, defaults=form.defaults)
+        forms.fields(cls, rest, prefix=f"{cls.name}.", defaults=form.defaults, kept=form.kept)
+        forms.fields(RunSpec, others, defaults=form.defaults, kept=form.kept)
     return heads_off
 
 

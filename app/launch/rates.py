@@ -80,7 +80,8 @@ def _evidence(name: str, recipe: Recipe) -> None:
     st.caption(f"{recipe.basis[:1].upper()}{recipe.basis[1:]}.")
     for entry in recipe.evidence:
         measured = entry["evidence"]
-        st.markdown(_table(entry["values"], measured["tried"]))
+        chosen = recipe.values if recipe.published and recipe.measured else entry["values"]
+        st.markdown(_table(chosen, measured["tried"]))
         st.caption(
             f"{method_title(entry['method'])} on {entry['backbone']}: mean accuracy on the validation images of "
             f"{measured['on']}. A dash: stopped early or diverged. Validation chose; what departs from the method as "

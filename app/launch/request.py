@@ -32,7 +32,8 @@ class Request:
     where something is wrong. values: what is raced, by name. rates: by method, the learning rate of each, where no rate
     for all is written or raced. faults: what is wrong, by name in the address; "" is what does not fit together.
     defaults: by name in the address, what the recipe of the method and backbone is beside the rate; nothing where the
-    address has a rate, which then is a recipe of its own, or where methods are raced, as published.
+    address has a rate, which then is a recipe of its own, or where methods are raced, as published. kept: by name in
+    the address, what stays there beside such a rate also where it is the schema's default: the recipe's is another.
     """
 
     method: type[Any] | None
@@ -41,6 +42,7 @@ class Request:
     rates: dict[str, float]
     faults: dict[str, errors.HeadroomError] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
 
     @property
     def own_rates(self) -> dict[str, float]:
@@ -88,6 +90,7 @@ def from_query(query: Query) -> Request:
         return Request(None, [], {}, {}, faults | {"method": error})
     varied = raced.chosen(cls, query)
     defaults = {} if any(query.get("lr", ())) or "method" in varied else _recipe(method, backbone, query)
+    kept = frozenset(_recipe(method, backbone, {}) if any(query.get("lr", ())) else ())
     own = _read(cls, f"{method}.", [name for name in cls.model_fields if name not in varied], query, faults, defaults)
     names = [name for name in RunSpec.model_fields if name not in (*CHOSEN_ABOVE, *varied)]
     recipe = _read(RunSpec, "", names, query, faults, defaults)
@@ -105,19 +108,20 @@ def from_query(query: Query) -> Request:
             rates = {method: recipe_of(method, backbone, query).values["lr"]}
         recipe["lr"] = rates[method]
     if faults:
-        return Request(cls, [], values, rates, faults, defaults)
+        return Request(cls, [], values, rates, faults, defaults, kept)
     try:
         spec = RunSpec(backbone=backbone, method={"name": method, **own}, task=task, **recipe)
-        return Request(cls, raced.runs(spec, values, rates), values, rates, {}, defaults)
+        return Request(cls, raced.runs(spec, values, rates), values, rates, {}, defaults, kept)
     except errors.HeadroomError as error:
-        return Request(cls, [], values, rates, {"": error}, defaults)
+        return Request(cls, [], values, rates, {"": error}, defaults, kept)
 
 
 def recipe_of(method: str, backbone: str, query: Query) -> recipes.Recipe:
     """The recipe, or that of the method as published where the address switches off what departs from it."""
     recipe, cls = recipes.best(method, backbone), METHODS.load(method).METHOD
     for name, value in recipe.settings.items():
-        if any(texts := query.get(f"{method}.{name}", ())) and forms.meant(cls, name, texts) != value:
+        texts = () if name in raced.chosen(cls, query) else query.get(f"{method}.{name}", ())
+        if any(texts) and forms.meant(cls, name, texts) != value:
             return recipe.as_published()
     return recipe
 

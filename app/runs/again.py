@@ -103,8 +103,12 @@ def _choose(record: RunRecord, spec: RunSpec) -> None:
         return
     if name == "method":
         recipe = recipes.best(made.method.name, made.backbone)
-        now = words.recipe({**recipe.values} | {name: getattr(made, name) for name in recipe.fields})
-        st.caption(f"Its own recipe comes with it: {now[:1].lower()}{now[1:]}; {recipe.basis}.")
+        text, stays = words.recipe(recipe.values), {n: getattr(made, n) for n in recipe.fields} | {"lr": made.lr}
+        own = [f"{words.setting(n)} {words.value(v)}" for n, v in stays.items() if v != recipe.values[n]]
+        st.caption(
+            f"Its own recipe comes with it: {text[:1].lower()}{text[1:]}; {recipe.basis}."
+            + (f" This run's {', '.join(own)} stays." if own else "")
+        )
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Launch", key="again_launch", type="primary", icon=":material/rocket_launch:"):
             with errors.sentences(stop=False):

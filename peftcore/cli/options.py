@@ -124,9 +124,14 @@ def choices(pairs: list[str]) -> dict[str, list[Any]]:
                 f"--vary takes NAME=V1,V2,..., such as --vary rank=4,8 or --vary projections=q+v,q; got {pair!r}."
             )
         name, whole = name.replace("-", "_"), _json(text)
-        read = _json if name in RunSpec.model_fields else value_of  # no field of the recipe is a list
+        read = _field_value(name) if name in RunSpec.model_fields else value_of  # no field of the recipe is a list
         several[name] = whole if isinstance(whole, list) else [read(part) for part in text.split(",")]
     return several
+
+
+def _field_value(name: str) -> Callable[[str], Any]:
+    optional = RunSpec.model_fields[name].default is None
+    return lambda text: None if optional and text == NONE else _json(text)
 
 
 def _json(text: str) -> Any:

@@ -9,7 +9,6 @@ import typer
 from peftcore import events as ev
 from peftcore.cli.options import choices, make_spec, spec_options
 from peftcore.cli.output import JSON, answer, console, progress_bars
-from peftcore.figures.words import how_many
 from peftcore.spec import RunSpec
 from peftcore.store import conditions, recipes
 from peftcore.store.collapse import collapse
@@ -31,8 +30,7 @@ def run(
     by_hand = fields["lr"] is not None
     spec = make_spec(fields)
     if not by_hand:
-        basis = recipes.recipe_of(spec).basis
-        console.print(f"Recipe: learning rate {spec.lr:g}, {how_many(spec.epochs, 'epoch')}; {basis}.", highlight=False)
+        console.print(_recipe(spec), highlight=False)
     if text := note(spec):
         console.print(text)
     if save:
@@ -135,6 +133,19 @@ def race(
     titles = ", ".join(dict.fromkeys(spec.method.card.title for spec in specs))
     same = conditions.in_common(settings, [started[i].to_dict() if i in started else None for i in range(len(specs))])
     answer(json, answers, f"{titles} on {base.task}, {_backbone(base)}: {same}", rows)
+
+
+def _recipe(spec: RunSpec) -> str:
+    """Where a run's settings come from, and which of them were given instead."""
+    recipe = recipes.recipe_of(spec)
+    whole = ", ".join(f"{name} {_short(value)}" for name, value in {**recipe.fields, **recipe.settings}.items())
+    given = {name: getattr(spec, name) for name, value in recipe.fields.items() if getattr(spec, name) != value}
+    instead = "; ".join(f"{name} {_short(value)}" for name, value in given.items())
+    return f"Recipe: {whole} ({recipe.basis})." + (f" Given instead: {instead}." if given else "")
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value).lower()
 
 
 def _shown(event: ev.Event, started: ev.Started | None) -> dict[str, Any] | None:

@@ -38,7 +38,7 @@ def finding(values: np.ndarray, projection: str) -> str:
     where = f" in {projection}" if projection else ""
     if not np.nanmax(np.abs(values)):
         return f"No head has moved yet{where}"
-    alike = np.isclose(np.abs(values[:, head]), abs(values[layer, head]), rtol=1e-9)
+    alike = np.isclose(np.abs(values[:, head]), abs(values[layer, head]), rtol=1e-9, atol=0)
     if alike.sum() > 1:  # one score for the layers of a stage
         which = "all layers" if alike.all() else f"layers {alike.argmax() + 1} to {len(alike) - alike[::-1].argmax()}"
         return f"Head {head + 1} moved most{where}, {which} together{by}"

@@ -85,9 +85,12 @@ def _higher(spec: Mapping[str, Any]) -> tuple[str, float] | None:
     if spec["method"]["name"] not in METHODS.names():
         return None
     known = recipes.best(spec["method"]["name"], spec["backbone"])
-    if spec["lr"] >= known.lr:
+    if any(spec["method"].get(name) != value for name, value in known.settings.items()):
+        known = known.as_published()
+    lr = known.values["lr"]
+    if spec["lr"] >= lr:
         return None
-    return f"Try a higher learning rate than {spec['lr']:g}, such as {known.lr:g} ({known.basis}).", known.lr
+    return f"Try a higher learning rate than {spec['lr']:g}, such as {lr:g} ({known.basis}).", lr
 
 
 def _remedy(spec: Mapping[str, Any]) -> tuple[str, float]:

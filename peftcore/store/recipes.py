@@ -86,7 +86,8 @@ class Recipe:
             return f"nothing was measured on {self.backbone}; {self.lr:g} is the general default"
         titles = [METHODS.facts(entry["method"]).title for entry in self.evidence]
         source = " and ".join(part for part in (", ".join(titles[:-1]), titles[-1]) if part)
-        source += f" on {self.evidence[0]['backbone']}"
+        there = self.evidence[0]["backbone"]
+        source += f" on {there}"
         weights = self.evidence[0]["evidence"].get("weights")
         if weights and weights != weights_digest(self.evidence[0]["backbone"]):
             source += " with earlier weights"
@@ -94,7 +95,7 @@ class Recipe:
             source += f" ({of_what})"
         if self.narrower != 1:
             source += f", at a rate lowered for a backbone {self.narrower:.3g} times as wide"
-        elif self.backbone not in embedded.names() and width(self.backbone) is None:
+        elif self.backbone not in (*embedded.names(), there) and width(self.backbone) is None:
             source += ", at its rate as it is: how wide this backbone is, its name does not say"
         if self.measured:
             tried = self.evidence[0]["evidence"]["tried"]

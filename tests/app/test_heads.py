@@ -142,4 +142,8 @@ def test_a_score_that_is_summed_over_layers_is_ranked_once():
     stages = shown(np.array([[4.0, 1.0], [4.0, 1.0], [2.0, 3.0]]))
     assert stages.count == 4 and stages.ranks.tolist() == [[1, 4], [1, 4], [3, 2]]
     assert (stages.together(0), stages.together(2)) == (", as in all of layers 1 to 2", "")
+    none = np.nan
     assert shown(np.zeros((4, 3))).count == 12, "nothing has moved yet"
+    assert shown(np.array([[0, 0, none, none]] * 2 + [[0.0] * 4] * 2)).count == 12
+    alone = shown(np.array([[0, 0], [3, 1], [0, 0], [0, 0]]))
+    assert alone.count == 8 and alone.together(2) == ""

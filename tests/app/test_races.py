@@ -284,3 +284,11 @@ def test_labels_name_what_varies_and_nothing_else():
 def test_more_runs_than_fit_are_refused():
     with pytest.raises(errors.InvalidSetting, match="20 runs: 4 of rank x 5 of seed; at most 16"):
         raced.runs(RunSpec(), {"rank": [1, 2, 3, 4], "seed": [0, 1, 2, 3, 4]})
+
+
+def test_runs_of_different_methods_are_told_apart_by_more_where_more_differs():
+    last, lora = RunSpec(method="last", lr=0.01, epochs=20), RunSpec(method="lora", lr=0.03)
+    assert words.labels([last.to_dict(), lora.to_dict()]) == ["LAST", "LoRA"], "rate and epochs come with the method"
+    wider = lora.replace(image_size=96)
+    assert words.labels([last.to_dict(), wider.to_dict()])[1] == "LoRA, image size 96"
+    assert words.variation({"clip": None}) == "no clip"

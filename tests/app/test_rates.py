@@ -6,6 +6,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from app.launch import request
 from peftcore.spec import RunSpec
 from peftcore.store import recipes
 
@@ -104,6 +105,27 @@ def test_a_recipe_is_shown_and_launched_whole_and_each_part_of_it_can_be_changed
     assert f"Learning rate {published:g}, 20 epochs: " in text(page)
     page.button("launch").click().run()
     assert specs(store)[-1] == RunSpec(lr=published, epochs=10), "the rate and clip of q and k normalised went with it"
+
+
+def test_the_way_back_from_a_rate_keeps_what_was_switched_off(at, store, whole):
+    published = recipes.best("last", "vit_micro").lr
+    page = at("launch", method="last", clip="none")
+    page.text_input("lr").set_value("0.5").run()
+    page.button("default_rate").click().run()
+    assert page.query_params["clip"] == "none" and page.text_input("lr").value == "0.02"
+    page = at("launch", method="last", **{"last.qk_norm": "false"})
+    page.text_input("lr").set_value("0.5").run()
+    assert f"the best known is {published:g}" in text(page)
+    page.button("default_rate").click().run()
+    assert page.query_params["last.qk_norm"] == "false"
+    page.button("launch").click().run()
+    assert specs(store)[-1] == RunSpec(lr=published, epochs=20)
+
+
+def test_what_is_raced_decides_no_recipe():
+    query = {"method": "last", "race": "qk_norm"}
+    leftover = query | {"last.qk_norm": "false"}
+    assert request.from_query(leftover).specs == request.from_query(query).specs
 
 
 def test_what_a_recipe_sets_can_be_left_out(at, store, whole):

@@ -69,6 +69,8 @@ def test_where_nothing_is_learnt_below_the_known_rate_the_remedy_is_a_higher_one
     found = collapse(SPEC | {"lr": known / 100}, STARTED, bad, [])
     assert found.lr == known and f"higher learning rate than {known / 100:g}, such as {known:g}" in found.remedy
     assert collapse(SPEC | {"lr": 8 * known}, STARTED, bad, []).lr == 2 * known
+    normalised = SPEC | {"lr": known / 100, "method": SPEC["method"] | {"qk_norm": True}}
+    assert collapse(normalised, STARTED, bad, []).lr == best("last", "vit_micro").values["lr"], "of that setting"
     strange = SPEC | {"lr": 1e-9, "method": {"name": "of_another_version"}}
     assert "lower" in collapse(strange, STARTED, bad, []).remedy
 

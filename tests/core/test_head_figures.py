@@ -174,3 +174,12 @@ def test_side_modules_stand_in_bands_where_the_window_is_narrow() -> None:
         x, y = (getattr(figure.layout, f"{axis[0]}axis{axis[1:]}").domain for axis in (trace.xaxis, trace.yaxis))
         wide, tall = (x[1] - x[0]) * inside[0], (y[1] - y[0]) * inside[1]
         assert wide == pytest.approx(tall) and wide >= modules.LEAST
+
+
+def test_the_finding_knows_a_sum_over_layers_from_small_scores():
+    small = np.array([[1e-9, 5e-9], [2e-9, 9e-9], [3e-9, 1e-9]])
+    assert heads.finding(small, "q").startswith("Head 2 of layer 2 moved most in q")
+    summed = np.repeat([[1.0, 3.0]], 3, axis=0)
+    assert heads.finding(summed, "q").startswith("Head 2 moved most in q, all layers together")
+    stages = np.array([[1.0, 2.0], [1.0, 4.0], [1.0, 4.0]])
+    assert heads.finding(stages, "q").startswith("Head 2 moved most in q, layers 2 to 3 together")

@@ -198,3 +198,15 @@ def test_recipes_are_read_without_torch():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=recipes.FILE.parents[1])
+
+
+def test_none_is_among_the_values_of_a_race_and_the_recipe_is_told(known):
+    from peftcore.cli.options import choices
+    from peftcore.cli.training import _recipe
+
+    assert choices(["clip=none,1", "weight-decay=none,0.1"]) == {"clip": [None, 1], "weight_decay": [None, 0.1]}
+    known(entry("last", "vit_micro", 0.01, epochs=20, **OURS))
+    spec = recipes.with_recipe(RunSpec())
+    whole = "Recipe: lr 0.01, epochs 20, clip 1, qk_norm true (best of 2 tried with LAST on vit_micro)."
+    assert _recipe(spec) == whole
+    assert _recipe(spec.replace(epochs=3, clip=None)) == f"{whole} Given instead: epochs 3; clip none."

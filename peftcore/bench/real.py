@@ -109,8 +109,8 @@ def measured(spec: RunSpec) -> dict[str, Any]:
 
 
 def table(plan: Plan, log: RunLog) -> list[dict[str, Any]]:
-    """A row for each entry whose rate is found: rate, accuracies by seed in percent, seconds of training, bytes of a
-    step above the weights."""
+    """A row for each entry whose rate is found: rate, accuracies by seed in percent, seconds of training (the least of
+    the seeds, since a side method's first run computes the features of all), bytes of a step above the weights."""
     rows = []
     for entry in plan.entries:
         lr, done = plan.rate(entry, log)
@@ -125,7 +125,7 @@ def table(plan: Plan, log: RunLog) -> list[dict[str, Any]]:
                 "lr": lr,
                 "epochs": specs[0].epochs,
                 "parameters": first.get("parameters"),
-                "seconds": first.get("train_cpu"),
+                "seconds": min((row["train_cpu"] for row in known.values() if "train_cpu" in row), default=None),
                 "bytes": _bytes(specs[0]),
                 "test": {seed: reached(row) for seed, row in known.items()},
             }
@@ -189,7 +189,7 @@ def page(
         "",
         *pipes([_shown(row) for row in rows]),
         "",
-        f"*Seconds*: training, of the processor, seed 0. {_once(log, len(task.train) + len(task.val) + len(task.test))}"
+        f"*Seconds*: training, of the processor, the least of the seeds. {_once(log, len(task.train) + len(task.val) + len(task.test))}"
         f"*MB above the weights*: of a step, as `predict` gives them, batch {spec.batch_size}.",
     ]
     if cuts:
@@ -222,7 +222,7 @@ def _cuts(plan: Plan, cuts: Iterable[dict[str, Any]]) -> list[str]:
                 "by the score": f"{spread(cut['own'].values())} ({len(cut['own'])} seeds)",
                 "random masks": f"{spread(values)} ({len(values)} masks)",
                 "lowest to highest": f"{min(values):.1f} to {max(values):.1f}" if values else "–",
-                "score minus random": "–" if found is None else f"{found[0]:+.1f} ± {found[1]:.1f}",
+                "score minus random": "–" if found is None else f"{round(found[0], 1) + 0.0:+.1f} ± {found[1]:.1f}",
             }
         )
     note = "*Score minus random*: of the same seed, the mean of the differences in points ± its standard error."

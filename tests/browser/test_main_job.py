@@ -337,7 +337,7 @@ def test_a_lesson_is_walked_and_printed(page):
     page.goto("/learn?lesson=serial-lora")
     expect(page.locator(".headroom-figure .main-svg").first).to_be_visible()
     for number in (2, 3, 4):
-        on = page.locator(f'a[href$="section={number}"]').filter(has_text=re.compile("On$"))
+        on = page.locator(f'a[href$="section={number}"]').filter(has_text=re.compile("Next$"))
         on.press("Enter")  # while the reveal comes in the link moves away from under a mouse
         expect(page.get_by_text(f"Lesson 7, {number} of 4")).to_be_visible()
         expect(page.get_by_text("Commit to a prediction")).to_be_visible()

@@ -189,7 +189,8 @@ def page(
         "",
         *pipes([_shown(row) for row in rows]),
         "",
-        f"*Seconds*: training, of the processor, the least of the seeds. {_once(log, len(task.train) + len(task.val) + len(task.test))}"
+        "*Seconds*: training, of the processor, the least of the seeds. "
+        f"{_once(log, len(task.train) + len(task.val) + len(task.test))}"
         f"*MB above the weights*: of a step, as `predict` gives them, batch {spec.batch_size}.",
     ]
     if cuts:

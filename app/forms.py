@@ -24,6 +24,7 @@ from peftcore.registry import METHODS
 from peftcore.spec import RunSpec, Settings, as_sentence
 
 SWITCH = {"auto": "auto", "disk": "disk", True: "on", False: "off"}
+Defaults = Mapping[str, Any] | None
 Draw = Mapping[str, Callable[[type[Settings], str], Any]]  # by the field's name, what draws it and returns its value
 DEVICE = r"auto|cpu|mps|cuda(:\d{1,2})?"
 TRUTH = {"true": True, "false": False}
@@ -159,7 +160,7 @@ def fields(
     prefix: str = "",
     columns: int = 4,
     instead: Draw | None = None,
-    defaults: Mapping[str, Any] | None = None,
+    defaults: Defaults = None,
     kept: Collection[str] = (),
 ) -> dict[str, Any]:
     """Draws a widget for each field, in rows of `columns`, and returns what they say, also what the schema refuses.
@@ -173,7 +174,8 @@ def fields(
     """
     names = list(model.model_fields if names is None else names)
     values, others = {}, defaults or {}
-    _drop_defaults(model, [n for n in names if n not in (instead or {}) and prefix + n not in kept], prefix, others)
+    own = [n for n in names if n not in (instead or {}) and prefix + n not in kept]
+    _drop_defaults(model, own, prefix, others)
     for start in range(0, len(names), columns):
         row = names[start : start + columns]
         for name, place in zip(row, st.columns(columns), strict=False):
@@ -193,13 +195,7 @@ def _drop_defaults(model: type[Settings], names: Iterable[str], prefix: str, oth
     links.write(**{prefix + name: None for name in same})
 
 
-def field(
-    model: type[Settings],
-    name: str,
-    key: str,
-    defaults: Mapping[str, Any] | None = None,
-    kept: Collection[str] = (),
-) -> Any:
+def field(model: type[Settings], name: str, key: str, defaults: Defaults = None, kept: Collection[str] = ()) -> Any:
     """One field's widget, and its value. defaults: by key, where not the schema's own. kept: as in `fields`."""
     texts, info = links.texts(key), model.model_fields[name]
     default = (defaults or {}).get(key, default_of(model, name))
@@ -213,8 +209,7 @@ def field(
         kind, optional = unwrap(info.annotation)
         if optional and kind in (int, float) and default is not None and now == [""]:
             now = [NONE]  # emptied, where empty would be the recipe's
-        is_default = key not in kept and meant_or(model, name, now, default) == default
-        links.write(**{key: None if is_default else now})
+        links.write(**{key: None if key not in kept and meant_or(model, name, now, default) == default else now})
 
     draw(words.setting(name), info, value, key, texts[-1] if texts else None, on_change=keep)
     complain(refusal(model, name, value))

@@ -119,11 +119,8 @@ def from_query(query: Query) -> Request:
 def recipe_of(method: str, backbone: str, query: Query) -> recipes.Recipe:
     """The recipe, or that of the method as published where the address switches off what departs from it."""
     recipe, cls = recipes.best(method, backbone), METHODS.load(method).METHOD
-    for name, value in recipe.settings.items():
-        texts = () if name in raced.chosen(cls, query) else query.get(f"{method}.{name}", ())
-        if any(texts) and forms.meant(cls, name, texts) != value:
-            return recipe.as_published()
-    return recipe
+    said = {name: query.get(f"{method}.{name}", ()) for name in recipe.settings.keys() - raced.chosen(cls, query)}
+    return recipe.suiting({name: forms.meant(cls, name, texts) for name, texts in said.items() if any(texts)})
 
 
 def _recipe(method: str, backbone: str, query: Query) -> dict[str, Any]:

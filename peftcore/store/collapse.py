@@ -85,8 +85,7 @@ def _higher(spec: Mapping[str, Any]) -> tuple[str, float] | None:
     if spec["method"]["name"] not in METHODS.names():
         return None
     known = recipes.best(spec["method"]["name"], spec["backbone"])
-    if any(spec["method"].get(name) != value for name, value in known.settings.items()):
-        known = known.as_published()
+    known = known.suiting({name: spec["method"].get(name) for name in known.settings})  # older runs lack newer ones
     lr = known.values["lr"]
     if spec["lr"] >= lr:
         return None

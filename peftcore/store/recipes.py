@@ -69,6 +69,11 @@ class Recipe:
         """Fields of RunSpec, without the method."""
         return {name: value for name, value in self.values.items() if name != "method"}
 
+    def suiting(self, settings: Mapping[str, Any]) -> Recipe:
+        """This one, or where a setting of the method is another than it says, that of the method as published."""
+        is_whole = all(settings.get(name, value) == value for name, value in self.settings.items())
+        return self if is_whole else self.as_published()
+
     def as_published(self) -> Recipe:
         """Without what departs from the method as published, at the rate that was best for that."""
         kept = {name: value for name, value in self.values.items() if name in NUMBERS}
@@ -200,19 +205,16 @@ def with_recipe(spec: RunSpec, given: Collection[str] = ()) -> RunSpec:
 
     Raises UnknownName: no such method is registered.
     """
-    recipe = best(spec.method.name, spec.backbone)
-    if any(getattr(spec.method, name) != value for name, value in recipe.settings.items() if name in given):
-        recipe = recipe.as_published()
+    chosen = {name: value for name, value in spec.method.settings().items() if name in given}
+    recipe = best(spec.method.name, spec.backbone).suiting(chosen)
     settings = {name: value for name, value in recipe.settings.items() if name not in given}
     fields = {name: value for name, value in recipe.fields.items() if name not in given}
     return spec.replace(method=spec.method.replace(**settings), **fields)
 
 
 def recipe_of(spec: RunSpec) -> Recipe:
-    """The recipe of a spec's method as it is set: as published where a setting is not the recipe's."""
-    recipe = best(spec.method.name, spec.backbone)
-    is_whole = all(getattr(spec.method, name) == value for name, value in recipe.settings.items())
-    return recipe if is_whole else recipe.as_published()
+    """The recipe of a spec's method as it is set."""
+    return best(spec.method.name, spec.backbone).suiting(spec.method.settings())
 
 
 def unmeasured(pairs: Iterable[tuple[str, str]]) -> str:

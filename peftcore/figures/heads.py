@@ -14,7 +14,6 @@ import plotly.graph_objects as go
 
 from peftcore.figures import lettering, theme, words
 from peftcore.figures.squares import (
-    GAP,
     SIDES,
     Scale,
     cell_side,
@@ -26,6 +25,7 @@ from peftcore.figures.squares import (
     lay_square,
     outline,
     rank_heads,
+    squares,
     ticks,
 )
 
@@ -100,26 +100,15 @@ def head_grid(
         for layer, head in where
     ]
     figure = go.Figure(
-        go.Scatter(
-            x=where[:, 1],
-            y=where[:, 0],
-            mode="markers",
-            name=score,
-            showlegend=False,
+        squares(
+            values,
+            score,
+            cell,
+            colours | {"colorbar": colour_bar(score, projection, scale, colours)},
             customdata=data,
-            marker=dict(
-                symbol="square",
-                size=cell - GAP,
-                opacity=1,
-                color=values[where[:, 0], where[:, 1]],
-                line=dict(width=0),
-                colorbar=colour_bar(score, projection, scale, colours),
-                **colours,
-            ),
             hovertemplate="<b>%{text}</b>%{customdata[5]}<br>"
             f"{words.plain(score)} %{{customdata[2]}}, rank %{{customdata[3]}} of %{{customdata[4]}}"
             "%{customdata[6]}<extra></extra>",
-            text=[f"layer {layer + 1}, head {head + 1}" for layer, head in where],
         )
     )
     kept = {} if mask is None else {"kept": np.asarray(mask, bool)}

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import theme, words
-from peftcore.figures.squares import GAP, SIDES, Scale, cell_side, cells, checked, colour_axis, crosses, lay_square
+from peftcore.figures.squares import SIDES, Scale, cell_side, cells, checked, colour_axis, crosses, lay_square, squares
 
 CUT = "#D55E00"  # the colour of Heart-LoRA, whose cut it is
 ROOM = 118  # pixels at the right of a mask for the count of each layer
@@ -118,25 +118,15 @@ def mask_grid(
     now, was = ({(layer, head) for layer, heads in enumerate(mask) for head in heads} for mask in (off, before))
     states = ["off" if (layer, head) in now else "on" for layer, head in where.tolist()]
     figure = go.Figure(
-        go.Scatter(
-            x=where[:, 1],
-            y=where[:, 0],
-            mode="markers",
-            showlegend=False,
-            name=score,
+        squares(
+            values,
+            score,
+            cell,
+            colour_axis(values),
             customdata=[
                 [int(layer), int(head), scale.text(values[layer, head]), state]
                 for (layer, head), state in zip(where, states, strict=True)
             ],
-            text=[f"layer {layer + 1}, head {head + 1}" for layer, head in where],
-            marker=dict(
-                symbol="square",
-                size=cell - GAP,
-                opacity=1,
-                color=values[where[:, 0], where[:, 1]],
-                line=dict(width=0),
-                **colour_axis(values),
-            ),
             hovertemplate=f"<b>%{{text}}</b> is %{{customdata[3]}}<br>{words.plain(score)} %{{customdata[2]}}; "
             "click to change<extra></extra>",
         )

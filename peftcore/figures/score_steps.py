@@ -11,7 +11,6 @@ from peftcore.errors import BadData
 from peftcore.figures import theme
 from peftcore.figures.heads import finding
 from peftcore.figures.squares import (
-    GAP,
     SIDES,
     Scale,
     cell_side,
@@ -20,6 +19,7 @@ from peftcore.figures.squares import (
     colour_axis,
     colour_bar,
     lay_square,
+    squares,
 )
 
 
@@ -37,26 +37,14 @@ def scores_over_steps(
     rows, columns = grids.shape[1:]
     margins = SIDES | dict(b=128)
     cell = cell_side(rows, columns, width, height, margins)
-    where = np.argwhere(~np.isnan(grids[-1]))
     colours, scale = colour_axis(grids), Scale.of(grids[-1])
 
-    def squares(grid: np.ndarray) -> go.Scatter:
-        return go.Scatter(
-            x=where[:, 1],
-            y=where[:, 0],
-            mode="markers",
-            showlegend=False,
-            name=score,
-            marker=dict(
-                symbol="square",
-                size=cell - GAP,
-                color=grid[where[:, 0], where[:, 1]],
-                line=dict(width=0),
-                colorbar=colour_bar(score, projection, scale, colours),
-                **colours,
-            ),
-            text=[f"layer {layer + 1}, head {head + 1}: {scale.text(grid[layer, head])}" for layer, head in where],
-            hovertemplate="%{text}<extra></extra>",
+    colours["colorbar"] = colour_bar(score, projection, scale, colours)
+
+    def drawn(grid: np.ndarray) -> go.Scatter:
+        texts = [[scale.text(value)] for value in grid[~np.isnan(grid)]]
+        return squares(
+            grid, score, cell, colours, customdata=texts, hovertemplate="%{text}: %{customdata[0]}<extra></extra>"
         )
 
     names = [str(frame["step"]) for frame in frames]
@@ -64,8 +52,8 @@ def scores_over_steps(
     table = {column: [one for each in by_step for one in each[column]] for column in by_step[0]}
     steps = [name for name, each in zip(names, by_step, strict=True) for _ in each["layer"]]
     figure = go.Figure(
-        squares(grids[-1]),
-        frames=[go.Frame(data=[squares(grid)], name=name) for grid, name in zip(grids, names, strict=True)],
+        drawn(grids[-1]),
+        frames=[go.Frame(data=[drawn(grid)], name=name) for grid, name in zip(grids, names, strict=True)],
     )
     theme.numbered(figure, {"step": steps} | table)
     lay_square(figure, rows, columns, cell, margins)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -136,6 +137,28 @@ def cells(values: np.ndarray, score: str, **more: np.ndarray) -> dict[str, list]
     return {"layer": (where[:, 0] + 1).tolist(), "head": (where[:, 1] + 1).tolist()} | {
         name: np.asarray(grid)[where[:, 0], where[:, 1]].tolist() for name, grid in grids.items()
     }
+
+
+def squares(values: np.ndarray, score: str, cell: int, colours: Mapping, **more: Any) -> go.Scatter:
+    """The heads of a grid as squares of their colour, in the order of `cells`; `more` of a scatter's settings."""
+    where = np.argwhere(~np.isnan(values))
+    return go.Scatter(
+        x=where[:, 1],
+        y=where[:, 0],
+        mode="markers",
+        name=score,
+        showlegend=False,
+        marker=dict(
+            symbol="square",
+            size=cell - GAP,
+            opacity=1,
+            color=values[where[:, 0], where[:, 1]],
+            line=dict(width=0),
+            **colours,
+        ),
+        text=[f"layer {layer + 1}, head {head + 1}" for layer, head in where],
+        **more,
+    )
 
 
 def crosses(figure: go.Figure, where: np.ndarray, cell: float) -> None:

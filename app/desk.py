@@ -177,7 +177,7 @@ def _do(job: Job, worker: Worker) -> None:
         if isinstance(job.work, Call) and PROCESSES:
             result = worker(job.work, lambda: job.desk.is_wanted(job), lambda *said: setattr(job, "said", said))
         else:
-            with telling(job.tell):
+            with telling(job.tell), who.handed_over():
                 result = job.work.function(*job.work.args) if isinstance(job.work, Call) else job.work()
     except Left:
         job.said = ()

@@ -49,6 +49,7 @@ def main(pipe: Connection) -> None:
     import torch
 
     from app import libraries
+    from app.room import who
 
     libraries.load()
     limited = not torch.cuda.is_available()  # CUDA reserves addresses by the hundred gigabytes
@@ -58,7 +59,7 @@ def main(pipe: Connection) -> None:
             function, args, seconds, size = pipe.recv()
             _limit(seconds, size if limited else 0)
             try:
-                with telling(lambda *said: pipe.send(("said", said))):
+                with telling(lambda *said: pipe.send(("said", said))), who.handed_over():
                     answer = ("result", function(*args))
             except Exception as error:
                 answer = ("error", (error, traceback.format_exc()))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import streamlit as st
 
@@ -15,18 +17,32 @@ from peftcore.spec import RunSpec
 from peftcore.store import RunRecord
 
 
+_handed: ContextVar[bool] = ContextVar("handed", default=False)
+
+
+@contextmanager
+def handed_over() -> Iterator[None]:
+    """Within it nobody is asked who they are: work beside a page, in a thread or a process that no cookie reaches. The
+    page asked before it handed the work over."""
+    token = _handed.set(True)
+    try:
+        yield
+    finally:
+        _handed.reset(token)
+
+
 def me() -> Person | None:
     """The person whose cookie this session came with; None alone, and for a stranger in a room."""
     return cookie.person(greeting.room(), st.context.cookies) if is_room() else None
 
 
 def rights() -> Rights | None:
-    """What they may do; None alone, where everything is allowed.
+    """What they may do; None alone and in work that was handed over, where everything is allowed.
 
     Raises:
         NotYours: a stranger in a room.
     """
-    if not is_room():
+    if not is_room() or _handed.get():
         return None
     if (person := me()) is None:
         raise NotYours("Enter the room first.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from app import background, cached, subjects
+from app.room import who
 from app.try_it import named
 from peftcore.errors import HeadroomError, NotMeasurable
 from peftcore.figures.method_style import method_title
@@ -46,6 +47,11 @@ class Answer:
 
 def ask(run: subjects.Run, image: str) -> Future:
     """A future of an Answer, or of the HeadroomError that says why there is none. `image`: its name (named.py)."""
+    try:
+        if found := named.tested(image):
+            who.task(found[0])  # asked here, since the answer is for all who may see it
+    except HeadroomError as error:
+        return background.settled(error)
     return background.later(("answer", run.subject, run.finished, image), lambda: _or_error(run, image))
 
 

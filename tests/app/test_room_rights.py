@@ -7,8 +7,9 @@ import asyncio
 import pytest
 from test_room_pages import keys, text
 
-from app import state
-from app.room import greeting, guesses, take_home
+from app import state, subjects
+from app.room import greeting, guesses, take_home, who
+from app.try_it import answers
 from peftcore import errors
 from peftcore.engine import Engine
 from peftcore.store import marks
@@ -83,3 +84,19 @@ def test_a_deleted_run_does_not_go_on(store):
     with pytest.raises(errors.InvalidSetting, match="was deleted; restore it"):
         Engine(store).resume(run)  # one that was not started
     assert store.run(run).status == "cancelled"
+
+
+def test_work_beside_a_page_is_done_for_whom_the_page_was_allowed(at, as_, room, trained, monkeypatch):
+    """A cookie reaches no thread and no process: who they are is asked before work is handed over."""
+    run = trained["lora"]
+    for person in ("Ana", "Bo"):
+        as_(person)
+        for page, more in (("try_it", {"runs": run, "from": "test"}), ("attribution", {"run": run})):
+            assert "Enter the room first" not in text(at(page, **more)), page
+    with pytest.raises(errors.NotYours):
+        as_(None)
+        state.store()
+    refused = errors.NotYours("No.")
+    monkeypatch.setattr(who, "task", lambda name: (_ for _ in ()).throw(refused))
+    found = answers.ask(subjects.run(subjects.Subject(subjects.GALLERY, "lora-digits")), "test-3-digits")
+    assert found.result() is refused, "a kept answer is for those who may see the image"

@@ -16,7 +16,6 @@ from peftcore.errors import HeadroomError, NotYours
 from peftcore.spec import RunSpec
 from peftcore.store import RunRecord
 
-
 _handed: ContextVar[bool] = ContextVar("handed", default=False)
 
 

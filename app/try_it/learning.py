@@ -7,9 +7,10 @@ from time import sleep
 
 import streamlit as st
 
-from app import errors, links, navigation, state, stopped
+from app import caps, errors, links, navigation, state, stopped
 from app.runs import following
 from peftcore.backbone import embedded
+from peftcore.errors import HeadroomError
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import RunRecord
@@ -34,11 +35,18 @@ def spec(task: str, backbone: str) -> RunSpec:
 
 
 def begin(pictures: Mapping[str, Sequence[bytes]], backbone: str) -> None:
-    """Keeps the pictures, launches the run, and goes on with the page that follows it."""
+    """Keeps the pictures, launches the run, and goes on with the page that follows it. What may not be launched keeps
+    none."""
     with errors.sentences(stop=False):
         with st.spinner("Keeping the pictures, and launching the run"):
-            kept = state.shelf().keep_collected(pictures, " ".join(list(pictures)[:3]))
-            run = state.engine().submit(spec(kept.task, backbone))
+            caps.check(1)
+            shelf = state.shelf()
+            kept = shelf.keep_collected(pictures, " ".join(list(pictures)[:3]))
+            try:
+                run = caps.submit(spec(kept.task, backbone))
+            except HeadroomError:
+                shelf.remove(kept.name)
+                raise
         links.write(learning=run)
         st.rerun()
 

@@ -11,9 +11,12 @@ import numpy as np
 import streamlit as st
 
 from app import background, errors, libraries, links, pictures, subjects
+from app.launch import closed
+from app.room import who
 from app.try_it import burst, images, learning
 from peftcore import uploads
 from peftcore.errors import HeadroomError
+from peftcore.spec import RunSpec
 from peftcore.uploads.decoding import decode
 from peftcore.uploads.division import FEWEST
 
@@ -104,13 +107,19 @@ def draw() -> None:
             st.button("Add a class", key="teach_add", icon=":material/add:", on_click=state.add_class, type="tertiary")
     with right:
         _camera(state)
-    missing = state.missing()
+    missing, backbone, is_shut = state.missing(), learning.settings(), who.is_shut()
+    # Of a set that is still to be kept nobody can ask; it is asked when the run is launched.
+    refused = who.refused([learning.spec(RunSpec.model_fields["task"].default, backbone)])
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(
-            "Teach it", key="teach_go", type="primary", icon=":material/school:", disabled=bool(missing),
+            "Teach it", key="teach_go", type="primary", icon=":material/school:",
+            disabled=bool(missing or refused or is_shut),
         )  # fmt: skip
         st.caption(errors.plain(missing) or _ready(state), width="stretch")
-    backbone = learning.settings()
+    if is_shut:
+        closed.draw()
+    elif refused:
+        errors.show(refused)
     if pressed and not missing:
         learning.begin({one.name.strip(): one.files for one in state.classes}, backbone)
     st.caption(

@@ -11,7 +11,7 @@ from drawn import figures
 from PIL import Image
 
 from app import subjects
-from app.try_it import answers, images, named, teaching
+from app.try_it import answers, images, learning, named, teaching
 from peftcore import uploads
 from peftcore.errors import BadData
 from peftcore.store import results
@@ -125,6 +125,27 @@ def test_teaching_is_a_real_run_that_is_tried_at_once(at, trained, recorded, sto
     assert run.spec["task"].startswith("upload:b-cat-b-dog") and run.spec["method"]["name"] == "last"
     assert (page.query_params["runs"], page.query_params["from"]) == (str(run.id), "camera")
     assert not page.exception and f"Run {run.id}" in page.page_link[0].label
+
+
+def test_what_may_not_be_launched_is_said_first_and_keeps_no_pictures(at, as_, room, store):
+    as_("Ana")
+
+    def taught():
+        page = at("try_it", view="teach")
+        page.session_state[teaching.STATE] = lesson()
+        return page.run()
+
+    room.set(launching=False)
+    page = taught()
+    assert page.button("teach_go").disabled and "closed launching" in text(page)
+    pinned = learning.spec("digits", "vit_micro").to_dict()
+    room.set(launching=True, pinned=pinned | {"batch_size": 4})
+    page = taught()
+    assert page.button("teach_go").disabled and "pinned batch_size" in text(page)
+    room.set(pinned=pinned)  # all but the task, which is only known once the pictures are kept
+    page = taught()
+    page.button("teach_go").click().run()
+    assert "pinned task" in text(page) and not uploads.kept() and not store.runs()
 
 
 def test_a_lesson_that_failed_says_why_and_leads_back(at, store):

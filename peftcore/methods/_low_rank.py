@@ -129,7 +129,7 @@ class Beside:
     def before(self, _layer: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """A forward pre-hook: x <- x + s B A x."""
         x, *rest = args
-        return self._added(x, x.clone()), *rest
+        return self._added(x, x.clone(memory_format=torch.contiguous_format)), *rest
 
     def _added(self, x: Tensor, out: Tensor) -> Tensor:
         """In place: `out` is changed."""

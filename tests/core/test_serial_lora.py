@@ -96,3 +96,11 @@ def test_the_backbone_passed_is_not_changed():
 def test_rank_above_the_width_is_refused():
     with pytest.raises(errors.DoesNotFit, match="choose 1 to 16"):
         pc.attach(toy("swin"), pc.make_method("serial_lora", rank=17), 5)
+
+
+def test_a_block_that_norms_after_attention_trains_on_any_batch():
+    """There the projections read what no norm has made contiguous."""
+    backbone = pc.load_backbone("vit_base_patch16_rpn_224", pretrained=False, depth=1, embed_dim=48, num_heads=3)
+    model = pc.attach(backbone, "serial_lora", 3)
+    model(torch.randn(2, 3, 224, 224)).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.trainable_parameters())

@@ -12,8 +12,13 @@ LONGEST = 32
 # Letters and marks that are drawn as nothing or as a space, whatever their category says.
 _UNSEEN = re.compile(r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 MOST_MARKS = 2  # accents on one letter: more are drawn over the lines above and below
-# Cyrillic and Greek letters that are drawn as these Latin ones, in capitals or small.
-_DRAWN_AS = str.maketrans("авекмнорстухіјѕԁԛԝαβεζηικμνορτυχ", "abekmhopctyxijsdqwabezhikmnoptyx")
+# Letters that are drawn as these Latin ones, in capitals or small: Cyrillic, Greek, Armenian, Cherokee, and of the
+# Latin script those that others are taken for.
+_DRAWN_AS = str.maketrans(
+    "авекмнорстухіјѕԁԛԝүһӏαβεζηικμνορτυχօսհոցզᎪᏴᏟᎬᎻᎫᏦᏞᎷᏢᏚᎢᎠᎳᏃl1|ı0ɑɡɩ",
+    "abekmhopctyxijsdqwyhiabezhikmnoptyxouhngqabcehjkimpsidwziiiioagi",
+)
+OF_THE_MACHINE = ("The teacher", "This machine")  # as pages call the owner of runs that nobody entered for
 LETTERS = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"  # none that is taken for another
 
 

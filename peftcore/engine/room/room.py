@@ -125,6 +125,7 @@ class Room:
                 if row:
                     return Person(row[0], row[1], bool(row[2]), row[3], row[4], bool(row[5]))
             taken = {row[0] for row in db.execute("SELECT alike FROM people")}
+            taken |= set(map(names.alike, names.OF_THE_MACHINE))
             [present] = db.execute("SELECT count(*) FROM people WHERE removed IS NULL").fetchone()
             if present >= MOST_PEOPLE:
                 raise errors.InvalidSetting(

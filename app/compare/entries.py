@@ -16,6 +16,7 @@ from peftcore.errors import HeadroomError
 from peftcore.figures.accuracy import Ground
 from peftcore.figures.curves import smooth
 from peftcore.store import RunRecord, gallery
+from peftcore.store.trained import trained
 from peftcore.store.variations import alike_but_seed
 
 LEAST, MOST = 2, 12
@@ -44,7 +45,10 @@ class Entry:
 
     @cached_property
     def started(self) -> dict[str, Any] | None:
-        found = subjects.events(subjects.named(self.code), "started")  # a run that works may not have told it yet
+        return self._last("started")  # a run that works may not have told it yet
+
+    def _last(self, kind: str) -> dict[str, Any] | None:
+        found = subjects.events(subjects.named(self.code), kind)
         return found[-1] if found else None
 
     @property
@@ -54,12 +58,12 @@ class Entry:
     @property
     def numbers(self) -> dict[str, float | None]:
         """NUMBERS, None where they are not known: the run has not come to its end."""
-        summary, counts = self.summary, (self.started or {}).get("parameters", {})
+        summary = self.summary
         return {
             "accuracy": summary.get("test_accuracy"),
             "val_accuracy": summary.get("val_accuracy"),
             "memory": summary.get("memory", {}).get("peak") or None,
-            "parameters": counts["method"] + counts["head"] if counts else None,
+            "parameters": trained(self.started, self._last("heads_cut")) if self.started else None,
             "stored": _stored(str(state.store().folder), self.code, self.status),
             "seconds": summary.get("seconds"),
         }

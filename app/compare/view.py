@@ -83,7 +83,10 @@ def cost(entries: Sequence[Entry]) -> None:
     found = groups(entries)
     rows = [row for row in (group.row() for group in found) if row["accuracy"] is not None and row[by]]
     if not rows:
-        st.info("None of these runs has come to its end, so there is no test accuracy yet.", icon=":material/info:")
+        if any(entry.status == "finished" for entry in entries):
+            st.info("Their test accuracy is shown when the teacher reveals it.", icon=":material/lock:")
+        else:
+            st.info("None of these runs has come to its end, so there is no test accuracy yet.", icon=":material/info:")
         return
     ground = next((entry.ground for entry in entries if entry.ground), None)
     across = screen.width() - screen.PADDING - 70 if screen.is_phone() else 850  # the place of the points, at least

@@ -67,7 +67,8 @@ def draw() -> None:
             help="Fields of a run, and settings of its method. `method` lets another method be taken.",
         )  # fmt: skip
         if st.form_submit_button("Pin", icon=":material/push_pin:", type="primary"):
-            _set(pinned=specs[chosen], free=tuple(free))
+            with errors.sentences():  # a run of an earlier version lacks settings, which a new one has by default
+                _set(pinned=RunSpec.of(specs[chosen]).to_dict(), free=tuple(free))
             st.rerun()
 
 

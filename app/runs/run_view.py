@@ -28,6 +28,7 @@ from peftcore.backbone.weights import Origin
 from peftcore.figures.accuracy import Ground
 from peftcore.figures.words import human_count, percent, si_bytes
 from peftcore.store import WAITING, RunRecord, conditions, listing
+from peftcore.store import trained as trained_weights
 from peftcore.store.plateau import plateau
 
 MOST_ALIKE = 5  # other runs on the task that the link to Compare brings
@@ -185,8 +186,8 @@ def _result(record: RunRecord, follower: Follower) -> None:
         return
     summary, started = record.summary, follower.started
     first = started["parameters"]
-    counts = (follower.cut or {}).get("parameters") or first  # fewer train where heads were switched off
-    trained, peak = counts["method"] + counts["head"], summary["memory"].get("peak", 0)
+    counts, trained = trained_weights.counts(started, follower.cut), trained_weights.trained(started, follower.cut)
+    peak = summary["memory"].get("peak", 0)
     of_the_backbone = f"{percent(trained / counts['backbone'])} of the backbone's {counts['backbone']:,}"
     before = f" Before heads were switched off, {first['method']:,} in the method." if counts != first else ""
     columns = st.columns(4)

@@ -14,6 +14,7 @@ from peftcore import errors
 from peftcore.store import gallery
 from peftcore.store.results import wilson
 from peftcore.store.runs import Store
+from peftcore.store.trained import trained
 from peftcore.store.variations import alike_but_seed, differences
 from peftcore.task import task_card
 
@@ -25,12 +26,14 @@ TRAINED_ON = "protocol=train800val200"  # in a task's name: it trains on its val
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished run: `code` is its number, or the name of a recorded one. `started`: that event."""
+    """A finished run: `code` is its number, or the name of a recorded one. `started`: that event; `trained`: how many
+    weights learned."""
 
     code: str
     spec: Mapping[str, Any]
     summary: Mapping[str, Any]
     started: Mapping[str, Any]
+    trained: int
     stored: int | None
 
     @property
@@ -145,8 +148,8 @@ def leaderboard(task: str, store: Store | None = None, recorded: bool = True) ->
 
 
 def tasks(store: Store | None = None) -> list[str]:
-    """The tasks with a finished run, those of the newest runs first, then those of recorded ones."""
-    own = [record.spec["task"] for record in (store or Store()).runs(status="finished")]
+    """The tasks with a finished run whose result is told, the newest first, then those of recorded ones."""
+    own = [r.spec["task"] for r in (store or Store()).runs(status="finished") if "test_accuracy" in r.summary]
     return list(dict.fromkeys([*own, *(gallery.record(name)["spec"]["task"] for name in gallery.names())]))
 
 
@@ -155,15 +158,17 @@ def _of_store(store: Store, task: str) -> Iterable[Finished]:
     stored = store.artifact_sizes("adapter") if records else {}
     for record in records:
         if started := store.last_event(record.id, "started"):
-            yield Finished(str(record.id), record.spec, record.summary, started, stored.get(record.id))
+            count = trained(started, store.last_event(record.id, "heads_cut"))
+            yield Finished(str(record.id), record.spec, record.summary, started, count, stored.get(record.id))
 
 
 def _recorded(task: str) -> Iterable[Finished]:
     for name in gallery.names():
         told, blob = gallery.record(name), gallery.adapter(name)
         if told["spec"]["task"] == task:
-            started = next(event for event in told["events"] if event["kind"] == "started")
-            yield Finished(name, told["spec"], told["summary"], started, len(blob) if blob else None)
+            events = {event["kind"]: event for event in told["events"]}
+            count = trained(events["started"], events.get("heads_cut"))
+            yield Finished(name, told["spec"], told["summary"], events["started"], count, len(blob) if blob else None)
 
 
 def _ranked(runs: Sequence[Finished]) -> tuple[Standing, ...]:
@@ -189,7 +194,6 @@ def _standing(runs: Sequence[Finished], differs: Mapping[str, Any]) -> Standing:
 
     test, val = of("test_accuracy"), of("val_accuracy")
     images = runs[0].started.get("settings", {}).get("images", {}).get("test", [None])[0]  # older runs do not say it
-    counts = [run.started["parameters"] for run in runs]
     peaks = [run.summary["memory"]["peak"] for run in runs if run.summary.get("memory", {}).get("peak")]
     return Standing(
         runs=tuple(runs),
@@ -201,7 +205,7 @@ def _standing(runs: Sequence[Finished], differs: Mapping[str, Any]) -> Standing:
         interval=wilson(fmean(test), images) if images else None,
         images=images,
         memory=_mean(peaks),
-        parameters=_mean([count["method"] + count["head"] for count in counts]),
+        parameters=_mean([run.trained for run in runs]),
         stored=_mean([run.stored for run in runs if run.stored]),
         seconds=_mean(of("seconds")),
     )

@@ -172,6 +172,17 @@ def test_who_fills_the_room_with_names_is_removed_at_once(at, as_, room, store, 
     assert [one.name for one in room.now().people.values() if one.removed is None] == ["Teacher"]
 
 
+def test_the_recipe_of_an_earlier_version_is_pinned_as_it_is_read_today(at, as_, room, store, trained):
+    spec = store.run(trained["last"]).spec
+    method = {name: value for name, value in spec["method"].items() if name != "qk_norm"}
+    store.create_run({name: value for name, value in spec.items() if name != "clip"} | {"method": method})
+    as_("Teacher")
+    page = at("room", part="rules")
+    next(one for one in page.button if one.label == "Pin").click().run()
+    pinned = who.settings().pinned
+    assert pinned["clip"] is None and pinned["method"]["qk_norm"] is False
+
+
 def test_a_challenge_is_led_by_validation_and_sealed(at, as_, room, store, trained):
     for run, name in zip(trained.values(), ("Ana", "<b>Bo</b>"), strict=True):
         as_(name)
@@ -189,6 +200,7 @@ def test_a_challenge_is_led_by_validation_and_sealed(at, as_, room, store, train
     page = at("runs", run=trained["lora"])
     assert next(metric for metric in page.metric if metric.label == "Test accuracy").value == "sealed"
     assert "test accuracy sealed" in text(at("home")), "the picture is of this run's heads"
+    assert "when the teacher reveals it" in text(at("compare", runs=",".join(map(str, trained.values()))))
     board = at("room").dataframe[0].value
     assert set(board["name"]) == {"Ana", "<b>Bo</b>"} and "test" not in board.columns
     wall = at("room", view="projector", shows="board")

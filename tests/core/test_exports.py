@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 import peftcore as pc
 from peftcore import errors
 from peftcore.cli.commands import app
-from peftcore.cli.exports import EXPORTS, Source, as_bytes, kinds
+from peftcore.cli.exports import EXPORTS, Source, as_bytes, kinds, report
+from peftcore.figures.words import human_count
 from peftcore.store import Store, results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -195,6 +196,31 @@ def test_onnx_of_a_run_knows_its_classes(trained, tmp_path, home):
     assert about["classes"] == list("0123456789") and about["mean"] == [0.5] * 3 and about["spec"]["task"] == "digits"
     x = images(model.backbone, 3)
     assert off(model(x).detach(), torch.tensor(session.run(None, {"images": x.numpy()})[0])) < 1e-5
+
+
+def test_a_saved_folder_keeps_the_names_of_the_classes(trained, tmp_path, home):
+    folder = pc.export(trained["last"][0], "adapter", tmp_path)
+    assert Source.of(folder).classes == list("0123456789")
+
+
+@pytest.mark.parametrize("words", [("\N{SUPERSCRIPT TWO}", "."), ("1", "~nobody-of-this-name/z")])
+def test_what_names_no_run_and_no_place_is_a_sentence(words, trained, home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        pc.export(words[0], "script", words[1])
+    except errors.HeadroomError as error:
+        assert words[0] in str(error)
+
+
+def test_a_report_counts_the_weights_that_train_after_the_cut_and_tells_no_sealed_result(trained, store, tmp_path, home):
+    run = trained["heart_lora"][0]
+    counts = store.last_event(run, "heads_cut")["parameters"]
+    assert counts["method"] < store.last_event(run, "started")["parameters"]["method"]
+    text = pc.export(run, "report", tmp_path).read_text()
+    assert human_count(counts["method"] + counts["head"]) in text
+    source = Source.of(run, store)
+    source.summary = {}
+    assert "until the teacher reveals it" in report._result(source)
 
 
 def test_onnx_says_what_to_install(monkeypatch):

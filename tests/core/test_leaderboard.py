@@ -58,6 +58,18 @@ def test_the_best_of_each_method_on_each_backbone(store):
     assert [(one.val_accuracy, one.spec["backbone"]) for one in board.best] == [(0.6, "vit_micro"), (0.4, "swin_micro")]
 
 
+def test_heads_that_were_switched_off_train_no_more(store):
+    run = finished(store, "heart_lora", 0.5, 0.5)
+    store.append(run, [{"kind": "heads_cut", "parameters": {"method": 60, "head": 10}}])
+    assert leaderboard("cells").standings[0].parameters == 70
+
+
+def test_a_task_whose_results_are_sealed_is_not_named(store):
+    run = finished(store, "lora", 0.5, 0.5, task="textures")
+    store.set_status(run, "finished", summary={"val_accuracy": 0.5})
+    assert "textures" not in tasks(store)
+
+
 def test_recorded_runs_stand_beside_the_store_s(store):
     finished(store, "lora", 1.0, 0.5, task="digits")
     found = leaderboard("digits")

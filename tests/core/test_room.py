@@ -52,9 +52,13 @@ def test_the_same_name_twice_is_told_apart_and_a_restart_keeps_all(room, tmp_pat
 def test_names_that_look_the_same_are_told_apart(room):
     for taken, lookalikes in {
         "Teacher": ("Teacher\ufe0f", "Теасher", "Teacher.", "Tea\u3164cher", "TEACHER\u2800", "Τeacher"),
-        "Ana": ("Аnа", "A\u034fna", "ana!"),
+        "Ana": ("Аnа", "A\u034fna", "ana!", "An\u0251", "\u13aana"),
+        "Alice": ("AIice", "A1ice", "A|ice"),
+        "Olga": ("0lga",),
+        "The teacher": ("The teacher", "the Teacher!"),  # as pages call the owner of the machine's own runs
+        "This machine": ("This machine",),
     }.items():
-        assert taken == "Teacher" or room.enter(taken).name == taken
+        assert taken in ("Teacher", *names.OF_THE_MACHINE) or room.enter(taken).name == taken
         for name in lookalikes:
             assert room.enter(name).name.rstrip(")")[-1].isdigit(), f"{name!a} passes for {taken}"
     for name in ("José", "Jose", "कि", "की", "Анна", "Ελένη", "李", "ไก่", "Việt Ễ"):
@@ -316,6 +320,8 @@ def test_a_challenge_ranks_by_validation_within_the_budget(room, store):
     assert [(e.owner, e.run, e.runs, e.test) for e in board] == [("Ana", better, 2, None), ("Bo", same, 1, None)]
     costs = {budget: challenge.cost(store, store.run(first), budget) for budget in challenge.BUDGETS}
     assert costs == {"memory": 5.0, "weights": 1.0, "seconds": 1.0}
+    store.append(first, [{"kind": "heads_cut", "parameters": {"method": 400, "head": 100}}])
+    assert challenge.cost(store, store.run(first), "weights") == 0.5, "what trains at the end"
     past = challenge.Challenge("digits", began, ends=store.run(first).finished)
     assert past.over and [one.run for one in challenge.board(store, past)] == [first]
     for wrong in ({"budget": "money", "most": 1.0}, {"budget": "seconds"}):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import zipfile
@@ -53,7 +54,7 @@ def export(source: Any, kind: str, to: str | Path = ".") -> Path:
         UnknownName: no such kind, no such run.
         CannotExport: this source cannot be exported so, or `to` cannot be written; the sentence says why.
     """
-    known, source, to = Kind.of(kind), Source.of(source), Path(to).expanduser()
+    known, source, to = Kind.of(kind), Source.of(source), Path(os.path.expanduser(to))
     if why := known.why_not(source):
         raise errors.CannotExport(why)
     with tempfile.TemporaryDirectory() as scratch:

@@ -34,9 +34,10 @@ class Source:
         record: RunRecord | None = None,
         store: Store | None = None,
         summary: dict[str, Any] | None = None,
+        classes: list[str] | None = None,
     ):
         self.name, self.settings, self.record = re.sub(r"[^\w.-]+", "-", name) or "model", settings, record
-        self.summary = summary or {}
+        self.summary, self._classes = summary or {}, classes
         self._model, self._blob, self._folder, self._store = model, blob, folder, store
 
     @classmethod
@@ -55,7 +56,7 @@ class Source:
             path, text = Path(source), str(source)
             if path.exists():
                 return cls._of_folder(path)
-            if text.removeprefix("run-").isdigit():
+            if text.removeprefix("run-").isdecimal():
                 return cls._of_run(int(text.removeprefix("run-")), store or Store())
             raise errors.UnknownName(
                 f"{text!r} is neither the number of a run nor the folder of a saved adapter; the page Runs shows the "
@@ -80,13 +81,14 @@ class Source:
     @classmethod
     def _of_folder(cls, path: Path) -> Source:
         folder = path if path.is_dir() else path.parent
-        settings = None
+        settings = classes = None
         if (about := folder / "adapter.json").exists():
             try:
-                settings = json.loads(about.read_text()).get("spec")
+                told = json.loads(about.read_text())
+                settings, classes = told.get("spec"), told.get("classes")
             except (OSError, ValueError, AttributeError) as error:
                 raise errors.BadAdapter(f"{str(about)!r} cannot be read as a saved adapter: {error}.") from None
-        return cls(folder.resolve().name, settings, folder=folder)
+        return cls(folder.resolve().name, settings, folder=folder, classes=classes)
 
     def events(self, kinds: str | Iterable[str] | None = None) -> list[dict[str, Any]]:
         """The run's events, each with its 'seq' and 'time'; none where there is no run."""
@@ -162,4 +164,4 @@ class Source:
     @property
     def classes(self) -> list[str] | None:
         """The names of the classes, where they are known."""
-        return list(self.started["classes"]) if self.started else None
+        return list(self.started["classes"]) if self.started else self._classes

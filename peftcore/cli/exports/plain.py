@@ -143,7 +143,7 @@ def _constants(spec: RunSpec) -> str:
     from peftcore.backbone.preprocess import normalisation
 
     backbone = load_backbone(spec.backbone, pretrained=False, device="meta", img_size=spec.image_size)
-    if type(backbone.module).__name__ != "VisionTransformer":
+    if {type(backbone.module).__name__, type(backbone.module.blocks[0]).__name__} != {"VisionTransformer", "Block"}:
         raise errors.CannotExport(_not_plain(spec))
     mean, std = normalisation(backbone, spec.normalisation)
     own = [name for name in READ[spec.method.name][0] if name != "qk_norm"]

@@ -19,6 +19,7 @@ from peftcore.figures.method_style import method_title
 from peftcore.figures.words import human_count, percent, si_bytes
 from peftcore.registry import METHODS
 from peftcore.store import conditions
+from peftcore.store.trained import trained
 
 TITLE = "Report as one HTML file"
 PURPOSE = (
@@ -95,18 +96,23 @@ def _result(source: Source) -> str:
     assert started is not None, "why_not has looked"
     if "test_accuracy" not in summary:
         record = source.record
-        return f"<p><b>No result: the run is {escape(record.status if record else '')}.</b> " + (
-            f"{escape(record.error)}</p>" if record and record.error else "</p>"
-        )
+        assert record is not None, "why_not has looked"
+        if record.status == "finished":  # a challenge seals it
+            return "<p><b>The test accuracy is kept until the teacher reveals it.</b></p>"
+        return f"<p><b>No result: the run is {escape(record.status)}.</b> {escape(record.error or '')}</p>"
     ground, val = Ground.of(started, "test"), Ground.of(started, "val")
-    counts, accuracy = started["parameters"], summary["test_accuracy"]
+    accuracy, cut = summary["test_accuracy"], next(iter(source.events("heads_cut")[-1:]), None)
+    count, of = trained(started, cut), started["parameters"]["backbone"]
     sure = f"95 %: {ground.text(accuracy)} (Wilson, {ground.images:,} images)" if ground.images else ""
-    trained = counts["method"] + counts["head"]
     words = conditions.with_epoch(settings, conditions.of_run(settings, started), summary.get("selected_epoch"))
     numbers = [
         ("Test accuracy", f"{accuracy:.3f}", sure or f"chance {ground.chance:.3f}"),
         ("Validation accuracy", f"{summary['val_accuracy']:.3f}", f"95 %: {val.text(summary['val_accuracy'])}"),
-        ("Trained weights", human_count(trained), f"{percent(trained / counts['backbone'])} of the backbone's"),
+        (
+            "Trained weights",
+            human_count(count),
+            f"{percent(count / of)} of the backbone's",
+        ),
         ("Peak memory", si_bytes(summary["memory"].get("peak", 0)), "of one training step"),
         ("Duration", f"{summary['seconds']:.1f} s", f"on {started['device']}"),
     ]

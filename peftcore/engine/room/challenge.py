@@ -13,11 +13,12 @@ from typing import Any
 from peftcore import errors
 from peftcore.engine.room.room import Room
 from peftcore.store import RunRecord, Store
+from peftcore.store.trained import of_run
 
 FACT = "challenge"  # as the room keeps it
 BUDGETS = {  # what may be limited: its name, its unit, and how many of what is measured one unit is
     "memory": ("peak memory of a training step", "MB", 1e6),
-    "weights": ("trained weights", "thousand", 1e3),
+    "weights": ("trained weights, at the end", "thousand", 1e3),
     "seconds": ("seconds of training", "s", 1.0),
 }
 
@@ -99,8 +100,7 @@ def cost(store: Store, record: RunRecord, budget: str) -> float | None:
     if budget == "memory":
         found = record.summary.get("memory", {}).get("peak")
     elif budget == "weights":
-        started = store.last_event(record.id, "started")
-        found = sum(started["parameters"][name] for name in ("method", "head")) if started else None
+        found = of_run(store, record.id)
     else:
         found = record.summary.get("seconds")
     return None if found is None else found / BUDGETS[budget][2]

@@ -18,6 +18,8 @@ the script is there, in the first second after the app was opened, makes an entr
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -130,6 +132,22 @@ def texts(name: str) -> list[str]:
     return list(shown().get(name, ()))
 
 
+def listed(name: str) -> list[str]:
+    """The values of a list that stands as one text, with commas between them as in a line of CSV; none of what is no
+    such line."""
+    try:
+        return next(csv.reader([read(name) or ""]), [])
+    except csv.Error:
+        return []
+
+
+def joined(values: Sequence[str]) -> str:
+    """What `listed` reads: a value with a comma in it stands in quotes."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(values)
+    return line.getvalue()
+
+
 def shown() -> Query:
     """All that the page shows."""
     view, context = _view(), get_script_run_ctx()
@@ -229,14 +247,14 @@ def several(
     show: Callable[[str], str] = str,
     **settings: Any,
 ) -> list[str]:
-    """`st.multiselect` whose values stand in the address with commas between; 'none' is the empty choice."""
+    """`st.multiselect` whose values stand in the address as `joined`; 'none' is the empty choice."""
     key = repeated.key_of(f"{page}_{name}")
-    parts = list(dict.fromkeys((read(name) or "").split(",")))
+    parts = list(dict.fromkeys(listed(name)))
     said = [part for part in parts if part in options] or ([] if parts == ["none"] else list(default))
     st.session_state[key] = said
 
     def keep() -> None:
-        write(**{name: ",".join(st.session_state[key]) or "none"})
+        write(**{name: joined(st.session_state[key]) or "none"})
 
     # A click into the field shall meet its options, not a button that chooses them all.
     st.multiselect(label, options, key=key, format_func=show, on_change=keep, select_all=False, **settings)

@@ -25,7 +25,7 @@ _LAST = "runs_filter"  # in the session: the filter that the page of the list is
 
 def asked() -> Filter:
     """What the address asks for; what it says and is no filter counts as not said."""
-    lists = {name: tuple(filter(None, (links.read(code) or "").split(","))) for name, code in LISTS.items()}
+    lists = {name: tuple(filter(None, links.listed(code))) for name, code in LISTS.items()}
     lists = {name: () if said == ("none",) else said for name, said in lists.items()}
     shelf: Shelf = next((one for one in SHELVES if one == links.read("shelf")), "current")
     return Filter(links.read("q") or "", starred=links.read("star") == "1", shelf=shelf, **lists)

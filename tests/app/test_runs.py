@@ -246,6 +246,24 @@ def listed(page) -> list[int]:
     return [int(button.key[4:]) for button in page.button if button.key and button.key[4:].isdigit()]
 
 
+def test_a_filter_by_a_name_with_a_comma_finds_its_runs(at, store):
+    name = "upload:cats?symmetries=horizontal,vertical"
+    runs = [
+        store.create_run({"backbone": "vit_micro", "method": {"name": "lora"}, "task": task})
+        for task in (name, "digits")
+    ]
+    page = at("runs")
+    page.session_state["runs_filters"] = True
+    page.run()
+    page.multiselect("runs_tasks").set_value([name]).run()
+    shown = {f"pick_{run}" for run in runs if f"pick_{run}" in {one.key for one in page.checkbox}}
+    assert shown == {f"pick_{runs[0]}"} and not page.error
+    linked = at("runs", tasks=page.query_params["tasks"])
+    assert f"pick_{runs[0]}" in {one.key for one in linked.checkbox}
+    for odd in ('"', "a\nb", "x" * 200_000):
+        assert not at("runs", tasks=odd).exception
+
+
 def test_the_list_is_paged_searched_and_filtered_and_the_link_says_how(at, store):
     runs = [put(store, seed=nth, method="lora" if nth % 10 else "last") for nth in range(30)]
     page = at("runs", run=runs[0])

@@ -212,7 +212,7 @@ def test_what_names_no_run_and_no_place_is_a_sentence(words, trained, home, tmp_
         assert words[0] in str(error)
 
 
-def test_a_report_counts_the_weights_that_train_after_the_cut_and_tells_no_sealed_result(trained, store, tmp_path, home):
+def test_a_report_counts_weights_after_the_cut_and_tells_no_sealed_result(trained, store, tmp_path, home):
     run = trained["heart_lora"][0]
     counts = store.last_event(run, "heads_cut")["parameters"]
     assert counts["method"] < store.last_event(run, "started")["parameters"]["method"]

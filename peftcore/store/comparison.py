@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from typing import Any
+from urllib.parse import parse_qsl
 
 import numpy as np
 
@@ -136,7 +137,7 @@ def comparison(runs: Sequence[Any]) -> Comparison:
 def unlike(first: Results, second: Results) -> str:
     """Why the answers of two runs cannot be compared image by image; '' where they can."""
     names = [f"run {one.run}" if one.run else "the other run" for one in (first, second)]
-    if first.task.partition("?")[0] != second.task.partition("?")[0]:
+    if _images(first.task) != _images(second.task):
         what = f"{names[0]} was tested on {first.task}, {names[1]} on {second.task}"
     elif first.classes != second.classes:
         what = f"{names[0]} knows {len(first.classes)} classes and {names[1]} {len(second.classes)}, not all the same"
@@ -145,3 +146,22 @@ def unlike(first: Results, second: Results) -> str:
     else:
         return ""
     return f"Answers are compared image by image, but {what}."
+
+
+# Settings in a task's name that choose its test images; others say how images are read, or which are trained on.
+_DIVIDING = {"val", "test", "seed", "split", "skip"}
+_CHOOSING = {
+    "folder": _DIVIDING,
+    "upload": _DIVIDING,
+    "hf": {"test", "config", "image", "label"},
+    "torchvision": {"test"},
+}
+_AS_ALWAYS = {("seed", "0"), ("skip", "no"), ("split", "given")}
+
+
+def _images(task: str) -> tuple[str, set[tuple[str, str]]]:
+    """What of a task's name says which images it tests on. Without a folder's given split they are drawn anew for each
+    seed, in an order of classes that is the same."""
+    name, _, query = task.partition("?")
+    choosing = _CHOOSING.get(name.partition(":")[0], set())
+    return name, {(key, value) for key, value in parse_qsl(query) if key in choosing} - _AS_ALWAYS

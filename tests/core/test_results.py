@@ -222,6 +222,11 @@ def test_what_cannot_be_compared_says_so():
     assert "different images" in unlike(other, shuffled)
     renamed = Results(other.probabilities, other.predicted, other.labels, other.classes, "cells", 9)
     assert "run 7 was tested on made, run 9 on cells" in unlike(other, renamed)
+    one, more, same = (
+        Results(other.probabilities, other.predicted, other.labels, other.classes, f"folder:cats{query}", 9)
+        for query in ("?seed=0&fit=crop", "?seed=1", "")
+    )
+    assert "folder:cats?seed=1" in unlike(one, more) and not unlike(one, same), "labels stand in the same order"
 
 
 # The command line

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
-from app import cached, errors, links, pictures, state, stopped
+from app import cached, errors, heavy, links, pictures, state, stopped
 from peftcore.errors import BadData
 from peftcore.store import RunRecord, results
 from peftcore.store.results import Results
@@ -52,6 +52,8 @@ def invite(record: RunRecord, key: str = "predict_again") -> None:
         "about as long as the evaluation after one epoch.",
         icon=":material/history:",
     )
+    if not heavy.agreed_for(record.spec, "to predict again", key=key):
+        return
     if not st.button("Predict again", key=key, type="primary", icon=":material/replay:"):
         return
     bar = st.empty()

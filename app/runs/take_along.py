@@ -7,12 +7,12 @@ import json
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import errors, state
+from app import errors, heavy, state
 from peftcore.cli.exports import Source, as_bytes, kinds
 from peftcore.figures.words import si_bytes
 from peftcore.store import RunRecord
 
-MOST_BUILT = 6  # files that a session keeps until they are downloaded
+MOST_BUILT, MOST_BYTES = 6, 200_000_000  # files that a session keeps until they are downloaded, and all they hold
 
 
 def draw(record: RunRecord) -> None:
@@ -27,11 +27,13 @@ def draw(record: RunRecord) -> None:
             return
         with st.spinner("Looking at what this run can be exported as"):
             rows = [(kind, kind.why_not(source)) for kind in kinds()]
+        what = "to build what takes the trained model"
+        may_load = bool(source.no_model) or heavy.agreed_for(record.spec, what, key="take_along")
         for kind, why_not in rows:
             text, button = st.columns([5, 1], vertical_alignment="center")
             says = f":gray[{errors.plain(why_not)}]" if why_not else kind.purpose
             text.markdown(f"**{kind.title}.** {says}")
-            _button(button.empty(), record, kind.name, disabled=bool(why_not))
+            _button(button.empty(), record, kind.name, disabled=bool(why_not) or (kind.loads and not may_load))
         st.caption(f"On the command line: `python -m peftcore export {record.id} --as KIND --to PATH`.")
 
 
@@ -46,7 +48,7 @@ def _button(place: DeltaGenerator, record: RunRecord, kind: str, disabled: bool)
             built[key] = as_bytes(Source.of(record, state.store()), kind)
         if key not in built:
             return
-        while len(built) > MOST_BUILT:
+        while len(built) > MOST_BUILT or (len(built) > 1 and sum(len(data) for _, data in built.values()) > MOST_BYTES):
             built.pop(next(iter(built)))
     name, data = built[key]
     place.download_button(

@@ -60,11 +60,6 @@ def classes(run: subjects.Run) -> list[str]:
     return list(map(str, _started(run)["classes"]))
 
 
-def weights(run: subjects.Run) -> int:
-    """Of the backbone."""
-    return _started(run)["parameters"]["backbone"]
-
-
 def _started(run: subjects.Run) -> dict[str, Any]:
     """Raises NotMeasurable: the run has not begun."""
     if found := subjects.events(run.subject, "started"):

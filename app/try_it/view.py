@@ -8,7 +8,7 @@ from time import monotonic
 
 import streamlit as st
 
-from app import background, cached, captions, errors, libraries, links, navigation, screen, subjects, theme
+from app import background, cached, captions, errors, heavy, libraries, links, navigation, screen, subjects, theme
 from app.drawn import plan
 from app.try_it import answers, images, named
 from app.try_it.answers import Answer
@@ -16,11 +16,10 @@ from peftcore.errors import HeadroomError
 from peftcore.figures.answers import likeliest
 from peftcore.figures.attention import attention_overlay
 from peftcore.figures.attribution import explained_image
-from peftcore.figures.words import human_count, percent, si_bytes
+from peftcore.figures.words import percent
 
 MOST = 4  # runs side by side
 FIRST = 3  # of the newest runs, before the reader chooses
-HEAVY = 40_000_000  # weights of a backbone that is not loaded by merely opening the page
 SIZE = 262  # pixels of a map: four in a row of a page 1280 wide
 
 
@@ -31,16 +30,8 @@ def draw() -> None:
     if not runs:
         st.info(f"Choose up to {MOST} runs to ask.", icon=":material/help:")
         return
-    heavy = [run for run in runs if answers.weights(run) > HEAVY]
-    asked = st.session_state.setdefault("try_it_asked", set())
-    if any(run.subject not in asked for run in heavy):
-        st.caption(
-            f"{errors.plain(heavy[0].title)}: its backbone has {human_count(answers.weights(heavy[0]))} weights, "
-            f"{si_bytes(4 * answers.weights(heavy[0]))} in memory. They are loaded when you ask."
-        )
-        if not st.button("Ask these runs", key="try_it_ask", type="primary", icon=":material/psychology:"):
-            return
-        asked.update(run.subject for run in heavy)
+    if not all(heavy.agreed_for(run.spec, "to ask it", key=f"try_it_{nth}") for nth, run in enumerate(runs)):
+        return
     libraries.ready()
     jobs = [answers.ask(run, image) for run in runs]
     _wait(jobs)
@@ -87,18 +78,16 @@ def _waiting(jobs: Sequence, seconds: float) -> str:
 
 def _agreement(runs: Sequence[subjects.Run], jobs: Sequence, image: str) -> None:
     """What most of the runs say, of those that know the same classes."""
-    said = [
-        answers.classes(run)[int(job.result().probabilities.argmax())]
-        for run, job in zip(runs, jobs, strict=True)
-        if isinstance(job.result(), Answer) and answers.classes(run) == answers.classes(runs[0])
-    ]
+    told = [(answers.classes(run), found) for run, job in zip(runs, jobs, strict=True)
+            if isinstance(found := job.result(), Answer)]  # fmt: skip
+    said = [classes[int(found.probabilities.argmax())] for classes, found in told if classes == told[0][0]]
     about = f"**{errors.plain(named.in_words(image))}**"
     if len(said) > 1:
         name, count = Counter(said).most_common(1)[0]
         every = "both" if len(said) == 2 else f"all {len(said)}"
         who = every if count == len(said) else f"{count} of {len(said)}"
         about += f": {who} runs say **{errors.plain(name)}**" if count > 1 else ": each run says something different"
-    if len(said) < len(runs):
+    if len(said) < len(told):
         about += ". Runs that know other classes choose among theirs"
     st.markdown(f"{about}.")
 

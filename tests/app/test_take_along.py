@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from app import background, heavy
 from app.runs import take_along
 from peftcore.cli.exports import EXPORTS
 
@@ -44,6 +45,24 @@ def test_a_file_is_built_and_can_be_downloaded(opened, trained):
     assert not app.exception and "build_events" not in {b.key for b in app.button}
     (name, data), *_ = app.session_state["exports_built"].values()
     assert name == f"run-{trained['lora']}-events.csv" and data.startswith(b"run,seq,time")
+
+
+def test_what_loads_a_large_backbone_waits_for_a_word(opened, trained, monkeypatch):
+    monkeypatch.setattr(heavy.embedded, "names", lambda: ())
+    monkeypatch.setattr(heavy, "needed", lambda name: background.settled(1_000_000_000))
+    monkeypatch.setattr(heavy, "free", lambda: 2_000_000_000)
+    app = opened(trained["lora"])
+    assert buttons(app)["script"] and not buttons(app)["onnx"] and not buttons(app)["merged"]
+    app.button("take_along_load").click().run()
+    assert buttons(app)["merged"]
+
+
+def test_a_session_keeps_no_more_than_its_share_of_bytes(opened, trained, monkeypatch):
+    monkeypatch.setattr(take_along, "MOST_BYTES", 10)
+    app = opened(trained["lora"])
+    for kind in ("events", "script"):
+        app.button(key=f"build_{kind}").click().run()
+    assert len(app.session_state["exports_built"]) == 1, "the newest"
 
 
 def test_a_failure_is_a_sentence(opened, trained, monkeypatch):

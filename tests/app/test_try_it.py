@@ -10,7 +10,7 @@ import pytest
 from drawn import figures
 from PIL import Image
 
-from app import subjects
+from app import background, heavy, subjects
 from app.try_it import answers, images, learning, named, teaching
 from peftcore import uploads
 from peftcore.errors import BadData
@@ -26,7 +26,7 @@ def png(shade: int | None = None, size: tuple[int, int] = (20, 30)) -> io.BytesI
 
 
 def text(page) -> str:
-    parts = [e.value for kind in ("markdown", "caption", "info", "error") for e in getattr(page, kind)]
+    parts = [e.value for kind in ("markdown", "caption", "info", "warning", "error") for e in getattr(page, kind)]
     return " ".join(parts).replace("\\", "")
 
 
@@ -63,15 +63,22 @@ def test_what_a_link_names_and_is_not_there_is_a_sentence(at, trained, recorded,
     page = at("try_it", runs=f"{trained['last']},99")
     assert "There is no run 99" in text(page)
     waiting = store.create_run(recorded["lora"][0])
-    assert f"Run {waiting} has not begun" in text(at("try_it", runs=waiting))
+    for runs in (waiting, f"{waiting},{trained['last']}"):
+        page = at("try_it", runs=runs)
+        assert "has not come to its end" in text(page) and "other classes" not in text(page) and not page.exception
     assert "Choose up to 4 runs" in text(at("try_it", runs="none"))
 
 
 def test_a_heavy_backbone_is_loaded_when_it_is_asked_for(at, trained, monkeypatch):
-    monkeypatch.setattr(answers, "weights", lambda run: 86_000_000)
+    monkeypatch.setattr(heavy.embedded, "names", lambda: ())
+    monkeypatch.setattr(heavy, "needed", lambda name: background.settled(10_000_000_000))
+    monkeypatch.setattr(heavy, "free", lambda: 1_000_000)
     page = at("try_it", runs=trained["last"])
-    assert "86" in text(page) and not figures(page)
-    page.button("try_it_ask").click().run()
+    assert "So it is not loaded here" in text(page) and not figures(page)
+    monkeypatch.setattr(heavy, "free", lambda: 20_000_000_000)
+    page.run()
+    assert not figures(page)
+    page.button("try_it_0_load").click().run()
     assert len(figures(page)) == 2
 
 

@@ -1,6 +1,7 @@
 """Exports: what can be taken away from a run or a trained model. One file per kind, found by its name.
 
-A kind's file has the constants TITLE, PURPOSE (what the export is for) and MAKES ("file" or "folder"), and
+A kind's file has the constants TITLE, PURPOSE (what the export is for) and MAKES ("file" or "folder"), LOADS = True
+where it loads the trained model, and
 
     why_not(source) -> str | None       a sentence where this source cannot be exported so; reads no weights
     write(source, folder) -> Path       writes a file or a folder into `folder` and returns it

@@ -20,7 +20,7 @@ EXPORTS = Registry("cli.exports", "kind of export")
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of export: what it is for, and how it is made."""
+    """One kind of export: what it is for, how it is made, and whether that takes loading the trained model."""
 
     name: str
     title: str
@@ -28,12 +28,14 @@ class Kind:
     makes: Literal["file", "folder"]
     why_not: Callable[[Source], str | None]
     write: Callable[[Source, Path], Path]
+    loads: bool
 
     @classmethod
     def of(cls, name: str) -> Kind:
         """Raises UnknownName."""
         module = EXPORTS.load(name)
-        return cls(name, module.TITLE, module.PURPOSE, module.MAKES, module.why_not, module.write)
+        loads = getattr(module, "LOADS", False)
+        return cls(name, module.TITLE, module.PURPOSE, module.MAKES, module.why_not, module.write, loads)
 
 
 def kinds() -> list[Kind]:

@@ -10,6 +10,7 @@ from peftcore.spec import RunSpec
 TITLE = "Adapter"
 PURPOSE = "The trained weights alone, small: `pc.load_adapter(folder)` gives the model back."
 MAKES = "folder"
+LOADS = True
 
 
 def why_not(source: Source) -> str | None:

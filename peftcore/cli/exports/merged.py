@@ -13,6 +13,7 @@ PURPOSE = (
     "and `img_size=...` where the run has an image size."
 )
 MAKES = "file"
+LOADS = True
 
 
 def why_not(source: Source) -> str | None:

@@ -23,6 +23,7 @@ PURPOSE = (
     "to logits, any batch size; its metadata hold classes, mean and std."
 )
 MAKES = "file"
+LOADS = True
 OPSET = 17  # the first with LayerNormalization
 NEEDS = ("onnx", "onnxruntime")
 TOLERANCE = 1e-3  # of a logit, between PyTorch and onnxruntime; of the largest logit where that is above 1

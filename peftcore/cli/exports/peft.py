@@ -14,6 +14,7 @@ PURPOSE = (
     "with `img_size=...` where the run has an image size."
 )
 MAKES = "folder"
+LOADS = True
 
 
 def why_not(source: Source) -> str | None:

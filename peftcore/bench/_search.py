@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from peftcore.bench import _candidates as candidates
 from peftcore.bench._candidates import DEFAULT, PUBLISHED, RATES, SEEDS, Candidate, Space
 from peftcore.bench._run_log import RunLog
+from peftcore.figures.words import in_a_row
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store.recipes import best as known_best
@@ -204,7 +205,7 @@ class Search:
             row["val"] = round(statistics.mean(values) / 100, 4) if values else None
             rows.append(row)
         evidence = {
-            "on": _listed(self.tasks),
+            "on": in_a_row(self.tasks),
             "tasks": list(self.tasks),
             "searched": done,
             "weights": weights_digest(self.backbone),
@@ -233,7 +234,3 @@ def _candidate(trial: Trial | FrozenTrial) -> Candidate:
     """Its recipe; a rate as it stands among RATES, whatever a logarithm and back made of it."""
     settings = {name: trial.params[name] for name in ("epochs", "variant", "decay")}
     return Candidate(min(RATES, key=lambda rate: abs(rate / trial.params["lr"] - 1)), **settings)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)

@@ -6,7 +6,7 @@ import html
 import math
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from peftcore.memory.report import block_of
 
@@ -45,6 +45,11 @@ def human_count(number: float) -> str:
 def how_many(number: int, noun: str) -> str:
     """'1 seed', '3 seeds'."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def in_a_row(names: Sequence[str]) -> str:
+    """'LoRA', 'LoRA and SSF', 'LoRA, SSF and VPT'."""
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def percent(share: float) -> str:

@@ -56,6 +56,17 @@ def test_what_a_budget_leaves_of_a_run():
     assert Pace(0.2, 1.0, 5.0).seconds(45) == pytest.approx(50)
 
 
+def test_a_method_that_ends_lower_after_more_epochs_is_named():
+    def row(method: str, epochs: int, percent: float) -> dict:
+        return {"method": method, "published": False, "epochs": epochs, "tasks": {"cells": {"0": percent}}}
+
+    longer = [row("lora", 20, 60.0), row("ssf", 20, 60.0), row("last", 20, 60.0)]
+    shorter = [row("lora", 10, 70.0), row("ssf", 10, 61.0), row("last", 70, 70.0)]
+    said = _budget_page._too_long(longer, shorter)
+    assert "some end lower: LoRA (60.0 in place of 70.0 after 10)" in said and "SSF" not in said and "LAST" not in said
+    assert not _budget_page._too_long(longer, [])
+
+
 def test_a_step_is_timed_beside_one_of_lora_and_features_are_paid_for(monkeypatch):
     from trainings import cut
 

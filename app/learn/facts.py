@@ -7,16 +7,17 @@ Names begin at the tables below; a name that does not exist is an error, which a
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import StrictUndefined, UndefinedError
+from jinja2 import StrictUndefined, TemplateError, UndefinedError
 from jinja2.sandbox import SandboxedEnvironment
 
 from app import words
-from app.learn import mini
+from app.learn import lesson, mini
 from app.learn.lesson import FOLDER
 from peftcore.errors import BadData
 from peftcore.store import gallery
@@ -79,27 +80,43 @@ def count(value: float) -> str:
 def _environment() -> SandboxedEnvironment:
     env = SandboxedEnvironment(
         variable_start_string="[[", variable_end_string="]]", block_start_string="[%", block_end_string="%]",
-        comment_start_string="[#", comment_end_string="#]", undefined=StrictUndefined, autoescape=False,
+        comment_start_string="[[#", comment_end_string="#]]", undefined=StrictUndefined, autoescape=False,
     )  # fmt: skip
     env.globals = dict(TABLES)
     env.filters |= {"percent": percent, "MB": megabytes, "count": count, "duration": words.duration}
     return env
 
 
+# What comes of a slip: Jinja's own errors, and those of the functions and filters that an expression calls.
+_SLIPS = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
 def fill(text: str) -> str:
-    """The text with its expressions replaced by what they come to. Raises BadData where one names no fact."""
+    """The text with its expressions replaced by what they come to.
+
+    Raises BadData, which quotes the file and the line, where one names no fact or cannot be computed.
+    """
     try:
         return _environment().from_string(text).render()
-    except UndefinedError as error:
-        raise BadData(f"A lesson speaks of a fact that does not exist: {error}.") from None
+    except _SLIPS as error:
+        frames = traceback.walk_tb(error.__traceback__)  # Jinja puts the text's own lines among them
+        line = next(line for frame, line in frames if frame.f_code.co_filename in ("<template>", "<unknown>"))
+        raise _slip(text.splitlines()[line - 1].strip(), error) from None
 
 
 def value(expression: str) -> Any:
-    """What one expression comes to. Raises BadData where it names no fact."""
+    """What one expression comes to. Raises BadData where it names no fact or cannot be computed."""
     try:
         found = _environment().compile_expression(expression, undefined_to_none=False)()
-    except UndefinedError as error:
-        raise BadData(f"A lesson speaks of a fact that does not exist: {error}.") from None
-    if isinstance(found, StrictUndefined):
-        raise BadData(f"A lesson speaks of a fact that does not exist: {expression}.")
+        str(found)  # of what is undefined it raises
+    except _SLIPS as error:
+        raise _slip(expression, error) from None
     return found
+
+
+def _slip(said: str, error: Exception) -> BadData:
+    """What is wrong with this line or expression, and with the files that hold it."""
+    held = [path.name for path in sorted(lesson.FOLDER.glob("*.md")) if said in path.read_text("utf-8", "replace")]
+    is_unknown = isinstance(error, UndefinedError | LookupError)
+    wrong = "speaks of a fact that does not exist" if is_unknown else "has an expression that cannot be computed"
+    return BadData(f"The lesson {' or '.join(held) or 'text'} {wrong}, in “{said}”: {str(error).rstrip('.')}.")

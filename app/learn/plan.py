@@ -13,7 +13,6 @@ from typing import Any
 
 from app.learn import lesson
 from app.learn.lesson import FOLDER, Lesson
-from peftcore.errors import BadData
 
 FILE = FOLDER / "plan.md"
 
@@ -56,25 +55,24 @@ class Plan:
 
 def read() -> Plan:
     """The plan of the file. Raises BadData where it is none."""
-    return parse(FILE.read_text(encoding="utf-8"), [lesson.read(name) for name in lesson.names()])
+    return parse(FILE.read_text(encoding="utf-8"), lesson.readable()[0])
 
 
 def parse(text: str, lessons: Sequence[Lesson]) -> Plan:
     """A plan from its file's text, with the lessons that there are."""
     facts, rest = lesson.head(text, "plan")
-    if lacking := {"minutes", "parts"} - facts.keys():
-        raise BadData(f"The plan lacks {', '.join(sorted(lacking))} at its beginning.")
+    lesson.check(facts, {"minutes": int, "parts": list}, "beginning of the plan")
     by_number = {each.number: each for each in lessons}
     parts: list[Part] = []
     missing: list[int] = []
     for given in facts["parts"]:
         at = parts[-1].start + parts[-1].minutes if parts else 0
         if "lessons" not in given:
-            if lacking := {"title", "minutes"} - given.keys():
-                raise BadData(f"A part of the plan without lessons lacks {', '.join(sorted(lacking))}.")
+            lesson.check(given, {"title": str, "minutes": int}, "part of the plan without lessons")
             more = {name: given[name] for name in ("note", "page", "query") if name in given}
             parts.append(Part(at, given["minutes"], given["title"], **more))
             continue
+        lesson.check({"talk": 0} | given, {"lessons": list, "talk": int}, "part of the plan with lessons")
         for number in given["lessons"]:
             if (found := by_number.get(number)) is None:
                 missing.append(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 import streamlit as st
@@ -10,6 +11,7 @@ import streamlit as st
 from app import links
 from app.learn import facts, live
 from app.learn.lesson import Lesson, Step
+from peftcore.errors import BadData
 
 _KEPT = "lesson_predictions"  # in the session: (lesson, key) -> the answer that the reader committed to
 
@@ -53,7 +55,7 @@ def _widget(asked: dict[str, Any], key: str) -> Any:
         return st.radio(ask, asked["choices"], index=None, key=key, label_visibility="collapsed")
     if "click" in asked:
         return _clicked(asked, key)
-    low, high, step = asked["low"], asked["high"], asked.get("step", 1)
+    low, high, step = _whole_or_not(asked["low"], asked["high"], asked.get("step", 1))
     unit = f" {asked['unit']}".replace("%", "%%") if asked.get("unit") else ""  # for sprintf
     middle = low + round((high - low) / 2 / step) * step
     digits, moved = 0 if isinstance(step, int) else max(0, -math.floor(math.log10(step))), f"{key}_moved"
@@ -65,6 +67,11 @@ def _widget(asked: dict[str, Any], key: str) -> Any:
         return guess
     st.caption("Move the slider to your prediction, then commit.")
     return None  # where it stands from the beginning is nobody's prediction
+
+
+def _whole_or_not(*given: float) -> tuple[float, ...]:
+    """All whole numbers, or none of them: a slider takes no mixture."""
+    return given if all(isinstance(one, int) for one in given) else tuple(map(float, given))
 
 
 def _clicked(asked: dict[str, Any], key: str) -> str | None:
@@ -85,8 +92,15 @@ def _clicked(asked: dict[str, Any], key: str) -> str | None:
 
 
 def truth(asked: dict[str, Any]) -> Any:
-    """The answer, computed from facts: one of the choices, or a number."""
-    return facts.value(asked["answer"])
+    """The answer, computed from facts: one of the choices, or a number. Raises BadData where it is neither."""
+    true = facts.value(asked["answer"])
+    if "choices" in asked or "click" in asked:
+        choices = asked["choices"] if "choices" in asked else list(live.module(asked["click"]).marks(asked))
+        if true not in choices:
+            raise BadData(f"The answer {asked['answer']} comes to {true!r}, and the choices are {choices}.")
+    elif not isinstance(true, Real):
+        raise BadData(f"The answer {asked['answer']} comes to {true!r}, and should be a number.")
+    return true
 
 
 def solution(asked: dict[str, Any]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from app import links, navigation
-from app.errors import sentences
-from app.learn import facts, lesson, paper, plan
+from app.errors import sentences, show
+from app.learn import lesson, paper, plan, view
 from app.learn.lesson import Lesson
 
 VIEWS = {"plan": "Plan and answers", "pictures": "Pictures for slides"}
@@ -24,11 +24,13 @@ def draw() -> None:
     if shown == "pictures":
         _pictures()
         return
-    with sentences():
-        found = plan.read()
-    _plan(found)
+    with sentences(stop=False):
+        _plan(plan.read())
     st.header("Lesson by lesson", anchor=False)
-    for each in [lesson.read(name) for name in lesson.names()]:
+    lessons, faults = lesson.readable()
+    for fault in faults:
+        show(fault)
+    for each in lessons:
         with st.expander(f"{each.number}. {each.title}, {each.minutes} minutes"):
             _one(each)
     st.header("Change it", anchor=False)
@@ -78,13 +80,13 @@ def _one(each: Lesson) -> None:
     if doors:
         with st.container(horizontal=True):
             for door in doors:
-                query = {key: value for key, value in door.settings.items() if key not in ("page", "label")}
-                navigation.link(door.settings["page"], facts.fill(door.settings["label"]), **query)
+                with sentences(stop=False):
+                    view.door(door)
 
 
 def _pictures() -> None:
     """The figures of one lesson, each with its menu of pictures in sight."""
-    read = {name: lesson.read(name) for name in lesson.names()}
+    read = {each.name: each for each in lesson.readable()[0]}
     name = links.choice(
         st.selectbox, "learn", "pictures_of", "figures of lesson", list(read), default=next(iter(read)),
         show=lambda one: f"{read[one].number}. {read[one].title}",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from app import links, navigation, screen
-from app.errors import sentences
+from app.errors import sentences, show
 from app.learn import facts, lesson, live, predictions
 from app.learn.lesson import Lesson, Section, Step
+from peftcore.errors import unknown
 
 LINE = 760  # pixels that a line of text is long
 _SEEN = "lesson_sections_seen"  # in the session: (lesson, section's number from 1)
@@ -15,7 +16,9 @@ _SEEN = "lesson_sections_seen"  # in the session: (lesson, section's number from
 
 def lessons() -> None:
     """All lessons as cards: question, length, how far this reader has come."""
-    read = [lesson.read(name) for name in lesson.names()]
+    read, faults = lesson.readable()
+    for fault in faults:
+        show(fault)
     st.markdown(
         f"{len(read)} lessons, about {sum(each.minutes for each in read)} minutes in all. Each asks you to predict "
         "before it shows; nothing has to be trained."
@@ -70,15 +73,23 @@ def _step(current: Lesson, step: Step) -> None:
         elif step.kind == "predict":
             predictions.draw(current, step)
         elif step.kind == "do":
-            query = {key: value for key, value in step.settings.items() if key not in ("page", "label")}
-            navigation.link(step.settings["page"], step.settings["label"], **query)
+            door(step)
         else:
             live.figure(step.settings["figure"])(step.settings)
 
 
+def door(step: Step) -> None:
+    """A link to another page, filled in. Raises UnknownName where there is no such page."""
+    page, query = step.settings["page"], {k: v for k, v in step.settings.items() if k not in ("page", "label")}
+    if page not in navigation.PAGES:
+        raise unknown("page", page, list(navigation.PAGES))
+    navigation.link(page, facts.fill(step.settings["label"]), **query)
+
+
 def _ways(current: Lesson, at: int, count: int) -> None:
     """Back, on, and at the end the next lesson."""
-    names = lesson.names()
+    place = (current.number, current.name)
+    following = next((each for each in lesson.readable()[0] if (each.number, each.name) > place), None)
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         if at > 1:
             navigation.link("learn", "Back", icon=":material/arrow_back:", lesson=current.name, section=at - 1)
@@ -86,6 +97,5 @@ def _ways(current: Lesson, at: int, count: int) -> None:
             navigation.link("learn", "All lessons", icon=":material/list:")
         if at < count:
             navigation.link("learn", "Next", icon=":material/arrow_forward:", lesson=current.name, section=at + 1)
-        elif (place := names.index(current.name) + 1) < len(names):
-            following = lesson.read(names[place])
+        elif following:
             navigation.link("learn", f"Next: {following.title}", icon=":material/arrow_forward:", lesson=following.name)

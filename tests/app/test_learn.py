@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 from safetensors.numpy import load
 
 from app.launch import request
-from app.learn import facts, lesson, live, predictions
+from app.learn import facts, lesson, live, plan, predictions
 from app.learn.live import spectrum, walk
 from app.navigation import PAGES
 from peftcore import errors
@@ -18,7 +19,21 @@ from peftcore.bench import experiments
 from peftcore.store import gallery
 
 LESSONS = [lesson.read(name) for name in lesson.names()]
+HEAD = '+++\ntitle = "Mine"\nquestion = "Why?"\nminutes = 5\n+++\n'
 STEPS = [(each, step) for each in LESSONS for section in each.sections for step in section.steps]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A copy of the lessons that a test may change; a teacher's own lesson is 10-mine.md."""
+    copied = shutil.copytree(lesson.FOLDER, tmp_path / "lessons")
+    monkeypatch.setattr(lesson, "FOLDER", copied)
+    monkeypatch.setattr(plan, "FILE", copied / "plan.md")
+    return copied
+
+
+def errors_of(page) -> list[str]:
+    return [error.value for error in page.error]
 
 
 def of(kind: str):
@@ -111,6 +126,85 @@ def test_a_fact_that_does_not_exist_is_a_sentence():
         facts.fill('[[ runs["no-such-run"].summary.test_accuracy | percent ]]')
     with pytest.raises(errors.BadData, match="fact that does not exist"):
         facts.value("nonsense.at_all")
+
+
+SLIPS = ["see [[ 1 + ]]", "see [[ runs ] x", "[[ 'a' | percent ]]", "[[ 1 | nofilter ]]", "[[ 1 / 0 ]]",
+         "[[ mini.mean('nobody') ]]", "[[ mini.mean() ]]", "[[ nothing.here ]]", "[% if x %] and no end"]  # fmt: skip
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_slip_in_a_text_is_a_sentence_that_quotes_it_and_its_file(folder, slip):
+    (folder / "10-mine.md").write_text(f"{HEAD}First line.\n{slip}\n")
+    with pytest.raises(errors.BadData) as raised:
+        facts.fill(f"First line.\n{slip}")
+    assert slip in str(raised.value) and "10-mine.md" in str(raised.value)
+
+
+@pytest.mark.parametrize("answer", ["1 +", "1 / 0", "'a' | percent", "mini.mean('nobody')", "nothing.here", "nothing"])
+def test_an_answer_that_cannot_be_computed_is_a_sentence(answer):
+    with pytest.raises(errors.BadData, match=re.escape(answer)):
+        facts.value(answer)
+
+
+def test_a_plain_link_and_a_comment_are_no_slip():
+    assert facts.fill("a [#1](http://x) b[[# not shown #]]") == "a [#1](http://x) b"
+
+
+PREDICT = '```predict\nkey = "k"\nask = "How?"\n{}\n```\nAfter.\n'
+
+
+@pytest.mark.parametrize("ends", ["low = 0\nhigh = 1\nstep = 0.1", "low = 0.0\nhigh = 20.0", "low = 0.5\nhigh = 9"])
+def test_a_slider_takes_whole_numbers_and_others(folder, at, ends):
+    (folder / "10-mine.md").write_text(HEAD + PREDICT.format(ends + '\nanswer = "1"'))
+    page = at("learn", lesson="mine")
+    page.slider("predict_mine_k").set_value(page.slider("predict_mine_k").max).run()
+    page.button("predict_mine_k_commit").click().run()
+    assert not errors_of(page) and any("It is" in text.value for text in page.markdown)
+
+
+@pytest.mark.parametrize("given", ['choices = ["a", "b"]\nanswer = "\'c\'"', 'low = 0\nhigh = 9\nanswer = "[1]"'])
+def test_an_answer_that_nobody_can_give_is_a_sentence(given):
+    step = lesson.parse(HEAD + PREDICT.format(given), "10-mine").sections[0].steps[0]
+    with pytest.raises(errors.BadData, match="The answer"):
+        predictions.truth(step.settings)
+
+
+FAULTS = {  # a file that is no lesson, by its name and text
+    "no-head": ("10-mine.md", "Words."),
+    "minutes": ("10-mine.md", HEAD.replace("5", '"5"') + "Words."),
+    "title": ("10-mine.md", HEAD.replace('"Mine"', "5") + "Words."),
+    "empty": ("10-mine.md", HEAD),
+    "ends": ("10-mine.md", HEAD + PREDICT.format('low = 9\nhigh = 0\nanswer = "1"')),
+    "nothing-to-answer": ("10-mine.md", HEAD + PREDICT.format('answer = "1"')),
+    "same-key": ("10-mine.md", HEAD + 2 * PREDICT.format('choices = ["a"]\nanswer = "1"')),
+    "not-utf8": ("10-mine.md", HEAD + "Gr\xf6\xdfe"),
+    "same-name": ("10-bits.md", HEAD + "Words."),
+    "same-number": ("9-mine.md", HEAD + "Words."),
+}
+
+
+@pytest.mark.parametrize("name, text", FAULTS.values(), ids=FAULTS.keys())
+def test_a_file_that_is_no_lesson_takes_no_other_away(folder, at, name, text):
+    (folder / name).write_bytes(text.encode("latin-1"))
+    for query in ({}, {"teacher": "plan"}):
+        page = at("learn", **query)
+        assert len(errors_of(page)) == 1 and name.removesuffix(".md") in errors_of(page)[0], errors_of(page)
+        shown = page.expander if query else [text for text in page.markdown if text.value in QUESTIONS]
+        assert len(shown) >= len(LESSONS)
+    assert not errors_of(at("learn", lesson="which-method", section=99)), "its last section links to no next lesson"
+    assert not errors_of(at("learn", print="handout"))
+
+
+QUESTIONS = {each.question for each in LESSONS}
+
+
+def test_a_file_that_is_new_or_renamed_is_there_at_the_next_look(folder, at):
+    at("learn")
+    (folder / "10-mine.md").write_text(f"\ufeff{HEAD}Words.", "utf-8")  # with the mark that some editors write
+    (folder / "9-which-method.md").rename(folder / "11-which-method.md")
+    page = at("learn", lesson="mine")
+    assert not errors_of(page) and lesson.names()[-2:] == ("mine", "which-method")
+    assert not errors_of(at("learn"))
 
 
 def test_texts_hold_no_typed_results():

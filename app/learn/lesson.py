@@ -52,7 +52,7 @@ class Section:
     steps: tuple[Step, ...]
 
     def before_and_after(self) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
-        """The steps up to its prediction, and those that show once it is made; all are before where there is none."""
+        """The steps up to its first prediction, and those that show later; all are before where there is none."""
         for index, step in enumerate(self.steps):
             if step.kind == "predict":
                 return self.steps[: index + 1], self.steps[index + 1 :]

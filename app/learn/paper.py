@@ -6,7 +6,7 @@ saves it as PDF.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,8 +66,8 @@ def of(lesson: Lesson, kind: str) -> None:
     with _page(f"{KINDS[kind].partition(':')[0].capitalize()} of lesson {lesson.number}", lesson=lesson.name):
         _title(lesson)
         used: dict[str, int] = {}
-        for section in lesson.sections:
-            _section(lesson, section, whole=kind != "sheet", used=used)
+        for number in range(1, len(lesson.sections) + 1):
+            _section(lesson, number, whole=kind != "sheet", used=used)
         if kind == "teacher":
             with st.container(key="newpage_answers"):
                 answers(lesson, "paper")
@@ -88,10 +88,10 @@ def of_plan(kind: str) -> None:
             with st.container(key=f"kept_{lesson.name}"):  # no page ends between a title and what follows it
                 st.header(f"{lesson.number}. {lesson.title}", anchor=False)
                 st.markdown(f"*{lesson.question}*")
-                list(map(_blank, first))
-            list(map(_blank, steps[1:-1]))
+                _blanks(lesson, first)
+            _blanks(lesson, steps[1:-1])
             with st.container(key=f"kept_end_{lesson.name}"):
-                list(map(_blank, last))
+                _blanks(lesson, last)
                 _notes(f"handout_{lesson.name}", 2)
 
 
@@ -136,24 +136,25 @@ def _title(lesson: Lesson) -> None:
     st.caption(f"Headroom, lesson {lesson.number}: {lesson.title}, {lesson.minutes} minutes")
 
 
-def _section(lesson: Lesson, section: Section, *, whole: bool, used: dict[str, int]) -> None:
+def _section(lesson: Lesson, number: int, *, whole: bool, used: dict[str, int]) -> None:
+    section = lesson.sections[number - 1]
     if section.title:
         st.header(section.title, anchor=False)
     before, after = section.before_and_after()
-    for step in (*before, *(after if whole else ())):
-        _step(step, used)
+    for step in (*before, *(step for step in after if whole or step.kind == "predict")):
+        _step(lesson, step, used)
     if after and not whole:
-        _notes(f"{lesson.name}_{section.title}", LINES)
+        _notes(f"{lesson.name}_{number}", LINES)
 
 
-def _step(step: Step, used: dict[str, int]) -> None:
+def _step(lesson: Lesson, step: Step, used: dict[str, int]) -> None:
     with sentences(stop=False):
         if step.kind == "text":
             st.markdown(facts.fill(step.text))
         elif step.kind == "paper":
             st.info(facts.fill(step.text), icon=":material/article:")
         elif step.kind == "predict":
-            _blank(step)
+            _blanks(lesson, [step])
         elif step.kind == "live":
             figure(step, used)
 
@@ -166,10 +167,14 @@ def figure(step: Step, used: dict[str, int]) -> None:
         live.figure(name)(step.settings)
 
 
-def _blank(step: Step) -> None:
-    """A question with room for what a reader predicts."""
-    known: Mapping[str, Any] = step.settings
-    with st.container(border=True, key=f"kept_{known['key']}"), sentences(stop=False):
+def _blanks(lesson: Lesson, steps: Sequence[Step]) -> None:
+    """Questions with room for what a reader predicts."""
+    for step in steps:
+        _blank(step.settings, f"kept_predict_{lesson.name}_{step.settings['key']}")
+
+
+def _blank(known: Mapping[str, Any], key: str) -> None:
+    with st.container(border=True, key=key), sentences(stop=False):
         st.markdown(f"**Predict.** {facts.fill(known['ask'])}")
         if "choices" in known:
             st.markdown("  \n".join(f"\N{BALLOT BOX} {choice}" for choice in known["choices"]))

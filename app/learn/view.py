@@ -54,14 +54,12 @@ def one(name: str) -> None:
 def _draw(current: Lesson, section: Section) -> None:
     if section.title:
         st.header(section.title, anchor=False)
-    before, after = section.before_and_after()
-    for step in before:
+    for step in section.steps:
         _step(current, step)
-    if after and before[-1].kind == "predict" and predictions.made(current, before[-1]) is None:
-        st.caption("Commit to a prediction, and the answer shows here.")
-        return
-    for step in after:
-        _step(current, step)
+        if step.kind == "predict" and predictions.made(current, step) is None:
+            if step is not section.steps[-1]:
+                st.caption("Commit to a prediction, and the answer shows here.")
+            return
 
 
 def _step(current: Lesson, step: Step) -> None:

@@ -117,6 +117,19 @@ def test_a_lesson_is_walked_to_its_end(at, each):
         assert not hidden(page)
 
 
+def test_each_prediction_of_a_section_hides_what_follows_it(folder, at):
+    asked = PREDICT.format('choices = ["a", "b"]\nanswer = "\'a\'"')
+    parts = [asked.replace('"k"', f'"k{nth}"').replace("After.", f"After {nth}.") for nth in (1, 2)]
+    (folder / "10-mine.md").write_text(HEAD + "".join(parts))
+    page = at("learn", lesson="mine")
+    for seen in (["After 1."], ["After 1.", "After 2."]):
+        assert hidden(page)
+        page.radio(f"predict_mine_k{len(seen)}").set_value("b").run()
+        page.button(f"predict_mine_k{len(seen)}_commit").click().run()
+        assert [text.value for text in page.markdown if text.value.startswith("After")] == seen
+    assert not hidden(page)
+
+
 def hidden(page) -> bool:
     return any("Commit to a prediction" in caption.value for caption in page.caption)
 

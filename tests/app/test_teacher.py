@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 
@@ -69,6 +70,29 @@ def test_a_worksheet_gives_no_answer_away(at):
         for step in section.before_and_after()[1]:
             assert step.kind != "text" or facts.fill(step.text) not in words
     assert "What I saw:" in words
+
+
+def test_lessons_of_one_s_own_print_whatever_their_keys_and_titles_are(tmp_path, monkeypatch, at):
+    """A key of another lesson's prediction, and two sections of one title, one of them with two questions."""
+    copied = shutil.copytree(lesson.FOLDER, tmp_path / "lessons")
+    monkeypatch.setattr(lesson, "FOLDER", copied)
+    monkeypatch.setattr(plan, "FILE", copied / "plan.md")
+    used = next(step.settings["key"] for each in LESSONS for _, step in paper.asked(each))
+    blocks = [f'```predict\nkey = "{key}"\nask = "How {key}?"\nlow = 0\nhigh = 9\nanswer = "1"\n```\nSo.\n'
+              for key in (used, "k2", "k3")]  # fmt: skip
+    text = f'+++\ntitle = "A"\nquestion = "Q?"\nminutes = 1\n+++\n## Try\n{blocks[0]}## Try\n{blocks[1]}{blocks[2]}'
+    (copied / "10-mine.md").write_text(text)
+    plan.FILE.write_text(plan.FILE.read_text().replace("[9]", "[9, 10]"))
+    for query in (
+        {},
+        *({"print": kind} for kind in paper.PLANS),
+        *({"lesson": "mine", "print": k} for k in paper.KINDS),
+    ):
+        page = at("learn", **({"teacher": "plan"} | query))
+        assert not page.error, (query, [error.value for error in page.error])
+        if query.get("print") in ("handout", "sheet"):
+            words = "\n".join(each.value for each in page.markdown)
+            assert all(f"How {key}?" in words for key in (used, "k2", "k3")) and "So." not in words
 
 
 def test_the_teachers_page_and_its_prints_open(at):

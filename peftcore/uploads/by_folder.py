@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from peftcore import errors
-from peftcore.uploads.placed import CONTAINERS, Found, Placed, Skipped
-from peftcore.uploads.splits import split_of, splits_of
+from peftcore.uploads.notes import listed
+from peftcore.uploads.placed import CONTAINERS, PARTS, Found, Placed, Skipped
+from peftcore.uploads.splits import hints_at_a_split, split_of, splits_of
 
 
 def by_folder(images: Sequence[str], inner: str) -> Found:
@@ -36,7 +37,29 @@ def by_folder(images: Sequence[str], inner: str) -> Found:
         rest = [_stray(file) for file in images if not file.startswith(inner + deeper)]
         return found._replace(skipped=[*found.skipped, *rest])
     placed = [Placed(file, above[0], -1) for file, above in paths.items() if above]
-    return Found("folders", placed, [_stray(file) for file, above in paths.items() if not above])
+    notes = _on_equal_folders(paths)
+    return Found("folders", placed, [_stray(file) for file, above in paths.items() if not above], (), notes)
+
+
+def _on_equal_folders(paths: Mapping[str, list[str]]) -> list[str]:
+    """A note where all folders hold the same folders, which may be the classes of splits of any other name.
+
+    Raises BadData where one of their names also speaks of a split: then two splits would be told apart as classes.
+    """
+    children: defaultdict[str, set[str]] = defaultdict(set)
+    for above in paths.values():
+        if len(above) > 1 and above[1].casefold() not in (*CONTAINERS, *PARTS):
+            children[above[0]].add(above[1])
+    same = sorted(set.intersection(*children.values())) if len(children) > 1 else []
+    if len(same) < 2:
+        return []
+    hold = f"Its folders {listed(sorted(children))} all hold the folders {listed(same)}"
+    if any(map(hints_at_a_split, children)):
+        raise errors.BadData(
+            f"{hold}, as splits do: rename the outer ones to train, val and test. If they are the classes, put their "
+            "images straight into them."
+        )
+    return [f"{hold}: the outer ones are read as the classes. If they are splits, rename them to train, val and test."]
 
 
 def _splits_within(paths: Mapping[str, list[str]]) -> dict[str, int]:

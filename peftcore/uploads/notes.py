@@ -41,19 +41,20 @@ def _images(count: int) -> str:
 def of_classes(before: Sequence[str], classes: Sequence[str], labels: np.ndarray, given: np.ndarray) -> Iterator[str]:
     """What a user should know before training."""
     if gone := [name for name in before if name not in classes]:
-        yield f"No image of {_listed(gone)} is intact, so {'it is' if len(gone) == 1 else 'they are'} left out."
+        yield f"No image of {listed(gone)} is intact, so {'it is' if len(gone) == 1 else 'they are'} left out."
     count = Counter(labels.tolist())
     if few := [name for index, name in enumerate(classes) if count[index] < 3]:
         what = "has" if len(few) == 1 else "have"
-        yield f"{_listed(few)} {what} fewer than three images, which all go into training."
+        yield f"{listed(few)} {what} fewer than three images, which all go into training."
     if (given >= 0).any():
         trained = {*labels[given <= 0].tolist()}  # images without a split are for training, or drawn from
         if new := [name for index, name in enumerate(classes) if index not in trained]:
-            yield f"There is no training image of {_listed(new)}."
+            yield f"There is no training image of {listed(new)}."
         if missing := [name for index, name in enumerate(SPLITS) if not (given == index).any()]:
             yield f"There is no {' and no '.join(missing)} folder; it is drawn from training."
 
 
-def _listed(names: Sequence[str], most: int = 5) -> str:
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names for a sentence; of many, the first."""
     text = ", ".join(shown(name, 40) for name in names[:most])
     return text + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection
 
@@ -54,8 +55,15 @@ def joins_train_and_val(name: str) -> bool:
     return "trainval" in words or {_parted(word)[0] for word in words} >= {0, 1}
 
 
+def hints_at_a_split(name: str) -> bool:
+    """Whether a word of a name means a split, or begins with one: 'PublicTest', 'train_extra', 'Trainingsdaten'."""
+    long = tuple(word for word in _WORDS if len(word) > 3 or not word.isascii())  # 'value' is no 'val'
+    return any(_parted(word)[0] is not None or word.startswith(long) for word in _words(name))
+
+
 def _words(name: str) -> list[str]:
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)  # TrainImages
+    plain = unicodedata.normalize("NFKC", name)  # full-width letters
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", plain)  # TrainImages
     return re.findall(r"[^\W\d_]+", spaced.casefold())
 
 

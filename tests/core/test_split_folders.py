@@ -32,6 +32,7 @@ SPELLINGS = {
     "short": ("trn", "dev", "tst"),
     "Chinese": ("训练集", "验证集", "测试集"),
     "Japanese": ("訓練データ", "検証データ", "テストデータ"),
+    "full-width letters": ("ＴＲＡＩＮ", "ＶＡＬ", "ＴＥＳＴ"),
     "long": ("training_dataset", "development_dataset", "evaluation_dataset"),
 }
 
@@ -99,6 +100,37 @@ def test_classes_may_be_called_like_a_split(home, kind):
     for deeper in ("", "/old"):
         found = uploads.examine(zipped(home, pictures(*(name + deeper for name in NO_SPLITS[kind]))))
         assert found.kind == "folders" and {*found.classes} == {*NO_SPLITS[kind]} and not found.notes
+
+
+UNKNOWN_SPLITS = [
+    ("Training", "PublicTest", "PrivateTest"),
+    ("apprentissage", "validation", "test"),
+    ("Learning", "Test"),
+    ("train", "holdout"),
+    ("tuning", "train"),
+    ("train", "dev_test"),
+    ("train", "train_extra", "test_unseen"),
+    ("Trainingsdaten", "Validierungsdaten", "Testdaten"),
+    ("训练样本", "留出"),
+]
+
+
+@pytest.mark.parametrize("names", UNKNOWN_SPLITS)
+def test_folders_with_the_same_folders_and_a_word_for_a_split_are_refused(home, names):
+    files = pictures(*(f"{split}/{name}" for split in names for name in ("cat", "dog")))
+    for more in ({}, pictures(f"{names[0]}/cow"), pictures("docs", each=1)):
+        with pytest.raises(errors.BadData, match="all hold the folders 'cat', 'dog', as splits do: rename the outer"):
+            uploads.examine(zipped(home, files | more))
+
+
+def test_folders_with_the_same_folders_are_classes_with_a_note(home):
+    found = examine(home, pictures("tr/cat", "tr/dog", "te/cat", "te/dog"))
+    assert found.classes == ("te", "tr") and "If they are splits, rename them to train, val and test" in found.notes[0]
+
+
+def test_folders_of_images_and_masks_within_classes_need_no_note(home):
+    found = examine(home, pictures("boxer/images", "boxer/masks", "train/images", "train/masks"))
+    assert found.classes == ("boxer", "train") and not found.notes
 
 
 FLAT = {

@@ -7,6 +7,7 @@ reader measured, all see, and the next visit shows it at once.
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from time import monotonic
@@ -44,7 +45,9 @@ class Key(NamedTuple):
 
     @classmethod
     def of(cls, run: subjects.Run, what: str, images: int | None = None) -> Key:
-        return cls(run.subject, run.finished, f"{what}-val-{IMAGES if images is None else images}")
+        # An example has no such time: its weights say whether they are still those that were measured.
+        stamp = float(zlib.crc32(subjects.adapter(run.subject) or b"")) if run.example else run.finished
+        return cls(run.subject, stamp, f"{what}-val-{IMAGES if images is None else images}")
 
     @property
     def run(self) -> int | str:

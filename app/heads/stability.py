@@ -150,7 +150,7 @@ def _images(run: subjects.Run) -> None:
     theme.show(figure, "heads_over_images", spec=run.spec)
     captions.caption(
         f"{run.caption}. Taylor scores, summed over projections: means over steps of {found['batch']} images each.",
-        f"python -m peftcore heads {'FOLDER' if run.example else run.subject.id} --stability",
+        f"python -m peftcore heads {'RUN' if run.example else run.subject.id} --stability",
     )
 
 

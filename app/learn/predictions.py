@@ -120,5 +120,6 @@ def verdict(asked: dict[str, Any], answer: Any) -> str:
         return f"You said “{answer}”. {facts.fill(later)}"
     if "choices" in asked or "click" in asked:
         return f"You said “{answer}”. " + ("That is so." if answer == true else f"It is “{true}”.")
-    near = abs(answer - true) <= 0.1 * (asked["high"] - asked["low"])
+    span = asked["high"] - asked["low"]
+    near = abs(answer - true) <= max(asked.get("step", 1), min(0.1 * span, 0.25 * abs(true)))
     return f"You said **{answer:g}{unit}**. It is **{solution(asked)}**{': close.' if near else '.'}"

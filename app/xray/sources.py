@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,14 +65,16 @@ def of_upload(code: str) -> list[Source]:
 def read(source: Source, heads: int | None, scale: float | None) -> Adapter:
     """What its weights say. Raises what `peftcore.bench.xray.read` does, without this machine's paths."""
     try:
-        return _read(source.code, str(source.path) if source.path else None, heads, scale)
+        found = _read(source.code, str(source.path) if source.path else None, heads, scale)
     except HeadroomError as error:
-        if source.path is None:
-            raise
-        text = str(error)
-        for path in (source.path, source.path.parent, source.path.parent.parent):
-            text = text.replace(f"{path}/", "").replace(str(path), path.name)
-        raise type(error)(text) from None
+        raise type(error)(_without_paths(str(error), source.path)) from None
+    return replace(found, no_scores=found.no_scores and _without_paths(found.no_scores, source.path))
+
+
+def _without_paths(text: str, kept: Path | None) -> str:
+    for path in (kept, kept.parent, kept.parent.parent) if kept else ():
+        text = text.replace(f"{path}/", "").replace(str(path), path.name)
+    return text
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import os
 import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from peftcore import errors
-from peftcore.adapters.save import ABOUT
+from peftcore.adapters.save import ABOUT, TENSORS
+from peftcore.fetch.peft_export import WEIGHTS
 from peftcore.fetch.peft_folder import CONFIG
+from peftcore.fetch.peft_folder import PICKLED as BIN
 from peftcore.home import home
 from peftcore.uploads.limits import size
 
 TAKEN = (".json", ".safetensors", ".bin")
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)  # what reading a zip raises
+FIXED = (CONFIG, WEIGHTS, BIN, ABOUT, TENSORS)  # names that readers look for
 PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 MOST_BYTES, MOST_FILES, MOST_KEPT = 400_000_000, 400, 30  # of an upload, unpacked; uploads that stay
 
@@ -95,7 +101,7 @@ def _unpacked(file: File) -> list[File]:
                     raise errors.BadAdapter(f"{file.name} unpacks to more than {size(MOST_BYTES)}.")
                 left -= len(data)
                 found.append(File(entry.filename, data))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except (*DAMAGED, NotImplementedError, RuntimeError, EOFError, OSError) as error:
         raise errors.BadAdapter(f"{file.name} is not a zip that can be read: {error}.") from None
     if not found:
         raise errors.BadAdapter(f"{file.name} holds no .safetensors and no .bin file: there is no adapter in it.")
@@ -114,7 +120,7 @@ def _write(to: Path, files: Sequence[File]) -> None:
             path = PurePosixPath(file.name)
             inside = part / (_plain("-".join(path.parent.parts)) or "adapter")
             inside.mkdir(exist_ok=True)
-            (inside / _plain(path.name)).write_bytes(file.data)
+            (inside / _lowered(_plain(path.name))).write_bytes(file.data)
         part.replace(to)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -125,6 +131,12 @@ def _write(to: Path, files: Sequence[File]) -> None:
 def _plain(name: str) -> str:
     """A name of which no part leads anywhere."""
     return re.sub(r"[^\w.-]+", "_", name).lstrip(".")[-120:]
+
+
+def _lowered(name: str) -> str:
+    """With its ending in small letters, as readers look for it; a name that is looked for, whole."""
+    path = PurePosixPath(name)
+    return name.lower() if name.lower() in FIXED else path.stem + path.suffix.lower()
 
 
 def codes() -> list[str]:

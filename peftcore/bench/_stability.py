@@ -34,6 +34,10 @@ def over_seeds(grids: Sequence[np.ndarray], top: int = TOP) -> Seeds:
     Raises:
         BadData: fewer than two, or grids of other heads.
     """
+    from peftcore.errors import BadData
+
+    if len(shapes := {np.shape(grid) for grid in grids}) > 1:
+        raise BadData(f"Scores of several seeds are of the same heads, but their shapes are {sorted(shapes)}.")
     correlations = rank_correlations(np.stack([np.asarray(grid, float) for grid in grids]))
     count = int(np.isfinite(grids[0]).sum())
     top = min(top, count)

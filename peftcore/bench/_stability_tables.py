@@ -20,6 +20,7 @@ def stability_of(source: str, images: int, json: bool) -> None:
     from peftcore import errors
     from peftcore.bench._stability import over_images, over_seeds, over_steps, seeds_of, settled
     from peftcore.cli.subject import subject
+    from peftcore.methods import make_method
     from peftcore.store import Store
 
     if not source.isdecimal():
@@ -28,7 +29,8 @@ def stability_of(source: str, images: int, json: bool) -> None:
             "Give the number of a run with head scores."
         )
     history, seeds = seeds_of(Store(), int(source))
-    table = over_steps(history)
+    settings = {name: value for name, value in Store().run(int(source)).spec["method"].items() if name != "off"}
+    table = over_steps(history, make_method(**settings) if settings["name"] == "heart_lora" else None)
     value: dict[str, Any] = {"steps": table.to_dict("records"), "settled": settled(table)}
     title = f"Run {source}: the cut is settled at step {value['settled']} of {table['step'].iloc[-1]}"
     tables = [(title, _texts(value["steps"]))]

@@ -72,5 +72,5 @@ class Taken:
             if known != (path, is_folder) or not (new or is_folder):
                 where = f"{shown(known[0])} and {shown(path)}" if known[0] != path else f"{shown(path)} twice"
                 raise errors.BadData(
-                    f"It holds {where}, the same file on many disks; rename one and pack the images again."
+                    f"It holds {where}, the same file on many disks; rename one and upload the images again."
                 )

@@ -75,6 +75,7 @@ def test_form_of_each_method_gives_its_defaults(at, name):
 
 SPECS = [
     RunSpec(),
+    RunSpec(method="lora", compile=True),
     RunSpec(
         method={"name": "lora", "rank": 4, "projections": ["k"], "dropout": 0.1},
         lr=0.02,

@@ -322,3 +322,18 @@ def test_cuts_on_real_weights_are_those_of_the_log():
         assert cut["mean"] == pytest.approx(np.mean(own), abs=0.01) and len(own) > 1
         assert cut["chance"] == pytest.approx(np.mean(lots), abs=0.01) and len(lots) > 1
         assert list(cut["own"].values()) == pytest.approx(own, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "close"),
+    [
+        ({"low": 1, "high": 40, "answer": "4.15"}, 1, False),
+        ({"low": 0, "high": 100, "answer": "5.08"}, 0, False),
+        ({"low": 0, "high": 100, "answer": "5.08"}, 15, False),
+        ({"low": 0, "high": 100, "answer": "5.08"}, 5, True),
+        ({"low": 0, "high": 20, "answer": "2.02"}, 4, False),
+        ({"low": 0, "high": 100, "answer": "60"}, 52, True),
+    ],
+)
+def test_close_is_what_is_close_to_the_answer_and_not_to_the_slider_s_width(asked, answer, close):
+    assert predictions.verdict(asked, answer).endswith(": close.") == close

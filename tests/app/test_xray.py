@@ -174,6 +174,30 @@ def test_a_link_that_names_what_is_not_there_shows_what_is(at, wrong):
     assert "written by" in text(app) and not app.exception
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_zip_whose_contents_are_damaged_is_a_sentence(store, packing):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", packing) as archive:
+        archive.writestr("a.safetensors", bytes(range(256)) * 40)
+    data = bytearray(stream.getvalue())
+    data[60:80] = bytes(255 - value for value in data[60:80])
+    with pytest.raises(errors.BadAdapter, match="not a zip that can be read"):
+        uploads.keep([File("a.zip", bytes(data))])
+
+
+def test_names_in_capitals_are_those_in_small_letters(at, hf):
+    code = uploads.keep([File(file.name.upper(), file.data) for file in files(hf)])
+    assert "written by Hugging Face PEFT" in text(at("xray", adapter=f"kept-{code}-0"))
+    alone = uploads.keep([File("weights.BIN", b"x")])
+    assert [path.name for path in uploads.adapters(alone)] == ["weights.bin"]
+
+
+def test_why_there_is_no_grid_tells_no_path_of_this_machine(hf):
+    [source] = sources.of_upload(uploads.keep(files(hf)))
+    found = sources.read(source, 7, None)
+    assert found.no_scores and str(uploads.folder()) not in found.no_scores
+
+
 def test_broken_and_huge_zips_are_sentences(store, monkeypatch):
     with pytest.raises(errors.BadAdapter, match="not a zip that can be read"):
         uploads.keep([File("a.zip", b"PK\x03\x04 no")])

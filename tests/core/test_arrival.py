@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -215,6 +216,19 @@ def test_another_requested_size_is_resampled_and_reported(tmp_path, family):
     assert list(loaded.origin.resampled) == changed and (changed == ["pos_embed"]) == (family == "vit")
     assert all(torch.equal(before[key], after[key]) for key in before if key not in changed)
     assert ("resampled: pos_embed" in loaded.origin.sentence) == (family == "vit")
+
+
+def test_what_another_naming_moves_is_not_called_resampled(tmp_path):
+    """Swin's first files keep the step between two stages at the end of the one before."""
+    stages = {"depths": (1, 1, 1), "num_heads": (1, 2, 4)}
+    settings = {**SMALL["swin"], **stages}
+    before = pc.load_backbone(settings.pop("name"), pretrained=False, **settings).module.state_dict()
+    official = {}
+    for name, tensor in before.items():
+        found = re.fullmatch(r"layers\.(\d+)\.downsample\.(.+)", name)
+        official[f"layers.{int(found[1]) - 1}.downsample.{found[2]}" if found else name] = tensor
+    assert official.keys() != before.keys()
+    assert not load(saved(tmp_path, official), "swin", **stages).origin.resampled
 
 
 def test_grey_images_that_are_asked_for_give_what_they_gave_as_three_equal_channels(tmp_path):

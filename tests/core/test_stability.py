@@ -8,6 +8,7 @@ import pytest
 from backbones import images, nudge, small
 
 import peftcore as pc
+from peftcore.bench import _stability
 from peftcore.bench._stability import over_images, over_seeds, over_steps, settled
 from peftcore.errors import BadData
 from peftcore.methods._scores import HeadScores
@@ -29,6 +30,11 @@ def test_seeds_that_rank_heads_alike_agree_whatever_their_scale():
     assert opposite.mean == pytest.approx(-1) and not opposite.always
     with pytest.raises(BadData):
         over_seeds([grid])
+
+
+def test_grids_of_other_heads_are_not_compared():
+    with pytest.raises(BadData, match="the same heads"):
+        over_seeds([np.ones((2, 3)), np.ones((2, 4))])
 
 
 def test_a_warm_up_is_settled_where_the_cut_stays_what_it_is_at_the_end():
@@ -94,6 +100,14 @@ def test_the_command_reads_a_runs_scores_and_its_other_seeds(tmp_path, monkeypat
         store.append(run, events, {"adapter": to_bytes(model)})
         store.set_status(run, "finished")
     found = json.loads(CliRunner().invoke(app, ["heads", "1", "--stability", "--images", "20", "--json"]).stdout)
+    own = store.run(1).spec | {"method": {"name": "heart_lora", "rank": 2, "n_off": 3, "off": [[0]], "scope": "layer"}}
+    rules = []
+    over_steps = _stability.over_steps
+    monkeypatch.setattr(_stability, "over_steps", lambda history, rule: rules.append(rule) or over_steps(history, rule))
+    with store.write() as db:
+        db.execute("UPDATE runs SET spec = ? WHERE id = 2", (json.dumps(own),))
+    CliRunner().invoke(app, ["heads", "2", "--stability", "--images", "20", "--json"])
+    assert (rules[0].n_off, rules[0].scope, rules[0].off) == (3, "layer", None), "the run's own rule"
     assert found["settled"] == 5 and found["seeds"]["seeds"] == [0, 1] and len(found["images"]) == 2
     shown = CliRunner().invoke(app, ["heads", "1", "--score", "distance", "--images", "2", "--json"])
     assert np.shape(json.loads(shown.stdout)["values"]) == (5, 1, 4)

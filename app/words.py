@@ -238,10 +238,10 @@ def command(spec: Mapping[str, Any], verb: str = "run", several: Mapping[str, Se
             words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
     for name, value in changed(spec).items():
         option = name.replace("_", "-")
-        if isinstance(value, bool):
+        if RunSpec.model_fields[name].annotation is bool:
             words.append(f"--{option}" if value else f"--no-{option}")
         else:
-            words += [f"--{option}", str(value)]
+            words += [f"--{option}", str(value).lower() if isinstance(value, bool) else str(value)]
     for name, values in (several or {}).items():
         words += ["--vary", f"{name}={','.join(one if isinstance(one, str) else json.dumps(one) for one in values)}"]
     return shlex.join(words)

@@ -7,8 +7,8 @@ Reads what `save_adapter` wrote, Hugging Face PEFT's folders (of timm's and of t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -209,14 +209,29 @@ def _assembled(
     others: Mapping[str, float] | None = None,
 ) -> Adapter:
     blocks = dict.fromkeys(block for path in sorted(pairs, key=numbers) if (block := block_of(path)))
-    layers = scores.layers if scores else tuple(blocks)
+    layers = _with_those_between(scores.layers if scores else tuple(blocks))
     place = {path: layer for layer, path in enumerate(layers)}
+    if scores:
+        values = np.full((len(layers), *scores.values.shape[1:]), np.nan)
+        values[[place[path] for path in scores.layers]] = scores.values
+        scores = replace(scores, values=values, layers=layers)
     updates = tuple(
         Update(path, place.get(block_of(path)), name, A, B)
         for path in sorted(pairs, key=numbers)
         for name, A, B in split(path, *(tensor.detach().float().numpy() for tensor in pairs[path]))
     )
     return Adapter(writer, method, facts, layers, updates, scores, why if not scores else "", guessed, others or {})
+
+
+def _with_those_between(blocks: Sequence[str]) -> tuple[str, ...]:
+    """Blocks up to the last that was adapted, so that a block's place is its number: PEFT may leave some out."""
+    found: dict[str, None] = {}
+    for path in blocks:
+        prefix, _, last = path.rpartition(".")
+        found |= (
+            dict.fromkeys(f"{prefix}.{number}" for number in range(int(last) + 1)) if last.isdecimal() else {path: None}
+        )
+    return tuple(found)
 
 
 def command(

@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 import torch
+from drawn import figures
 from petl_vit_writing import model_bytes
 from streamlit.testing.v1 import AppTest
 from xray_files import hf_adapter
@@ -95,6 +96,19 @@ def test_several_adapters_of_one_zip_can_each_be_chosen(at, hf):
     app = at("xray", adapter=found[1].code, beside=found[0].code)
     assert "How alike are the two?" in [head.value for head in app.header] and not app.error
     assert "Second: cats" in text(app)
+
+
+def test_a_layer_has_its_number_where_others_were_left_out(at, tmp_path, store):
+    for name, only in (("late", [10]), ("early", [1]), ("some", [1, 10])):
+        hf_adapter(tmp_path / "several" / name, only=only)
+    found = {s.title.split(",")[0]: s for s in sources.of_upload(uploads.keep([zipped(files(tmp_path / "several"))]))}
+    late = sources.read(found["late"], 2, None)
+    assert len(late.layers) == 11 and late.scores.values.shape[0] == 11 and {u.layer for u in late.updates} == {10}
+    app = at("xray", adapter=found["late"].code, beside=found["early"].code, heads=2)
+    assert "layer 11 moved most" in str(figures(app)).replace("<br>", " ")
+    assert "Their heads do not match" in text(app) and "cannot be compared" in text(app) and not app.exception
+    app = at("xray", adapter=found["late"].code, beside=found["some"].code, heads=2)
+    assert "Their heads do not match" not in text(app) and not app.exception and not app.error
 
 
 def test_folders_of_one_name_are_two_adapters(hf):

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import save_file
 
 
-def hf_adapter(folder, rank=4, width=128, layers=3, seed=3):
-    """An adapter as PEFT saves it for transformers' ViT: separate query, key and value."""
+def hf_adapter(folder, rank=4, width=128, layers=3, seed=3, only=None):
+    """An adapter as PEFT saves it for transformers' ViT: separate query, key and value; in some layers alone."""
     folder.mkdir(parents=True, exist_ok=True)
     generator, tensors = torch.Generator().manual_seed(seed), {}
-    for layer in range(layers):
+    for layer in range(layers) if only is None else only:
         for leaf in ("attention.attention.query", "attention.attention.value", "attention.output.dense",
                      "intermediate.dense", "output.dense"):  # fmt: skip
             path = f"base_model.model.vit.encoder.layer.{layer}.{leaf}"

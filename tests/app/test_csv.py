@@ -20,7 +20,8 @@ from peftcore.store.results import Results
 ROOT = Path(__file__).resolve().parents[2]
 ATTACKS = ('=HYPERLINK("http://x")', "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1")
 WRITES = re.compile(r"\bcsv\.(Dict)?[wW]riter\(|\.to_csv\(")
-READ_AGAIN = "peftcore/uploads/collected.py"  # writes a table that Headroom itself reads and that nobody is given
+# Write what Headroom itself reads and nobody is given: a table, a list in an address.
+READ_AGAIN = ("peftcore/uploads/collected.py", "app/links.py")
 
 
 def cells(data: bytes | str) -> list[list[str]]:
@@ -61,4 +62,4 @@ def _results(name: str) -> Results:
 def test_no_other_file_writes_a_table_of_text():
     files = [path for where in ("app", "pages", "peftcore") for path in (ROOT / where).rglob("*.py")]
     writing = {str(path.relative_to(ROOT)) for path in files if WRITES.search(path.read_text())}
-    assert writing == {"peftcore/store/spreadsheet.py", READ_AGAIN}, "write it with peftcore.store.spreadsheet"
+    assert writing == {"peftcore/store/spreadsheet.py", *READ_AGAIN}, "write it with peftcore.store.spreadsheet"

@@ -6,9 +6,11 @@ What was trained elsewhere is read by peftcore/fetch.
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -37,6 +39,11 @@ def export_peft(model: TunedModel, folder: str | Path) -> Path:
     updates, heads = model.method.as_lora(model), classifiers(model.backbone)
     tensors = {f"{_PREFIX}{path}.{name}": p.detach() for path in heads for name, p in model.head.named_parameters()}
     if updates is not None:
+        if silent := _passed_by(model, updates):
+            raise errors.CannotExport(
+                f"{model.backbone.name} multiplies with the weights of {silent[0]} itself and never calls that layer, "
+                "so a LoRA of Hugging Face PEFT there would do nothing. Export the adapter, or merged weights."
+            )
         dropout = getattr(model.method, "dropout", 0.0)
         config = LoraConfig(target_modules=list(updates), lora_dropout=dropout, **ranks(updates))
         tensors |= lora_names(updates, _PREFIX)
@@ -57,6 +64,22 @@ def export_peft(model: TunedModel, folder: str | Path) -> Path:
     except (OSError, AssertionError, SafetensorError) as error:
         raise errors.CannotExport(f"{str(folder)!r} cannot be written: {error}.") from error
     return Path(folder)
+
+
+def _passed_by(model: TunedModel, paths: Collection[str]) -> list[str]:
+    """Which of these layers are not called in a forward of one image, as in timm's BEiT and EVA."""
+    called, backbone = set[str](), model.backbone
+    hooks = [
+        backbone.module.get_submodule(path).register_forward_hook(lambda *_, path=path: called.add(path))
+        for path in paths
+    ]
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, *backbone.input_size, device=next(model.parameters()).device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [path for path in paths if path not in called]
 
 
 def state_of_peft(model: TunedModel) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from peftcore import errors
+from peftcore.uploads import kinds
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
@@ -81,8 +82,9 @@ def _opened(file: str | Path | BytesIO, name: str = "") -> Iterator[ImageFile.Im
     except FileNotFoundError:
         raise errors.BadData(f"The image {name} is missing. Put it there, or take its line out of the list.") from None
     except UnidentifiedImageError:
+        why = kinds.why_not_decoded(Path(file) if isinstance(file, str) else file)
         raise errors.BadData(
-            f"{name} is not an image that can be read. Replace it, or take its line out of the list."
+            f"{name} cannot be used: {why}. Replace it, or take it out; of a list, its line."
         ) from None
     except Exception as error:  # Pillow's readers raise errors of any kind for a broken file
         raise errors.BadData(

@@ -96,17 +96,9 @@ def _opened(file: Path | BinaryIO, limits: Limits) -> Iterator[ImageFile.ImageFi
     except Image.DecompressionBombError:
         raise errors.BadData(f"it has more than {limits.pixels:,} pixels; make it smaller, {more('pixels')}") from None
     except UnidentifiedImageError:
-        raise errors.BadData(_why_unreadable(file)) from None
+        raise errors.BadData(kinds.why_not_decoded(file)) from None
     except Exception as error:  # Pillow's readers raise errors of any kind for a broken file
         raise errors.BadData(f"it is broken: {str(error).rstrip('.') or type(error).__name__}") from error
-
-
-def _why_unreadable(file: Path | BinaryIO) -> str:
-    if isinstance(file, Path):
-        with file.open("rb") as opened:
-            return kinds.why_unreadable(file.name, opened.read(kinds.HEAD))
-    file.seek(0)
-    return kinds.why_unreadable(getattr(file, "name", "") or "", file.read(kinds.HEAD))
 
 
 def _bytes(file: Path | BinaryIO) -> int:

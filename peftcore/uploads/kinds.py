@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 IMAGES = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff",
@@ -75,6 +76,20 @@ def why_unreadable(name: str, start: bytes) -> str:
     if found := _unread(start) or _UNREAD.get(os.path.splitext(name)[1].casefold()):
         return f"it is {found}, which cannot be read here; {CONVERT}"
     return NOT_AN_IMAGE
+
+
+def is_unread(name: str) -> bool:
+    """Whether a file is by its name of a format that is not read here."""
+    return os.path.splitext(name)[1].casefold() in _UNREAD
+
+
+def why_not_decoded(file: Path | BinaryIO) -> str:
+    """`why_unreadable` of a file that is there, by its name and its first bytes."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return why_unreadable(file.name, opened.read(HEAD))
+    file.seek(0)
+    return why_unreadable(getattr(file, "name", "") or "", file.read(HEAD))
 
 
 def _unread(start: bytes) -> str | None:

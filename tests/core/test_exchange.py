@@ -182,3 +182,11 @@ def test_a_released_file_comes_in_as_a_model():
     model = pc.load_adapter(file, pc.load_backbone("vit_base_patch16_224", pretrained=False))
     assert model.head.out_features == 8 and model.method.scale == 1
     np.testing.assert_allclose(pc.head_energy(model).values, pc.head_energy(file).values, rtol=1e-4)
+
+
+def test_a_layer_that_its_architecture_passes_by_holds_no_lora_of_peft(tmp_path):
+    """timm's EVA multiplies with the weights of qkv itself: PEFT's layer there would never be called."""
+    backbone = pc.load_backbone("eva02_tiny_patch14_224", pretrained=False, depth=1)
+    with pytest.raises(errors.CannotExport, match=r"never calls that layer"):
+        pc.export_peft(pc.attach(backbone, "serial_lora", 3), tmp_path)
+    assert not any(tmp_path.iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 
 from peftcore import errors, uploads
 from peftcore.task import load_task
-from peftcore.uploads import layout, names, placed, survey, table
+from peftcore.uploads import decoding, layout, names, placed, survey, table
 from peftcore.uploads.division import divide
 from peftcore.uploads.limits import Limits
 from peftcore.uploads.sets import slug
@@ -361,6 +362,27 @@ def test_one_picture_for_the_probes_is_kept_without_what_else_its_file_tells(sto
 
 
 # ------------------------------------------------------------------------------------------- folder:
+
+
+def test_a_format_that_is_not_read_is_named_when_the_folder_is_and_can_be_left_out(tmp_path):
+    for name, data in good("abc", 10).items():
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(data)
+    heic = b"\0\0\0\x18ftypheic" + bytes(40)
+    (tmp_path / "set/a/x.HEIC").write_bytes(heic)
+    with pytest.raises(errors.BadData, match=r"x.HEIC cannot be used: it is HEIC.*convert it.*skip=yes"):
+        load_task(f"folder:{tmp_path}/set")
+    task = load_task(f"folder:{tmp_path}/set?skip=yes")
+    assert "30 images of your own. 1 other file is left out." in task.description
+    for label in "abc":
+        shutil.rmtree(tmp_path / "set" / label)
+        (tmp_path / "set" / label).mkdir()
+        (tmp_path / "set" / label / "1.heic").write_bytes(heic)
+    with pytest.raises(errors.BadData, match="too few classes are left"):
+        load_task(f"folder:{tmp_path}/set?skip=yes")
+    (tmp_path / "named.jpg").write_bytes(heic)
+    with pytest.raises(errors.BadData, match="named.jpg cannot be used: it is HEIC.*convert it"):
+        decoding.decode(tmp_path / "named.jpg", 8, "crop")
 
 
 def test_a_folder_is_a_task_without_any_upload(tmp_path):

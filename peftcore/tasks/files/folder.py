@@ -26,9 +26,10 @@ import numpy as np
 from peftcore import errors
 from peftcore.task import Task
 from peftcore.tasks.files import _folders
-from peftcore.uploads import layout
+from peftcore.uploads import kinds, layout
 from peftcore.uploads.division import SHARES, divide
 from peftcore.uploads.limits import Limits
+from peftcore.uploads.placed import Skipped, classes_of
 
 TITLE = "Folder of images"
 DESCRIPTION = "Images in a folder for each class, or with a table of labels, from a folder on this machine."
@@ -67,18 +68,21 @@ def load(argument: str = "") -> Task:
 def _task(argument: str, folder: Path, files: tuple[str, ...], stamps: tuple, said: tuple, limits: Limits) -> Task:
     settings = dict(said)
     found = layout.read(folder, files, limits)
-    if found.skipped and settings["skip"] == "no":
-        first, more = found.skipped[0], f" (and {len(found.skipped) - 1} more)" if len(found.skipped) > 1 else ""
-        raise errors.BadData(
-            f"{folder}: {first.file} cannot be used: {first.why}{more}. Fix this, or leave such files out with "
-            "skip=yes."
-        )
-    number = {name: index for index, name in enumerate(found.classes)}
-    labels = np.array([number[one.label] for one in found.placed], np.int64)
-    given = np.array([one.split for one in found.placed], np.int8)
-    left_out = len(found.others) + sum(one.file in files for one in found.skipped)
+    placed = [one for one in found.placed if not kinds.is_unread(one.file)]
+    unread = [
+        Skipped(one.file, kinds.why_unreadable(one.file, b"")) for one in found.placed if kinds.is_unread(one.file)
+    ]
+    skipped, classes = [*found.skipped, *unread], classes_of(placed)
+    if skipped and (settings["skip"] == "no" or len(classes) < 2):
+        first, more = skipped[0], f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
+        remedy = "or leave such files out with skip=yes" if len(classes) > 1 else "since too few classes are left"
+        raise errors.BadData(f"{folder}: {first.file} cannot be used: {first.why}{more}. Fix this, {remedy}.")
+    number = {name: index for index, name in enumerate(classes)}
+    labels = np.array([number[one.label] for one in placed], np.int64)
+    given = np.array([one.split for one in placed], np.int8)
+    left_out = len(found.others) + sum(one.file in files for one in skipped)
     task = make(
-        f"folder:{argument}", folder, [one.file for one in found.placed], labels, given, found.classes, settings,
+        f"folder:{argument}", folder, [one.file for one in placed], labels, given, classes, settings,
         folder.name, left_out,
     )  # fmt: skip
     return replace(task, description=" ".join((task.description, *found.notes)))

@@ -218,7 +218,10 @@ def test_a_broken_image_is_named_when_it_is_read(folder):
     target = folder / "images/train800/000003.png"
     whole = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(whole).save(target)
-    for data, message in ((target.read_bytes()[:900], "cannot be decoded"), (b"no image", "cannot be used: it is not an image")):
+    for data, message in (
+        (target.read_bytes()[:900], "cannot be decoded"),
+        (b"no image", "cannot be used: it is not an image"),
+    ):
         target.write_bytes(data)
         task = load_task(f"vtab:{folder}?size=16")
         task.train.images[[0, 1, 2, 4]]

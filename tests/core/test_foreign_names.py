@@ -134,6 +134,26 @@ def test_other_libraries_names_compute_what_they_computed_there(tmp_path, kind, 
 
 
 @pytest.mark.parametrize(
+    ("kind", "settings", "says"),
+    [
+        ("transformers ViT", {"num_attention_heads": 4}, "4 attention heads, and the backbone has 2"),
+        ("transformers ViT", {"hidden_act": "relu"}, "the activation 'relu'"),
+        ("transformers ViT", {"layer_norm_eps": 0.1}, "layer_norm_eps = 0.1"),
+        ("transformers Swin", {"num_heads": [4, 4]}, r"\[4, 4\] attention heads, and the backbone has \[2, 4\]"),
+        ("transformers Swin", {"hidden_act": "silu"}, "the activation 'silu'"),
+    ],
+)
+def test_a_configuration_beside_the_file_that_contradicts_the_backbone_is_refused(tmp_path, kind, settings, says):
+    """Every tensor fits, and would compute something else."""
+    model, ours = FOREIGN[kind][0](), dict(FOREIGN[kind][1])
+    file = _written(model, tmp_path, "its own file")
+    config = json.loads((file.parent / "config.json").read_text())
+    (file.parent / "config.json").write_text(json.dumps(config | settings))
+    with pytest.raises(errors.WeightsUnavailable, match=says):
+        pc.load_backbone(ours.pop("name"), weights=file, **ours)
+
+
+@pytest.mark.parametrize(
     "kind, config, settings",
     [
         ("BeitModel", "BeitConfig", _HF_VIT),

@@ -105,6 +105,16 @@ def deep_values(image: ImageFile.ImageFile) -> tuple[int | None, bool]:
     return None, False
 
 
+def largest_grey(file: str | Path) -> int | None:
+    """The largest value of a file with 16 bits and no colours; None of any other file, also of one that is broken."""
+    try:
+        with _opened(file) as opened:
+            largest, is_colour = deep_values(opened)
+    except errors.BadData:
+        return None
+    return None if is_colour else largest
+
+
 def _extremes(image: Image.Image) -> list[tuple[int, int]]:
     """Smallest and largest value of each channel except transparency."""
     found: Any = image.getextrema()

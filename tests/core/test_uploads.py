@@ -385,6 +385,18 @@ def test_a_format_that_is_not_read_is_named_when_the_folder_is_and_can_be_left_o
         decoding.decode(tmp_path / "named.jpg", 8, "crop")
 
 
+def test_a_folder_of_twelve_bit_images_says_that_they_are_almost_black(tmp_path):
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for number in range(4):
+            values = np.random.default_rng(number).integers(0, 4096, (16, 16)).astype(np.uint16)
+            values[0, 0] = 4095
+            Image.fromarray(values).save(tmp_path / label / f"{number}.png")
+    assert "no value above 4,095 of 65,535" in load_task(f"folder:{tmp_path}").description
+    assert "With bits=12" in load_task(f"folder:{tmp_path}").description
+    assert "almost black" not in load_task(f"folder:{tmp_path}?bits=12").description
+
+
 def test_a_folder_is_a_task_without_any_upload(tmp_path):
     for name, data in (good("abc", 10) | {"a/.hidden.png": b"x"}).items():
         (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)

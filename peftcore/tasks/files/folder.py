@@ -27,7 +27,9 @@ from peftcore import errors
 from peftcore.task import Task
 from peftcore.tasks.files import _folders
 from peftcore.uploads import kinds, layout
+from peftcore.uploads.decoding import largest_grey
 from peftcore.uploads.division import SHARES, divide
+from peftcore.uploads.images import bits_of
 from peftcore.uploads.limits import Limits
 from peftcore.uploads.placed import Skipped, classes_of
 
@@ -36,6 +38,7 @@ DESCRIPTION = "Images in a folder for each class, or with a table of labels, fro
 GROUP = "natural"
 CLASSES = ()
 ARGUMENT = "PATH"
+LOOKED_AT = 8  # images, for the depth of their values
 SOURCE = "A folder of the user's own"
 DIVIDING = {
     "val": (0.2, SHARES),
@@ -85,7 +88,21 @@ def _task(argument: str, folder: Path, files: tuple[str, ...], stamps: tuple, sa
         f"folder:{argument}", folder, [one.file for one in placed], labels, given, classes, settings,
         folder.name, left_out,
     )  # fmt: skip
-    return replace(task, description=" ".join((task.description, *found.notes)))
+    dark = [] if settings["bits"] else _almost_black(folder, [one.file for one in placed])
+    return replace(task, description=" ".join((task.description, *found.notes, *dark)))
+
+
+def _almost_black(folder: Path, files: Sequence[str]) -> list[str]:
+    """A note on 16-bit images with the values of fewer bits, from a few of them: another reading would be another task
+    under the same name."""
+    few = files[:: max(1, len(files) // LOOKED_AT)][:LOOKED_AT]
+    found = [value for file in few if (value := largest_grey(folder / file)) is not None]
+    if not found or (bits := bits_of(max(found))) == 16:
+        return []
+    return [
+        f"Of {len(few)} images that were looked at, {len(found)} have 16 bits and no value above {max(found):,} of "
+        f"65,535: they are almost black as they are read. With bits={bits} they are read as {bits}-bit images."
+    ]
 
 
 def make(

@@ -75,7 +75,7 @@ def _passed_by(model: TunedModel, paths: Collection[str]) -> list[str]:
     ]
     try:
         with torch.no_grad():
-            model(torch.zeros(1, *backbone.input_size, device=next(model.parameters()).device))
+            model(next(model.parameters()).new_zeros(1, *backbone.input_size))
     finally:
         for hook in hooks:
             hook.remove()

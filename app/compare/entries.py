@@ -101,8 +101,8 @@ class Group:
     entries: tuple[Entry, ...]
 
     def row(self) -> dict[str, Any]:
-        """Means over the seeds, each by its newest finished run, and `spread`, the standard deviation of the accuracy
-        between seeds."""
+        """Means over the seeds, each by its newest finished run; `spread`, the standard deviation of the accuracy
+        between seeds, or with one seed `interval`, the 95 % interval of its accuracy."""
         known = [(entry, entry.numbers) for entry in self.entries]
         known = [(entry, numbers) for entry, numbers in known if numbers["accuracy"] is not None]
         known.sort(key=lambda one: int(one[0].code) if one[0].record else 0)
@@ -110,7 +110,10 @@ class Group:
         ended = pd.DataFrame(list(newest.values()), columns=list(NUMBERS)).astype(float)
         mean = {name: None if pd.isna(of) else float(of) for name, of in ended.mean().items()}
         spread = float(ended["accuracy"].std()) if len(ended) > 1 else None
-        return {"method": self.entries[0].method, "title": self.label, **mean, "spread": spread, "runs": len(ended)}
+        ground = known[-1][0].ground if len(ended) == 1 else None
+        interval = ground.interval(mean["accuracy"]) if ground and mean["accuracy"] is not None else None
+        sure = {"spread": spread, "interval": interval}
+        return {"method": self.entries[0].method, "title": self.label, **mean, **sure, "runs": len(ended)}
 
 
 def _losses(steps: Sequence[dict[str, Any]]) -> np.ndarray:

@@ -95,9 +95,11 @@ def cost(entries: Sequence[Entry]) -> None:
     )
     theme.show(figure, f"compare_cost_{by}")
     several = any(row["spread"] is not None for row in rows)
+    single = any(row["interval"] for row in rows)
     captions.caption(
         f"Test accuracy on {words.task_title(entries[0].spec['task'])} against {COSTS[by]}. "
         + ("Runs that differ in the seed alone are one mark: their mean, the bar one standard deviation. " * several)
+        + (f"The bar of {'a single run' if several else 'each run'} is its 95 % interval (Wilson). " * single)
         + _sure(entries)
         + f"{captions.POWERS}"
     )

@@ -112,8 +112,8 @@ def sizes(adapter: Adapter) -> None:
         theme.show(plan(xray.by_layer, norms, columns, title=title, what="‖ΔW‖", note=note, **size), "xray_norms")
     with two:
         full = max(min(len(update.A), len(update.B)) for update in adapter.updates)
-        title = f"Effective ranks: {np.nanmin(ranks):.1f} to {np.nanmax(ranks):.1f} of {full}"
-        note = "of each update"
+        title = f"Effective rank {np.nanmin(ranks):.1f} to {np.nanmax(ranks):.1f}"
+        note = f"of each update, {full} at most"
         theme.show(
             plan(xray.by_layer, ranks, columns, title=title, what="effective rank", note=note, **size), "xray_ranks"
         )

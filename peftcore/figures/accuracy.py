@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from peftcore.store.results import wilson
+
+LEAST = 0.12  # of the way from chance to the best, which accuracies must span to be told apart beside chance
+
+
+def level(chance: float | None, accuracies: Sequence[float], low: float, high: float) -> tuple[float | None, str]:
+    """Where to draw chance on an axis of these accuracies, whose bars reach from `low` to `high`, and the axis's title.
+    None where several lie so far above it that they would fall into one mark: the title names it then."""
+    if chance is None or len(accuracies) == 1 or high - low >= LEAST * (high - chance):
+        return chance, "accuracy"
+    return None, f"accuracy (chance {chance:.2f})"
 
 
 @dataclass(frozen=True)

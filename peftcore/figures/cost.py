@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import theme, words
+from peftcore.figures.accuracy import level
 from peftcore.figures.curves import mark_chance
 from peftcore.figures.labels import label
 from peftcore.figures.method_style import kind_symbol, method_colour, method_in_text, method_kind, method_title
@@ -36,8 +37,9 @@ def accuracy_vs_cost(
     """Accuracy against one of COSTS, with the Pareto front.
 
     rows: `method`, `accuracy` (0 to 1), the cost's column (`parameters`; `memory` and `stored` in bytes; `seconds`),
-    optionally `kind`, `title` and `spread` (of the accuracy over seeds). chance: the accuracy of guessing, drawn as a
-    line. across: the least pixels that the place of the points has, for which labels are laid out. Raises BadData: no
+    optionally `kind`, `title`, and `spread` (of the accuracy over seeds) or else `interval` (its ends). chance: the
+    accuracy of guessing, a line, or named at the axis where the points are so far above it that they would fall into
+    one. across: the least pixels that the place of the points has, for which labels are laid out. Raises BadData: no
     row has both.
     """
     axis, say, noun = COSTS[cost]
@@ -53,6 +55,19 @@ def pareto(rows: Sequence[Mapping], column: str) -> list[int]:
         if not best or rows[n]["accuracy"] > rows[best[-1]]["accuracy"]:
             best.append(n)
     return best
+
+
+def _ends(row: Mapping) -> tuple[float, float]:
+    """The ends of a point's bar."""
+    spread = row.get("spread") or 0.0
+    return row.get("interval") or (row["accuracy"] - spread, row["accuracy"] + spread)
+
+
+def _beside(row: Mapping) -> str:
+    """How sure a point's accuracy is, for its hover."""
+    if row.get("spread"):
+        return f" ± {row['spread']:.3f}"
+    return " ({:.3f} to {:.3f})".format(*row["interval"]) if row.get("interval") else ""
 
 
 def _title(row: Mapping) -> str:
@@ -101,11 +116,13 @@ def _against(
             cliponaxis=False,
             error_y=dict(
                 type="data",
-                array=[row.get("spread") or 0 for row in chosen],
+                symmetric=False,
+                array=[_ends(row)[1] - row["accuracy"] for row in chosen],
+                arrayminus=[row["accuracy"] - _ends(row)[0] for row in chosen],
                 color=theme.muted(dark),
                 thickness=1,
                 width=3,
-                visible=any(row.get("spread") for row in chosen),
+                visible=any(row.get("spread") or row.get("interval") for row in chosen),
             ),
             marker=dict(
                 symbol=kind_symbol(kind),
@@ -113,16 +130,17 @@ def _against(
                 line=dict(width=1, color=theme.ink(dark)),
                 color=[method_colour(row["method"], row.get("kind"), dark) for row in chosen],
             ),
-            customdata=[[say(row[column]), f" ± {row['spread']:.3f}" if row.get("spread") else ""] for row in chosen],
+            customdata=[[say(row[column]), _beside(row)] for row in chosen],
             hovertemplate="<b>%{text}</b><br>accuracy %{y:.3f}%{customdata[1]}<br>%{customdata[0]}<extra></extra>",
         )
     costs = np.log10([row[column] for row in rows])
     pad = 0.14 * max(costs.max() - costs.min(), 0.8)
     ticks = _ticks(costs)
-    if chance is not None:
-        mark_chance(figure, chance, 10 ** (costs.max() + pad), start=10 ** (costs.min() - pad), dark=dark)
-    low = min([row["accuracy"] - (row.get("spread") or 0) for row in rows] + ([] if chance is None else [chance]))
-    high = max(row["accuracy"] + (row.get("spread") or 0) for row in rows)
+    low, high = min(_ends(row)[0] for row in rows), max(_ends(row)[1] for row in rows)
+    drawn, titled = level(chance, [row["accuracy"] for row in rows], low, high)
+    if drawn is not None:
+        mark_chance(figure, drawn, 10 ** (costs.max() + pad), start=10 ** (costs.min() - pad), dark=dark)
+        low, high = min(low, drawn), max(high, drawn)
     room = 0.12 * max(high - low, 0.02)
     ends, heights = (costs.min() - pad, costs.max() + pad), (max(0, low - room), min(1.02, high + room))
     points = list(costs), [row["accuracy"] for row in rows]
@@ -134,7 +152,7 @@ def _against(
         tickvals=ticks,
         ticktext=[say(tick) for tick in ticks],
     )
-    figure.update_yaxes(title_text="accuracy", range=heights)
+    figure.update_yaxes(title_text=titled, range=heights)
     figure.update_layout(showlegend=True)
     return theme.finish(figure, finding, name=name, dark=dark, height=height, width=width)
 
@@ -161,8 +179,11 @@ def _leanest(rows: Sequence[Mapping], column: str, noun: str) -> str:
         cost = words.percent(lean[column] / full[column])
         whose = method_in_text(full["method"])
         return f"{_title(lean)} reaches {gain} of {whose}'s accuracy with {cost} of its {noun}"
-    best = max(rows, key=lambda row: row["accuracy"])
-    return f"{_title(best)} is the most accurate: {best['accuracy']:.3f}"
+    most = max(row["accuracy"] for row in rows)
+    best = [_title(row) for row in rows if f"{row['accuracy']:.3f}" == f"{most:.3f}"]
+    if len(best) > 3:
+        return f"{len(best)} are equally accurate: {most:.3f}"
+    return f"{words.in_a_row(best)} {'is' if len(best) == 1 else 'are'} the most accurate: {most:.3f}"
 
 
 _ROWS = [

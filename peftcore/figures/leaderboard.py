@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import theme, words
+from peftcore.figures.accuracy import level
 from peftcore.figures.method_style import kind_symbol, method_colour, method_kind, method_title
 
 MOST = 20  # rows that are drawn; a table has them all
@@ -59,16 +60,20 @@ def standings(
             hovertemplate="<b>%{y}</b><br>%{x:.3f}<br>%{customdata}<extra></extra>",
         )
         figure.add_hline(y=len(rows) - 0.5, line=dict(color=theme.muted(dark), width=1))
-    if chance is not None:
-        figure.add_vline(x=chance, line=dict(color=theme.muted(dark), width=1, dash="dot"))
+    tests = [row["test"] for row in (*rows, *published)]
+    ends = [row[name] for row in rows for name in ("val", "low", "high") if row.get(name) is not None]
+    low, high = min(tests + ends), max(tests + ends)
+    drawn, titled = level(chance, tests, low, high)
+    if drawn is not None:
+        low, high = min(low, drawn), max(high, drawn)
+        figure.add_vline(x=drawn, line=dict(color=theme.muted(dark), width=1, dash="dot"))
         figure.add_annotation(
-            x=chance, y=0, yref="paper", yanchor="bottom", xanchor="left", text=f"chance {chance:.2f}", showarrow=False,
+            x=drawn, y=0, yref="paper", yanchor="bottom", xanchor="left", text=f"chance {drawn:.2f}", showarrow=False,
             font=dict(color=theme.muted(dark), size=11),
         )  # fmt: skip
-    low = min([row.get("low") or row["test"] for row in rows] + [row["test"] for row in published])
-    start = min([low, *([] if chance is None else [chance]), *(row["val"] for row in named)])
+    room = max(0.05 * (high - low), 0.002)
     labels = [_label(row["title"]) for row in rows] + [_label(_published(row)) for row in published]
-    figure.update_xaxes(title_text="accuracy", range=[max(-0.01, start - 0.04), 1.02])
+    figure.update_xaxes(title_text=titled, range=[max(-0.01, low - room), min(1.02, high + room)])
     figure.update_yaxes(
         type="category", categoryorder="array", categoryarray=labels, range=[len(labels) - 0.5, -0.6], ticks="",
     )  # fmt: skip

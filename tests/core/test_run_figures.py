@@ -10,6 +10,7 @@ from figure_examples import RESULTS, example, lanes, training
 
 from peftcore.errors import BadData
 from peftcore.figures import accuracy, compare, cost, curves, races, reached
+from peftcore.figures.leaderboard import standings
 from peftcore.figures.method_style import method_colour
 
 # Live curves
@@ -148,3 +149,44 @@ def test_chance_is_in_sight_where_accuracies_are_compared(against):
     low, high = figure.layout.yaxis.range
     assert set(line.y) == {0.1} and low < 0.1 < high
     assert not [trace for trace in cost.accuracy_vs_cost(RESULTS, against).data if trace.name == "chance"]
+
+
+def test_points_far_above_chance_have_the_axis_for_themselves_and_chance_is_named():
+    close = [
+        dict(method="lora", accuracy=0.97, memory=1e9, interval=(0.96, 0.98)),
+        dict(method="last", accuracy=0.98, memory=2e9),
+    ]
+    figure = cost.accuracy_vs_cost(close, chance=0.1)
+    assert not [trace for trace in figure.data if trace.name == "chance"]
+    assert figure.layout.yaxis.title.text == "accuracy (chance 0.10)" and figure.layout.yaxis.range[0] > 0.9
+    below = cost.accuracy_vs_cost([row | dict(accuracy=0.05, interval=None) for row in close], chance=0.1)
+    assert [trace for trace in below.data if trace.name == "chance"] and below.layout.yaxis.range[1] > 0.1
+
+
+def test_a_bar_is_the_spread_of_seeds_or_the_interval_of_one_run():
+    rows = [
+        dict(method="lora", accuracy=0.8, memory=1e9, spread=0.02),
+        dict(method="serial_lora", accuracy=0.7, memory=2e9, interval=(0.6, 0.75)),
+    ]
+    [points] = [trace for trace in cost.accuracy_vs_cost(rows).data if trace.mode == "markers"]
+    assert list(points.error_y.array) == pytest.approx([0.02, 0.05])
+    assert list(points.error_y.arrayminus) == pytest.approx([0.02, 0.1])
+    assert [text for _, text in points.customdata] == [" ± 0.020", " (0.600 to 0.750)"]
+
+
+def test_equally_accurate_methods_share_the_title():
+    rows = [dict(method=name, accuracy=0.9, memory=1e9) for name in ("lora", "last", "ssf", "vpt")]
+    said = lambda rows: cost.accuracy_vs_cost(rows).layout.title.text.replace("<br>", " ")  # noqa: E731
+    assert said(rows[:2]) == "LoRA and LAST are the most accurate: 0.900"
+    assert said(rows) == "4 are equally accurate: 0.900"
+    assert said([*rows, dict(method="bitfit", accuracy=0.91, memory=1e9)]) == "BitFit is the most accurate: 0.910"
+
+
+def test_the_leaderboard_s_axis_is_for_its_accuracies_too():
+    rows = [dict(title=name, method="lora", test=test, val=test + 0.01) for name, test in (("a", 0.97), ("b", 0.98))]
+    figure = standings(rows, chance=0.1)
+    assert figure.layout.xaxis.title.text == "accuracy (chance 0.10)" and not figure.layout.shapes
+    low, high = figure.layout.xaxis.range
+    assert 0.9 < low < 0.97 and 0.99 < high <= 1.02
+    one = standings(rows[:1], chance=0.1)
+    assert one.layout.xaxis.range[0] < 0.1 and one.layout.shapes[0].x0 == 0.1

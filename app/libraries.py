@@ -25,10 +25,11 @@ def load() -> None:
 
 def ready() -> None:
     """Goes on at once where everything is loaded; else says what is happening until it is."""
+    place = st.empty()  # always: or what follows moves up, and stands twice until the page has run again
     if loaded():
         return
     background.apart("libraries", load)  # a process that predicts loads them as well, at the same time
-    job, place = background.later("libraries", load), st.empty()
+    job = background.later("libraries", load)
     said = "Loading PyTorch and timm: about 5 seconds, once after each start of the app."
     background.wait(job, lambda: place.info(said, icon=":material/hourglass_top:"), place)
     place.empty()

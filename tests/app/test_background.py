@@ -197,3 +197,23 @@ def test_a_page_that_was_stopped_shows_nothing_as_under_way():
     page = AppTest.from_function(stops_itself).run()
     assert [said.value for said in page.info] == [stopped.SAYS]
     assert not page.button and not page.get("progress") and not page.exception
+
+
+def page_that_needs_libraries() -> None:
+    import streamlit as st
+
+    from app import libraries
+
+    libraries.ready()
+    st.text("the page")
+
+
+def test_a_page_stands_where_it_stood_once_the_libraries_are_there(monkeypatch):
+    monkeypatch.setattr(background, "apart", lambda *a: None)
+    monkeypatch.setattr(background, "later", lambda *a: background.settled(None))
+    places = []
+    for there in (False, True):
+        monkeypatch.setattr(libraries, "loaded", lambda there=there: there)
+        app = AppTest.from_function(page_that_needs_libraries).run()
+        places.append([place for place, element in app.main.children.items() if element.type == "text"])
+    assert places[0] == places[1] != []

@@ -6,7 +6,7 @@ Accuracies are validation's, in percent, the mean over the search's tasks.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 SEEDS = (0, 1, 2)
@@ -14,7 +14,7 @@ FINALISTS = 2  # recipes of each kind that are tried with every seed
 NEAR = 10.0  # points: what is further behind the best with the first seed is no finalist; seeds move a mean by 2 to 5
 MARGIN = 1.0  # points by which more epochs, another weight decay or an option that is ours must win
 RATES = tuple(float(f"{m}e{power}") for power in range(-5, 1) for m in (1, 3))  # 0.00001, 0.00003 ... 1, 3
-STAGES = ("rates", "epochs", "decay")
+STAGES = ("rates", "options", "epochs", "decay")
 PUBLISHED, DEFAULT = "published", "default"
 
 
@@ -35,7 +35,8 @@ class Space:
     lr: float
     epochs: int
     most_epochs: int
-    variants: tuple[str, ...] = (PUBLISHED,)
+    variants: tuple[str, ...] = (PUBLISHED,)  # each with rates of its own
+    options: tuple[str, ...] = ()  # variants too, tried at the rate that stands, as another weight decay is
     decays: tuple[str, ...] = ()
 
     @property
@@ -78,6 +79,12 @@ def _steps(space: Space, tried: Tried, stages: tuple[str, ...]) -> Iterator[Step
     yield None, stands
     if stands is None:
         return
+    bounded = [replace(stands, variant=option) for option in space.options if "options" in stages]
+    for trial, found in _instead(stands, bounded, tried):
+        yield trial, found
+        if trial:
+            return
+        stands = found or stands
     while "epochs" in stages and 2 * stands.epochs <= space.most_epochs:
         trial, found = _climb(replace(stands, epochs=2 * stands.epochs), tried)
         if trial:
@@ -87,19 +94,22 @@ def _steps(space: Space, tried: Tried, stages: tuple[str, ...]) -> Iterator[Step
             break
         stands = found or stands
         yield None, stands
-    for decay in space.decays if "decay" in stages else ():
-        other = replace(stands, decay=decay)
-        if (other, 0) not in tried:
-            yield (other, 0), None
-            return
-        if tried[other, 0] <= tried[stands, 0]:
-            continue
+    decayed = [replace(stands, decay=decay) for decay in space.decays if "decay" in stages]
+    yield from _instead(stands, decayed, tried)
+
+
+def _instead(stands: Candidate, others: Iterable[Candidate], tried: Tried) -> Iterator[Step]:
+    """Recipes with another value of one setting: with the first seed, and where that is better with every one."""
+    for other in others:
         for seed in SEEDS:
             if (other, seed) not in tried:
                 yield (other, seed), None
                 return
-        stands = _better(tried, stands, other) or stands
-        yield None, stands
+            if tried[other, SEEDS[0]] <= tried[stands, SEEDS[0]]:
+                break
+        else:
+            stands = _better(tried, stands, other) or stands
+            yield None, stands
 
 
 def _better(tried: Tried, stands: Candidate | None, other: Candidate | None) -> Candidate | None:

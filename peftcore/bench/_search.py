@@ -32,6 +32,8 @@ from peftcore.store.recipes import recorded, weights_digest
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "last": {"q and k normalised, clip 1": {"method": {"qk_norm": True}, "clip": 1.0}}
 }
+# What every other method may be given at the rate that stands: a bound on the norm of each step's gradient.
+OPTIONS: dict[str, dict[str, Any]] = {"clip 1": {"clip": 1.0}}
 DECAYS = {"side": "0.0001", "in-backbone": "0.05"}  # the other kind's default
 EPOCHS = {"side": (20, 80), "in-backbone": (10, 20)}  # where the search begins, and the most it tries
 _REACHED = ("seeds", "val")  # of a row of evidence
@@ -103,7 +105,7 @@ class Search:
     def _told(self, row: Mapping[str, Any]) -> Candidate | None:
         """The recipe of a row of evidence; None where it has what the search no longer tries."""
         own = {name: value for name, value in row.items() if name not in ("lr", "epochs", "weight_decay", *_REACHED)}
-        variants = {PUBLISHED: dict[str, Any](), **VARIANTS.get(self.method, {})}
+        variants = {PUBLISHED: dict[str, Any](), **self.variants}
         decay = str(row.get("weight_decay", DEFAULT))
         if row["lr"] not in RATES or decay not in (DEFAULT, *DECAYS.values()) or own not in variants.values():
             return None
@@ -111,11 +113,17 @@ class Search:
         return Candidate(row["lr"], row["epochs"], variant, decay)
 
     @property
+    def variants(self) -> dict[str, dict[str, Any]]:
+        """What is tried beside the published method."""
+        return VARIANTS.get(self.method, OPTIONS)
+
+    @property
     def space(self) -> Space:
         kind = METHODS.facts(self.method).kind
         first, most = EPOCHS[kind]
         variants = (PUBLISHED, *VARIANTS.get(self.method, ()))
-        return Space(self.study.user_attrs["start"], first, most, variants, (DECAYS[kind],))
+        options = () if self.method in VARIANTS else tuple(OPTIONS)
+        return Space(self.study.user_attrs["start"], first, most, variants, options, (DECAYS[kind],))
 
     def tried(self) -> candidates.Tried:
         found = {}
@@ -125,7 +133,7 @@ class Search:
         return found
 
     def spec(self, candidate: Candidate, task: str, seed: int = 0) -> RunSpec:
-        own = {} if candidate.variant == PUBLISHED else VARIANTS[self.method][candidate.variant]
+        own = {} if candidate.variant == PUBLISHED else self.variants[candidate.variant]
         more: dict[str, Any] = {name: value for name, value in own.items() if name != "method"}
         if candidate.decay != DEFAULT:
             more["weight_decay"] = float(candidate.decay)
@@ -216,7 +224,7 @@ class Search:
 
     def values(self, candidate: Candidate) -> dict[str, Any]:
         """Fields of RunSpec, and settings of the method where it is not as published."""
-        own = {} if candidate.variant == PUBLISHED else VARIANTS[self.method][candidate.variant]
+        own = {} if candidate.variant == PUBLISHED else self.variants[candidate.variant]
         decay = {} if candidate.decay == DEFAULT else {"weight_decay": float(candidate.decay)}
         return {"lr": candidate.lr, "epochs": candidate.epochs, **decay, **own}
 
@@ -224,7 +232,7 @@ class Search:
 _DISTRIBUTIONS: dict[str, BaseDistribution] = {
     "lr": FloatDistribution(RATES[0], RATES[-1], log=True),
     "epochs": IntDistribution(1, 1000),
-    "variant": CategoricalDistribution((PUBLISHED, *(name for own in VARIANTS.values() for name in own))),
+    "variant": CategoricalDistribution((PUBLISHED, *(name for own in (*VARIANTS.values(), OPTIONS) for name in own))),
     "decay": CategoricalDistribution((DEFAULT, *DECAYS.values())),
     "seed": IntDistribution(0, 2**31 - 1),
 }

@@ -89,7 +89,7 @@ def command(
     methods: Annotated[str, typer.Option(help="Names, comma-separated, in this order; all where empty.")] = "",
     backbones: Annotated[str, typer.Option(help="Names, comma-separated, one after the other.")] = "vit_micro",
     tasks: Annotated[str, typer.Option(help="Names, comma-separated.")] = ",".join(TASKS),
-    stages: Annotated[str, typer.Option(help="Of rates, epochs, decay: as far as the search goes.")] = "",
+    stages: Annotated[str, typer.Option(help="Of rates, options, epochs, decay: as far as the search goes.")] = "",
     threads: Annotated[int, typer.Option(min=1, help="Of torch.")] = 1,
     write_to: Annotated[Path, typer.Option("--write", help="The recipes' file.")] = recipes.FILE,
     json: JSON = False,

@@ -1,4 +1,4 @@
-"""Collapse is noticed while it happens: by the entropy of side attention, and by a loss at chance."""
+"""Collapse is noticed while it happens: by the entropy of side attention, a loss at chance, an accuracy that falls."""
 
 from __future__ import annotations
 
@@ -103,3 +103,26 @@ def test_a_loss_at_chance_after_the_warm_up(epoch, accuracy, loss, named):
     assert found is None or asdict(found)["epoch"] == epoch and "1.39" in found.sentence
     older = {"classes": list("abcd"), "settings": {}}
     assert collapse(SPEC, older, [evaluation(3, 0.25, 1.39)], ()) is None, "the number of images is not known"
+
+
+def falling(*accuracies):
+    return [evaluation(n + 3, accuracy, 1.0) for n, accuracy in enumerate(accuracies)]
+
+
+def test_an_accuracy_that_falls_by_more_than_chance_and_a_cut_explain():
+    assert collapse(SPEC, STARTED, falling(0.5, 0.7, 0.55), ()) is None, "100 images differ so much by chance"
+    found = collapse(SPEC, STARTED, falling(0.5, 0.7, 0.45), ())
+    assert found.name == "fell back" and found.lr == 0.005 and "lower learning rate than 0.02" in found.remedy
+    assert "fell from 0.70 after epoch 4 to 0.45 after epoch 5" in found.finding and "clip=1" in found.remedy
+    assert collapse(SPEC, STARTED, falling(0.5, 0.7, 0.45, 0.65), ()) is None, "it has recovered"
+    to_chance = falling(0.7, 0.25)
+    to_chance[-1]["loss"] = 1.5
+    assert collapse(SPEC | {"lr": 1e-9}, STARTED, to_chance, ()).name == "fell back", "a higher rate would be wrong"
+    heart = SPEC | {"method": pc.RunSpec(method="heart_lora").method.model_dump(mode="json")}
+    early = [evaluation(1, 0.7, 1.0), evaluation(3, 0.4, 1.2)]
+    assert collapse(heart, STARTED, early, ()) is None, "the cut came after epoch 1"
+    assert (
+        collapse(heart | {"method": heart["method"] | {"warmup_epochs": 4}}, STARTED, falling(0.7, 0.7, 0.4), ())
+        is None
+    )
+    assert collapse(heart, STARTED, falling(0.7, 0.4), ()).name == "fell back"

@@ -19,7 +19,7 @@ optuna = pytest.importorskip("optuna")
 from peftcore.bench import _run_log, _search  # noqa: E402
 from peftcore.bench._search import Search, Stopped  # noqa: E402
 
-SPACE = Space(0.02, 10, 40, ("published", "ours"), ("0.05",))
+SPACE = Space(0.02, 10, 40, ("published", "ours"), (), ("0.05",))
 
 
 def searched(space: Space, value, stage: str = "decay") -> dict:
@@ -81,6 +81,24 @@ def test_more_epochs_another_decay_and_what_is_ours_must_win_by_a_margin(gain, w
 
     found = best(SPACE, searched(SPACE, value))
     assert found == (Candidate(0.01, 20, "ours", "0.05") if wins else Candidate(0.01, 10))
+
+
+@pytest.mark.parametrize("gain, seeds, wins", [(-0.1, 1, False), (0.9, 3, False), (1.1, 3, True)])
+def test_an_option_is_tried_at_the_rate_that_stands_and_must_win_by_a_margin(gain, seeds, wins):
+    space = Space(0.02, 10, 20, options=("bounded",))
+    tried = searched(space, lambda c, s: hill(0.01)(c, s) + gain * (c.variant == "bounded"))
+    bounded = [trial for trial in tried if trial[0].variant == "bounded" and trial[0].epochs == 10]
+    assert [seed for _, seed in bounded] == [*range(seeds)] and {c.lr for c, _ in bounded} == {0.01}
+    assert best(space, tried) == Candidate(0.01, 10, "bounded" if wins else "published")
+    longer = {c.variant for c, _ in tried if c.epochs == 20}
+    assert longer == {"bounded" if wins else "published"}, "more epochs are tried of what stands"
+
+
+def test_every_method_is_offered_a_bound_on_its_gradient(tmp_path, made):
+    for method in _all_methods():
+        one = search(tmp_path, made, method=method)
+        own = [one.spec(Candidate(0.01, 10, name), "cells").clip for name in one.variants]
+        assert own == [1.0] and (method == "last" or one.space.options == ("clip 1",))
 
 
 @pytest.fixture
@@ -156,12 +174,12 @@ def test_other_weights_are_another_search(tmp_path, made, monkeypatch):
 def test_a_new_study_goes_on_from_what_the_file_of_recipes_tells(tmp_path, made, monkeypatch, method):
     (tmp_path / "new").mkdir()
     first = search(tmp_path, made, method=method)
-    list(first.advance("rates"))
+    list(first.advance("options"))
     entry = json.loads(json.dumps(first.entry("python")))
     monkeypatch.setattr(_search, "recorded", lambda: (entry,))
     made.clear()
     again = search(tmp_path / "new", made, method=method)
-    list(again.advance("rates"))
+    list(again.advance("options"))
     assert not made and again.entry("python") == entry
     list(again.advance("epochs"))
     assert {spec.epochs for spec in made} == {2 * entry["values"]["epochs"]}

@@ -18,7 +18,7 @@ from peftcore.figures.components import component_colour, component_title
 from peftcore.figures.method_style import method_colour, method_kind, method_title
 from peftcore.figures.words import si_bytes
 from peftcore.spec import RunSpec
-from peftcore.store.recipes import NUMBERS
+from peftcore.store.recipes import NUMBERS, of_row
 from peftcore.store.variations import differences
 from peftcore.task import task_card
 
@@ -154,7 +154,7 @@ def recipe(values: Mapping[str, Any]) -> str:
 
 def beyond(values: Mapping[str, Any]) -> list[str]:
     """Where a recipe departs from its method as published: 'q and k normalised', 'clip 1'."""
-    fields = {name: of for name, of in values.items() if name not in (*NUMBERS, "method", "val", "seeds")}
+    fields = {name: of for name, of in of_row(values).items() if name not in (*NUMBERS, "method")}
     settings = values.get("method", {}) | fields
     return [setting(name) if of is True else f"{setting(name)} {value(of)}" for name, of in settings.items()]
 

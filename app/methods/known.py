@@ -99,8 +99,8 @@ def _won(method: str, backbone: str) -> dict[str, Any] | None:
     recipe = recipes.best(method, backbone)
     if not recipe.measured:
         return None
-    evidence, values = recipe.evidence[0]["evidence"], {"method": None, **recipe.values}
-    rows = [row for row in evidence["tried"] if row["val"] and all(row.get(name) == values[name] for name in values)]
+    evidence = recipe.evidence[0]["evidence"]
+    rows = [row for row in evidence["tried"] if row["val"] and recipes.of_row(row) == recipe.values]
     if evidence["weights"] != recipes.weights_digest(backbone) or not rows:
         return None
     best = max(rows, key=lambda row: (len(row["seeds"]), row["val"]))

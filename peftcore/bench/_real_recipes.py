@@ -9,6 +9,7 @@ from typing import Any
 from peftcore.bench._candidates import RATES
 from peftcore.bench._real_runs import ENTRIES, Entry, Plan
 from peftcore.bench._run_log import RunLog
+from peftcore.store.recipes import of_row
 
 MARGIN = 0.01  # of validation, by which what departs from a method as published must win
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -35,7 +36,7 @@ def recipes_of(plan: Plan, log: RunLog, of_what: str, command: str) -> list[dict
             {
                 "method": method,
                 "backbone": plan.plain.backbone,
-                "values": {name: value for name, value in chosen.items() if name not in ("seeds", "val")},
+                "values": of_row(chosen),
                 "evidence": {
                     "on": f"{plan.plain.task} at {plan.plain.image_size or 'its own'} pixels",
                     "of": of_what,

@@ -25,8 +25,8 @@ from peftcore.bench._run_log import RunLog
 from peftcore.figures.words import in_a_row
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
+from peftcore.store.recipes import NUMBERS, of_row, recorded, weights_digest
 from peftcore.store.recipes import best as known_best
-from peftcore.store.recipes import recorded, weights_digest
 
 # What a method may be given beside the recipe's numbers; what is not the published method must win by a margin.
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
@@ -36,7 +36,6 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 OPTIONS: dict[str, dict[str, Any]] = {"clip 1": {"clip": 1.0}}
 DECAYS = {"side": "0.0001", "in-backbone": "0.05"}  # the other kind's default
 EPOCHS = {"side": (20, 80), "in-backbone": (10, 20)}  # where the search begins, and the most it tries
-_REACHED = ("seeds", "val")  # of a row of evidence
 Run = Callable[[RunSpec], dict[str, Any]]  # a row with "val", a share; raises Diverged
 
 # Trials go on unless they are in the lowest quarter after a task, of four at least: what a file of recipes tells of has
@@ -104,7 +103,7 @@ class Search:
 
     def _told(self, row: Mapping[str, Any]) -> Candidate | None:
         """The recipe of a row of evidence; None where it has what the search no longer tries."""
-        own = {name: value for name, value in row.items() if name not in ("lr", "epochs", "weight_decay", *_REACHED)}
+        own = {name: of for name, of in of_row(row).items() if name not in (*NUMBERS, "weight_decay")}
         variants = {PUBLISHED: dict[str, Any](), **self.variants}
         decay = str(row.get("weight_decay", DEFAULT))
         if row["lr"] not in RATES or decay not in (DEFAULT, *DECAYS.values()) or own not in variants.values():

@@ -144,12 +144,12 @@ def _keep(searches: Iterable[Search], words: str, path: Path) -> list[dict[str, 
 
 def _row(entry: dict[str, Any]) -> dict[str, Any]:
     evidence, values = entry["evidence"], entry["values"]
-    reached = {"val", "seeds"}
-    val = next(one["val"] for one in evidence["tried"] if {k: v for k, v in one.items() if k not in reached} == values)
+    val = next(one["val"] for one in evidence["tried"] if recipes.of_row(one) == values)
     return {
         "method": entry["method"],
         "backbone": entry["backbone"],
-        **{name: str(values.get(name, "")) for name in ("lr", "epochs", "weight_decay", "method", "clip")},
+        **{name: str(values.get(name, "")) for name in ("lr", "epochs", "weight_decay", "clip")},
+        "settings": str(values.get("method", "")),
         "validation": "–" if val is None or math.isnan(val) else f"{100 * val:.1f}",
         "tried": len(evidence["tried"]),
         "searched": ", ".join(evidence["searched"]),

@@ -23,6 +23,7 @@ from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 
 FILE = Path(__file__).resolve().parents[2] / "assets" / "recipes.json"
+REACHED = ("seeds", "val")  # of a row of evidence; the rest is a recipe
 NUMBERS = ("lr", "epochs")  # what every recipe of a search has; the rest departs from a method as published
 
 WIDTHS = {  # by timm's words for sizes
@@ -183,6 +184,11 @@ def _on_the_ladder(rate: float) -> float:
     """The largest of 1, 3, 10, 30, ... times a power of ten that is no larger."""
     power = 10.0 ** floor(log10(rate * (1 + 1e-9)))
     return float(f"{3 * power if 3 * power <= rate * (1 + 1e-9) else power:.0e}")
+
+
+def of_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe of a row of evidence, without what it reached."""
+    return {name: value for name, value in row.items() if name not in REACHED}
 
 
 def _published(entry: Mapping[str, Any]) -> float:

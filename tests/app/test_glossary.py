@@ -14,6 +14,7 @@ from app.methods import card, known
 from app.navigation import PAGES, SECTIONS
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
+from peftcore.store import recipes
 
 ROOT = Path(glossary.__file__).parents[1]
 MODELS = [RunSpec, *(METHODS.load(name).METHOD for name in METHODS.names())]
@@ -114,3 +115,14 @@ def test_a_long_sum_has_two_lines_on_a_phone():
     )
     assert card._broken(long).count("\\\\") == 1 and card._broken(long).split("\\\\")[1].startswith(r" {} + s\,(W")
     assert card._broken("y = W x + b") == "y = W x + b"
+
+
+def test_a_card_tells_of_the_recipe_and_not_of_what_lost_to_it(monkeypatch):
+    rows = [
+        {"lr": 0.01, "epochs": 10, "clip": 1.0, "seeds": [0, 1, 2], "val": 0.6},  # better, by less than a point
+        {"lr": 0.01, "epochs": 10, "seeds": [0, 1, 2], "val": 0.595},
+    ]
+    evidence = {"on": "cells", "weights": recipes.weights_digest("vit_micro"), "tried": rows}
+    entry = {"method": "ssf", "backbone": "vit_micro", "values": {"lr": 0.01, "epochs": 10}, "evidence": evidence}
+    monkeypatch.setattr(recipes, "recorded", lambda: (entry,))
+    assert [row["val"] for row in known.searched("ssf")] == [59.5]

@@ -89,7 +89,10 @@ def _too_long(longer: Sequence[Row], shorter: Sequence[Row]) -> str:
                     found.append(f"{_title(row)} ({more + less:.1f} in place of {more:.1f} after {other['epochs']})")
     if not found:
         return ""
-    return f" Rates are the recipes', chosen with fewer epochs; with {EPOCHS} some end lower: {in_a_row(found)}."
+    return (
+        f" Rates are the recipes', chosen with fewer epochs; with {EPOCHS} some end lower, as [Recipes](recipes.md) "
+        f"explains: {in_a_row(found)}."
+    )
 
 
 def _mean(row: Row, pairs: Sequence[tuple[str, str]]) -> float:

@@ -63,7 +63,11 @@ def test_a_method_that_ends_lower_after_more_epochs_is_named():
     longer = [row("lora", 20, 60.0), row("ssf", 20, 60.0), row("last", 20, 60.0)]
     shorter = [row("lora", 10, 70.0), row("ssf", 10, 61.0), row("last", 70, 70.0)]
     said = _budget_page._too_long(longer, shorter)
-    assert "some end lower: LoRA (60.0 in place of 70.0 after 10)" in said and "SSF" not in said and "LAST" not in said
+    assert (
+        "some end lower, as [Recipes](recipes.md) explains: LoRA (60.0 in place of 70.0 after 10)" in said
+        and "SSF" not in said
+        and "LAST" not in said
+    )
     assert not _budget_page._too_long(longer, [])
 
 

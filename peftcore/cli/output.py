@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -14,22 +15,25 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-console = Console(stderr=True)  # standard output holds the answer alone
+console = Console(stderr=True, soft_wrap=not sys.stderr.isatty())  # standard output holds the answer alone
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 def _print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    # In a file or a pipe a row stays one line, as grep wants it, unless COLUMNS says how long a line may be.
+    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 1000
+    out = Console(width=wide)
     if not rows:  # a table without columns would print nothing, its title neither
-        Console().print(escape(title))
+        out.print(escape(title))
         return
-    table = Table(title=escape(title))
+    table = Table(title=escape(title), title_justify="left" if wide else "center")
     for column in rows[0]:
         # A name is copied from here, so it is never cut short.
         table.add_column(column, overflow="fold", no_wrap=column == "name")
     for row in rows:
         table.add_row(*(escape(str(v)) for v in row.values()))
-    Console().print(table)
+    out.print(table)
 
 
 def answer(as_json: bool, value: Any, title: str, rows: list[dict[str, Any]]) -> None:

@@ -65,9 +65,14 @@ class Run:
     def caption(self) -> str:
         """The title with the seed, and the conditions under which the accuracy was measured."""
         sure = " and its 95 % interval" if self.ground and self.ground.images else ""
-        measured = "" if self.accuracy is None else f" (test accuracy{sure}, with {conditions.words(self.spec)})"
+        measured = "" if self.accuracy is None else f" (test accuracy{sure}, with {self.conditions})"
         seed = "" if ", seed " in self.apart else f", seed {self.spec['seed']}"
         return f"{self.title}{seed}{measured}"
+
+    @property
+    def conditions(self) -> str:
+        """Under which its accuracy was measured, in words."""
+        return conditions.of_run(self.spec, next(iter(events(self.subject, "started")), None))
 
 
 @dataclass(frozen=True)

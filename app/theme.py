@@ -69,7 +69,7 @@ def apply() -> None:
     )
     filled = (  # Streamlit writes white on the dark theme's light blue
         'body :is([data-testid="stBaseButton-primary"], [data-testid="stBaseButton-primaryFormSubmit"], '
-        '[data-testid="stMultiSelectTagsContainer"] [data-tag]) {color: #11151A}'
+        '[data-testid="stMultiSelectTagsContainer"] [data-tag]):not(:disabled) {color: #11151A}'
         if is_dark()
         else ""
     )

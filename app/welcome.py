@@ -48,6 +48,7 @@ class Picture:
     spec: dict[str, Any]
     run: int | str
     accuracy: str  # with its 95 % interval
+    conditions: str
     example: bool
 
 
@@ -71,7 +72,9 @@ def _picture(scores: dict[str, Any], name: int | str) -> Picture:
     run = subjects.run(subjects.named(str(name)))
     accuracy = "sealed" if run.accuracy is None else subjects.reached(run.accuracy, run.ground)
     layers = list(scores["layers"])
-    return Picture(values[:, index], scores["score"], projection, layers, run.spec, name, accuracy, run.example)
+    return Picture(
+        values[:, index], scores["score"], projection, layers, run.spec, name, accuracy, run.conditions, run.example
+    )
 
 
 def show(found: Picture) -> None:
@@ -92,7 +95,7 @@ def show(found: Picture) -> None:
         f"How much each attention head's {found.projection} projection answered to "
         f"{words.task_title(found.spec['task']).lower()}: "
         f"{found.score} score of {words.run_title(found.spec)}, {whose}, seed {found.spec['seed']}, "
-        f"test accuracy {found.accuracy}, with {conditions.words(found.spec)}.",
+        f"test accuracy {found.accuracy}, with {found.conditions}.",
         words.command(found.spec),
     )
     navigation.link("heads", "Look through these heads at images", run=found.run)

@@ -30,6 +30,7 @@ SETTINGS = {
     "select": "epoch kept",
 }
 OF_A_RECIPE = ("lr", "epochs", "clip", "weight_decay", "cache_features")  # what may come with a method
+NONE_IF_UNSET = ("clip",)  # where None leaves nothing to the method, the backbone or the machine
 # In every command and link, though they may be the defaults; the learning rate, since its default follows the method.
 ALWAYS = ("backbone", "task", "epochs", "lr", "seed")
 
@@ -159,10 +160,12 @@ def beyond(values: Mapping[str, Any]) -> list[str]:
     return [setting(name) if of is True else f"{setting(name)} {value(of)}" for name, of in settings.items()]
 
 
-def value(of: Any) -> str:
-    """A setting's value: '0.001', 'on', 'q, v'."""
-    if isinstance(of, bool) or of is None:
-        return {True: "on", False: "off", None: "automatic"}[of]
+def value(of: Any, name: str = "") -> str:
+    """A setting's value: '0.001', 'on', 'q, v'. `name`: the setting's, of which None may mean that there is none."""
+    if of is None:
+        return "none" if name in NONE_IF_UNSET else "automatic"
+    if isinstance(of, bool):
+        return "on" if of else "off"
     if isinstance(of, (list, tuple)):
         return ", ".join(map(value, of))
     return f"{of:g}" if isinstance(of, float) else str(of)

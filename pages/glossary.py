@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import glossary, links, navigation
+from app import errors, glossary, links, navigation
 from peftcore.figures.method_style import method_title
 
 st.title("What do the words mean?")
@@ -13,6 +13,7 @@ for name, term in found.items():
     title = method_title(term.method) if term.method else navigation.PAGES[term.page][0]
     address = f"methods?method={term.method}" if term.method else term.page
     texts[name] += f" :gray[See] [{title}]({address})."
+errors.no_such("term", asked, list(found))
 if asked in found:
     st.info(texts[asked], icon=":material/dictionary:")
 half = -(-len(found) // 2)

@@ -63,7 +63,8 @@ def _entry(about: Mapping[str, Any], file: Mapping[str, Any]) -> Entry:
     if summary := about.get("summary"):
         ground, reached = Ground.of(about["started"], "test"), summary["test_accuracy"]
         accuracy = subjects.reached(reached, ground)
-        measured = f"seed {about['seed']}, test accuracy {accuracy} ({conditions.words(about['spec'])})"
+        said = conditions.of_run(about["spec"], about["started"])
+        measured = f"seed {about['seed']}, test accuracy {accuracy} ({said})"
         source, subject = f"Recorded with Headroom: {measured}", Subject(subjects.ATLAS, about["id"])
     return Entry(
         scores=scores, source=source, accuracy=accuracy, reached=reached,

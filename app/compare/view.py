@@ -175,7 +175,7 @@ def settings(entries: Sequence[Entry]) -> None:
 def _said(differs: dict, name: str) -> str:
     if name not in differs:
         return ""
-    return method_title(differs[name]) if name == "method" else words.value(differs[name])
+    return method_title(differs[name]) if name == "method" else words.value(differs[name], name)
 
 
 def listed(entries: Sequence[Entry]) -> None:

@@ -122,4 +122,7 @@ def verdict(asked: dict[str, Any], answer: Any) -> str:
         return f"You said “{answer}”. " + ("That is so." if answer == true else f"It is “{true}”.")
     span = asked["high"] - asked["low"]
     near = abs(answer - true) <= max(asked.get("step", 1), min(0.1 * span, 0.25 * abs(true)))
-    return f"You said **{answer:g}{unit}**. It is **{solution(asked)}**{': close.' if near else '.'}"
+    said = f"{answer:g}{unit}"
+    if said == solution(asked):
+        return f"You said **{said}**. It is so."
+    return f"You said **{said}**. It is **{solution(asked)}**{': close.' if near else '.'}"

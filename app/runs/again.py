@@ -52,7 +52,7 @@ def changed(spec: RunSpec, name: str, value: Any) -> RunSpec:
     [made] = variations(spec, {name: [value]})
     made = _with_its_recipe(spec, made) if name == "method" else made
     if made == spec:
-        raise InvalidSetting(f"{words.setting(name)} is {words.value(_value(spec, name))} already; give another value.")
+        raise InvalidSetting(f"{words.setting(name)} is {words.value(_value(spec, name), name)} already; give another value.")
     return made
 
 
@@ -95,7 +95,7 @@ def _choose(record: RunRecord, spec: RunSpec) -> None:
     name = st.selectbox("Change", offered(spec), key=f"again_what_{record.id}", format_func=words.setting)
     key = f"again_{name}_{record.id}"
     value = _field(spec, name, key)
-    st.caption(f"It was {words.value(_value(spec, name))}." + " All else stays as it is." * (name != "method"))
+    st.caption(f"It was {words.value(_value(spec, name), name)}." + " All else stays as it is." * (name != "method"))
     try:
         made = changed(spec, name, value)
     except HeadroomError as error:
@@ -104,7 +104,7 @@ def _choose(record: RunRecord, spec: RunSpec) -> None:
     if name == "method":
         recipe = recipes.best(made.method.name, made.backbone)
         text, stays = words.recipe(recipe.values), {n: getattr(made, n) for n in recipe.fields} | {"lr": made.lr}
-        own = [f"{words.setting(n)} {words.value(v)}" for n, v in stays.items() if v != recipe.values[n]]
+        own = [f"{words.setting(n)} {words.value(v, n)}" for n, v in stays.items() if v != recipe.values[n]]
         st.caption(
             f"Its own recipe comes with it: {text[:1].lower()}{text[1:]}; {recipe.basis}."
             + (f" This run's {', '.join(own)} stays." if own else "")

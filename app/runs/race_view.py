@@ -21,6 +21,7 @@ HEIGHT, STACKED = 330, 620  # of the curves' place, pixels: beside each other, a
 EDGE = 8  # of which the place needs for itself
 
 
+@errors.sentences()
 def draw(race: int) -> None:
     """The race, live until its last variation ends."""
     live.draw(_view, race, is_live=races.busy(state.store().runs(race=race)))

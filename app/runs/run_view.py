@@ -35,6 +35,7 @@ MOST_ALIKE = 5  # other runs on the task that the link to Compare brings
 MOST_TITLED = 100  # newest runs with the same title, from which a run is told apart
 
 
+@errors.sentences()
 def draw(run: int) -> None:
     """The run, live until it ends."""
     live.draw(_view, run, is_live=not state.store().run(run).ended)

@@ -53,7 +53,12 @@ def choose(runs: Sequence[subjects.Run]) -> str:
     {"drop": _drop, "camera": _camera, "test": lambda: _test(runs)}[how]()
     if fault := st.session_state.get(FAULT):
         errors.show(fault)
-    return links.read("image") or default
+    asked = links.read("image") or default
+    if named.tested(asked) or named.is_own(asked):
+        return asked
+    told = f"There is no image called {asked!r}. What follows is of another: {named.in_words(default)}."
+    st.warning(errors.plain(told), icon=":material/link_off:")
+    return default
 
 
 def keep(given: BinaryIO | None) -> None:

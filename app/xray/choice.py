@@ -51,6 +51,8 @@ def choose() -> tuple[Source, Source | None]:
         navigation.link("launch", "Launch LoRA", method="lora")
         st.stop()
     left, right = st.columns(2)
+    for name in ("adapter", "beside"):
+        errors.no_such("adapter", links.read(name), [one.code for one in (NONE, *offered)])
     with left:
         first = _pick("adapter", "adapter", offered, sources.default(offered))
     with right:

@@ -156,10 +156,14 @@ def _settled(values: np.ndarray, classes: Sequence[str]) -> str:
     others = np.nonzero(said != said[-1])[0]
     if not len(others):
         return f"It would say {name} from the start"
-    after = int(others[-1]) + 1
-    if after == len(values) - 1:
-        return f"Only the last layer makes it {name}"
-    return f"It would say {name} after layer {after} already, and from there on"
+    after, is_last = int(others[-1]) + 1, int(others[-1]) + 1 == len(values) - 1
+    if (said[:after] == said[-1]).any():  # between which it said something else
+        return f"It says {name} early on, then another class, and {name} again after {'the last ' * is_last}layer" + (
+            "" if is_last else f" {after}"
+        )
+    return f"Only the last layer makes it {name}" if is_last else (
+        f"It would say {name} after layer {after} already, and from there on"
+    )
 
 
 _IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)

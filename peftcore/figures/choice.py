@@ -45,7 +45,9 @@ def within_budget(
     fits = [all(row[name] <= most for name, most in budget.items()) for row in rows]
     best = max((row for row, fit in zip(rows, fits, strict=True) if fit), key=lambda row: row["accuracy"], default=None)
     figure = go.Figure()
-    places = _labels(rows, best)
+    ends = [row["bytes"] / 1e6 for row in rows] + [most / 1e6 for most in (lines or {}).values()]
+    reach = 0.7 * min(ends), 3.4 * max(ends)  # room for the names
+    places = _labels(rows, best, reach)
     for row, fit, place in zip(rows, fits, places, strict=True):
         kind = method_kind(row["method"])
         figure.add_scatter(
@@ -68,8 +70,7 @@ def within_budget(
         )  # fmt: skip
     accuracies = [row["accuracy"] for row in rows]
     figure.update_xaxes(title_text="peak memory of a training step (MB)", type="log", tickvals=TICKS, tickformat=",")
-    ends = [row["bytes"] / 1e6 for row in rows] + [most / 1e6 for most in (lines or {}).values()]
-    figure.update_xaxes(range=[math.log10(0.7 * min(ends)), math.log10(3.4 * max(ends))])  # room for the names
+    figure.update_xaxes(range=[math.log10(end) for end in reach])
     figure.update_yaxes(title_text="mean test accuracy (%)", range=[min(accuracies) - 5, max(accuracies) + 5])
     theme.numbered(
         figure,
@@ -86,12 +87,16 @@ def within_budget(
     )  # fmt: skip
 
 
-def _labels(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None) -> list[str]:
-    """Where each point's name stands: on no other's name or point; "" where it has no room, and is in the legend. The
-    best has its name in any case."""
-    sizes = [math.log(row["bytes"]) for row in rows]
-    across, up = (max(max(values) - min(values), 1e-9) for values in (sizes, [row["accuracy"] for row in rows]))
-    at = [(PLOT[0] * size / across, PLOT[1] * row["accuracy"] / up) for size, row in zip(sizes, rows, strict=True)]
+def _labels(
+    rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None, reach: tuple[float, float]
+) -> list[str]:
+    """Where each point's name stands: on no other's name or point, and not past the axis; "" where it has no room, and
+    is in the legend. The best has its name in any case. `reach`: of the axis, in MB."""
+    low, high = (math.log(1e6 * end) for end in reach)
+    accuracies = [row["accuracy"] for row in rows]
+    up = max(max(accuracies) - min(accuracies), 1e-9)
+    across = [PLOT[0] * (math.log(row["bytes"]) - low) / (high - low) for row in rows]
+    at = [(x, PLOT[1] * value / up) for x, value in zip(across, accuracies, strict=True)]
     points = [(x - POINT, x + POINT, y - POINT, y + POINT) for x, y in at]
     taken, places = list[tuple[float, ...]](), dict[int, str]()
     for i in sorted(range(len(rows)), key=lambda i: (rows[i] is not best, -rows[i]["accuracy"])):
@@ -99,11 +104,11 @@ def _labels(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None) -
         for place, (left, right, down, top) in LABELS.items():
             box = (x + left * width, x + right * width, y + down * LINE, y + top * LINE)
             others = [*taken, *(point for j, point in enumerate(points) if j != i)]
-            if not any(a < box[1] and box[0] < b and c < box[3] and box[2] < d for a, b, c, d in others):
+            if box[0] >= 0 and not any(a < box[1] and box[0] < b and c < box[3] and box[2] < d for a, b, c, d in others):
                 places[i] = place
                 taken.append(box)
                 break
-    return [places.get(i, next(iter(LABELS)) if row is best else "") for i, row in enumerate(rows)]
+    return [places.get(i, "middle right" if row is best else "") for i, row in enumerate(rows)]
 
 
 def seed_rolls(

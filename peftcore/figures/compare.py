@@ -14,6 +14,7 @@ from peftcore.figures.curves import mark_chance
 from peftcore.figures.method_style import kind_dash, method_colour, method_kind
 from peftcore.figures.squares import cell_side
 
+FINE = 0.1  # where all runs differ on less of the images than this, a share is told to a tenth of a percent
 AXES = {
     "val_accuracy": "validation accuracy",
     "test_accuracy": "test accuracy",
@@ -104,6 +105,7 @@ def disagreement(
     plain = [words.plain(name) for name in names]
     apart = np.where(np.eye(many, dtype=bool), np.nan, np.asarray(shares, float))
     most = float(np.max(shares)) or 1.0
+    digits = 0 if most >= FINE else 1
     figure = go.Figure(
         go.Heatmap(
             z=apart,
@@ -115,13 +117,13 @@ def disagreement(
             zmax=most,
             xgap=2,
             ygap=2,
-            colorbar=dict(thickness=12, outlinewidth=0, tickformat=".0%"),
+            colorbar=dict(thickness=12, outlinewidth=0, tickformat=f".{digits}%"),
         )
     )
     if side >= 26:
         down, across = np.nonzero(np.isfinite(apart))
         there = apart[down, across]
-        lettering.write(figure, (across, down), [f"{100 * share:.0f}" for share in there], there / most, size=12)
+        lettering.write(figure, (across, down), [f"{100 * share:.{digits}f}" for share in there], there / most, size=12)
     bare = dict(showgrid=False, fixedrange=True, showline=False, ticks="", automargin=True)
     figure.update_xaxes(tickvals=list(range(many)), ticktext=plain, tickangle=-40, **bare)
     figure.update_yaxes(tickvals=list(range(many)), ticktext=plain, range=[many - 0.5, -0.5], **bare)

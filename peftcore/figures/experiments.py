@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
@@ -15,6 +15,7 @@ from peftcore.figures.method_style import kind_symbol, method_colour, method_kin
 
 AXIS = 30  # letters of a line of the y axis's title: a phone's long titles leave it little height
 DASHES = ("solid", "dash", "dot", "dashdot")
+FILLED = ("", "-open", "-dot", "-open-dot")  # ways in which Plotly fills a symbol
 OFFSET = 0.12  # between the marks of two groups where the x axis has names
 
 
@@ -80,28 +81,14 @@ def _broken(name: str) -> str:
 
 
 def _looks(rows: Sequence[Mapping[str, Any]], groups: Sequence[str], dark: bool) -> list[tuple[str, str]]:
-    """Colour and symbol of each group: its method's, and for a further group of that method one of the others. As long
-    as there are symbols no two groups have the same."""
+    """Colour and symbol of each group: its method's colour and, as long as there are symbols, one of its own."""
     methods = [next(row["method"] for row in rows if row["group"] == group) for group in groups]
-    own = [(method_colour(name, dark=dark), kind_symbol(method_kind(name))) for name in methods]
     looks: list[tuple[str, str]] = []
-    for nth, (name, (colour, symbol)) in enumerate(zip(methods, own, strict=True)):
-        is_first = name not in methods[:nth]
-        free = [(colour, one) for one in (symbol, *theme.SYMBOLS)] if is_first else list(_others(own))
-        free = [look for look in free if look not in looks] or free
-        used = {symbol for _, symbol in looks}
-        looks.append(next((look for look in free if look[1] not in used), free[0]))
+    for name in methods:
+        plain = (kind_symbol(method_kind(name)), *theme.SYMBOLS)
+        symbols, used = [symbol + filled for filled in FILLED for symbol in plain], [symbol for _, symbol in looks]
+        looks.append((method_colour(name, dark=dark), min(symbols, key=used.count)))  # of those used least, the first
     return looks
-
-
-def _others(own: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """The looks that none of these is: first those of other colours, then the same colours with further symbols."""
-    symbols, taken = theme.SYMBOLS, {colour for colour, _ in own}
-    for turn in range(len(symbols)):
-        for nth, colour in enumerate(theme.CATEGORIES):
-            look = colour, symbols[(nth + turn) % len(symbols)]
-            if look not in own and (turn or colour not in taken):
-                yield look
 
 
 _ROWS = [

@@ -23,7 +23,7 @@ def measure() -> dict[str, Any]:
         counts = attach(backbone, spec.method, classes).parameter_counts()
         costs[name] = {
             "weights": counts["method"] + counts["head"], "bytes": report.peak, "large_bytes": large.peak,
-            "cached": report.components.get("cached_features", 0) + report.components.get("features", 0),
+            "cached": report.components.get("cached_features", 0),
         }  # fmt: skip
     large_of = LARGE | {"classes": 100}
     return {"backbone": mini.BACKBONE, "task": TASK, "batch": BATCH, "large": large_of, "methods": costs}

@@ -11,6 +11,7 @@ from peftcore import errors
 from peftcore.bench.experiments import Cell, Experiment, _command, _known, _make, experiment, names, tuned
 from peftcore.bench.experiments._found import Found
 from peftcore.figures.experiments import outcome
+from peftcore.figures.method_style import method_colour
 from peftcore.home import home
 from peftcore.store import Store, recipes
 from peftcore.task import load_task
@@ -166,7 +167,9 @@ def test_each_name_on_the_axis_has_its_room():
 
 
 def test_every_group_of_one_method_has_a_look_of_its_own():
-    rows = [dict(group=f"rank {n}", x=1, seed=0, value=1.0, method="lora") for n in range(60)]
-    marks = [trace.marker for trace in outcome(rows, title="A finding", x="epochs", y="time").data]
-    assert len({(mark.color, mark.symbol) for mark in marks}) == 60
-    assert len({mark.color for mark in marks[:10]}) == 10, "other colours before other symbols"
+    """In the colour of its method, which means the same in every figure."""
+    rows = [dict(group=f"rank {n}", x=1, seed=0, value=1.0, method="lora") for n in range(40)]
+    rows.append(dict(group="LAST", x=1, seed=0, value=1.0, method="last"))
+    *marks, last = (trace.marker for trace in outcome(rows, title="A finding", x="epochs", y="time").data)
+    assert {mark.color for mark in marks} == {method_colour("lora")} and last.color == method_colour("last")
+    assert len({mark.symbol for mark in marks}) == 40

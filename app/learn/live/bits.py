@@ -12,7 +12,7 @@ from app.captions import caption
 from app.drawn import plan
 from app.learn import facts
 from peftcore.figures.bits import accuracy_by_bits, values_and_levels
-from peftcore.figures.words import si_bytes
+from peftcore.figures.words import in_a_row, si_bytes
 
 HOW = {"after": "rounded after training", "while": "trained with its bits"}
 
@@ -39,6 +39,7 @@ def draw(settings: Mapping[str, Any]) -> None:
             st.selectbox, "learn", "bits_matrix", "matrix", range(len(names)), default=0, show=names.__getitem__
         )
     one, row = matrices[nth], found[how]["by_bits"][str(bits)]
+    images = in_a_row([f"{found[each]['images']:,} of {runs[each]['title']}" for each in HOW])
     histogram = plan(
         values_and_levels, one["counts"], found["levels"].get(str(bits)), bits=bits,
         error=one["errors"][str(bits)], edge=found["edge"], dark=theme.is_dark(),
@@ -54,9 +55,9 @@ def draw(settings: Mapping[str, Any]) -> None:
         with places[1]:
             theme.show(plan(accuracy_by_bits, curves, bits=bits, dark=theme.is_dark()), "bits_accuracy")
     caption(
-        f"{names[nth]} of the recorded run {runs[how]['title']}, seed {runs[how]['spec']['seed']}: "
+        f"{names[nth][:1].upper()}{names[nth][1:]} of the recorded run {runs[how]['title']}, seed {runs[how]['spec']['seed']}: "
         f"{one['count']:,} weights. All its {len(matrices)} matrices with {bits} bits take {si_bytes(row['bytes'])}; "
         "the classifier, which stays in 32 bits, is not counted."
-        + (f" Accuracies: all {found[how]['images']} test images." if both else ""),
+        + (f" Accuracies: all test images, {images}." if both else ""),
         found["command"],
     )

@@ -2,12 +2,15 @@
 
 import streamlit as st
 
-from app import welcome
+from app import errors, welcome
 from app.runs import race_view, run_list, run_view, selection
 
 st.title("What did each run learn, and what did it take?")
 choice = selection.chosen()
-if choice is None and not run_list.any_put_away():
+fault = selection.missing(choice)
+if run_list.is_empty() and (choice is None or fault):
+    if fault:
+        errors.show(fault)
     welcome.no_runs()
     st.stop()
 left, right = st.columns([3, 10], gap="medium")

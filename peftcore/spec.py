@@ -221,7 +221,7 @@ class RunSpec(Settings):
     def from_json(cls, text: str) -> RunSpec:
         try:
             return cls.of(json.loads(text))
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise errors.InvalidSetting(f"This is not JSON: {error}.") from None
 
     @property

@@ -189,7 +189,7 @@ def _header(name: str, data: bytes) -> Mapping[str, Any]:
         raise BadData(f"{name} was not saved by Headroom and does not say how it was trained. {more}".strip())
     try:
         return json.loads(about)
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         raise BadData(f"{name}: what Headroom wrote into its header is damaged.") from None
 
 

@@ -52,7 +52,8 @@ def changed(spec: RunSpec, name: str, value: Any) -> RunSpec:
     [made] = variations(spec, {name: [value]})
     made = _with_its_recipe(spec, made) if name == "method" else made
     if made == spec:
-        raise InvalidSetting(f"{words.setting(name)} is {words.value(_value(spec, name), name)} already; give another value.")
+        was = words.value(_value(spec, name), name)
+        raise InvalidSetting(f"{words.setting(name)} is {was} already; give another value.")
     return made
 
 

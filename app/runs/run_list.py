@@ -15,9 +15,10 @@ HEIGHT, SHORT = 560, 280  # pixels: what a laptop's screen leaves; on a phone, w
 BUSY, IDLE = 1.5, 10.0  # seconds between looks, while runs are under way and while none is
 
 
-def any_put_away() -> bool:
-    """Whether runs are in the archive or deleted, which the list brings back."""
-    return any(listing.page(state.store(), Filter(shelf=shelf), limit=1).total for shelf in ("archived", "deleted"))
+def is_empty() -> bool:
+    """Whether no run is in the list, nor in the archive or deleted, from where the list brings it back."""
+    shelves: tuple[listing.Shelf, ...] = ("current", "archived", "deleted")
+    return not any(listing.page(state.store(), Filter(shelf=shelf), limit=1).total for shelf in shelves)
 
 
 def draw(choice: Choice | None) -> None:

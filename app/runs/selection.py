@@ -43,6 +43,17 @@ def chosen() -> Choice | None:
     return Choice(None, newest.race) if newest.race else Choice(newest.id, None)
 
 
+def missing(choice: Choice | None) -> UnknownName | None:
+    """What is wrong with a link to a run or race that is not there; None where it is, or none is named."""
+    if choice is None:
+        return None
+    try:
+        state.store().run(choice.run or choice.race or 0)
+    except UnknownName as error:
+        return error
+    return None
+
+
 def choose(run: int | None = None, race: int | None = None) -> None:
     """Puts a run or a race into the address."""
     links.write(run=run, race=race)

@@ -192,7 +192,7 @@ def _caption(found: Seen, facts: Facts, wish: Wish) -> str:
 def about(task: str, facts: Facts, backbone: str) -> None:
     """Classes, split, source and what runs reached."""
     st.markdown(f"**{len(facts.classes)} classes: {facts.sizes}.**")
-    reached.draw(task, backbone)
+    reached.draw(task, backbone, facts.pixels)
     theme.show(plan(figures.class_balance, facts.counts, line=48, dark=theme.is_dark()), "tasks_balance")
     numbers.offer()
     _runs(task)
@@ -216,5 +216,6 @@ def _runs(task: str) -> None:
         accuracy = subjects.reached(record.summary["test_accuracy"], subjects.ground(record))
         title = f"{accuracy}: {method_title(spec['method']['name'])} on {spec['backbone']}"
         navigation.link("runs", title + words.random_weights(spec) + f", run {record.id}", run=record.id)
-    st.caption(f"Of all of them: {errors.plain(conditions.in_common([record.spec for record in done]))}.")
+    started = [state.store().last_event(record.id, "started") for record in done]
+    st.caption(f"Measured with {errors.plain(conditions.in_common([record.spec for record in done], started))}.")
     navigation.link("compare", "Leaderboard of methods on this task", view="board", task=task)

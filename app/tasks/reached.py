@@ -13,6 +13,7 @@ import streamlit as st
 from app import glossary, links, numbers, screen, theme
 from app.captions import caption
 from app.drawn import plan
+from peftcore.backbone import embedded
 from peftcore.figures.budgets import EQUAL, Row, against_memory, against_time, by_task, equals, whole
 from peftcore.figures.reached import reached
 from peftcore.spec import RunSpec
@@ -30,8 +31,9 @@ def _record() -> dict[str, Any]:
     return json.loads(RECORD.read_text())
 
 
-def draw(task: str, backbone: str) -> None:
-    """The recorded accuracies on a task with a backbone; nothing where there are none."""
+def draw(task: str, backbone: str, pixels: tuple[int, int]) -> None:
+    """The recorded accuracies on a task, whose images have so many `pixels`, with a backbone; nothing where there are
+    none."""
     recorded = _record()
     budgets = {name: own for name, own in equals(recorded["rows"], backbone).items() if _pairs(own, task)}
     if not budgets:
@@ -43,7 +45,7 @@ def draw(task: str, backbone: str) -> None:
     theme.show(plan(reached, found, chance=100 / len(classes), dark=theme.is_dark(), line=40), "tasks_reached")
     said = (
         f"Recorded runs of {backbone} {EQUAL[budget]}, each method with its measured recipe; {len(pairs)} "
-        f"seed{'s and their mean' if len(pairs) > 1 else ''}. Conditions: {_conditions(task, backbone)}."
+        f"seed{'s and their mean' if len(pairs) > 1 else ''}. Conditions: {_conditions(task, backbone, pixels)}."
     ) + unmeasured((name, backbone) for name in found)
     if recorded["weights"].get(backbone) != weights_digest(backbone):
         said += f" {backbone} had earlier weights then, of fewer pictures."
@@ -68,8 +70,9 @@ def _choose(budgets: list[str]) -> str:
     )  # fmt: skip
 
 
-def _conditions(task: str, backbone: str) -> str:
-    return conditions.words(RunSpec(task=task, backbone=backbone).to_dict())
+def _conditions(task: str, backbone: str, pixels: tuple[int, int]) -> str:
+    size = embedded.config(backbone)["input_size"][-2:] if backbone in embedded.names() else None
+    return conditions.words(RunSpec(task=task, backbone=backbone).to_dict(), pixels, size)
 
 
 def costs(task: str, backbone: str) -> None:

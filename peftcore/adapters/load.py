@@ -19,6 +19,9 @@ from peftcore.methods import make_method
 from peftcore.model import TunedModel, attach
 from peftcore.registry import FETCH
 
+# What a file from elsewhere may not say of the backbone that is built for it: where weights are read, and the like.
+_NO_OPTIONS = {"name", "pretrained", "weights", "device", "seed", "checkpoint_path", "pretrained_cfg", "cache_dir"}
+
 
 def from_bytes(blob: bytes, backbone: Backbone | None = None) -> TunedModel:
     """The model that `to_bytes` described; see `load_adapter`."""
@@ -27,10 +30,12 @@ def from_bytes(blob: bytes, backbone: Backbone | None = None) -> TunedModel:
 
 def trained_on(about: dict[str, Any]) -> dict[str, Any]:
     """What `load_backbone` takes for the backbone, before any tuning, that a described adapter was trained on: an
-    embedded one with the weights that it had then."""
+    embedded one with the weights that it had then. Raises ValueError: options that are not of its architecture."""
     known, weights = about["backbone"], (about["spec"] or {}).get("weights")
     if known["pretrained"] and not weights:
         weights = embedded.earlier(known["name"], known["fingerprint"])
+    if odd := _NO_OPTIONS & known["options"].keys():
+        raise ValueError(f"it names {odd.pop()} among its backbone's options")
     return {"name": known["name"], "pretrained": known["pretrained"], "weights": weights, **known["options"]}
 
 
@@ -89,7 +94,7 @@ def _load(folder: Path, backbone: Backbone | None) -> TunedModel:
     try:
         about = json.loads((folder / ABOUT).read_text())
         tensors = (folder / TENSORS).read_bytes()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise errors.BadAdapter(f"{str(folder)!r} cannot be read as a saved adapter: {error}.") from None
     _check_format(about)
     if hashlib.sha256(tensors).hexdigest() != about.get("sha256"):
@@ -113,13 +118,13 @@ def _rebuild(tensors: dict[str, Tensor], about: dict[str, Any], backbone: Backbo
         known, settings, classes = about["backbone"], dict(about["method"]), about["num_classes"]
         name, fingerprint, method = known["name"], known["fingerprint"], settings.pop("name")
         size, source = list(known["input_size"]), trained_on(about)
-        if not all(isinstance(text, str) for text in (name, fingerprint, method)):
-            raise TypeError("its names and its fingerprint are texts")
+        if {*map(type, (name, fingerprint, method))} != {str} or tensors["head.weight"].shape[:1] != (classes,):
+            raise TypeError("its names are texts, and num_classes is the number of its classifier's outputs")
+        backbone = backbone or load_backbone(**source)
     except KeyError as error:
         raise errors.BadAdapter(f"The description of this adapter is incomplete: {error} is missing.") from None
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise errors.BadAdapter(f"The description of this adapter is damaged: {error}.") from None
-    backbone = backbone or load_backbone(**source)
     if list(backbone.input_size) != size:
         raise errors.AdapterMismatch(
             f"This adapter was trained on {name} with images of {_pixels(size)}, and the {backbone.name} given here "

@@ -74,10 +74,11 @@ def merge(model: TunedModel) -> nn.Module:
 
 
 def save_merged(model: TunedModel, path: str | Path) -> Path:
-    """The merged module as a .safetensors file that `timm.create_model(..., checkpoint_path=...)` reads."""
+    """The merged module as a file that `timm.create_model(..., checkpoint_path=...)` reads. timm goes by the suffix:
+    a `path` that does not end in .safetensors gets that."""
     from safetensors.torch import save_file
 
-    path = writable(Path(path).parent) / Path(path).name
+    path = writable(Path(path).parent) / f"{Path(path).name.removesuffix('.safetensors')}.safetensors"
     state = {k: v.contiguous() for k, v in merge(model).state_dict().items()}
     try:
         save_file(state, path)

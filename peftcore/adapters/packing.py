@@ -33,5 +33,5 @@ def unpack(blob: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
         size = int.from_bytes(blob[:8], "little")
         about = json.loads(blob[8 : 8 + size])["__metadata__"][_KEY]
         return tensors, json.loads(about)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise errors.BadAdapter(f"This is not a file that Headroom saved, or it is damaged: {error}.") from None

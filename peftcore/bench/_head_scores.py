@@ -36,12 +36,14 @@ def heads(
     """How an adapter moves each attention head, by layer, projection and head: the norm of dW_h, or another score."""
     from peftcore.cli.subject import subject, trained
     from peftcore.probes.responsiveness import head_energy
+    from peftcore.store.record import number_of
 
     if stability:
         stability_of(source, images, json)
         return
     if score == "energy":
-        scores = head_energy(trained(source)[0] if source.isdecimal() else source, backbone, per_block, scale)
+        is_run = number_of(source) is not None
+        scores = head_energy(trained(source)[0] if is_run else source, backbone, per_block, scale)
     else:
         with progress_bars(json) as bars:
             bar = bars.add_task(f"scoring heads: {score}", total=1.0, say="")

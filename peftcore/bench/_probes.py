@@ -69,13 +69,15 @@ def _ordered_by(source: str, model: Any, x: Any, y: Any, order: str) -> Any:
     from peftcore.bench._head_scores import scored
     from peftcore.methods._scores import HeadScores
     from peftcore.store import Store
+    from peftcore.store.record import number_of
 
     if order != "training":
         scores = scored(order, model, x, y)
         if order != "taylor_signed":
             return scores
         return HeadScores(-scores.values, scores.projections, scores.layers, scores.score)
-    event = Store().last_event(int(source), "scores") if source.isdecimal() else None
+    run = number_of(source)
+    event = None if run is None else Store().last_event(run, "scores")
     if event is None:
         raise errors.NotMeasurable(
             f"Training kept no head scores of {source!r}; give a run of the store, or another order."

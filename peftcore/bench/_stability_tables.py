@@ -22,14 +22,15 @@ def stability_of(source: str, images: int, json: bool) -> None:
     from peftcore.cli.subject import subject
     from peftcore.methods import make_method
     from peftcore.store import Store
+    from peftcore.store.record import number_of
 
-    if not source.isdecimal():
+    if (run := number_of(source)) is None:
         raise errors.InvalidSetting(
             f"{source!r} is no run of the store, and stability is of a run: its scores by step, and its other seeds. "
             "Give the number of a run with head scores."
         )
-    history, seeds = seeds_of(Store(), int(source))
-    settings = {name: value for name, value in Store().run(int(source)).spec["method"].items() if name != "off"}
+    history, seeds = seeds_of(Store(), run)
+    settings = {name: value for name, value in Store().run(run).spec["method"].items() if name != "off"}
     table = over_steps(history, make_method(**settings) if settings["name"] == "heart_lora" else None)
     value: dict[str, Any] = {"steps": table.to_dict("records"), "settled": settled(table)}
     title = f"Run {source}: the cut is settled at step {value['settled']} of {table['step'].iloc[-1]}"

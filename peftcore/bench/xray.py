@@ -105,6 +105,7 @@ def from_bytes(blob: bytes) -> Adapter:
     """An adapter that Headroom saved, from its safetensors file. Raises as `read`."""
     from peftcore.adapters import packing
     from peftcore.adapters.load import from_bytes as load
+    from peftcore.adapters.load import trained_on
     from peftcore.backbone.load import load_backbone
     from peftcore.methods import make_method
     from peftcore.model import attach
@@ -114,14 +115,18 @@ def from_bytes(blob: bytes) -> Adapter:
     try:
         known, settings = about["backbone"], dict(about["method"])
         name, classes, method = known["name"], about["num_classes"], settings.pop("name")
+        if tensors["head.weight"].shape[:1] != (classes,):
+            raise ValueError("num_classes is not the number of its classifier's outputs")
         if METHODS.facts(method).shows == "heads":  # its update does not depend on the weights, which may not be here
-            backbone = load_backbone(name, pretrained=False, **known["options"])
+            backbone = load_backbone(**trained_on(about) | {"pretrained": False, "weights": None})
             model = attach(backbone, make_method(method, **settings), classes, verify=False)
             model.load_adapter_state(tensors)
         else:
             model = load(blob)
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise errors.BadAdapter(f"The description of this adapter is incomplete: {error} is missing.") from None
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise errors.BadAdapter(f"The description of this adapter is damaged: {error}.") from None
     pairs = model.method.as_lora(model)
     if pairs is None:
         raise errors.NotMeasurable(
@@ -153,11 +158,11 @@ def _of_peft(source: Path, heads: int | None) -> Adapter:
         scores, guessed = guess, guessed if guess else None
     used = {f"{path}.lora_{AB}.weight" for path in pairs for AB in "AB"}
     others = {name: float(tensor.norm()) for name, tensor in file.tensors.items() if name not in used}
-    classes = [len(t) for name, t in file.tensors.items() if re.search(r"(classifier|head)\.weight$", name)]
+    heads_of = [t for name, t in file.tensors.items() if t.ndim == 2 and re.search(r"(classifier|head)\.weight$", name)]
     settings = {"r": 8, "lora_alpha": 8} | file.settings
     facts = {
         "backbone": str(file.base or "not named in the file"),
-        "trained for": f"{classes[0]} classes" if classes else "not said in the file; no classifier in it",
+        "trained for": f"{len(heads_of[0])} classes" if heads_of else "not said in the file; no classifier in it",
         "settings": _words({n: v for n, v in settings.items() if n not in ("target_modules", "modules_to_save")}),
     }
     return _assembled("Hugging Face PEFT", "LoRA", facts, pairs, scores, why, guessed, others)

@@ -88,6 +88,8 @@ def make_spec(fields: dict[str, Any], recipe: bool = True) -> RunSpec:
         key, sign, value = pair.partition("=")
         if not sign:
             raise errors.InvalidSetting(f"--set takes NAME=VALUE, such as --set rank=4; got {pair!r}.")
+        if key == "name":
+            raise errors.InvalidSetting(f"A method is named by --method {value}, not by --set.")
         settings[key] = value_of(value)
     fields["cache_features"] = {"true": True, "false": False}.get(
         fields["cache_features"].lower(), fields["cache_features"]
@@ -137,5 +139,5 @@ def _field_value(name: str) -> Callable[[str], Any]:
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, RecursionError):
         return text

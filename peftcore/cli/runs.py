@@ -43,10 +43,12 @@ def runs(
     """List the runs of the store, search and filter them; or name, tag, star, archive, delete and restore some."""
     store, chosen = Store(), list(numbers or ())
     changes = {"name": name, "note": note, "starred": star}
+    changing = any(change is not None for change in (*changes.values(), archive)) or tag or untag or delete or restore
+    if purge and (chosen or changing):
+        raise errors.InvalidSetting("--purge forgets all that was deleted, for good; it stands alone, without runs.")
     if purge:
         gone = marks.purge(store, days=0)
         return answer(json, {"purged": gone}, "Forgotten for good", [{"run": run} for run in gone])
-    changing = any(change is not None for change in (*changes.values(), archive)) or tag or untag or delete or restore
     if changing and not chosen:
         raise errors.InvalidSetting("Name the runs to change, as in: python -m peftcore runs 12 13 --star.")
     if changing:

@@ -15,6 +15,7 @@ from peftcore.adapters.save import ABOUT
 from peftcore.backbone.preprocess import prepare
 from peftcore.model import TunedModel
 from peftcore.spec import RunSpec
+from peftcore.store.record import number_of
 from peftcore.store.runs import Store
 from peftcore.task import Task, load_task
 
@@ -36,12 +37,12 @@ def trained(source: str, task: str = "") -> tuple[TunedModel, RunSpec]:
         UnknownName: no such run.
         BadAdapter: no adapter was kept, or the folder holds none that names its task.
     """
-    if source.isdecimal():
+    if (run := number_of(source)) is not None:
         store = Store()
-        spec = RunSpec.of(store.run(int(source)).spec)
-        blob = store.get_artifact(int(source), "adapter")
+        spec = RunSpec.of(store.run(run).spec)
+        blob = store.get_artifact(run, "adapter")
         if blob is None:
-            raise errors.BadAdapter(f"Run {source} has no adapter: it has not finished.")
+            raise errors.BadAdapter(f"Run {run} has no adapter: it has not finished.")
         model = from_bytes(blob)
     else:
         model = load_adapter(source)

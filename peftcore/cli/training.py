@@ -102,11 +102,11 @@ def race(
 
     several = choices(vary)
     each_its_own = "method" in several and fields["lr"] is None and "lr" not in several
-    specs = variations(base := make_spec(fields, recipe="method" not in several), several)
+    specs = variations(make_spec(fields, recipe="method" not in several), several)
     if each_its_own:
         specs = [recipes.at_its_rate(spec) for spec in specs]
     settings = [spec.to_dict() for spec in specs]
-    names = [", ".join(f"{n} {v}" for n, v in own.items()) or base.method.name for own in differences(settings)]
+    names = [", ".join(f"{n} {v}" for n, v in own.items()) or specs[0].method.name for own in differences(settings)]
     started: dict[int, Any] = {}
     last: dict[int, Any] = {}
     with progress_bars(json) as progress:
@@ -130,9 +130,12 @@ def race(
         answers.append({"spec": settings[i], **numbers, "conditions": _conditions(specs[i], started[i], end)})
         accuracies = {"test accuracy": f"{end.test_accuracy:.3f}", "val accuracy": f"{end.val_accuracy:.3f}"}
         rows.append({**row, **accuracies, "seconds": f"{end.seconds:.1f}"})
-    titles = ", ".join(dict.fromkeys(spec.method.card.title for spec in specs))
+    titles, tasks, backbones = (
+        ", ".join(dict.fromkeys(said))
+        for said in ((s.method.card.title for s in specs), (s.task for s in specs), map(_backbone, specs))
+    )
     same = conditions.in_common(settings, [started[i].to_dict() if i in started else None for i in range(len(specs))])
-    answer(json, answers, f"{titles} on {base.task}, {_backbone(base)}: {same}", rows)
+    answer(json, answers, f"{titles} on {tasks}, {backbones}: {same}", rows)
 
 
 def _recipe(spec: RunSpec) -> str:

@@ -65,7 +65,7 @@ def _check_config(file: Path, model: nn.Module) -> None:
     """What no tensor's shape shows: how many heads share a projection, the activation, the norms' epsilon."""
     try:
         said = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return  # files of weights alone have none
     if not isinstance(said, dict):
         return

@@ -27,6 +27,7 @@ _PLAIN = """r lora_alpha use_rslora rank_pattern alpha_pattern lora_dropout targ
 lora_bias layers_to_transform layers_pattern modules_to_save fan_in_fan_out megatron_core
 qalora_group_size ensure_weight_tying"""
 _OWN_WEIGHTS = ("true", "false", "gaussian", "eva", "orthogonal", "mica")  # starts that leave the frozen weights alone
+_HALF = re.compile(r"(.+)\.lora_[AB]\.weight")
 _NAMED = re.compile(r"\.lora_(?:A|B|magnitude_vector)\.(?!weight$|bias$)(\w+)")  # an adapter's own name in a key
 
 
@@ -64,10 +65,10 @@ class PeftFolder:
 
         found, settings = {}, self.settings
         ranks, alphas = settings.get("rank_pattern", {}), settings.get("alpha_pattern", {})
-        for path in (name.removesuffix(".lora_A.weight") for name in self.tensors if name.endswith(".lora_A.weight")):
-            A, B = self.tensors[f"{path}.lora_A.weight"], self.tensors.get(f"{path}.lora_B.weight")
+        for path in dict.fromkeys(half[1] for name in self.tensors if (half := _HALF.fullmatch(name))):
+            A, B = (self.tensors.get(f"{path}.lora_{half}.weight") for half in "AB")
             rank = ranks.get(get_pattern_key(ranks, path), settings.get("r", 8))
-            if B is None or not 1 < A.ndim == B.ndim or not len(A) == B.shape[1] == rank:
+            if A is None or B is None or not 1 < A.ndim == B.ndim or not 0 < len(A) == B.shape[1] == rank:
                 raise errors.BadAdapter(f"{str(self.source)!r} holds no lora_A and lora_B of rank {rank} for {path}.")
             alpha = alphas.get(get_pattern_key(alphas, path), settings.get("lora_alpha", 8))
             found[path] = A, alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank) * B
@@ -100,7 +101,7 @@ def read_peft(source: Path) -> PeftFolder:
     try:
         about = read_config(json.loads((folder / CONFIG).read_text()), str(folder / CONFIG))
         return PeftFolder(source, **about, tensors=_read_tensors(file))
-    except (OSError, ValueError, KeyError, SafetensorError, re.error) as error:
+    except (OSError, ValueError, KeyError, SafetensorError, re.error, RecursionError) as error:
         raise errors.BadAdapter(f"{str(source)!r} is damaged or not a PEFT adapter: {error}.") from None
 
 

@@ -43,7 +43,8 @@ def import_peft(folder: str | Path, backbone: Backbone) -> TunedModel:
     paths, tensors = classifiers(backbone), dict(record.tensors)
     heads = [[tensors.pop(f"{path}.{name}", torch.empty(0)) for name in ("weight", "bias")] for path in paths]
     weight, bias = heads[0]
-    if weight.shape != (len(bias), backbone.width) or not all(map(torch.equal, heads[0], heads[-1])):
+    shaped = bias.ndim == 1 and weight.shape == (len(bias), backbone.width)
+    if not shaped or not all(map(torch.equal, heads[0], heads[-1])):
         others = ", ".join(name for name in tensors if ".lora_" not in name) or "nothing else"
         raise errors.AdapterMismatch(
             f"{str(folder)!r} does not hold one classifier of width {backbone.width} as {' and '.join(paths)}, but "

@@ -27,7 +27,7 @@ def whole(file: Path) -> bool:
                 return False
             header = json.loads(stream.read(length))
         ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return False
     return bool(ends) and size == 8 + length + max(ends)
 

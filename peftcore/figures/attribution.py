@@ -161,8 +161,10 @@ def _settled(values: np.ndarray, classes: Sequence[str]) -> str:
         return f"It says {name} early on, then another class, and {name} again after {'the last ' * is_last}layer" + (
             "" if is_last else f" {after}"
         )
-    return f"Only the last layer makes it {name}" if is_last else (
-        f"It would say {name} after layer {after} already, and from there on"
+    return (
+        f"Only the last layer makes it {name}"
+        if is_last
+        else (f"It would say {name} after layer {after} already, and from there on")
     )
 
 

@@ -87,9 +87,7 @@ def within_budget(
     )  # fmt: skip
 
 
-def _labels(
-    rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None, reach: tuple[float, float]
-) -> list[str]:
+def _labels(rows: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None, reach: tuple[float, float]) -> list[str]:
     """Where each point's name stands: on no other's name or point, and not past the axis; "" where it has no room, and
     is in the legend. The best has its name in any case. `reach`: of the axis, in MB."""
     low, high = (math.log(1e6 * end) for end in reach)
@@ -104,7 +102,8 @@ def _labels(
         for place, (left, right, down, top) in LABELS.items():
             box = (x + left * width, x + right * width, y + down * LINE, y + top * LINE)
             others = [*taken, *(point for j, point in enumerate(points) if j != i)]
-            if box[0] >= 0 and not any(a < box[1] and box[0] < b and c < box[3] and box[2] < d for a, b, c, d in others):
+            hit = any(a < box[1] and box[0] < b and c < box[3] and box[2] < d for a, b, c, d in others)
+            if box[0] >= 0 and not hit:
                 places[i] = place
                 taken.append(box)
                 break

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 WAITING = ("queued", "running")
@@ -88,6 +89,14 @@ class RunRecord:
     def seconds(self) -> float | None:
         """Time since a worker first began it, up to its end where it has one; None while it waits."""
         return None if self.started is None else (self.finished or time.time()) - self.started
+
+
+def number_of(source: str) -> int | None:
+    """The run that a command means by '12', whatever lies in the current folder, or by 'run-12', unless a file or
+    folder has that name; None where it means no run."""
+    number = source.removeprefix("run-")
+    is_run = number.isascii() and number.isdecimal() and (number == source or not Path(source).exists())
+    return int(number) if is_run else None
 
 
 COLUMNS = ", ".join(RunRecord.__dataclass_fields__)

@@ -29,6 +29,8 @@ def variations(spec: RunSpec, several: Mapping[str, Sequence[Any]]) -> list[RunS
 
 def _changed(spec: RunSpec, changes: dict[str, Any]) -> RunSpec:
     own = spec.method.settings()
+    if "name" in changes:
+        raise errors.InvalidSetting("No method has a setting 'name'; methods are raced as in method=lora,last.")
     name = changes.pop("method", own["name"])
     recipe = {field: changes.pop(field) for field in list(changes) if field in RunSpec.model_fields}
     method = own if name == own["name"] else {"name": name}

@@ -250,11 +250,8 @@ class Trainer:
         yield test
         accuracy = state.epochs[chosen - 1]["val_accuracy"]
         blob = to_bytes(self.model, self.spec, list(self.task.classes))
-        predicted = {
-            "probabilities": self.outputs.softmax(1).half().numpy(),
-            "predicted": self.outputs.argmax(1).numpy(),
-        }
-        predicted |= {"labels": np.asarray(self.task.test.labels), "classes": np.array(self.task.classes)}
+        predicted = {"probabilities": self.outputs.softmax(1).half().numpy(), "classes": np.array(self.task.classes)}
+        predicted |= {"predicted": self.outputs.argmax(1).numpy(), "labels": np.asarray(self.task.test.labels)}
         yield Finished(test.accuracy, accuracy, self.seconds, state.peak, state.epochs, blob, chosen, predicted)
 
     @torch.no_grad()

@@ -199,8 +199,8 @@ def _frame(text: str, name: str) -> pd.DataFrame:
             dtype=str, na_filter=False, skip_blank_lines=False, skipinitialspace=True,
         )  # fmt: skip
     except pd.errors.ParserError as error:
-        line = re.search(r"(?:line|row) ([0-9]+)", str(error))
-        where = f" at line {line[1]}" if line else ""
+        line = re.search(r"(line|row) ([0-9]+)", str(error))
+        where = f" at line {int(line[2]) + (line[1] == 'row')}" if line else ""  # pandas counts rows from 0
         why = str(error).partition("C error: ")[2].strip() or str(error)
         raise errors.BadData(
             f"The table {shown(name)} cannot be read{where} ({why}); save it as CSV again, with quotes around cells "

@@ -11,6 +11,8 @@ from backbones import BOTH, images, nudge, small
 
 import peftcore as pc
 from peftcore import adapters, errors
+from peftcore.adapters import packing
+from peftcore.bench import xray
 
 
 def model_of(family, method):
@@ -76,6 +78,9 @@ def _edit(folder, **changes):
         (lambda d: (d / "adapter.json").write_text("{"), "cannot be read"),
         (lambda d: _edit(d, format=99), "newer Headroom"),
         (lambda d: _edit(d, format=None), "names no format"),
+        (lambda d: (d / "adapter.json").write_text("[" * 100_000), "cannot be read"),
+        (lambda d: _edit(d, num_classes=10**12), "damaged"),
+        (lambda d: _edit(d, num_classes=None), "damaged"),
         (lambda d: _edit(d, method=None), "damaged"),
         (lambda d: _edit(d, method="lora"), "damaged"),
         (lambda d: _edit(d, method={"name": ["lora"]}), "damaged"),
@@ -90,6 +95,34 @@ def test_damage_is_named(tmp_path, damage, words):
     damage(tmp_path)
     with pytest.raises(errors.BadAdapter, match=words):
         pc.load_adapter(tmp_path, small("vit"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda about: about["backbone"].update(options={"device": "meta"}),
+        lambda about: about["backbone"].update(options={"checkpoint_path": "x"}),
+        lambda about: about["backbone"].update(options=[]),
+        lambda about: about.update(num_classes=10**12),
+    ],
+)
+def test_a_description_that_no_backbone_follows_from_is_damaged(change):
+    """Where none is given, what a file says is taken for arguments of `load_backbone`: those of its architecture."""
+    tensors, about = packing.unpack(
+        adapters.to_bytes(pc.attach(pc.load_backbone("vit_micro"), pc.make_method("lora"), 3))
+    )
+    change(about)
+    for read in (adapters.from_bytes, xray.from_bytes):
+        with pytest.raises(errors.BadAdapter, match="damaged"):
+            read(packing.pack(tensors, about))
+    with pytest.raises(errors.BadAdapter, match="damaged"):
+        adapters.from_bytes(packing.pack(tensors, about | {"spec": {"weights": 5}}))
+
+
+@pytest.mark.parametrize("name", ["model", "model.pth", "model.v2", "model.safetensors"])
+def test_a_merged_file_has_the_suffix_by_which_timm_reads_it(tmp_path, name):
+    path = pc.save_merged(model_of("vit", "lora"), tmp_path / name)
+    assert path.name == f"{name.removesuffix('.safetensors')}.safetensors" and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_state_of_another_model_changes_nothing():

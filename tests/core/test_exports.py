@@ -21,9 +21,10 @@ from typer.testing import CliRunner
 import peftcore as pc
 from peftcore import errors
 from peftcore.cli.commands import app
-from peftcore.cli.exports import EXPORTS, Source, as_bytes, kinds, report
+from peftcore.cli.exports import EXPORTS, Kind, Source, as_bytes, kinds, report
 from peftcore.figures.words import human_count
 from peftcore.store import Store, results
+from peftcore.store.record import number_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SUMMARY = ("test_accuracy", "val_accuracy", "seconds", "memory", "selected_epoch")
@@ -210,6 +211,34 @@ def test_what_names_no_run_and_no_place_is_a_sentence(words, trained, home, tmp_
         pc.export(words[0], "script", words[1])
     except errors.HeadroomError as error:
         assert words[0] in str(error)
+
+
+def test_a_number_is_a_run_whatever_lies_beside(trained, home, tmp_path, monkeypatch):
+    run = trained["last"][0]
+    (tmp_path / str(run)).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert Source.of(str(run)).name == f"run-{run}" == Source.of(f"run-{run}").name
+    assert number_of(str(run)) == number_of(f"run-{run}") == run and number_of("\N{SUPERSCRIPT TWO}") is None
+    (tmp_path / f"run-{run}").mkdir()
+    assert number_of(f"run-{run}") is None, "a folder that a person named so"
+
+
+@pytest.mark.parametrize(
+    ("kind", "to", "name"), [("merged", "out", "out.safetensors"), ("script", "x.zip", "x.zip.py")]
+)
+def test_a_file_is_named_as_what_it_is(trained, home, tmp_path, kind, to, name):
+    assert pc.export(trained["lora"][0], kind, tmp_path / to) == tmp_path / name
+
+
+def test_a_folder_of_peft_says_what_can_be_made_of_it(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert "pc.load_backbone" in (Kind.of("merged").why_not(Source.of(tmp_path)) or "")
+
+
+def test_a_spec_without_a_method_is_damage(tmp_path):
+    (tmp_path / "adapter.json").write_text(json.dumps({"spec": {"task": "digits", "epochs": "x"}}))
+    with pytest.raises(errors.BadAdapter, match="method"):
+        Source.of(tmp_path)
 
 
 def test_a_report_counts_weights_after_the_cut_and_tells_no_sealed_result(trained, store, tmp_path, home):

@@ -35,6 +35,8 @@ from peftcore.figures import (
     theme,
     words,
 )
+from peftcore.figures.attribution import layer_lens
+from peftcore.figures.compare import disagreement
 from peftcore.figures.components import COMPONENT_PATTERNS, component_colour
 from peftcore.figures.method_style import kind_dash, method_colour, method_title
 from peftcore.registry import METHODS
@@ -276,6 +278,35 @@ def test_a_name_stands_on_no_other_point_or_is_in_the_legend():
     named = {trace.name for trace in traces if "text" in trace.mode}
     assert named | {trace.name for trace in traces if trace.showlegend} == {trace.name for trace in traces}
     assert {"SSF", "Linear probe"} <= named and len(named) < len(traces), "the best and what is alone have their names"
+
+
+def test_no_name_runs_over_the_axis():
+    """The smallest point stands near the axis; its name stands above it only where it has the room."""
+    from peftcore.figures.choice import within_budget
+
+    rows = [{"method": name, "accuracy": of, "bytes": size, "seconds": 1.0, "weights": 1}
+            for name, of, size in (("linear", 30, 3e8), ("lora", 70, 3e9))]  # fmt: skip
+    least = next(trace for trace in within_budget(rows, {}).data if trace.name == "Linear probe")
+    assert least.textposition == "middle right"
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [("aaaa", "It would say a from the start"), ("baaa", "It would say a after layer 1 already, and from there on"),
+     ("bbba", "Only the last layer makes it a"),
+     ("abaa", "It says a early on, then another class, and a again after layer 2"),
+     ("aaba", "It says a early on, then another class, and a again after the last layer")],
+)  # fmt: skip
+def test_a_lens_that_changes_its_mind_says_so(said, sentence):
+    figure = layer_lens(np.array([[0.9, 0.1] if one == "a" else [0.1, 0.9] for one in said]), "ab")
+    assert figure.layout.title.text.replace("<br>", " ").startswith(sentence)
+
+
+@pytest.mark.parametrize(("most", "text"), [(0.2, "4"), (0.03, "0.4")])
+def test_small_shares_are_told_to_a_tenth(most, text):
+    shares = np.array([[0, 0.004 if most < 0.1 else 0.04, most], [0, 0, most], [0, 0, 0]])
+    figure = disagreement(shares + shares.T, ["1", "2", "3"], images=1000)
+    assert text in str(figure.to_dict()) and figure.data[0].colorbar.tickformat == (".0%" if most > 0.1 else ".1%")
 
 
 def test_maps_of_all_heads_stand_where_their_heads_do() -> None:

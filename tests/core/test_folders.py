@@ -248,6 +248,13 @@ def test_arguments_are_checked(argument, folder):
         load_task("vtab:" + argument.format(folder))
 
 
+def test_a_question_mark_in_a_path_is_not_taken_for_settings(folder):
+    odd = folder.with_name("which?one")
+    folder.rename(odd)
+    with pytest.raises(errors.InvalidSetting, match="rename the folder"):
+        load_task(f"vtab:{odd}")
+
+
 def test_the_folder_of_all_tasks_names_those_in_it(folder):
     with pytest.raises(errors.BadData, match="have it: berries; use one of them"):
         load_task(f"vtab:{folder.parent}")

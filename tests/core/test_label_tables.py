@@ -223,6 +223,12 @@ def test_labels_in_a_spreadsheet_are_asked_for_as_csv(home):
         uploads.examine(zipped(home, pictures("images") | {"labels.xlsx": b"PK\3\4"}))
 
 
+def test_the_line_of_a_quote_that_never_closes_is_named(home):
+    rows = 'file,label\n0.png,a\n1.png,b\n2.png,a\n3.png,"b\n4.png,a\n'
+    with pytest.raises(errors.BadData, match="cannot be read at line 5 "):
+        uploads.examine(zipped(home, pictures("images", each=5) | {"labels.csv": rows.encode()}))
+
+
 def test_a_line_with_more_cells_is_named(home):
     rows = "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(20)) + "20.png,cat, black\n"
     with pytest.raises(errors.BadData, match="cannot be read at line 21 .*quotes around cells that contain ','"):

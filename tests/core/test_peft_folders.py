@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import peftcore as pc
 from peftcore import errors
+from peftcore.bench import xray
 
 FAMILIES = {"vit": "vit_micro", "swin": "swin_micro"}
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -227,6 +228,7 @@ def rewrite(folder, change):
     [
         ({"r": "8"}, "sets r = '8'"),
         ({"r": None}, "sets r = None"),
+        ({"r": 0}, "cannot be attached|rank"),
         ({"r": 3}, r"lora_A.weight is \(4, 128\)"),
         ({"lora_alpha": True}, "sets lora_alpha = True"),
         ({"lora_alpha": float("nan")}, "sets lora_alpha = nan"),
@@ -270,7 +272,7 @@ def test_a_setting_of_tomorrow_that_is_off_does_no_harm(folder):
     compare(pc.load_adapter(folder, backbone("vit")), reloaded("vit", folder))
 
 
-@pytest.mark.parametrize("text", ["[]", "3", "null", "", "{", '"LORA"', "{}"])
+@pytest.mark.parametrize("text", ["[]", "3", "null", "", "{", '"LORA"', "{}", "[" * 100_000])
 def test_a_configuration_that_is_not_an_object_is_an_error(folder, text):
     (folder / CONFIG).write_text(text)
     with pytest.raises(errors.BadAdapter, match="PEFT"):
@@ -291,6 +293,8 @@ A, B = "base_model.model.blocks.1.attn.qkv.lora_A.weight", "base_model.model.blo
         (lambda t: {**t, "base_model.model.head.lora_A.weight": torch.ones(4, 128)}, "also holds head.lora_A"),
         (lambda t: without(t, "base_model.model.head.weight"), r"not hold one classifier.*modules_to_save=\['head'\]"),
         (lambda t: without(t, "base_model.model.head.bias"), "not hold one classifier"),
+        (lambda t: {**t, "base_model.model.head.bias": torch.tensor(1.0)}, "not hold one classifier"),
+        (lambda t: {**t, "base_model.model.head.weight": torch.tensor(1.0)}, "not hold one classifier"),
         (lambda t: {**t, A: t[A] * float("nan")}, "finite numbers in .*blocks.1.attn.qkv.lora_A"),
         (lambda t: {**t, A: t[A].to(torch.int8)}, "finite numbers in .*blocks.1.attn.qkv.lora_A"),
         (lambda t: {**t, A: t[A][:, :64]}, r"\(4, 64\)"),
@@ -301,6 +305,25 @@ def test_a_tensor_that_has_no_place_is_named(folder, change, words):
     rewrite(folder, change)
     with pytest.raises(errors.HeadroomError, match=words):
         pc.load_adapter(folder, backbone("vit"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda t: without(t, A), lambda t: without(t, B), lambda t: {**t, A: t[A][:0], B: t[B][:, :0]},
+     lambda t: {**t, A: torch.tensor(1.0)}],
+    ids=["no A", "no B", "rank 0", "a number"],
+)  # fmt: skip
+def test_half_a_pair_or_none_has_no_numbers(folder, change):
+    rewrite(folder, change)
+    edit(folder, rank_pattern={"blocks.1.attn.qkv": 0} if len(load_file(folder / WEIGHTS).get(A, "A").shape) else {})
+    for read in (lambda: pc.head_energy(folder, heads=8), lambda: xray.read(folder)):
+        with pytest.raises(errors.BadAdapter, match="no lora_A and lora_B of rank . for blocks.1.attn.qkv"):
+            read()
+
+
+def test_the_x_ray_of_a_classifier_without_a_shape(folder):
+    rewrite(folder, lambda t: {**t, "base_model.model.head.weight": torch.tensor(1.0)})
+    assert xray.read(folder).facts["trained for"].startswith("not said")
 
 
 def named(tensors, adapter):

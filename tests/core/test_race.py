@@ -123,6 +123,22 @@ def test_the_command_ranks_and_one_that_fails_ends_no_other():
     assert answer[2]["error"] == "DoesNotFit" and "gap 60 is above the depth" in answer[2]["message"]
 
 
+def test_the_title_names_what_was_raced_and_not_the_defaults():
+    words = ("race", "--method", "linear", "--epochs", "1", "--no-pretrained", "--vary", "task=few:cells,few:digits")
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0 and "Linear probe on few:cells, few:digits, vit_micro" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(("predict", "--method", "last", "--set", "name=lora"), "--method lora"),
+     (("race", "--epochs", "1", "--vary", "name=linear,last"), "method=lora,last")],
+)  # fmt: skip
+def test_a_method_is_not_named_as_a_setting(words, says):
+    with pytest.raises(errors.InvalidSetting, match=says):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+
+
 def test_an_empty_race_is_an_error():
     with pytest.raises(errors.InvalidSetting, match="at least one"):
         pc.race([])

@@ -172,4 +172,7 @@ def test_the_command_line_does_the_same(store, runs):
     with pytest.raises(errors.InvalidSetting, match="Name the runs"):
         said("--star")
     said(last, "--delete")
+    for beside in ((last,), ("--star",), (last, "--restore")):
+        with pytest.raises(errors.InvalidSetting, match="stands alone"):
+            said("--purge", *beside)
     assert said("--purge") == {"purged": [last]} and said("--deleted") == []

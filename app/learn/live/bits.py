@@ -55,8 +55,9 @@ def draw(settings: Mapping[str, Any]) -> None:
         with places[1]:
             theme.show(plan(accuracy_by_bits, curves, bits=bits, dark=theme.is_dark()), "bits_accuracy")
     caption(
-        f"{names[nth][:1].upper()}{names[nth][1:]} of the recorded run {runs[how]['title']}, seed {runs[how]['spec']['seed']}: "
-        f"{one['count']:,} weights. All its {len(matrices)} matrices with {bits} bits take {si_bytes(row['bytes'])}; "
+        f"{names[nth][:1].upper()}{names[nth][1:]} of the recorded run {runs[how]['title']}, seed "
+        f"{runs[how]['spec']['seed']}: {one['count']:,} weights. All its {len(matrices)} matrices with {bits} bits "
+        f"take {si_bytes(row['bytes'])}; "
         "the classifier, which stays in 32 bits, is not counted."
         + (f" Accuracies: all test images, {images}." if both else ""),
         found["command"],

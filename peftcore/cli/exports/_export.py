@@ -50,7 +50,8 @@ def export(source: Any, kind: str, to: str | Path = ".") -> Path:
         source: the number of a run, the folder of a saved adapter, a Result of `pc.run`, or a TunedModel.
         kind: the name of a file in this folder, such as 'onnx'.
         to: a folder that exists, in which the export gets its own name; or the name of the file or folder to write. An
-            export that is a folder is zipped where `to` ends in .zip.
+            export that is a folder is zipped where `to` ends in .zip; a file has its suffix appended where `to` ends
+            otherwise, since whoever reads it goes by that.
 
     Raises:
         UnknownName: no such kind, no such run.
@@ -64,6 +65,8 @@ def export(source: Any, kind: str, to: str | Path = ".") -> Path:
         if made.is_dir() and to.suffix == ".zip":
             made = zipped(made)
         target = to / made.name if to.is_dir() else to
+        if made.is_file() and target.suffix != made.suffix:
+            target = target.with_name(target.name + made.suffix)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             if made.is_dir():

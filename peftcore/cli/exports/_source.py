@@ -11,8 +11,11 @@ from typing import Any
 
 from peftcore import errors
 from peftcore.spec import RunSpec
+from peftcore.store.record import number_of
 from peftcore.store.results import ARTIFACT, Results, results
 from peftcore.store.runs import RunRecord, Store
+
+ABOUT = "adapter.json"  # of a folder that Headroom saved; peftcore.adapters, which writes it, loads torch
 
 
 class Source:
@@ -42,7 +45,8 @@ class Source:
 
     @classmethod
     def of(cls, source: Any, store: Store | None = None) -> Source:
-        """From a run's number or RunRecord, the folder of a saved adapter, a Result of `pc.run`, or a TunedModel.
+        """From a run's number (12, "12", "run-12") or RunRecord, the folder of a saved adapter, a Result of
+        `pc.run`, or a TunedModel.
 
         Raises:
             UnknownName: there is no such run, nor such a folder.
@@ -54,10 +58,10 @@ class Source:
             return cls._of_run(source, store or Store())
         if isinstance(source, (str, Path)):
             path, text = Path(source), str(source)
+            if (number := number_of(text)) is not None:
+                return cls._of_run(number, store or Store())
             if path.exists():
                 return cls._of_folder(path)
-            if text.removeprefix("run-").isdecimal():
-                return cls._of_run(int(text.removeprefix("run-")), store or Store())
             raise errors.UnknownName(
                 f"{text!r} is neither the number of a run nor the folder of a saved adapter; the page Runs shows the "
                 "numbers, and `python -m peftcore run --save FOLDER` saves an adapter."
@@ -82,11 +86,13 @@ class Source:
     def _of_folder(cls, path: Path) -> Source:
         folder = path if path.is_dir() else path.parent
         settings = classes = None
-        if (about := folder / "adapter.json").exists():
+        if (about := folder / ABOUT).exists():
             try:
                 told = json.loads(about.read_text())
                 settings, classes = told.get("spec"), told.get("classes")
-            except (OSError, ValueError, AttributeError) as error:
+                if settings is not None and not isinstance(settings["method"]["name"], str):
+                    raise TypeError("the method that it names is no text")
+            except (OSError, ValueError, AttributeError, LookupError, TypeError, RecursionError) as error:
                 raise errors.BadAdapter(f"{str(about)!r} cannot be read as a saved adapter: {error}.") from None
         return cls(folder.resolve().name, settings, folder=folder, classes=classes)
 
@@ -133,6 +139,11 @@ class Source:
     @property
     def no_model(self) -> str | None:
         """Why there is no trained model: a sentence; None where there is one. Reads no weights."""
+        if self._folder is not None and self._model is None and not (self._folder / ABOUT).exists():
+            return (
+                f"{self.name} was trained elsewhere and does not hold its backbone; in Python, "
+                "pc.export(pc.load_adapter(FOLDER, pc.load_backbone(NAME)), KIND) exports it."
+            )
         if self._store is None or self.record is None or "adapter" in self._store.artifact_names(self.record.id):
             return None
         return (

@@ -39,6 +39,8 @@ def parse(kind: str, argument: str, settings: Mapping[str, tuple[Any, Sequence]]
         InvalidSetting: no path, or a value that is not allowed.
         BadData: there is no such folder, or it is not below HEADROOM_DATA.
     """
+    if "?" in argument and confined(argument, f"Write {kind}:NAME for one of its folders.").is_dir():
+        raise errors.InvalidSetting(f"{argument!r} has a ?, after which a task has its settings; rename the folder.")
     name, said = parse_settings(kind, argument, settings, "a folder", "PATH")
     folder = confined(name, f"Write {kind}:NAME for one of its folders.")
     if not folder.is_dir():

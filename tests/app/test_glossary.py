@@ -49,7 +49,8 @@ def test_pages_stand_in_one_section_at_most():
 
 def test_the_page_shows_the_term_that_a_link_names(at):
     page = at("glossary", term="class token")
-    assert "class token" in page.info[0].value and len(page.markdown) >= len(glossary.terms())
+    assert "class token" in page.info[0].value and len(page.markdown) >= len(glossary.terms()) and not page.warning
+    assert "Did you mean" in at("glossary", term="clas token").warning[0].value
 
 
 def test_the_tour_is_offered_led_and_ended(at):

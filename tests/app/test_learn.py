@@ -337,3 +337,7 @@ def test_cuts_on_real_weights_are_those_of_the_log():
 )
 def test_close_is_what_is_close_to_the_answer_and_not_to_the_slider_s_width(asked, answer, close):
     assert predictions.verdict(asked, answer).endswith(": close.") == close
+
+
+def test_what_is_exact_is_not_called_close():
+    assert predictions.verdict({"low": 0, "high": 8, "answer": "6"}, 6) == "You said **6**. It is so."

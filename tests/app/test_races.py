@@ -291,4 +291,5 @@ def test_runs_of_different_methods_are_told_apart_by_more_where_more_differs():
     assert words.labels([last.to_dict(), lora.to_dict()]) == ["LAST", "LoRA"], "rate and epochs come with the method"
     wider = lora.replace(image_size=96)
     assert words.labels([last.to_dict(), wider.to_dict()])[1] == "LoRA, image size 96"
-    assert words.variation({"clip": None}) == "no clip"
+    assert words.variation({"clip": None}) == "no clip" and words.value(None, "clip") == "none"
+    assert words.value(None, "image_size") == "automatic" and words.value(False) == "off"

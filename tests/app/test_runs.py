@@ -183,7 +183,15 @@ def test_interrupted_can_be_resumed(at, store, run):
 
 def test_an_unknown_run_is_a_sentence(at, run):
     page = at("runs", run=99)
-    assert "There is no run 99" in page.error[0].value
+    assert "There is no run 99" in page.error[0].value and page.button(f"run_{run}")
+
+
+def test_an_unknown_run_where_there_is_none_is_an_invitation_too(at):
+    for address in ({"run": 99}, {"race": 99}):
+        page = at("runs", **address)
+        assert [one.value for one in page.error] == ["There is no run 99; it may have been deleted. "
+                                                     "The list of runs shows all."]  # fmt: skip
+        assert page.button("first_launch")
 
 
 def test_titles_say_the_backbone_and_what_sets_runs_apart(at, store):

@@ -56,7 +56,8 @@ def test_a_swin_has_no_map_and_says_so(at):
 
 def test_what_a_link_names_and_is_not_there_is_a_sentence(at, trained, recorded, store):
     for image, says in (
-        ("own-0000000000000000", "no longer kept"), ("test-9999-digits", "test images 0 to 796"), ("x", "names no"),
+        ("own-0000000000000000", "no longer kept"), ("test-9999-digits", "test images 0 to 796"),
+        ("x", "There is no image called"),
     ):  # fmt: skip
         page = at("try_it", runs=trained["last"], image=image)
         assert says in text(page) and not page.exception

@@ -186,6 +186,8 @@ def test_dora_is_refused_by_name(at, hf):
 def test_a_link_that_names_what_is_not_there_shows_what_is(at, wrong):
     app = at("xray", **wrong)
     assert "written by" in text(app) and not app.exception
+    said = [one.value for one in app.warning if "no adapter" in one.value]
+    assert len(said) == ("heads" not in wrong), "which adapter is shown instead is seen, that it is another is said"
 
 
 @pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])

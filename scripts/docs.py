@@ -63,6 +63,25 @@ def mini_vtab() -> str:
     )
 
 
+def recipes_table() -> str:
+    """Each recipe of assets/recipes.json, and how far its search went."""
+    from app import words
+    from peftcore.registry import METHODS
+    from peftcore.store.recipes import of_row, recorded
+
+    rows = ["| method | backbone | learning rate | epochs | beyond the published | validation (%) | searched |",
+            "|---|---|---:|---:|---|---:|---|"]  # fmt: skip
+    for entry in recorded():
+        values, evidence = entry["values"], entry["evidence"]
+        val = next(row["val"] for row in evidence["tried"] if of_row(row) == values)
+        beyond, searched = ", ".join(words.beyond(values)), ", ".join(evidence["searched"])
+        rows.append(
+            f"| {METHODS.facts(entry['method']).title} | `{entry['backbone']}` | {values['lr']:g} | {values['epochs']} "
+            f"| {beyond} | {'' if val is None else f'{100 * val:.1f}'} | {searched} |"
+        )
+    return "\n".join(rows)
+
+
 def settings_table() -> str:
     from peftcore.cli.variables import VARIABLES
     from peftcore.uploads.limits import PREFIX, Limits
@@ -81,8 +100,8 @@ def _linked(paper: str) -> str:
 
 
 TABLES = {"methods": methods_table, "tasks": tasks_table, "commands": commands_table, "settings": settings_table,
-          "mini_vtab": mini_vtab}  # fmt: skip
-PAGES = ("README.md", "docs/settings.md")
+          "mini_vtab": mini_vtab, "recipes": recipes_table}  # fmt: skip
+PAGES = ("README.md", "docs/settings.md", "docs/recipes.md")
 
 
 def rewritten(text: str) -> str:

@@ -52,7 +52,8 @@ def choose() -> tuple[Source, Source | None]:
         st.stop()
     left, right = st.columns(2)
     for name in ("adapter", "beside"):
-        errors.no_such("adapter", links.read(name), [one.code for one in (NONE, *offered)])
+        asked = links.read(name)
+        errors.no_such("adapter", None if asked == NONE.code else asked, [one.code for one in offered])
     with left:
         first = _pick("adapter", "adapter", offered, sources.default(offered))
     with right:

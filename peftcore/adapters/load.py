@@ -20,7 +20,7 @@ from peftcore.model import TunedModel, attach
 from peftcore.registry import FETCH
 
 # What a file from elsewhere may not say of the backbone that is built for it: where weights are read, and the like.
-_NO_OPTIONS = {"name", "pretrained", "weights", "device", "seed", "checkpoint_path", "pretrained_cfg", "cache_dir"}
+_NO_OPTIONS = {"name", "pretrained", "weights", "device", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
 
 
 def from_bytes(blob: bytes, backbone: Backbone | None = None) -> TunedModel:

@@ -156,16 +156,14 @@ def _settled(values: np.ndarray, classes: Sequence[str]) -> str:
     others = np.nonzero(said != said[-1])[0]
     if not len(others):
         return f"It would say {name} from the start"
-    after, is_last = int(others[-1]) + 1, int(others[-1]) + 1 == len(values) - 1
+    after = int(others[-1]) + 1
+    is_last = after == len(values) - 1
+    where = "the last layer" if is_last else f"layer {after}"
     if (said[:after] == said[-1]).any():  # between which it said something else
-        return f"It says {name} early on, then another class, and {name} again after {'the last ' * is_last}layer" + (
-            "" if is_last else f" {after}"
-        )
-    return (
-        f"Only the last layer makes it {name}"
-        if is_last
-        else (f"It would say {name} after layer {after} already, and from there on")
-    )
+        return f"It says {name} early on, then another class, and {name} again after {where}"
+    if is_last:
+        return f"Only {where} makes it {name}"
+    return f"It would say {name} after {where} already, and from there on"
 
 
 _IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)

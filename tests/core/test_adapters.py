@@ -102,6 +102,7 @@ def test_damage_is_named(tmp_path, damage, words):
     [
         lambda about: about["backbone"].update(options={"device": "meta"}),
         lambda about: about["backbone"].update(options={"checkpoint_path": "x"}),
+        lambda about: about["backbone"].update(options={"pretrained_cfg_overlay": {"file": "x"}}),
         lambda about: about["backbone"].update(options=[]),
         lambda about: about.update(num_classes=10**12),
     ],

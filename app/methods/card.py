@@ -25,7 +25,8 @@ KINDS = {"side": "Reads the frozen backbone from its side", "in-backbone": "Chan
 def all_cards() -> None:
     st.caption(
         "Two kinds: methods in the backbone change what it computes, so gradients travel through it and a step keeps "
-        "its activations; side methods only read it, so a step keeps little and features can be computed once."
+        "its activations; side methods only read it, so a step keeps little and features can be computed once. Peaks "
+        "are the ledger's, of a step in 32 bit on a CPU; a GPU's kernels keep a little more or less."
     )
     found = known.names()
     for start in range(0, len(found), COLUMNS):
@@ -113,7 +114,7 @@ def _cost(facts: dict[str, Any]) -> None:
     else:
         st.markdown(f"Trained weights on ViT-B/16, counted: **{counts['method']:,}**.")
     st.markdown(
-        f"A step of 32 images peaks at **{si_bytes(facts['peak'])}**: {words.components(facts['components'])}. "
+        f"A step of 32 images peaks at **{si_bytes(facts['peak'])}** on a CPU: {words.components(facts['components'])}. "
         f"{'It merges into plain weights.' if text['mergeable'] else 'It stays a part of the model.'}"
     )
 

@@ -43,9 +43,10 @@ def of_classes(before: Sequence[str], classes: Sequence[str], labels: np.ndarray
     if gone := [name for name in before if name not in classes]:
         yield f"No image of {listed(gone)} is intact, so {'it is' if len(gone) == 1 else 'they are'} left out."
     count = Counter(labels.tolist())
-    if few := [name for index, name in enumerate(classes) if count[index] < 3]:
+    if few := [index for index in range(len(classes)) if count[index] < 3]:
         what = "has" if len(few) == 1 else "have"
-        yield f"{listed(few)} {what} fewer than three images, which all go into training."
+        where = "" if (given[np.isin(labels, few)] > 0).any() else ", which all go into training"
+        yield f"{listed([classes[index] for index in few])} {what} fewer than three images{where}."
     if (given >= 0).any():
         trained = {*labels[given <= 0].tolist()}  # images without a split are for training, or drawn from
         if new := [name for index, name in enumerate(classes) if index not in trained]:

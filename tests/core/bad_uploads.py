@@ -505,6 +505,12 @@ def _(f):
     return zipped(f, {**good(), "c/0.png": picture(7)})
 
 
+@case("two images of a class, for testing alone", r"than three images\.\s+There is no training image", refused=False)
+def _(f):
+    given = {f"{split}/{name}": data for split in ("train", "test") for name, data in good().items()}
+    return zipped(f, {**given, "test/c/0.png": picture(7), "test/c/1.png": picture(8)})
+
+
 @case("a file beside the folders of the classes", "stray.png: it is not in a folder of a class", refused=False)
 def _(f):
     return zipped(f, {**good(), "stray.png": picture(7)})

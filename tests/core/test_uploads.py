@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from bad_uploads import good, picture, tarred, zipped
 from PIL import Image
+from uploading import on_disk
 
 from peftcore import errors, uploads
 from peftcore.task import load_task
@@ -395,6 +396,13 @@ def test_a_folder_of_twelve_bit_images_says_that_they_are_almost_black(tmp_path)
     assert "no value above 4,095 of 65,535" in load_task(f"folder:{tmp_path}").description
     assert "With bits=12" in load_task(f"folder:{tmp_path}").description
     assert "almost black" not in load_task(f"folder:{tmp_path}?bits=12").description
+
+
+def test_a_folders_task_says_which_class_has_images_for_testing_alone(tmp_path):
+    given = {f"{split}/{name}": data for split in ("train", "test") for name, data in good().items()}
+    on_disk(tmp_path / "set", given | {"test/c/0.png": picture(7)})
+    assert "There is no training image of 'c'" in load_task(f"folder:{tmp_path}/set").description
+    assert "no training image" not in load_task(f"folder:{tmp_path}/set?split=drawn").description
 
 
 def test_a_folder_is_a_task_without_any_upload(tmp_path):

@@ -26,7 +26,7 @@ import numpy as np
 from peftcore import errors
 from peftcore.task import Task
 from peftcore.tasks.files import _folders
-from peftcore.uploads import kinds, layout
+from peftcore.uploads import kinds, layout, notes
 from peftcore.uploads.decoding import largest_grey
 from peftcore.uploads.division import SHARES, divide
 from peftcore.uploads.images import bits_of
@@ -89,7 +89,9 @@ def _task(argument: str, folder: Path, files: tuple[str, ...], stamps: tuple, sa
         folder.name, left_out,
     )  # fmt: skip
     dark = [] if settings["bits"] else _almost_black(folder, [one.file for one in placed])
-    return replace(task, description=" ".join((task.description, *found.notes, *dark)))
+    split = given if settings["split"] == "given" else np.full_like(given, -1)
+    few = notes.of_classes(classes, classes, labels, split)
+    return replace(task, description=" ".join((task.description, *found.notes, *dark, *few)))
 
 
 def _almost_black(folder: Path, files: Sequence[str]) -> list[str]:

@@ -115,7 +115,8 @@ def _cost(facts: dict[str, Any]) -> None:
         st.markdown(f"Trained weights on ViT-B/16, counted: **{counts['method']:,}**.")
     st.markdown(
         f"A step of 32 images peaks at **{si_bytes(facts['peak'])}** on a CPU: "
-        f"{words.components(facts['components'])}. {'It merges into plain weights.' if text['mergeable'] else 'It stays a part of the model.'}"
+        f"{words.components(facts['components'])}. "
+        f"{'It merges into plain weights.' if text['mergeable'] else 'It stays a part of the model.'}"
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from app import recordings, state, words
+from app.room import who
 from peftcore.figures.accuracy import Ground
 from peftcore.store import RunRecord, conditions, gallery
 
@@ -121,15 +122,9 @@ def summed(values: np.ndarray) -> np.ndarray:
 
 
 def runs(needs: str) -> list[Run]:
-    """The newest runs that have what a page needs, then the recorded examples: 'scores' or 'adapter'."""
-    store = state.store()
-    found = []
-    for record in store.runs(limit=MOST_RUNS):
-        has = (
-            store.last_event(record.id, "scores") if needs == "scores" else "adapter" in store.artifact_names(record.id)
-        )
-        if has:
-            found.append(_of_store(record))
+    """The newest runs that have what a page needs, 'scores' or 'adapter', one's own before others', then the recorded
+    examples."""
+    found = [_of_store(record) for record in _newest("event" if needs == "scores" else "artifact", needs)]
     apart = words.apart([each.spec for each in found])
     found = [replace(each, apart=words_apart) for each, words_apart in zip(found, apart, strict=True)]
     for name in gallery.names():
@@ -137,6 +132,15 @@ def runs(needs: str) -> list[Run]:
         if needs == "adapter" or events(example.subject, "scores"):
             found.append(example)
     return found
+
+
+def _newest(what: str, name: str) -> list[RunRecord]:
+    """The newest runs that have an event or an artifact of this name, one's own first: in a busy room they stay."""
+    newest = state.store().runs(limit=MOST_RUNS, **{what: name})
+    if (may := who.rights()) is None:
+        return newest
+    own = state.store().runs(limit=MOST_RUNS, owner=may.person.name, **{what: name})
+    return own + [record for record in newest if record.owner != may.person.name]
 
 
 def looked_through() -> list[Run]:

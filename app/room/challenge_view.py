@@ -116,7 +116,7 @@ def manage() -> None:
         )  # fmt: skip
         most = row[2].number_input("At most", min_value=0.0, value=0.0, key="challenge_most", help="In the unit.")
         minutes = row[3].number_input(
-            "Minutes", min_value=0, value=30, key="challenge_minutes", help="0 for no deadline."
+            "Minutes", min_value=0, max_value=10_080, value=30, key="challenge_minutes", help="0 for no deadline."
         )  # fmt: skip
         st.caption("From then on, test accuracies on this task are kept from participants until you reveal them.")
         if st.form_submit_button("Begin the challenge", type="primary", icon=":material/flag:"):

@@ -101,7 +101,7 @@ def _participant(name: str) -> None:
 
 def _own_runs(name: str) -> None:
     st.header("Your runs", anchor=False)
-    mine = [record for record in state.store().runs(limit=200) if record.owner == name]
+    mine = state.store().runs(limit=200, owner=name)
     if mine:
         navigation.link("runs", f"Your {len(mine)} runs" if len(mine) > 1 else f"Run {mine[0].id}", run=mine[0].id)
         take_home.draw(name)

@@ -15,9 +15,10 @@ PREFIX = "HEADROOM_"
 MOST = 10**9
 # Of a room, where the environment says nothing. Fifty people who all fill their share take 25 GB and 100,000 files: a
 # laptop has that free. 250 MB let in the largest upload, whose archive has at most 210 MB.
-# 100 epochs are ten times what a run begins with, and more than any recorded recipe asks for: on a backbone and a task
-# that come with Headroom they end within a workshop, and no run holds a place of the queue for a night.
-IN_A_ROOM = {"epochs": 100, "kept_mb": 250, "images": 2_000}
+# 100 epochs are ten times what a run begins with, and more than any recorded recipe asks for. Of a large backbone they
+# take hours all the same, so a turn has minutes as well: no run holds a place of the queue for a night.
+IN_A_ROOM = {"epochs": 100, "minutes": 30, "kept_mb": 250, "images": 2_000}
+FIRST = 2  # times the queue of all, up to which somebody without a waiting run may still queue one
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,16 @@ class Caps:
     """None: no cap. `Caps.here()` reads the environment: HEADROOM_WAITING and so on; `Caps.in_a_room()` does so too.
 
     waiting, waiting_all: runs that wait, of this person and of all. running: turns of this person that work at once.
-    epochs, image_size, run_mb: of one run, the last one as its memory is predicted. kept_mb: adapters, checkpoints,
-    predictions of this person's runs, and as much again of uploaded images. images: uploaded, that this person keeps.
+    epochs, image_size, run_mb: of one run, the last one as its memory is predicted. minutes: that a turn works, after
+    which it is interrupted and may be resumed. kept_mb: adapters, checkpoints, predictions of this person's runs, and
+    as much again of uploaded images. images: uploaded, that this person keeps.
     """
 
     waiting: int | None = 32
     waiting_all: int | None = 256
     running: int | None = None
     epochs: int | None = None
+    minutes: int | None = None
     image_size: int | None = None
     run_mb: int | None = None
     kept_mb: int | None = None
@@ -51,14 +54,18 @@ class Caps:
         return replace(found, **{n: most for n, most in IN_A_ROOM.items() if getattr(found, n) is None})
 
     def queue(self, own: int, everybody: int, more: int) -> None:
-        """Whether so many runs more may be queued, beside those that wait already.
+        """Whether so many runs more may be queued, beside those that wait already. Where others fill the queue of all,
+        a person without a waiting run may still queue one.
 
         Raises:
             InvalidSetting: too many would wait.
         """
+        everybodys = self.waiting_all
+        if everybodys is not None and own == 0 and more == 1:
+            everybodys *= FIRST
         for there, cap, whose, most in (
             (own, self.waiting, "Of your runs ", f"one visitor may have {self.waiting} waiting"),
-            (everybody, self.waiting_all, "Of all runs ", f"{self.waiting_all} may wait in all"),
+            (everybody, everybodys, "Of all runs ", f"{everybodys} may wait in all"),
         ):
             if cap is not None and there + more > cap:
                 raise InvalidSetting(

@@ -118,9 +118,11 @@ class Dispatch:
             stream = pool.begin(self.function, settings[0], checkpoints[0], need)
         for other in set(self._held.jobs.values()):
             other.passed += other.pid is None
+        minutes = self._caps_of(turn.owner).minutes if turn.owner else None
         job = Job(
-            self.store, runs, stream, self._held.engine, self._host.leave, self._forget, name, turn.owner, need.memory
-        )
+            self.store, runs, stream, self._held.engine, self._host.leave, self._forget, name, turn.owner, need.memory,
+            minutes,
+        )  # fmt: skip
         self._held.jobs |= dict.fromkeys(runs, job)
         self._line.begun(turn)
         job.start()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from peftcore import errors, events
+from peftcore.engine.caps import variable
 from peftcore.engine.group import Group
 from peftcore.engine.worker import ENDS
 from peftcore.store import WAITING, Store, custody
@@ -18,6 +20,7 @@ log = logging.getLogger(__name__)
 SUMMARY = ("test_accuracy", "val_accuracy", "seconds", "memory", "selected_epoch")
 GRACE_SECONDS = 3.0  # from the polite request to stop to the end of the process
 LOOK_UP_SECONDS = 0.5  # how often a follower looks whether it has to leave
+MINUTE = 60.0
 TRY_AGAIN_SECONDS = 5.0  # after the store refused to note how a run ended
 
 
@@ -36,6 +39,7 @@ class Job:
         ended: called in the follower's thread when a run has ended, or is queued again.
         owner: whose runs they are.
         need: bytes of memory that they ask for.
+        minutes: that they may work in one turn; None for as long as they take.
     """
 
     def __init__(
@@ -49,9 +53,12 @@ class Job:
         name: str = "",
         owner: str = "",
         need: int = 0,
+        minutes: int | None = None,
     ):
         self.store, self.runs, self.stream = store, tuple(runs), stream
         self.group, self.owner, self.need = Group(name), owner, need
+        self.minutes, self.began = minutes, 0.0  # when it began, on the monotonic clock
+        self.late = False  # it worked for as long as it may
         self.passed = 0  # turns that were handed over later, while these runs waited for memory
         self.engine, self.leave, self.ended = engine, leave, ended
         self.live = list(runs)  # runs that have not ended
@@ -141,6 +148,7 @@ class Job:
             if self.leave.is_set():
                 raise Left
             self._let_go()
+            self._end_turn()
             if not ready:
                 continue
             try:
@@ -162,8 +170,16 @@ class Job:
         if self.unwanted and not self.live:  # nothing is left for it to do
             self._interrupt()
 
+    def _end_turn(self) -> None:
+        """Interrupts what has worked for as long as it may, so that it holds no slot from everybody else."""
+        if self.minutes is None or self.pid is None or self.stopping:
+            return
+        if time.monotonic() - self.began > self.minutes * MINUTE:
+            self.late = True
+            self._interrupt()
+
     def _begin(self, pid: int) -> None:
-        self.pid = pid
+        self.pid, self.began = pid, time.monotonic()
         for run in self.live:
             if not self.store.set_status(run, "running", only_from=("queued",), held_by=self.engine):
                 self.stop([run])
@@ -189,6 +205,11 @@ class Job:
             return "failed", str(trouble)
         if trouble and not isinstance(trouble, exceptions.RayError):
             return "failed", f"The run's events could not be kept ({type(trouble).__name__}: {trouble})."
+        if self.late and run not in self.unwanted:
+            return "interrupted", (
+                f"It worked for {self.minutes} minutes, as long as a turn may take here ({variable('minutes')}). "
+                "Resume it to go on from its last checkpoint, or from the start where it has none."
+            )
         if self.stopping or isinstance(trouble, exceptions.TaskCancelledError):
             return "cancelled", None
         if trouble is None:

@@ -65,9 +65,12 @@ class Store:
         status: str | Iterable[str] | None = None,
         owner: str | None = None,
         race: int | None = None,
+        event: str | None = None,
+        artifact: str | None = None,
     ) -> list[RunRecord]:
-        """The newest runs first, of one status or of several, of one owner or of all, of one race or of all; those that
-        are deleted are left out, `store.listing` has them."""
+        """The newest runs first, of one status or of several, of one owner or of all, of one race or of all, with an
+        event of this kind or an artifact of this name; those that are deleted are left out, `store.listing` has
+        them."""
         seen, values = self.seen()
         where = ["deleted IS NULL", seen]
         if status is not None:
@@ -77,6 +80,10 @@ class Store:
         for column, value in (("owner", owner), ("race", race)):
             if value is not None:
                 where.append(f"{column} = ?")
+                values.append(value)
+        for table, column, value in (("events", "kind", event), ("artifacts", "name", artifact)):
+            if value is not None:
+                where.append(f"EXISTS (SELECT 1 FROM {table} WHERE {table}.run = runs.id AND {table}.{column} = ?)")
                 values.append(value)
         values.append(-1 if limit is None else limit)
         with self._db.read() as db:

@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from app import desk, state
+from app import desk, state, subjects
 from app.room import archives, entrance, greeting, noticing, overview, people, who
 from peftcore import errors
 from peftcore.engine.room import archive, challenge, ending
@@ -69,6 +69,26 @@ def test_a_run_of_somebody_else_has_no_buttons_and_no_traceback(at, as_, store, 
     as_("Bo")
     hidden = at("runs", run=run)
     assert "belongs to somebody else" in text(hidden) and "It stopped" not in text(hidden)
+
+
+def test_ones_own_run_stays_in_reach_in_a_busy_room(at, as_, room, store, trained):
+    run, spec = trained["lora"], store.run(trained["lora"]).spec
+    with store.write() as db:
+        db.execute("UPDATE runs SET owner = 'Ana' WHERE id = ?", (run,))
+    told, adapter = store.events(run), store.get_artifact(run, "adapter")
+    for number in range(subjects.MOST_RUNS + 1):
+        other = store.create_run(spec, owner="Bo")
+        store.append(other, [event for event in told if event["kind"] == "scores"][-1:], {"adapter": adapter})
+        store.set_status(other, "finished", summary={"test_accuracy": 0.5})
+    for _ in range(200):
+        store.create_run(spec, owner="Bo")
+    as_("Ana")
+    for needs in ("scores", "adapter"):
+        offered = [one.subject.id for one in subjects.runs(needs)]
+        assert offered[0] == str(run) and len(offered) == len({*offered}) > subjects.MOST_RUNS
+    assert "launched nothing" not in text(at("room"))
+    as_("Teacher")
+    assert str(run) not in [one.subject.id for one in subjects.runs("adapter")]
 
 
 def test_the_teacher_sees_all_and_sets_all(at, as_, room, store, engine, trained):

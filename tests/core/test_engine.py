@@ -170,6 +170,21 @@ def test_a_prediction_is_dropped_with_its_run_and_made_again_where_its_process_w
     assert ended(engine, wrong).status == "finished" and engine.store.get_artifact(wrong, sizes.ARTIFACT) is None
 
 
+def test_a_turn_ends_after_the_minutes_of_its_owner_and_goes_on_when_resumed(engine, gate, monkeypatch):
+    monkeypatch.setattr(job, "MINUTE", 0.05)
+    monkeypatch.setenv("HEADROOM_MINUTES", "7")
+    settings = {"steps": 2, "waits_at": 1, "gate": str(gate)}
+    theirs, mine = engine.submit(settings, owner="ann"), engine.submit(settings)
+    late = ended(engine, theirs)
+    assert late.status == "interrupted" and "worked for 7 minutes" in late.error and "HEADROOM_MINUTES" in late.error
+    working(engine, mine)
+    time.sleep(14 * 0.05 + job.LOOK_UP_SECONDS)
+    assert engine.store.run(mine).status == "running", "the person at the machine has no caps"
+    gate.touch()
+    engine.resume(theirs)
+    assert {ended(engine, run).status for run in (mine, theirs)} == {"finished"}
+
+
 def test_caps_of_a_person_hold_where_runs_are_queued(engine, gate, monkeypatch):
     monkeypatch.setenv("HEADROOM_EPOCHS", "5")
     monkeypatch.setenv("HEADROOM_WAITING", "2")

@@ -9,7 +9,7 @@ import pytest
 
 from peftcore import errors
 from peftcore.engine import Engine
-from peftcore.engine.caps import IN_A_ROOM
+from peftcore.engine.caps import IN_A_ROOM, Caps
 from peftcore.engine.room import Room, challenge, names, rules
 from peftcore.engine.room import shelf as shelf_module
 from peftcore.engine.room.acting import EngineAs, StoreAs
@@ -357,6 +357,42 @@ def test_the_test_accuracy_is_sealed_until_the_teacher_reveals_it(room, store):
     challenge.reveal(room)
     assert "0.456" in shown(ana) and challenge.board(store, challenge.challenge(room))[0].test == 0.456
     assert {row.name: (row.val, row.best) for row in progress(store, room)}["Ana"] == (0.8, run)
+
+
+SAME = {
+    "digits": ("digits", "digits?size=32", "few:digits", "few:digits?shots=70"),
+    "upload:cats": ("upload:cats?fit=crop",),
+    "folder:cats": (
+        "folder:./cats",
+        "folder:cats/?seed=1",
+        "folder:cats/../cats",
+        "vtab:cats",
+        "folder:.",
+        "folder:to",
+    ),
+    "few:digits": ("digits",),
+}
+OTHERS = {"digits": ("letters", "few:letters", "folder:digits"), "folder:cats": ("folder:cats2", "folder:dogs", "gone")}
+
+
+@pytest.mark.parametrize("task", SAME)
+def test_a_challenge_seals_its_images_under_every_name(task, room, store, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADROOM_DATA", str(tmp_path / "data"))
+    (tmp_path / "data/cats").mkdir(parents=True)
+    (tmp_path / "data/to").symlink_to("cats")
+    now = challenge.Challenge(task, began=0.0)
+    for same in SAME[task]:
+        assert now.seals(store.run(finish(store, "Ana", 0.7, task=same))), same
+    for other in OTHERS.get(task, ()):
+        assert not now.seals(store.run(finish(store, "Ana", 0.7, task=other))), other
+
+
+def test_where_others_fill_the_queue_somebody_without_a_waiting_run_still_gets_in():
+    caps = Caps.in_a_room()
+    caps.queue(0, 256, 1)
+    for own, everybody, more in ((1, 256, 1), (0, 256, 2), (0, 512, 1)):
+        with pytest.raises(errors.InvalidSetting, match="may wait in all"):
+            caps.queue(own, everybody, more)
 
 
 def test_limits_of_the_teacher_and_of_whom_they_were_lifted_for(room):

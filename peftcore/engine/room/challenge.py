@@ -5,15 +5,20 @@ Validation decides; what the test images say is kept from all but the teacher un
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from peftcore import errors
 from peftcore.engine.room.room import Room
+from peftcore.fetch.confined import VARIABLE
 from peftcore.store import RunRecord, Store
 from peftcore.store.trained import of_run
+from peftcore.task import task_card
 
 FACT = "challenge"  # as the room keeps it
 BUDGETS = {  # what may be limited: its name, its unit, and how many of what is measured one unit is
@@ -51,11 +56,11 @@ class Challenge:
         return record.spec.get("task") == self.task and record.created >= self.began
 
     def seals(self, record: RunRecord) -> bool:
-        """Whether what the run answered on the test images is kept from participants: of the task's images read another
-        way too, with a setting behind its name, which would tell as much, and of a run that was queued before the
-        challenge began and ends within it."""
+        """Whether what the run answered on the test images is kept from participants: of the task's images under
+        another name too, which would tell as much (`_share_images`), and of a run that was queued before the challenge
+        began and ends within it."""
         late = record.created >= self.began or record.finished is None or record.finished > self.began
-        return not self.revealed and late and _images(record.spec.get("task", "")) == _images(self.task)
+        return not self.revealed and late and _share_images(record.spec.get("task", ""), self.task)
 
 
 @dataclass(frozen=True)
@@ -73,9 +78,29 @@ class Entry:
     spec: Mapping[str, Any]
 
 
-def _images(task: str) -> str:
-    """A task's name without its settings: 'upload:cats?fit=crop' has the images of 'upload:cats'."""
-    return task.partition("?")[0]
+def _share_images(first: str, second: str) -> bool:
+    """Whether two tasks may have images in common: 'upload:cats?fit=crop' has those of 'upload:cats', 'few:digits'
+    those of 'digits', and 'folder:./cats/' those of 'vtab:cats' and of all folders within."""
+    root = os.environ.get(VARIABLE, "")
+    one, other = _images(first, root), _images(second, root)
+    if isinstance(one, Path) and isinstance(other, Path):
+        return one.is_relative_to(other) or other.is_relative_to(one)
+    return one == other
+
+
+@lru_cache(maxsize=1024)
+def _images(task: str, root: str) -> str | Path:
+    """Where a task's images come from, however its name is spelt: a folder, where its kind reads one from a path, or
+    the name without its settings."""
+    name = task.partition("?")[0]
+    kind, _, argument = name.partition(":")
+    try:
+        word = task_card(kind).argument
+    except errors.UnknownName:  # of a task that this Headroom does not have
+        word = ""
+    if word == "TASK":
+        return _images(argument, root)
+    return Path(os.path.realpath(Path(root).expanduser() / Path(argument).expanduser())) if word == "PATH" else name
 
 
 def challenge(room: Room) -> Challenge | None:

@@ -17,6 +17,7 @@ import streamlit as st
 
 from app import background, errors, state, subjects, words
 from app.desk import Desk
+from app.room import who
 from app.worker_process import say
 from peftcore.errors import HeadroomError, NotMeasurable
 from peftcore.store import measured
@@ -56,11 +57,18 @@ class Key(NamedTuple):
 
 
 class Measurement:
-    """A measurement under way: how far it is, and what stops it."""
+    """A measurement under way: who began it, how far it is, and what stops it."""
 
     def __init__(self) -> None:
+        self.by = who.me()
         self.share, self.stopping = 0.0, threading.Event()
         self._first: tuple[float, float] | None = None  # when the first share was told, and which: loading is over
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this person may stop it: for others, who wait for the same, it goes on."""
+        me = who.me()
+        return who.is_alone() or (me is not None and (me.is_teacher or (self.by is not None and me.id == self.by.id)))
 
     def begin(self) -> None:
         """At the beginning, and again where it was left because nobody waited."""
@@ -144,7 +152,8 @@ def wait(job: Future, key: Key, name: str, what: str, place: Any) -> Any:
         measurement, waiting = _measurements()[key], place.empty()
         with waiting.container(horizontal=True, vertical_alignment="center"):
             bar = st.empty()
-            st.button("Stop", key=f"heads_stop_{name}", icon=":material/stop:", on_click=_stop, args=(key,))
+            if measurement.is_mine:
+                st.button("Stop", key=f"heads_stop_{name}", icon=":material/stop:", on_click=_stop, args=(key,))
         background.wait(job, lambda: bar.progress(measurement.share, measurement.text(what)), waiting)
         waiting.empty()
     found = job.result()

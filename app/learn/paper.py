@@ -179,7 +179,8 @@ def _blank(known: Mapping[str, Any], key: str) -> None:
         if "choices" in known:
             st.markdown("  \n".join(f"\N{BALLOT BOX} {choice}" for choice in known["choices"]))
         elif "click" in known:
-            st.markdown(f"My choice: {2 * LINE}")
+            live.module(known["click"]).pick(known, f"{key}_picture", None, None)
+            st.markdown("Mark your choice in the picture.")
         else:
             unit = f" {known['unit']}" if known.get("unit") else ""
             span = f"between {known['low']:g} and {known['high']:g}{unit}"

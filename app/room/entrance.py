@@ -15,7 +15,7 @@ from app.room import greeting, who
 
 def link() -> str:
     """The participants' link, as this browser reaches the app."""
-    return greeting.link(st.context.headers.get("Host", ""))
+    return greeting.link(st.context.headers.get("Host", ""), urlsplit(st.context.url or "").scheme)
 
 
 def readable(address: str) -> str:

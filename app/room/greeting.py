@@ -50,12 +50,12 @@ def _outward() -> str:
     return socket.gethostname()
 
 
-def link(host: str = "") -> str:
+def link(host: str = "", scheme: str = "") -> str:
     """The link of the participants, with the code in it, as the browser that asks reaches the app at `host`, unless
-    that is this machine's own address."""
+    that is this machine's own address. `scheme`: the browser's, which behind a proxy is not the server's own."""
     name = urlsplit(f"//{host}").hostname or ""
     own = name in ("", "localhost", "::1") or name.startswith("127.")
-    return f"{address() if own else f'{_scheme()}://{host}'}/enter?code={room().code}"
+    return f"{address() if own else f'{scheme or _scheme()}://{host}'}/enter?code={room().code}"
 
 
 def _scheme() -> str:

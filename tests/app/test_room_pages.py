@@ -11,6 +11,7 @@ import zipfile
 import pytest
 
 from app import desk, state, subjects
+from app.heads import measuring
 from app.room import archives, entrance, greeting, noticing, overview, people, who
 from peftcore import errors
 from peftcore.engine.room import archive, challenge, ending
@@ -76,7 +77,7 @@ def test_ones_own_run_stays_in_reach_in_a_busy_room(at, as_, room, store, traine
     with store.write() as db:
         db.execute("UPDATE runs SET owner = 'Ana' WHERE id = ?", (run,))
     told, adapter = store.events(run), store.get_artifact(run, "adapter")
-    for number in range(subjects.MOST_RUNS + 1):
+    for _ in range(subjects.MOST_RUNS + 1):
         other = store.create_run(spec, owner="Bo")
         store.append(other, [event for event in told if event["kind"] == "scores"][-1:], {"adapter": adapter})
         store.set_status(other, "finished", summary={"test_accuracy": 0.5})
@@ -173,6 +174,20 @@ def test_a_link_to_enter_breaks_between_its_parts_alone():
     found = entrance.readable("http://10.0.0.7:8501/enter?code=<b>")
     assert re.sub("<[^>]*>", "", found) == "http://10.0.0.7:8501/enter?code=&lt;b&gt;" and found.count("<wbr>") == 2
     assert all(part in found for part in (">http://10.0.0.7:8501<", ">/enter<"))
+
+
+def test_behind_a_proxy_the_link_has_the_scheme_of_the_browser(room):
+    assert greeting.link("headroom.example", "https").startswith("https://headroom.example/enter?code=")
+    assert greeting.link("headroom.example").startswith("http://headroom.example/enter?code=")
+
+
+def test_a_measurement_is_stopped_by_who_began_it_or_the_teacher(as_, room):
+    as_("Ana")
+    measurement = measuring.Measurement()
+    assert measurement.is_mine
+    for other, may in (("Bo", False), ("Teacher", True), (None, False), ("Ana", True)):
+        as_(other)
+        assert measurement.is_mine is may, other
 
 
 def test_pages_of_one_person_are_one_share_of_what_pages_compute(as_, monkeypatch):

@@ -6,6 +6,7 @@ import re
 import shutil
 
 import pytest
+from drawn import figures
 
 from app.learn import facts, lesson, paper, plan
 from peftcore import errors
@@ -70,6 +71,14 @@ def test_a_worksheet_gives_no_answer_away(at):
         for step in section.before_and_after()[1]:
             assert step.kind != "text" or facts.fill(step.text) not in words
     assert "What I saw:" in words
+
+
+def test_what_is_clicked_on_the_screen_is_marked_in_a_picture_on_paper(at):
+    each = next(one for one in LESSONS if any("click" in step.settings for _, step in paper.asked(one)))
+    for query in ({"lesson": each.name, "print": "sheet"}, {"print": "handout"}):
+        page = at("learn", **query)
+        assert "Mark your choice in the picture." in [text.value for text in page.markdown]
+        assert any(key.startswith(f"kept_predict_{each.name}_") for key in figures(page)), query
 
 
 def test_lessons_of_one_s_own_print_whatever_their_keys_and_titles_are(tmp_path, monkeypatch, at):

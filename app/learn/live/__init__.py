@@ -6,7 +6,7 @@ with an underscore are what figures share.
 
 A figure on which a reader can predict by a click also has `marks(settings)`, the `customdata` of the marks that can be
 chosen by what they are called, and `pick(settings, key, chosen, on_click)`, which draws them by app/theme.py's `show`
-with this key and on_click; `chosen` is one of their names, or None.
+with this key and on_click; `chosen` is one of their names, or None. On paper, where nobody clicks, on_click is None.
 """
 
 from __future__ import annotations

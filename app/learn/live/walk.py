@@ -113,11 +113,11 @@ def marks(_settings: Mapping[str, Any]) -> dict[str, list[int]]:
     return {_place((row, column)): [row, column] for row in range(rows) for column in range(columns)}
 
 
-def pick(settings: Mapping[str, Any], key: str, chosen: str | None, on_click: Callable[[], None]) -> None:
+def pick(settings: Mapping[str, Any], key: str, chosen: str | None, on_click: Callable[[], None] | None) -> None:
     """The picture on which the reader guesses."""
-    asked = _patch(chosen)
-    picker = plan(patch_picker, _pixels(GUESSED_ON), _grid(), asked, title="Your guess",
-                  note=chosen or "click a patch", dark=theme.is_dark(), **screen.fit(SIDE))  # fmt: skip
+    asked, note = _patch(chosen), chosen or ("click a patch" if on_click else "")
+    picker = plan(patch_picker, _pixels(GUESSED_ON), _grid(), asked, title="Your guess", note=note,
+                  dark=theme.is_dark(), **screen.fit(SIDE))  # fmt: skip
     theme.show(picker, key, on_click=on_click)
 
 

@@ -124,7 +124,7 @@ def summed(values: np.ndarray) -> np.ndarray:
 def runs(needs: str) -> list[Run]:
     """The newest runs that have what a page needs, 'scores' or 'adapter', one's own before others', then the recorded
     examples."""
-    found = [_of_store(record) for record in _newest("event" if needs == "scores" else "artifact", needs)]
+    found = [_of_store(each) for each in (_newest(event=needs) if needs == "scores" else _newest(artifact=needs))]
     apart = words.apart([each.spec for each in found])
     found = [replace(each, apart=words_apart) for each, words_apart in zip(found, apart, strict=True)]
     for name in gallery.names():
@@ -134,12 +134,12 @@ def runs(needs: str) -> list[Run]:
     return found
 
 
-def _newest(what: str, name: str) -> list[RunRecord]:
-    """The newest runs that have an event or an artifact of this name, one's own first: in a busy room they stay."""
-    newest = state.store().runs(limit=MOST_RUNS, **{what: name})
+def _newest(event: str | None = None, artifact: str | None = None) -> list[RunRecord]:
+    """The newest runs that have such an event or artifact, one's own first: in a busy room they stay in reach."""
+    newest = state.store().runs(limit=MOST_RUNS, event=event, artifact=artifact)
     if (may := who.rights()) is None:
         return newest
-    own = state.store().runs(limit=MOST_RUNS, owner=may.person.name, **{what: name})
+    own = state.store().runs(limit=MOST_RUNS, owner=may.person.name, event=event, artifact=artifact)
     return own + [record for record in newest if record.owner != may.person.name]
 
 

@@ -102,6 +102,12 @@ class Desk:
         job.look()
         return job
 
+    def alone(self, work: Work) -> Job:
+        """A job of one page alone, whose result goes with the page: by no key does anybody else ask for it."""
+        job = Job(self, work)
+        job.look()
+        return job
+
     def know(self, key: Hashable, result: Any) -> Job:
         """A job that is done, as its result is known from elsewhere."""
         job = Job(self, lambda: result)
@@ -163,6 +169,8 @@ class Desk:
                         self._threads -= 1
                         return
                 _do(job, worker)
+                if job.done():
+                    del job.work  # and what it holds, such as an upload
                 end = monotonic() + IDLE_SECONDS
                 with self._changed:
                     del self._at_work[job]

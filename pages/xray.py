@@ -13,8 +13,9 @@ first, second = choice.choose()
 libraries.ready()
 heads = links.number("heads", 1, 256, 1) if links.read("heads") else None
 scale = view.ask_scale(first)
-with sentences(), st.spinner("Reading its weights ..."):
-    adapter = sources.read(first, heads if first.dropped else None, scale)
+with sentences():
+    wish = sources.Wish.of(first, heads, scale)
+    adapter = sources.read(wish)
 view.about(adapter)
 chosen = view.TOGETHER
 with st.container(key="wrap_xray"):
@@ -32,6 +33,10 @@ with right:
 view.spectra(adapter)
 view.table(adapter)
 if second is not None:
-    with sentences(), st.spinner("Reading the other one's weights ..."):
-        other = sources.read(second, heads if second.dropped else None, 1.0 if second.needs_scale else None)
-    compare.draw(adapter, other, (first, second), chosen)
+    with sentences():
+        beside = sources.Wish.of(second, heads, 1.0 if second.needs_scale else None)
+        other = sources.read(beside, "Reading the other one's weights ...")
+    compare.draw(adapter, other, chosen)
+    with sentences():
+        compare.directions(sources.compared(wish, beside))
+    compare.caption(first, second)

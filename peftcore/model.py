@@ -104,7 +104,7 @@ class TunedModel(nn.Module):
         """Takes over an `adapter_state`.
 
         Raises:
-            AdapterMismatch: names or shapes differ from this model's; nothing is changed then.
+            AdapterMismatch: names, shapes or kinds of number differ from this model's; nothing is changed then.
         """
         own = dict(self._named_state())
         missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -115,8 +115,8 @@ class TunedModel(nn.Module):
             )
         shapes = {name: tensor.shape for name, tensor in own.items()} | self.method.state_shapes(self.tuner, state)
         for name, shape in shapes.items():
-            if shape != state[name].shape:
-                raise errors.AdapterMismatch(f"{name} is {tuple(state[name].shape)}, this model needs {tuple(shape)}.")
+            if shape != (x := state[name]).shape or own[name].is_floating_point() != x.is_floating_point():
+                raise errors.AdapterMismatch(f"{name} is {(*x.shape,)} {x.dtype}, not {(*shape,)} {own[name].dtype}.")
         self.tuner.load_state_dict({k: v for k, v in state.items() if not k.startswith("head.")})
         self.head.load_state_dict({k.removeprefix("head."): v for k, v in state.items() if k.startswith("head.")})
 

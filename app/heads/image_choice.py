@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from app import cached, errors, glossary, links, screen, subjects, theme
+from app import brought, cached, errors, glossary, links, screen, subjects, theme
 from app.drawn import plan
 from peftcore import uploads
 from peftcore.errors import HeadroomError
@@ -104,7 +104,7 @@ def _bring(page: str) -> None:
     def keep() -> None:
         if (given := st.session_state[key]) is not None:
             try:
-                links.write(image=cached.OWN + uploads.keep_picture(given))
+                links.write(image=cached.OWN + uploads.keep_picture(given, owner=brought.owner()))
                 st.session_state.pop(f"{key}_fault", None)
             except HeadroomError as error:
                 st.session_state[f"{key}_fault"] = str(error)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -23,9 +22,12 @@ from peftcore.errors import BadData
 from peftcore.figures.method_style import method_title
 from peftcore.spec import RunSpec
 from peftcore.store.variations import differences
+from peftcore.uploads import zips
+from peftcore.uploads.archives import DAMAGED
 
 ABOUT, CONFIG = "adapter.json", "adapter_config.json"  # of Headroom's folders, and of Hugging Face PEFT's
 MOST_BYTES = 2_000_000  # of a JSON file, or of the header of an adapter
+MOST_ENTRIES = 10_000  # of a zip
 TAKEN = (
     "a spec or a result of Headroom as JSON, an adapter that Headroom saved (.safetensors, or its folder zipped), or "
     "the adapter_config.json of a Hugging Face PEFT adapter"
@@ -227,16 +229,17 @@ def _partly(name: str, method: Mapping[str, Any], backbone: str) -> Found:
 def _of_zip(name: str, data: bytes) -> Found:
     """From the one file of a zipped folder that says what it is."""
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zips.opened(io.BytesIO(data), MOST_ENTRIES) as archive:
             inside = {info.filename: info for info in archive.infolist()}
             for wanted in (ABOUT, CONFIG):
                 found = [path for path in inside if PurePosixPath(path).name == wanted]
                 if len(found) > 1:
                     raise BadData(f"{name} holds {len(found)} adapters ({', '.join(found[:3])}); drop one of them.")
                 if found:
+                    zips.refuse(inside[found[0]], wanted)
                     with archive.open(found[0]) as stream:
                         text = stream.read(MOST_BYTES + 1)
                     return of_file(f"{name}, {PurePosixPath(found[0]).name}", text)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except (*DAMAGED, RuntimeError, OSError) as error:
         raise BadData(f"{name} is not a zip that can be read: {error}.") from None
     raise BadData(f"{name} holds neither {ABOUT} nor {CONFIG}. Drop {TAKEN}.")

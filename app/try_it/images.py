@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import streamlit as st
 
-from app import cached, errors, links, screen, subjects, theme, words
+from app import brought, cached, errors, links, screen, subjects, theme, words
 from app.drawn import plan
 from app.try_it import named
 from peftcore import uploads
@@ -67,7 +67,7 @@ def keep(given: BinaryIO | None) -> None:
     if given is None:
         return
     try:
-        links.write(image=cached.OWN + uploads.keep_picture(given))
+        links.write(image=cached.OWN + uploads.keep_picture(given, owner=brought.owner()))
     except HeadroomError as error:
         st.session_state[FAULT] = str(error)
 

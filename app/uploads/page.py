@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import streamlit as st
 
 from app import background, errors, navigation, state, words
+from app.desk import Desk, Job
 from app.room import who
 from app.uploads import survey_view
+from app.worker import Left
+from peftcore.engine.room import shelf
 from peftcore.errors import HeadroomError
 from peftcore.figures.words import human_count, si_bytes
+from peftcore.store import RunRecord
 from peftcore.uploads import kinds
 from peftcore.uploads.limits import Limits
 from peftcore.uploads.sets import Kept, kept_set, kept_task
 
 WORK, ROUND, DONE = "upload_work", "upload_round", "upload_done"
 LOOK = ":material/imagesmode:"
-AT_ONCE = 2  # uploads that are examined at a time, over all sessions
+AT_ONCE = 2  # uploads that are examined at a time; of one person's, one
 LAYOUTS = {
     "A folder for each class": "flowers.zip\n├── daisy\n│   ├── 1.jpg\n│   └── 2.jpg\n└── rose\n    └── 1.jpg",
     "Train, val and test in it": "flowers.tar.gz\n├── train\n│   ├── daisy\n│   └── rose\n├── val\n└── test",
     "Files and a table": "flowers.zip\n├── labels.csv\n│     1.jpg, daisy\n│     2.jpg, rose\n├── 1.jpg\n└── 2.jpg",
 }
-
-
-class Stopped(Exception):
-    """The reader stopped it."""
 
 
 @dataclass
@@ -40,17 +40,18 @@ class Work:
     what: str = "Waiting for other uploads"
     share: float = 0.0
     stopped: bool = False
-    job: Future | None = field(default=None, repr=False)
+    job: Job | None = field(default=None, repr=False)
 
     def tell(self, what: str, share: float) -> None:
+        """Unlike a job's own: one that has begun goes on while its reader is on another page."""
         if self.stopped:
-            raise Stopped
+            raise Left
         self.what, self.share = what, share
 
 
 @st.cache_resource(show_spinner=False)
-def _workers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="headroom-upload")
+def _desk() -> Desk:
+    return Desk(AT_ONCE)
 
 
 def draw() -> None:
@@ -69,7 +70,7 @@ def draw() -> None:
 
 
 def _ask() -> None:
-    limits = Limits.here()
+    limits = Limits.here() if who.is_alone() else shelf.limits()
     how = st.segmented_control(
         "What do you have?", ["archive", "folder"], default="archive", required=True, key="upload_how",
         format_func={"archive": "An archive, or files", "folder": "A folder"}.__getitem__, label_visibility="collapsed",
@@ -92,7 +93,7 @@ def _ask() -> None:
         "RGB. "
         "Splits that are missing are drawn, with every class in proportion. "
         f"At most {si_bytes(limits.bytes)} and {limits.files:,} files unpacked, {limits.pixels / 1e6:.0f} megapixels "
-        "an image. Nothing is kept before you say so."
+        f"an image and {limits.all_pixels / 1e6:,.0f} together. Nothing is kept before you say so."
     )
 
 
@@ -106,7 +107,7 @@ def _begin(given: list[Any]) -> None:
     one = len(given) == 1 and "/" not in given[0].name
     work = Work(given[0].name if one else os.path.dirname(given[0].name).split("/")[0] or f"{len(given)} files")
     source = given[0] if one else [(file.name, file) for file in given]
-    work.job = _workers().submit(survey_view.find, source, work.tell)
+    work.job = _desk().alone(partial(survey_view.find, state.shelf(), source, work.tell))
     st.session_state[WORK] = work
     st.session_state.pop(DONE, None)
     st.session_state[ROUND] = st.session_state.get(ROUND, 0) + 1
@@ -116,7 +117,7 @@ def _reset() -> None:
     work: Work | None = st.session_state.pop(WORK, None)
     if work is not None and work.job is not None:
         work.stopped = True
-        if not work.job.cancel() and work.job.done() and not work.job.exception():
+        if work.job.done() and not work.job.exception():
             work.job.result().survey.discard()
 
 
@@ -214,16 +215,32 @@ def _shelf() -> None:
             continue
         with row[4], st.popover("Delete", type="tertiary", icon=":material/delete:"):
             if using := _using(name):
-                st.warning(f"Run {using[0]} trains on these images; stop it first.", icon=":material/lock:")
+                st.warning(_why_not_yet(using[0]), icon=":material/lock:")
             else:
-                st.markdown(f"Delete **{errors.plain(name)}** from this machine? Runs that learnt from it stay.")
+                fate = "stay; others' that still wait for it will fail" if _reading(name) else "stay"
+                st.markdown(f"Delete **{errors.plain(name)}** from this machine? Runs that learnt from it {fate}.")
                 st.button("Delete", key=f"upload_delete_{name}", type="primary", on_click=_remove, args=(name,))
 
 
-def _using(name: str) -> list[int]:
+def _reading(name: str) -> list[RunRecord]:
     """Runs that are still to read these images."""
     records = state.store().runs(status=("queued", "running"), limit=1000)
-    return [one.id for one in records if one.spec["task"].partition("?")[0] == f"upload:{name}"]
+    return [one for one in records if one.spec["task"].partition("?")[0] == f"upload:{name}"]
+
+
+def _using(name: str) -> list[RunRecord]:
+    """Those of them that keep the images from being deleted. Others' runs that only wait do not: whoever owns the
+    images could not stop them, and may never see the last of them."""
+    return [one for one in _reading(name) if one.status == "running" or who.owns(one)]
+
+
+def _why_not_yet(run: RunRecord) -> str:
+    if who.owns(run):
+        return f"Run {run.id} trains on these images; stop it first."
+    owner = errors.plain(run.owner)
+    if not owner:
+        return f"The teacher's run {run.id} trains on these images. Wait for its end, or ask the teacher to stop it."
+    return f"{owner}'s run {run.id} trains on these images. Wait for its end, or ask {owner} or the teacher to stop it."
 
 
 def _remove(name: str) -> None:

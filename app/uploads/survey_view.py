@@ -12,7 +12,6 @@ import pandas as pd
 import streamlit as st
 
 from app import errors, numbers, pictures, theme
-from peftcore import uploads
 from peftcore.errors import BadData
 from peftcore.figures import tasks as figures
 from peftcore.figures.words import percent, si_bytes
@@ -45,18 +44,29 @@ class Wish:
     query: str
 
 
-def find(source: BinaryIO | Sequence[tuple[str, BinaryIO]], tell: Tell) -> Found:
-    """Examines an upload and draws examples; runs beside the page."""
-    survey = uploads.examine(source, tell=tell)
+def find(shelf: Any, source: BinaryIO | Sequence[tuple[str, BinaryIO]], tell: Tell) -> Found:
+    """Examines an upload for a shelf and draws examples; runs beside the page."""
+    survey = shelf.examine(source, tell=tell)
+    try:
+        return Found(survey, _examples(survey, tell))
+    except BaseException:
+        survey.discard()
+        raise
+
+
+def _examples(survey: Survey, tell: Tell) -> dict[str, list[tuple[str, list[pictures.Thumbnail]]]]:
     rows: dict[str, list[tuple[str, list[pictures.Thumbnail]]]] = {fit: [] for fit in FITS}
-    for label, name in enumerate(survey.classes[:ROWS]):
-        tell("Drawing examples", label / min(ROWS, len(survey.classes)))
+    classes = survey.classes[:ROWS]
+    for label, name in enumerate(classes):
         files = [survey.files[index] for index in np.flatnonzero(survey.labels == label)[:PER_ROW]]
-        images = [in_all_fits(survey.folder / file, 2 * SIDE, survey.bits) for file in files]
+        images = []
+        for number, file in enumerate(files):
+            tell("Drawing examples", (label + number / len(files)) / len(classes))
+            images.append(in_all_fits(survey.folder / file, 2 * SIDE, survey.bits))
         for fit, of in rows.items():
             drawn = [pictures.thumbnail(image[fit], file, SIDE) for image, file in zip(images, files, strict=True)]
             of.append((name, drawn))
-    return Found(survey, rows)
+    return rows
 
 
 def draw(found: Found, name: str) -> Wish | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from app import errors, links, navigation
+from app import brought, errors, links, navigation
 from app.xray import sources, uploads
 from app.xray.sources import Source
 from peftcore.errors import HeadroomError
@@ -30,7 +30,7 @@ def drop() -> None:
         st.session_state[ROUND] = st.session_state.get(ROUND, 0) + 1
         st.session_state.pop(FAULT, None)
         try:
-            code = uploads.keep([uploads.File(file.name, file.getvalue()) for file in given])
+            code = uploads.keep([uploads.File(file.name, file.getvalue()) for file in given], brought.owner())
         except HeadroomError as error:
             st.session_state[FAULT] = str(error)
             return
@@ -45,7 +45,7 @@ def drop() -> None:
 
 def choose() -> tuple[Source, Source | None]:
     """The adapter that is looked at and the one beside it, of which there may be none."""
-    offered = sources.offered()
+    offered = sources.offered([asked for name in ("adapter", "beside") if (asked := links.read(name))])
     if not offered:
         st.info("There is no adapter to look at yet. Drop one above, or train one.", icon=":material/radiology:")
         navigation.link("launch", "Launch LoRA", method="lora")

@@ -16,13 +16,12 @@ from peftcore.figures import xray
 from peftcore.figures.atlas import multiples
 
 if TYPE_CHECKING:
+    from peftcore.bench._likeness import Likeness
     from peftcore.bench.xray import Adapter
 
-DIRECTIONS = (1, 2, 4, 8, 16, 32)
 
-
-def draw(first: Adapter, second: Adapter, titles: tuple[Source, Source], chosen: str) -> None:
-    """Both grids, their difference, and three matrices of likeness."""
+def draw(first: Adapter, second: Adapter, chosen: str) -> None:
+    """Both grids and their difference."""
     st.header("How alike are the two?", anchor=False)
     both = [Scores.of(adapter.scores.to_dict()) for adapter in (first, second) if adapter.scores]
     if len(both) == 2 and both[0].values.shape[::2] == both[1].values.shape[::2]:
@@ -33,8 +32,6 @@ def draw(first: Adapter, second: Adapter, titles: tuple[Source, Source], chosen:
             with column:
                 view.grid(key, adapter, chosen, width=520)
         st.info("Their heads do not match one to one, so there is no difference to draw.", icon=":material/info:")
-    _overlaps(first, second)
-    captions.caption(f"First: {titles[0].title}. Second: {titles[1].title}.")
 
 
 def _difference(first: Adapter, second: Adapter, both: list[Scores], chosen: str) -> None:
@@ -62,38 +59,20 @@ def _difference(first: Adapter, second: Adapter, both: list[Scores], chosen: str
     )
 
 
-def _overlaps(first: Adapter, second: Adapter) -> None:
-    from peftcore.bench._spectra import cosine, overlap
-
-    shared = [name for name in first.projections if name in second.projections]
-    depth = min(len(first.layers), len(second.layers))
-    pairs = {
-        (layer, name): (one, two)
-        for layer in range(depth)
-        for name in shared
-        if (one := first.at(layer, name)) and (two := second.at(layer, name))
-        and one.A.shape[1] == two.A.shape[1] and len(one.B) == len(two.B)
-    }  # fmt: skip
-    if not pairs:
+def directions(found: Likeness | None) -> None:
+    """Three matrices of likeness."""
+    if found is None:
         st.info(
             "They share no projection of one shape, so their directions cannot be compared.", icon=":material/info:"
         )
         return
-    ranks = min(min(len(one.spectrum.values), len(two.spectrum.values)) for one, two in pairs.values())
-    allowed = [count for count in DIRECTIONS if count <= ranks]
+    allowed = list(found.output)
     count = links.choice(
         st.segmented_control, "xray", "directions", "leading directions that are compared", allowed,
         default=allowed[min(2, len(allowed) - 1)], required=True,
     )  # fmt: skip
-    tables = {name: np.full((depth, len(shared)), np.nan) for name in ("output", "input", "cosine")}
-    chance = []
-    for (layer, name), (one, two) in pairs.items():
-        at = layer, shared.index(name)
-        tables["output"][at] = overlap(one.spectrum.left, two.spectrum.left, count)
-        tables["input"][at] = overlap(one.spectrum.right, two.spectrum.right, count)
-        tables["cosine"][at] = cosine(one.A, one.B, two.A, two.B)
-        chance.append(count / len(one.B))
-    random = float(np.mean(chance))
+    tables = {"output": found.output[count], "input": found.input[count], "cosine": found.cosine}
+    random = count * found.chance
     titles = {
         "output": f"Outputs overlap by {np.nanmean(tables['output']):.2f}; random ones by {random:.2g}",
         "input": f"Inputs overlap by {np.nanmean(tables['input']):.2f}",
@@ -104,8 +83,8 @@ def _overlaps(first: Adapter, second: Adapter) -> None:
     for column, (name, values) in zip(columns, tables.items(), strict=True):
         with column:
             figure = plan(
-                xray.by_layer, values, shared, title=titles[name], what=name, reach=1.0 if name != "cosine" else None,
-                **screen.fit(340, 520), dark=theme.is_dark(),
+                xray.by_layer, values, found.projections, title=titles[name], what=name,
+                reach=1.0 if name != "cosine" else None, **screen.fit(340, 520), dark=theme.is_dark(),
             )  # fmt: skip
             theme.show(figure, f"xray_{name}")
     captions.caption(
@@ -113,3 +92,7 @@ def _overlaps(first: Adapter, second: Adapter) -> None:
         "and of inputs (V): ‖UᵀU'‖²/k, 1 where they are the same (Hu et al. 2021, section 7.2). Random spaces "
         "overlap by k/d."
     )
+
+
+def caption(first: Source, second: Source) -> None:
+    captions.caption(f"First: {first.title}. Second: {second.title}.")

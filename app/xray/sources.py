@@ -1,15 +1,17 @@
-"""Which adapters an X-ray can be of: dropped ones, this machine's runs, recorded examples. Reading one, cached."""
+"""Which adapters an X-ray can be of: dropped ones, this machine's runs, recorded examples. Reading them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import streamlit as st
 
-from app import subjects, words
+from app import background, brought, subjects, words
+from app.desk import Job
+from app.worker import OverLimit
 from app.xray import uploads
 from peftcore.errors import HeadroomError, UnknownName
 from peftcore.fetch.peft_folder import holds_peft
@@ -17,6 +19,7 @@ from peftcore.registry import METHODS
 from peftcore.store import gallery
 
 if TYPE_CHECKING:
+    from peftcore.bench._likeness import Likeness
     from peftcore.bench.xray import Adapter
 
 KEPT, EXAMPLE = "kept-", "lora-digits"
@@ -45,9 +48,15 @@ class Source:
         return bool(named) and task not in SCALES
 
 
-def offered() -> list[Source]:
-    """The newest first: what was dropped, then runs with low-rank updates, then recorded examples."""
-    found = [source for code in uploads.codes() for source in of_upload(code)]
+def offered(linked: Sequence[str] = ()) -> list[Source]:
+    """The newest first: what was dropped, then runs with low-rank updates, then recorded examples.
+
+    Of what was dropped, what is listed for whoever looks at the page, and what their link names (`linked`).
+    """
+    kept = uploads.kept()
+    listed = brought.listed({each.owner for each in kept})
+    dropped = [source for each in kept for source in _of(each.path) if each.owner in listed or source.code in linked]
+    found = list({source.code: source for source in dropped}.values())  # two people may have dropped the same bytes
     for run in subjects.runs("adapter"):
         if run.method in METHODS.names() and METHODS.facts(run.method).shows == "heads":
             found.append(Source(run.subject.id, run.title))
@@ -56,37 +65,88 @@ def offered() -> list[Source]:
 
 def of_upload(code: str) -> list[Source]:
     """Each adapter of one upload."""
+    return _of(found) if (found := uploads.found(code)) else []
+
+
+def _of(upload: Path) -> list[Source]:
     return [
-        Source(f"{KEPT}{code}-{number}", f"{path.name}, dropped {words.age(path.stat().st_mtime)}", path)
-        for number, path in enumerate(uploads.adapters(code))
+        Source(f"{KEPT}{upload.name}-{number}", f"{path.name}, dropped {words.age(path.stat().st_mtime)}", path)
+        for number, path in enumerate(uploads.adapters(upload))
     ]
 
 
-def read(source: Source, heads: int | None, scale: float | None) -> Adapter:
-    """What its weights say. Raises what `peftcore.bench.xray.read` does, without this machine's paths."""
+class Wish(NamedTuple):
+    """What a process needs to read an adapter, and the key of what it finds."""
+
+    path: str | None  # of a dropped adapter
+    subject: subjects.Subject | None = None
+    finished: float | None = None
+    heads: int | None = None
+    scale: float | None = None
+
+    @classmethod
+    def of(cls, source: Source, heads: int | None, scale: float | None) -> Wish:
+        """Raises what looking at a run raises: the process asks nobody who they are."""
+        if source.path is not None:
+            return cls(str(source.path), heads=heads, scale=scale)
+        run = subjects.run(subjects.named(source.code))
+        return cls(None, run.subject, run.finished)
+
+    def opened(self) -> Adapter:
+        """With the factors of its updates."""
+        from peftcore.bench import xray
+
+        if self.path is not None:
+            return xray.read(self.path, self.heads, self.scale)
+        blob = subjects.adapter(self.subject) if self.subject else None
+        if blob is None:
+            raise UnknownName("There is no trained adapter of this run.")
+        return xray.from_bytes(blob)
+
+
+def read(wish: Wish, said: str = "Reading its weights ...") -> Adapter:
+    """What its weights say, without the factors, read in sight and in a process beside the app.
+
+    Raises what `peftcore.bench.xray.read` does, without this machine's paths, and OverLimit.
+    """
+    found = _waited(background.apart(("xray", wish), _measured, wish), said, wish)
+    return replace(found, no_scores=found.no_scores and _without_paths(found.no_scores, wish))
+
+
+def compared(first: Wish, second: Wish) -> Likeness | None:
+    """How alike the updates of two adapters are. Raises as `read`."""
+    job = background.apart(("xray", first, second), _compared, first, second)
+    return _waited(job, "Comparing their directions ...", first, second)
+
+
+def _measured(wish: Wish) -> Adapter:
+    return wish.opened().measured()
+
+
+def _compared(first: Wish, second: Wish) -> Likeness | None:
+    from peftcore.bench._likeness import likeness
+
+    return likeness(first.opened(), second.opened())
+
+
+def _waited(job: Job, said: str, *wishes: Wish) -> Any:
+    place = st.empty()
+    background.wait(job, lambda: place.caption(said), place)
+    place.empty()
     try:
-        found = _read(source.code, str(source.path) if source.path else None, heads, scale)
+        found = job.result()
     except HeadroomError as error:
-        raise type(error)(_without_paths(str(error), source.path)) from None
-    return replace(found, no_scores=found.no_scores and _without_paths(found.no_scores, source.path))
+        raise type(error)(_without_paths(str(error), *wishes)) from None
+    if isinstance(found, OverLimit):
+        raise found
+    return found
 
 
-def _without_paths(text: str, kept: Path | None) -> str:
-    for path in (kept, kept.parent, kept.parent.parent) if kept else ():
-        text = text.replace(f"{path}/", "").replace(str(path), path.name)
+def _without_paths(text: str, *wishes: Wish) -> str:
+    for kept in [Path(wish.path) for wish in wishes if wish.path]:
+        for path in (kept, kept.parent, kept.parent.parent):
+            text = text.replace(f"{path}/", "").replace(str(path), path.name)
     return text
-
-
-@st.cache_resource(max_entries=12, show_spinner=False)
-def _read(code: str, path: str | None, heads: int | None, scale: float | None) -> Adapter:
-    from peftcore.bench import xray
-
-    if path is not None:
-        return xray.read(path, heads, scale)
-    blob = subjects.adapter(subjects.named(code))
-    if blob is None:
-        raise UnknownName(f"There is no trained adapter of run {code}.")
-    return xray.from_bytes(blob)
 
 
 def default(sources: Sequence[Source]) -> Source:

@@ -32,7 +32,7 @@ def about(adapter: Adapter) -> None:
     if adapter.others:
         named = ", ".join(errors.plain(name) for name in list(adapter.others)[:4])
         others = f" Also in it: {named}{' and more' if len(adapter.others) > 4 else ''}."
-    size = si_bytes(sum(4 * (update.A.size + update.B.size) for update in adapter.updates))
+    size = si_bytes(sum(4 * update.rank * sum(update.shape) for update in adapter.updates))
     st.markdown(
         f"**{adapter.method}, written by {adapter.writer}**: {facts}. {len(adapter.updates)} updates, {size} in fp32."
         f"{others}"
@@ -111,7 +111,7 @@ def sizes(adapter: Adapter) -> None:
         note = "norm of each update"
         theme.show(plan(xray.by_layer, norms, columns, title=title, what="‖ΔW‖", note=note, **size), "xray_norms")
     with two:
-        full = max(min(len(update.A), len(update.B)) for update in adapter.updates)
+        full = max(min(update.rank, *update.shape) for update in adapter.updates)
         title = f"Effective rank {np.nanmin(ranks):.1f} to {np.nanmax(ranks):.1f}"
         note = f"of each update, {full} at most"
         theme.show(
@@ -129,14 +129,14 @@ def spectra(adapter: Adapter) -> None:
         st.segmented_control, "xray", "spectrum", "singular values of", columns, default=columns[0], required=True
     )
     found = [(layer, update) for layer in range(len(adapter.layers)) if (update := adapter.at(layer, shown))]
-    found = [(layer, update) for layer, update in found if update.spectrum.norm > 0]
+    found = [(layer, update) for layer, update in found if update.norm > 0]
     if not found:
         st.info(f"{errors.plain(shown)} has not moved: every update of it is zero.", icon=":material/info:")
         return
-    shares = [float((update.spectrum.values[:1] ** 2).sum() / update.spectrum.norm**2) for _, update in found]
+    shares = [float((update.values[:1] ** 2).sum() / update.norm**2) for _, update in found]
     title = f"The first direction of {shown} holds {100 * np.mean(shares):.0f} % of ‖ΔW‖², a mean over layers"
     figure = plan(
-        xray.singular_values, [update.spectrum.values for _, update in found], [layer for layer, _ in found],
+        xray.singular_values, [update.values for _, update in found], [layer for layer, _ in found],
         title=title, height=380, dark=theme.is_dark(),
     )  # fmt: skip
     theme.show(figure, "xray_spectra")
@@ -150,11 +150,11 @@ def table(adapter: Adapter) -> None:
             {
                 "update": update.path,
                 "projection": update.projection,
-                "shape": f"{len(update.B)} x {update.A.shape[1]}",
-                "rank": len(update.A),
-                "norm": update.spectrum.norm,
-                "effective rank": update.spectrum.effective_rank,
-                "singular values": list(update.spectrum.values),
+                "shape": f"{update.shape[0]} x {update.shape[1]}",
+                "rank": update.rank,
+                "norm": update.norm,
+                "effective rank": update.effective_rank,
+                "singular values": list(update.values),
             }
             for update in adapter.updates
         ]

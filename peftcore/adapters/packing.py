@@ -30,8 +30,8 @@ def unpack(blob: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     try:
         tensors = load(blob)
-        size = int.from_bytes(blob[:8], "little")
-        about = json.loads(blob[8 : 8 + size])["__metadata__"][_KEY]
-        return tensors, json.loads(about)
+        if odd := [name for name, one in tensors.items() if one.is_complex() or not one.float().isfinite().all()]:
+            raise ValueError(f"{odd[0]} holds something other than finite numbers")
+        return tensors, json.loads(json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])["__metadata__"][_KEY])
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise errors.BadAdapter(f"This is not a file that Headroom saved, or it is damaged: {error}.") from None

@@ -34,11 +34,15 @@ def decompose(A: np.ndarray, B: np.ndarray) -> Spectrum:
     """The singular value decomposition of B A.
 
     Raises:
-        BadData: A and B do not share a rank.
+        BadData: A and B do not share a rank, or hold something other than finite numbers.
     """
     A, B = np.asarray(A, float), np.asarray(B, float)
     if A.ndim != 2 or B.ndim != 2 or len(A) != B.shape[1]:
         raise BadData(f"An update B A needs A (r, d_in) and B (d_out, r); given were {A.shape} and {B.shape}.")
+    if not (np.isfinite(A).all() and np.isfinite(B).all()):
+        raise BadData(
+            "An update B A needs finite numbers; a file that holds others is damaged, or its scale too large."
+        )
     out, above = np.linalg.qr(B)  # (d_out, k), (k, r)
     into, beside = np.linalg.qr(A.T)  # (d_in, l), (l, r)
     left, values, right = np.linalg.svd(above @ beside.T, full_matrices=False)
@@ -69,7 +73,8 @@ def overlap(first: np.ndarray, second: np.ndarray, directions: int) -> float:
     return float(np.square(first[:, :directions].T @ second[:, :directions]).sum() / directions)
 
 
-def cosine(A: np.ndarray, B: np.ndarray, C: np.ndarray, D: np.ndarray) -> float:
-    """The cosine between two updates B A and D C as vectors: <B A, D C> / (||B A|| ||D C||); 0 where one is zero."""
-    sizes = decompose(A, B).norm * decompose(C, D).norm
-    return float(((B.T @ D) * (A @ C.T)).sum() / sizes) if sizes else 0.0
+def cosine(one: Spectrum, two: Spectrum) -> float:
+    """The cosine between two updates as vectors: <dW, dW'> / (||dW|| ||dW'||); 0 where one is zero."""
+    sizes = one.norm * two.norm
+    inner = one.values @ ((one.left.T @ two.left) * (one.right.T @ two.right)) @ two.values
+    return float(inner / sizes) if sizes else 0.0

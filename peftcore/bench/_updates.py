@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from peftcore.bench._spectra import Spectrum, decompose
+from peftcore.bench._spectra import Spectrum, decompose, effective_rank
 
 # The Linear layers of a block by the names of timm and of transformers, matched at the end of a path.
 _NAMES = {
@@ -25,18 +24,45 @@ ORDER = ("q", "k", "v", "proj", "fc1", "fc2")
 
 
 @dataclass(frozen=True)
-class Update:
-    """dW = B A of one projection: A (r, d_in), B (d_out, r) scale included. `layer`: from 0; None outside blocks."""
+class Measured:
+    """What is said of an update dW (d_out, d_in) of one projection, small however large it is.
+
+    `layer`: from 0; None outside blocks. `values`: singular values, from the largest.
+    """
 
     path: str
     layer: int | None
     projection: str
+    shape: tuple[int, int]
+    rank: int
+    values: np.ndarray
+
+    @property
+    def norm(self) -> float:
+        """||dW||_F."""
+        return float(np.linalg.norm(self.values))
+
+    @property
+    def effective_rank(self) -> float:
+        return effective_rank(self.values)
+
+
+@dataclass(frozen=True)
+class Update(Measured):
+    """With its factors, dW = B A: A (r, d_in), B (d_out, r) scale included."""
+
     A: np.ndarray
     B: np.ndarray
+    spectrum: Spectrum
 
-    @cached_property
-    def spectrum(self) -> Spectrum:
-        return decompose(self.A, self.B)
+    @classmethod
+    def of(cls, path: str, layer: int | None, projection: str, A: np.ndarray, B: np.ndarray) -> Update:
+        found = decompose(A, B)
+        return cls(path, layer, projection, (len(B), A.shape[1]), len(A), found.values, A, B, found)
+
+    def measured(self) -> Measured:
+        """Without its factors."""
+        return Measured(self.path, self.layer, self.projection, self.shape, self.rank, self.values)
 
 
 def numbers(path: str) -> tuple[list[int], str]:

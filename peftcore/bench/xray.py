@@ -16,7 +16,7 @@ import numpy as np
 import typer
 
 from peftcore import errors
-from peftcore.bench._updates import ORDER, Update, block_of, numbers, projections_of, split
+from peftcore.bench._updates import ORDER, Measured, Update, block_of, numbers, projections_of, split
 from peftcore.cli.output import JSON, answer
 from peftcore.registry import METHODS
 
@@ -32,15 +32,15 @@ HEAD_WIDTH = 64  # of ViT, DeiT, DINOv2 and CLIP in every size; a guess where a 
 class Adapter:
     """`facts`: what it was trained for and with, by name. `scores`: head energies; None where `no_scores` says why.
 
-    `guessed`: the heads of a block, where the file does not say them and they follow from HEAD_WIDTH. `others`: what
-    else is in the file, as {name: norm}.
+    `updates`: as they are read, each an Update. `guessed`: the heads of a block, where the file does not say them and
+    they follow from HEAD_WIDTH. `others`: what else is in the file, as {name: norm}.
     """
 
     writer: str
     method: str
     facts: Mapping[str, str]
     layers: tuple[str, ...]
-    updates: tuple[Update, ...]
+    updates: tuple[Measured, ...]
     scores: HeadScores | None
     no_scores: str = ""
     guessed: int | None = None
@@ -52,7 +52,7 @@ class Adapter:
         found = dict.fromkeys(update.projection for update in self.updates if update.layer is not None)
         return tuple(sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER)))
 
-    def at(self, layer: int, projection: str) -> Update | None:
+    def at(self, layer: int, projection: str) -> Measured | None:
         return next((u for u in self.updates if (u.layer, u.projection) == (layer, projection)), None)
 
     def table(self, number: str) -> np.ndarray:
@@ -60,8 +60,12 @@ class Adapter:
         values = np.full((len(self.layers), len(self.projections)), np.nan)
         for update in self.updates:
             if update.layer is not None:
-                values[update.layer, self.projections.index(update.projection)] = getattr(update.spectrum, number)
+                values[update.layer, self.projections.index(update.projection)] = getattr(update, number)
         return values
+
+    def measured(self) -> Adapter:
+        """Without the factors of its updates: small enough to be kept and sent."""
+        return replace(self, updates=tuple(u.measured() if isinstance(u, Update) else u for u in self.updates))
 
 
 def read(source: str | Path, heads: int | None = None, scale: float | None = None) -> Adapter:
@@ -221,7 +225,7 @@ def _assembled(
         values[[place[path] for path in scores.layers]] = scores.values
         scores = replace(scores, values=values, layers=layers)
     updates = tuple(
-        Update(path, place.get(block_of(path)), name, A, B)
+        Update.of(path, place.get(block_of(path)), name, A, B)
         for path in sorted(pairs, key=numbers)
         for name, A, B in split(path, *(tensor.detach().float().numpy() for tensor in pairs[path]))
     )
@@ -253,10 +257,10 @@ def command(
         {
             "update": update.path,
             "projection": update.projection,
-            "rank": len(update.A),
-            "norm": float(f"{update.spectrum.norm:.4g}"),
-            "effective rank": float(f"{update.spectrum.effective_rank:.3g}"),
-            "singular values": [float(f"{value:.4g}") for value in update.spectrum.values],
+            "rank": update.rank,
+            "norm": float(f"{update.norm:.4g}"),
+            "effective rank": float(f"{update.effective_rank:.3g}"),
+            "singular values": [float(f"{value:.4g}") for value in update.values],
         }
         for update in adapter.updates
     ]

@@ -18,7 +18,7 @@ VARIABLES = {
     "HEADROOM_WAITING": ("32", "Most runs that one visitor of the app may have waiting; the command line has no cap."),
     "HEADROOM_WAITING_ALL": ("256", "Most runs that may wait in all when a visitor of the app launches one."),
     "HEADROOM_RUNNING": ("unset: no cap", "Most turns of one person in a room that work at once."),
-    "HEADROOM_MINUTES": ("30 in a room, else no cap", "Most minutes that a run in a room works before it is interrupted."),
+    "HEADROOM_MINUTES": ("30 in a room, else no cap", "Most minutes that a run in a room works in one turn."),
     "HEADROOM_EPOCHS": ("100 in a room, else no cap", "Most epochs of a run in a room."),
     "HEADROOM_IMAGE_SIZE": ("unset: no cap", "Most pixels of a run's `image_size` in a room."),
     "HEADROOM_RUN_MB": ("unset: no cap", "Most megabytes of a training step in a room, as predicted."),

@@ -9,6 +9,7 @@ binary_adapter; adapters of ViT-B/16 (ImageNet-21k) for the 19 tasks of VTAB-1K.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +153,9 @@ def read(
     }
     matrices = {n: Packed.from_bytes(blob[i * size :], shape, bits) for i, (n, shape) in enumerate(shapes.items())}
     head = torch.from_numpy(np.frombuffer(blob, "<f4", offset=len(shapes) * size).astype(np.float32))
+    own = [number for matrix in matrices.values() for number in (matrix.mean, matrix.std)]
+    if not (head.isfinite().all() and all(map(math.isfinite, own))):
+        raise errors.BadAdapter(f"{str(path)!r} holds something other than finite numbers.")
     weight, bias = head.split([classes * width, classes])
     return PetlVit(task, bits, rank, float(scale), matrices, weight.view(classes, width), bias)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from peftcore import errors
 from peftcore.home import home
-from peftcore.uploads import kinds
+from peftcore.uploads import kinds, owned
 from peftcore.uploads.decoding import FORMATS, decode, deep_values, to_rgb, upright
 from peftcore.uploads.limits import Limits, more, size
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL import ImageFile
 
 SIDE = 512  # most pixels on the longer side of a picture kept for the probes
-MOST_KEPT = 200  # of these pictures; the oldest go first
+MOST_KEPT = 200  # of these pictures, in a room of each person; the oldest go first
 MOST_BYTES = 50 * 10**6  # of a file with a single image
 
 
@@ -34,7 +34,7 @@ def measure(file: Path | BinaryIO, limits: Limits) -> tuple[int, int]:
 
     Raises BadData, a clause without the file's name that says what is wrong: not an image, too large, or broken.
     """
-    with _opened(file, limits) as image:
+    with open_image(file, limits) as image:
         width, height = image.size
         turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
     return (height, width) if turned else (width, height)
@@ -56,7 +56,7 @@ class Pixels(NamedTuple):
 
 def read_pixels(file: Path | BinaryIO, limits: Limits) -> Pixels:
     """Reads every pixel. Raises BadData as `measure` does."""
-    with _opened(file, limits) as image:
+    with open_image(file, limits) as image:
         has_more = image.format != "MPO" and getattr(image, "is_animated", False)
         largest, is_colour = deep_values(image)
         bits = 16 if largest is None or is_colour else bits_of(largest)
@@ -72,7 +72,7 @@ def bits_of(largest: int) -> int:
 
 
 @contextmanager
-def _opened(file: Path | BinaryIO, limits: Limits) -> Iterator[ImageFile.ImageFile]:
+def open_image(file: Path | BinaryIO, limits: Limits) -> Iterator[ImageFile.ImageFile]:
     """An image within the limits, not decoded yet; whatever Pillow raises, now or in the block, becomes BadData."""
     from PIL import Image, UnidentifiedImageError
 
@@ -114,8 +114,8 @@ def pictures() -> Path:
     return home() / "pictures"
 
 
-def keep_picture(file: BinaryIO, limits: Limits | None = None) -> str:
-    """Keeps one image for the probes, as `clean_picture` makes it.
+def keep_picture(file: BinaryIO, limits: Limits | None = None, owner: str = "") -> str:
+    """Keeps one image for the probes, as `clean_picture` makes it. `owner`: whose pictures make room for it.
 
     Returns its code of 16 hexadecimal digits, which is the same for the same pixels.
 
@@ -124,7 +124,7 @@ def keep_picture(file: BinaryIO, limits: Limits | None = None) -> str:
     """
     clean = clean_picture(file, limits)
     code = hashlib.sha256(clean).hexdigest()[:16]
-    _write(pictures() / f"{code}.png", clean)
+    _write(owned.folder(pictures(), owner) / f"{code}.png", clean)
     return code
 
 
@@ -139,7 +139,7 @@ def clean_picture(file: BinaryIO, limits: Limits | None = None) -> bytes:
     try:
         if (length := _bytes(file)) > MOST_BYTES:
             raise errors.BadData(f"it takes {size(length)}, more than {size(MOST_BYTES)}; make it smaller")
-        with _opened(file, limits) as opened:
+        with open_image(file, limits) as opened:
             largest, is_colour = deep_values(opened)
             bits = 16 if largest is None or is_colour else bits_of(largest)
             image = to_rgb(upright(opened), bits)
@@ -172,11 +172,12 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def picture(code: str, pixels: int) -> np.ndarray:
-    """A kept picture as uint8 (pixels, pixels, 3): the shorter side to `pixels`, then the middle.
+    """A kept picture, whoever brought it, as uint8 (pixels, pixels, 3): the shorter side to `pixels`, then the middle.
 
     Raises BadData where it is not kept, or no longer.
     """
-    path = pictures() / f"{code}.png"
-    if not re.fullmatch("[0-9a-f]{16}", code) or not path.is_file():
+    named = owned.folders(pictures()).values() if re.fullmatch("[0-9a-f]{16}", code) else ()
+    path = next((path for folder in named if (path := folder / f"{code}.png").is_file()), None)
+    if path is None:
         raise errors.BadData("The image of this link is no longer kept; upload it again, or choose a test image.")
     return decode(path, pixels, "crop")

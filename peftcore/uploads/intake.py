@@ -14,6 +14,7 @@ from peftcore.uploads.names import Taken, parts, shown
 CHUNK = 2**18
 SPARED = 200 * 10**6  # bytes of the disk left free
 
+Allow = Callable[[int, int], None]  # whether somebody may add so many images, of so many bytes; raises where not
 Tell = Callable[[str, float], None]  # what is going on, and the share that is done, 0 to 1; may raise to stop it
 
 
@@ -21,17 +22,22 @@ def silent(what: str, share: float) -> None:
     """For callers that need no progress."""
 
 
+def anything(images: int, adds: int) -> None:
+    """For callers who may add whatever is within the limits."""
+
+
 class Intake:
     """Takes files into `folder`, which is empty."""
 
-    def __init__(self, folder: Path, limits: Limits, packed: int | None = None):
-        """`packed`: bytes of the archive that the files come from; None where there is none."""
-        self.folder, self.limits, self.packed = folder, limits, packed
+    def __init__(self, folder: Path, limits: Limits, packed: int | None = None, allow: Allow = anything):
+        """`packed`: bytes of the archive that the files come from; None where there is none. `allow`: is asked of every
+        byte before it is written."""
+        self.folder, self.limits, self.packed, self.allow = folder, limits, packed, allow
         self.entries = self.bytes = self.files = 0
         self._taken, self._made = Taken(), {folder}
 
     def foresee(self, entries: int, total: int) -> None:
-        """Checks what an archive claims to hold. Raises BadData, StoreUnavailable."""
+        """Checks what an archive claims to hold. Raises BadData, StoreUnavailable, and what `allow` raises."""
         self._check(entries, total)
         free = disk_usage(self.folder).free
         if total + SPARED > free:
@@ -49,7 +55,8 @@ class Intake:
     def add(self, name: str, chunks: Iterable[bytes]) -> None:
         """Writes one file, or only counts it where its name is to be ignored (.DS_Store).
 
-        Raises BadData for a bad name or beyond a limit, StoreUnavailable where the disk is full.
+        Raises BadData for a bad name or beyond a limit, StoreUnavailable where the disk is full, and what `allow`
+        raises.
         """
         self._count()
         found = parts(name)
@@ -87,6 +94,7 @@ class Intake:
 
     def _check(self, entries: int, total: int) -> None:
         check(entries, total, self.packed, self.limits)
+        self.allow(0, total)
 
 
 def check(entries: int, total: int, packed: int | None, limits: Limits) -> None:

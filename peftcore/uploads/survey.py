@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,16 +16,12 @@ import numpy as np
 
 from peftcore import errors
 from peftcore.home import home
-from peftcore.uploads import archives, kinds, layout, notes
-from peftcore.uploads.images import Pixels, measure, read_pixels
-from peftcore.uploads.intake import CHUNK, Intake, Tell, silent
+from peftcore.uploads import archives, kinds, layout, looking, notes
+from peftcore.uploads.intake import CHUNK, Allow, Intake, Tell, anything, silent
 from peftcore.uploads.limits import Limits
 from peftcore.uploads.names import shown
 from peftcore.uploads.placed import Skipped
 
-WORKERS = 2
-LARGE = 8_000_000  # pixels; larger images take hundreds of megabytes each and are decoded one at a time
-AT_ONCE = 256  # files between two progress reports
 UNPACKING = ".unpacking-"
 FORGOTTEN = 24 * 3600  # seconds after which a folder left behind by a killed process is removed
 
@@ -43,7 +36,8 @@ class Duplicate(NamedTuple):
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found under `folder`. Images are in a fixed order; arrays have a row for each image."""
+    """What was found under `folder`, which holds nothing but the images. They are in a fixed order; arrays have a row
+    for each."""
 
     folder: Path
     kind: str  # 'folders', 'splits' or 'table'
@@ -87,16 +81,19 @@ def examine(
     *,
     limits: Limits | None = None,
     tell: Tell = silent,
+    allow: Allow = anything,
 ) -> Survey:
     """Copies or unpacks `source` into a folder of its own beside the kept sets, and looks at every image.
 
     Args:
         source: an archive (a path, or an open file), a folder, or (path, open file) pairs.
         tell: receives progress; may raise to stop.
+        allow: is asked of bytes before they are written, and of images before they are decoded; may raise.
 
     Raises:
         BadData: no images, only one class, an unsafe or damaged archive, or a limit exceeded.
         StoreUnavailable: the disk is full or cannot be written to.
+        What `tell` and `allow` raise.
     Whatever it raises, the disk is left as it was.
     """
     limits = limits or Limits.here()
@@ -104,8 +101,8 @@ def examine(
     try:
         folder = Path(temporary.name) / "images"
         folder.mkdir()
-        guesses = _take(source, folder, limits, tell)
-        return _survey(folder, limits, tell, temporary, guesses)
+        guesses = _take(source, Intake(folder, limits, allow=allow), tell)
+        return _survey(folder, limits, tell, allow, temporary, guesses)
     except BaseException:
         temporary.cleanup()
         raise
@@ -124,32 +121,30 @@ def _temporary() -> tempfile.TemporaryDirectory:
         ) from error
 
 
-def _take(
-    source: str | Path | BinaryIO | Sequence[tuple[str, BinaryIO]], folder: Path, limits: Limits, tell: Tell
-) -> list[str]:
+def _take(source: str | Path | BinaryIO | Sequence[tuple[str, BinaryIO]], intake: Intake, tell: Tell) -> list[str]:
     """Puts the files into the folder, and returns notes on what was guessed."""
     if not isinstance(source, (str, Path, Sequence)):
-        return _unpack(source, folder, limits, tell)
+        return _unpack(source, intake, tell)
     if not isinstance(source, (str, Path)):
-        _copy(source, len(source), Intake(folder, limits), tell)
+        _copy(source, len(source), intake, tell)
         return []
     path = Path(source).expanduser()
     if path.is_dir():
-        files = layout.walk(path, limits)
+        files = layout.walk(path, intake.limits)
         for name in files:
             if (path / name).is_symlink() or not (path / name).is_file():
                 raise errors.BadData(f"{shown(name)} in {path} is a link or not a file; replace it by the file itself.")
-        _copy(((name, (path / name).open("rb")) for name in files), len(files), Intake(folder, limits), tell)
+        _copy(((name, (path / name).open("rb")) for name in files), len(files), intake, tell)
         return []
     if not path.is_file():
         raise errors.BadData(f"There is no file or folder {path}.")
     with path.open("rb") as file:
-        return _unpack(file, folder, limits, tell)
+        return _unpack(file, intake, tell)
 
 
-def _unpack(file: BinaryIO, folder: Path, limits: Limits, tell: Tell) -> list[str]:
-    packed = file.seek(0, 2)
-    return archives.unpack(file, Intake(folder, limits, packed), tell)
+def _unpack(file: BinaryIO, intake: Intake, tell: Tell) -> list[str]:
+    intake.packed = file.seek(0, 2)
+    return archives.unpack(file, intake, tell)
 
 
 def _copy(files: Iterable[tuple[str, BinaryIO]], count: int, intake: Intake, tell: Tell) -> None:
@@ -162,10 +157,17 @@ def _copy(files: Iterable[tuple[str, BinaryIO]], count: int, intake: Intake, tel
 
 
 def _survey(
-    folder: Path, limits: Limits, tell: Tell, temporary: tempfile.TemporaryDirectory, guesses: Sequence[str]
+    folder: Path,
+    limits: Limits,
+    tell: Tell,
+    allow: Allow,
+    temporary: tempfile.TemporaryDirectory,
+    guesses: Sequence[str],
 ) -> Survey:
-    found = layout.read(folder, layout.walk(folder, limits), limits)
-    looks = _look(folder, [one.file for one in found.placed], limits, tell)
+    files = layout.walk(folder, limits)
+    found = layout.read(folder, files, limits)
+    allow(len(found.placed), 0)
+    looks = looking.look(folder, [one.file for one in found.placed], limits, tell)
     good, skipped = [], list(found.skipped)
     for one, seen in zip(found.placed, looks, strict=True):
         if isinstance(seen, str):
@@ -184,40 +186,14 @@ def _survey(
     labels = np.array([number[one.label] for one in images], np.int64)
     given = np.array([one.split for one in images], np.int8)
     bits, deep = notes.of_depth(pixels)
+    for file in {*files} - {one.file for one in images}:
+        (folder / file).unlink()  # a survey that waits to be kept takes no more of the disk than it says
     told = (*guesses, *found.notes, *deep, *notes.of_classes(found.classes, classes, labels, given))
     return Survey(
         folder, found.kind, tuple(one.file for one in images), labels, given,
         np.array([seen.size for _, seen in good], np.int64), classes, sum(seen.bytes for _, seen in good),
         _duplicates([one.fingerprint for one in pixels], labels, given), tuple(skipped), told, bits, temporary,
     )  # fmt: skip
-
-
-class _Seen(NamedTuple):
-    """One image: its width and height, what its pixels reveal, and the bytes of its file."""
-
-    size: tuple[int, int]
-    pixels: Pixels
-    bytes: int
-
-
-def _look(folder: Path, files: Sequence[str], limits: Limits, tell: Tell) -> Iterator[_Seen | str]:
-    """Reads each file, and yields what it found, or why the image cannot be used."""
-    one_at_a_time = threading.Lock()
-
-    def look(file: str) -> _Seen | str:
-        path = folder / file
-        try:
-            width, height = measure(path, limits)
-            with one_at_a_time if width * height > LARGE else nullcontext():
-                pixels = read_pixels(path, limits)
-        except errors.BadData as error:
-            return str(error)
-        return _Seen((width, height), pixels, path.stat().st_size)
-
-    with ThreadPoolExecutor(WORKERS) as pool:
-        for start in range(0, len(files), AT_ONCE):
-            tell("Looking at every image", start / len(files))
-            yield from pool.map(look, files[start : start + AT_ONCE])
 
 
 def _duplicates(prints: Sequence[bytes], labels: np.ndarray, given: np.ndarray) -> tuple[Duplicate, ...]:

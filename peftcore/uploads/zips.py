@@ -12,12 +12,12 @@ from typing import BinaryIO
 
 from peftcore import errors
 from peftcore.uploads import encodings
-from peftcore.uploads.intake import CHUNK, Intake, Tell, check
-from peftcore.uploads.limits import Limits, more, size
+from peftcore.uploads.intake import CHUNK, Intake, Tell
+from peftcore.uploads.limits import more, size
 from peftcore.uploads.names import shown
 
 CENTRAL_ENTRY = 1024  # most bytes of a zip's directory per file; usual are 46 and the name
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)  # zipfile does not bound LZMA's memory
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of the others zipfile unpacks 300 MB at once
 UTF8_FLAG, UNICODE_PATH = 0x800, 0x7075  # the two ways for an entry to mark its name as UTF-8
 
 
@@ -26,12 +26,11 @@ def unpack(file: BinaryIO, intake: Intake, tell: Tell) -> list[str]:
 
     Raises what archives.unpack does, and what zipfile does.
     """
-    _check_end(file, intake.limits)
-    with zipfile.ZipFile(_Counted(file, intake.limits)) as archive:
+    with opened(file, intake.limits.files, f", {more('files')}") as archive:
         entries = archive.infolist()
         names, notes = _names(entries)
         for entry, name in zip(entries, names, strict=True):
-            _refuse(entry, shown(name))
+            refuse(entry, shown(name))
         total = sum(entry.file_size for entry in entries)
         intake.foresee(len(entries), total)
         done = 0
@@ -46,8 +45,15 @@ def unpack(file: BinaryIO, intake: Intake, tell: Tell) -> list[str]:
     return notes
 
 
-def _check_end(file: BinaryIO, limits: Limits) -> None:
-    """Refuses a zip by the record at its end: missing, one of several parts, or of too many files."""
+def opened(file: BinaryIO, most: int, otherwise: str = "") -> zipfile.ZipFile:
+    """A zip of `most` files and folders at most, which are counted before zipfile makes an object of each.
+
+    Args:
+        otherwise: the end of the sentence that refuses more: how to allow them.
+
+    Raises:
+        BadData: the record at its end is missing, it is one of several parts, or it holds more. And what zipfile does.
+    """
     length = file.seek(0, io.SEEK_END)
     file.seek(max(0, length - 2**17))  # with a comment of at most 64 kB
     tail = file.read()
@@ -58,8 +64,10 @@ def _check_end(file: BinaryIO, limits: Limits) -> None:
     if at >= 76 and tail.startswith(b"PK\x06\x06", at - 76) and tail.startswith(b"PK\x06\x07", at - 20):  # zip64
         disk, first_disk, _, total = struct.unpack_from("<LLQQ", tail, at - 60)
     if disk or first_disk:
-        raise errors.BadData("The file is one part of a multi-part zip; pack the images into one.")
-    check(total, 0, None, limits)
+        raise errors.BadData("The file is one part of a multi-part zip; pack all into one.")
+    counted = _Counted(file, most, otherwise)
+    counted.check(total)
+    return zipfile.ZipFile(counted)
 
 
 class _Counted:
@@ -68,29 +76,34 @@ class _Counted:
     zipfile makes an object of each entry, 1 GB for two million, and ignores the number that the zip itself states.
     """
 
-    def __init__(self, file: BinaryIO, limits: Limits):
-        self._file, self._limits = file, limits
+    def __init__(self, file: BinaryIO, most: int, otherwise: str):
+        self._file, self._most, self._otherwise = file, most, otherwise
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 
     def read(self, count: int = -1) -> bytes:
-        if count > max(CHUNK, CENTRAL_ENTRY * self._limits.files):
-            raise errors.BadData(f"The zip's list of files takes {size(count)}; use fewer files, {more('files')}.")
+        if count > max(CHUNK, CENTRAL_ENTRY * self._most):
+            raise errors.BadData(f"The zip's list of files takes {size(count)}; use fewer files{self._otherwise}.")
         data, at, entries = self._file.read(count), 0, 0
         while data.startswith(b"PK\x01\x02", at) and at + 46 <= len(data):
             entries += 1
-            check(entries, 0, None, self._limits)
+            self.check(entries)
             at += 46 + sum(struct.unpack_from("<3H", data, at + 28))
         return data
 
+    def check(self, entries: int) -> None:
+        if entries > self._most:
+            raise errors.BadData(f"It holds more than {self._most:,} files and folders; use fewer{self._otherwise}.")
 
-def _refuse(entry: zipfile.ZipInfo, name: str) -> None:
+
+def refuse(entry: zipfile.ZipInfo, name: str) -> None:
+    """Raises BadData: it is encrypted, a link or a device, or packed in a way whose memory has no bound."""
     mode = entry.external_attr >> 16
     if entry.flag_bits & 0x1:
-        raise errors.BadData("The zip is encrypted; pack the images without a password.")
+        raise errors.BadData("The zip is encrypted; pack it without a password.")
     if stat.S_ISLNK(mode):
         raise errors.BadData(f"{name} in the zip is a symbolic link; pack the file it points to.")
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise errors.BadData(f"{name} in the zip is a device or the like; pack only images.")
+        raise errors.BadData(f"{name} in the zip is a device or the like; pack only files.")
     if entry.compress_type not in METHODS:
         names: dict[int, str] = zipfile.compressor_names  # type: ignore[attr-defined]  # not in typeshed
         how = names.get(entry.compress_type, f"method {entry.compress_type}")

@@ -115,7 +115,7 @@ BAD = {
     "half.safetensors": (headed({"__metadata__": {"headroom": "{"}}), "damaged"),
     "bare.safetensors": (headed({"__metadata__": {"headroom": "{}"}}), "does not say which method"),
     "adapter_config.json": (as_json({"peft_type": "WHAT"}), "peft_type that PEFT has"),
-    "broken.zip": (b"PK\3\4 no", "not a zip"),
+    "broken.zip": (b"PK\3\4 no", "zip is truncated"),
     "nothing.zip": (zipped(readme=b"x"), "holds neither"),
     "spec.pt": (b"\x80\x04\x95.", "is not text"),
 }

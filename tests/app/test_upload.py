@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import streamlit as st
 from bad_uploads import good, picture, tarred, zipped
 from drawn import figures
 
+from app import desk as desk_module
 from app.launch import task_choice
-from app.uploads import page
+from app.uploads import page, survey_view
 from peftcore import uploads
 from peftcore.task import load_task
 from peftcore.uploads.sets import kept_set
@@ -117,3 +123,76 @@ def test_a_set_that_a_run_is_to_read_is_not_deleted(at, store, tmp_path):
     store.set_status(run, "cancelled")
     page._remove("used")
     assert not uploads.kept()
+
+
+def test_the_owner_of_images_waits_for_nobody_elses_waiting_run(at, as_, room, store, tmp_path):
+    uploads.keep(uploads.examine(zipped(tmp_path, good())), "annas")
+    room.own("upload:annas", "Ana")
+    as_("Ana")
+    for owner, says in (("Bert", "Bert's run 1 .* ask Bert or the teacher to stop it"), ("", "The teacher's run 2 ")):
+        run = store.create_run({"task": "upload:annas", "method": {"name": "lora"}}, owner=owner)
+        app = at("tasks", view="upload")
+        assert not app.warning and "still wait for it will fail" in text(app)
+        store.set_status(run, "running")
+        assert re.search(says, at("tasks", view="upload").warning[0].value)
+        page._remove("annas")
+        assert uploads.kept() == ["annas"]
+        store.set_status(run, "cancelled")
+    own = store.create_run({"task": "upload:annas", "method": {"name": "lora"}}, owner="Ana")
+    assert f"Run {own} trains on these images; stop it first." in at("tasks", view="upload").warning[0].value
+    store.set_status(own, "cancelled")
+    store.create_run({"task": "upload:annas", "method": {"name": "lora"}}, owner="Bert")
+    at("tasks", view="upload").button(key="upload_delete_annas").click().run()
+    assert not uploads.kept()
+
+
+def test_unpacking_ends_at_what_a_person_in_a_room_may_keep(at, as_, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEADROOM_KEPT_MB", "1")
+    as_("Ana")
+    files = {f"{c}/{i}.png": picture(i, size=(200, 200)) for c in "ab" for i in range(6)}
+    app = drop(at("tasks", view="upload"), zipped(tmp_path, files))
+    assert "1 MB are allowed" in app.error[0].value and not list((tmp_path / "images").iterdir())
+
+
+def test_one_persons_uploads_leave_a_place_to_others(monkeypatch):
+    """Ana has many large ones on her pages, some of which she stops; Bert's is looked at all the same."""
+    now, gate, begun, desk = ["ana"], threading.Event(), [], desk_module.Desk(page.AT_ONCE)
+    monkeypatch.setattr(desk_module, "session", lambda: now[0])
+    monkeypatch.setattr(page, "_desk", lambda: desk)
+
+    def find(shelf, source, tell):
+        begun.append(source.name)
+        while source.name.startswith("large") and not gate.wait(0.01):
+            tell("Looking at every image", 0.5)
+        return SimpleNamespace(survey=SimpleNamespace(discard=lambda: begun.append("discarded")))
+
+    def begin(name):
+        page._begin([SimpleNamespace(name=name)])
+        return st.session_state[page.WORK]
+
+    def until(is_so, *waiting):
+        end = time.monotonic() + 30
+        while not is_so() and time.monotonic() < end:
+            for work in waiting:
+                work.job.look()
+            time.sleep(0.01)
+        assert is_so()
+
+    monkeypatch.setattr(survey_view, "find", find)
+    try:
+        hers = [begin(f"large {number}") for number in range(4)]
+        until(lambda: hers[0].share == 0.5, *hers)
+        now[0] = "bert"
+        his = begin("small")
+        his.job.result(30)
+        assert begun == ["large 0", "small"] and hers[1].what == "Waiting for other uploads"
+        until(lambda: not hasattr(his.job, "work"))  # an upload is in memory only until it is looked at
+        page._reset()
+        assert begun[-1] == "discarded"
+        now[0] = "ana"
+        st.session_state[page.WORK] = hers[0]
+        page._reset()  # she stops the one at work, and the next one begins
+        until(lambda: "large 1" in begun, hers[1])
+        assert not hers[0].job.done()
+    finally:
+        gate.set()

@@ -257,11 +257,16 @@ def _(f):
     return _raw_tar(f, bytes(buffer))
 
 
-@case("zip: encrypted", "encrypted; pack the images without a password")
+@case("zip: encrypted", "encrypted; pack it without a password")
 def _(f):
     path = zipped(f, good())
     patch(path, LOCAL, 6, b"\x01", every=True)
     return patch(path, CENTRAL, 8, b"\x01", every=True)
+
+
+@case("zip: packed by bzip2, which zipfile unpacks at once", "packed by bzip2; pack it as deflate")
+def _(f):
+    return zipped(f, good(), how=zipfile.ZIP_BZIP2)
 
 
 @case("zip: packed by an unknown method", "packed by method 99|packed by")
@@ -612,6 +617,11 @@ def png(width: int, height: int, data: bytes = b"") -> bytes:
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+@case("images: more pixels together than allowed", "have 294 megapixels together, more than 200", all_pixels=2 * 10**8)
+def _(f):
+    return zipped(f, {f"{c}/{i}.png": png(7000, 7000) for c in "ab" for i in range(3)})
 
 
 image("image: 0 bytes", "it is empty")(lambda: b"")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from bad_uploads import CASES, good, limits_of, tarred, zipped
 
 from peftcore import errors, uploads
-from peftcore.uploads import intake, survey
+from peftcore.uploads import intake, looking, survey
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int]]:
@@ -126,6 +127,54 @@ def test_who_stops_it_leaves_the_disk_as_it_was(stocked, tmp_path):
         else:
             break
     assert stop > 3 and tree(stocked) == before and all(0 <= share <= 1 for share in shares)
+
+
+def test_who_stops_it_waits_for_the_images_at_work_alone(stocked, tmp_path, monkeypatch):
+    """Every image is reported, though they be large and few."""
+    read, looks = [], []
+    whole = looking.read_pixels
+
+    def slow(path, limits):
+        read.append(path)
+        time.sleep(0.02)
+        return whole(path, limits)
+
+    def tell(what, share):
+        looks.append(what)
+        if looks.count("Looking at every image") > 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(looking, "read_pixels", slow)
+    with pytest.raises(KeyboardInterrupt):
+        uploads.examine(zipped(tmp_path, good("ab", 20)), tell=tell)
+    assert len(read) < 10
+
+
+@pytest.mark.parametrize("make", [zipped, tarred])
+def test_what_somebody_may_not_add_ends_it_before_it_is_written_or_decoded(make, stocked, tmp_path, monkeypatch):
+    before, source, most = tree(stocked), make(tmp_path, good()), 0
+    monkeypatch.setattr(looking, "read_pixels", lambda *_: pytest.fail("an image is decoded"))
+
+    def allow(images, adds):
+        nonlocal most
+        most = max(most, sum(path.stat().st_size for path in survey.shelf().glob(".*/images/*/*")))
+        if images > 7 or adds > limit:
+            raise errors.InvalidSetting("That is too much.")
+
+    for limit in (300, 10**6):  # of bytes; the second time it is one image too many
+        with pytest.raises(errors.InvalidSetting, match="too much"):
+            uploads.examine(source, allow=allow)
+        assert tree(stocked) == before
+        assert most <= limit
+    assert most > 300
+
+
+def test_a_survey_holds_nothing_but_its_images(stocked, tmp_path):
+    files = good() | {"a/bad.png": b"x", "a/notes.txt": b"hello", "stray.png": good()["a/0.png"]}
+    found = uploads.examine(zipped(tmp_path, files))
+    there = [path for path in found.folder.rglob("*") if path.is_file()]
+    assert {path.relative_to(found.folder).as_posix() for path in there} == {*found.files} == {*good()}
+    assert sum(path.stat().st_size for path in there) == found.bytes
 
 
 def test_what_a_killed_process_left_goes_a_day_later(stocked, tmp_path):

@@ -6,6 +6,7 @@ import inspect
 import stat
 
 import pytest
+from bad_uploads import picture, zipped
 
 from peftcore import errors
 from peftcore.engine import Engine
@@ -296,6 +297,34 @@ def test_images_belong_to_who_brought_them(room, store, monkeypatch):
         ana.keep_collected({"a": [b"x"], "b": [b"y"]}, "more")
     ana.remove("cats")
     assert gone == ["cats"]
+
+
+def test_what_somebody_has_unpacked_counts_before_it_is_kept(room, store, tmp_path, monkeypatch):
+    from peftcore import uploads
+
+    monkeypatch.setenv("HEADROOM_KEPT_MB", "1")
+    source = zipped(tmp_path, {f"{c}/{i}.png": picture(len(c) + i, size=(200, 200)) for c in "ab" for i in range(3)})
+    ana, bo = (ShelfAs(acting(room, store, name).rights) for name in ("Ana", "Bo"))
+    first = ana.examine(source)
+    again = ShelfAs(ana.rights)  # as another page of hers has it
+    refusal = "would add 72. kB: 1 MB are allowed.*HEADROOM_KEPT_MB. Of what you have, 72. kB wait on other pages"
+    with pytest.raises(errors.InvalidSetting, match=refusal):
+        again.examine(source)
+    with pytest.raises(errors.InvalidSetting, match="wait on other pages of yours"):
+        again.keep_collected({"a": [b"x" * 200_000] * 3, "b": [b"y"] * 3}, "more")
+    assert [path.parent for path in uploads.survey.shelf().glob(".*/images")] == [first.folder.parent]
+    bo.examine(source).discard()
+    first.discard()
+    second = again.examine(source)
+    monkeypatch.setenv("HEADROOM_IMAGES", "11")
+    monkeypatch.setenv("HEADROOM_KEPT_MB", "9")
+    monkeypatch.setattr("peftcore.uploads.looking.read_pixels", lambda *_: pytest.fail("an image is decoded"))
+    with pytest.raises(errors.InvalidSetting, match="You keep 6 uploaded images, and this would add 6: 11 are allowed"):
+        ana.examine(source)
+    assert len(again.keep(second, "mine", drop_duplicates=False)) == 6 and ana.kept() == ["mine"]
+    with pytest.raises(errors.InvalidSetting, match="You keep 6 uploaded images") as refused:
+        ana.examine(source)
+    assert "other pages" not in str(refused.value)
 
 
 def finish(store: Store, owner: str, val: float, test: float = 0.5, seconds: float = 1.0, **spec: object) -> int:

@@ -14,7 +14,7 @@ from uploading import examine, on_disk, pictures
 
 from peftcore import errors, uploads
 from peftcore.task import load_task
-from peftcore.uploads import kinds
+from peftcore.uploads import images, kinds
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -145,6 +145,21 @@ def test_fewer_bits_in_colours_of_16_are_noted_with_the_remedy(home):
     values = np.random.default_rng(0).integers(0, 4096, (8, 8, 8, 3))
     found = examine(home, {f"{'ab'[i % 2]}/{i}.png": deep_png(one) for i, one in enumerate(values)})
     assert "almost black: stretch them to the whole range, or convert them to 8 bits" in " ".join(found.notes)
+
+
+def test_nobodys_pictures_make_room_for_anothers(home, monkeypatch):
+    monkeypatch.setattr(images, "MOST_KEPT", 2)
+    kept = {
+        owner: [uploads.keep_picture(io.BytesIO(picture(n)), owner=owner) for n in range(3)] for owner in ("a", "b")
+    }
+    for code in kept["b"][1:]:
+        assert uploads.picture(code, 8).shape == (8, 8, 3), "a link opens it, whoever brought it"
+    assert {path.parent.name: len([*path.parent.iterdir()]) for path in images.pictures().glob("*/*.png")} == {
+        "of-a": 2, "of-b": 2,
+    }  # fmt: skip
+    for no in (kept["a"][0], "../of-a/x", "*"):
+        with pytest.raises(errors.BadData, match="no longer kept"):
+            uploads.picture(no, 8)
 
 
 def test_one_picture_for_the_probes_may_have_fewer_bits(home):

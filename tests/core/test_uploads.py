@@ -63,7 +63,7 @@ def test_every_packing_of_the_same_images_gives_the_same_survey(stocked, tmp_pat
     wrapped = {f"my set/deeper/{name}": data for name, data in good("abc").items()}
     noise = {"my set/.DS_Store": b"x", "__MACOSX/my set/._0.png": b"x", "my set/deeper/a/Thumbs.db": b"x"}
     for number, make in enumerate(
-        (lambda f: zipped(f, good("abc")), lambda f: zipped(f, wrapped | noise, how=zipfile.ZIP_BZIP2),
+        (lambda f: zipped(f, good("abc")), lambda f: zipped(f, wrapped | noise, how=zipfile.ZIP_STORED),
          lambda f: tarred(f, good("abc")), lambda f: tarred(f, wrapped | noise, "x.tar.gz"),
          lambda f: tarred(f, wrapped, "x.tar.bz2"), lambda f: tarred(f, good("abc"), "x.tar.xz"),
          lambda f: zipped(f, good("abc")).rename(f / "wrong.tar.gz"),

@@ -9,13 +9,14 @@ import re
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from test_peft_folders import EXACT, FAMILIES, backbone, nudge, reloaded, trained
 from typer.testing import CliRunner
 from xray_files import hf_adapter
 
 import peftcore as pc
 from peftcore import errors
-from peftcore.adapters import to_bytes
+from peftcore.adapters import from_bytes, packing, to_bytes
 from peftcore.bench import xray
 from peftcore.bench._commands import app
 from peftcore.bench._spectra import cosine, decompose, effective_rank, overlap
@@ -53,6 +54,12 @@ def test_halves_of_two_adapters_are_not_multiplied():
         decompose(np.ones((4, 8)), np.ones((8, 3)))
 
 
+def test_what_is_not_finite_is_a_sentence():
+    A, B = pair(4, 8, 8)
+    with pytest.raises(errors.BadData, match="finite numbers"):
+        decompose(A, B * np.inf)
+
+
 @pytest.mark.parametrize("values, rank", [([1, 0, 0], 1), ([2, 2, 2, 2], 4), ([3, 3, 0], 2), ([], 0)])
 def test_effective_rank_counts_equal_directions(values, rank):
     assert effective_rank(np.array(values)) == pytest.approx(rank)
@@ -76,8 +83,9 @@ def test_overlap_of_the_same_of_other_and_of_random_spaces():
 def test_cosine_is_that_of_the_full_updates():
     (A, B), (C, D) = pair(4, 24, 40, 1), pair(6, 24, 40, 2)
     one, two = B @ A, D @ C
-    assert cosine(A, B, C, D) == pytest.approx((one * two).sum() / np.linalg.norm(one) / np.linalg.norm(two))
-    assert cosine(A, B, A, -2 * B) == pytest.approx(-1) and cosine(A, 0 * B, C, D) == 0
+    found, other = decompose(A, B), decompose(C, D)
+    assert cosine(found, other) == pytest.approx((one * two).sum() / np.linalg.norm(one) / np.linalg.norm(two))
+    assert cosine(found, decompose(A, -2 * B)) == pytest.approx(-1) and cosine(decompose(A, 0 * B), other) == 0
 
 
 # Files
@@ -195,3 +203,22 @@ def test_the_command(tmp_path):
     assert done.exit_code == 0 and len(told["updates"]) == 15 and len(told["updates"][0]["singular values"]) == 4
     table = CliRunner().invoke(app, ["xray", str(tmp_path)]).stdout
     assert re.search(r"effective", table)
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.int32, torch.uint8, torch.bool, torch.complex64, "nan"])
+def test_weights_that_are_not_finite_floats_are_refused_by_every_reader(kind, tmp_path):
+    def spoilt(tensors):
+        name = next(name for name in tensors if "lora_B" in name)
+        return tensors | {name: tensors[name] * float("nan") if kind == "nan" else tensors[name].to(kind)}
+
+    tensors = hf_adapter(tmp_path)
+    save_file(spoilt(tensors), tmp_path / "adapter_model.safetensors")
+    model = pc.attach(pc.load_backbone("vit_micro"), {"name": "lora", "rank": 4}, 5, verify=False)
+    own, about = packing.unpack(to_bytes(model))
+    blob = packing.pack(spoilt(own), about)
+    for reads in (
+        lambda: xray.read(tmp_path), lambda: pc.load_adapter(tmp_path, pc.load_backbone("vit_micro")),
+        lambda: xray.from_bytes(blob), lambda: from_bytes(blob),
+    ):  # fmt: skip
+        with pytest.raises((errors.BadAdapter, errors.AdapterMismatch), match="finite numbers|not .* torch.float32"):
+            reads()

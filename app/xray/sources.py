@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -51,16 +52,28 @@ class Source:
 def offered(linked: Sequence[str] = ()) -> list[Source]:
     """The newest first: what was dropped, then runs with low-rank updates, then recorded examples.
 
-    Of what was dropped, what is listed for whoever looks at the page, and what their link names (`linked`).
+    Of what was dropped, what is listed for whoever looks at the page. What their link names (`linked`) is there too.
     """
     kept = uploads.kept()
     listed = brought.listed({each.owner for each in kept})
     dropped = [source for each in kept for source in _of(each.path) if each.owner in listed or source.code in linked]
     found = list({source.code: source for source in dropped}.values())  # two people may have dropped the same bytes
-    for run in subjects.runs("adapter"):
+    runs = subjects.runs("adapter")
+    for run in [*runs, *_older(set(linked) - {run.subject.id for run in runs})]:
         if run.method in METHODS.names() and METHODS.facts(run.method).shows == "heads":
             found.append(Source(run.subject.id, run.title))
     return found
+
+
+def _older(codes: Iterable[str]) -> Iterator[subjects.Run]:
+    """Runs that a link names, and that are none of the newest."""
+    for code in codes:
+        if subjects.number(code) is None:
+            continue
+        with suppress(HeadroomError):  # there is no such run, or it is not theirs to look at; the page says so
+            run = subjects.run(subjects.named(code))
+            if subjects.adapter(run.subject):
+                yield run
 
 
 def of_upload(code: str) -> list[Source]:

@@ -13,6 +13,7 @@ import pytest
 from app import desk, state, subjects
 from app.heads import measuring
 from app.room import archives, entrance, greeting, noticing, overview, people, who
+from app.xray import sources
 from peftcore import errors
 from peftcore.engine.room import archive, challenge, ending
 from peftcore.store import marks
@@ -90,6 +91,7 @@ def test_ones_own_run_stays_in_reach_in_a_busy_room(at, as_, room, store, traine
     assert "launched nothing" not in text(at("room"))
     as_("Teacher")
     assert str(run) not in [one.subject.id for one in subjects.runs("adapter")]
+    assert sources.offered([str(run), "999999", "cat"])[-1].code == str(run), "a link still opens it"
 
 
 def test_the_teacher_sees_all_and_sets_all(at, as_, room, store, engine, trained):

@@ -4,7 +4,8 @@ A task's file has the constants TITLE, DESCRIPTION, GROUP, CLASSES (empty where 
 SOURCE, and `load(argument) -> Task`. Where some changes of an image would change its label it also has SYMMETRIES: the
 changes that do not. The constants are read without loading any image; whatever is slow to import is imported inside
 `load`. A kind of task that needs an argument also has ARGUMENT, the word for it ("PATH"): lists then show
-`<name>:PATH`. Files whose name starts with an underscore are shared tools, not tasks.
+`<name>:PATH`. GROUP is one of GROUPS, which pages list. `load` is cached, and what it returns has arrays that cannot be
+written to: all who ask share one copy. Files whose name starts with an underscore are shared tools, not tasks.
 
 A kind whose data may have to be downloaded also has `here(argument) -> bool`, which uses no network, and
 `fetch(argument, tell) -> Path`, which downloads them; its `load` reads what is on this machine, and raises

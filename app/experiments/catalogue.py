@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import errors, libraries, navigation, state, theme, words
-from peftcore.bench.experiments import PAPERS, experiment, names
+from peftcore.bench.experiments import experiment, names, papers
 from peftcore.bench.experiments._known import Standing, everything, from_record
 from peftcore.figures.method_style import method_title
 from peftcore.figures.words import with_units
@@ -27,7 +27,7 @@ def draw() -> None:
 
 
 def _cards(found: list[Standing]) -> None:
-    for paper in PAPERS:
+    for paper in papers():
         mark = words.mark(paper, theme.is_dark())
         st.header(f"{mark} {method_title(paper)}", anchor=False)
         st.caption(errors.plain(METHODS.load(paper).METHOD.card.paper))

@@ -124,7 +124,8 @@ def command(
     names = [name for name in methods.split(",") if name] or list(METHODS.names())
     found = {name: facts(name) for name in names}
     if write:
-        made = {"command": "python -m peftcore bench cards --write", "methods": found}
+        kept = recorded()["methods"] if methods else {}  # of some methods: the others' cards stay
+        made = {"command": "python -m peftcore bench cards --write", "methods": kept | found}
         FILE.write_text(json_.dumps(made) + "\n")
     rows = [
         {

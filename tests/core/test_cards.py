@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import asdict
 
@@ -50,6 +51,13 @@ def test_a_block_is_whole():
 def test_the_ledger_says_so_today():
     found = cards.facts("serial_lora")
     assert {**found, "components": None} == {**RECORDED["serial_lora"], "components": None}, AGAIN
+
+
+def test_writing_one_card_keeps_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(cards, "FILE", tmp_path / "cards.json")
+    cards.FILE.write_text(json.dumps({"methods": RECORDED}))
+    cards.command(methods="linear", write=True)
+    assert set(cards.recorded()["methods"]) == set(RECORDED)
 
 
 @pytest.mark.parametrize("dark", [False, True])

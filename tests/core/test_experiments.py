@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import random
 import time
+from pathlib import Path
 
 import pytest
 
 from peftcore import errors
+from peftcore.bench import experiments
 from peftcore.bench.experiments import Cell, Experiment, _command, _known, _make, experiment, names, tuned
 from peftcore.bench.experiments._found import Found
 from peftcore.figures.experiments import outcome
 from peftcore.figures.method_style import method_colour
 from peftcore.home import home
+from peftcore.registry import Registry
 from peftcore.store import Store, recipes
 from peftcore.task import load_task
 
@@ -42,6 +45,16 @@ def test_the_grid_is_possible_and_the_answer_follows_the_numbers(of):
     numbers = random.Random(0)
     answers = {of.answer(Found(rows(of, lambda *_: numbers.uniform(1, 90)))) for _ in range(2)}
     assert len(answers) == 2 and all(one.endswith(".") and "nan" not in one for one in answers)
+
+
+def test_an_experiment_may_ask_about_any_method(tmp_path, monkeypatch):
+    source = (Path(experiments.__file__).parent / "serial_rank.py").read_text()
+    (tmp_path / "of_adapter.py").write_text(source.replace('paper="serial_lora"', 'paper="adapter"'))
+    registry, before = Registry("bench.experiments", "experiment"), experiments.names()
+    monkeypatch.setattr(experiments, "EXPERIMENTS", registry)
+    monkeypatch.setattr(experiments, "__path__", [*experiments.__path__])
+    registry.add_folder(tmp_path)
+    assert experiments.names() == [*before, "of_adapter"] and experiments.papers()[-1] == "adapter"
 
 
 def test_a_difference_is_one_that_every_seed_shows():

@@ -15,7 +15,7 @@ from peftcore.registry import METHODS, Registry
 from peftcore.spec import RunSpec
 from peftcore.store import recipes
 
-PAPERS = ("last", "heart_lora", "serial_lora")  # methods whose papers are asked, in this order
+PAPERS = ("last", "heart_lora", "serial_lora")  # methods whose papers are asked first, in this order
 TASK, EPOCHS = "orientation", 4  # of runs, where an experiment does not need others: LoRA is far ahead of chance here
 
 
@@ -90,9 +90,15 @@ def sized(method: str, backbone: str, batch_size: int = 32, **settings: Any) -> 
 EXPERIMENTS = Registry("bench.experiments", "experiment")
 
 
+def papers() -> list[str]:
+    """The methods whose papers are asked."""
+    return list(dict.fromkeys([*PAPERS, *sorted(experiment(name).paper for name in EXPERIMENTS.names())]))
+
+
 def names() -> list[str]:
     """All experiments, by paper."""
-    return sorted(EXPERIMENTS.names(), key=lambda name: (PAPERS.index(experiment(name).paper), name))
+    order = papers()
+    return sorted(EXPERIMENTS.names(), key=lambda name: (order.index(experiment(name).paper), name))
 
 
 def experiment(name: str) -> Experiment:

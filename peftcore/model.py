@@ -115,8 +115,8 @@ class TunedModel(nn.Module):
             )
         shapes = {name: tensor.shape for name, tensor in own.items()} | self.method.state_shapes(self.tuner, state)
         for name, shape in shapes.items():
-            if shape != (x := state[name]).shape or own[name].is_floating_point() != x.is_floating_point():
-                raise errors.AdapterMismatch(f"{name} is {(*x.shape,)} {x.dtype}, it needs {(*shape,)} {own[name].dtype}.")
+            if (y := own[name]).is_floating_point() != (x := state[name]).is_floating_point() or x.shape != shape:
+                raise errors.AdapterMismatch(f"{name} is {(*x.shape,)} {x.dtype}, it needs {(*shape,)} {y.dtype}.")
         self.tuner.load_state_dict({k: v for k, v in state.items() if not k.startswith("head.")})
         self.head.load_state_dict({k.removeprefix("head."): v for k, v in state.items() if k.startswith("head.")})
 

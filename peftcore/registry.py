@@ -65,11 +65,7 @@ class Registry:
     def list_when_called(self, package: str) -> None:
         """Lets the package itself be called: `peftcore.methods` is the folder, `peftcore.methods()` lists it."""
 
-        class Listing(ModuleType):
-            def __call__(_) -> list[str]:
-                return list(self.names())
-
-        sys.modules[package].__class__ = Listing
+        sys.modules[package].__class__ = type("Listing", (ModuleType,), {"__call__": lambda _: list(self.names())})
 
 
 KINDS = ("in-backbone", "side")
@@ -91,7 +87,7 @@ class Facts:
 
 class Methods(Registry):
     def facts(self, name: str) -> Facts:
-        """Raises UnknownName, or InvalidSetting where the file does not declare them."""
+        """Raises UnknownName, or InvalidSetting where the file does not declare them, or cannot be read."""
         return _facts(self._find(name)[1])
 
     def names(self, **facts: str) -> tuple[str, ...]:
@@ -106,7 +102,10 @@ class Methods(Registry):
 @cache
 def _facts(file: Path) -> Facts:
     """Of the class that the file exposes as METHOD."""
-    body = ast.parse(file.read_text()).body
+    try:
+        body = ast.parse(file.read_text(encoding="utf-8")).body
+    except (SyntaxError, ValueError) as error:  # a ValueError: it is no text
+        raise InvalidSetting(f"{file} is no Python that can be read: {error}.") from None
     exposed = getattr(_assigned(body).get("METHOD"), "id", "")
     classes = {node.name: node.body for node in body if isinstance(node, ast.ClassDef)}
     values = _assigned(classes.get(exposed, []))

@@ -205,6 +205,8 @@ METHOD = Mine
         ('name = "mine"', 'name = "other"', "name = 'mine'"),
         ("METHOD = Mine", "METHOD = Method", "a class of this file"),
         ("METHOD = Mine", "", "a class of this file"),
+        ("METHOD = Mine", "METHOD = (", "is no Python that can be read: '(' was never closed"),
+        ("METHOD = Mine", "\0", "is no Python that can be read"),
     ],
 )
 def test_missing_facts_in_a_file_are_named(tmp_path: Path, monkeypatch, before, after, says):

@@ -17,9 +17,10 @@ LOOK_BACK = 60  # newest runs whose tasks are offered again
 
 
 def by_group() -> dict[str, list[str]]:
-    """The tasks that come with Headroom, by group, sorted by title."""
+    """The tasks that come with Headroom, by group, sorted by title; VTAB's groups first, then any other."""
     cards = sorted((task_card(name) for name in embedded_tasks()), key=lambda card: card.title)
-    return {group: [card.name for card in cards if card.group == group] for group in GROUPS}
+    groups = dict.fromkeys([*GROUPS, *sorted(card.group for card in cards)])
+    return {group: [card.name for card in cards if card.group == group] for group in groups}
 
 
 def brought() -> list[str]:

@@ -20,13 +20,16 @@ GROUPS = {
     "specialised": ("Specialised", "what an instrument saw: cells, surfaces"),
     "structured": ("Structured", "what the scene is like: how many, where, how turned, how far"),
 }
+OTHER = "none of VTAB's three groups"
 BROUGHT = ("Your own", "uploads that are kept, and what runs of this machine learnt from")
 
 
 def draw() -> None:
     """All cards at once, then their images one task after the other; a click elsewhere ends it."""
     waiting: list[tuple[str, DeltaGenerator, DeltaGenerator]] = []
-    sections = [(*GROUPS[group], names) for group, names in task_choice.by_group().items()]
+    sections = [
+        (*GROUPS.get(group, (errors.plain(group), OTHER)), names) for group, names in task_choice.by_group().items()
+    ]
     for title, caption, names in [*sections, (*BROUGHT, task_choice.brought())]:
         if names:
             st.markdown(f"**{title}** :small[:gray[{caption}]]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from PIL import Image
 from app import desk as desk_module
 from app import libraries, words
 from app.desk import Job
+from app.launch import task_choice
 from app.tasks import feature_points, feature_view, image_data, one_task, reached
 from peftcore.backbone import embedded
 from peftcore.backbone.arrival import sha256
@@ -178,6 +180,15 @@ def test_a_folder_that_is_not_there_is_said_and_found_once_it_is(at, tmp_path):
     assert not app.error and "1 to train, 1 to validate, 1 to test" in text(app)
     app = at("tasks", task=f"vtab:{folder}?size=64", view="features")
     assert "at least three rows" in text(app)
+
+
+def test_a_task_of_another_group_is_listed_after_the_three(monkeypatch):
+    def card(name: str):
+        return replace(task_card(name), group="patterns") if name == "digits" else task_card(name)
+
+    monkeypatch.setattr(task_choice, "task_card", card)
+    found = task_choice.by_group()
+    assert [*found][3:] == ["patterns"] and found["patterns"] == ["digits"]
 
 
 def test_a_link_names_split_class_and_normalisation(at):

@@ -152,7 +152,7 @@ def attach(
     own = backbone.clone()
     with torch.random.fork_rng(), torch.device(backbone.device):
         torch.manual_seed(seed)
-        head = nn.Linear(own.width, num_classes)
+        head = nn.Linear(own.width, int(num_classes))
         nn.init.trunc_normal_(head.weight, std=0.02)
         nn.init.zeros_(head.bias)
         tuner = method.install(own)

@@ -26,6 +26,7 @@ from typing import Any
 from peftcore.errors import BadData, unknown
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "assets" / "lessons"
+PLAN = "plan.md"  # in the folder, beside the lessons (plan.py)
 STEPS: dict[str, dict[str, type]] = {  # kinds, with the settings that each must have
     "live": {"figure": str},
     "predict": {"ask": str, "key": str, "answer": str},
@@ -102,7 +103,11 @@ def _files() -> tuple[dict[str, Path], list[BadData]]:
     found = [(re.fullmatch(r"(\d+)-(.+)", path.stem), path) for path in FOLDER.glob("*.md")]
     files: dict[str, Path] = {}
     numbers: dict[int, Path] = {}
-    faults = []
+    faults = [
+        BadData(f"{path.name} is no lesson: name it NUMBER-NAME.md, such as 12-my-lesson.md.")
+        for match, path in sorted(found, key=lambda one: one[1])
+        if not match and path.name != PLAN
+    ]
     for number, name, path in sorted((int(match[1]), match[2], path) for match, path in found if match):
         if other := files.get(name) or numbers.get(number):
             faults.append(BadData(f"{path.name} has the name or the number of {other.name}: rename one of the two."))
@@ -124,6 +129,12 @@ def parse(text: str, stem: str) -> Lesson:
     what = f"lesson {stem}"
     facts, rest = head(text, what)
     check(facts, {"title": str, "question": str, "minutes": int}, f"beginning of the {what}")
+    teacher = {key: value for key, value in facts.items() if key not in ("title", "question", "minutes")}
+    if facts["minutes"] < 1:
+        raise BadData(f"The {what} takes {facts['minutes']} minutes, and should take at least 1.")
+    for key, value in teacher.items():
+        if not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+            raise BadData(f"In the beginning of the {what}, {key} is {value!r}, and should be a list of texts.")
     number, _, name = stem.partition("-")
     bodies = re.split(r"^## +(.+)$", _hidden(rest), flags=re.MULTILINE)
     blocks = _FENCE.findall(rest)
@@ -137,7 +148,6 @@ def parse(text: str, stem: str) -> Lesson:
     keys = [step.settings["key"] for section in sections for step in section.steps if step.kind == "predict"]
     if twice := {key for key in keys if keys.count(key) > 1}:
         raise BadData(f"The {what} has two predictions with the key {', '.join(sorted(twice))}.")
-    teacher = {key: value for key, value in facts.items() if key not in ("title", "question", "minutes")}
     return Lesson(name, int(number), facts["title"], facts["question"], facts["minutes"], tuple(sections), teacher)
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.learn import lesson
-from app.learn.lesson import FOLDER, Lesson
+from app.learn.lesson import FOLDER, PLAN, Lesson
 
-FILE = FOLDER / "plan.md"
+FILE = FOLDER / PLAN
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,8 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
 
     tensors = load_file(file)
     for name, tensor in tensors.items():
-        places = tensor.dtype in (torch.int32, torch.int64) and "indices" in name  # where SHiRA's sparse updates go
+        # Where SHiRA's sparse updates go, and how large FRoD's matrix is.
+        places = tensor.dtype in (torch.int32, torch.int64) and ("indices" in name or "frod_s_size" in name)
         if not (places or tensor.is_floating_point() and tensor.float().isfinite().all()):
             raise errors.BadAdapter(f"{str(file)!r} holds something other than finite numbers in {name}.")
     adapters = {match[1] for name in tensors if (match := _NAMED.search(name))}

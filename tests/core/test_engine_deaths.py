@@ -25,7 +25,7 @@ def test_a_run_whose_worker_dies_each_time_is_given_up_with_the_reason_and_the_n
     record = ended(engine, run)
     assert record.status == "failed" and record.attempts == 3
     assert "crashed after step 3" in record.error and "in 3 tries. Resume it" in record.error
-    assert engine.store.events(run)[-1]["kind"] == "failed"
+    until(lambda: engine.store.events(run)[-1]["kind"] == "failed")
     assert ended(engine, after).status == "finished"
     engine.resume(run)  # a person's word is no attempt
     assert ended(engine, run).attempts == 6

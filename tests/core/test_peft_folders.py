@@ -133,6 +133,7 @@ TUNERS = {
     "loha": ("LoHaConfig", {"r": 4}),
     "vblora": ("VBLoRAConfig", {"r": 4, "num_vectors": 8, "vector_length": 32, "topk": 2}),
     "shira": ("ShiraConfig", {"r": 4}),  # keeps whole numbers: where its values go
+    "frod": ("FrodConfig", {}),  # and how large its matrix is
 }
 
 

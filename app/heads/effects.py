@@ -79,8 +79,7 @@ def _deletion(given: Given, scores: subjects.Scores, of: Any, measurement: Measu
     from peftcore.methods._scores import HeadScores
 
     model, x, y = measuring.load(given)
-    values = scores.values * (-1 if scores.score == "taylor_signed" else 1)
-    by = HeadScores(values, scores.projections, scores.layers, scores.score)
+    by = HeadScores(scores.values, scores.projections, scores.layers, scores.score)
     table = head_deletion(model, x, y, by, of, progress=measurement.progress)
     own = sum(map(len, given.off))
     before = own if of == "update" else 0  # are off already, and stay so

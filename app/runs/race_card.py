@@ -22,9 +22,9 @@ def draw(records: Sequence[RunRecord], choice: Choice | None) -> None:
     records = records[::-1]
     race, specs = records[0].race, [record.spec for record in records]
     when = max(record.finished or record.started or record.queued for record in records)
-    best = max(
+    best = max(  # by validation: test images choose nothing
         (record for record in records if "test_accuracy" in record.summary),
-        key=lambda record: record.summary["test_accuracy"],
+        key=lambda record: record.summary.get("val_accuracy", 0.0),
         default=None,
     )
     ended = sum(record.ended for record in records)
@@ -33,7 +33,7 @@ def draw(records: Sequence[RunRecord], choice: Choice | None) -> None:
         accuracy, ground = best.summary["test_accuracy"], subjects.ground(best)
         sure = f" :gray[{ground.text(accuracy)}]" if ground and ground.images else ""
         chance = " at chance" if ground and ground.at_chance(accuracy) else ""
-        text = f"up to **{accuracy:.3f}**{sure}{chance}, {text}"
+        text = f"best by validation **{accuracy:.3f}**{sure}{chance}, {text}"
     status = next((status for status in ORDER[::-1] if any(r.status == status for r in records)), "queued")
     if races.busy(records):
         status = "running" if any(record.status == "running" for record in records) else "queued"

@@ -41,7 +41,7 @@ def describe(model: TunedModel, spec: RunSpec | None = None, classes: list[str] 
         "method": model.method.settings(),
         "num_classes": model.head.out_features,
         "classes": classes,
-        "spec": spec.to_dict() if spec else None,
+        "spec": RunSpec.of(spec).to_dict() if spec else None,
         "versions": {"headroom": __version__, "torch": str(torch.__version__), "timm": timm.__version__},
     }
 

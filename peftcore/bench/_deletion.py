@@ -35,7 +35,8 @@ def head_deletion(
     for (layer, projection, head), on in heads_of(model, of).items():
         if on:
             units[layer, head].append((layer, projection, head))
-    total = np.nansum(scores.values, axis=1)  # (layers, heads)
+    sign = -1 if scores.score == "taylor_signed" else 1  # which is negative where the update lowers the loss
+    total = sign * np.nansum(scores.values, axis=1)  # (layers, heads)
     least, rng = sorted(units, key=lambda unit: total[unit]), np.random.default_rng(seed)
     orders = [("least", 0, least), ("most", 0, least[::-1])]
     orders += [("random", i, [least[j] for j in rng.permutation(len(least))]) for i in range(draws)]

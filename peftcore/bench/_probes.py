@@ -64,7 +64,7 @@ def _deletion(source: str, model: Any, x: Any, y: Any, of: Any, order: Any, json
 
 
 def _ordered_by(source: str, model: Any, x: Any, y: Any, order: str) -> Any:
-    """HeadScores to order heads by, high where a head is worth much. Raises NotMeasurable: training kept none."""
+    """HeadScores to order heads by. Raises NotMeasurable: training kept none."""
     from peftcore import errors
     from peftcore.bench._head_scores import scored
     from peftcore.methods._scores import HeadScores
@@ -72,10 +72,7 @@ def _ordered_by(source: str, model: Any, x: Any, y: Any, order: str) -> Any:
     from peftcore.store.record import number_of
 
     if order != "training":
-        scores = scored(order, model, x, y)
-        if order != "taylor_signed":
-            return scores
-        return HeadScores(-scores.values, scores.projections, scores.layers, scores.score)
+        return scored(order, model, x, y)
     run = number_of(source)
     event = None if run is None else Store().last_event(run, "scores")
     if event is None:

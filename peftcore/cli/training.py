@@ -120,7 +120,7 @@ def race(
                 progress.update(bars[i], **{**shown, "description": names[i], "say": say})
     answers: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
-    for i in sorted(last, key=lambda i: -getattr(last[i], "test_accuracy", -1.0)):
+    for i in sorted(last, key=lambda i: -getattr(last[i], "val_accuracy", -1.0)):  # test images choose nothing
         end, row = last[i], {name: _setting(specs[i], name) for name in several}
         if isinstance(end, ev.Failed):
             answers.append({"spec": settings[i], "error": end.error, "message": end.message})

@@ -206,11 +206,12 @@ def _plain(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def with_recipe(spec: RunSpec, given: Collection[str] = ()) -> RunSpec:
-    """The spec with the recipe of its method and backbone, but for the fields and settings that were `given`; with that
-    of the method as published where a setting that was given is not the recipe's.
+    """The spec, or dict of its fields, with the recipe of its method and backbone, but for the fields and settings that
+    were `given`; with that of the method as published where a setting that was given is not the recipe's.
 
-    Raises UnknownName: no such method is registered.
+    Raises UnknownName: no such method is registered; InvalidSetting: `spec` is neither a RunSpec nor such a dict.
     """
+    spec = RunSpec.of(spec)
     chosen = {name: value for name, value in spec.method.settings().items() if name in given}
     recipe = best(spec.method.name, spec.backbone).suiting(chosen)
     settings = {name: value for name, value in recipe.settings.items() if name not in given}

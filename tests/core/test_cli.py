@@ -101,7 +101,7 @@ def test_a_race_of_lists_is_ranked(six_images):
     words = ("race", "--method", "lora", "--set", "rank=2", "--vary", "projections=q+v,q", "--epochs", "1", "--json")
     answer = json.loads(peftcore(*words, "--task", six_images, "--no-pretrained").stdout)
     assert sorted(tuple(r["spec"]["method"]["projections"]) for r in answer) == [("q",), ("q", "v")]
-    assert answer[0]["test_accuracy"] >= answer[1]["test_accuracy"]
+    assert answer[0]["val_accuracy"] >= answer[1]["val_accuracy"]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_race_is_ranked(six_images):
     )
     answer = json.loads(peftcore(*words).stdout)
     assert {row["spec"]["lr"] for row in answer} == {0.0001, 0.01}
-    assert answer[0]["test_accuracy"] >= answer[1]["test_accuracy"]
+    assert answer[0]["val_accuracy"] >= answer[1]["val_accuracy"]
 
 
 def test_conditions_are_those_recorded_by_the_runs(six_images):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -117,6 +118,14 @@ def test_a_head_that_is_off_has_no_effect_and_is_not_counted_among_those_to_dele
     assert not effects.loss[:, :, [0, 2]].any() and effects.loss[:, :, [1, 3]].any()
     curve = head_deletion(model, x, y, pc.head_energy(model))
     assert curve.off.max() == 2 * small("vit").depth
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_signed_scores_are_lowest_where_a_head_is_worth_most(family):
+    model, x, y = tuned(family), images(small(family), 3), labels(3)
+    signed = pc.head_scores(model, x, y, "taylor_signed")
+    turned = dataclasses.replace(signed, values=-signed.values, score="taylor")
+    assert head_deletion(model, x, y, signed).equals(head_deletion(model, x, y, turned))
 
 
 @pytest.mark.parametrize("family", BOTH)

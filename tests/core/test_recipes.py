@@ -210,3 +210,8 @@ def test_none_is_among_the_values_of_a_race_and_the_recipe_is_told(known):
     whole = "Recipe: lr 0.01, epochs 20, clip 1, qk_norm true (best of 2 tried with LAST on vit_micro)."
     assert _recipe(spec) == whole
     assert _recipe(spec.replace(epochs=3, clip=None)) == f"{whole} Given instead: epochs 3; clip none."
+
+
+def test_a_dict_of_fields_has_its_recipe_too():
+    given = {"backbone": "vit_micro", "method": "lora", "task": "digits"}
+    assert recipes.with_recipe(given) == recipes.with_recipe(RunSpec(**given))

@@ -20,15 +20,6 @@ class Spectrum(NamedTuple):
     values: np.ndarray
     right: np.ndarray
 
-    @property
-    def norm(self) -> float:
-        """||dW||_F."""
-        return float(np.linalg.norm(self.values))
-
-    @property
-    def effective_rank(self) -> float:
-        return effective_rank(self.values)
-
 
 def decompose(A: np.ndarray, B: np.ndarray) -> Spectrum:
     """The singular value decomposition of B A.
@@ -75,6 +66,6 @@ def overlap(first: np.ndarray, second: np.ndarray, directions: int) -> float:
 
 def cosine(one: Spectrum, two: Spectrum) -> float:
     """The cosine between two updates as vectors: <dW, dW'> / (||dW|| ||dW'||); 0 where one is zero."""
-    sizes = one.norm * two.norm
+    sizes = np.linalg.norm(one.values) * np.linalg.norm(two.values)
     inner = one.values @ ((one.left.T @ two.left) * (one.right.T @ two.right)) @ two.values
     return float(inner / sizes) if sizes else 0.0

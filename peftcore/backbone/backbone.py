@@ -91,9 +91,10 @@ class Backbone:
         return digest.hexdigest()
 
     def clone(self) -> Backbone:
-        """The same weights under new modules, so that hooks and replacements stay private."""
-        tensors = [*self.module.parameters(), *self.module.buffers()]
-        return replace(self, module=copy.deepcopy(self.module, {id(t): t for t in tensors}))
+        """The same memory under new modules and tensors: hooks, replacements, moves and casts stay private."""
+        tensors = {id(p): nn.Parameter(p.detach(), p.requires_grad) for p in self.module.parameters()}
+        tensors |= {id(b): b.detach() for b in self.module.buffers()}
+        return replace(self, module=copy.deepcopy(self.module, tensors))
 
     def to(self, device: torch.device | str) -> Backbone:
         self.module.to(device)

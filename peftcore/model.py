@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +38,12 @@ class TunedModel(nn.Module):
     def fingerprint(self) -> str:
         """The fingerprint of the backbone that this model was attached to, before anything of it was trained."""
         return self._fingerprint or self.backbone.fingerprint
+
+    def _apply(self, *args: Any, **settings: Any) -> TunedModel:
+        """A move or another type: the fingerprint stays that of the weights as they were loaded."""
+        if self.backbone.device.type != "meta":
+            self._fingerprint = self.fingerprint
+        return super()._apply(*args, **settings)
 
     def train(self, mode: bool = True) -> TunedModel:
         """The method's parts change mode; the backbone stays in eval."""
@@ -136,10 +144,15 @@ def attach(
 
     Raises:
         DoesNotFit: settings that are impossible on this backbone, or an adapter that this architecture never runs.
-        InvalidSetting: fewer than two classes, or no Backbone or Method.
+        InvalidSetting: fewer than two classes, no Backbone or Method, or a Backbone that a method has changed already.
     """
     if not isinstance(backbone, Backbone):
         raise errors.InvalidSetting(f"attach takes a Backbone, as load_backbone(NAME) makes it; got {backbone!r}.")
+    if backbone.carries:
+        raise errors.InvalidSetting(
+            f"This backbone is a model's own and carries {backbone.carries}, which a file of the new adapter would not "
+            "hold; attach to the Backbone that the model was made of."
+        )
     try:
         method = as_method(method)
     except ValueError as error:
@@ -149,7 +162,7 @@ def attach(
             f"num_classes = {num_classes!r} is not possible; a classifier needs a whole number, at least 2."
         )
     method.check(backbone)
-    own = backbone.clone()
+    own = replace(backbone.clone(), carries="" if method.kind == "side" else method.title)
     with torch.random.fork_rng(), torch.device(backbone.device):
         torch.manual_seed(seed)
         head = nn.Linear(own.width, int(num_classes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,7 +82,9 @@ def save_merged(model: TunedModel, path: str | Path) -> Path:
     path = writable(Path(path).parent) / f"{Path(path).name.removesuffix('.safetensors')}.safetensors"
     state = {k: v.contiguous() for k, v in merge(model).state_dict().items()}
     try:
-        save_file(state, path)
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            save_file(state, part := Path(scratch, path.name))
+            part.replace(path)
     except (OSError, SafetensorError) as error:
         raise errors.BadAdapter(f"The merged model cannot be written to {str(path)!r}: {error}.") from error
     return path

@@ -63,9 +63,13 @@ def save_adapter(
     about = describe(model, spec, classes)
     tensors = pack(model.adapter_state(), about)
     about["sha256"] = hashlib.sha256(tensors).hexdigest()
+    files = {TENSORS: tensors, ABOUT: json.dumps(about, indent=2).encode()}
     try:
-        (folder / TENSORS).write_bytes(tensors)
-        (folder / ABOUT).write_text(json.dumps(about, indent=2))
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:  # an older adapter stays whole until this one is
+            for name, content in files.items():
+                Path(scratch, name).write_bytes(content)
+            for name in files:
+                Path(scratch, name).replace(folder / name)
     except OSError as error:
         raise errors.BadAdapter(f"The adapter cannot be written to {str(folder)!r}: {error.strerror}.") from error
     return folder

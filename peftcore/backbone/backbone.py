@@ -39,6 +39,7 @@ class Backbone:
     origin: Origin | None = None  # the file that the weights were read from; None for random ones
     crop_pct: float = 1.0  # the share of a resized image's shorter side that its own preprocessing keeps
     options: tuple[tuple[str, Any], ...] = ()  # what else timm.create_model was given
+    carries: str = ""  # the in-backbone method installed in it, of a model's own clone
 
     @property
     def depth(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import timm
@@ -124,6 +125,25 @@ def test_a_description_that_no_backbone_follows_from_is_damaged(change):
 def test_a_merged_file_has_the_suffix_by_which_timm_reads_it(tmp_path, name):
     path = pc.save_merged(model_of("vit", "lora"), tmp_path / name)
     assert path.name == f"{name.removesuffix('.safetensors')}.safetensors" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("save", [pc.save_adapter, lambda folder, model: pc.save_merged(model, folder / "m")])
+def test_what_is_not_written_to_its_end_leaves_the_older_file(tmp_path, monkeypatch, save):
+    """The disk is full at the last of the files."""
+    save(tmp_path, model_of("vit", "lora"))
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    written = []
+
+    def fills_the_disk(path, content):
+        written.append(path)
+        if len(written) == len(before):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fills_the_disk)
+    monkeypatch.setattr("safetensors.torch.save_file", lambda state, path: fills_the_disk(path, state))
+    with pytest.raises(errors.BadAdapter, match="No space left"):
+        save(tmp_path, model_of("vit", "bi_lora"))
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_a_state_of_another_model_changes_nothing():

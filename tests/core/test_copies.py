@@ -167,3 +167,29 @@ def test_a_copy_merges_and_is_saved_as_what_it_is(name: str, family: str) -> Non
     except errors.CannotMerge:
         return
     torch.testing.assert_close(logits(plain, family), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("family", BOTH)
+@of_every_method
+def test_a_model_that_takes_another_type_takes_nobody_with_it(name: str, family: str) -> None:
+    """Neither the backbone nor another model on it; and what it saves still belongs to the weights it was made of."""
+    shared = small(family)
+    before, stands = shared.module(images(shared)), attached("linear", family)
+    model = attached(name, family).double()
+    assert {p.dtype for p in model.parameters() if p.is_floating_point()} == {torch.float64}
+    assert torch.equal(shared.module(images(shared)), before) and shared.fingerprint == shared.hash_weights()
+    assert torch.equal(logits(stands, family), stands.head(before))
+    again = pc.adapters.from_bytes(pc.adapters.to_bytes(model), shared)
+    assert again.fingerprint == model.fingerprint == shared.fingerprint
+    torch.testing.assert_close(again.adapter_state(), model.float().adapter_state())
+
+
+@of_every_method
+def test_a_backbone_that_carries_a_method_takes_no_other(name: str) -> None:
+    """What it carries would be in no file of the other's; a side network leaves its backbone as it is."""
+    model = attached(name, "vit")
+    if model.is_side:
+        pc.attach(model.backbone, "lora", CLASSES)
+        return
+    with pytest.raises(errors.InvalidSetting, match=f"carries {model.method.title}"):
+        pc.attach(model.backbone, "lora", CLASSES)

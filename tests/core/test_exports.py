@@ -230,6 +230,24 @@ def test_a_file_is_named_as_what_it_is(trained, home, tmp_path, kind, to, name):
     assert pc.export(trained["lora"][0], kind, tmp_path / to) == tmp_path / name
 
 
+@pytest.mark.parametrize("kind", ["adapter", "script"])
+def test_an_export_that_breaks_off_leaves_the_older_one(trained, home, tmp_path, monkeypatch, kind):
+    to = pc.export(trained["lora"][0], kind, tmp_path)
+    files = lambda: {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()}  # noqa: E731
+    before, copied = files(), []
+
+    def fills_the_disk(file, part):
+        copied.append(file)
+        if len(copied) == len(before):
+            raise OSError(28, "No space left on device")
+        Path(part).write_text("cut off")
+
+    monkeypatch.setattr("shutil.copyfile", fills_the_disk)
+    with pytest.raises(errors.CannotExport, match="No space left"):
+        pc.export(trained["last"][0], kind, to)
+    assert files() == before and len(copied) == len(before)
+
+
 def test_a_folder_of_peft_says_what_can_be_made_of_it(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
     assert "pc.load_backbone" in (Kind.of("merged").why_not(Source.of(tmp_path)) or "")

@@ -69,15 +69,25 @@ def export(source: Any, kind: str, to: str | Path = ".") -> Path:
             target = target.with_name(target.name + made.suffix)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            if made.is_dir():
-                shutil.copytree(made, target, dirs_exist_ok=True)
-            else:
-                shutil.copyfile(made, target)
+            _put(made, target)
         except OSError as error:
             raise errors.CannotExport(
                 f"{str(target)!r} cannot be written ({error.strerror or error}); choose another place with --to."
             ) from error
     return target
+
+
+def _put(made: Path, target: Path) -> None:
+    """All of it beside the target first: what stood there before stays whole until its successor is."""
+    files = [file for file in made.rglob("*") if file.is_file()] if made.is_dir() else [made]
+    places = {file: target / file.relative_to(made) for file in files}  # a file's own place is the target itself
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as scratch:
+        parts = {Path(scratch, str(number)): file for number, file in enumerate(files)}
+        for part, file in parts.items():
+            shutil.copyfile(file, part)
+        for part, file in parts.items():
+            places[file].parent.mkdir(parents=True, exist_ok=True)
+            part.replace(places[file])
 
 
 def as_bytes(source: Any, kind: str) -> tuple[str, bytes]:

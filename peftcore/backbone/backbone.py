@@ -140,15 +140,16 @@ class Backbone:
         self.check_images(images)
         return self.module.forward_head(self.module.forward_features(images), pre_logits=True)
 
-    def check_images(self, images: Tensor) -> None:
-        """Raises BadData unless `images` is a float tensor of one or more images of this backbone's size."""
+    def check_images(self, images: Tensor, exact: bool = False) -> None:
+        """Raises BadData unless `images` is a float tensor of one or more images of this backbone's size, or of another
+        that its module takes (timm's dynamic_img_size). `exact`: of no other, since `grid` is needed."""
         channels, *size = self.input_size
         if not isinstance(images, Tensor) or not images.is_floating_point():
             kind = images.dtype if isinstance(images, Tensor) else f"an object of type {type(images).__name__}"
             raise errors.BadData(
                 f"{self.name} takes a float tensor of normalised images (B, {channels}, H, W); got {kind}."
             )
-        strict = getattr(getattr(self.module, "patch_embed", None), "strict_img_size", True)
+        strict = exact or getattr(getattr(self.module, "patch_embed", None), "strict_img_size", True)
         fits = images.ndim == 4 and len(images) and images.shape[1] == channels
         if not fits or (strict and list(images.shape[2:]) != size):
             what = f"images (batch, {channels}, {size[0]}, {size[1]}); got {'x'.join(map(str, images.shape))}"

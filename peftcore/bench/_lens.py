@@ -24,6 +24,7 @@ def layer_lens(model: TunedModel, images: Tensor, patches: bool = False) -> Tens
         BadData: images that do not fit the backbone.
     """
     backbone, blocks = model.backbone, model.backbone.blocks
+    backbone.check_images(images, exact=patches)
     points, logits = [f"{blocks[0].path}:in", *(f"{block.path}:out" for block in blocks)], []
     with evaluating(model):
         # A tuner's own hooks (prompts, adapters) run within, so these are the tuned model's tokens.

@@ -68,6 +68,7 @@ def _maps(source: Backbone | TunedModel, images: Tensor, layer: int) -> Tensor:
     """(B, heads, N, N) as they are computed: the rows of padded windows sum to less than 1."""
     # A probe's hook belongs to nobody else: a Backbone may be shared by threads, and a clone has the same weights.
     backbone = source.backbone if isinstance(source, TunedModel) else source.clone()
+    backbone.check_images(images, exact=backbone.hierarchical)  # its windows are those of one grid
     if not -backbone.depth <= layer < backbone.depth:
         raise errors.NotMeasurable(f"{backbone.name} has layers 0 to {backbone.depth - 1}; there is no layer {layer}.")
     block = backbone.blocks[layer]

@@ -122,6 +122,7 @@ def _gradcam(model: TunedModel, images: Tensor, target: Tensor, layer: int | Non
     if not -backbone.depth <= chosen < backbone.depth:
         raise errors.NotMeasurable(f"{backbone.name} has layers 0 to {backbone.depth - 1}; there is no layer {layer}.")
     chosen %= backbone.depth
+    backbone.check_images(images, exact=True)
     on_grid = _OnGrid(model, chosen)
     with backbone.module.get_submodule(on_grid.block.path).register_forward_hook(on_grid.through):
         parts = zip(images.split(AT_ONCE), target.split(AT_ONCE), strict=True)
@@ -155,7 +156,8 @@ class _OnGrid(nn.Module):
 
 def _rollout(model: TunedModel, images: Tensor) -> Tensor:
     """The rollout's row of the pooled token (two in a distilled DeiT), or the mean of all patches' rows."""
-    backbone, flow = model.backbone, attention_flow(model, images)  # (B, last tokens, first tokens)
+    (backbone := model.backbone).check_images(images, exact=True)
+    flow = attention_flow(model, images)  # (B, last tokens, first tokens)
     token = getattr(backbone.module, "global_pool", "") == "token"
     pooled = 1 + hasattr(backbone.module, "dist_token")
     rows = (flow[:, :pooled] if token else flow[:, -math.prod(backbone.blocks[-1].grid) :]).mean(1)

@@ -9,7 +9,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from backbones import BOTH, MICRO, images, nudge, small
+from backbones import BOTH, MICRO, SWIN, VIT, images, nudge, small
 from torch import nn
 
 import peftcore as pc
@@ -203,3 +203,22 @@ def test_the_command_explains_a_test_image_of_a_saved_adapter(tmp_path):
     for command in (words, ["lens", str(tmp_path)]):
         with pytest.raises(errors.BadData, match="cells has 6 classes and this classifier 10"):
             CliRunner().invoke(app, [*command, "--task", "cells"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("family", BOTH)
+def test_what_needs_the_grid_refuses_images_of_another_size(family):
+    """A module that takes any size computes logits for it; patches and windows would be laid on the wrong grid."""
+    any_size = {"dynamic_img_size": True} if family == "vit" else {"strict_img_size": False}
+    backbone = pc.load_backbone(**((VIT if family == "vit" else SWIN) | any_size), pretrained=False)
+    model = pc.attach(backbone, "lora", 3).eval()
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert model(x).shape == (2, 3) and layer_lens(model, x).shape == (len(backbone.blocks) + 1, 2, 3)
+    asked = [lambda: attribute(model, x, by="gradcam"), lambda: attribute(model, x, by="rollout")]
+    asked += [lambda: layer_lens(model, x, patches=True)]
+    if family == "swin":
+        asked += [lambda: pc.attention_maps(model, x, 0)]
+    else:
+        assert pc.attention_maps(model, x, 0).shape[-1] == backbone.prefix_tokens + 64
+    for ask in asked:
+        with pytest.raises(errors.BadData, match="64x64. Resize them"):
+            ask()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from peftcore.errors import InvalidSetting
 
 FILE = Path(__file__).resolve().parents[1] / "assets" / "glossary.toml"
 
@@ -24,10 +27,24 @@ class Term:
 
 @cache
 def terms() -> dict[str, Term]:
-    """All terms by name, in the order of the alphabet."""
-    found = tomllib.loads(FILE.read_text(encoding="utf-8"))
-    made = {name: Term(name, **{**entry, "says": tuple(entry.get("says", ()))}) for name, entry in found.items()}
-    return dict(sorted(made.items(), key=lambda item: item[0].lower()))
+    """All terms by name, in the order of the alphabet.
+
+    Raises:
+        InvalidSetting: an entry of the file is none.
+    """
+    try:
+        found = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidSetting(f"{FILE} is no TOML: {error}.") from None
+    return {name: _term(name, found[name]) for name in sorted(found, key=str.lower)}
+
+
+def _term(name: str, entry: Any) -> Term:
+    try:
+        return Term(name, **entry | {"says": tuple(entry.get("says", ()))})
+    except (TypeError, AttributeError):
+        known = ", ".join(field.name for field in fields(Term)[2:])
+        raise InvalidSetting(f"{FILE}: {name!r} is {entry!r}; a term has a text and some of {known}.") from None
 
 
 @cache

@@ -19,10 +19,10 @@ from peftcore.errors import InvalidSetting, unknown
 
 
 class Registry:
-    """The modules of one package, each imported when it is first asked for."""
+    """The modules of one package, each imported when it is first asked for. `needs`: the names that each must have."""
 
-    def __init__(self, package: str, kind: str):
-        self.package, self.kind = package, kind
+    def __init__(self, package: str, kind: str, needs: str = ""):
+        self.package, self.kind, self.needs = package, kind, needs.split()
         self.folders = [Path(__file__).parent.joinpath(*package.split("."))]
 
     def add_folder(self, folder: Path) -> None:
@@ -40,11 +40,13 @@ class Registry:
     @cached_property
     def _files(self) -> dict[str, tuple[str, Path]]:
         """Name of each thing -> its module and its file."""
-        files = [(folder, file) for folder in self.folders for file in folder.rglob("[!_]*.py")]
-        return {
-            file.stem: (".".join((__package__, self.package, *file.relative_to(folder).with_suffix("").parts)), file)
-            for folder, file in sorted(files, key=lambda found: found[1].stem)
-        }
+        files, found = [(folder, file) for folder in self.folders for file in folder.rglob("[!_]*.py")], {}
+        for folder, file in sorted(files, key=lambda pair: pair[1].stem):
+            if (name := file.stem) in found:
+                raise InvalidSetting(f"{found[name][1]} and {file} are both the {self.kind} {name!r}; rename one.")
+            parts = file.relative_to(folder).with_suffix("").parts
+            found[name] = ".".join((__package__, self.package, *parts)), file
+        return found
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._files)
@@ -59,8 +61,16 @@ class Registry:
 
         Raises:
             UnknownName: no file has that name; the message names the nearest.
+            InvalidSetting: the file cannot be imported, or lacks a name that each must have.
         """
-        return importlib.import_module(self._find(name)[0])
+        path, file = self._find(name)
+        try:
+            module = importlib.import_module(path)
+        except Exception as error:
+            raise InvalidSetting(f"{file} cannot be imported: {type(error).__name__}: {error}.") from error
+        if missing := [needed for needed in self.needs if not hasattr(module, needed)]:
+            raise InvalidSetting(f"{file} has no {missing[0]}; a {self.kind} has {', '.join(self.needs)}.")
+        return module
 
     def list_when_called(self, package: str) -> None:
         """Lets the package itself be called: `peftcore.methods` is the folder, `peftcore.methods()` lists it."""
@@ -123,8 +133,8 @@ def _assigned(body: list[ast.stmt]) -> dict[str, ast.expr]:
     return {ast.unparse(to): node.value for node in body if isinstance(node, ast.Assign) for to in node.targets}
 
 
-METHODS = Methods("methods", "method")
-TASKS = Registry("tasks", "task")
+METHODS = Methods("methods", "method", "METHOD")
+TASKS = Registry("tasks", "task", "TITLE DESCRIPTION GROUP CLASSES SOURCE load")
 FETCH = Registry("fetch", "part of fetch")  # asked for what is not on this machine
 
 

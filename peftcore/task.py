@@ -58,6 +58,14 @@ class Task:
     symmetries: tuple[str, ...] = SYMMETRIES  # those of them that keep labels as they are
     val_is_new: bool = True  # False where validation images are trained or tested on: they cannot select anything
 
+    def __post_init__(self) -> None:
+        """Raises BadData where labels and images or classes do not belong together."""
+        for part in ("train", "val", "test"):
+            n, of = len((split := getattr(self, part)).images), np.asarray(split.labels)
+            if of.shape != (n,) or of.dtype.kind not in "iu" or n and not 0 <= of.min() <= of.max() < len(self.classes):
+                what = f"{n} labels, a whole number from 0 to {len(self.classes) - 1} for each image"
+                raise errors.BadData(f"Task {self.name!r}: its {part} split needs {what}.")
+
     def check_select(self, select: str) -> None:
         """Raises InvalidSetting where a RunSpec's `select` would choose by images that are trained or tested on."""
         if select == "val" and not self.val_is_new:

@@ -12,6 +12,7 @@ import pytest
 from app import glossary, tour
 from app.methods import card, known
 from app.navigation import PAGES, SECTIONS
+from peftcore import errors
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
 from peftcore.store import recipes
@@ -127,3 +128,13 @@ def test_a_card_tells_of_the_recipe_and_not_of_what_lost_to_it(monkeypatch):
     entry = {"method": "ssf", "backbone": "vit_micro", "values": {"lr": 0.01, "epochs": 10}, "evidence": evidence}
     monkeypatch.setattr(recipes, "recorded", lambda: (entry,))
     assert [row["val"] for row in known.searched("ssf")] == [59.5]
+
+
+@pytest.mark.parametrize("entry", ['text = "x"\nsayz = ["y"]', 'says = ["y"]', ""])
+def test_an_entry_that_is_no_term_is_named(entry, tmp_path, monkeypatch):
+    (file := tmp_path / "glossary.toml").write_text(f"[good]\ntext = 'x'\n['bad one']\n{entry}\n")
+    monkeypatch.setattr(glossary, "FILE", file)
+    with pytest.raises(
+        errors.InvalidSetting, match=r"glossary\.toml: 'bad one' is .* a term has a text and some of says"
+    ):
+        glossary.terms.__wrapped__()

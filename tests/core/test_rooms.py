@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from peftcore.registry import METHODS
+
 ROOT = Path(__file__).resolve().parents[2]
 # From the bottom up: a room imports from rooms before it only.
 ROOMS = (
@@ -22,7 +24,10 @@ ROOMS = (
     "__main__",
 )  # fmt: skip
 WINGS = ("uploads", "fetch", "tasks", "store", "figures", "engine", "cli", "bench")
-CORE_LINES = 5000  # of code: blank lines, comments and docstrings apart
+# Of code: blank lines, comments and docstrings apart. Methods' own files are limited one by one, so that a new method
+# takes nothing from the rest: the 15 of today have 870 lines, 5,000 in all.
+CORE_LINES = 4130
+METHOD_LINES = 150
 ROOT_FILES = 10
 
 
@@ -100,9 +105,12 @@ def test_the_core_knows_no_wing():
 
 
 def test_the_core_is_compact():
-    files = [path for module, path in modules("peftcore").items() if room(module) not in WINGS]
+    own = {METHODS._find(name)[1] for name in METHODS.names()}
+    for path in own:
+        assert (lines := code_lines(path)) <= METHOD_LINES, f"{path} has {lines} lines of code; at most {METHOD_LINES}"
+    files = {path for module, path in modules("peftcore").items() if room(module) not in WINGS} - own
     lines = sum(map(code_lines, files))
-    assert lines <= CORE_LINES, f"the core has {lines} lines of code; at most {CORE_LINES}"
+    assert lines <= CORE_LINES, f"the core has {lines} lines of code beside its methods; at most {CORE_LINES}"
     assert len(list((ROOT / "peftcore").glob("*.py"))) <= ROOT_FILES
 
 

@@ -87,7 +87,7 @@ def sized(method: str, backbone: str, batch_size: int = 32, **settings: Any) -> 
     )  # fmt: skip
 
 
-EXPERIMENTS = Registry("bench.experiments", "experiment")
+EXPERIMENTS = Registry("bench.experiments", "experiment", "EXPERIMENT")
 
 
 def papers() -> list[str]:

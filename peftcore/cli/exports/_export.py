@@ -15,7 +15,7 @@ from peftcore import errors
 from peftcore.cli.exports._source import Source
 from peftcore.registry import Registry
 
-EXPORTS = Registry("cli.exports", "kind of export")
+EXPORTS = Registry("cli.exports", "kind of export", "TITLE PURPOSE MAKES why_not write")
 
 
 @dataclass(frozen=True)

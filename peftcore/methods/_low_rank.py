@@ -146,9 +146,10 @@ class Beside:
 
 
 def _owner(out: Tensor) -> Tensor:
-    """The tensor that `out` is a view of, in another shape: adding in place to a view costs a copy of the gradient."""
-    if torch.compiler.is_compiling() or not out._is_view():
-        return out
+    """The tensor that `out` is a view of, in another shape: adding in place to a view costs a copy of the gradient. A
+    compiler fuses a copy, and its backward may need the frozen output as it was."""
+    if (compiling := torch.compiler.is_compiling()) or not out._is_view():
+        return out.clone() if compiling else out
     base = out._base
     same = base.numel() == out.numel() and base.shape[-1] == out.shape[-1] and base.is_contiguous()
     return base if same and out.is_contiguous() else out

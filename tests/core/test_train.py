@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from backbones import small
+from backbones import images, nudge, small
 from trainings import cut, drain
 
 import peftcore as pc
@@ -228,3 +228,14 @@ def test_where_nothing_can_be_compiled_the_run_reports_it(monkeypatch):
     monkeypatch.setattr(trainer, "TRACED", 1)
     with pytest.raises(errors.InvalidSetting, match=r"no C\+\+ compiler"):
         pc.run(spec({"name": "lora", "rank": 2}, compile=True))
+
+
+@pytest.mark.parametrize("method", ["lora", "serial_lora"])
+def test_a_traced_model_has_the_same_logits_and_gradients(method):
+    """By the tracer and autograd of torch.compile, without a compiler."""
+    model = nudge(pc.attach(small("vit"), method, 3))
+    x, found = images(model.backbone), []
+    for run in (model, torch.compile(model, backend="aot_eager")):
+        logits = run(x)
+        found.append((logits, *torch.autograd.grad(logits.square().sum(), model.trainable_parameters())))
+    torch.testing.assert_close(*found)

@@ -25,12 +25,14 @@ class Registry:
         self.package, self.kind, self.needs = package, kind, needs.split()
         self.folders = [Path(__file__).parent.joinpath(*package.split("."))]
 
-    def add_folder(self, folder: Path) -> None:
+    def add_folder(self, folder: str | Path) -> None:
         """Makes the files in `folder` part of the package, in this process.
 
         Raises:
-            InvalidSetting: one of them has a name that is taken.
+            InvalidSetting: there is no such folder, or a file in it has a name that is taken.
         """
+        if not (folder := Path(folder)).is_dir():
+            raise InvalidSetting(f"There is no folder {str(folder)!r} with a {self.kind}.")
         if taken := sorted({file.stem for file in folder.rglob("[!_]*.py")} & set(self._files)):
             raise InvalidSetting(f"There is a {self.kind} {taken[0]!r} already; {folder} needs another file name.")
         importlib.import_module(f"{__package__}.{self.package}").__path__.append(str(folder))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,18 @@ FORMAT = 1  # goes up when an older Headroom would misread what a newer one writ
 TENSORS, ABOUT = "adapter.safetensors", "adapter.json"
 
 
-def describe(model: TunedModel, spec: RunSpec | None = None, classes: list[str] | None = None) -> dict[str, Any]:
-    """What adapter.json holds: everything needed to rebuild `model` around its adapter state."""
+def describe(model: TunedModel, spec: RunSpec | None = None, classes: Sequence[str] | None = None) -> dict[str, Any]:
+    """What adapter.json holds: everything needed to rebuild `model` around its adapter state.
+
+    Raises:
+        InvalidSetting: `classes` are not one name for each output of the classifier.
+    """
     import timm
 
-    backbone = model.backbone
+    backbone, outputs = model.backbone, model.head.out_features
+    names = None if classes is None else [*map(str, classes)]
+    if names is not None and (isinstance(classes, str) or len(names) != outputs):
+        raise errors.InvalidSetting(f"classes has {len(names)} names; the classifier needs a list of {outputs}.")
     return {
         "format": FORMAT,
         "backbone": {
@@ -39,20 +47,20 @@ def describe(model: TunedModel, spec: RunSpec | None = None, classes: list[str] 
             "fingerprint": model.fingerprint,
         },
         "method": model.method.settings(),
-        "num_classes": model.head.out_features,
-        "classes": classes,
+        "num_classes": outputs,
+        "classes": names,
         "spec": RunSpec.of(spec).to_dict() if spec else None,
         "versions": {"headroom": __version__, "torch": str(torch.__version__), "timm": timm.__version__},
     }
 
 
-def to_bytes(model: TunedModel, spec: RunSpec | None = None, classes: list[str] | None = None) -> bytes:
+def to_bytes(model: TunedModel, spec: RunSpec | None = None, classes: Sequence[str] | None = None) -> bytes:
     """The adapter as one safetensors file."""
     return pack(model.adapter_state(), describe(model, spec, classes))
 
 
 def save_adapter(
-    folder: str | Path, model: TunedModel, spec: RunSpec | None = None, classes: list[str] | None = None
+    folder: str | Path, model: TunedModel, spec: RunSpec | None = None, classes: Sequence[str] | None = None
 ) -> Path:
     """Writes adapter.safetensors and adapter.json into `folder` (made where it is missing) and returns it.
 

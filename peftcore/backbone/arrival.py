@@ -6,7 +6,6 @@ original files of DINOv2, CLIP, Swin), but what it would load must be the whole 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,8 +80,8 @@ def _load(
     strict: bool = True,
     **settings: Any,
 ) -> Origin:
-    files, own = FETCH.load("weight_files").parts(file), model.state_dict()
-    fits = FETCH.load("completeness")
+    on_disk, fits = FETCH.load("weight_files"), FETCH.load("completeness")
+    files, own = on_disk.parts(file), model.state_dict()
     state, outside, names = FETCH.load("checkpoint").read(files, model)
     left_over: list[str] = []
     shapes = {name: tensor.shape for name, tensor in state.items()}
@@ -110,12 +109,4 @@ def _load(
         raise WeightsUnavailable(f"values of {fits.some(bad)} are not finite")
     # timm resamples positions and patches alone; what is of another shape elsewhere has another name in the file.
     resampled = [k for k in own if k in shapes and shapes[k] != own[k].shape and re.search("pos|patch_embed", k)]
-    return Origin(file.name, sha256(files), names, fits.grouped(left_over + outside), resampled)
-
-
-def sha256(files: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            hashlib.file_digest(stream, lambda: digest)
-    return digest.hexdigest()
+    return Origin(file.name, on_disk.sha256(files), names, fits.grouped(left_over + outside), resampled)

@@ -70,6 +70,6 @@ def _named(spec: RunSpec) -> RunSpec:
 
 @lru_cache(maxsize=8)
 def _digest(file: Path, _changed: int) -> str:
-    from peftcore.backbone.arrival import sha256
+    from peftcore.fetch.weight_files import sha256
 
     return sha256([file])

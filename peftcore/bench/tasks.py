@@ -199,7 +199,7 @@ def command(
         "log": log,
     }
     if json:
-        from peftcore.backbone.arrival import sha256
+        from peftcore.fetch.weight_files import sha256
 
         about = {"command": _command_line(options), "seeds": seeds, "epochs": epochs, "lrs": rates}
         about["weights"] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -80,3 +81,11 @@ def parts(file: Path) -> list[Path]:
     if not all(map(whole, files)):
         raise errors.WeightsUnavailable("it is empty, damaged or cut short; fetch or copy it again")
     return files
+
+
+def sha256(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            hashlib.file_digest(stream, lambda: digest)
+    return digest.hexdigest()

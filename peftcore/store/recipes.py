@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median_low
 from typing import Any
 
+from peftcore import errors
 from peftcore.backbone import embedded
 from peftcore.registry import METHODS
 from peftcore.spec import RunSpec
@@ -205,13 +206,18 @@ def _plain(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [row for row in entry["evidence"]["tried"] if not of_ours & set(row)]
 
 
-def with_recipe(spec: RunSpec, given: Collection[str] = ()) -> RunSpec:
+def with_recipe(spec: RunSpec, given: str | Collection[str] = ()) -> RunSpec:
     """The spec, or dict of its fields, with the recipe of its method and backbone, but for the fields and settings that
     were `given`; with that of the method as published where a setting that was given is not the recipe's.
 
-    Raises UnknownName: no such method is registered; InvalidSetting: `spec` is neither a RunSpec nor such a dict.
+    Raises UnknownName: no such method is registered, or a name that was `given` is no field and no setting of it;
+    InvalidSetting: `spec` is neither a RunSpec nor such a dict.
     """
     spec = RunSpec.of(spec)
+    known = {*RunSpec.model_fields, *spec.method.settings()}
+    given = {given} if isinstance(given, str) else {*given}
+    for name in sorted(given - known):
+        raise errors.unknown("field of a run or setting of its method called", name, known)
     chosen = {name: value for name, value in spec.method.settings().items() if name in given}
     recipe = best(spec.method.name, spec.backbone).suiting(chosen)
     settings = {name: value for name, value in recipe.settings.items() if name not in given}

@@ -17,8 +17,8 @@ from app.desk import Job
 from app.launch import task_choice
 from app.tasks import feature_points, feature_view, image_data, one_task, reached
 from peftcore.backbone import embedded
-from peftcore.backbone.arrival import sha256
 from peftcore.bench.tasks import MINI_VTAB
+from peftcore.fetch.weight_files import sha256
 from peftcore.figures.budgets import EQUAL
 from peftcore.spec import RunSpec
 from peftcore.store.conditions import NORMALISATIONS as NORMS

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -125,6 +126,15 @@ def test_a_description_that_no_backbone_follows_from_is_damaged(change):
 def test_a_merged_file_has_the_suffix_by_which_timm_reads_it(tmp_path, name):
     path = pc.save_merged(model_of("vit", "lora"), tmp_path / name)
     assert path.name == f"{name.removesuffix('.safetensors')}.safetensors" and list(tmp_path.iterdir()) == [path]
+
+
+def test_classes_are_one_name_for_each_output(tmp_path):
+    model = model_of("vit", "linear")
+    pc.save_adapter(tmp_path, model, classes=np.array(["a", "b", "c"]))
+    assert json.loads((tmp_path / "adapter.json").read_text())["classes"] == ["a", "b", "c"]
+    for wrong in (["a", "b"], [], "abc"):
+        with pytest.raises(errors.InvalidSetting, match="classifier needs a list of 3"):
+            pc.save_adapter(tmp_path, model, classes=wrong)
 
 
 @pytest.mark.parametrize("save", [pc.save_adapter, lambda folder, model: pc.save_merged(model, folder / "m")])

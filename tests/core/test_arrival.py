@@ -17,8 +17,8 @@ from torch import Tensor
 import peftcore as pc
 from peftcore import errors
 from peftcore.backbone import embedded, weights
-from peftcore.backbone.arrival import sha256
 from peftcore.fetch import places
+from peftcore.fetch.weight_files import sha256
 
 WRAPPINGS: dict[str, Callable[[State], object]] = {
     "nothing": lambda s: s,

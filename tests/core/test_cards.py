@@ -43,7 +43,7 @@ def test_a_block_is_whole():
         if name == METHODS.baseline("upper"):
             assert (backbone, inside) == (0, whole)
         else:
-            assert backbone == whole or name == "bitfit", name
+            assert whole in (backbone, backbone + inside), name  # some train a part of the block itself
         kept = sum(row["kept"] for row in found["rows"])
         assert (kept == 0) == (METHODS.facts(name).kind == "side"), name
 

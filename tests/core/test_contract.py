@@ -222,5 +222,7 @@ def test_missing_facts_in_a_file_are_named(tmp_path: Path, monkeypatch, before, 
 def test_a_name_is_given_once(tmp_path: Path):
     (tmp_path / "lora.py").write_text(SOURCE)
     with pytest.raises(errors.InvalidSetting, match="'lora' already"):
-        METHODS.add_folder(tmp_path)
+        METHODS.add_folder(str(tmp_path))
+    with pytest.raises(errors.InvalidSetting, match="no folder .* with a method"):
+        METHODS.add_folder(tmp_path / "nowhere")
     assert METHODS.facts("lora").title == "LoRA"

@@ -129,6 +129,9 @@ def test_a_whole_recipe_is_taken_but_for_what_is_given_and_a_race_takes_the_rate
     whole = recipes.with_recipe(spec)
     assert whole == RunSpec(method=ours, seed=3, lr=0.01, epochs=20, clip=1.0)
     assert recipes.with_recipe(spec, ("epochs", "lr")) == RunSpec(method=ours, seed=3, clip=1.0)
+    assert recipes.with_recipe(spec, "lr").lr == spec.lr
+    with pytest.raises(errors.UnknownName, match="'learning_rate'"):
+        recipes.with_recipe(spec, ("epochs", "learning_rate"))
     assert recipes.with_recipe(spec, ("qk_norm",)) == spec.replace(lr=0.003, epochs=20), "off, so as published"
     plain = recipes.best("last", "vit_micro").as_published()
     assert plain.basis == "best of 2 tried as published with LAST on vit_micro" and plain.measured

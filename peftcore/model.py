@@ -181,6 +181,8 @@ def _prove_it_runs(model: TunedModel) -> None:
     EVA, BEiT and Swin V2 read the weight of qkv past any hook or wrapper, so an adapter there would train nothing.
     """
     who, named = f"{model.method.title} on {model.backbone.name}", dict(model.named_trainable())
+    if (kind := next(model.trunk.parameters()).dtype) != (wanted := model.head.weight.dtype):
+        raise errors.DoesNotFit(f"{who}: its weights are {kind}; attach to {wanted} ones, and then change the model's.")
     zeros = {name: p for name, p in model.named_parameters() if not name.startswith("head.") and not p.any()}
     # Random weights of Swin V2 begin with norms that multiply each block by zero; trained ones do not.
     norms = {name: torch.full_like(p, 0.1) for name, p in zeros.items() if p.dim() == 1 and not p.requires_grad}

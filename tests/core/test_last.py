@@ -77,16 +77,10 @@ def test_equals_the_recursion_of_the_paper(gap, stack, correct, qk_norm):
     y = u - sum(z[:-1]) if correct else u
     expected = model.head(backbone.clone().module.double().forward_head(_norm(model, y), pre_logits=True))
     torch.testing.assert_close(model(x), expected, rtol=1e-9, atol=1e-9)
-    _restore(backbone)
 
 
 def _norm(model, y):
     return model.trunk.norm(y)
-
-
-def _restore(backbone):
-    """`.double()` swaps the data of the shared parameters, so give them their type back."""
-    backbone.module.float()
 
 
 @pytest.mark.parametrize("family", BOTH)

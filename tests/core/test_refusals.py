@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from backbones import small
 
 import peftcore as pc
 from peftcore import errors
@@ -54,3 +56,11 @@ def test_predict_refuses_exactly_what_attach_refuses(name, monkeypatch):
         assert _refusal(lambda s=spec: predict.predict_memory(s, num_classes=3)) == attached, method
         refused += [attached] if attached else []
     assert 0 < len(refused) < len(methods) or name == "convnext_atto"  # a comparison of both kinds
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_a_backbone_of_another_type_is_said_to_be_one(kind):
+    backbone = small("vit").clone()
+    backbone.module.to(kind)
+    with pytest.raises(errors.DoesNotFit, match=f"its weights are {kind}; attach to torch.float32 ones"):
+        pc.attach(backbone, "lora", 3)

@@ -61,11 +61,10 @@ def one(name: str) -> None:
             errors.show(str(facts))
             return
     text = facts["card"]
-    st.markdown(
-        f"{words.mark(name, theme.is_dark())} {KINDS[METHODS.facts(name).kind]}.  \n"
-        f"**When to choose it:** {errors.plain(text['choose'])}"
-    )
-    st.latex(_equation(text["equation"]))
+    when = f"  \n**When to choose it:** {errors.plain(text['choose'])}" if text["choose"] else ""
+    st.markdown(f"{words.mark(name, theme.is_dark())} {KINDS[METHODS.facts(name).kind]}.{when}")
+    if text["equation"]:
+        st.latex(_equation(text["equation"]))
     left, right = st.columns([11, 9], gap="large")
     with left:
         _picture(name, facts)
@@ -77,7 +76,9 @@ def one(name: str) -> None:
         ):
             if text[part]:
                 st.markdown(f"**{errors.plain(title)}**  \n{_said(text[part])}")
-        st.caption(_linked(text["paper"]) if text["paper"] else "No paper: it is a measure for the others.")
+        measure = "No paper: it is a measure for the others." if METHODS.facts(name).baseline else ""
+        if source := text["paper"] and _linked(text["paper"]) or measure:
+            st.caption(source)
         with st.container(horizontal=True):
             navigation.link("launch", "Launch it", method=name)
             navigation.link("memory", "Why does this fit?", methods=f"{name},lora" if name != "lora" else "full,lora")

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from peftcore import errors
 from peftcore.cli.output import JSON, answer
 from peftcore.registry import METHODS
 
@@ -59,12 +60,21 @@ def facts(name: str) -> dict[str, Any]:
 
 
 def counted(expression: str, settings: dict[str, Any]) -> int | None:
-    """Trained weights on ViT-B/16 by a card's formula; a list counts as its length. None where it has none."""
+    """Trained weights on ViT-B/16 by a card's formula; a list counts as its length. None where it has none.
+
+    Raises:
+        InvalidSetting: it is no formula of d, L, N, P and the method's settings.
+    """
     if not expression:
         return None
     values = {name: len(value) if isinstance(value, list) else value for name, value in settings.items()}
     names = {"d": 768, "L": 12, "N": 197, "P": 16, **values}
-    return int(eval(expression, {"__builtins__": {}}, names))  # a docstring of ours
+    try:
+        return int(eval(expression, {"__builtins__": {}}, names))  # a docstring of ours
+    except Exception as error:
+        raise errors.InvalidSetting(
+            f"Counts: {expression} cannot be computed ({error}); a card's formula is one of {', '.join(names)}."
+        ) from None
 
 
 def _of_block(pairs: Any) -> dict[str, int]:

@@ -51,6 +51,14 @@ def test_a_new_method_is_on_the_memory_page(newcomers, at):
     assert not at("memory", methods=[*newcomers]).exception
 
 
+def test_a_new_methods_card_says_what_its_docstring_says(newcomers, at):
+    """Which has no reason to choose it and no paper."""
+    page = at("methods", method="gated_probe")
+    assert not page.exception and not page.error and "Two thin layers" in "".join(each.value for each in page.markdown)
+    said = "".join(each.value for each in (*page.markdown, *page.caption))
+    assert "When to choose" not in said and "No paper" not in said
+
+
 def test_no_fragment_lies_in_another(at, trained, monkeypatch):
     """In a fragment that reruns on a timer, another one's blocks may come to the browser before those above them."""
     make, running, depths = st.fragment, [], []

@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import pytest
 
+from peftcore import errors
 from peftcore.bench import cards
 from peftcore.figures.block import block
 from peftcore.methods import make_method
@@ -29,6 +30,12 @@ def test_every_method_is_recorded_with_the_text_that_its_class_has():
 def test_formulas_count_what_is_there(name):
     found = RECORDED[name]
     assert cards.counted(found["card"]["counts"], found["settings"]) == found["parameters"]["method"]
+
+
+@pytest.mark.parametrize("wrong", ["2 * x", "2 *", "d / 0", "d()"])
+def test_what_is_no_formula_is_named(wrong):
+    with pytest.raises(errors.InvalidSetting, match=r"cannot be computed .* of d, L, N, P, rank"):
+        cards.counted(wrong, {"rank": 8})
 
 
 def test_a_block_is_whole():

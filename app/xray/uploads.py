@@ -94,7 +94,8 @@ def keep(given: Sequence[File], owner: str = "") -> str:
 
 def _keep(given: Sequence[File], part: Path, owner: str) -> str:
     """All files at once: each folder of theirs becomes one folder, whatever lay above it."""
-    files = _written(chain.from_iterable(map(_parts, given)), part)
+    several = sum(map(_is_zip, given)) > 1
+    files = _written(chain.from_iterable(_parts(file, several) for file in given), part)
     if not any(name.lower().endswith(TAKEN[1:]) for name, _ in files):
         raise errors.BadAdapter("There are no weights in it: an adapter has a .safetensors or a .bin file.")
     digest = hashlib.sha256()
@@ -111,7 +112,9 @@ def _keep(given: Sequence[File], part: Path, owner: str) -> str:
         path = PurePosixPath(name)
         inside = part / (_plain("-".join(path.parent.parts)) or "adapter")
         inside.mkdir(exist_ok=True)
-        raw.replace(inside / _lowered(_plain(path.name)))
+        if (place := inside / _lowered(_plain(path.name))).exists():
+            raise errors.BadAdapter(f"There are two files called {name}; drop them one after the other.")
+        raw.replace(place)
     part.replace(to)
     _make_room(owner)
     return to.name
@@ -140,8 +143,11 @@ def _is_zip(file: File) -> bool:
     return file.name.lower().endswith(".zip")
 
 
-def _parts(file: File) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """The files that an adapter may have, of a zip or itself, each in chunks; all others of a zip are passed over."""
+def _parts(file: File, several: bool) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """The files that an adapter may have, of a zip or itself, each in chunks; all others of a zip are passed over.
+
+    What lies in no folder of its zip, or comes in one of `several` zips, lies in a folder called as the zip is.
+    """
     if not _is_zip(file):
         yield file.name, iter([file.data])
         return
@@ -153,8 +159,9 @@ def _parts(file: File) -> Iterator[tuple[str, Iterator[bytes]]]:
                 continue
             zips.refuse(entry, path.name)
             found = True
+            own = several or len(path.parts) == 1
             with archive.open(entry) as stream:
-                yield entry.filename, _chunks(file.name, stream)
+                yield str(PurePosixPath(file.name).stem / path) if own else entry.filename, _chunks(file.name, stream)
     if not found:
         raise errors.BadAdapter(f"{file.name} holds no .safetensors and no .bin file: there is no adapter in it.")
 

@@ -127,6 +127,21 @@ def test_folders_of_one_name_are_two_adapters(hf):
     ]
 
 
+@pytest.mark.parametrize("prefix", ["", "best/"])
+def test_of_several_zips_each_is_an_adapter_with_its_name(hf, prefix):
+    """Whose files have the same names, and no folder or the same one."""
+    hf_adapter(hf.parent / "dogs", layers=2)
+    zips = [File(f"{name}.zip", zipped(files(hf.parent / name, prefix)).data) for name in ("cats", "dogs")]
+    found = uploads.adapters(uploads.found(uploads.keep(zips)))
+    assert [path.name for path in found] == [f"{name}{prefix and '-best'}" for name in ("cats", "dogs")]
+    weights = [(path / "adapter_model.safetensors").read_bytes() for path in found]
+    assert weights == [(hf.parent / name / "adapter_model.safetensors").read_bytes() for name in ("cats", "dogs")]
+    with pytest.raises(errors.BadAdapter, match=r"two files called cats/.*; drop them one after the other"):
+        uploads.keep([zips[0], zips[0]])
+    with pytest.raises(errors.BadAdapter, match="two files called a.safetensors"):
+        uploads.keep([File("a.safetensors", b"1"), File("a.safetensors", b"2")])
+
+
 def test_weights_without_their_configuration_are_a_sentence(at, hf):
     [weights] = [file for file in files(hf) if file.name.endswith(".safetensors")]
     app = at("xray", adapter=f"kept-{uploads.keep([weights])}-0")

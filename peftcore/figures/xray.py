@@ -61,7 +61,9 @@ def by_layer(
     if written:
         layers, places = np.nonzero(np.isfinite(values))
         there = values[layers, places]
-        said = [f"{value:.3g}".replace("-", MINUS) for value in there]
+        # As many decimals in every square as show three digits of the largest.
+        decimals = max(0, 2 - int(np.floor(np.log10(np.abs(there).max(initial=0) or 1))))
+        said = [f"{value:z.{decimals}f}".replace("-", MINUS) for value in there]
         lettering.write(figure, (places, layers), said, (there - low) / (reach - low), size=11, scale=scale)
     bare = dict(showgrid=False, showline=False, ticks="", fixedrange=True, automargin=False)
     figure.update_xaxes(tickvals=list(range(len(columns))), ticktext=[words.plain(name) for name in columns], **bare)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from peftcore.errors import BadData
-from peftcore.figures import attribution, effects
+from peftcore.figures import attribution, effects, xray
 
 GREY = np.full((16, 16, 3), 128, np.uint8)
 
@@ -60,3 +60,18 @@ def test_a_saved_picture_is_the_grey_image_under_the_colours_of_the_signs():
 def test_a_lens_says_from_where_on_the_class_stays(said, words):
     figure = attribution.layer_lens(np.eye(2)[said], ["cat", "<b>"], true=1)
     assert words in figure.layout.title.text and "<b> (true)" not in [trace.name for trace in figure.data]
+
+
+@pytest.mark.parametrize(
+    "values, said",
+    [
+        ([0.0103, -0.000577, 7e-5, -1e-6], ["0.0103", "\N{MINUS SIGN}0.0006", "0.0001", "0.0000"]),
+        ([1.4, 0.123], ["1.40", "0.12"]),
+        ([1234.5, 2.0], ["1234", "2"]),
+        ([0.0, np.nan], ["0.00"]),
+    ],
+)
+def test_squares_of_one_table_have_equal_decimals(values, said):
+    figure = xray.by_layer(np.array([values]).T, ["q"], title="", what="norm")
+    written = [text for trace in figure.data[1:] for text in trace.text or ()]
+    assert sorted(written) == sorted(said)

@@ -62,7 +62,7 @@ class Task:
         """Raises BadData where labels and images or classes do not belong together."""
         for part in ("train", "val", "test"):
             n, of = len((split := getattr(self, part)).images), np.asarray(split.labels)
-            if of.shape != (n,) or of.dtype.kind not in "iu" or n and not 0 <= of.min() <= of.max() < len(self.classes):
+            if of.shape != (n,) or n and (of.dtype.kind not in "iu" or of.min() < 0 or of.max() >= len(self.classes)):
                 what = f"{n} labels, a whole number from 0 to {len(self.classes) - 1} for each image"
                 raise errors.BadData(f"Task {self.name!r}: its {part} split needs {what}.")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +85,29 @@ def recipes_table() -> str:
     return "\n".join(rows)
 
 
+def fallen_runs() -> str:
+    """How many of the table's runs fall back, by method, counted after each of their validations."""
+    from peftcore.registry import METHODS
+    from peftcore.store.collapse import fallen_from
+    from peftcore.task import load_task
+
+    rows = [json.loads(line) for line in (ROOT / "docs" / "runs" / "mini_vtab.jsonl").read_text().splitlines()]
+    every, fallen = Counter(row["spec"]["backbone"] for row in rows), dict[str, Counter[str]]()
+    for row in rows:
+        spec, images = row["spec"], len(load_task(row["spec"]["task"]).val)
+        seen = [{"epoch": int(epoch), "accuracy": accuracy} for epoch, accuracy in row["val"].items()]
+        begun = sum(event["epoch"] <= math.ceil(spec["warmup"] * spec["epochs"]) for event in seen)
+        if any(fallen_from(spec, seen[:end], images) for end in range(begun + 1, len(seen) + 1)):
+            fallen.setdefault(spec["backbone"], Counter())[METHODS.facts(spec["method"]["name"]).title] += 1
+    return " ".join(
+        f"On `{backbone}` {sum(here.values())} of {count:,} runs of the table do: "
+        f"{', '.join(f'{number} of {title}' for title, number in here.most_common())}."
+        if (here := fallen.get(backbone))
+        else f"On `{backbone}` none of {count:,} runs of the table does."
+        for backbone, count in sorted(every.items())
+    )
+
+
 def settings_table() -> str:
     from peftcore.cli.variables import VARIABLES
     from peftcore.uploads.limits import PREFIX, Limits
@@ -100,7 +126,7 @@ def _linked(paper: str) -> str:
 
 
 TABLES = {"methods": methods_table, "tasks": tasks_table, "commands": commands_table, "settings": settings_table,
-          "mini_vtab": mini_vtab, "recipes": recipes_table}  # fmt: skip
+          "mini_vtab": mini_vtab, "recipes": recipes_table, "fallen": fallen_runs}  # fmt: skip
 PAGES = ("README.md", "docs/settings.md", "docs/recipes.md")
 
 

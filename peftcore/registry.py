@@ -42,13 +42,13 @@ class Registry:
     @cached_property
     def _files(self) -> dict[str, tuple[str, Path]]:
         """Name of each thing -> its module and its file."""
-        files, found = [(folder, file) for folder in self.folders for file in folder.rglob("[!_]*.py")], {}
-        for folder, file in sorted(files, key=lambda pair: pair[1].stem):
+        found: dict[str, tuple[str, Path]] = {}
+        for folder, file in ((folder, file) for folder in self.folders for file in folder.rglob("[!_]*.py")):
             if (name := file.stem) in found:
                 raise InvalidSetting(f"{found[name][1]} and {file} are both the {self.kind} {name!r}; rename one.")
             parts = file.relative_to(folder).with_suffix("").parts
             found[name] = ".".join((__package__, self.package, *parts)), file
-        return found
+        return dict(sorted(found.items()))
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._files)

@@ -43,7 +43,7 @@ class Registry:
     def _files(self) -> dict[str, tuple[str, Path]]:
         """Name of each thing -> its module and its file."""
         found: dict[str, tuple[str, Path]] = {}
-        for folder, file in ((folder, file) for folder in self.folders for file in folder.rglob("[!_]*.py")):
+        for folder, file in ((at, file) for at in self.folders for file in at.rglob("[!_]*.py")):
             if (name := file.stem) in found:
                 raise InvalidSetting(f"{found[name][1]} and {file} are both the {self.kind} {name!r}; rename one.")
             parts = file.relative_to(folder).with_suffix("").parts

@@ -166,8 +166,8 @@ def test_stored_codes_become_weights_that_quantise_to_them(seed, bits):
 
 
 def test_a_model_of_ours_leaves_and_comes_back(tmp_path):
-    backbone = toy("vit")
-    model = attached("vit", "bi_lora", rank=4, scale=10).float()
+    backbone = toy("vit", torch.float32)
+    model = attached("vit", "bi_lora", dtype=torch.float32, rank=4, scale=10)
     file = tmp_path / "svhn-bit1-dim4.bin"
     file.write_bytes(petl_vit_writing.model_bytes(model))
     assert file.stat().st_size == packed_bytes(model.tuner) + 4 * (5 * 32 + 5)

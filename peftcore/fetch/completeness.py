@@ -18,7 +18,7 @@ _BESIDE = re.compile(
 
 
 def check_patches(model: nn.Module, tensors: Iterable[Tensor]) -> None:
-    """timm would resample a patch embedding of any size."""
+    """timm would resample a patch embedding of any size. Raises WeightsUnavailable where the file's is of another."""
     weight = getattr(getattr(getattr(model, "patch_embed", None), "proj", None), "weight", None)
     if weight is not None and weight.ndim == 4:
         shapes = {tuple(tensor.shape) for tensor in tensors if tensor.ndim == 4 and len(tensor) == len(weight)}
@@ -27,7 +27,11 @@ def check_patches(model: nn.Module, tensors: Iterable[Tensor]) -> None:
 
 
 def check_names(own: Collection[str], state: Mapping[str, Tensor], strict: bool, read: str) -> list[str]:
-    """The names that are left over, a classifier's for instance. timm itself is not strict about a pooling's."""
+    """The names that are left over, a classifier's for instance. timm itself is not strict about a pooling's.
+
+    Raises:
+        WeightsUnavailable: one of the backbone's names is missing, or one of the file's is unknown to it.
+    """
     left_over, missing = [key for key in state if key not in own], [key for key in own if key not in state]
     unknown = [key for key in left_over if not _BESIDE.match(key) and (strict or not key.startswith("attn_pool."))]
     if missing or unknown:
@@ -42,6 +46,7 @@ def check_names(own: Collection[str], state: Mapping[str, Tensor], strict: bool,
 
 
 def check_tensors(own: Mapping[str, Tensor], state: Mapping[str, Tensor], cfg: dict[str, Any]) -> None:
+    """Raises WeightsUnavailable where a tensor of the file has another shape than the backbone's, or is quantised."""
     for key, tensor in own.items():
         there, shape = state[key], [*tensor.shape]
         if key == f"{cfg.get('first_conv')}.weight" and there.shape[1:2] == tuple(cfg["input_size"][:1]):
@@ -55,6 +60,7 @@ def check_tensors(own: Mapping[str, Tensor], state: Mapping[str, Tensor], cfg: d
 
 
 def some(names: Collection[str]) -> str:
+    """The first three, and whether there are more."""
     return ", ".join([*names][:3]) + (", ..." if len(names) > 3 else "")
 
 

@@ -84,6 +84,7 @@ def parts(file: Path) -> list[Path]:
 
 
 def sha256(files: list[Path]) -> str:
+    """Of the files one after the other, in hexadecimal digits."""
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:

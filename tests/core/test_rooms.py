@@ -24,10 +24,8 @@ ROOMS = (
     "__main__",
 )  # fmt: skip
 WINGS = ("uploads", "fetch", "tasks", "store", "figures", "engine", "cli", "bench")
-# Of code: blank lines, comments and docstrings apart. Methods' own files are limited one by one, so that a new method
-# takes nothing from the rest: the 15 of today have 870 lines, 5,000 in all.
-CORE_LINES = 4130
-METHOD_LINES = 150
+CORE_LINES = 5000  # of code: blank lines, comments and docstrings apart; with the methods of today
+METHODS_OF_TODAY, METHOD_LINES = 15, 150  # a further method brings its own lines and takes none from the rest
 ROOT_FILES = 10
 
 
@@ -105,12 +103,10 @@ def test_the_core_knows_no_wing():
 
 
 def test_the_core_is_compact():
-    own = {METHODS._find(name)[1] for name in METHODS.names()}
-    for path in own:
-        assert (lines := code_lines(path)) <= METHOD_LINES, f"{path} has {lines} lines of code; at most {METHOD_LINES}"
-    files = {path for module, path in modules("peftcore").items() if room(module) not in WINGS} - own
+    files = [path for module, path in modules("peftcore").items() if room(module) not in WINGS]
+    most = CORE_LINES + METHOD_LINES * max(0, len(METHODS.names()) - METHODS_OF_TODAY)
     lines = sum(map(code_lines, files))
-    assert lines <= CORE_LINES, f"the core has {lines} lines of code beside its methods; at most {CORE_LINES}"
+    assert lines <= most, f"the core has {lines} lines of code; at most {most}"
     assert len(list((ROOT / "peftcore").glob("*.py"))) <= ROOT_FILES
 
 

@@ -24,7 +24,7 @@ def draw(records: Sequence[RunRecord], choice: Choice | None) -> None:
     when = max(record.finished or record.started or record.queued for record in records)
     best = max(  # by validation: test images choose nothing
         (record for record in records if "test_accuracy" in record.summary),
-        key=lambda record: record.summary.get("val_accuracy", 0.0),
+        key=lambda record: record.summary.get("val_accuracy") or 0.0,  # older runs have none
         default=None,
     )
     ended = sum(record.ended for record in records)

@@ -13,7 +13,7 @@ from app import background, captions, errors, navigation, screen, theme, words
 from app.desk import Job
 from app.methods import known
 from peftcore.figures.block import block
-from peftcore.figures.method_style import method_title
+from peftcore.figures.method_style import method_in_text, method_title
 from peftcore.figures.words import percent, si_bytes, with_units
 from peftcore.registry import METHODS
 
@@ -96,7 +96,7 @@ def _picture(name: str, facts: dict[str, Any]) -> None:
     alt = errors.plain(re.findall(r'aria-label="([^"]*)"', svg)[0])
     st.markdown(f"![{alt}](data:image/svg+xml;base64,{coded})")
     captions.caption(
-        f"One of the 12 blocks of ViT-B/16 in a training step of 32 images with {method_title(name)}'s defaults, "
+        f"One of the 12 blocks of ViT-B/16 in a training step of 32 images with {method_in_text(name)}'s defaults, "
         "counted by the ledger.",
         "python -m peftcore bench cards",
     )

@@ -80,9 +80,6 @@ class Registry:
         sys.modules[package].__class__ = type("Listing", (ModuleType,), {"__call__": lambda _: list(self.names())})
 
 
-KINDS = ("in-backbone", "side")
-
-
 @dataclass(frozen=True)
 class Facts:
     """What a method's class declares in literals, read from its source, so that listing or drawing needs no torch."""
@@ -123,16 +120,18 @@ def _facts(file: Path) -> Facts:
     values = _assigned(classes.get(exposed, []))
     found: dict[str, Any] = {"name": file.stem}
     found |= {f.name: value.value for f in fields(Facts) if isinstance(value := values.get(f.name), ast.Constant)}
-    if found["name"] != file.stem or "title" not in found or found.get("kind") not in KINDS:
+    if found["name"] != file.stem or "title" not in found or found.get("kind") not in ("in-backbone", "side"):
         raise InvalidSetting(
             f"{file}: METHOD must be a class of this file whose body has, as literals, a title and a kind, "
-            f"{' or '.join(map(repr, KINDS))}, and no name but name = {file.stem!r}; it has {found}."
+            f"'in-backbone' or 'side', and no name but name = {file.stem!r}; it has {found}."
         )
     return Facts(**found)
 
 
 def _assigned(body: list[ast.stmt]) -> dict[str, ast.expr]:
-    return {ast.unparse(to): node.value for node in body if isinstance(node, ast.Assign) for to in node.targets}
+    """Each name that the body gives a value, with a type beside it or without."""
+    plain = {ast.unparse(to): node.value for node in body if isinstance(node, ast.Assign) for to in node.targets}
+    return plain | {ast.unparse(n.target): n.value for n in body if isinstance(n, ast.AnnAssign) and n.value}
 
 
 METHODS = Methods("methods", "method", "METHOD")

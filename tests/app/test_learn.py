@@ -25,7 +25,7 @@ STEPS = [(each, step) for each in LESSONS for section in each.sections for step 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A copy of the lessons that a test may change; a teacher's own lesson is 10-mine.md."""
+    """A copy of the lessons that a test may change; a teacher's own lesson is 99-mine.md."""
     copied = shutil.copytree(lesson.FOLDER, tmp_path / "lessons")
     monkeypatch.setattr(lesson, "FOLDER", copied)
     monkeypatch.setattr(plan, "FILE", copied / "plan.md")
@@ -120,7 +120,7 @@ def test_a_lesson_is_walked_to_its_end(at, each):
 def test_each_prediction_of_a_section_hides_what_follows_it(folder, at):
     asked = PREDICT.format('choices = ["a", "b"]\nanswer = "\'a\'"')
     parts = [asked.replace('"k"', f'"k{nth}"').replace("After.", f"After {nth}.") for nth in (1, 2)]
-    (folder / "10-mine.md").write_text(HEAD + "".join(parts))
+    (folder / "99-mine.md").write_text(HEAD + "".join(parts))
     page = at("learn", lesson="mine")
     for seen in (["After 1."], ["After 1.", "After 2."]):
         assert hidden(page)
@@ -147,10 +147,10 @@ SLIPS = ["see [[ 1 + ]]", "see [[ runs ] x", "[[ 'a' | percent ]]", "[[ 1 | nofi
 
 @pytest.mark.parametrize("slip", SLIPS)
 def test_a_slip_in_a_text_is_a_sentence_that_quotes_it_and_its_file(folder, slip):
-    (folder / "10-mine.md").write_text(f"{HEAD}First line.\n{slip}\n")
+    (folder / "99-mine.md").write_text(f"{HEAD}First line.\n{slip}\n")
     with pytest.raises(errors.BadData) as raised:
         facts.fill(f"First line.\n{slip}")
-    assert slip in str(raised.value) and "10-mine.md" in str(raised.value)
+    assert slip in str(raised.value) and "99-mine.md" in str(raised.value)
 
 
 @pytest.mark.parametrize("answer", ["1 +", "1 / 0", "'a' | percent", "mini.mean('nobody')", "nothing.here", "nothing"])
@@ -168,7 +168,7 @@ PREDICT = '```predict\nkey = "k"\nask = "How?"\n{}\n```\nAfter.\n'
 
 @pytest.mark.parametrize("ends", ["low = 0\nhigh = 1\nstep = 0.1", "low = 0.0\nhigh = 20.0", "low = 0.5\nhigh = 9"])
 def test_a_slider_takes_whole_numbers_and_others(folder, at, ends):
-    (folder / "10-mine.md").write_text(HEAD + PREDICT.format(ends + '\nanswer = "1"'))
+    (folder / "99-mine.md").write_text(HEAD + PREDICT.format(ends + '\nanswer = "1"'))
     page = at("learn", lesson="mine")
     page.slider("predict_mine_k").set_value(page.slider("predict_mine_k").max).run()
     page.button("predict_mine_k_commit").click().run()
@@ -177,25 +177,25 @@ def test_a_slider_takes_whole_numbers_and_others(folder, at, ends):
 
 @pytest.mark.parametrize("given", ['choices = ["a", "b"]\nanswer = "\'c\'"', 'low = 0\nhigh = 9\nanswer = "[1]"'])
 def test_an_answer_that_nobody_can_give_is_a_sentence(given):
-    step = lesson.parse(HEAD + PREDICT.format(given), "10-mine").sections[0].steps[0]
+    step = lesson.parse(HEAD + PREDICT.format(given), "99-mine").sections[0].steps[0]
     with pytest.raises(errors.BadData, match="The answer"):
         predictions.truth(step.settings)
 
 
 FAULTS = {  # a file that is no lesson, by its name and text
-    "no-head": ("10-mine.md", "Words."),
-    "minutes": ("10-mine.md", HEAD.replace("5", '"5"') + "Words."),
-    "title": ("10-mine.md", HEAD.replace('"Mine"', "5") + "Words."),
-    "no-minutes": ("10-mine.md", HEAD.replace("5", "-5") + "Words."),
-    "one-text": ("10-mine.md", HEAD.replace("minutes", 'answers = "One."\nminutes') + "Words."),
-    "no-texts": ("10-mine.md", HEAD.replace("minutes", "show = [3]\nminutes") + "Words."),
+    "no-head": ("99-mine.md", "Words."),
+    "minutes": ("99-mine.md", HEAD.replace("5", '"5"') + "Words."),
+    "title": ("99-mine.md", HEAD.replace('"Mine"', "5") + "Words."),
+    "no-minutes": ("99-mine.md", HEAD.replace("5", "-5") + "Words."),
+    "one-text": ("99-mine.md", HEAD.replace("minutes", 'answers = "One."\nminutes') + "Words."),
+    "no-texts": ("99-mine.md", HEAD.replace("minutes", "show = [3]\nminutes") + "Words."),
     "no-number": ("mine.md", HEAD + "Words."),
     "letter": ("10a-mine.md", HEAD + "Words."),
-    "empty": ("10-mine.md", HEAD),
-    "ends": ("10-mine.md", HEAD + PREDICT.format('low = 9\nhigh = 0\nanswer = "1"')),
-    "nothing-to-answer": ("10-mine.md", HEAD + PREDICT.format('answer = "1"')),
-    "same-key": ("10-mine.md", HEAD + 2 * PREDICT.format('choices = ["a"]\nanswer = "1"')),
-    "not-utf8": ("10-mine.md", HEAD + "Gr\xf6\xdfe"),
+    "empty": ("99-mine.md", HEAD),
+    "ends": ("99-mine.md", HEAD + PREDICT.format('low = 9\nhigh = 0\nanswer = "1"')),
+    "nothing-to-answer": ("99-mine.md", HEAD + PREDICT.format('answer = "1"')),
+    "same-key": ("99-mine.md", HEAD + 2 * PREDICT.format('choices = ["a"]\nanswer = "1"')),
+    "not-utf8": ("99-mine.md", HEAD + "Gr\xf6\xdfe"),
     "same-name": ("10-bits.md", HEAD + "Words."),
     "same-number": ("9-mine.md", HEAD + "Words."),
 }
@@ -218,7 +218,7 @@ QUESTIONS = {each.question for each in LESSONS}
 
 def test_a_file_that_is_new_or_renamed_is_there_at_the_next_look(folder, at):
     at("learn")
-    (folder / "10-mine.md").write_text(f"\ufeff{HEAD}Words.", "utf-8")  # with the mark that some editors write
+    (folder / "99-mine.md").write_text(f"\ufeff{HEAD}Words.", "utf-8")  # with the mark that some editors write
     (folder / "9-which-method.md").rename(folder / "11-which-method.md")
     page = at("learn", lesson="mine")
     assert not errors_of(page) and lesson.names()[-2:] == ("mine", "which-method")

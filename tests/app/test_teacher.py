@@ -34,10 +34,11 @@ def test_a_plan_takes_the_minutes_of_its_lessons():
     assert (found.missing, found.text) == ((77,), "Words.")
 
 
-def test_the_plan_that_comes_with_headroom_holds_its_lessons_and_its_time():
+def test_the_plan_that_comes_with_headroom_keeps_its_time_and_the_order_of_the_lessons():
     found = plan.read()
     assert not found.missing and found.takes <= found.minutes
-    assert [each.name for each in found.lessons] == list(lesson.names())
+    walked = {each.name for each in found.lessons}
+    assert walked and [each.name for each in found.lessons] == [name for name in lesson.names() if name in walked]
 
 
 @pytest.mark.parametrize("change", [("minutes = 20", ""), ("minutes = 5", ""), ("minutes = 20", "minutes =")])
@@ -90,7 +91,7 @@ def test_lessons_of_one_s_own_print_whatever_their_keys_and_titles_are(tmp_path,
     blocks = [f'```predict\nkey = "{key}"\nask = "How {key}?"\nlow = 0\nhigh = 9\nanswer = "1"\n```\nSo.\n'
               for key in (used, "k2", "k3")]  # fmt: skip
     text = f'+++\ntitle = "A"\nquestion = "Q?"\nminutes = 1\n+++\n## Try\n{blocks[0]}## Try\n{blocks[1]}{blocks[2]}'
-    (copied / "10-mine.md").write_text(text)
+    (copied / "99-mine.md").write_text(text)
     plan.FILE.write_text(plan.FILE.read_text().replace("[9]", "[9, 10]"))
     for query in (
         {},

@@ -12,7 +12,7 @@ import pytest
 from peftcore import errors
 from peftcore.bench.experiments import EXPERIMENTS
 from peftcore.cli.exports import EXPORTS
-from peftcore.registry import METHODS, TASKS, Registry
+from peftcore.registry import METHODS, TASKS, Facts, Registry, _facts
 from peftcore.task import Split, Task
 
 METHOD = """
@@ -37,6 +37,12 @@ def test_of_two_files_of_one_name_none_wins(tmp_path: Path, monkeypatch, added):
         (folder / "deep" / "mine.py").write_text(METHOD)
     with pytest.raises(errors.InvalidSetting, match=r"mine\.py and .*mine\.py are both the method 'mine'; rename one"):
         registry.names()
+
+
+def test_facts_may_have_their_types_beside_them(tmp_path: Path):
+    typed = METHOD.replace("title =", "title: ClassVar[str] =").replace("METHOD =", "METHOD: type[Method] =")
+    (tmp_path / "mine.py").write_text(typed)
+    assert _facts(tmp_path / "mine.py") == Facts("mine", "Mine", "side")
 
 
 TASK = """

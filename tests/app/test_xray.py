@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import struct
+import threading
 import tracemalloc
 import zipfile
 from collections import Counter
@@ -83,6 +84,19 @@ def test_the_uploader_keeps_and_shows(at, hf):
     app.file_uploader(key="xray_drop_0").set_value(given).run()
     assert "written by Hugging Face PEFT" in text(app) and not app.exception
     assert "".join(app.query_params["adapter"]).startswith("kept-")
+
+
+def test_a_drop_is_unpacked_beside_the_page_and_a_fault_stays_until_the_next(at, hf, monkeypatch):
+    threads, keep = [], uploads.keep
+    monkeypatch.setattr(uploads, "keep", lambda *given: threads.append(threading.current_thread().name) or keep(*given))
+    app = at("xray")
+    app.file_uploader(key="xray_drop_0").set_value([("a.zip", b"none", "application/zip")]).run()
+    assert "The zip is truncated" in app.error[0].value and "trained for digits" in text(app)
+    app.run()
+    assert "The zip is truncated" in app.error[0].value
+    app.file_uploader(key="xray_drop_1").set_value([(f.name, f.data, "application/zip") for f in files(hf)]).run()
+    assert not app.error and "written by Hugging Face PEFT" in text(app)
+    assert threads == ["headroom-page"] * 2
 
 
 @pytest.mark.parametrize("prefix", ["", "cats/", "deep/er/cats/", "../../"])

@@ -1,14 +1,15 @@
-"""The archive that somebody takes home: made in a thread, run by run, and sent from its file."""
+"""The archive that somebody takes home: made in a thread, run by run, and sent from its file. People take turns."""
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
 
 from app import background, errors, state
+from app.desk import Desk, Job
 from app.room import greeting, who
 from app.room.archives import OWN, ROUTE, WHOLE, file
 from peftcore.engine.room import archive
@@ -19,12 +20,18 @@ _WORK = "room_archive"  # in the session
 
 @dataclass
 class Work:
-    """An archive in the making: how many runs of how many."""
+    """An archive in the making: how many runs of how many; of none, before its turn."""
 
     done: int = 0
     total: int = 0
     stopped: bool = False
-    job: Future[int] = field(default_factory=Future)
+    job: Job | None = field(default=None, repr=False)
+
+    @property
+    def said(self) -> str:
+        if not self.total:
+            return "Waiting for another archive"
+        return f"Packing run {min(self.done + 1, self.total):,} of {self.total:,}"
 
     def tell(self, done: int, total: int) -> None:
         if self.stopped:
@@ -33,8 +40,8 @@ class Work:
 
 
 @st.cache_resource(show_spinner=False)
-def _workers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, thread_name_prefix="headroom-archive")
+def _desk() -> Desk:
+    return Desk(2)  # one person's archive does not wait for a whole room's
 
 
 def draw(owner: str | None) -> None:
@@ -49,18 +56,12 @@ def draw(owner: str | None) -> None:
             "and predictions; a table of all runs and of the challenge."
         )
     work: Work | None = st.session_state.get(_WORK)
-    if work and not work.job.done():
+    if work and work.job and not work.job.done():
         place = st.empty()
         st.button("Stop", key="archive_stop", icon=":material/stop_circle:", on_click=_stop, args=(work,))
-        background.wait(
-            work.job,
-            lambda: place.progress(
-                work.done / max(1, work.total), text=f"Packing run {work.done + 1:,} of {work.total:,}"
-            ),
-            place,
-        )
+        background.wait(work.job, lambda: place.progress(work.done / max(1, work.total), text=work.said), place)
         st.rerun()
-    if work and not work.job.cancelled() and (fault := work.job.exception()) and not isinstance(fault, archive.Stopped):
+    if work and work.job and (fault := work.job.exception()) and not isinstance(fault, archive.Stopped):
         errors.show(str(fault))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
@@ -76,10 +77,11 @@ def draw(owner: str | None) -> None:
 
 def _make(owner: str | None, path: Path) -> None:
     work, store, room = Work(), state.store(), greeting.room() if owner is None else None
-    work.job = _workers().submit(archive.write, store, path, owner, room, work.tell)
+    work.job = _desk().alone(partial(archive.write, store, path, owner, room, work.tell))
     st.session_state[_WORK] = work
 
 
 def _stop(work: Work) -> None:
+    """One that waits is looked at no more, and never begins."""
     work.stopped = True
-    work.job.cancel()
+    del st.session_state[_WORK]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 
 import pytest
+import streamlit as st
 from test_room_pages import keys, text
 
-from app import state, subjects
-from app.room import greeting, guesses, take_home, who
+from app import background, state, subjects
+from app.room import greeting, guesses, who
 from app.try_it import answers
 from peftcore import errors
 from peftcore.engine import Engine
+from peftcore.engine.room import archive
 from peftcore.store import marks
 
 
@@ -29,15 +33,35 @@ def test_a_page_lives_on_when_others_runs_are_closed_to_it(at, as_, room, store,
         assert page.subheader, "one's own run is drawn"
 
 
-def test_an_archive_that_was_stopped_before_its_turn_can_be_packed_again(at, as_, store, engine, trained):
+def test_an_archive_waits_for_no_other_persons_and_one_that_was_stopped_can_be_packed_again(
+    at, as_, store, engine, trained, monkeypatch
+):
     with store.write() as db:
-        db.execute("UPDATE runs SET owner = 'Ana'")
+        db.execute("UPDATE runs SET owner = CASE id WHEN ? THEN 'Bo' ELSE 'Ana' END", (trained["lora"],))
+    held, begun, write = threading.Event(), [], archive.write
+
+    def slow(*given):
+        begun.append(given[2])
+        return held.wait(60) and write(*given)
+
+    monkeypatch.setattr(archive, "write", slow)
+    monkeypatch.setattr(background, "wait", lambda job, tell, place: tell())  # a page that does not wait
+    monkeypatch.setattr(st, "rerun", st.stop)
+    as_("Bo")  # enters before the store is opened, which reserves the names that it holds
     as_("Ana")
-    page = at("room")
-    work = take_home.Work()
-    work.job.cancel()
-    page.session_state["room_archive"] = work
-    assert not page.run().error and "archive_make" in keys(page)
+    pages = [at("room"), at("room")]
+    for page in pages:
+        page.button("archive_make").click().run()
+        assert not page.error and "archive_stop" in keys(page)
+    as_("Bo")
+    at("room").button("archive_make").click().run()
+    deadline = time.monotonic() + 30
+    while len(begun) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert begun == ["Ana", "Bo"], "a person's second one waits for the first"
+    as_("Ana")
+    assert not pages[1].button("archive_stop").click().run().error and "archive_stop" not in keys(pages[1])
+    held.set()
 
 
 def test_a_deleted_run_is_forgotten_by_its_owner_alone(at, as_, store, engine, trained):

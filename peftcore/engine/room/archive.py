@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -43,10 +44,11 @@ def write(
     """
     records = store.runs(owner=owner)[::-1]
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
+    # Of two that are written at once, each has a file of its own, which nobody else may read.
+    unfinished, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}-", suffix=".part")
+    part = Path(name)
     try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            part.chmod(0o600)
+        with open(unfinished, "wb") as out, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for done, record in enumerate(records):
                 tell(done, len(records))
                 _run(archive, store, record)

@@ -11,9 +11,10 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from peftcore import errors
+from peftcore.home import home
 from peftcore.store import gallery
 from peftcore.store.results import wilson
-from peftcore.store.runs import Store
+from peftcore.store.runs import FILE, Store
 from peftcore.store.trained import trained
 from peftcore.store.variations import alike_but_seed, differences
 from peftcore.task import task_card
@@ -131,14 +132,15 @@ def leaderboard(task: str, store: Store | None = None, recorded: bool = True) ->
     """The leaderboard of a task by its name, with its argument where it has one.
 
     Args:
-        store: by default the one in HEADROOM_HOME.
+        store: by default the one in HEADROOM_HOME, if there is one: none is made.
         recorded: counts the examples that travel with Headroom too.
 
     Raises:
         UnknownName: there is no such task.
         NotMeasurable: no finished run is on it; the message names the tasks that have some.
     """
-    runs = [*_of_store(store or Store(), task), *(_recorded(task) if recorded else ())]
+    store = store or _usual()
+    runs = [*(_of_store(store, task) if store else ()), *(_recorded(task) if recorded else ())]
     if not runs:
         task_card(task)
         known = tasks(store)
@@ -149,8 +151,14 @@ def leaderboard(task: str, store: Store | None = None, recorded: bool = True) ->
 
 def tasks(store: Store | None = None) -> list[str]:
     """The tasks with a finished run whose result is told, the newest first, then those of recorded ones."""
-    own = [r.spec["task"] for r in (store or Store()).runs(status="finished") if "test_accuracy" in r.summary]
+    store = store or _usual()
+    finished = store.runs(status="finished") if store else []
+    own = [r.spec["task"] for r in finished if "test_accuracy" in r.summary]
     return list(dict.fromkeys([*own, *(gallery.record(name)["spec"]["task"] for name in gallery.names())]))
+
+
+def _usual() -> Store | None:
+    return Store() if (home() / FILE).exists() else None
 
 
 def _of_store(store: Store, task: str) -> Iterable[Finished]:

@@ -20,6 +20,8 @@ from peftcore.store.record import CHANGES, COLUMNS, ENDED, SCHEMA, STATUSES, WAI
 
 __all__ = ["ENDED", "STATUSES", "WAITING", "RunRecord", "Store"]
 
+FILE = "headroom.sqlite3"
+
 
 class Store:
     """Runs, events and artifacts in `folder`/headroom.sqlite3; by default in `home()`.
@@ -33,7 +35,7 @@ class Store:
 
     def __init__(self, folder: str | os.PathLike | None = None):
         self.folder = Path(folder) if folder is not None else home()
-        self._db = Database(self.folder / "headroom.sqlite3", SCHEMA, CHANGES)
+        self._db = Database(self.folder / FILE, SCHEMA, CHANGES)
         self.read, self.write, self.close = self._db.read, self._db.write, self._db.close
 
     # Runs

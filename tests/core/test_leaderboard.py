@@ -81,6 +81,14 @@ def test_recorded_runs_stand_beside_the_store_s(store):
     assert not any(one.recorded for one in leaderboard("digits", recorded=False).standings)
 
 
+def test_recorded_runs_need_no_store_and_make_none(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()  # a folder below it can't be made
+    monkeypatch.setenv("HEADROOM_HOME", str(tmp_path / "file" / "home"))
+    assert all(one.recorded for one in leaderboard("digits").standings) and "digits" in tasks()
+    with pytest.raises(errors.NotMeasurable):
+        leaderboard("digits", recorded=False)
+
+
 def test_a_task_without_runs_or_without_a_name_is_a_sentence(store):
     with pytest.raises(errors.NotMeasurable, match="There are runs on .*digits"):
         leaderboard("cells")

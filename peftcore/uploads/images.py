@@ -29,25 +29,15 @@ MOST_KEPT = 200  # of these pictures, in a room of each person; the oldest go fi
 MOST_BYTES = 50 * 10**6  # of a file with a single image
 
 
-def measure(file: Path | BinaryIO, limits: Limits) -> tuple[int, int]:
-    """Width and height of an image, upright, from its header alone.
-
-    Raises BadData, a clause without the file's name that says what is wrong: not an image, too large, or broken.
-    """
-    with open_image(file, limits) as image:
-        width, height = image.size
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    return (height, width) if turned else (width, height)
-
-
 class Pixels(NamedTuple):
-    """What only reading every pixel of an image reveals.
+    """What reading every pixel of an image reveals.
 
-    `fingerprint`: equal for files, whatever their formats, that show a backbone the same picture. `largest`: the
-    largest value of an image with 16 bits per channel, None for 8 bits. `is_colour`: it has three channels.
-    `has_more`: the file holds further pictures, which are not read.
+    `size`: its width and height, upright. `fingerprint`: equal for files, whatever their formats, that show a backbone
+    the same picture. `largest`: the largest value of an image with 16 bits per channel, None for 8 bits. `is_colour`:
+    it has three channels. `has_more`: the file holds further pictures, which are not read.
     """
 
+    size: tuple[int, int]
     fingerprint: bytes
     largest: int | None
     is_colour: bool
@@ -55,7 +45,10 @@ class Pixels(NamedTuple):
 
 
 def read_pixels(file: Path | BinaryIO, limits: Limits) -> Pixels:
-    """Reads every pixel. Raises BadData as `measure` does."""
+    """Reads every pixel, once: a PNG's EXIF, which says how it is turned, may follow them.
+
+    Raises BadData, a clause without the file's name that says what is wrong: not an image, too large, or broken.
+    """
     with open_image(file, limits) as image:
         has_more = image.format != "MPO" and getattr(image, "is_animated", False)
         largest, is_colour = deep_values(image)
@@ -63,7 +56,7 @@ def read_pixels(file: Path | BinaryIO, limits: Limits) -> Pixels:
         picture = to_rgb(upright(image), bits)
         seen = hashlib.sha256(b"%d x %d " % picture.size + b"of %d bits " % bits * (bits < 16))
         seen.update(picture.tobytes())
-        return Pixels(seen.digest(), largest, is_colour, has_more)
+        return Pixels(picture.size, seen.digest(), largest, is_colour, has_more)
 
 
 def bits_of(largest: int) -> int:

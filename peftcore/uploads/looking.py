@@ -1,4 +1,4 @@
-"""Every image of a set looked at once: its size, what its pixels reveal, or why it cannot be used."""
+"""Every image of a set looked at once: what its pixels reveal, or why it cannot be used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from peftcore import errors
-from peftcore.uploads.images import Pixels, measure, open_image, read_pixels
+from peftcore.uploads.images import Pixels, open_image, read_pixels
 from peftcore.uploads.intake import Tell
 from peftcore.uploads.limits import Limits, more
 
@@ -20,9 +20,8 @@ AT_ONCE = 256  # files handed to the workers at a time
 
 
 class Seen(NamedTuple):
-    """One image: its width and height, what its pixels reveal, and the bytes of its file."""
+    """One image: what its pixels reveal, and the bytes of its file."""
 
-    size: tuple[int, int]
     pixels: Pixels
     bytes: int
 
@@ -47,7 +46,7 @@ def look(folder: Path, files: Sequence[str], limits: Limits, tell: Tell) -> list
             return refused
         try:
             with one_at_a_time if pixels[number] > LARGE else nullcontext():
-                return Seen(measure(path, limits), read_pixels(path, limits), path.stat().st_size)
+                return Seen(read_pixels(path, limits), path.stat().st_size)
         except errors.BadData as error:
             return str(error)
 
@@ -66,8 +65,7 @@ def look(folder: Path, files: Sequence[str], limits: Limits, tell: Tell) -> list
 
 
 def _count(folder: Path, files: Sequence[str], limits: Limits, tell: Tell) -> list[int | str]:
-    """Pixels of each file by its header, or why the image cannot be used. Nothing is decoded: `measure`, which turns an
-    image upright, decodes a PNG, whose EXIF may follow its pixels."""
+    """Pixels of each file by its header, or why the image cannot be used. Nothing is decoded."""
     counted: list[int | str] = []
     for number, file in enumerate(files):
         tell("Measuring every image", number / len(files))

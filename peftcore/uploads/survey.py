@@ -191,7 +191,7 @@ def _survey(
     told = (*guesses, *found.notes, *deep, *notes.of_classes(found.classes, classes, labels, given))
     return Survey(
         folder, found.kind, tuple(one.file for one in images), labels, given,
-        np.array([seen.size for _, seen in good], np.int64), classes, sum(seen.bytes for _, seen in good),
+        np.array([one.size for one in pixels], np.int64), classes, sum(seen.bytes for _, seen in good),
         _duplicates([one.fingerprint for one in pixels], labels, given), tuple(skipped), told, bits, temporary,
     )  # fmt: skip
 

@@ -129,14 +129,14 @@ def memory_over_steps(
     total = parts.sum(axis=1).to_numpy()
     largest = float(total.max()) if len(total) else 0.0
     divisor, unit = words.byte_unit(largest)
+    last = total_steps or (step[-1] if len(step) else 1)
     figure = go.Figure()
-    _stack_components(figure, step, parts, divisor, unit)
+    _stack_components(figure, step, parts, divisor, unit, bar=max(1, last / 40))
     title = "No memory measured yet"
     if largest:
         peak = parts.iloc[int(total.argmax())]
         share = words.percent(peak.max() / largest)
         title = f"Peak {words.si_bytes(largest)}, {share} of it {component_title(peak.idxmax())}"
-    last = total_steps or (step[-1] if len(step) else 1)
     figure.update_xaxes(title_text="step", range=[0, max(1, last)])
     figure.update_yaxes(title_text=f"memory ({unit})", range=[0, words.ceiling(largest * 1.05 / divisor)])
     figure.update_layout(hovermode="x unified", showlegend=True)
@@ -159,22 +159,25 @@ def _component_frame(rows: pd.DataFrame | Iterable[Mapping]) -> pd.DataFrame:
 
 
 def _stack_components(
-    figure: go.Figure, x: np.ndarray, parts: pd.DataFrame, divisor: float, unit: str, *, shape: str = "linear"
-) -> None:
-    """Add one filled area per component that ever holds a byte, stacked in the fixed order."""
+    figure: go.Figure, x: np.ndarray, parts: pd.DataFrame, divisor: float, unit: str, *, shape: str = "linear",
+    bar: float = 1.0,
+) -> None:  # fmt: skip
+    """Add one filled area per component that ever holds a byte, stacked in the fixed order; at a single x a piece of a
+    bar of this width."""
+    figure.update_layout(barmode="stack")
     for name in COMPONENTS:
         values = parts[name].to_numpy()
         if not values.any():
             continue
         colour = component_colour(name)
-        figure.add_scatter(
-            x=x,
-            y=values / divisor,
-            mode="lines",
-            stackgroup="bytes",
-            name=component_title(name),
-            line=dict(width=0.8, color=colour, shape=shape),
-            fillcolor=colour,
-            fillpattern=PATTERN | dict(shape=COMPONENT_PATTERNS[name], size=7, solidity=0.15, bgcolor=colour),
-            hovertemplate=f"%{{y:.3~f}} {unit}",
-        )
+        pattern = PATTERN | dict(shape=COMPONENT_PATTERNS[name], size=7, solidity=0.15, bgcolor=colour)
+        drawn = dict(
+            x=x, y=values / divisor, name=component_title(name), hovertemplate=f"%{{y:.3~f}} {unit}"
+        )  # fmt: skip
+        if len(x) == 1:
+            figure.add_bar(**drawn, width=bar, marker=dict(color=colour, pattern=pattern))
+        else:
+            line = dict(width=0.8, color=colour, shape=shape)
+            figure.add_scatter(
+                **drawn, mode="lines", stackgroup="bytes", line=line, fillcolor=colour, fillpattern=pattern
+            )

@@ -126,11 +126,15 @@ def finish(
     margin: Mapping[str, int] | None = None,
     line: int = TITLE_WIDTH,
 ) -> go.Figure:
-    """Give a figure the template, its title and a stable identity.
+    """Give a figure the template, its title and a stable identity; a line of a single point becomes that point.
 
     `name` is its `uirevision`: while it stays the same, a figure drawn again keeps the reader's zoom and
     hidden curves. `note` is the smaller line under the title; `line` the title's characters per line.
     """
+    for trace in figure.select_traces({"type": "scatter", "mode": "lines"}):
+        points = (True for y in (() if trace.y is None else trace.y) if y is not None and y == y)  # NaN is no equal
+        if next(points, False) and not next(points, False):
+            trace.update(mode="lines+markers", marker=dict(color=trace.line.color, size=6))
     text = wrap(title, line)
     top = title_height(title, line, note)
     # Plotly moves a title of several lines up by half a line.

@@ -74,6 +74,13 @@ def test_every_figure_has_title_place_and_template(draw: Callable[..., go.Figure
     json.loads(figure.to_json())
 
 
+@pytest.mark.parametrize("y, is_point", [([2.0], True), ([None, 2.0, None], True), ([1, 2], False), ([None], False)])
+def test_a_line_of_one_point_is_seen(y: list, is_point: bool) -> None:
+    figure = go.Figure(go.Scatter(x=list(range(len(y))), y=y, mode="lines", line=dict(color="#123456")))
+    [line] = theme.finish(figure, "One", name="one").data
+    assert (line.mode == "lines+markers" and line.marker.color == "#123456") == is_point
+
+
 def test_figures_import_neither_torch_nor_streamlit() -> None:
     code = (
         "import sys, peftcore.figures.attention, peftcore.figures.compare, peftcore.figures.cost, "

@@ -17,6 +17,14 @@ def test_memory_without_a_measurement_is_left_out() -> None:
     assert len(figure.data[0].x) == 15 and figure.layout.title.text.startswith("Peak 435 MB, 78 % of it frozen weights")
 
 
+def test_the_memory_of_a_single_traced_step_is_seen() -> None:
+    steps = training(30)[0]
+    steps["memory"] = [value if index == 1 else None for index, value in enumerate(steps["memory"])]
+    bars = memory_curves.memory_over_steps(steps, 200).data
+    assert bars and {trace.type for trace in bars} == {"bar"} and {list(trace.x)[0] for trace in bars} == {2}
+    assert sum(trace.y[0] for trace in bars) > 0 and all(len(trace.y) == 1 and trace.width == 5 for trace in bars)
+
+
 def stacked(figure: go.Figure) -> np.ndarray:
     return np.sum([trace.y for trace in figure.data if trace.stackgroup], axis=0)
 

@@ -48,7 +48,7 @@ def draw(records: Sequence[RunRecord], choice: Choice | None) -> None:
     star = f" {labels.STAR}" if any(record.starred for record in records) else ""
     row.button(
         f"{ICONS[status]} :material/flag: **{race}**{star} {errors.plain(words.race_title(specs))}  \n"
-        f":small[{text} :gray[{words.age(when)}]]",
+        f":small[{text}, :gray[{words.age(when)}]]",
         key=f"run_race_{race}",
         type="tertiary",
         width="stretch",

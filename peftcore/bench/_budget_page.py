@@ -84,9 +84,9 @@ def _too_long(longer: Sequence[Row], shorter: Sequence[Row]) -> str:
     for row in longer:
         for other in shorter:
             if _title(other) == _title(row) and other["epochs"] < row["epochs"] and pairs:
-                less, more = difference(row, other, pairs)[0], _mean(other, pairs)
-                if less < -MUCH:
-                    found.append(f"{_title(row)} ({more + less:.1f} in place of {more:.1f} after {other['epochs']})")
+                now, then = _mean(row, pairs), _mean(other, pairs)
+                if now - then < -MUCH:
+                    found.append(f"{_title(row)} ({now:.1f} in place of {then:.1f} after {other['epochs']})")
     if not found:
         return ""
     return (
@@ -96,7 +96,8 @@ def _too_long(longer: Sequence[Row], shorter: Sequence[Row]) -> str:
 
 
 def _mean(row: Row, pairs: Sequence[tuple[str, str]]) -> float:
-    return statistics.mean(row["tasks"][task][seed] for task, seed in pairs)
+    """Over tasks, of the means over their seeds."""
+    return statistics.mean(map(statistics.mean, by_task(row, pairs).values()))
 
 
 def difference(row: Row, peer: Row, pairs: Iterable[tuple[str, str]]) -> tuple[float, float | None]:
@@ -110,7 +111,7 @@ def _tables(rows: Sequence[Row], pairs: Sequence[tuple[str, str]]) -> list[str]:
     tasks = list(dict.fromkeys(task for task, _ in pairs))
     counts = sorted({len(own) for own in by_task(rows[0], pairs).values()})
     peer = next((row for row in rows if row["method"] == "lora"), None)  # none where no image fits
-    means = {id(row): statistics.mean(map(statistics.mean, by_task(row, pairs).values())) for row in rows}
+    means = {id(row): _mean(row, pairs) for row in rows}
     ordered = sorted(rows, key=lambda row: -means[id(row)])
     summary, tasks_of = [], []
     for row in ordered:

@@ -180,12 +180,14 @@ def page(
         "",
         f"{of_what or spec.backbone} on `{task.name}`: {len(task.train):,} images to train on, {len(task.val):,} to "
         f"validate, {len(task.test):,} to test, read at {spec.image_size or 'their own'} pixels. Each method's rate is "
-        f"the best by validation with seed {plan.seeds[0]}, with worse ones tried on both sides; no epoch was picked. "
+        f"the best by validation with seed {plan.seeds[0]}, with none better on either side; no epoch was picked. "
         f"Side methods train for {plan.side_epochs} epochs from cached features, the others for {plan.epochs}. "
         f"Conditions: {said}. All runs together took {sum(row['cpu'] for row in log) / 3600:.1f} core-hours, one "
         "thread each.",
         "",
         f"```\n{words}\n```",
+        "",
+        "makes this page. It needs the weights and the images, neither of which travels with Headroom.",
         "",
         *pipes([_shown(row) for row in rows]),
         "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # Variable: (default, meaning). docs/settings.md is made of it; limits on uploads are in peftcore/uploads/limits.py.
 VARIABLES = {
-    "HEADROOM_HOME": ("the user's own data folder", "Folder of runs, uploads, data sets and features on disk."),
+    "HEADROOM_HOME": ("headroom in the user's data folder", "Folder of runs, uploads, data sets and features on disk."),
     "HEADROOM_WEIGHTS": ("`weights` in HEADROOM_HOME", "Folder in which pretrained weights are looked for, and kept."),
     "HEADROOM_DATA": (
         "unset: any folder",

@@ -233,7 +233,12 @@ def recipe_of(spec: RunSpec) -> Recipe:
 def unmeasured(pairs: Iterable[tuple[str, str]]) -> str:
     """A sentence for each pair of method and backbone whose recipe comes from others, after a blank; '' of none."""
     lacking = [recipe for pair in dict.fromkeys(pairs) if not (recipe := best(*pair)).measured]
-    return "".join(f" {METHODS.facts(one.method).title} on {one.backbone}: {one.basis}." for one in lacking)
+    said = []
+    for one in lacking:
+        title = METHODS.facts(one.method).title
+        taken = one.basis.removeprefix(f"not measured for {title}; ")
+        said.append(f" {title} has no recipe of its own on {one.backbone} ({taken}).")
+    return "".join(said)
 
 
 def at_its_rate(spec: RunSpec) -> RunSpec:

@@ -22,7 +22,7 @@ class Limits(BaseModel):
     bytes: int = Field(4 * 10**9, ge=1, description="bytes on disk, unpacked")
     ratio: int = Field(200, ge=1, description="unpacked bytes per packed byte, after the first 10 MB")
     pixels: int = Field(50_000_000, ge=1, le=175_000_000, description="pixels (width times height) in one image")
-    all_pixels: int = Field(20 * 10**9, ge=1, description="pixels in all images of a set together")
+    all_pixels: int = Field(20 * 10**9, ge=1, description="pixels in all images of a set together; in a room 5 × 10⁹")
     side: int = Field(20_000, ge=1, description="pixels on the longer side of one image")
     classes: int = Field(5_000, ge=2, description="classes in a set")
     table: int = Field(20 * 10**6, ge=1, description="bytes in a table of labels")

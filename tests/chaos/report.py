@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 from tests.chaos.troubles import NONE
 
+HOME = re.compile(r"\S*headroom-chaos-\w+/home")  # each round has its own
 MISSED = (NONE, "it had gone", "it was dead already")
 
 
@@ -37,7 +39,7 @@ def report(lines: Iterable[dict[str, Any]]) -> str:
         f"{max(gone, default=0)} s at most, {sorted(gone)[len(gone) // 2] if gone else 0} s in the median",
         f"apps that ended by themselves, by what came before: {_counted(line['after'] for line in died)}",
     ]
-    reasons = Counter(str(run["end"][1])[:160] for run in runs if run["end"][0] != "finished")
+    reasons = Counter(HOME.sub("HOME", str(run["end"][1])) for run in runs if run["end"][0] != "finished")
     return "\n".join([*said, *(f"  {n} x {why}" for why, n in reasons.most_common())])
 
 

@@ -198,7 +198,7 @@ def test_the_page_is_made_of_the_record(monkeypatch):
     known = json.loads(record.read_text())
     monkeypatch.setattr(recipes, "recorded", RECORDED)
     assert page.read_text() == _budget_page.page(known) + "\n"
-    assert "Hugging Face PEFT on vit_micro: not measured for Hugging Face PEFT; from " in page.read_text()
+    assert "Hugging Face PEFT has no recipe of its own on vit_micro (from " in page.read_text()
 
 
 def test_a_backbone_joins_the_others(recorded, tmp_path):

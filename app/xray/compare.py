@@ -14,6 +14,7 @@ from app.xray import view
 from app.xray.sources import Source
 from peftcore.figures import xray
 from peftcore.figures.atlas import multiples
+from peftcore.figures.words import correlation
 
 if TYPE_CHECKING:
     from peftcore.bench._likeness import Likeness
@@ -76,7 +77,7 @@ def directions(found: Likeness | None) -> None:
     titles = {
         "output": f"Outputs overlap by {np.nanmean(tables['output']):.2f}; random ones by {random:.2g}",
         "input": f"Inputs overlap by {np.nanmean(tables['input']):.2f}",
-        "cosine": f"As vectors, their cosine is {np.nanmean(tables['cosine']):.2f}",
+        "cosine": f"As vectors, their cosine is {correlation(np.nanmean(tables['cosine']))}",
     }
     with st.container(key="wrap_xray_overlap"):
         columns = st.columns(3, gap="medium")

@@ -11,12 +11,17 @@ from peftcore.store.results import wilson
 LEAST = 0.12  # of the way from chance to the best, which accuracies must span to be told apart beside chance
 
 
+def share(chance: float) -> str:
+    """'0.50', '0.062', '0.0025': what guessing gets, two digits of it."""
+    return f"{chance:.2f}" if chance >= 0.1 else f"{chance:.2g}"
+
+
 def level(chance: float | None, accuracies: Sequence[float], low: float, high: float) -> tuple[float | None, str]:
     """Where to draw chance on an axis of these accuracies, whose bars reach from `low` to `high`, and the axis's title.
     None where several lie so far above it that they would fall into one mark: the title names it then."""
     if chance is None or len(accuracies) == 1 or high - low >= LEAST * (high - chance):
         return chance, "accuracy"
-    return None, f"accuracy (chance {chance:.2f})"
+    return None, f"accuracy (chance {share(chance)})"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import lettering, theme, words
-from peftcore.figures.curves import mark_chance
+from peftcore.figures.curves import loss_top, mark_chance
 from peftcore.figures.method_style import kind_dash, method_colour, method_kind
 from peftcore.figures.squares import cell_side
 
@@ -67,10 +67,8 @@ def runs_overlay(
         )
         if np.isfinite(float(frame[y].iloc[-1])):
             last[label] = float(frame[y].iloc[-1])
-    values = np.concatenate([frame[y].to_numpy(float) for frame in runs.values() if len(frame)] or [np.zeros(0)])
     accuracy = "accuracy" in y
-    values = values[np.isfinite(values)]
-    top = 1.03 if accuracy or not len(values) else words.ceiling(float(values.max()) * 1.02)
+    top = 1.03 if accuracy else loss_top(frame[y].to_numpy(float) for frame in runs.values() if len(frame))
     reach = extent or max((float(frame[x].max()) for frame in runs.values() if len(frame)), default=1)
     if chance is not None and accuracy:
         mark_chance(figure, chance, reach, dark=dark)

@@ -19,7 +19,7 @@ COSTS = {  # column of the rows: the axis, how its numbers read, the noun of the
     "memory": ("peak memory of a training step", words.si_bytes, "memory"),
     "parameters": ("parameters trained", words.human_count, "parameters"),
     "stored": ("bytes of the saved adapter", words.si_bytes, "stored bytes"),
-    "seconds": ("time of the run (s)", lambda seconds: f"{seconds:.3g} s", "time"),
+    "seconds": ("time of the run (s)", lambda seconds: f"{float(f'{seconds:.3g}'):,g} s", "time"),
 }
 BESIDE = 160  # pixels of the height that title, axis and legend take
 

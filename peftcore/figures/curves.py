@@ -5,6 +5,8 @@ Every axis spans the whole run from the first step on, so that nothing moves whi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -12,7 +14,7 @@ from plotly.subplots import make_subplots
 
 from peftcore.errors import BadData
 from peftcore.figures import theme, words
-from peftcore.figures.accuracy import Ground
+from peftcore.figures.accuracy import Ground, share
 from peftcore.figures.method_style import kind_dash, method_colour, method_kind
 
 
@@ -30,6 +32,15 @@ def smooth(values: np.ndarray, total_steps: int) -> np.ndarray:
     """Debiased exponential moving average over a 25th of the run; it only looks back, so the past stays put."""
     span = max(3, total_steps // 25)
     return pd.Series(values).ewm(span=span, adjust=True).mean().to_numpy()
+
+
+def loss_top(losses: Iterable[np.ndarray]) -> float:
+    """Where an axis of several runs' losses ends: at the highest, but no further than thrice the highest at which one
+    begins, or a run that bursts presses the others flat; its curve leaves at the top."""
+    finite = [own for one in losses if len(own := np.asarray(one, float)[np.isfinite(one)])]
+    if not finite:
+        return 2.5
+    return words.ceiling(1.02 * min(max(own.max() for own in finite), 3 * max(own[0] for own in finite)))
 
 
 def loss_curve(
@@ -81,7 +92,10 @@ def loss_curve(
     if ground:
         mark_chance(figure, ground.chance, max(1, total_steps), row=2, col=1, dark=dark)
     _evaluations(figure, evaluations, colour, kind_dash(method_kind(method, kind)), dark)
-    top = words.ceiling(float(loss[np.isfinite(loss)].max()) * 1.02) if np.isfinite(loss).any() else 2.5
+    losses = loss
+    if evaluations is not None and "loss" in evaluations:
+        losses = np.concatenate([loss, floats(evaluations, "loss")])
+    top = words.ceiling(float(losses[np.isfinite(losses)].max()) * 1.02) if np.isfinite(losses).any() else 2.5
     figure.update_xaxes(range=[0, max(1, total_steps)])
     figure.update_xaxes(title_text="step", row=2, col=1)
     figure.update_yaxes(title_text="loss (nats)", range=[0, top], row=1, col=1)
@@ -144,7 +158,7 @@ def mark_chance(
         x=[start, end],
         y=[chance, chance],
         mode="lines+text",
-        text=["", f"chance {chance:.2f}"],
+        text=["", f"chance {share(chance)}"],
         textposition="top left",
         textfont=dict(size=11, color=theme.muted(dark)),
         line=dict(color=theme.muted(dark), width=1, dash="dot"),

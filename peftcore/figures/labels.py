@@ -1,12 +1,13 @@
-"""Labels of points, laid out in pixels so that none hides a point or another label."""
+"""Labels of points, laid out in pixels so that none hides a point or another label; names along an axis."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
-from peftcore.figures import theme
+from peftcore.figures import theme, words
 
 SIZE, LETTER, LINE = 12, 5.4, 17.0  # of the letters; pixels of one of them, on average, and of a line
 POINT = 18.0  # pixels of a point
@@ -35,6 +36,16 @@ def shifts(texts: Sequence[str], points: Sequence[Pixels], across: float, down: 
         found[n] = next(filter(is_free, places), (inside, near))
         taken.append((x + found[n][0], y + found[n][1], half, LINE / 2))
     return [found[n] for n in range(len(points))]
+
+
+def short_ticks(places: Sequence[str], names: Sequence[str], most: int) -> dict[str, Any]:
+    """Settings of an axis whose categories are `places`: all of up to `most` are named, and long names end early, or
+    they would take the whole figure."""
+    said = [words.shortened(str(name)) for name in names]
+    if said == list(map(str, names)):
+        return dict(dtick=1 if len(names) <= most else None)
+    some = slice(None, None, -(-len(names) // most))
+    return dict(tickvals=list(places)[some], ticktext=[words.plain(name) for name in said[some]])
 
 
 def label(

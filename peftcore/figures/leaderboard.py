@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from peftcore.errors import BadData
 from peftcore.figures import theme, words
-from peftcore.figures.accuracy import level
+from peftcore.figures.accuracy import level, share
 from peftcore.figures.method_style import kind_symbol, method_colour, method_kind, method_title
 
 MOST = 20  # rows that are drawn; a table has them all
@@ -68,8 +68,8 @@ def standings(
         low, high = min(low, drawn), max(high, drawn)
         figure.add_vline(x=drawn, line=dict(color=theme.muted(dark), width=1, dash="dot"))
         figure.add_annotation(
-            x=drawn, y=0, yref="paper", yanchor="bottom", xanchor="left", text=f"chance {drawn:.2f}", showarrow=False,
-            font=dict(color=theme.muted(dark), size=11),
+            x=drawn, y=0, yref="paper", yanchor="bottom", xanchor="left", text=f"chance {share(drawn)}",
+            showarrow=False, font=dict(color=theme.muted(dark), size=11),
         )  # fmt: skip
     room = max(0.05 * (high - low), 0.002)
     labels = [_label(row["title"]) for row in rows] + [_label(_published(row)) for row in published]

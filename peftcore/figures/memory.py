@@ -15,6 +15,7 @@ from peftcore.registry import METHODS
 
 CARDS = (8, 12, 16, 24, 48, 80)  # GB, the memory of common cards
 # Where a method has two bars, the measured one stands above the predicted one.
+APART = 0.12  # of the axis, between two names of cards
 OFFSETS = {"measured": -0.12, "predicted": 0.24}
 WIDTH = {True: 0.34, False: 0.5}  # of a bar, where a method has two and where it has one
 NAME = {True: 0.3, False: 0.25}  # how far above a method's place its name begins
@@ -80,9 +81,13 @@ def memory_bars(
     theme.numbered(figure, table)
     reach = words.ceiling(largest * 1.24 / divisor)
     shown = [card for card in cards or () if card * 1e9 / divisor <= reach]
-    for card in shown:
+    named = -reach
+    for card in sorted(shown):
         at = card * 1e9 / divisor
         figure.add_vline(x=at, line=dict(color=theme.muted(dark), width=1.2, dash="dot"))
+        if at - named < APART * reach:  # its name would lie on the one before
+            continue
+        named = at
         figure.add_annotation(x=at, y=1, yref="paper", yanchor="bottom", text=f"{card:g} GB", font_size=11)
     figure.update_xaxes(title_text=f"memory at the peak of a step ({unit})", range=[0, reach])
     for place, name in enumerate(names):  # above the bars, which have the whole width then, on a phone too

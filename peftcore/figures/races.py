@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from peftcore.figures import theme, words
-from peftcore.figures.curves import mark_chance, smooth
+from peftcore.figures.curves import loss_top, mark_chance, smooth
 from peftcore.figures.method_style import kind_dash, method_colour, method_kind
 
 MOST_POINTS = 400  # of one curve
@@ -76,7 +76,7 @@ def race_curves(
     figure = make_subplots(rows=2 if stacked else 1, cols=1 if stacked else 2, horizontal_spacing=0.11)
     first_panel, second_panel = {"row": 1, "col": 1}, {"row": 2, "col": 1} if stacked else {"row": 1, "col": 2}
     colours, symbols = lane_colours([lane.method for lane in lanes], dark), lane_symbols(len(lanes))
-    highest = 0.0
+    losses = []
     if chance is not None:
         mark_chance(figure, chance, max(1.0, epochs), **second_panel, dark=dark)
     for nth in sorted(range(len(lanes)), key=lambda nth: nth != leader):  # the thick line lies under the others
@@ -92,7 +92,7 @@ def race_curves(
             lane.evaluations if len(lane.evaluations) else pd.DataFrame({"epoch": [np.nan], "accuracy": [np.nan]})
         )
         loss = smooth(steps["loss"].to_numpy(float), lane.total or len(steps))[thin]
-        highest = max(highest, float(np.nanmax(loss, initial=0.0)))
+        losses.append(loss)
         figure.add_scatter(
             x=steps["epoch"].iloc[thin],
             y=loss,
@@ -113,9 +113,8 @@ def race_curves(
             **second_panel,
             **common,
         )
-    top = words.ceiling(highest * 1.02) if highest else 2.5
     figure.update_xaxes(title_text="epoch", range=[0, max(1.0, epochs)], dtick=max(1, round(epochs / 6)))
-    figure.update_yaxes(title_text="training loss (nats)", range=[0, top], **first_panel)
+    figure.update_yaxes(title_text="training loss (nats)", range=[0, loss_top(losses)], **first_panel)
     figure.update_yaxes(
         title_text="validation accuracy", range=[0, 1.03], tickvals=[0, 0.25, 0.5, 0.75, 1], **second_panel
     )

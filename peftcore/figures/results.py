@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from peftcore.figures import lettering, theme, words
+from peftcore.figures import labels, lettering, theme, words
 from peftcore.figures.squares import cell_side, ticks
 
 WRITTEN = 26  # pixels: in a cell at least this wide its count is written
 SIDES = dict(l=60, r=84, t=66, b=60)
 LONG = dict(SIDES, l=104, b=104)  # where class names are words
+MOST = 60  # classes in a picture: more are a page of squares that nobody reads
 SHORT = 14  # characters of a class name beside the squares
 
 
@@ -30,8 +31,13 @@ def confusion(
     Args:
         counts: (classes, classes). Colour is the share of the label's images, so that rare classes are seen too.
     """
-    counts, names = np.asarray(counts), [words.plain(name) for name in classes]
+    whole, counts = len(classes), np.asarray(counts)
+    title = _confused(counts, [words.plain(name) for name in classes])
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    at = _most_confused(counts, selected)
+    counts, shares, classes = counts[np.ix_(at, at)], shares[np.ix_(at, at)], [classes[n] for n in at]
+    names = [words.plain(name) for name in classes]
+    note = f"of {whole} classes the {len(at)} that are confused most" if len(at) < whole else ""
     many, margins = len(names), LONG if max(map(len, map(str, classes))) > 2 else SIDES
     side = cell_side(many, many, width, height, margins)
     rows, columns = np.indices(counts.shape)
@@ -44,7 +50,7 @@ def confusion(
         go.Heatmap(
             z=shares,
             text=pairs,
-            customdata=np.stack([rows, columns, counts, 100 * shares], -1).tolist(),
+            customdata=np.stack([at[rows], at[columns], counts, 100 * shares], -1).tolist(),
             hovertemplate="%{text}<br>%{customdata[2]} images, %{customdata[3]:.0f} % of the label<extra></extra>",
             colorscale=theme.SEQUENTIAL,
             zmin=0,
@@ -62,7 +68,7 @@ def confusion(
         said = [str(count) for count in counts[down, across]]
         lettering.write(figure, (across, down), said, shares[down, across], size=11)
     if selected is not None:
-        row, column = selected
+        row, column = (int(np.flatnonzero(at == n)[0]) for n in selected)
         box = dict(type="rect", x0=column - 0.5, x1=column + 0.5, y0=row - 0.5, y1=row + 0.5)
         figure.add_shape(**box, line=dict(color="#FFFFFF", width=5))
         figure.add_shape(**box, line=dict(color="#D55E00", width=2.5))
@@ -83,9 +89,16 @@ def confusion(
         },
     )
     return theme.finish(
-        figure, _confused(counts, names), name="confusion", dark=dark, margin=margins,
+        figure, title, name="confusion", note=note, dark=dark, margin=margins,
         line=max(24, size["width"] // 8), width=size["width"], height=size["height"],
     )  # fmt: skip
+
+
+def _most_confused(counts: np.ndarray, selected: tuple[int, int] | None) -> np.ndarray:
+    """Indices of the classes with the most mistakes, MOST of them and those that are selected, in their own order."""
+    wrong = counts.sum(0) + counts.sum(1) - 2 * np.diag(counts)
+    first = np.argsort(-wrong, kind="stable")[:MOST].tolist()
+    return np.array(sorted({*first, *(selected or ())}))
 
 
 def _short(name: str) -> str:
@@ -146,7 +159,9 @@ def by_class(
     if overall is not None:
         figure.add_vline(x=overall, line=dict(color=theme.muted(dark), width=1, dash="dot"))
     figure.update_xaxes(title_text="recall", range=[-0.02, 1.02])
-    figure.update_yaxes(autorange="reversed", dtick=1 if len(names) <= 30 else None, type="category")
+    figure.update_yaxes(
+        autorange="reversed", type="category", **labels.short_ticks(names, [classes[n] for n in known], 30)
+    )
     theme.numbered(
         figure,
         {"class": [str(classes[n]) for n in known]}
@@ -156,9 +171,12 @@ def by_class(
     title = "No class has test images"
     if known:
         worst, best = known[0], known[-1]
-        title = f"From {recall[worst]:.2f} for {words.plain(classes[worst])} to {recall[best]:.2f} for " + words.plain(
-            classes[best]
+        lowest, highest = (
+            f"{recall[n]:.2f} for {words.plain(words.shortened(str(classes[n])))}" for n in (worst, best)
         )
+        title = f"From {lowest} to {highest}"
+        if f"{recall[worst]:.2f}" == f"{recall[best]:.2f}":
+            title = f"{recall[best]:.2f} for every class" if len(known) > 1 else highest
     tall = height or min(900, max(240, 110 + 22 * len(names)))
     return theme.finish(figure, title, name="by-class", dark=dark, height=tall)
 

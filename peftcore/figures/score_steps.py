@@ -21,6 +21,7 @@ from peftcore.figures.squares import (
     lay_square,
     squares,
 )
+from peftcore.figures.words import how_many
 
 
 def scores_over_steps(
@@ -47,24 +48,23 @@ def scores_over_steps(
             grid, score, cell, colours, customdata=texts, hovertemplate="%{text}: %{customdata[0]}<extra></extra>"
         )
 
-    names = [str(frame["step"]) for frame in frames]
+    names, several = [str(frame["step"]) for frame in frames], len(frames) > 1
     by_step = [cells(grid, score) for grid in grids]
     table = {column: [one for each in by_step for one in each[column]] for column in by_step[0]}
     steps = [name for name, each in zip(names, by_step, strict=True) for _ in each["layer"]]
-    figure = go.Figure(
-        drawn(grids[-1]),
-        frames=[go.Frame(data=[drawn(grid)], name=name) for grid, name in zip(grids, names, strict=True)],
-    )
+    figure = go.Figure(drawn(grids[-1]))
+    if several:
+        figure.frames = [go.Frame(data=[drawn(grid)], name=name) for grid, name in zip(grids, names, strict=True)]
+        _player(figure, names, dark)
     theme.numbered(figure, {"step": steps} | table)
     lay_square(figure, rows, columns, cell, margins)
-    _player(figure, names, dark)
     return theme.finish(
         figure,
         finding(grids[-1], projection),
         name="scores-over-steps",
         dark=dark,
         margin=margins,
-        note=f"{len(names)} recorded steps; play, or drag the slider",
+        note=how_many(len(names), "recorded step") + ("; play, or drag the slider" if several else ""),
         width=figure.layout.width,
         height=figure.layout.height,
         line=max(24, int(figure.layout.width / 8)),

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme, words
+from peftcore.figures import lettering, theme, words
 from peftcore.figures.effects import rank_correlation
 from peftcore.figures.words import correlation, percent
 
@@ -33,15 +33,20 @@ def correlation_matrix(
     left = min(26 + int(6.6 * longest), 190)
     cell = max(30, min(max(74, width // 6), (width - left - 16) // count))
     np.fill_diagonal(values, np.nan)
-    texts = [["" if np.isnan(v) else correlation(v) for v in row] for row in values]
     labels = [words.plain(name) for name in names]
     figure = go.Figure(
         go.Heatmap(
-            z=values, text=texts, texttemplate="%{text}", x=labels, y=labels, zmin=-1, zmax=1, xgap=1, ygap=1,
+            z=values, x=labels, y=labels, zmin=-1, zmax=1, xgap=1, ygap=1,
             colorscale=[list(stop) for stop in theme.DIVERGING], showscale=False, hoverongaps=False,
-            textfont=dict(color="#1F2933", size=12 if cell > 36 else 10),
             hovertemplate=f"<b>%{{y}}</b> and <b>%{{x}}</b><br>{RHO} %{{z:.2f}}<extra></extra>",
         )
+    )  # fmt: skip
+    down, across = np.nonzero(~np.isnan(values))
+    there = values[down, across]
+    places = np.array(labels)[across], np.array(labels)[down]
+    lettering.write(
+        figure, places, [correlation(value) for value in there], (there + 1) / 2, size=12 if cell > 36 else 10,
+        scale=theme.DIVERGING,
     )  # fmt: skip
     bare = dict(showgrid=False, showline=False, ticks="", fixedrange=True, automargin=False)
     figure.update_xaxes(tickangle=-40, **bare)

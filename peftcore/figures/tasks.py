@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from peftcore.errors import BadData
-from peftcore.figures import theme, words
+from peftcore.figures import labels, theme, words
 
 # Greys, since splits are neither methods nor components; patterns tell them apart.
 SPLITS = {"train": ("#5F6B7A", ""), "val": ("#9AA5B1", "/"), "test": ("#C9D0D8", ".")}
@@ -35,12 +35,13 @@ def class_balance(
     by_split = isinstance(next(iter(counts.values())), Mapping)
     splits: dict[str, Any] = dict(counts) if by_split else {"train": dict(counts)}
     classes = list(dict.fromkeys(name for split in splits.values() for name in split))
+    names = [words.plain(name) for name in classes]
     figure = go.Figure()
     for split, part in splits.items():
         colour, pattern = SPLITS.get(split, ("#8DA0B3", ""))
         figure.add_bar(
             orientation="h",
-            y=[words.plain(name) for name in classes],
+            y=names,
             x=[part.get(name, 0) for name in classes],
             name=split,
             marker=dict(
@@ -54,10 +55,10 @@ def class_balance(
     train = next(iter(splits.values())) if "train" not in splits else splits["train"]
     smallest, largest = min(train.get(name, 0) for name in classes), max(train.get(name, 0) for name in classes)
     if smallest == largest:
-        title = f"Balanced: {largest} training images in each of {len(classes)} classes"
+        title = f"Balanced: {words.how_many(largest, 'training image')} in each of {len(classes)} classes"
     elif smallest == 0:
         none = sum(not train.get(name) for name in classes)
-        title = f"{none} of {len(classes)} classes have no training image"
+        title = f"{none} of {len(classes)} classes {'has' if none == 1 else 'have'} no training image"
     elif largest - smallest == 1:
         title = f"Balanced: {smallest} or {largest} training images in each of {len(classes)} classes"
     elif largest < 1.05 * smallest:
@@ -71,7 +72,7 @@ def class_balance(
         autorange="reversed",
         showgrid=False,
         ticks="",
-        tickmode="linear" if len(classes) <= 40 else "auto",
+        **labels.short_ticks(names, classes, 40),
     )
     figure.update_layout(barmode="stack", bargap=0.25, showlegend=len(splits) > 1)
     return theme.finish(

@@ -136,7 +136,9 @@ def finish(
         if next(points, False) and not next(points, False):
             trace.update(mode="lines+markers", marker=dict(color=trace.line.color, size=6))
     text = wrap(title, line)
-    top = title_height(title, line, note)
+    if width and note and "<" not in note:
+        note = wrap(note, max(16, int(width / SMALL_LETTER)))
+    top = title_height(title, line, note) + NOTE_HEIGHT * note.count("<br>")
     # Plotly moves a title of several lines up by half a line.
     pad = dict(t=20 if note or "<br>" in text else 8)
     if note:

@@ -42,6 +42,11 @@ def human_count(number: float) -> str:
     return _scaled(number, ("", "k", "M", "G", "T"))
 
 
+def shortened(name: str, most: int = 28) -> str:
+    """A name of at most so many characters, its end left out where it has more."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 def how_many(number: int, noun: str) -> str:
     """'1 seed', '3 seeds'."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
@@ -72,7 +77,7 @@ def p_alone(p: float) -> str:
 
 def correlation(value: float) -> str:
     """'0.42', '−0.61'."""
-    return f"{value:.2f}".replace("-", MINUS)
+    return f"{value:z.2f}".replace("-", MINUS)
 
 
 def times(ratio: float) -> str:

@@ -11,6 +11,9 @@ from plotly.colors import sample_colorscale
 from peftcore.figures import lettering, theme, words
 from peftcore.figures.words import MINUS
 
+DIGIT = 6.2  # pixels of a digit in a square
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 def by_layer(
     values: np.ndarray,
@@ -62,8 +65,11 @@ def by_layer(
         layers, places = np.nonzero(np.isfinite(values))
         there = values[layers, places]
         # As many decimals in every square as show three digits of the largest.
-        decimals = max(0, 2 - int(np.floor(np.log10(np.abs(there).max(initial=0) or 1))))
-        said = [f"{value:z.{decimals}f}".replace("-", MINUS) for value in there]
+        power = int(np.floor(np.log10(np.abs(there).max(initial=0) or 1)))
+        said = _written(there, max(0, 2 - power))
+        if max(map(len, said), default=0) * DIGIT > across:  # the powers of ten are said once
+            said = _written(there / 10.0**power, 2)
+            note = f"{note and note + ', '}in 10{str(power).translate(RAISED)}"
         lettering.write(figure, (places, layers), said, (there - low) / (reach - low), size=11, scale=scale)
     bare = dict(showgrid=False, showline=False, ticks="", fixedrange=True, automargin=False)
     figure.update_xaxes(tickvals=list(range(len(columns))), ticktext=[words.plain(name) for name in columns], **bare)
@@ -84,6 +90,10 @@ def by_layer(
         figure, title, name="by-layer", note=note, dark=dark, margin=margin, line=max(24, width // 8),
         width=max(width, size["width"]), height=size["height"],
     )  # fmt: skip
+
+
+def _written(values: np.ndarray, decimals: int) -> list[str]:
+    return [f"{value:z.{decimals}f}".replace("-", MINUS) for value in values]
 
 
 def singular_values(
@@ -117,16 +127,19 @@ def singular_values(
             "%{y:.2f} of the largest<extra></extra>",
             showlegend=False,
         )
-    figure.update_xaxes(title_text="direction, the strongest first")
+    few = max(map(len, spectra)) <= 16
+    figure.update_xaxes(title_text="direction, the strongest first", dtick=1 if few else None)
     least = min(
         float(values[-1] / values[0]) for values in spectra
     )  # what rounding leaves of a smaller rank is cut off
-    low = np.floor(np.log10(max(least, 1e-4)))
+    low = min(-1.0, np.floor(np.log10(max(least, 1e-4)) - 1e-9))  # the least of a rank lies above the axis
     ends = {place: max(float(spectra[place][-1] / spectra[place][0]), 10.0**low) for place in (0, len(layers) - 1)}
-    for place, end in ends.items():  # the higher name above, the lower below, where the two ends meet
+    for place, shift in zip(
+        sorted(ends, key=lambda place: -ends[place]), (7, -7), strict=False
+    ):  # the higher name above, the lower below, where the two ends meet
         figure.add_annotation(
-            x=len(spectra[place]), y=np.log10(end), text=f"layer {layers[place] + 1}", showarrow=False,
-            xanchor="left", xshift=8, yshift=7 if end == max(ends.values()) else -7,
+            x=len(spectra[place]), y=np.log10(ends[place]), text=f"layer {layers[place] + 1}", showarrow=False,
+            xanchor="left", xshift=8, yshift=shift,
         )  # fmt: skip
     figure.update_yaxes(
         title_text="singular value, of the layer's largest", type="log", range=[low, 0.08], dtick=1, tickformat="~g"

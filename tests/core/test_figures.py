@@ -175,7 +175,7 @@ def test_class_balance_tells_the_worst() -> None:
         tasks.class_balance({"0": 5, "1": 6}).layout.title.text
         == "Balanced: 5 or 6 training images in each of 2 classes"
     )
-    assert tasks.class_balance({"0": 5, "1": 0}).layout.title.text.startswith("1 of 2 classes have no")
+    assert tasks.class_balance({"0": 5, "1": 0}).layout.title.text.startswith("1 of 2 classes has no")
 
 
 def test_nearest_agreement() -> None:

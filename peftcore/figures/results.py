@@ -95,10 +95,11 @@ def confusion(
 
 
 def _most_confused(counts: np.ndarray, selected: tuple[int, int] | None) -> np.ndarray:
-    """Indices of the classes with the most mistakes, MOST of them and those that are selected, in their own order."""
-    wrong = counts.sum(0) + counts.sum(1) - 2 * np.diag(counts)
-    first = np.argsort(-wrong, kind="stable")[:MOST].tolist()
-    return np.array(sorted({*first, *(selected or ())}))
+    """Indices of the classes with the most mistakes, MOST of them, the pair that is confused most and those that are
+    selected, in their own order."""
+    wrong = counts - np.diag(np.diag(counts))
+    first = np.argsort(-wrong.sum(0) - wrong.sum(1), kind="stable")[:MOST].tolist()
+    return np.array(sorted({*first, *divmod(int(wrong.argmax()), len(counts)), *(selected or ())}))
 
 
 def _short(name: str) -> str:

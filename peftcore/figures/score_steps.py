@@ -36,7 +36,8 @@ def scores_over_steps(
         raise BadData("Scores over steps need at least one recorded step.")
     grids = np.stack([checked(frame["values"]) for frame in frames])  # (steps, layers, heads)
     rows, columns = grids.shape[1:]
-    margins = SIDES | dict(b=128)
+    names, several = [str(frame["step"]) for frame in frames], len(frames) > 1
+    margins = SIDES | dict(b=128) if several else SIDES
     cell = cell_side(rows, columns, width, height, margins)
     colours, scale = colour_axis(grids), Scale.of(grids[-1])
 
@@ -48,7 +49,6 @@ def scores_over_steps(
             grid, score, cell, colours, customdata=texts, hovertemplate="%{text}: %{customdata[0]}<extra></extra>"
         )
 
-    names, several = [str(frame["step"]) for frame in frames], len(frames) > 1
     by_step = [cells(grid, score) for grid in grids]
     table = {column: [one for each in by_step for one in each[column]] for column in by_step[0]}
     steps = [name for name, each in zip(names, by_step, strict=True) for _ in each["layer"]]

@@ -10,6 +10,7 @@ import streamlit as st
 from app import captions, errors, links, screen, theme, words
 from app.drawn import plan
 from app.runs import kept_predictions
+from peftcore.figures import confusion
 from peftcore.figures import results as figures
 from peftcore.store import RunRecord, spreadsheet
 from peftcore.store.results import Results
@@ -87,7 +88,7 @@ def _confusion(found: Results, cell: tuple[int, int] | None) -> None:
             links.write(label=clicked[0], predicted=clicked[1], images="cell")
 
     figure = plan(
-        figures.confusion, found.confusion, found.classes, selected=cell, **screen.fit(470, 470), dark=theme.is_dark()
+        confusion.confusion, found.confusion, found.classes, selected=cell, **screen.fit(470, 470), dark=theme.is_dark()
     )
     theme.show(figure, key, on_click=pick)
 

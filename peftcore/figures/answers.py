@@ -34,7 +34,7 @@ def likeliest(
     if p.ndim != 1 or len(p) != len(classes) or not len(p):
         raise BadData(f"An answer needs one probability for each class, but got {p.shape} for {len(classes)} classes.")
     top = np.argsort(-p, kind="stable")[:MOST]
-    names = [_short(classes[at]) + (" ✓" if at == true else "") for at in top]
+    names = [words.plain(words.shortened(classes[at], SHORT)) + (" ✓" if at == true else "") for at in top]
     figure = go.Figure(
         go.Bar(
             x=p[top],
@@ -62,10 +62,6 @@ def likeliest(
         figure, title, name="answer", dark=dark, height=210, width=width, line=max(20, (width or 400) // 8),
         margin=dict(l=8, r=8, b=8),
     )  # fmt: skip
-
-
-def _short(name: str) -> str:
-    return words.plain(name if len(name) <= SHORT else f"{name[: SHORT - 1]}…")
 
 
 EXAMPLES = {"likeliest": dict(probabilities=np.array([0.1, 0.7, 0.2]), classes=["a", "b", "c"], method="last", true=1)}

@@ -11,6 +11,7 @@ from figure_examples import training
 from peftcore.figures import (
     accuracy,
     compare,
+    confusion,
     cost,
     curves,
     effects,
@@ -88,7 +89,7 @@ def test_long_names_of_classes_leave_room_for_the_figure():
 def test_of_many_classes_those_that_are_confused_most_are_drawn_as_themselves():
     counts = np.eye(397, dtype=int) * 50
     counts[300, 20], counts[390, 391] = 40, 7
-    figure = results.confusion(counts, [f"class {n}" for n in range(397)], selected=(200, 201))
+    figure = confusion.confusion(counts, [f"class {n}" for n in range(397)], selected=(200, 201))
     cells = np.array(figure.data[0].customdata)
     assert len(cells) <= 62 and "of 397 classes" in figure.layout.title.text
     assert "class 300 taken for class 20, 40 times" in figure.layout.title.text.replace("<br>", " ")

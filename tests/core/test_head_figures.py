@@ -7,7 +7,7 @@ import pytest
 from figure_examples import IMAGE, MAP, OTHER, RNG, SCORES
 from plotly import colors
 
-from peftcore.figures import attention, cuts, heads, lettering, modules, results, score_steps, squares, theme
+from peftcore.figures import attention, confusion, cuts, heads, lettering, modules, score_steps, squares, theme
 
 # Heads
 
@@ -112,7 +112,7 @@ def test_lines_of_a_scale_stand_out_from_the_page() -> None:
 
 def test_a_confusion_says_counts_that_can_be_read_and_where_a_click_was() -> None:
     counts = np.array([[30, 20, 0], [0, 40, 10], [5, 0, 45]])
-    figure = results.confusion(counts, ["cat", "dog", "owl"])
+    figure = confusion.confusion(counts, ["cat", "dog", "owl"])
     cells, text = figure.data
     assert list(cells.customdata[0][1][:3]) == [0, 1, 20] and "taken for <b>dog" in cells.text[0][1]
     assert list(text.text) == ["30", "20", "40", "10", "5", "45"] and text.hoverinfo == "skip"

@@ -170,13 +170,14 @@ def figures(source: Source) -> Iterator[tuple[str, Any]]:
 
 def _answers(source: Source) -> Iterator[tuple[str, Any]]:
     """What it got right and wrong on the test images, where its predictions were kept."""
+    from peftcore.figures import confusion
     from peftcore.figures import results as drawn
 
     found = source.answers
     if found is None:
         return
     counts, bins = found.per_class, found.calibration()
-    yield "Test images by label and prediction.", drawn.confusion(found.confusion, found.classes)
+    yield "Test images by label and prediction.", confusion.confusion(found.confusion, found.classes)
     columns = (counts[name].to_numpy() for name in ("recall", "low", "high", "images"))
     yield (
         "The share of each class's test images that is classified correctly, with 95 % intervals.",

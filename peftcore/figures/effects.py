@@ -198,9 +198,9 @@ def gain(counts: np.ndarray, least: np.ndarray, random: np.ndarray) -> float:
 
 def _finding(better: float, metric: str) -> str:
     """Whether the score's order beats random order, by the area between their curves."""
-    amount = f"{abs(better):.3f} nats" if metric == "loss" else f"{100 * abs(better):.1f} points of accuracy"
-    if not float(amount.partition(" ")[0]):
+    if not round(better, 3):  # of both metrics, what is said
         return "Least responsive first is level with random order"
+    amount = f"{abs(better):.3f} nats" if metric == "loss" else f"{100 * abs(better):.1f} points of accuracy"
     if better <= 0:
         return f"Least responsive first costs {amount} more"
     return f"Least responsive first saves {amount}"

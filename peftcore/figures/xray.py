@@ -134,9 +134,8 @@ def singular_values(
     )  # what rounding leaves of a smaller rank is cut off
     low = min(-1.0, np.floor(np.log10(max(least, 1e-4)) - 1e-9))  # the least of a rank lies above the axis
     ends = {place: max(float(spectra[place][-1] / spectra[place][0]), 10.0**low) for place in (0, len(layers) - 1)}
-    for place, shift in zip(
-        sorted(ends, key=lambda place: -ends[place]), (7, -7), strict=False
-    ):  # the higher name above, the lower below, where the two ends meet
+    # The higher name above, the lower below, where the two ends meet.
+    for place, shift in zip(sorted(ends, key=lambda place: -ends[place]), (7, -7), strict=False):
         figure.add_annotation(
             x=len(spectra[place]), y=np.log10(ends[place]), text=f"layer {layers[place] + 1}", showarrow=False,
             xanchor="left", xshift=8, yshift=shift,

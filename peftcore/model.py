@@ -158,9 +158,7 @@ def attach(
     except ValueError as error:
         raise errors.InvalidSetting(f"attach takes {error}.") from None
     if not isinstance(num_classes, Integral) or isinstance(num_classes, bool) or num_classes < 2:
-        raise errors.InvalidSetting(
-            f"num_classes = {num_classes!r} is not possible; a classifier needs a whole number, at least 2."
-        )
+        raise errors.InvalidSetting(f"num_classes is {num_classes!r}; it must be a whole number, at least 2.")
     method.check(backbone)
     own = replace(backbone.clone(), carries="" if method.kind == "side" else method.title)
     with torch.random.fork_rng(), torch.device(backbone.device):
@@ -168,7 +166,8 @@ def attach(
         head = nn.Linear(own.width, int(num_classes))
         nn.init.trunc_normal_(head.weight, std=0.02)
         nn.init.zeros_(head.bias)
-        tuner = method.install(own)
+        if not isinstance(tuner := method.install(own), nn.Module):
+            raise errors.DoesNotFit(f"{method.title}: `install` must return the module of what trains; got {tuner!r}.")
     model = TunedModel(own, method, tuner, head, origin=backbone).train()
     if verify and backbone.device.type != "meta":
         _prove_it_runs(model)

@@ -101,7 +101,7 @@ def _reason(fault: Mapping[str, Any], info: FieldInfo | None) -> str:
         return bounds
     if fault["type"] == "too_short":
         return "at least " + {1: "one"}.get(least := fault["ctx"]["min_length"], str(least))
-    ours = "a list" if fault["type"] == "tuple_type" else fault.get("ctx", {}).get("error")
+    ours = {"tuple_type": "a list", "missing": "given"}.get(fault["type"]) or fault.get("ctx", {}).get("error")
     return str(ours or fault["msg"].removeprefix("Input should be "))
 
 

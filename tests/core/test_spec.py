@@ -108,6 +108,22 @@ def test_a_card_is_the_docstring_of_its_class():
     assert not described.mergeable and pc.make_method("linear").card.mergeable
 
 
+class Halved(Mute):
+    """A newcomer's first draft: a field without a value, and nothing returned."""
+
+    rank: int
+
+    def install(self, backbone):
+        pass
+
+
+def test_a_draft_of_a_method_is_told_what_it_lacks():
+    with pytest.raises(errors.InvalidSetting, match="rank = {} is not possible; it must be given"):
+        Halved()
+    with pytest.raises(errors.DoesNotFit, match="Mute: `install` must return the module of what trains; got None"):
+        pc.attach(pc.load_backbone("vit_micro"), Halved(rank=1), num_classes=3)
+
+
 def test_events_survive_json():
     import json
 

@@ -200,7 +200,7 @@ def _prove_it_runs(model: TunedModel) -> None:
             gradients = torch.autograd.grad(logits.sum(), asked, allow_unused=True)
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, ValueError) as error:
+    except (AttributeError, LookupError, RuntimeError, ValueError) as error:
         raise errors.DoesNotFit(f"{who} does not run: {str(error).strip().splitlines()[0].rstrip('.')}.") from error
     finally:
         model.train()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import peftcore as pc
 from peftcore import errors
-from peftcore.methods import Method
+from peftcore.methods import Method, SideNetwork
 
 
 @settings(max_examples=30, deadline=None)
@@ -122,6 +122,16 @@ def test_a_draft_of_a_method_is_told_what_it_lacks():
         Halved()
     with pytest.raises(errors.DoesNotFit, match="Mute: `install` must return the module of what trains; got None"):
         pc.attach(pc.load_backbone("vit_micro"), Halved(rank=1), num_classes=3)
+
+
+@pytest.mark.parametrize("tap", ["blocks.99:out", "blox:in", "blocks.0:middle", "nothing"])
+def test_a_side_network_that_reads_where_nothing_is_does_not_fit(tap):
+    class Reads(SideNetwork):
+        taps = (tap,)
+
+    drafted = type("Drafted", (Mute,), {"install": lambda self, backbone: Reads(), "kind": "side"})
+    with pytest.raises(errors.DoesNotFit, match="Mute on vit_micro does not run: "):
+        pc.attach(pc.load_backbone("vit_micro"), drafted(), num_classes=3)
 
 
 def test_events_survive_json():

@@ -21,7 +21,7 @@ def show(frame: pd.DataFrame, name: str, formats: Mapping[str, str]) -> None:
     said = links.show(key, links.read("filter") or "")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.text_input(
-            "Filter", value=said, key=key, placeholder="Filter: words that a row must have, such as lora vit_micro",
+            "Filter: rows that have these words", value=said, key=key, placeholder="Filter, such as lora vit_micro",
             label_visibility="collapsed", on_change=lambda: links.write(filter=st.session_state[key] or None),
         )  # fmt: skip
         left = filtered(frame, said)

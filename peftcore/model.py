@@ -201,7 +201,9 @@ def _prove_it_runs(model: TunedModel) -> None:
     except torch.OutOfMemoryError:
         raise
     except (AttributeError, LookupError, RuntimeError, ValueError) as error:
-        raise errors.DoesNotFit(f"{who} does not run: {str(error).strip().splitlines()[0].rstrip('.')}.") from error
+        # A bare key or index explains nothing without the kind of error.
+        said = [] if isinstance(error, LookupError) else str(error).strip().splitlines()
+        raise errors.DoesNotFit(f"{who} does not run: {said[0].rstrip('.') if said else repr(error)}.") from error
     finally:
         model.train()
     refuse_idle(model, [name for name, gradient in zip(named, gradients, strict=True) if gradient is None])

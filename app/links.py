@@ -9,11 +9,6 @@ A click sends the address that the browser has at that moment. Where one click f
 change has come to the browser, that address is an older one, so an address is followed only if it is a new one: neither
 the one that the browser sent last nor one that was written since. Back and Forward say that they are such, and are
 always followed.
-
-Streamlit makes an entry of the browser's history for each change of the address, and `st.switch_page` one more, with
-the next page's names on this page's address. The script below makes it one for each page and, of pages with several
-places (`PLACES`), for each place; all else replaces the address. What it cannot mend: a change that is written before
-the script is there, in the first second after the app was opened, makes an entry as Streamlit does.
 """
 
 from __future__ import annotations
@@ -23,38 +18,15 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import urlencode
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from app import errors, figure, repeated
+from app import browser_history, errors, figure, repeated
 
 T = TypeVar("T")
 Query = dict[str, list[str]]
-PLACES = {"runs": ("run", "race"), "tasks": ("task", "view")}  # by page, the names that are a place to come back to
 _VIEW = "links_view"  # in the session
-
-_JS = """
-export default function ({ data }) {
-  const { pushState, replaceState } = History.prototype, known = window.headroomAddress;
-  if (!location.pathname.replace(/\\/$/, "").endsWith(data.page)) return;
-  const view = { path: location.pathname, query: data.query ? "?" + data.query : "", places: data.places };
-  window.headroomAddress = view;
-  if (!known) {
-    history.pushState = function (state, title, url) {
-      const view = window.headroomAddress, to = new URL(url, location.href).pathname;
-      if (to === location.pathname) return replaceState.call(history, state, title, url);
-      if (view.path === location.pathname) replaceState.call(history, history.state, "", view.path + view.query);
-      pushState.call(history, state, title, url);
-    };
-  } else if (known.path === view.path && known.places < view.places) {
-    replaceState.call(history, history.state, "", known.path + known.query);
-    pushState.call(history, {}, "", view.path + view.query);
-  }
-}
-"""
-_history = st.components.v2.component("address_history", js=_JS)
 
 
 @dataclass
@@ -85,9 +57,7 @@ def receive(page: str) -> None:
         view = View(page, sent, sent, places=view.places + 1)
         st.query_params.from_dict(sent)
     st.session_state[_VIEW] = view
-    st.html("<style>.st-key-address_history {display: none}</style>")
-    with st.container(key="address_history"):
-        view.place = st.empty()
+    view.place = browser_history.hidden_place()
     _flush(view)
     _mirror(view)
 
@@ -110,8 +80,7 @@ def _flush(view: View) -> None:
 
 
 def _mirror(view: View) -> None:
-    with view.place:
-        _history(data={"page": view.page, "query": urlencode(view.shows, doseq=True), "places": view.places})
+    browser_history.mirror(view.place, view.page, view.shows, view.places)
 
 
 def send() -> None:
@@ -168,7 +137,7 @@ def write(**values: object) -> None:
     for name, value in values.items():
         if value is not None:
             shows[name] = [str(part) for part in value] if isinstance(value, (list, tuple)) else [str(value)]
-    if any(shows.get(name) != view.shows.get(name) for name in PLACES.get(view.page, ())):
+    if any(shows.get(name) != view.shows.get(name) for name in browser_history.PLACES.get(view.page, ())):
         view.places += 1
     view.shows = shows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from peftcore import errors
@@ -53,6 +53,7 @@ def by_table(folder: Path, files: Sequence[str], images: Sequence[str], inner: s
             f"It holds {len(tables)} tables, such as {shown(tables[0])} and {shown(tables[1])}; keep only the one with "
             "the labels, or name them train.csv, val.csv and test.csv."
         )
+    of_folders = said if {0} < {*said.values()} else {}  # one alone may be anything's name
     entries: dict[str, tuple[str, int, str]] = {}
     skipped: list[Skipped] = []
     used: list[str] = []
@@ -77,7 +78,7 @@ def by_table(folder: Path, files: Sequence[str], images: Sequence[str], inner: s
         column = found.column
         notes += [found.note] if found.note else []
         for row in found.rows:
-            _enter(row, name, known, entries, skipped, split)
+            _enter(row, name, known, entries, skipped, split, of_folders)
     if has_classes and len({label for label, *_ in entries.values()}) < 2:
         return None
     placed = [Placed(image, *entries[image][:2]) for image in images if image in entries]
@@ -94,8 +95,10 @@ def _enter(
     entries: dict[str, tuple[str, int, str]],
     skipped: list[Skipped],
     split: int,
+    of_folders: Mapping[str, int],
 ) -> None:
-    """Adds one line of a table to `entries`, by its image: label, split, and where they stand."""
+    """Adds one line of a table to `entries`, by its image: label, split, and where they stand. Where neither the line
+    nor its table has a split, the image's folder may."""
     own = split_of(row.split) if row.split else split
     if own is None:
         raise errors.BadData(
@@ -103,6 +106,8 @@ def _enter(
             "it should be train, val or test."
         )
     split, file = own, known.find(row.file)
+    if file is not None and split < 0:
+        split = next((of_folders[part] for part in file.split("/")[:-1] if part in of_folders), -1)
     if file is None:
         skipped.append(Skipped(row.file, f"{name} lists it, but it is missing"))
     elif row.label:

@@ -16,7 +16,8 @@ from peftcore import errors
 from peftcore.uploads import encodings
 from peftcore.uploads.limits import Limits, more, size
 from peftcore.uploads.names import shown
-from peftcore.uploads.splits import split_of
+from peftcore.uploads.notes import listed
+from peftcore.uploads.splits import hints_at_a_split, split_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,9 +134,16 @@ def read(path: Path, name: str, known: Known, limits: Limits, column: str = "") 
         )
     has_head = known.find(frame.iat[0, file]) is None and _is_head(head, frame)
     others = [at for at in frame if at != file]
-    split = next((at for at in others if has_head and head[at] in SPLIT), None)
-    others = [at for at in others if at != split]
+    cells = frame.iloc[int(has_head) :]
     named = sorted((at for at in others if has_head and head[at] in LABELS), key=lambda at: LABELS.index(head[at]))
+    if "x" in head:  # y is a coordinate
+        named = [at for at in named if head[at] != "y"]
+    split = next((at for at in others if has_head and head[at] in SPLIT), None)
+    if split is None and len(others) > 1:  # whatever its heading: usage, fold, dataset
+        split = next((at for at in others if at not in named and _are_splits(cells[at])), None)
+    others, named = ([at for at in some if at != split] for some in (others, named))
+    if split is None and len(others) > 1:
+        note += _hint(name, [cells[at] for at in others if at not in named])
     if column and has_head:
         named = others = [at for at in others if head[at] == column]
     if not named and len(others) != 1:
@@ -144,7 +152,8 @@ def read(path: Path, name: str, known: Known, limits: Limits, column: str = "") 
             f"{column or 'label'}; give the one with the classes the heading {column or 'label'!r}."
         )
     label = (named or others)[0]
-    cells = frame.iloc[int(has_head) :]
+    if len(others) > 1 and head[label] != "label":
+        note += f" The labels in {shown(name)} are its column {shown(frame.iat[0, label])}."
     rows = [
         Row(*row)
         for row in zip(
@@ -153,7 +162,24 @@ def read(path: Path, name: str, known: Known, limits: Limits, column: str = "") 
         )
         if row[1]
     ]  # fmt: skip
-    return Labels(rows, head[label] if label in named else "", note)
+    return Labels(rows, head[label] if label in named else "", note.strip())
+
+
+def _are_splits(cells: pd.Series) -> bool:
+    """Whether a column's cells, but for empty ones, name train and another split."""
+    return {0} < {split_of(cell) for cell in cells.unique() if cell} <= {0, 1, 2}
+
+
+def _hint(name: str, columns: Iterable[pd.Series]) -> str:
+    """A note on a column that speaks of splits and names none, such as PublicTest and PrivateTest."""
+    for cells in columns:
+        values = sorted({*cells} - {""})
+        if len(values) > 1 and all(map(hints_at_a_split, values)):
+            return (
+                f" The values {listed(values)} in {shown(name)} seem to be splits; they count once they are called "
+                "train, val and test."
+            )
+    return ""
 
 
 def _is_head(head: Sequence[str], frame: pd.DataFrame) -> bool:
@@ -188,6 +214,7 @@ def _frame(text: str, name: str) -> pd.DataFrame:
     """The cells as stripped text, without blank lines; the index numbers the lines from 1."""
     import pandas as pd
 
+    text = re.sub(r"^sep=.[ \t]*(?=[\r\n])", "", text)  # how Excel tells itself the delimiter
     lines = [line for line in text.splitlines()[:LOOKED_AT] if line.strip()]
     widths = {mark: _width(lines, mark) for mark in DELIMITERS}
     able = [mark for mark, width in widths.items() if width > 1]

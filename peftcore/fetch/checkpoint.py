@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,7 +17,9 @@ from torch import Tensor, nn
 
 from peftcore.backbone.arrival import UNREADABLE
 from peftcore.errors import WeightsUnavailable
+from peftcore.fetch import beside
 from peftcore.fetch.foreign_names import library_of, to_timms
+from peftcore.fetch.weight_files import is_safetensors
 
 # What torch.compile, sharded and checkpointed training put between the names of modules.
 _BETWEEN = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -26,7 +27,6 @@ _BETWEEN = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoi
 _BEFORE = re.compile(
     r"(?:(?:state_dict|state_dict_ema|model_state_dict|model|model_ema|module|ema|teacher|student|backbone|encoder)\.)*"
 )
-TOLERATED = 1e-4  # between two epsilons: transformers' 1e-12 and timm's 1e-6 compute the same
 _AVERAGE = re.compile(r"(?:^|[._])(?:ema|teacher)[._]")  # of several copies the one to use, as in timm
 
 
@@ -36,18 +36,19 @@ def read(files: Sequence[Path], model: nn.Module) -> tuple[dict[str, Tensor], li
 
     Raises:
         WeightsUnavailable: it would run code to be read, holds no tensors by name, or the model several times; or a
-            config.json beside it says that they belong to a model which computes something else.
+            file beside it says that they belong to a model which computes something else.
     """
     if files[0].suffix == ".npz":
         return _googles(files[0], model)
     state: dict[str, Tensor] = {}
     for file in files:
-        if file.suffix == ".safetensors":
+        if is_safetensors(file):
             state |= load_file(file)
             continue
         try:
-            with torch.serialization.safe_globals([argparse.Namespace]):  # timm saves its arguments with the weights
-                data = torch.load(file, map_location="cpu", weights_only=True)
+            # timm saves its arguments with the weights; torch reads by the ending what has a name.
+            with torch.serialization.safe_globals([argparse.Namespace]), file.open("rb") as stream:
+                data = torch.load(stream, map_location="cpu", weights_only=True)
         except OSError:
             raise
         except UNREADABLE as error:
@@ -56,32 +57,8 @@ def read(files: Sequence[Path], model: nn.Module) -> tuple[dict[str, Tensor], li
                 "save model.state_dict() alone, as .safetensors"
             ) from error
         state |= _flat(data if isinstance(data, Mapping) else {})
-    if library_of(list(state)):
-        _check_config(files[0].with_name("config.json"), model)
+    beside.heed(files[0], model)
     return _unwrapped(state, model.state_dict())
-
-
-def _check_config(file: Path, model: nn.Module) -> None:
-    """What no tensor's shape shows: how many heads share a projection, the activation, the norms' epsilon."""
-    try:
-        said = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return  # files of weights alone have none
-    if not isinstance(said, dict):
-        return
-    said = said.get("vision_config") or said
-    if isinstance(stages := getattr(model, "layers", None), nn.Sequential):  # a Swin
-        heads, own = said.get("num_heads"), [stage.blocks[0].attn.num_heads for stage in stages]
-    else:
-        heads, own = said.get("num_attention_heads"), model.blocks[0].attn.num_heads
-    if heads is not None and heads != own:
-        raise WeightsUnavailable(f"its config.json says {heads} attention heads, and the backbone has {own}")
-    act, eps = said.get("hidden_act"), said.get("layer_norm_eps", 0)
-    if isinstance(act, str) and not act.startswith("gelu") and any(isinstance(m, nn.GELU) for m in model.modules()):
-        raise WeightsUnavailable(f"its config.json says the activation {act!r}, and the backbone has GELU")
-    norm = next(m for m in model.modules() if isinstance(m, nn.LayerNorm))
-    if abs(eps - norm.eps) > TOLERATED:
-        raise WeightsUnavailable(f"its config.json says layer_norm_eps = {eps:g}, and the backbone has {norm.eps:g}")
 
 
 def _flat(data: Any, at: str = "") -> Iterator[tuple[str, Tensor]]:

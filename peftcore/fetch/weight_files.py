@@ -13,14 +13,22 @@ INDEX = ".index.json"  # names the files of a set of weights that is spread over
 KINDS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".npz")
 ON_THE_HUB = ("model.safetensors", "open_clip_model.safetensors")  # what timm asks a repository for, in this order
 USUAL = (*ON_THE_HUB, f"model.safetensors{INDEX}", "pytorch_model.bin", f"pytorch_model.bin{INDEX}")
+_TORCH = (b"PK\3\4", b"\x80\2")  # its archive, and the pickles of before
 _SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)(\.\w+)")
+
+
+def is_safetensors(file: Path) -> bool:
+    """By its first bytes, whatever its name: the hub's cache has blobs without an ending. A damaged one by its name."""
+    with file.open("rb") as stream:
+        start = stream.read(9)
+    return start[8:] == b"{" or file.suffix == ".safetensors" and not start.startswith(_TORCH)
 
 
 def whole(file: Path) -> bool:
     """Whether a safetensors file is as long as its header says; of other kinds, whether it is there and not empty."""
     try:
         size = file.stat().st_size
-        if file.suffix != ".safetensors":
+        if not is_safetensors(file):
             return size > 0
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections import OrderedDict
 from typing import Any
@@ -94,13 +95,19 @@ def numbered(
     repo: str, label: str, values: dict[str, list[Any]], names: list[str] | None
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """The (n,) classes from 0 by split, without splits that lack some; and the class names."""
-    unknown = (None, -1) if names else (None,)
+    values = {split: [_whole(value) for value in found] for split, found in values.items()}
+    hidden = [
+        split for split, found in values.items() if all(v == -1 for v in found)
+    ]  # as competitions fill their test split
+    shown = {split: found for split, found in values.items() if split not in hidden}
+    is_class = not names and any(-1 in found for found in shown.values())
+    unknown = (None,) if is_class else (None, -1)
     values = {split: found for split, found in values.items() if not any(value in unknown for value in found)}
     if not {"train", "val", "test", "all"} & values.keys():
         raise errors.BadData(f"The column {label!r} of {repo} lacks the class of some images in every split.")
     if not all(isinstance(value, (int, str)) for found in values.values() for value in found):
         raise errors.BadData(
-            f"The column {label!r} of {repo} holds neither numbers nor words; choose another with label=."
+            f"The column {label!r} of {repo} holds neither whole numbers nor words; choose another with label=."
         )
     if names:
         if wrong := {value for found in values.values() for value in found} - {*range(len(names))}:
@@ -113,3 +120,10 @@ def numbered(
     number = {kind: i for i, kind in enumerate(kinds)}
     labels = {split: np.array([number[value] for value in found], np.int64) for split, found in values.items()}
     return labels, _named.unique(kinds)
+
+
+def _whole(value: Any) -> Any:
+    """1.0 as 1, and what is not a number as None: tables that lack some values turn whole numbers into others."""
+    if isinstance(value, float):
+        return None if math.isnan(value) else int(value) if value.is_integer() else value
+    return value

@@ -53,9 +53,7 @@ class TunedModel(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.is_side:
-            return self.from_features(self.features(images))
-        return self.head(self.backbone.pooled(images))
+        return self.from_features(self.features(images)) if self.is_side else self.head(self.backbone.pooled(images))
 
     def features(self, images: Tensor) -> tuple[Tensor, ...]:
         """Side methods only: the frozen features that the side network reads, without gradient, the same every time.

@@ -117,26 +117,26 @@ def _rebuild(tensors: dict[str, Tensor], about: dict[str, Any], backbone: Backbo
     try:
         known, settings, classes = about["backbone"], dict(about["method"]), about["num_classes"]
         name, fingerprint, method = known["name"], known["fingerprint"], settings.pop("name")
-        size, source = list(known["input_size"]), trained_on(about)
-        if {*map(type, (name, fingerprint, method))} != {str} or tensors["head.weight"].shape[:1] != (classes,):
+        size, names = list(known["input_size"]), (name, fingerprint, method, *(about["spec"] or {}).keys())
+        if {*map(type, names)} != {str} or tensors["head.weight"].shape[:1] != (classes,):
             raise TypeError("its names are texts, and num_classes is the number of its classifier's outputs")
-        backbone = backbone or load_backbone(**source)
+        found = backbone or load_backbone(**trained_on(about))
     except KeyError as error:
         raise errors.BadAdapter(f"The description of this adapter is incomplete: {error} is missing.") from None
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise errors.BadAdapter(f"The description of this adapter is damaged: {error}.") from None
-    if list(backbone.input_size) != size:
+    if list(found.input_size) != size:
         raise errors.AdapterMismatch(
-            f"This adapter was trained on {name} with images of {_pixels(size)}, and the {backbone.name} given here "
-            f"takes {_pixels(backbone.input_size)}; give load_backbone(NAME, img_size={tuple(size[1:])})."
+            f"This adapter was trained on {name} with images of {_pixels(size)}, and the {found.name} given here "
+            f"takes {_pixels(found.input_size)}; give load_backbone(NAME, img_size={tuple(size[1:])})."
         )
-    if backbone.fingerprint != fingerprint:
+    if found.fingerprint != fingerprint:
         raise errors.AdapterMismatch(
             f"This adapter was trained on {name} (fingerprint {fingerprint[:8]}), whose weights or shape are not those "
-            f"of the {backbone.name} given here (fingerprint {backbone.fingerprint[:8]}); load it on the backbone that "
-            "it was trained on."
+            f"of the {found.name} {'given' if backbone else 'built'} here (fingerprint {found.fingerprint[:8]}); give "
+            "the backbone that it was trained on."
         )
-    model = attach(backbone, make_method(method, **settings), classes, verify=False)
+    model = attach(found, make_method(method, **settings), classes, verify=False)
     model.load_adapter_state(tensors)
     return model.eval()
 

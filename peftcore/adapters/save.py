@@ -43,7 +43,7 @@ def describe(model: TunedModel, spec: RunSpec | None = None, classes: Sequence[s
             **{name: getattr(backbone, name) for name in ("name", "pretrained", "interpolation")},
             **{name: list(getattr(backbone, name)) for name in ("input_size", "mean", "std")},
             "weights": backbone.origin and vars(backbone.origin),
-            "options": dict(backbone.options),
+            "options": json.loads(json.dumps(dict(backbone.options), default=str)),  # a class by its name, say
             "fingerprint": model.fingerprint,
         },
         "method": model.method.settings(),

@@ -110,7 +110,7 @@ def lens(
 def _test_image(source: str, task: str, image: int) -> tuple[Any, Any, int, list[str]]:
     """A trained model, one test image as it reads it (1, 3, H, W), the number of its class, and the classes' names.
 
-    Raises BadData: there is no such image, or the task has other classes than the model.
+    Raises BadData: there is no such image; and as `pictures`.
     """
     from peftcore import errors
     from peftcore.cli.subject import pictures, trained
@@ -119,11 +119,6 @@ def _test_image(source: str, task: str, image: int) -> tuple[Any, Any, int, list
     x, y, data = pictures(model, spec, slice(image, image + 1), "test")
     if not len(x):
         raise errors.BadData(f"{spec.task} has test images 0 to {len(data.test) - 1}; there is no image {image}.")
-    if len(data.classes) != model.head.out_features:
-        raise errors.BadData(
-            f"{spec.task} has {len(data.classes)} classes and this classifier {model.head.out_features}; name a task "
-            "with the adapter's own classes."
-        )
     return model, x, int(y[0]), list(map(str, data.classes))
 
 

@@ -23,7 +23,7 @@ from peftcore.task import Task, load_task
 def subject(source: str, task: str = "", images: int = 200) -> tuple[TunedModel, Tensor, Tensor]:
     """The model of a run or of a saved adapter, and the first validation images of its task with their labels.
 
-    Raises: as `trained`.
+    Raises: as `trained` and `pictures`.
     """
     model, spec = trained(source, task)
     x, y, _ = pictures(model, spec, slice(images))
@@ -57,8 +57,18 @@ def trained(source: str, task: str = "") -> tuple[TunedModel, RunSpec]:
 def pictures(
     model: TunedModel, spec: RunSpec, which: slice, part: Literal["val", "test"] = "val"
 ) -> tuple[Tensor, Tensor, Task]:
-    """Images of the spec's task as the model reads them, their labels, and the task. Raises UnknownName."""
+    """Images of the spec's task as the model reads them, their labels, and the task.
+
+    Raises:
+        UnknownName: no such task.
+        BadData: the task has another number of classes than the model.
+    """
     task = load_task(spec.task)
+    if len(task.classes) != model.head.out_features:
+        raise errors.BadData(
+            f"{spec.task} has {len(task.classes)} classes and this classifier {model.head.out_features}; name a task "
+            "with the adapter's own classes."
+        )
     split = getattr(task, part)
     x = prepare(split.images[which], model.backbone, spec.normalisation, resize=spec.resize)
     return x, torch.tensor(split.labels[which]), task

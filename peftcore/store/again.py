@@ -27,15 +27,17 @@ def predict_again(store: Store, run: int) -> Iterator[tuple[int, int]]:
     if blob is None:
         raise errors.NotMeasurable(f"Run {run} is {record.status} and has no adapter, so it cannot predict.")
     started = store.last_event(run, "started")
-    arrays = yield from predictions(record.spec, blob, started["classes"] if started else None, f"run {run}")
+    classes, sizes = (started["classes"], started["settings"].get("images")) if started else (None, None)
+    arrays = yield from predictions(record.spec, blob, classes, f"run {run}", sizes)
     store.put_artifact(run, ARTIFACT, pack(arrays))
 
 
 def predictions(
-    settings: Any, blob: bytes, classes: list[str] | None, name: str
+    settings: Any, blob: bytes, classes: list[str] | None, name: str, sizes: dict[str, list[int]] | None = None
 ) -> Generator[tuple[int, int], None, dict[str, np.ndarray]]:
     """Classifies the test images with a saved adapter; yields how many of how many are done, returns the arrays that
-    `results.of_arrays` takes. `settings`: the run's; `classes`: those it was trained on, where they are known.
+    `results.of_arrays` takes. `settings`: the run's; `classes` and `sizes`: of the task it was trained on, where they
+    are known, the latter as in the run's conditions: how many images, and how many of the most frequent class.
 
     Raises DataUnavailable, BadData as `predict_again`; `name` is what errors call the run.
     """
@@ -51,6 +53,15 @@ def predictions(
     if classes is not None and list(task.classes) != list(classes):
         raise errors.BadData(
             f"The task {spec.task} has other classes now than when {name} was trained, so its answers mean nothing."
+        )
+    now = {
+        part: [len(of), int(np.bincount(of).max(initial=0))]
+        for part, of in (("val", task.val.labels), ("test", task.test.labels))
+    }
+    if sizes is not None and any(now[part] != list(size) for part, size in sizes.items() if part in now):
+        raise errors.BadData(
+            f"The task {spec.task} has other images now than when {name} was trained, and it may have been trained on "
+            "some of those that it would be tested on."
         )
     yield 0, len(task.test)
     model = adapters.from_bytes(blob).to(device).eval()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -38,10 +37,9 @@ class State:
     best: Best | None = None  # where validation selects
 
     def pack(self, key: str, seconds: float) -> bytes | None:
-        """The state as a blob; None where that is too large to be kept. `key`: of the run's spec. `seconds`: spent so
-        far."""
-        best = self.best
-        weights = best.weights if best else {}
+        """The state as a blob; None where that is too large to be kept. `key`: of the run's spec and, after a space,
+        of its images. `seconds`: spent so far."""
+        weights = self.best.weights if self.best else {}
         parts = {"adapter": self.model.adapter_state(), "coach": self.coach.state(), "best": weights}
         tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
         for name, parameter in self.model.named_trainable():
@@ -49,20 +47,20 @@ class State:
             tensors |= {f"optimizer.{moment}.{name}": value for moment, value in moments.items()}
         if sum(tensor.nbytes for tensor in tensors.values()) > LIMIT:
             return None
-        selected = best and [best.epoch, best.accuracy]
-        about: dict[str, Any] = {"backbone": self.model.fingerprint}
-        about |= {"spec": key, "epochs": self.epochs, "seconds": seconds, "peak": self.peak, "best": selected}
+        about = {"spec": key, "epochs": self.epochs, "seconds": seconds, "peak": self.peak}
+        about |= {"backbone": self.model.fingerprint, "best": self.best and [self.best.epoch, self.best.accuracy]}
         return pack(tensors, about)
 
     def restore(self, blob: bytes, key: str) -> None:
         """Takes over what `pack` wrote.
 
         Raises:
-            AdapterMismatch: it belongs to a run of another spec; BadAdapter: it is damaged.
+            AdapterMismatch: it belongs to a run of another spec, or on other images; BadAdapter: it is damaged.
         """
         tensors, about = unpack(blob)
-        if about["spec"] != key:
-            raise errors.AdapterMismatch("This checkpoint is another RunSpec's; resume with the spec that made it.")
+        if not key.startswith(about["spec"]):  # in older ones without a key of the images
+            why = "of other images than the task has now" if about["spec"][:12] == key[:12] else "another RunSpec's"
+            raise errors.AdapterMismatch(f"This checkpoint is {why}; resume with what made it, or start again.")
         if about.get("backbone", self.model.fingerprint) != self.model.fingerprint:
             raise errors.AdapterMismatch("The backbone's weights changed since this checkpoint was made; start again.")
         parts: dict[str, dict[str, Tensor]] = {"adapter": {}, "coach": {}, "best": {}, "optimizer": {}}

@@ -20,6 +20,7 @@ from peftcore.backbone.load import Backbone
 from peftcore.backbone.preprocess import augmented, normalisation
 from peftcore.events import Checkpoint, Evaluation, Event, Finished, Progress, SideEntropy, Started, Step, StepMemory
 from peftcore.features.cache import FeatureCache
+from peftcore.features.disk import hash_of
 from peftcore.features.plan import CachePlan, plan_cache
 from peftcore.memory import Ledger, MemoryReport
 from peftcore.model import attach
@@ -84,14 +85,17 @@ class Trainer:
     def begin(self, resume: bytes | None = None) -> Iterator[Event]:
         """What comes before the first batch: the state that is resumed, a look at all images, frozen features."""
         spec, task, model = self.spec, self.task, self.model
+        every = (task.train, task.val, task.test)
+        names = [[str(file).split("/")[-1] for file in getattr(of.images, "files", ())] for of in every]
+        parts = [repr((task.classes, names)).encode(), *(np.asarray(of.labels).tobytes() for of in every)]
+        self.key = f"{spec.key} {hash_of(parts)}"  # a run goes on with the images with which it began
         if resume is not None:
-            self.state.restore(resume, spec.key)
+            self.state.restore(resume, self.key)
         plan = self.plan or plan_cache(model, len(task.train) + len(task.val), spec)
         settings = self._conditions() | {"features": plan.to_dict()}
         counts, classes, kind, device = model.parameter_counts(), list(task.classes), spec.method.kind, str(self.device)
         yield Started(spec.to_dict(), kind, counts, self.steps, spec.epochs, classes, device, settings)
         # A file that is broken is named now, not at the end of the run when the test images are read.
-        every = (task.train, task.val, task.test)
         yield from counted("looking at the images", [(split, check_images(split.images)) for split in every])
         if self.plan is None:  # the test images are read once, at the end of the run: their features are not kept
             self.caches = plan.caches(model, task, ("train", "val"), spec)
@@ -228,7 +232,7 @@ class Trainer:
             state.best = Best(epoch, accuracy, {n: t.cpu() for n, t in self.model.adapter_state().items()})
         yield from self.coach.end_epoch(step, epoch)
         if epoch < spec.epochs:
-            yield Checkpoint(epoch, step, blob=state.pack(spec.key, self.seconds))
+            yield Checkpoint(epoch, step, blob=state.pack(self.key, self.seconds))
 
     @torch.no_grad()
     def _entropies(self) -> list[float]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import streamlit as st
 
-from app import recordings
+from app import recordings, versions
 from app.looks import ROLLOUT, Look, look_of
 from app.subjects import Run, Scores, Subject, adapter, run
 from peftcore import errors
@@ -61,9 +61,13 @@ class Shared:
 # Data and models
 
 
-@st.cache_resource(max_entries=6, show_spinner=False)
 def task(name: str) -> Task:
     """A task, read once for all sessions; its arrays are not to be changed."""
+    return _task(name, versions.of(name))
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _task(name: str, version: float) -> Task:
     from peftcore.task import load_task
 
     return load_task(name)
@@ -115,12 +119,12 @@ def backbone(blob: bytes) -> Backbone:
     return _backbone(**trained_on(unpack(blob)[1]))
 
 
-def finished(blob: bytes | None) -> bytes:
-    """A run's adapter. Raises NotMeasurable: it has none yet."""
-    if blob is None:
-        raise errors.NotMeasurable(
-            "This run has not come to its end, so there is no trained model of it to look into yet."
-        )
+def trained(subject: Subject) -> bytes:
+    """A run's adapter. Raises NotMeasurable: it has none yet, or is a recording without one."""
+    if not run(subject).has_weights:
+        raise errors.NotMeasurable(ONLY_SCORES)
+    if (blob := adapter(subject)) is None:
+        raise errors.NotMeasurable("This run has not come to its end, so there is no trained model of it to look into.")
     return blob
 
 
@@ -130,9 +134,7 @@ def shared_model(subject: Subject) -> Shared:
     from peftcore import adapters
     from peftcore.bench._finer import finer
 
-    if not run(subject).has_weights:
-        raise errors.NotMeasurable(ONLY_SCORES)
-    blob = finished(adapter(subject))
+    blob = trained(subject)
     base = backbone(blob)
     model = adapters.from_bytes(blob, base)
     return Shared(model if subject.times == 1 else finer(model, base, subject.times))
@@ -199,7 +201,7 @@ def attention(
     lock = shared.lock
     if not tuned:
         # A clone: probes put hooks on what they look at, and the cached backbone belongs to everybody.
-        source = backbone(finished(adapter(subject))).clone()
+        source = backbone(trained(subject)).clone()
         source = source if subject.times == 1 else finer_backbone(source, subject.times)
         lock = threading.Lock()
     own = shared.model.backbone

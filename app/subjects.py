@@ -161,9 +161,14 @@ def run(subject: Subject) -> Run:
 
 def named(code: str) -> Subject:
     """The subject that an address calls `code`: a run's number, an example's name, or a recording's id."""
-    if number(code) is not None:
-        return Subject(str(state.store().folder), code)
+    if (run := number(code)) is not None:
+        return Subject(str(state.store().folder), str(run))
     return Subject(ATLAS if code in recordings.runs() else GALLERY, code)
+
+
+def plain(code: str) -> str:
+    """The one way to write what an address calls `code`: '1' of '01'."""
+    return code if (run := number(code)) is None else str(run)
 
 
 def number(code: str) -> int | None:

@@ -70,7 +70,7 @@ def models(subject: subjects.Subject) -> Models:
     from peftcore.adapters import from_bytes
     from peftcore.bench._finer import finer, finer_backbone
 
-    blob = cached.finished(subjects.adapter(subject))
+    blob = cached.trained(subject)
     backbone = cached.backbone(blob)
     tuned = from_bytes(blob, backbone)
     if subject.times > 1:

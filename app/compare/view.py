@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from app import captions, errors, links, navigation, numbers, screen, theme, words
+from app import captions, errors, links, navigation, numbers, screen, subjects, theme, words
 from app.compare import board, tables
 from app.compare.entries import LEAST, MOST, Entry, Group, first_choice, groups, offered
 from app.drawn import plan
@@ -29,8 +29,8 @@ COSTS = {"memory": "peak memory", "parameters": "trained weights", "stored": "st
 
 def choose() -> list[Entry]:
     """The runs that the address names, 2 to 12; a field to change them."""
-    named = [code for code in (links.read("runs") or "").split(",") if code not in ("", "none")]
-    entries, faults = offered(named)
+    named = list(dict.fromkeys(subjects.plain(code) for code in links.listed("runs") if code not in ("", "none")))
+    entries, faults = offered(named[:MOST])
     by_code = {entry.code: entry for entry in entries}
     default = [entry.code for entry in first_choice(entries)]
     apart = dict(zip(by_code, words.apart([entry.spec for entry in entries]), strict=True))
@@ -41,7 +41,7 @@ def choose() -> list[Entry]:
         return f"{number}: {words.run_title(entry.spec)}{apart[code] if entry.record else ''}"
 
     chosen = links.several(
-        "compare", "runs", "runs", list(by_code), default=default, show=show, max_selections=MOST,
+        "compare", "runs", "runs", list(by_code), default=default, show=show, read=subjects.plain, max_selections=MOST,
         placeholder=f"{LEAST} to {MOST} runs",
     )  # fmt: skip
     for fault in faults:
@@ -83,7 +83,9 @@ def cost(entries: Sequence[Entry]) -> None:
     found = groups(entries)
     rows = [row for row in (group.row() for group in found) if row["accuracy"] is not None and row[by]]
     if not rows:
-        if any(entry.status == "finished" for entry in entries):
+        if any(group.row()["accuracy"] is not None for group in found):
+            st.info(f"None of these runs has a known {COSTS[by]}; choose another one.", icon=":material/info:")
+        elif any(entry.status == "finished" for entry in entries):
             st.info("Their test accuracy is shown when the teacher reveals it.", icon=":material/lock:")
         else:
             st.info("None of these runs has come to its end, so there is no test accuracy yet.", icon=":material/info:")

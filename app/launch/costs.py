@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from app import background, state
+from app import background, state, versions
 from app import desk as desk_module
 from app.room import who
 from app.worker import OverLimit
@@ -111,7 +111,7 @@ def of(spec: RunSpec) -> Future:
     if refused := who.unpredicted(spec.backbone, spec.task):
         is_to_come = isinstance(refused, DataUnavailable)  # and may be launched
         return background.settled(fault=refused) if is_to_come else background.settled(refused)
-    return background.apart(("cost", _key(spec)), _predict, spec)
+    return background.apart(("cost", _key(spec), versions.of(spec.task)), _predict, spec)
 
 
 def _key(spec: RunSpec) -> str:
@@ -121,7 +121,9 @@ def _key(spec: RunSpec) -> str:
 
 def of_race(specs: Sequence[RunSpec], each: Sequence[Cost]) -> Future:
     """A future of a Race, or of the HeadroomError that says why it is impossible. `each`: what the specs cost alone."""
-    return background.apart(("race", *map(_key, specs)), _race, list(specs), list(each))
+    return background.apart(
+        ("race", *((_key(spec), versions.of(spec.task)) for spec in specs)), _race, list(specs), list(each)
+    )
 
 
 def promised(spec: RunSpec) -> dict[str, int] | None:
@@ -148,7 +150,7 @@ def _predict(spec: RunSpec) -> Cost | HeadroomError:
         load_task(spec.task).check_select(spec.select)
         report = predict_memory(spec)
         everything = _key(spec.replace(method=whole, cache_features="auto"))
-        full = report.peak if spec.method.name == whole else _peak(everything)
+        full = report.peak if spec.method.name == whole else _peak(everything, versions.of(spec.task))
         model = _on_meta(spec)
         proposed = None if spec.image_size else smaller(model.backbone)
         less = at(spec, proposed).peak if proposed else 0
@@ -162,7 +164,7 @@ def _predict(spec: RunSpec) -> Cost | HeadroomError:
 
 
 @lru_cache(maxsize=desk_module.MOST_KEPT)
-def _peak(key: str) -> int:
+def _peak(key: str, version: float) -> int:
     """Bytes at the peak of a step of a spec with this `_key`: full fine-tuning's is the same beside every method."""
     from peftcore.memory import predict_memory
     from peftcore.spec import RunSpec

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, errors, navigation, pictures
+from app import background, errors, navigation, pictures, versions
 from app.room import who
 from peftcore.errors import HeadroomError
 from peftcore.task import load_task
@@ -30,7 +30,7 @@ def draw(place: DeltaGenerator, task: str) -> int:
     except HeadroomError as error:
         place.caption(errors.plain(str(error)))
         return 0
-    job = background.later(("preview", task), lambda: _one_of_each(task))
+    job = background.later(("preview", task, versions.of(task)), lambda: _one_of_each(task))
     background.wait(job, lambda: place.caption("Drawing the task's images."), place)
     if isinstance(images := job.result(), HeadroomError):
         place.caption(f"No images to show. {errors.plain(str(images))}")

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app import forms, glossary, links, words
+from app.errors import plain
 from app.launch import raced
 from peftcore import errors
 from peftcore.figures.method_style import method_title
@@ -77,4 +78,5 @@ def _pills(
     def keep() -> None:
         links.write(**{key: sorted(st.session_state[key], key=options.index) or [""]})
 
-    st.pills(label, options, key=key, selection_mode="multi", wrap=True, format_func=show, on_change=keep, **settings)
+    st.pills(label, options, key=key, selection_mode="multi", wrap=True, on_change=keep,
+             format_func=lambda one: plain(show(one)), **settings)  # fmt: skip

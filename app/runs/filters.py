@@ -26,8 +26,9 @@ _LAST = "runs_filter"  # in the session: the filter that the page of the list is
 def asked() -> Filter:
     """What the address asks for; what it says and is no filter counts as not said."""
     lists = {name: tuple(filter(None, links.listed(code))) for name, code in LISTS.items()}
-    lists = {name: () if said == ("none",) else said for name, said in lists.items()}
     shelf: Shelf = next((one for one in SHELVES if one == links.read("shelf")), "current")
+    for name in [name for name, said in lists.items() if said == ("none",)]:  # older links' empty choice, or a tag
+        lists[name] = ("none",) if "none" in listing.facets(store(), shelf)[name] else ()
     return Filter(links.read("q") or "", starred=links.read("star") == "1", shelf=shelf, **lists)
 
 

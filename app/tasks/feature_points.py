@@ -14,7 +14,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import background, pictures
+from app import background, pictures, versions
 from app.desk import Desk, Job, Work
 from app.room import who
 from app.worker import BYTES, Call
@@ -88,7 +88,7 @@ class Features:
 
 def drawn(task: str) -> Job:
     """A future of Drawn, or of a HeadroomError."""
-    return _ask(_quick(), ("sheet", task), lambda: _drawn(task))
+    return _ask(_quick(), ("sheet", task, versions.of(task)), lambda: _drawn(task))
 
 
 def features(wish: Wish, download: bool = False, size: int = 0) -> Job:
@@ -96,13 +96,17 @@ def features(wish: Wish, download: bool = False, size: int = 0) -> Job:
     may take, where that is more than any work may."""
     if download:
         who.fetch("weights")
-    return _ask(_slow(), wish, Call(_features, (wish, download), seconds=SECONDS, size=max(BYTES, size)))
+    return _ask(
+        _slow(),
+        (wish, versions.of(wish.task)),
+        Call(_features, (wish, download), seconds=SECONDS, size=max(BYTES, size)),
+    )
 
 
 def images(task: str) -> Job:
     """A future of None once a task's images were downloaded, or of a HeadroomError."""
     who.fetch("a task's images")
-    return _ask(_slow(), ("images", task), lambda: _images(task))
+    return _ask(_slow(), ("images", task, versions.of(task)), lambda: _images(task))
 
 
 def stay(job: Job, tell: Callable[[Reading], None], place: DeltaGenerator) -> Job:
@@ -126,7 +130,7 @@ def perplexity_of(found: Features, asked: float) -> float:
 
 def tsne(wish: Wish, perplexity: float, found: Features) -> Job:
     """A future of points (n, 2), or of a HeadroomError."""
-    return _ask(_quick(), ("tsne", wish, perplexity), lambda: _tsne(found.values, perplexity))
+    return _ask(_quick(), ("tsne", wish, versions.of(wish.task), perplexity), lambda: _tsne(found.values, perplexity))
 
 
 def _ask(desk: Desk, key: Hashable, work: Work) -> Job:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import streamlit as st
 
-from app import pictures
+from app import pictures, versions
 from app.desk import Desk
 from peftcore.errors import HeadroomError
 from peftcore.task import Split, Task, load_task
@@ -80,12 +80,12 @@ class Seen:
 
 def facts(task: str) -> Future:
     """A future of Facts, or of the HeadroomError that says why the task cannot be read."""
-    return _ask(("facts", task), lambda: _facts(task))
+    return _ask(("facts", task, versions.of(task)), lambda: _facts(task))
 
 
 def seen(wish: Wish) -> Future:
     """A future of Seen, or of a HeadroomError."""
-    return _ask(wish, lambda: _seen(wish))
+    return _ask((wish, versions.of(wish.task)), lambda: _seen(wish))
 
 
 def _ask(key: Hashable, work: Callable[[], Any]) -> Future:

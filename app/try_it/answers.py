@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from app import background, cached, subjects
+from app import background, cached, subjects, versions
 from app.room import who
 from app.try_it import named
 from peftcore.errors import HeadroomError, NotMeasurable
@@ -52,7 +52,8 @@ def ask(run: subjects.Run, image: str) -> Future:
             who.task(found[0])  # asked here, since the answer is for all who may see it
     except HeadroomError as error:
         return background.settled(error)
-    return background.later(("answer", run.subject, run.finished, image), lambda: _or_error(run, image))
+    key = ("answer", run.subject, run.finished, image, versions.of(found[0]) if found else 0)
+    return background.later(key, lambda: _or_error(run, image))
 
 
 def classes(run: subjects.Run) -> list[str]:

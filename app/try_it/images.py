@@ -16,6 +16,7 @@ import streamlit as st
 
 from app import brought, cached, errors, links, screen, subjects, theme, words
 from app.drawn import plan
+from app.room import who
 from app.try_it import named
 from peftcore import uploads
 from peftcore.errors import HeadroomError
@@ -122,6 +123,7 @@ def _test(runs: Sequence[subjects.Run]) -> None:
             on_change=lambda: links.write(image=named.of_test(st.session_state[key], 0)),
         )  # fmt: skip
         with errors.sentences():
+            who.task(name)
             task = cached.task(name)
         split, last = task.test, len(task.test) - 1
         st.session_state["try_it_number"] = min(number, last)

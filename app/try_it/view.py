@@ -47,14 +47,17 @@ def _choose() -> list[subjects.Run]:
     """Up to four runs; by default the newest ones on one task, else recorded examples."""
     offered = subjects.runs("adapter")
     codes = {run.subject.id: run for run in offered}
-    for code in (links.read("runs") or "").split(","):
-        if code and code != "none" and code not in codes:
+    named = list(dict.fromkeys(subjects.plain(code) for code in links.listed("runs") if code not in ("", "none")))
+    for code in named[:MOST]:
+        if code not in codes:
             with errors.sentences(stop=False):
                 codes[code] = subjects.run(subjects.named(code))
+    if len(named) > MOST:
+        st.info(f"At most {MOST} runs answer side by side; the first {MOST} are shown.", icon=":material/info:")
     first = [run for run in offered if run.spec["task"] == offered[0].spec["task"]] if offered else []
     chosen = links.several(
         "try_it", "runs", "runs", list(codes), default=[run.subject.id for run in first[:FIRST]],
-        show=lambda code: codes[code].title, max_selections=MOST, placeholder=f"up to {MOST} runs",
+        show=lambda code: codes[code].title, read=subjects.plain, max_selections=MOST, placeholder=f"up to {MOST} runs",
     )  # fmt: skip
     found = [codes[code] for code in chosen[:MOST]]
     if found and all(run.example for run in found):

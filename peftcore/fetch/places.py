@@ -159,9 +159,7 @@ def located(config: dict[str, Any]) -> Path:
         return Path(_hub.download_cached_file(where, check_hash=False))
     if not how:
         raise RuntimeError("timm knows no weights of it")
-    path = Path(where)
-    # What comes with Headroom is nobody's word, and is read also where no folder may be named.
-    return weight_files.weights_file(path) if inside(path, embedded.BACKBONES) else weights_file(path)
+    return weights_file(Path(where))
 
 
 def weights_file(path: Path) -> Path:
@@ -170,7 +168,9 @@ def weights_file(path: Path) -> Path:
     Raises:
         BadData: HEADROOM_DATA does not let it be read. WeightsUnavailable: as `weight_files.weights_file`.
     """
-    return weight_files.weights_file(confined(path, "Name a file or a folder there."))
+    # What comes with Headroom is nobody's word, and is read also where no folder may be named.
+    own = inside(path, embedded.BACKBONES)
+    return weight_files.weights_file(path if own else confined(path, "Name a file or a folder there."))
 
 
 def why_no_weights(name: str, error: object) -> str:

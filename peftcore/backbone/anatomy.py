@@ -73,6 +73,7 @@ def anatomy(module: Any, name: str) -> tuple[Block, ...]:
             )
         width = next(p.shape[0] for p in block.norm1.parameters())
         grid = getattr(block, "input_resolution", None) or patches.grid_size
-        heads = attention.num_heads
-        blocks.append(Block(path, stage, width, heads, getattr(attention, "head_dim", width // heads), tuple(grid)))
+        # Of what the heads put out: in differential attention `head_dim` is half of a head.
+        heads, out = attention.num_heads, getattr(getattr(attention, "proj", None), "in_features", width)
+        blocks.append(Block(path, stage, width, heads, out // heads, tuple(grid)))
     return tuple(blocks)

@@ -88,7 +88,7 @@ class Backbone:
         digest = hashlib.blake2b(digest_size=16)
         for name, tensor in sorted(self.module.state_dict().items()):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def clone(self) -> Backbone:
@@ -138,6 +138,7 @@ class Backbone:
             BadData: not a float tensor of images, or of a size other than the backbone's.
         """
         self.check_images(images)
+        images = images.to(next(self.module.parameters()).dtype)  # a model that was moved to bf16, say
         return self.module.forward_head(self.module.forward_features(images), pre_logits=True)
 
     def check_images(self, images: Tensor, exact: bool = False) -> None:
@@ -170,7 +171,7 @@ class Backbone:
             BadData: as `pooled`.
         """
         self.check_images(images)
-        seen: dict[str, Tensor] = {"image": images}
+        seen: dict[str, Tensor] = {"image": images.to(next(self.module.parameters()).dtype)}
         inner = {p for p in points if p not in ("image", "pooled")}
         rows, missing = slice(0), set()
 

@@ -128,9 +128,10 @@ def attention_traits(
     are looked at: what is left of a row is a share of the patches. On Swin a patch looks within its window.
 
     Raises:
-        NotMeasurable: an attention that forms no map.
+        NotMeasurable: an attention that forms no map. BadData: images of another size than the backbone's.
     """
     backbone = source.backbone if isinstance(source, TunedModel) else source
+    backbone.check_images(images, exact=True)
     parts = images.split(AT_ONCE)
     distances, entropies = [], []
     for layer, block in enumerate(backbone.blocks):

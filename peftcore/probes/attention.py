@@ -83,10 +83,10 @@ def _maps(source: Backbone | TunedModel, images: Tensor, layer: int) -> Tensor:
     if not seen:
         raise errors.NotMeasurable(f"The attention of {backbone.name} ran without forming its map.")
     maps = seen[-1].float()
-    if (rows := maps.sum(-1)).sub(1).abs().max() > 0.01:  # bf16 rounds
+    if (rows := maps.sum(-1)).sub(1).abs().max() > 0.01 or maps.shape[1] != block.heads:  # bf16 rounds
         raise errors.NotMeasurable(
-            f"The attention of {backbone.name} has weights whose rows sum to {rows.min():.3g} to {rows.max():.3g}, "
-            "not to 1: they cannot be read as shares."
+            f"The attention of {backbone.name} has {block.heads} heads, and {maps.shape[1]} maps whose rows sum to "
+            f"{rows.min():.3g} to {rows.max():.3g}, not to 1 for each head: they cannot be read as shares."
         )
     if backbone.hierarchical or maps.shape[0] != len(images):
         return _from_windows(maps, backbone.module.get_submodule(block.path), block, len(images))

@@ -55,7 +55,7 @@ def attribute(
     """
     if by not in get_args(By):
         raise errors.unknown("attribution", by, get_args(By))
-    model.backbone.check_images(images)
+    model.backbone.check_images(images, exact=by != "integrated_gradients")
     if steps < 1:
         raise errors.InvalidSetting(f"steps = {steps}; integrated gradients take one step or more.")
     with evaluating(model):
@@ -122,7 +122,6 @@ def _gradcam(model: TunedModel, images: Tensor, target: Tensor, layer: int | Non
     if not -backbone.depth <= chosen < backbone.depth:
         raise errors.NotMeasurable(f"{backbone.name} has layers 0 to {backbone.depth - 1}; there is no layer {layer}.")
     chosen %= backbone.depth
-    backbone.check_images(images, exact=True)
     on_grid = _OnGrid(model, chosen)
     with backbone.module.get_submodule(on_grid.block.path).register_forward_hook(on_grid.through):
         parts = zip(images.split(AT_ONCE), target.split(AT_ONCE), strict=True)
@@ -156,7 +155,7 @@ class _OnGrid(nn.Module):
 
 def _rollout(model: TunedModel, images: Tensor) -> Tensor:
     """The rollout's row of the pooled token (two in a distilled DeiT), or the mean of all patches' rows."""
-    (backbone := model.backbone).check_images(images, exact=True)
+    backbone = model.backbone
     flow = attention_flow(model, images)  # (B, last tokens, first tokens)
     token = getattr(backbone.module, "global_pool", "") == "token"
     pooled = 1 + hasattr(backbone.module, "dist_token")

@@ -95,6 +95,7 @@ def _check_transformers(said: dict[str, Any], model: nn.Module) -> None:
     """How many heads share a projection, the activation, the norms' epsilon."""
     vision = said.get("vision_config")
     said = vision if isinstance(vision, dict) else said
+    own: Any
     if isinstance(stages := getattr(model, "layers", None), nn.Sequential):  # a Swin
         heads, own = said.get("num_heads"), [stage.blocks[0].attn.num_heads for stage in stages]
     else:

@@ -19,9 +19,9 @@ from torch import Tensor
 from peftcore import errors
 from peftcore.adapters.merged import classifiers
 from peftcore.backbone.anatomy import PROJECTIONS
-from peftcore.backbone.load import Backbone
+from peftcore.backbone.load import Backbone, backbones
 from peftcore.fetch.peft_export import lora_names, ranks, state_of_peft
-from peftcore.fetch.peft_folder import PeftFolder, plain_names, read_peft
+from peftcore.fetch.peft_folder import CONFIG, PeftFolder, plain_names, read_peft
 from peftcore.methods import make_method
 from peftcore.model import TunedModel, attach
 
@@ -36,10 +36,13 @@ def import_peft(folder: str | Path, backbone: Backbone) -> TunedModel:
 
     Raises:
         BadAdapter: not a PEFT folder, damaged, or trained on weights that it does not hold.
-        AdapterMismatch: tensors that this backbone has no place for, or no saved classifier.
+        AdapterMismatch: tensors that this backbone has no place for, or no saved classifier; or the folder names
+            another backbone of timm's or Headroom's.
         DoesNotFit: PEFT cannot attach it to this backbone.
     """
-    record = _on_original_weights(read_peft(Path(folder)), backbone)
+    record = read_peft(Path(folder))
+    _check_base(record, backbone)
+    record = _on_original_weights(record, backbone)
     paths, tensors = classifiers(backbone), dict(record.tensors)
     heads = [[tensors.pop(f"{path}.{name}", torch.empty(0)) for name in ("weight", "bias")] for path in paths]
     weight, bias = heads[0]
@@ -57,6 +60,26 @@ def import_peft(folder: str | Path, backbone: Backbone) -> TunedModel:
         model = _as_lora(record, backbone, len(weight)) or model
     model.head.load_state_dict({"weight": weight, "bias": bias})
     return model.eval()
+
+
+def _check_base(record: PeftFolder, backbone: Backbone) -> None:
+    """Of other names than timm's and Headroom's, and of local paths, nothing is known."""
+    (theirs, their_tag), (ours, our_tag) = map(_architecture, (str(record.base), backbone.name))
+    if (
+        theirs in backbones()
+        and ours in backbones()
+        and (theirs != ours or their_tag and our_tag and their_tag != our_tag)
+    ):
+        raise errors.AdapterMismatch(
+            f"{str(record.source)!r} was trained on {record.base}, by its {CONFIG}, and the backbone given is "
+            f"{backbone.name}; load it on the one that it was trained on."
+        )
+
+
+def _architecture(name: str) -> tuple[str, str]:
+    """'hf-hub:timm/vit_tiny_patch16_224.augreg' -> ('vit_tiny_patch16_224', 'augreg')."""
+    name, _, tag = name.removeprefix("hf-hub:").removeprefix("timm/").partition(".")
+    return name, tag
 
 
 def _on_original_weights(record: PeftFolder, backbone: Backbone) -> PeftFolder:

@@ -190,3 +190,28 @@ def test_a_layer_that_its_architecture_passes_by_holds_no_lora_of_peft(tmp_path)
     with pytest.raises(errors.CannotExport, match=r"never calls that layer"):
         pc.export_peft(pc.attach(backbone, "serial_lora", 3), tmp_path)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("base", "is_another"),
+    [
+        ("deit_tiny_patch16_224", True),
+        ("timm/deit_tiny_patch16_224.fb_in1k", True),
+        ("vit_micro", True),
+        ("vit_tiny_patch16_224", False),
+        ("timm/vit_tiny_patch16_224.augreg_in21k", False),
+        ("google/vit-base-patch16-224", False),
+        ("/home/me/my-vit", False),
+        (None, False),
+    ],
+)
+def test_a_folder_that_names_another_backbone_is_refused(tmp_path, base, is_another):
+    """Every tensor fits, and would be added to weights on which it was not trained."""
+    assert small("vit").name == "vit_tiny_patch16_224"
+    pc.export_peft(nudge(pc.attach(small("vit"), "lora", 3), 0.1), tmp_path)
+    edit(tmp_path, base_model_name_or_path=base)
+    if not is_another:
+        pc.load_adapter(tmp_path, small("vit"))
+        return
+    with pytest.raises(errors.AdapterMismatch, match=f"was trained on {base}, .*vit_tiny_patch16_224"):
+        pc.load_adapter(tmp_path, small("vit"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers import DropPath
+from timm.layers import DropPath, PatchDropout
 from torch import nn
 
 from peftcore.backbone.arrival import UNREADABLE
@@ -20,7 +20,7 @@ from peftcore.fetch.weight_files import USUAL, parts, weights_file
 
 TOLERATED = 1e-4  # between two epsilons: transformers' 1e-12 and timm's 1e-6 compute the same
 _RESAMPLING = {2: "bilinear", 3: "bicubic"}  # as Pillow numbers them
-_WITHOUT_EFFECT = (nn.Identity, nn.Dropout, DropPath)  # in eval mode
+_WITHOUT_EFFECT = (nn.Identity, nn.Dropout, DropPath, PatchDropout)  # in eval mode
 
 
 def heed(file: Path, model: nn.Module) -> None:
@@ -47,7 +47,7 @@ def _is_theirs(file: Path) -> bool:
     """Whether the folder is one model's: its file has a model's usual name, or no other weights lie there."""
     try:
         return file.name in USUAL or file in parts(weights_file(file.parent))
-    except UNREADABLE + (WeightsUnavailable,):
+    except (*UNREADABLE, WeightsUnavailable):
         return False
 
 

@@ -65,11 +65,8 @@ def import_peft(folder: str | Path, backbone: Backbone) -> TunedModel:
 def _check_base(record: PeftFolder, backbone: Backbone) -> None:
     """Of other names than timm's and Headroom's, and of local paths, nothing is known."""
     (theirs, their_tag), (ours, our_tag) = map(_architecture, (str(record.base), backbone.name))
-    if (
-        theirs in backbones()
-        and ours in backbones()
-        and (theirs != ours or their_tag and our_tag and their_tag != our_tag)
-    ):
+    other_weights = their_tag and our_tag and their_tag != our_tag
+    if {theirs, ours} <= {*backbones()} and (theirs != ours or other_weights):
         raise errors.AdapterMismatch(
             f"{str(record.source)!r} was trained on {record.base}, by its {CONFIG}, and the backbone given is "
             f"{backbone.name}; load it on the one that it was trained on."

@@ -96,11 +96,8 @@ def numbered(
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """The (n,) classes from 0 by split, without splits that lack some; and the class names."""
     values = {split: [_whole(value) for value in found] for split, found in values.items()}
-    hidden = [
-        split for split, found in values.items() if all(v == -1 for v in found)
-    ]  # as competitions fill their test split
-    shown = {split: found for split, found in values.items() if split not in hidden}
-    is_class = not names and any(-1 in found for found in shown.values())
+    # A split of -1 alone has no labels, as a competition's test split; beside other classes -1 may be one.
+    is_class = not names and any(-1 in found and any(v != -1 for v in found) for found in values.values())
     unknown = (None,) if is_class else (None, -1)
     values = {split: found for split, found in values.items() if not any(value in unknown for value in found)}
     if not {"train", "val", "test", "all"} & values.keys():

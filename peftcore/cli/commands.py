@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import typer
 from rich.markup import escape
 
@@ -25,6 +28,9 @@ for command in (
 
 def main() -> None:
     """Errors of ours are one sentence on standard error and exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal or a pipe may lack a star, or a name's letters
+            stream.reconfigure(errors="replace")
     try:
         app(standalone_mode=True)
     except errors.HeadroomError as error:

@@ -158,6 +158,13 @@ def check_kept(store: Store, caps: Caps, owner: str, more: int = 0) -> None:
         caps.keep(db.execute(query, (owner,)).fetchone()[0] or 0, more)
 
 
+def cpus_per_run() -> int:
+    """HEADROOM_CPUS_PER_RUN, or 0 where it says nothing. Raises InvalidSetting."""
+    name = variable("cpus_per_run")
+    text = os.environ.get(name, "")
+    return _number(name, text) if text.strip("0 ") else 0
+
+
 def _number(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST):
         raise InvalidSetting(f"{name}={text} is not possible; it must be a whole number, 1 to {MOST:,}.")

@@ -60,7 +60,7 @@ class Engine:
     ):
         self.store = store
         self.address = address or os.environ.get("RAY_ADDRESS") or None
-        self.cpus_per_run = cpus_per_run or int(os.environ.get("HEADROOM_CPUS_PER_RUN", 0))
+        self.cpus_per_run = cpus_per_run or caps.cpus_per_run()
         self.runs_per_gpu, self.function = runs_per_gpu, function
         self._held = Held(store)
         self._line = Line(store, forward)

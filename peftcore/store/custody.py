@@ -13,11 +13,12 @@ MOST_LOSSES = 3  # times that a run is lost without having come further, after w
 
 
 def resume(store: Store, run: int, engine: str, status: str) -> bool:
-    """Queues a run of this status again because a person wants it, behind those that wait; losses are forgiven.
+    """Queues a run of this status again because a person wants it, behind those that wait; losses are forgiven. An
+    archived one is back in the list of Runs: what works can be seen.
 
     Returns False, and changes nothing, where the run is not of this status any more.
     """
-    sets = "queued = ?, losses = 0, stop_wanted = 0"
+    sets = "queued = ?, losses = 0, stop_wanted = 0, archived = NULL"
     return _requeue(store, run, engine, sets, [time.time()], "id = ? AND status = ? AND deleted IS NULL", [run, status])
 
 

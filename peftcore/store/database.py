@@ -63,6 +63,8 @@ class Database:
             name = "_".join(getattr(error, "sqlite_errorname", "").split("_")[:2])
             why, remedy = REASONS.get(name, (f"SQLite says {str(error)!r}", "Try again"))
             raise errors.StoreUnavailable(self._sentence(why, remedy)) from error
+        except UnicodeEncodeError as error:  # bytes of a terminal that is not UTF-8
+            raise errors.InvalidSetting(f"{error.object!r} is not text in Unicode; type it again.") from None
         except OverflowError:  # of more than 64 bits
             raise errors.UnknownName("There is no run of that number; it is larger than any can be.") from None
 

@@ -28,6 +28,7 @@ FIELDS = {  # that a list can be narrowed by, as SQL
     "backbone": "json_extract(spec, '$.backbone')",
     "owner": "owner",
 }
+MOST_WORDS = 100  # of a search: SQLite nests what it looks for
 LONGEST_NUMBER = 19  # digits; SQLite's own numbers have no more
 # What a word is looked for in: all that stands in the list. Names of methods as they are written there, too.
 _TEXT = " || char(10) || ".join(
@@ -64,7 +65,7 @@ class Filter:
     def where(self) -> tuple[str, list[Any]]:
         """SQL after WHERE, and its values."""
         parts, values = [SHELVES[self.shelf]], list[Any]()
-        for word in self.text.split():
+        for word in list(dict.fromkeys(self.text.split()))[:MOST_WORDS]:
             part, of = _word(word)
             parts.append(part)
             values += of

@@ -52,7 +52,8 @@ def mark(
 def archive(store: Store, runs: Iterable[int], on: bool = True) -> list[int]:
     """Takes runs out of the list of Runs, or back in, and returns those that were not so already. Links to them, and
     all else that knows them, stay. Raises InvalidSetting, UnknownName: as `delete`."""
-    changed = [run for run in _ended(store, runs, "archived") if (store.run(run).archived is not None) != on]
+    those = _ended(store, runs, "archived") if on else list(runs)
+    changed = [run for run in those if (store.run(run).archived is not None) != on]
     _set(store, changed, {"archived": time.time() if on else None})
     return changed
 
@@ -124,4 +125,4 @@ def _ended(store: Store, runs: Iterable[int], how: str) -> list[int]:
 
 def _set(store: Store, runs: Sequence[int], values: dict[str, Any]) -> None:
     # A run that has been resumed meanwhile is at work and stays in the lists.
-    store.put_marks(runs, values, only_ended=bool({"archived", "deleted"} & values.keys()))
+    store.put_marks(runs, values, only_ended=any(values.get(name) is not None for name in ("archived", "deleted")))

@@ -94,4 +94,4 @@ def _row(record: RunRecord) -> list[Any]:
 
 def _safe(name: str) -> str:
     """A person's name as that of a folder, anywhere."""
-    return re.sub(r"[^\w() -]+", "_", name).strip(" .") or MACHINE
+    return re.sub(r"[^\w() \u0300-\U0010ffff-]+", "_", name).strip(" .") or MACHINE

@@ -8,7 +8,7 @@ from peftcore.engine.room.record import Person
 from peftcore.engine.room.room import Room
 from peftcore.store import RunRecord, Store
 
-MOST_RUNS = 5000  # the newest, of all
+MOST_RUNS = 5000  # the newest, of all and then of each person
 MOST_POINTS = 40  # of a small curve
 
 
@@ -34,8 +34,11 @@ def progress(store: Store, room: Room) -> list[Progress]:
     never in it. `store`: the whole one."""
     people = [person for person in room.now().people.values() if person.removed is None]
     rows = {person.name: Progress(person.name, person) for person in people}
-    for record in store.runs(limit=MOST_RUNS):
-        _count(rows.setdefault(record.owner, Progress(record.owner, None)), record)
+    records = {record.id: record for record in store.runs(limit=MOST_RUNS)}
+    if len(records) == MOST_RUNS:  # one person's many hide no other's
+        records |= {record.id: record for name in rows for record in store.runs(limit=MOST_RUNS, owner=name)}
+    for run in sorted(records, reverse=True):
+        _count(rows.setdefault(records[run].owner, Progress(records[run].owner, None)), records[run])
     for row in rows.values():
         if row.newest:
             _follow(store, row)

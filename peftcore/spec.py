@@ -34,7 +34,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
-    def __init__(self, **settings: Any):
+    def __init__(self, /, **settings: Any):
         try:
             super().__init__(**settings)
         except ValidationError as error:
@@ -221,7 +221,7 @@ class RunSpec(Settings):
     def from_json(cls, text: str) -> RunSpec:
         try:
             return cls.of(json.loads(text))
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise errors.InvalidSetting(f"This is not JSON: {error}.") from None
 
     @property

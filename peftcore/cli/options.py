@@ -139,5 +139,5 @@ def _field_value(name: str) -> Callable[[str], Any]:
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return text

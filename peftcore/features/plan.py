@@ -85,11 +85,13 @@ def plan_cache(model: TunedModel, images: int, spec: RunSpec, taps: Iterable[str
 
 def plan_shared(models: Sequence[TunedModel], task: Task, spec: RunSpec) -> tuple[CachePlan, list[str], list[str]]:
     """Where side networks that train together keep one set of features, at which taps and of which splits: at every tap
-    that one of the models reads, of all splits, or without those of the test images where only these are too many.
+    that one of the models reads, of all splits, or without those of the test images where only these are too many, or
+    where features are rounded: a run alone tests on exact ones.
 
     Raises what `plan_cache` raises.
     """
-    taps, splits = list(dict.fromkeys(tap for model in models for tap in model.tuner.taps)), ["train", "val", "test"]
+    taps = list(dict.fromkeys(tap for model in models for tap in model.tuner.taps))
+    splits = ["train", "val", *["test"] * (spec.cache_precision == "fp32")]
 
     def plan() -> CachePlan:
         return plan_cache(models[0], sum(len(getattr(task, name)) for name in splits), spec, taps)
@@ -97,7 +99,7 @@ def plan_shared(models: Sequence[TunedModel], task: Task, spec: RunSpec) -> tupl
     with suppress(errors.OutOfMemory):
         if (whole := plan()).place != "none":
             return whole, taps, splits
-    splits.remove("test")
+    del splits[2:]
     return plan(), taps, splits
 
 

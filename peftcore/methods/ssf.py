@@ -53,15 +53,14 @@ class SSF(Method):
 
 
 class ScaleShift(nn.Module):
-    """y -> scale * y + shift, per channel: the last axis, or the first after the batch where a convolution made y."""
+    """y -> scale * y + shift, per channel: the last axis, or the first after the batch where y is an image."""
 
     def __init__(self, operation: nn.Module, std: float):
         super().__init__()
         channels = operation.weight.shape[0]
-        self.shape = (-1, 1, 1) if isinstance(operation, nn.Conv2d) else (-1,)
+        self.shape = (-1, 1, 1) if "2d" in type(operation).__name__ else (-1,)  # Conv2d, ViTamin's LayerNormAct2d
         self.scale = nn.Parameter(torch.ones(channels).add_(std * torch.randn(channels)))
-        has_bias = getattr(operation, "bias", None) is not None
-        self.shift = nn.Parameter(std * torch.randn(channels)) if has_bias else None
+        self.shift = nn.Parameter(std * torch.randn(channels)) if getattr(operation, "bias", None) is not None else None
 
     def forward(self, y: Tensor) -> Tensor:
         y = y * self.scale.view(self.shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from trainings import cut
@@ -58,6 +59,14 @@ def test_each_result_is_what_it_would_be_alone(monkeypatch):
         assert one.test_accuracy == other.test_accuracy
         assert same_weights(one, other), one.spec.method
     assert sum(n for n in images if n > 1) == 24 + 8 + 8, "each image of each split once, for all side methods"
+
+
+def test_with_rounded_features_a_racer_tests_on_exact_ones_as_a_run_does():
+    base = pc.RunSpec(method="last", epochs=2, batch_size=8, pretrained=False, lr=0.05, cache_precision="bf16")
+    for other in pc.race([base, base.replace(seed=1)]):
+        one = pc.run(other.spec)
+        assert same_weights(one, other)
+        np.testing.assert_allclose(one.predictions["probabilities"], other.predictions["probabilities"], atol=1e-5)
 
 
 def test_each_racer_is_clipped_by_its_own_gradients():

@@ -154,3 +154,16 @@ def test_fields_that_came_later_leave_older_keys_alone():
     assert pc.RunSpec(method="last").key == "0ea1572620fc"
     assert pc.RunSpec(method={"name": "last", "qk_norm": False}).key == "0ea1572620fc"
     assert pc.RunSpec(method={"name": "last", "qk_norm": True}).key != "0ea1572620fc"
+
+
+@pytest.mark.parametrize(
+    "text, error",
+    [
+        ('{"self": 1}', errors.UnknownName),
+        ('{"method": {"name": "lora", "self": 1}}', errors.UnknownName),
+        ('{"seed": ' + "9" * 5000 + "}", errors.InvalidSetting),
+    ],
+)
+def test_json_that_python_itself_stumbles_over_is_a_sentence(text, error):
+    with pytest.raises(error):
+        pc.RunSpec.from_json(text)

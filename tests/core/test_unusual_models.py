@@ -90,3 +90,9 @@ def test_images_are_of_the_type_of_the_model(method, dtype):
     torch.testing.assert_close(model(x), model(x.to(dtype)))
     assert pc.layer_lens(model, x) is not None and pc.attribute(model, x, by="occlusion").maps.isfinite().all()
     assert pc.attention_maps(model, x, 0).isfinite().all()
+
+
+def test_ssf_scales_the_channels_of_images_that_a_norm_makes():
+    backbone = pc.load_backbone("vitamin_small_224", depth=1, img_size=64, pretrained=False)
+    x = torch.randn(2, *backbone.input_size)
+    assert nudged(backbone, "ssf")(x).isfinite().all()

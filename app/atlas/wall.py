@@ -16,7 +16,7 @@ from app import links
 from app.atlas.choice import Card, Chosen
 from app.drawn import once
 from app.tasks.task_cards import GROUPS
-from peftcore.figures.atlas import Range, multiples, sheet, small_grid
+from peftcore.figures.atlas import Labelled, Range, multiples, sheet, small_grid
 from peftcore.figures.method_style import method_title
 from peftcore.figures.squares import Scale
 from peftcore.store import spreadsheet
@@ -195,26 +195,32 @@ def table(chosen: Chosen) -> pd.DataFrame:
 
 def _sheet(chosen: Chosen) -> str:
     cards = {
-        GROUPS[group][0]: [(card.entry.title, card.values) for card in cards]
+        GROUPS[group][0]: [Labelled(card.entry.title, card.values, card.mask, _note(card, chosen)) for card in cards]
         for group, cards in chosen.by_group().items()
     }
     return sheet(cards, chosen.colours)
+
+
+def _cut(text: str, font: Any, width: int) -> str:
+    """As much of a text as there is room for, in pixels."""
+    return next(short for end in range(len(text), -1, -1) if font.getlength(short := text[:end]) <= width)
 
 
 def _png(chosen: Chosen) -> bytes:
     """The same as one picture in pixels: its squares are whole ones."""
     from PIL import Image, ImageDraw, ImageFont
 
-    across, font = 6, ImageFont.load_default(22)
+    across, lines = 6, ((ImageFont.load_default(20), 0), (ImageFont.load_default(15), 25))
     grids = [(card, small_grid(card.values, chosen.colours, card.mask)) for card in chosen.cards]
     side = max(max(pixels.shape[:2]) for _, pixels in grids) + 24
-    whole = Image.new("RGB", (across * side + 24, -(-len(grids) // across) * (side + 34) + 12), "white")
+    whole = Image.new("RGB", (across * side + 24, -(-len(grids) // across) * (side + 56) + 12), "white")
     pen = ImageDraw.Draw(whole)
     for place_, (card, pixels) in enumerate(grids):
-        left, top = 24 + place_ % across * side, 12 + place_ // across * (side + 34)
-        pen.text((left, top), card.entry.title[:24], fill="black", font=font)
+        left, top = 24 + place_ % across * side, 12 + place_ // across * (side + 56)
+        for text, (font, below) in zip((card.entry.title, _note(card, chosen)), lines, strict=True):
+            pen.text((left, top + below), _cut(text, font, side - 12), fill="black", font=font)
         picture = _picture(pixels)
-        whole.paste(picture, (left, top + 32), picture)
+        whole.paste(picture, (left, top + 50), picture)
     buffer = io.BytesIO()
     whole.save(buffer, "PNG")
     return buffer.getvalue()

@@ -15,7 +15,7 @@ from app.xray.sources import Source
 from peftcore.errors import HeadroomError
 
 NONE = Source("none", "nothing")
-ROUND, WORK, FAULT = "xray_round", "xray_work", "xray_fault"  # in the session
+ROUND, WORK, FAULT, LAST = "xray_round", "xray_work", "xray_fault", "xray_last"  # in the session
 HELP = (
     "adapter_model.safetensors with adapter_config.json (Hugging Face PEFT), adapter.safetensors (Headroom), a "
     "PETL-ViT .bin file, or a zip of a folder. Pickles are not opened."
@@ -57,6 +57,14 @@ def drop() -> None:
             links.write(adapter=sources.of_upload(job.result())[0].code, heads=None, scale=None)
     if fault := st.session_state.get(FAULT):
         errors.show(fault)
+
+
+def forget_other(adapter: Source) -> None:
+    """What was said of another adapter's heads and scale does not count for the one that was chosen in its place."""
+    before = st.session_state.get(LAST, adapter.code)
+    if before != adapter.code and not links.is_new():
+        links.write(heads=None, scale=None)
+    st.session_state[LAST] = adapter.code
 
 
 def choose() -> tuple[Source, Source | None]:

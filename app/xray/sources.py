@@ -100,8 +100,11 @@ class Wish(NamedTuple):
     @classmethod
     def of(cls, source: Source, heads: int | None, scale: float | None) -> Wish:
         """Raises what looking at a run raises: the process asks nobody who they are."""
+        from peftcore.adapters.load import origin_of
+
         if source.path is not None:
-            return cls(str(source.path), heads=heads, scale=scale)
+            is_own = origin_of(source.path) == "headroom"  # it names its backbone, and so its heads
+            return cls(str(source.path), heads=None if is_own else heads, scale=scale)
         run = subjects.run(subjects.named(source.code))
         return cls(None, run.subject, run.finished)
 

@@ -103,6 +103,10 @@ def sizes(adapter: Adapter) -> None:
         st.info("No update lies in a block; the table below has them all.", icon=":material/info:")
         return
     norms, ranks = adapter.table("norm"), adapter.table("effective_rank")
+    if not np.nan_to_num(norms).any():
+        st.info("Nothing has changed yet: every update is zero.", icon=":material/info:")
+        return
+    ranks = np.where(norms == 0, np.nan, ranks)
     top = np.unravel_index(int(np.nanargmax(norms)), norms.shape)
     size: dict[str, Any] = screen.fit(max(240, 90 + 60 * len(columns)), 560) | {"dark": theme.is_dark()}
     one, two = st.columns(2) if len(columns) <= 3 else (st.container(), st.container())

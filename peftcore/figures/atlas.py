@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -85,25 +86,40 @@ def small_grid(values: np.ndarray, colours: Range, mask: np.ndarray | None = Non
     return image[::-1].reshape(rows * CELL, columns * CELL, 4)[GAP - 1 :]
 
 
-def sheet(cards: Mapping[str, Sequence[tuple[str, np.ndarray]]], colours: Range, across: int = 6) -> str:
-    """All small grids as one SVG, to print: {heading: [(title, values (layers, heads))]}, `across` in a row."""
-    side, room = 132, 156
+class Labelled(NamedTuple):
+    """A small grid of a sheet: values (layers, heads), and a mask of the same shape as in `small_grid`."""
+
+    title: str
+    values: np.ndarray
+    mask: np.ndarray | None = None
+    note: str = ""
+
+
+def sheet(cards: Mapping[str, Sequence[tuple[Any, ...]]], colours: Range, across: int = 6) -> str:
+    """All small grids as one SVG, to print: {heading: those of each as Labelled}, `across` in a row."""
+    side, room, line = 132, 156, 14
     parts, y = [], 0
     for heading, grids in cards.items():
         parts.append(f'<text x="8" y="{y + 22}" font-size="15" font-weight="600">{html.escape(heading)}</text>')
         y += 36
-        for place, (title, values) in enumerate(grids):
-            left, top = 8 + place % across * room, y + place // across * (side + 34)
-            parts.append(f'<text x="{left}" y="{top + 12}" font-size="12">{html.escape(title)}</text>')
+        for place, (title, values, mask, note) in enumerate(Labelled(*one) for one in grids):
+            left, top = 8 + place % across * room, y + place // across * (side + 34 + line) + line
+            for text, above, size in ((title, line, 12), (note, 0, 10)):
+                parts.append(f'<text x="{left}" y="{top + 12 - above}" font-size="{size}">{html.escape(text)}</text>')
             cell = side / max(values.shape)
             shades = colours.colours(multiples(values))
             for layer, head in np.argwhere(np.isfinite(values)):
+                x, above, wide = left + head * cell, top + 18 + (len(values) - 1 - layer) * cell, 0.92 * cell
                 parts.append(
-                    f'<rect x="{left + head * cell:.2f}" y="{top + 18 + (len(values) - 1 - layer) * cell:.2f}" '
-                    f'width="{0.92 * cell:.2f}" height="{0.92 * cell:.2f}" '
+                    f'<rect x="{x:.2f}" y="{above:.2f}" width="{wide:.2f}" height="{wide:.2f}" '
                     f'fill="rgb{tuple(map(int, shades[layer, head]))}"/>'
                 )
-        y += -(-len(grids) // across) * (side + 34)
+                if mask is not None and not mask[layer, head]:
+                    near, far = 0.18 * wide, 0.82 * wide
+                    cross = f"M{x + near:.2f} {above + near:.2f}L{x + far:.2f} {above + far:.2f}"
+                    cross += f"M{x + near:.2f} {above + far:.2f}L{x + far:.2f} {above + near:.2f}"
+                    parts.append(f'<path d="{cross}" stroke="rgb{OFF}" stroke-width="1.5"/>')
+        y += -(-len(grids) // across) * (side + 34 + line)
     size = f'width="{across * room + 16}" height="{y + 8}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif">{"".join(parts)}</svg>'
 

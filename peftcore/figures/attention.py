@@ -49,7 +49,7 @@ def attention_overlay(
     total = grid.sum() or 1.0
     uniform = total / grid.size
     texts = [
-        f"row {r + 1}, column {c + 1}<br>{100 * value:.2g} % of the attention"
+        f"row {r + 1}, column {c + 1}<br>{words.percent(value)} of the attention"
         f"<br>{value / uniform:.1f} times the mean patch"
         for (r, c), value in np.ndenumerate(grid)
     ]
@@ -123,8 +123,8 @@ def attention_difference(
         for stop, colour in theme.DIVERGING
     ]
     texts = [
-        f"row {r + 1}, column {c + 1}<br>{first} {100 * a[r, c]:.2g} %<br>{second} {100 * b[r, c]:.2g} %"
-        f"<br>{100 * value:+.2g} points"
+        f"row {r + 1}, column {c + 1}<br>{first} {words.percent(a[r, c])}<br>{second} {words.percent(b[r, c])}"
+        f"<br>{100 * value:+.{1 if abs(value) > 0.001 else 3}f} points"
         for (r, c), value in np.ndenumerate(gap)
     ]
     heat_layer(figure, gap, scale, -reach, reach, smooth=False, texts=texts)

@@ -203,6 +203,8 @@ def layer_profile(
 
 def _profile_title(values: np.ndarray, means: np.ndarray) -> str:
     sums = np.nansum(values, axis=1)
+    if not np.nan_to_num(values).any():
+        return "No layer has moved yet: every score is zero"
     if (values[~np.isnan(values)] >= 0).all() and sums.sum() > 0:
         top = int(sums.argmax())
         return f"Layer {top + 1} holds {words.percent(sums[top] / sums.sum())} of the score, the sum over all heads"

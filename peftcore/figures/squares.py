@@ -18,7 +18,7 @@ SIDES = dict(l=58, r=92, t=66, b=50)  # the colour bar stands at the right
 
 
 def checked(values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, float)
+    values = np.where(np.isinf(np.asarray(values, float)), np.nan, values)  # nothing is a multiple of infinity
     if values.ndim != 2 or not np.isfinite(values).any():
         raise BadData(f"A head grid needs numbers of shape (layers, heads), but got shape {values.shape}.")
     return values

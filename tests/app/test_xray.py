@@ -387,3 +387,25 @@ def test_what_one_person_dropped_takes_no_more_than_their_share(store, monkeypat
         for n in range(4):
             uploads.keep([File("a.safetensors", bytes([n]) * 400)], owner)
     assert Counter(each.owner for each in uploads.kept()) == {"a1": 2, "b2": 2, "": 4}
+
+
+def test_heads_that_were_said_of_another_adapter_count_only_where_a_file_lacks_them(tmp_path):
+    model = pc.attach(pc.load_backbone("vit_micro"), "lora", 3)
+    own = pc.save_adapter(tmp_path / "own", model)
+    theirs = pc.export_peft(model, tmp_path / "theirs")
+    assert sources.Wish.of(sources.Source("kept-a-0", "own", own), 6, None).heads is None
+    assert sources.Wish.of(sources.Source("kept-b-0", "theirs", theirs), 6, None).heads == 6
+
+
+def test_an_adapter_that_changed_nothing_did_not_change_most(at, store, recorded):
+    from peftcore.adapters import to_bytes
+
+    spec, told, artifacts, summary = recorded["lora"]
+    run = store.create_run(spec)
+    store.set_status(run, "running")
+    untrained = to_bytes(pc.attach(pc.load_backbone("vit_micro", pretrained=False), "lora", 10), pc.RunSpec.of(spec))
+    store.append(run, told, artifacts | {"adapter": untrained})
+    store.set_status(run, "finished", summary=summary)
+    page = at("xray", adapter=str(run))
+    said = " ".join(info.value for info in page.info)
+    assert "every update is zero" in said and "changed most" not in str(page._tree)

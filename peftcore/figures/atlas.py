@@ -104,8 +104,8 @@ def sheet(cards: Mapping[str, Sequence[tuple[Any, ...]]], colours: Range, across
         y += 36
         for place, (title, values, mask, note) in enumerate(Labelled(*one) for one in grids):
             left, top = 8 + place % across * room, y + place // across * (side + 34 + line) + line
-            for text, above, size in ((title, line, 12), (note, 0, 10)):
-                parts.append(f'<text x="{left}" y="{top + 12 - above}" font-size="{size}">{html.escape(text)}</text>')
+            for text, up, points in ((title, line, 12), (note, 0, 10)):
+                parts.append(f'<text x="{left}" y="{top + 12 - up}" font-size="{points}">{html.escape(text)}</text>')
             cell = side / max(values.shape)
             shades = colours.colours(multiples(values))
             for layer, head in np.argwhere(np.isfinite(values)):

@@ -123,7 +123,8 @@ def attention_difference(
         for stop, colour in theme.DIVERGING
     ]
     texts = [
-        f"row {r + 1}, column {c + 1}<br>{first} {words.percent(a[r, c])}<br>{second} {words.percent(b[r, c])}"
+        f"row {r + 1}, column {c + 1}<br>{first} {words.percent(float(a[r, c]))}"
+        f"<br>{second} {words.percent(float(b[r, c]))}"
         f"<br>{100 * value:+.{1 if abs(value) > 0.001 else 3}f} points"
         for (r, c), value in np.ndenumerate(gap)
     ]

@@ -58,7 +58,8 @@ def predictions(
         part: [len(of), int(np.bincount(of).max(initial=0))]
         for part, of in (("val", task.val.labels), ("test", task.test.labels))
     }
-    if sizes is not None and any(now[part] != list(size) for part, size in sizes.items() if part in now):
+    may_change = ":" in spec.task  # a folder, say; what comes with Headroom stays as it is
+    if may_change and sizes is not None and any(now[part] != list(size) for part, size in sizes.items() if part in now):
         raise errors.BadData(
             f"The task {spec.task} has other images now than when {name} was trained, and it may have been trained on "
             "some of those that it would be tested on."

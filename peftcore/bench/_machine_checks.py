@@ -80,8 +80,11 @@ def processors() -> Iterator[Finding]:
                       f"{about.name}, {_gb(free)} free of {_gb(total)}, capability {about.major}.{about.minor}, "
                       f"{'bf16' if half else 'no bf16'}", "" if half else "train with precision fp32")  # fmt: skip
     if torch.version.cuda and not torch.cuda.is_available():
-        yield Finding("cuda", "fails", "PyTorch is built for CUDA and finds no GPU",
-                      "check the driver with nvidia-smi, and CUDA_VISIBLE_DEVICES")  # fmt: skip
+        # PyPI's PyTorch for Linux is built for CUDA: without a driver it is nothing but larger than it needs to be.
+        has_driver = shutil.which("nvidia-smi")
+        yield Finding("cuda", "fails" if has_driver else "limited", "PyTorch is built for CUDA and finds no GPU",
+                      "check the driver with nvidia-smi, and CUDA_VISIBLE_DEVICES" if has_driver else
+                      "none is needed; if there is an NVIDIA GPU, install its driver")  # fmt: skip
     elif not torch.cuda.is_available() and shutil.which("nvidia-smi"):
         yield Finding("cuda", "fails", "there is an NVIDIA driver, and PyTorch is built for the CPU",
                       "pip install torch from https://download.pytorch.org/whl/cu130")  # fmt: skip

@@ -61,3 +61,12 @@ def test_errors_raised_by_a_check_are_findings_too(error):
 def test_a_device_that_is_not_there_fails_with_a_sentence():
     [found] = doctor.examined(_device_checks.trial("cuda:7"))
     assert found.state == "fails" and "cuda:7" in found.name + found.found
+
+
+@pytest.mark.parametrize(("driver", "state"), [("/usr/bin/nvidia-smi", "fails"), (None, "limited")])
+def test_a_pytorch_for_cuda_without_a_gpu_fails_only_where_there_is_a_driver(monkeypatch, driver, state):
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(_machine_checks.shutil, "which", lambda name: driver)
+    found = by_name(doctor.examined(_machine_checks.processors))["cuda"]
+    assert found.state == state and found.remedy

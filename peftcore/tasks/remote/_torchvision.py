@@ -14,12 +14,24 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from peftcore import errors
 from peftcore.fetch import transfer
 from peftcore.fetch.transfer import Tell
 
 # What unpacking a damaged archive, or a file that is not one, raises.
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, LookupError)
 
+
+def _refuse(*_: Any, **__: Any) -> None:
+    raise errors.DataUnavailable("This Python cannot unpack tar archives safely; use Python 3.11.4 or newer.")
+
+
+# Python 3.11.4 brought the filter that keeps an archive below its folder.
+_SAFELY: tuple[type, str, Any] = (
+    (tarfile.TarFile, "extraction_filter", staticmethod(tarfile.data_filter))
+    if hasattr(tarfile, "data_filter")
+    else (tarfile.TarFile, "extractall", _refuse)
+)
 _patching = threading.Lock()  # one at a time per process, since torchvision is patched meanwhile
 
 
@@ -60,7 +72,7 @@ def our_downloads(came: Path, tell: Tell) -> Iterator[None]:
             (utils, "_get_redirect_url", lambda url, max_hops=3: url),  # ours follows redirects itself
             (utils, "download_file_from_google_drive", from_drive),
             (pcam, "download_file_from_google_drive", from_drive),
-            (tarfile.TarFile, "extraction_filter", staticmethod(tarfile.data_filter)),
+            _SAFELY,
         ):
             stack.callback(setattr, owner, attribute, getattr(owner, attribute))
             setattr(owner, attribute, ours)

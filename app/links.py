@@ -184,12 +184,14 @@ def choice(
     show: Callable[[T], str] = str,
     code: Callable[[T], str] = str,
     marked: bool = False,
+    clears: Sequence[str] = (),
     **settings: Any,
 ) -> T:
     """A widget of one choice (`st.selectbox`, `st.segmented_control`, ...) whose value is `name` in the address.
 
     `show` is how an option reads, `code` how the address writes it; `marked`: what `show` returns is Markdown. What the
-    address says and is no option counts as not said. The widget's key is '{page}_{name}'.
+    address says and is no option counts as not said. `clears`: names whose values were of the option before, and go
+    with it. The widget's key is '{page}_{name}'.
     """
     key = repeated.key_of(f"{page}_{name}")
     said = {code(option): option for option in options}
@@ -197,7 +199,7 @@ def choice(
 
     def keep() -> None:
         if st.session_state[key] is not None:  # a segment that is clicked again lets go of itself
-            write(**{name: code(st.session_state[key])})
+            write(**{name: code(st.session_state[key]), **dict.fromkeys(clears)})
 
     # A select box shows what its options say; the others take it for Markdown.
     shown = show if marked or widget is st.selectbox else lambda option: errors.plain(show(option))

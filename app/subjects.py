@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -169,6 +169,11 @@ def named(code: str) -> Subject:
 def plain(code: str) -> str:
     """The one way to write what an address calls `code`: '1' of '01'."""
     return code if (run := number(code)) is None else str(run)
+
+
+def each_once(codes: Iterable[str]) -> list[str]:
+    """The subjects that an address lists, in its order; none for the empty choice."""
+    return list(dict.fromkeys(plain(code) for code in codes if code not in ("", "none")))
 
 
 def number(code: str) -> int | None:

@@ -10,7 +10,6 @@ from app.xray import choice, compare, sources, view
 st.title("What did this adapter change?")
 choice.drop()
 first, second = choice.choose()
-choice.forget_other(first)
 libraries.ready()
 heads = links.number("heads", 1, 256, 1) if links.read("heads") else None
 scale = view.ask_scale(first)

@@ -12,7 +12,7 @@ from app import captions, errors, glossary, links, screen, theme
 from app.atlas.choice import Card, Chosen
 from app.drawn import plan
 from peftcore.errors import BadData
-from peftcore.figures import atlas
+from peftcore.figures import alike_tasks
 from peftcore.figures.agreement import (
     DRAWS,
     Agreement,
@@ -22,6 +22,7 @@ from peftcore.figures.agreement import (
     layer_profiles,
     rank_correlations,
 )
+from peftcore.figures.atlas import multiples
 from peftcore.figures.words import percent
 from peftcore.task import GROUPS
 
@@ -58,7 +59,7 @@ def tasks_of(cards: Sequence[Card]) -> Tasks:
         raise BadData("Tasks are compared on one backbone, whose heads they share; choose one above.")
     if len(by_task) < 3:
         raise BadData("It takes three tasks, two of them of one group; choose another backbone, method or score above.")
-    grids = [np.mean([atlas.multiples(card.values) for card in group], axis=0) for group in by_task.values()]
+    grids = [np.mean([multiples(card.values) for card in group], axis=0) for group in by_task.values()]
     firsts = [group[0].entry for group in by_task.values()]
     scores = np.stack(grids)
     scores[:, ~np.isfinite(scores).all(0)] = np.nan
@@ -152,7 +153,7 @@ def draw(chosen: Chosen) -> None:
 def _matrix(tasks: Tasks, correlations: np.ndarray, found: Agreement, how: str, chosen: Chosen) -> None:
     order = clustered(correlations)
     figure = plan(
-        atlas.likeness,
+        alike_tasks.likeness,
         correlations[np.ix_(order, order)],
         [tasks.names[place] for place in order],
         [tasks.groups[place] for place in order],
@@ -161,7 +162,7 @@ def _matrix(tasks: Tasks, correlations: np.ndarray, found: Agreement, how: str, 
         dark=theme.is_dark(),
     )
     theme.show(figure, "atlas_likeness")
-    marks = ", ".join(f"{mark} {group}" for group, (mark, *_) in atlas.GROUPS.items() if group in tasks.groups)
+    marks = ", ".join(f"{mark} {group}" for group, (mark, *_) in alike_tasks.GROUPS.items() if group in tasks.groups)
     captions.caption(
         f"Spearman's rank correlation between tasks, {OVER[how]}: {chosen.score} in {chosen.of}, "
         f"{len(chosen.cards)} adapters of {len(tasks.names)} tasks on {chosen.cards[0].entry.backbone}. {marks}. "
@@ -173,7 +174,7 @@ def _test(tasks: Tasks, both: dict[str, Agreement], strata: dict[str, Agreement]
     found = both[how]
     rare = percent(found.p) if found.p > 1 / DRAWS else f"fewer than one in {DRAWS + 1:,}"
     title = f"Random groups differ as much in {rare} of {DRAWS + 1:,} assignments"
-    theme.show(plan(atlas.by_chance, found, title=title, dark=theme.is_dark()), "atlas_by_chance")
+    theme.show(plan(alike_tasks.by_chance, found, title=title, dark=theme.is_dark()), "atlas_by_chance")
     rows = [_row(HOWS[name], "among all tasks", agreement) for name, agreement in both.items()]
     rows += [_row(HOWS[name], f"among tasks of one {tasks.setting_name}", kept) for name, kept in strata.items()]
     st.markdown("\n".join(["| ranks | labels permuted | within | between | p |", "|---|---|---:|---:|---:|", *rows]))
@@ -202,7 +203,7 @@ def _profiles(tasks: Tasks, chosen: Chosen) -> None:
     profiles = layer_profiles(tasks.scores)
     share = explained_by_layers(tasks.scores)
     top = int(profiles.mean(0).argmax())
-    figure = plan(atlas.group_profiles,
+    figure = plan(alike_tasks.group_profiles,
         profiles, tasks.names, tasks.groups,
         title=f"Layer {top + 1} moves most on average; the layer explains {percent(share)} of how heads rank",
         dark=theme.is_dark(),

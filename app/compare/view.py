@@ -29,7 +29,7 @@ COSTS = {"memory": "peak memory", "parameters": "trained weights", "stored": "st
 
 def choose() -> list[Entry]:
     """The runs that the address names, 2 to 12; a field to change them."""
-    named = list(dict.fromkeys(subjects.plain(code) for code in links.listed("runs") if code not in ("", "none")))
+    named = subjects.each_once(links.listed("runs"))
     entries, faults = offered(named[:MOST])
     by_code = {entry.code: entry for entry in entries}
     default = [entry.code for entry in first_choice(entries)]
@@ -81,9 +81,10 @@ def cost(entries: Sequence[Entry]) -> None:
         label_visibility="collapsed",
     )  # fmt: skip
     found = groups(entries)
-    rows = [row for row in (group.row() for group in found) if row["accuracy"] is not None and row[by]]
+    known = [row for row in (group.row() for group in found) if row["accuracy"] is not None]
+    rows = [row for row in known if row[by]]
     if not rows:
-        if any(group.row()["accuracy"] is not None for group in found):
+        if known:
             st.info(f"None of these runs has a known {COSTS[by]}; choose another one.", icon=":material/info:")
         elif any(entry.status == "finished" for entry in entries):
             st.info("Their test accuracy is shown when the teacher reveals it.", icon=":material/lock:")

@@ -121,9 +121,8 @@ def _key(spec: RunSpec) -> str:
 
 def of_race(specs: Sequence[RunSpec], each: Sequence[Cost]) -> Future:
     """A future of a Race, or of the HeadroomError that says why it is impossible. `each`: what the specs cost alone."""
-    return background.apart(
-        ("race", *((_key(spec), versions.of(spec.task)) for spec in specs)), _race, list(specs), list(each)
-    )
+    keys = [(_key(spec), versions.of(spec.task)) for spec in specs]
+    return background.apart(("race", *keys), _race, list(specs), list(each))
 
 
 def promised(spec: RunSpec) -> dict[str, int] | None:

@@ -96,17 +96,14 @@ def features(wish: Wish, download: bool = False, size: int = 0) -> Job:
     may take, where that is more than any work may."""
     if download:
         who.fetch("weights")
-    return _ask(
-        _slow(),
-        (wish, versions.of(wish.task)),
-        Call(_features, (wish, download), seconds=SECONDS, size=max(BYTES, size)),
-    )
+    work = Call(_features, (wish, download), seconds=SECONDS, size=max(BYTES, size))
+    return _ask(_slow(), (wish, versions.of(wish.task)), work)
 
 
 def images(task: str) -> Job:
     """A future of None once a task's images were downloaded, or of a HeadroomError."""
     who.fetch("a task's images")
-    return _ask(_slow(), ("images", task, versions.of(task)), lambda: _images(task))
+    return _ask(_slow(), ("images", task), lambda: _images(task))
 
 
 def stay(job: Job, tell: Callable[[Reading], None], place: DeltaGenerator) -> Job:

@@ -47,7 +47,7 @@ def _choose() -> list[subjects.Run]:
     """Up to four runs; by default the newest ones on one task, else recorded examples."""
     offered = subjects.runs("adapter")
     codes = {run.subject.id: run for run in offered}
-    named = list(dict.fromkeys(subjects.plain(code) for code in links.listed("runs") if code not in ("", "none")))
+    named = subjects.each_once(links.listed("runs"))
     for code in named[:MOST]:
         if code not in codes:
             with errors.sentences(stop=False):

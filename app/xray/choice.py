@@ -15,7 +15,7 @@ from app.xray.sources import Source
 from peftcore.errors import HeadroomError
 
 NONE = Source("none", "nothing")
-ROUND, WORK, FAULT, LAST = "xray_round", "xray_work", "xray_fault", "xray_last"  # in the session
+ROUND, WORK, FAULT = "xray_round", "xray_work", "xray_fault"  # in the session
 HELP = (
     "adapter_model.safetensors with adapter_config.json (Hugging Face PEFT), adapter.safetensors (Headroom), a "
     "PETL-ViT .bin file, or a zip of a folder. Pickles are not opened."
@@ -59,14 +59,6 @@ def drop() -> None:
         errors.show(fault)
 
 
-def forget_other(adapter: Source) -> None:
-    """What was said of another adapter's heads and scale does not count for the one that was chosen in its place."""
-    before = st.session_state.get(LAST, adapter.code)
-    if before != adapter.code and not links.is_new():
-        links.write(heads=None, scale=None)
-    st.session_state[LAST] = adapter.code
-
-
 def choose() -> tuple[Source, Source | None]:
     """The adapter that is looked at and the one beside it, of which there may be none."""
     offered = sources.offered([asked for name in ("adapter", "beside") if (asked := links.read(name))])
@@ -79,14 +71,14 @@ def choose() -> tuple[Source, Source | None]:
         asked = links.read(name)
         errors.no_such("adapter", None if asked == NONE.code else asked, [one.code for one in offered])
     with left:
-        first = _pick("adapter", "adapter", offered, sources.default(offered))
+        first = _pick("adapter", "adapter", offered, sources.default(offered), clears=("heads", "scale"))
     with right:
         second = _pick("beside", "beside", [NONE, *(one for one in offered if one != first)], NONE)
     return first, None if second == NONE else second
 
 
-def _pick(name: str, label: str, offered: Sequence[Source], default: Source) -> Source:
+def _pick(name: str, label: str, offered: Sequence[Source], default: Source, clears: Sequence[str] = ()) -> Source:
     return links.choice(
-        st.selectbox, "xray", name, label, offered, default=default,
+        st.selectbox, "xray", name, label, offered, default=default, clears=clears,
         show=lambda source: source.title, code=lambda source: source.code,
     )  # fmt: skip

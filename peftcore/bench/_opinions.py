@@ -32,6 +32,7 @@ AT_ONCE = 16  # images
 STEPS = 16  # from the grey image to the image
 
 
+@torch.inference_mode(False)  # so that gradients can be had in a caller's inference mode
 def head_conductance(
     model: TunedModel, images: Any, labels: Any, steps: int = STEPS, progress: Progress | None = None
 ) -> HeadScores:

@@ -39,6 +39,7 @@ class Attribution:
     layer: int | None = None
 
 
+@torch.inference_mode(False)  # so that gradients can be had in a caller's inference mode
 def attribute(
     model: TunedModel, images: Tensor, target: int | Sequence[int] | Tensor | None = None,
     by: By = "integrated_gradients", layer: int | None = None, steps: int = 50,
@@ -59,18 +60,16 @@ def attribute(
     if steps < 1:
         raise errors.InvalidSetting(f"steps = {steps}; integrated gradients take one step or more.")
     with evaluating(model):
-        target = _target(model, images, target)
+        images, target = images.clone(), _target(model, images, target)
         if by == "integrated_gradients":
             return _integrated(model, images, target, steps)
         if by == "gradcam":
             return _gradcam(model, images, target, layer)
-        return Attribution(
-            _occlusion(model, images, target) if by == "occlusion" else _rollout(model, images), target, by
-        )
+        maps = _occlusion(model, images, target) if by == "occlusion" else _rollout(model, images)
+        return Attribution(maps, target, by)
 
 
 def _target(model: TunedModel, images: Tensor, target: Any) -> Tensor:
-    classes = model.head.out_features
     if target is None:
         with torch.no_grad():
             return torch.cat([model(part).argmax(1) for part in images.split(AT_ONCE)])
@@ -78,9 +77,9 @@ def _target(model: TunedModel, images: Tensor, target: Any) -> Tensor:
         target = torch.as_tensor(target, device=images.device).expand(len(images))
     except (RuntimeError, TypeError, ValueError):
         raise errors.BadData(f"target = {target!r} is no class, and no list of {len(images)} of them.") from None
-    if target.is_floating_point() or not ((target >= 0) & (target < classes)).all():
-        raise errors.BadData(f"target = {target.tolist()}; the classifier has classes 0 to {classes - 1}.")
-    return target.long()
+    if target.is_floating_point() or not ((target >= 0) & (target < model.head.out_features)).all():
+        raise errors.BadData(f"target = {target.tolist()}; classes go from 0 to {model.head.out_features - 1}.")
+    return target.long().clone()
 
 
 def differentiable(model: TunedModel) -> Callable[[Tensor], Tensor]:

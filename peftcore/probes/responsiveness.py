@@ -21,6 +21,7 @@ from peftcore.probes.attention import evaluating
 from peftcore.registry import FETCH
 
 
+@torch.inference_mode(False)  # so that gradients can be had in a caller's inference mode
 def head_scores(model: TunedModel, images: Iterable[Any], labels: Iterable[Any], score: Score = "taylor") -> HeadScores:
     """Scores of every head's low-rank update on labelled images; weights and gradients stay as they are.
 
@@ -36,13 +37,12 @@ def head_scores(model: TunedModel, images: Iterable[Any], labels: Iterable[Any],
         raise errors.unknown("score", score, SCORES)
     if score == "energy":
         return energies(head_pairs(model.tuner))
-    trainable = model.trainable_parameters()
-    kept = [p.grad for p in trainable]
+    kept = {parameter: parameter.grad for parameter in model.trainable_parameters()}
     collector = Collector(model.tuner, score)
     try:
         with evaluating(model), torch.enable_grad():
             for x, y in labelled(model.head.weight, images, labels):
-                for parameter in trainable:
+                for parameter in kept:
                     parameter.grad = None
                 F.cross_entropy(model(x), y).backward()
                 collector.after_backward()
@@ -51,7 +51,7 @@ def head_scores(model: TunedModel, images: Iterable[Any], labels: Iterable[Any],
         return collector.scores()
     finally:
         collector.close()
-        for parameter, grad in zip(trainable, kept, strict=True):
+        for parameter, grad in kept.items():
             parameter.grad = grad
 
 
@@ -60,7 +60,7 @@ def labelled(classifier: Tensor, images: Any, labels: Any) -> Iterator[tuple[Ten
     many = isinstance(images, Iterable) and isinstance(labels, Iterable) and not isinstance(images, Tensor | np.ndarray)
     for x, given in zip_longest(images, labels) if many else [(images, labels)]:
         try:
-            x, y = (torch.as_tensor(part, device=classifier.device) for part in (x, given))
+            x, y = (torch.as_tensor(part, device=classifier.device).clone() for part in (x, given))
             whole = not len(y) or not y.is_floating_point()
             fits = whole and y.shape == x.shape[:1] and all(0 <= n < len(classifier) for n in y.tolist())
         except (TypeError, ValueError, RuntimeError):

@@ -59,11 +59,8 @@ class State:
         """
         tensors, about = unpack(blob)
         if not key.startswith(about["spec"]):  # in older ones without a key of the images
-            why = (
-                "of other images than the task has now"
-                if about["spec"].split()[0] == key.split()[0]
-                else "another RunSpec's"
-            )
+            same = key.startswith(about["spec"].split()[0])
+            why = "of other images than the task has now" if same else "another RunSpec's"
             raise errors.AdapterMismatch(f"This checkpoint is {why}; resume with what made it, or start again.")
         if about.get("backbone", self.model.fingerprint) != self.model.fingerprint:
             raise errors.AdapterMismatch("The backbone's weights changed since this checkpoint was made; start again.")

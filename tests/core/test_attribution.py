@@ -47,6 +47,23 @@ def test_every_way_gives_a_map_of_the_image_for_any_class(family, method, by):
     assert not any(p.grad is not None for p in model.parameters())
 
 
+@pytest.mark.parametrize("family", BOTH)
+def test_gradients_are_had_in_torchs_inference_mode_too(family):
+    model, x, labels = tuned(family), images(small(family)), torch.tensor([0, 2])
+    layer = 0  # of Grad-CAM: a layer whose patches reach the classifier in both
+
+    def explained(x, labels):
+        scores = pc.head_scores(model, x, labels), pc.head_conductance(model, x, labels, steps=2)
+        maps = attribute(model, x, labels, steps=2), attribute(model, x, labels, by="gradcam", layer=layer)
+        return [*(one.values for one in scores), *(one.maps.numpy() for one in maps)]
+
+    with torch.inference_mode():
+        inside = explained(x.clone(), labels.clone())
+    for one, other in zip(inside, explained(x, labels), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+    assert not x.requires_grad
+
+
 def test_a_linear_model_is_explained_by_its_weights(monkeypatch):
     """Logits linear in the pixels: x * w, and for occlusion its sum over each patch."""
     model = tuned("vit", "linear")
@@ -130,7 +147,7 @@ def test_bad_input_is_a_sentence():
     model, x = tuned("vit"), images(small("vit"))
     with pytest.raises(errors.UnknownName, match="gradcam"):
         pc.attribute(model, x, by="grad_cam")
-    with pytest.raises(errors.BadData, match="classes 0 to 2"):
+    with pytest.raises(errors.BadData, match="classes go from 0 to 2"):
         pc.attribute(model, x, 3)
     for target in ([0, 1, 2], "cat"):
         with pytest.raises(errors.BadData, match="no list of 2"):

@@ -32,7 +32,6 @@ AT_ONCE = 16  # images
 STEPS = 16  # from the grey image to the image
 
 
-@torch.inference_mode(False)  # so that gradients can be had in a caller's inference mode
 def head_conductance(
     model: TunedModel, images: Any, labels: Any, steps: int = STEPS, progress: Progress | None = None
 ) -> HeadScores:
@@ -54,10 +53,10 @@ def head_conductance(
         raise errors.BadData("Conductance is a mean over images, and there are none; give at least one batch.")
     readers = [backbone.site(block, "proj").linear for block in backbone.blocks]
     forward = differentiable(model)
-    with evaluating(model):
+    with torch.inference_mode(False), evaluating(model):  # gradients can be had in a caller's inference mode too
         for number, (x, y) in enumerate(batches):
             shares = None if progress is None else _part(progress, number, len(batches))
-            found = conductance(forward, readers, backbone.heads, x, y, steps, shares)
+            found = conductance(forward, readers, backbone.heads, x.clone(), y.clone(), steps, shares)
             totals = [one.abs().sum(0) for one in found]
             sums = totals if sums is None else [a + b for a, b in zip(sums, totals, strict=True)]
             count += len(x)

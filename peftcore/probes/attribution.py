@@ -39,7 +39,6 @@ class Attribution:
     layer: int | None = None
 
 
-@torch.inference_mode(False)  # so that gradients can be had in a caller's inference mode
 def attribute(
     model: TunedModel, images: Tensor, target: int | Sequence[int] | Tensor | None = None,
     by: By = "integrated_gradients", layer: int | None = None, steps: int = 50,
@@ -59,7 +58,7 @@ def attribute(
     model.backbone.check_images(images, exact=by != "integrated_gradients")
     if steps < 1:
         raise errors.InvalidSetting(f"steps = {steps}; integrated gradients take one step or more.")
-    with evaluating(model):
+    with torch.inference_mode(False), evaluating(model):  # gradients can be had in a caller's inference mode too
         images, target = images.clone(), _target(model, images, target)
         if by == "integrated_gradients":
             return _integrated(model, images, target, steps)

@@ -21,7 +21,6 @@ from peftcore.probes.attention import evaluating
 from peftcore.registry import FETCH
 
 
-@torch.inference_mode(False)  # so that gradients can be had in a caller's inference mode
 def head_scores(model: TunedModel, images: Iterable[Any], labels: Iterable[Any], score: Score = "taylor") -> HeadScores:
     """Scores of every head's low-rank update on labelled images; weights and gradients stay as they are.
 
@@ -38,9 +37,10 @@ def head_scores(model: TunedModel, images: Iterable[Any], labels: Iterable[Any],
     if score == "energy":
         return energies(head_pairs(model.tuner))
     kept = {parameter: parameter.grad for parameter in model.trainable_parameters()}
-    collector = Collector(model.tuner, score)
+    with torch.inference_mode(False):  # gradients can be had in a caller's inference mode too
+        collector = Collector(model.tuner, score)
     try:
-        with evaluating(model), torch.enable_grad():
+        with torch.inference_mode(False), evaluating(model), torch.enable_grad():
             for x, y in labelled(model.head.weight, images, labels):
                 for parameter in kept:
                     parameter.grad = None

@@ -56,7 +56,10 @@ def head_scores(model: TunedModel, images: Iterable[Any], labels: Iterable[Any],
 
 
 def labelled(classifier: Tensor, images: Any, labels: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches on the classifier's device, labels in int64. Batches without images are left out: their loss is NaN."""
+    """Batches on the classifier's device, labels in int64. Batches without images are left out: their loss is NaN.
+
+    Copies, since what was made in torch's inference mode takes no part in a gradient.
+    """
     many = isinstance(images, Iterable) and isinstance(labels, Iterable) and not isinstance(images, Tensor | np.ndarray)
     for x, given in zip_longest(images, labels) if many else [(images, labels)]:
         try:

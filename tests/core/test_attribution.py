@@ -50,11 +50,10 @@ def test_every_way_gives_a_map_of_the_image_for_any_class(family, method, by):
 @pytest.mark.parametrize("family", BOTH)
 def test_gradients_are_had_in_torchs_inference_mode_too(family):
     model, x, labels = tuned(family), images(small(family)), torch.tensor([0, 2])
-    layer = 0  # of Grad-CAM: a layer whose patches reach the classifier in both
 
     def explained(x, labels):
         scores = pc.head_scores(model, x, labels), pc.head_conductance(model, x, labels, steps=2)
-        maps = attribute(model, x, labels, steps=2), attribute(model, x, labels, by="gradcam", layer=layer)
+        maps = attribute(model, x, labels, steps=2), attribute(model, x, labels, by="gradcam", layer=0)
         return [*(one.values for one in scores), *(one.maps.numpy() for one in maps)]
 
     with torch.inference_mode():

@@ -217,17 +217,21 @@ def several(
     default: Sequence[str],
     show: Callable[[str], str] = str,
     read: Callable[[str], str] = str,
+    owns: str = "",
     **settings: Any,
 ) -> list[str]:
     """`st.multiselect` whose values stand in the address as `joined`; where it has a default, 'none' is the empty
-    choice. `show` is how an option reads, `read` the option that a text of the address means."""
+    choice. `show` is how an option reads, `read` the option that a text of the address means. `owns`: what names begin
+    with that say more of an option, such as `race.` for `race.rank`; they go with it."""
     key = repeated.key_of(f"{page}_{name}")
     parts = list(dict.fromkeys(map(read, listed(name))))
     said = [part for part in parts if part in options] or ([] if parts == ["none"] else list(default))
     said = st.session_state[key] = said[: settings.get("max_selections")]
 
     def keep() -> None:
-        write(**{name: joined(st.session_state[key]) or ("none" if default else None)})
+        kept = {owns + part for part in st.session_state[key]}
+        gone = [other for other in shown() if owns and other.startswith(owns) and other not in kept]
+        write(**{name: joined(st.session_state[key]) or ("none" if default else None)}, **dict.fromkeys(gone))
 
     # A click into the field shall meet its options, not a button that chooses them all.
     st.multiselect(label, options, key=key, format_func=show, on_change=keep, select_all=False, **settings)

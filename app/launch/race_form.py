@@ -23,6 +23,7 @@ def chooser(cls: type[Any], faults: Mapping[str, errors.HeadroomError]) -> None:
         "Race",
         raced.offered(cls),
         default=(),
+        owns="race.",
         show=words.setting,
         placeholder="One run. Choose settings to give them several values",
         help=glossary.linked(

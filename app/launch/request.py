@@ -180,6 +180,30 @@ def strangers(query: Query) -> list[str]:
             close = get_close_matches(name, known, 1) or [one for one in known if one.endswith(f".{name}")][:1]
             maybe = f" Did you mean {close[0]!r}?" if close else ""
             sentences.append(f"From the link: there is no setting {name!r}, so it was left out.{maybe}")
+    return sentences + _not_raced(raced.lists(query))
+
+
+def _not_raced(query: Mapping[str, Sequence[str]]) -> list[str]:
+    """A sentence for each setting that an address races and nobody can, and for values of one that it does not race."""
+    method = query.get("method", [""])[-1] or RunSpec().method.name
+    if method not in METHODS.names():
+        return []
+    cls, names = METHODS.load(method).METHOD, [name for name in raced.named(query) if name]
+    possible = raced.offered(cls)
+    sentences = []
+    for name in names:
+        if name not in possible:
+            close = get_close_matches(name, possible, 1)
+            maybe = f" Did you mean {close[0]!r}?" if close else ""
+            sentences.append(f"From the link: {cls.card.title} cannot race {name!r}, so it was left out.{maybe}")
+    for name, texts in query.items():
+        owner, _, field = name.partition(".")
+        if field and owner == "race" and is_setting(name) and field not in names:
+            said = " ".join(["its values", *([", ".join(filter(None, texts))] if any(texts) else [])])
+            sentences.append(
+                f"From the link: {words.setting(field)} is not raced, so {said} were left out. Choose it under Race, "
+                f"or add race={','.join([*names, field])} to the link."
+            )
     return sentences
 
 

@@ -62,6 +62,15 @@ def test_choosing_a_setting_gives_it_several_values_in_place(at, store):
     assert launched(store) == variations(base, {"lr": rates, "seed": [1, 2]})
 
 
+def test_a_setting_taken_out_of_the_race_takes_its_values_along(at, store):
+    page = at("launch", race="rank,seed", **{"race.rank": "2, 4", "race.seed": "1, 2"})
+    page.multiselect("launch_race").set_value(["rank"]).run()
+    assert "race.seed" not in page.query_params and page.query_params["race.rank"] == "2, 4"
+    assert not any("From the link" in warning.value for warning in page.warning)
+    page = at("launch", **{"race.rank": "2, 4"})
+    assert any("rank is not raced, so its values 2, 4 were left out" in warning.value for warning in page.warning)
+
+
 @pytest.mark.parametrize(
     "query",
     [

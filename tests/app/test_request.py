@@ -128,11 +128,25 @@ def test_a_race_comes_back_from_its_link(race):
     query = through_the_address(request.to_query(spec.to_dict(), values, rates))
     assert request.opened(query) == query
     found = request.from_query(query)
-    assert not found.faults
+    assert not found.faults and not request.strangers(query)
     assert found.values == values and list(found.values) == list(values)
     assert [one.key for one in found.specs] == [one.key for one in raced.runs(spec, values, rates)]
     again = request.to_query(found.spec.to_dict(), found.values, found.own_rates)
     assert request.from_query(again).specs == found.specs
+
+
+@many
+@given(a_race())
+def test_what_a_link_does_not_race_is_said(race):
+    spec, values, rates = race
+    query = request.to_query(spec.to_dict(), values, rates)
+    names = query.pop("race").split(",")
+    sentences = request.strangers(query)
+    assert len(sentences) == len([name for name in query if name.startswith("race.")]) == len(names)
+    assert request.from_query(query).values == {}
+    query["race"] = ",".join([*names, "rnk"])
+    assert ["'rnk'" in sentence for sentence in request.strangers(query)] == [True]
+    assert request.from_query(query).values == values
 
 
 @many

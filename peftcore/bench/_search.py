@@ -219,6 +219,8 @@ class Search:
             "tried": sorted(rows, key=lambda row: (row["epochs"], str(row.get("method")), row["lr"])),
             "command": command,
         }
+        if tuner := self.spec(chosen, self.tasks[0]).method.settings().get("tuner"):
+            evidence["of"] = f"tuner {tuner}"  # what a method is that has many
         return {"method": self.method, "backbone": self.backbone, "values": self.values(chosen), "evidence": evidence}
 
     def values(self, candidate: Candidate) -> dict[str, Any]:

@@ -227,7 +227,16 @@ def test_the_entry_says_what_was_tried_and_its_values_make_a_spec(tmp_path, made
     assert chosen["seeds"] == [0, 1, 2] and chosen["val"] == pytest.approx(0.601)
     assert {"qk_norm": True} in [row.get("method") for row in evidence["tried"]]
     assert all(spec.method.name == "last" and spec.cache_features == "disk" for spec in made)
-    assert {spec.clip for spec in made} == {None, 1.0}
+    assert {spec.clip for spec in made} == {None, 1.0} and "of" not in evidence
+
+
+def test_the_entry_names_the_tuner_that_was_searched(tmp_path, made):
+    one = search(tmp_path, made, method="hf_peft")
+    list(one.advance("rates"))
+    entry = one.entry("")
+    assert entry["evidence"]["of"] == "tuner lora" == f"tuner {made[0].method.tuner}"
+    taken = [known["evidence"].get("of") for known in recipes.recipes.recorded() if known["method"] == "hf_peft"]
+    assert taken == ["tuner lora"] * 2
 
 
 def test_a_recipe_takes_the_place_of_the_one_before(tmp_path):

@@ -85,6 +85,19 @@ def recipes_table() -> str:
     return "\n".join(rows)
 
 
+def longer_runs() -> str:
+    """The recipes that keep fewer epochs than would win."""
+    from app.launch.tried import longer
+    from peftcore.registry import METHODS
+    from peftcore.store.recipes import recorded
+
+    return "\n".join(
+        f"- {METHODS.facts(entry['method']).title} on `{entry['backbone']}`: {more}"
+        for entry in recorded()
+        if (more := longer(entry))
+    )
+
+
 def fallen_runs() -> str:
     """How many of the table's runs fall back, by method, counted after each of their validations."""
     from peftcore.registry import METHODS
@@ -126,7 +139,8 @@ def _linked(paper: str) -> str:
 
 
 TABLES = {"methods": methods_table, "tasks": tasks_table, "commands": commands_table, "settings": settings_table,
-          "mini_vtab": mini_vtab, "recipes": recipes_table, "fallen": fallen_runs}  # fmt: skip
+          "mini_vtab": mini_vtab, "recipes": recipes_table, "longer": longer_runs,
+          "fallen": fallen_runs}  # fmt: skip
 PAGES = ("README.md", "docs/settings.md", "docs/recipes.md")
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
 from app import forms, glossary, links, words
+from app.launch import tried
 from app.launch.request import Request, recipe_of
 from peftcore.figures.method_style import method_title
 from peftcore.spec import Settings
 from peftcore.store import recipes
-from peftcore.store.recipes import Recipe
 
 
 def field(model: type[Settings], request: Request) -> None:
@@ -66,38 +65,9 @@ def hint(backbone: str, request: Request) -> None:
             st.caption(f"{words.recipe(recipe.values)}: {recipe.basis}.", width="content")
         with st.popover("What was tried", type="tertiary", icon=":material/query_stats:", key="rate_evidence"):
             for name, recipe in known.items():
-                _evidence(name, recipe)
+                tried.show(name, recipe)
 
 
 def _methods(request: Request) -> list[str]:
     assert request.method is not None, "a form with settings has a method"
     return request.values.get("method") or [request.method.name]
-
-
-def _evidence(name: str, recipe: Recipe) -> None:
-    """The recipes that were tried, what each reached, and the command."""
-    st.markdown(f"**{method_title(name)}: {words.recipe(recipe.values)}**")
-    st.caption(f"{recipe.basis[:1].upper()}{recipe.basis[1:]}.")
-    for entry in recipe.evidence:
-        measured = entry["evidence"]
-        chosen = recipe.values if recipe.published and recipe.measured else entry["values"]
-        st.markdown(_table(chosen, measured["tried"]))
-        st.caption(
-            f"{method_title(entry['method'])} on {entry['backbone']}: mean accuracy on the validation images of "
-            f"{measured['on']}. A dash: stopped early or diverged. Validation chose; what departs from the method as "
-            "published had to win by a point."
-        )
-    if recipe.evidence:
-        st.code(recipe.evidence[0]["evidence"]["command"], language="bash", wrap_lines=True)
-
-
-def _table(chosen: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a popover that opens has it at once, where a data frame would come a second later."""
-    rows = []
-    for row in tried:
-        is_it = all(row.get(name) == value for name, value in chosen.items())
-        rate = f"**{row['lr']:g}** ✓" if is_it and words.beyond(row) == words.beyond(chosen) else f"{row['lr']:g}"
-        more = ", ".join(words.beyond(row)) or "–"
-        reached = "–" if row["val"] is None else f"{100 * row['val']:.1f} %"
-        rows.append(f"| {rate} | {row['epochs']} | {more} | {reached} | {len(row['seeds'])} |")
-    return "\n".join(["| learning rate | epochs | more | validation | seeds |", "|---:|---:|---|---:|---:|", *rows])

@@ -38,6 +38,7 @@ class Space:
     variants: tuple[str, ...] = (PUBLISHED,)  # each with rates of its own
     options: tuple[str, ...] = ()  # variants too, tried at the rate that stands, as another weight decay is
     decays: tuple[str, ...] = ()
+    keeps_epochs: bool = False  # more are tried, and no recipe whatever they win
 
     @property
     def start(self) -> Candidate:
@@ -90,7 +91,7 @@ def _steps(space: Space, tried: Tried, stages: tuple[str, ...]) -> Iterator[Step
         if trial:
             yield trial, None
             return
-        if _better(tried, stands, found) == stands:
+        if space.keeps_epochs or _better(tried, stands, found) == stands:
             break
         stands = found or stands
         yield None, stands

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from app.launch import request
+from app.launch import request, tried
 from peftcore.spec import RunSpec
 from peftcore.store import recipes
 
@@ -30,6 +30,17 @@ def measured(monkeypatch):
         for method, lr in RATES.items()
     )
     monkeypatch.setattr(recipes, "recorded", lambda: entries)
+
+
+def test_a_recipe_that_keeps_fewer_epochs_than_would_win_says_so():
+    own, many = (
+        {"lr": 0.02, "epochs": 20, "val": 0.5, "seeds": [0, 1, 2]},
+        {"lr": 0.1, "epochs": 40, "seeds": [0, 1, 2]},
+    )
+    entry = {"values": {"lr": 0.02, "epochs": 20}, "evidence": {"tried": [own, many | {"val": 0.515}]}}
+    assert tried.longer(entry).startswith("40 epochs reach 51.5 %, where its 20 reach 50.0 %.")
+    for less in ({"val": 0.505}, {"val": None}, {"val": 0.6, "seeds": [0]}, {"val": 0.6, "epochs": 10}):
+        assert tried.longer(entry | {"evidence": {"tried": [own, many | less]}}) == ""
 
 
 def specs(store) -> list[RunSpec]:

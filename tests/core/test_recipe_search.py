@@ -83,6 +83,14 @@ def test_more_epochs_another_decay_and_what_is_ours_must_win_by_a_margin(gain, w
     assert found == (Candidate(0.01, 20, "ours", "0.05") if wins else Candidate(0.01, 10))
 
 
+def test_more_epochs_are_tried_where_the_recipe_keeps_its_own_and_everything_after_them_is_of_these():
+    space = Space(0.02, 10, 40, decays=("0.05",), keeps_epochs=True)
+    tried = searched(space, lambda c, s: hill(0.01)(c, s) + c.epochs / 5)
+    assert best(space, tried) == Candidate(0.01, 10) and {c.epochs for c, _ in tried} == {10, 20}
+    assert mean(tried, Candidate(0.01, 20)) > mean(tried, Candidate(0.01, 10)) + 1
+    assert {c.epochs for c, _ in tried if c.decay == "0.05"} == {10}
+
+
 @pytest.mark.parametrize("gain, seeds, wins", [(-0.1, 1, False), (0.9, 3, False), (1.1, 3, True)])
 def test_an_option_is_tried_at_the_rate_that_stands_and_must_win_by_a_margin(gain, seeds, wins):
     space = Space(0.02, 10, 20, options=("bounded",))

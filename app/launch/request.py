@@ -202,7 +202,7 @@ def _not_raced(query: Mapping[str, Sequence[str]]) -> list[str]:
             said = " ".join(["its values", *([", ".join(filter(None, texts))] if any(texts) else [])])
             sentences.append(
                 f"From the link: {words.setting(field)} is not raced, so {said} were left out. Choose it under Race, "
-                f"or add race={','.join([*names, field])} to the link."
+                f"or add race={','.join([name for name in names if name in possible] + [field])} to the link."
             )
     return sentences
 

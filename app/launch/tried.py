@@ -42,7 +42,7 @@ def _table(chosen: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]) -> str
         more = ", ".join(words.beyond(row)) or "–"
         reached = "–" if row["val"] is None else f"{100 * row['val']:.1f} %"
         rows.append(f"| {rate} | {row['epochs']} | {more} | {reached} | {len(row['seeds'])} |")
-    return "\n".join(["| learning rate | epochs | more | validation | seeds |", "|---:|---:|---|---:|---:|", *rows])
+    return "\n".join(["| rate | epochs | more | validation | seeds |", "|---:|---:|---|---:|---:|", *rows])
 
 
 def longer(entry: Mapping[str, Any]) -> str:

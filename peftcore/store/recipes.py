@@ -13,7 +13,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from math import floor, log10
+from math import floor, inf, log10
 from pathlib import Path
 from statistics import median_low
 from typing import Any
@@ -105,7 +105,8 @@ class Recipe:
         elif self.backbone not in (*embedded.names(), there) and width(self.backbone) is None:
             source += ", at its rate as it is: how wide this backbone is, its name does not say"
         if self.measured:
-            tried = self.evidence[0]["evidence"]["tried"]
+            most = self.values.get("epochs", inf)  # more epochs may have won, and not be the recipe's
+            tried = [row for row in self.evidence[0]["evidence"]["tried"] if row.get("epochs", 0) <= most]
             if self.published and len(plain := _plain(self.evidence[0])) < len(tried):
                 return f"best of {len(plain)} tried as published with {source}"
             return f"best of {len(tried)} tried with {source}"

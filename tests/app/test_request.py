@@ -144,6 +144,8 @@ def test_what_a_link_does_not_race_is_said(race):
     sentences = request.strangers(query)
     assert len(sentences) == len([name for name in query if name.startswith("race.")]) == len(names)
     assert request.from_query(query).values == {}
+    query["race"] = "rnk"
+    assert all("rnk" not in sentence for sentence in request.strangers(query)[1:]), "no advice to race what cannot be"
     query["race"] = ",".join([*names, "rnk"])
     assert ["'rnk'" in sentence for sentence in request.strangers(query)] == [True]
     assert request.from_query(query).values == values

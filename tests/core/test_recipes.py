@@ -33,6 +33,14 @@ def known(monkeypatch):
     return lambda *entries: monkeypatch.setattr(recipes, "recorded", lambda: entries)
 
 
+def test_the_best_is_of_what_took_no_more_epochs(known):
+    rows = [{"lr": lr, "epochs": n, "val": n / 100, "seeds": [0]} for n in (20, 40) for lr in (0.01, 0.03)]
+    known(entry("last", "vit_micro", 0.01, tuple(rows), epochs=20))
+    assert recipes.best("last", "vit_micro").basis == "best of 2 tried with LAST on vit_micro", "40 may have won"
+    known(entry("last", "vit_micro", 0.01, tuple(rows), epochs=40))
+    assert recipes.best("last", "vit_micro").basis == "best of 4 tried with LAST on vit_micro"
+
+
 def test_the_recorded_rate_is_the_best_by_validation_and_every_rate_is_valid():
     for each in recipes.recorded():
         assert each["method"] in METHODS.names() and (each["backbone"] in embedded.names() or each["evidence"]["of"])

@@ -112,7 +112,7 @@ def _sitting(results: Results, names: Sequence[str], parts: dict[str, Any], ends
             print(f"{now}: stopped, {why}", flush=True)
     worker.wait()
     left = [name for name in names if results.read(name)["state"] not in ("done", "failed", "stopped")]
-    if worker.returncode > 0 and left:
+    if worker.returncode != 0 and left:  # below 0: by a signal
         results.write(left[0], results.read(left[0]) | {"state": "failed", "why": f"exit status {worker.returncode}"})
         left = left[1:]
     return left

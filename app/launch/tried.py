@@ -38,7 +38,7 @@ def _table(chosen: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]) -> str
     rows = []
     for row in tried:
         is_it = all(row.get(name) == value for name, value in chosen.items())
-        rate = f"**{row['lr']:g}** ✓" if is_it and words.beyond(row) == words.beyond(chosen) else f"{row['lr']:g}"
+        rate = f"**{row['lr']:g}**\u00a0✓" if is_it and words.beyond(row) == words.beyond(chosen) else f"{row['lr']:g}"
         more = ", ".join(words.beyond(row)) or "–"
         reached = "–" if row["val"] is None else f"{100 * row['val']:.1f} %"
         rows.append(f"| {rate} | {row['epochs']} | {more} | {reached} | {len(row['seeds'])} |")

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from peftcore import errors
 from peftcore.bench._device_checks import all_devices, kernels, trial
 from peftcore.bench._machine_checks import (
     Finding,
@@ -43,18 +42,24 @@ def doctor(
 
 def checks(chosen: Iterable[str] = (), ray: bool = True) -> list[Callable[[], Iterable[Finding]]]:
     """What `doctor` looks at, in order; each is called by itself, so that one that fails does not hide the others."""
+    try:
+        devices = list(chosen or all_devices())
+    except ImportError:  # of PyTorch, on which `libraries` has a sentence
+        devices = []
     return [libraries, processors, kernels, disk, database, *([ray_task] if ray else []), hub, weights,
-            *(trial(device) for device in dict.fromkeys(chosen or all_devices()))]  # fmt: skip
+            *(trial(device) for device in dict.fromkeys(devices))]  # fmt: skip
 
 
 def examined(check: Callable[[], Iterable[Finding]]) -> list[Finding]:
     """What a check finds; whatever it raises is a finding too, since this is the command that explains failures."""
+    found: list[Finding] = []
     try:
-        return list(check())
+        for finding in check():
+            found.append(finding)
     except Exception as error:
         said = str(error).strip().splitlines() or [""]
         name = (check.__doc__ or check.__name__).rstrip(".")
-        remedy = (
-            "" if isinstance(error, errors.HeadroomError) else "Install what requirements.txt names, as it is pinned."
-        )
-        return [Finding(name, "fails", f"{type(error).__name__}: {said[0][:200]}", remedy or "See the sentence.")]
+        install = "Install what requirements.txt names, as it is pinned."
+        remedy = install if isinstance(error, ImportError) else "See the sentence."
+        found.append(Finding(name, "fails", f"{type(error).__name__}: {said[0][:200]}", remedy))
+    return found

@@ -14,7 +14,7 @@ import typer
 
 from peftcore import errors
 from peftcore.bench._budgets import BUDGETS, SEEDS, TASKS, Entry, Size, entries, predicted, runs, size
-from peftcore.bench._pace import Pace, pace
+from peftcore.bench._pace import Pace
 from peftcore.bench._run_log import RunLog
 from peftcore.bench.recipes import leave, loaded_backbone, loaded_task
 from peftcore.cli.output import JSON, answer, command_line, console, names_of
@@ -57,6 +57,8 @@ class Sheet:
             spec, lora = (one.spec(self.backbone, TASKS[0], 0) for one in (entry, Entry("lora")))
 
             def measure(spec: RunSpec = spec, lora: RunSpec = lora) -> dict[str, float]:
+                from peftcore.bench._pacer import pace
+
                 return pace(spec, lora, loaded_backbone(self.backbone), loaded_task(TASKS[0])).to_dict()
 
             made[entry.name] = Pace.from_dict(self._known(f"pace of {entry.name}", spec, measure))

@@ -106,6 +106,10 @@ def command(
     from peftcore.bench._candidates import STAGES
     from peftcore.bench._run_log import RunLog
 
+    asked = names_of(stages) or STAGES
+    for stage in asked:
+        if stage not in STAGES:
+            raise errors.unknown("stage of the search called", stage, STAGES)
     torch.set_num_threads(threads)
     signal.signal(signal.SIGTERM, leave)
     log, until = RunLog(storage.with_name(f"{storage.name}.runs.jsonl")), time.monotonic() + 60 * minutes
@@ -117,7 +121,7 @@ def command(
     ]
     words = command_line()
     try:
-        for stage in names_of(stages) or STAGES:
+        for stage in asked:
             for search in searches if minutes else ():
                 for line in search.advance(stage):
                     console.print(f"{time.strftime('%H:%M:%S')} {line}", highlight=False)

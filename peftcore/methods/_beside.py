@@ -34,7 +34,7 @@ class Source:
         read, self._read = self._read, None
         if read is not None and read[1] is x:
             return read[0]
-        if self._hook is not None:
+        if self._hook is not None and torch.is_grad_enabled():  # a probe reads other tokens than a step will
             self._hook.remove()
             self._hook = None
         return None

@@ -50,7 +50,7 @@ class HeadwisePair(Pair):
         self.rows = None if heads_on.all() else self.heads_on.repeat_interleave(self.head_dim).nonzero()[:, 0]
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:
-        heads_on, B = state[f"{prefix}heads_on"], self.lora_B.weight.data
+        heads_on, B = state.get(f"{prefix}heads_on", self.heads_on), self.lora_B.weight.data
         if not torch.equal(heads_on.to(B.device), self.heads_on):
             self._hold(heads_on.clone(), B.new_empty(int(heads_on.sum()) * self.head_dim, B.shape[1]))
         super()._load_from_state_dict(state, prefix, *rest)

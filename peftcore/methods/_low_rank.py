@@ -50,8 +50,9 @@ class Pair(nn.Module):
         """`weights` for a forward; where a probe collects, B is held and will get its gradient."""
         A, B = self.weights()
         if self.collect:
-            object.__setattr__(self, "used_B", B)  # past Module, which would register a Parameter a second time
-            if not B.is_leaf:
+            B = B if B.requires_grad else B.detach().requires_grad_()
+            if torch._C._current_graph_task_id() == -1:  # not where a checkpoint computes the forward once more
+                object.__setattr__(self, "used_B", B)  # past Module, which would register a Parameter a second time
                 B.retain_grad()
         return A, B
 

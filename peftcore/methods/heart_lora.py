@@ -149,7 +149,7 @@ class HeartLoRA(LowRankMethod):
 
     def state_shapes(self, tuner: nn.Module, state: dict[str, Tensor]) -> dict[str, Size]:
         pairs = {path: pair for path, pair in tuner.named_modules() if isinstance(pair, HeadwisePair)}
-        rows = {path: int(state[f"{path}.heads_on"].sum()) * pair.head_dim for path, pair in pairs.items()}
+        rows = {path: int(state[f"{path}.heads_on"].bool().sum()) * pair.head_dim for path, pair in pairs.items()}
         return {f"{p}.lora_B.weight": Size((rows[p], pair.lora_B.in_features)) for p, pair in pairs.items()}
 
 

@@ -177,7 +177,7 @@ class Trainer:
             ledger.features(features or ())
             ledger.declare([t for cache in self.caches.values() for t in cache.resident], "cached_features")
             yield ledger
-        self.report = ledger.report()
+        self.report = ledger.report(device=str(self.device), precision=self.spec.precision, batch_size=len(labels))
         if self.report.peak > self.state.peak.get("peak", -1):
             self.state.peak = {"peak": self.report.peak, **self.report.components}
 

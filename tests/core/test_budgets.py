@@ -9,7 +9,8 @@ import pytest
 
 from peftcore.bench import _budget_page, _budgets, budgets
 from peftcore.bench._budgets import BUDGETS, Entry, Size, runs, spent
-from peftcore.bench._pace import Pace, pace
+from peftcore.bench._pace import Pace
+from peftcore.bench._pacer import pace
 from peftcore.bench._run_log import RunLog
 from peftcore.figures.budgets import whole
 from peftcore.registry import METHODS
@@ -75,10 +76,10 @@ def test_a_step_is_timed_beside_one_of_lora_and_features_are_paid_for(monkeypatc
     from trainings import cut
 
     from peftcore.backbone.load import load_backbone
-    from peftcore.bench import _pace
+    from peftcore.bench import _pacer
     from peftcore.task import load_task
 
-    monkeypatch.setattr(_pace, "ROUNDS", 3)
+    monkeypatch.setattr(_pacer, "ROUNDS", 3)
     backbone, task = load_backbone("vit_micro", pretrained=False), cut(load_task("digits"), 16, 8, 8)
     lora, linear = (RunSpec(method=name, batch_size=8, pretrained=False) for name in ("lora", "linear"))
     found = pace(linear, lora, backbone, task)

@@ -185,3 +185,18 @@ def test_nothing_that_travels_names_a_folder_of_its_maker():
     assert len(texts) > 100
     named = rb'[" \\[](?:/(?:home|root|var|tmp|work|mnt|opt|Users)/|[A-Z]:\\\\)'
     assert not [file.name for file, text in texts.items() if re.search(named, text)]
+
+
+def test_the_command_line_starts_without_torch():
+    said = "import sys, peftcore.__main__; print(sorted({'torch', 'timm', 'ray', 'peft'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", said], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]", "whoever asks the doctor may have no torch that works"
+
+
+def test_a_stage_of_the_search_that_there_is_not_is_a_sentence(tmp_path):
+    pytest.importorskip("optuna")
+    paths = "--storage", str(tmp_path / "s"), "--write", str(tmp_path / "r")
+    found = peftcore("bench", "recipes", "--minutes", "1", "--stages", "rate", *paths)
+    assert (
+        found.returncode == 1 and "There is no stage of the search called 'rate'. Did you mean 'rates'?" in found.stderr
+    )

@@ -70,3 +70,21 @@ def test_a_pytorch_for_cuda_without_a_gpu_fails_only_where_there_is_a_driver(mon
     monkeypatch.setattr(_machine_checks.shutil, "which", lambda name: driver)
     found = by_name(doctor.examined(_machine_checks.processors))["cuda"]
     assert found.state == state and found.remedy
+
+
+def test_what_a_check_found_before_it_failed_stays_and_only_a_missing_library_is_to_be_installed():
+    from peftcore.bench._doctor import Finding, examined
+
+    def check():
+        """Two things."""
+        yield Finding("one", "works", "here", "")
+        raise ValueError("unknown url type")
+
+    def lacking():
+        """A library."""
+        raise ImportError("no libtorch")
+        yield
+
+    one, two = examined(check)
+    assert one.name == "one" and (two.name, two.state) == ("Two things", "fails") and "nstall" not in two.remedy
+    assert "nstall" in examined(lacking)[0].remedy

@@ -357,3 +357,10 @@ def test_settings_that_do_not_fit(family, options, sentence):
 def test_values_out_of_range(options):
     with pytest.raises(errors.InvalidSetting, match=f"{next(iter(options))}.*must be"):
         pc.make_method("heart_lora", **options)
+
+
+def test_a_state_without_the_methods_own_is_loaded_as_torch_does():
+    model = pc.attach(pc.load_backbone("vit_micro", pretrained=False, depth=2), {"name": "heart_lora", "rank": 4}, 3)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert set(model.load_state_dict({}, strict=False).missing_keys) == before.keys()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

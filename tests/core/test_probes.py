@@ -284,3 +284,16 @@ def test_maps_of_a_shared_backbone_from_many_threads():
         for _ in range(3):
             together = list(pool.map(lambda x: pc.attention_maps(backbone, x, 1), inputs))
             assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("family", BOTH)
+@pytest.mark.parametrize("method", ["lora", "bi_lora", "heart_lora"])
+def test_head_scores_are_the_same_with_checkpoints_and_of_a_frozen_model(family, method):
+    model = pc.attach(small.__wrapped__(family), {"name": method, "rank": 4}, 3)  # its own, which keeps its checkpoints
+    nudge(model)
+    x, y = images(model.backbone, 2), torch.tensor([0, 1])
+    known = pc.head_scores(model, x, y).values
+    model.trunk.set_grad_checkpointing(True)
+    np.testing.assert_allclose(pc.head_scores(model, x, y).values, known, rtol=1e-5)
+    model.requires_grad_(False)
+    np.testing.assert_allclose(pc.head_scores(model, x, y).values, known, rtol=1e-5)

@@ -63,6 +63,12 @@ def test_events_tell_the_whole_story():
     assert len([e for e in events if isinstance(e, Scores)]) == 3
     assert len([e for e in events if isinstance(e, Checkpoint)]) == 2
     memory = next(e for e in events if isinstance(e, StepMemory))
+    facts = {name: memory.report[name] for name in ("device", "precision", "batch_size")}
+    assert facts == {
+        "device": "cpu",
+        "precision": events[0].spec["precision"],
+        "batch_size": events[0].spec["batch_size"],
+    }
     assert {p["phase"] for p in memory.report["curve"]} == {"forward", "backward", "optimizer"}
     assert steps[-1].loss < steps[0].loss and steps[-1].lr < steps[3].lr
     assert events[0].parameters == model.parameter_counts()

@@ -44,7 +44,7 @@ def _predicted(spec: RunSpec) -> dict[str, Any]:
 
 def _timed(spec: RunSpec) -> dict[str, Any]:
     from peftcore.backbone.load import load_backbone
-    from peftcore.bench._pace import pace
+    from peftcore.bench._pacer import pace
     from peftcore.bench.recipes import loaded_task
 
     found = pace(

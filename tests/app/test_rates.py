@@ -88,7 +88,8 @@ def test_what_the_default_is_based_on_is_said(at, query, lr, basis):
 
 def test_what_was_tried_is_one_click_away(at):
     page = at("launch", method="lora")
-    assert "| 0.001 | 20 | – | 20.0 % | 1 |\n| **0.02**\u00a0✓ | 20 | – | 50.0 % | 3 |\n| 0.02 | 20 | q and k" in text(page)
+    rows = "| 0.001 | 20 | – | 20.0 % | 1 |\n| **0.02**\u00a0✓ | 20 | – | 50.0 % | 3 |\n| 0.02 | 20 | q and k"
+    assert rows in text(page)
     assert "validation images of cells and counting" in text(page)
 
 

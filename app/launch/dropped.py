@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from app import forms, state, words
-from app.launch import request
+from app.launch import request, strangers
 from app.runs import races
 from peftcore.errors import BadData
 from peftcore.figures.method_style import method_title
@@ -95,7 +95,7 @@ def of_text(text: str, host: str = "") -> Found:
     if page not in ("launch", ""):
         raise BadData(f"This is a link to the page {page!r}; a link to Launch, or to a run, says what to launch.")
     asked = request.opened(query)
-    if known := [name for name in asked if request.is_setting(name)]:
+    if known := [name for name in asked if strangers.is_setting(name)]:
         return Found({name: asked[name] for name in known}, "The link")
     raise BadData("No setting of Launch is in this link. 'Copy preset link' on this page makes one that has them.")
 

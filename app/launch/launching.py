@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app import backbone_choice, caps, errors, forms, glossary, links, navigation, screen, state, theme, turns, words
 from app.heads import cut
-from app.launch import closed, cost_card, costs, durations, race_form, raced, rates, request, task_choice
+from app.launch import closed, cost_card, costs, durations, race_form, raced, rates, request, strangers, task_choice
 from app.launch.request import CHOSEN_ABOVE, Request
 from app.memory import cases
 from app.room import who
@@ -146,7 +146,7 @@ def launcher(form: Request, fault: HeadroomError | None, is_too_large: bool = Fa
                     else ""
                 )
             )
-    for stranger in request.strangers(links.shown()):
+    for stranger in strangers.strangers(links.shown()):
         st.warning(errors.plain(stranger), icon=":material/link_off:")
     if not wrong:
         backbone_choice.download_note(specs[0])

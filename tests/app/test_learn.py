@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
-from app.launch import request
+from app.launch import request, strangers
 from app.learn import facts, lesson, live, plan, predictions
 from app.learn.live import spectrum, walk
 from app.navigation import PAGES
@@ -67,7 +67,7 @@ def test_doors_lead_to_pages(each, step):
     if step.settings["page"] == "launch":
         texts = {name: value if isinstance(value, list) else [str(value)] for name, value in query.items()}
         asked = request.from_query(texts)
-        assert all(map(request.is_setting, query)), query
+        assert all(map(strangers.is_setting, query)), query
         assert not asked.faults and len(asked.specs) > (1 if "race" in query else 0)
     elif "experiment" in query:
         assert query["experiment"] in experiments.names()

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from app import forms, libraries
-from app.launch import raced, request
+from app.launch import raced, request, strangers
 from app.runs import races
 from peftcore import errors
 from peftcore.registry import METHODS
@@ -118,7 +118,7 @@ def test_a_run_comes_back_from_its_link(spec):
     assert request.opened(query) == query, "a preset of now names its learning rate"
     found = request.from_query(query)
     assert not found.faults and found.specs == [spec] and found.spec.key == spec.key
-    assert not request.strangers(query)
+    assert not strangers.strangers(query)
 
 
 @many
@@ -128,7 +128,7 @@ def test_a_race_comes_back_from_its_link(race):
     query = through_the_address(request.to_query(spec.to_dict(), values, rates))
     assert request.opened(query) == query
     found = request.from_query(query)
-    assert not found.faults and not request.strangers(query)
+    assert not found.faults and not strangers.strangers(query)
     assert found.values == values and list(found.values) == list(values)
     assert [one.key for one in found.specs] == [one.key for one in raced.runs(spec, values, rates)]
     again = request.to_query(found.spec.to_dict(), found.values, found.own_rates)
@@ -141,13 +141,13 @@ def test_what_a_link_does_not_race_is_said(race):
     spec, values, rates = race
     query = request.to_query(spec.to_dict(), values, rates)
     names = query.pop("race").split(",")
-    sentences = request.strangers(query)
+    sentences = strangers.strangers(query)
     assert len(sentences) == len([name for name in query if name.startswith("race.")]) == len(names)
     assert request.from_query(query).values == {}
     query["race"] = "rnk"
-    assert all("rnk" not in sentence for sentence in request.strangers(query)[1:]), "no advice to race what cannot be"
+    assert all("rnk" not in sentence for sentence in strangers.strangers(query)[1:]), "no advice to race what cannot be"
     query["race"] = ",".join([*names, "rnk"])
-    assert ["'rnk'" in sentence for sentence in request.strangers(query)] == [True]
+    assert ["'rnk'" in sentence for sentence in strangers.strangers(query)] == [True]
     assert request.from_query(query).values == values
 
 
